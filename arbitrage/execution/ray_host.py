@@ -1,0 +1,57 @@
+"""What runs on the cluster: an actor that keeps a worker across shards, and a task for light steps.
+
+Only shard numbers and counts cross the process border; rows go from Parquet to Parquet where the work is done.
+"""
+
+import asyncio
+from typing import Any
+
+from arbitrage.contracts import ShardWorker
+from arbitrage.execution.plan import Job
+from arbitrage.execution.shard_task import do_corpus, do_shard
+
+
+class Host:
+    """Lives where its resources are. Builds the pool's worker once and does shards of any of the pool's jobs."""
+
+    def __init__(self) -> None:
+        self._worker: ShardWorker | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._building = asyncio.Lock()
+
+    async def do(self, job: Job, shard: int) -> str:
+        """Do one shard; return its counts as JSON."""
+        async with self._building:
+            if self._worker is None:
+                self._loop = asyncio.get_running_loop()
+                self._worker = job.config.build()
+        return (await do_shard(job, self._worker, shard)).model_dump_json()
+
+    async def stop(self) -> None:
+        """Free the worker's engine, processes and connections.
+
+        Called in the control group, which has a thread and a loop of its own and so never queues behind a shard;
+        the worker is closed on the loop it was built on.
+        """
+        if self._worker is not None and self._loop is not None:
+            closing = asyncio.run_coroutine_threadsafe(_close(self._worker), self._loop)
+            await asyncio.wrap_future(closing)
+
+
+def do_light(job: Job, shard: int) -> str:
+    """Do one shard of a job that holds nothing, with a worker built for it alone; return its counts as JSON."""
+    if job.scope == "corpus":
+        return do_corpus(job, job.config.build()).model_dump_json()
+    return asyncio.run(_build_and_do(job, shard))
+
+
+async def _build_and_do(job: Job, shard: int) -> str:
+    worker: Any = job.config.build()
+    try:
+        return (await do_shard(job, worker, shard)).model_dump_json()
+    finally:
+        await worker.close()
+
+
+async def _close(worker: ShardWorker) -> None:
+    await worker.close()

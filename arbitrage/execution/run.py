@@ -1,0 +1,159 @@
+"""Do a whole run: claim the directory, plan, do what is missing, check the conservation law, publish the manifest."""
+
+import fcntl
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from arbitrage.contracts import Pipeline
+from arbitrage.errors import RunDirectoryError, StorageError
+from arbitrage.execution.ledger import balance_books, now, require_budget
+from arbitrage.execution.plan import ExecutionPlan, drop_stale, plan
+from arbitrage.execution.progress import Progress
+from arbitrage.shards.layout import digest_json, shard_path
+from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
+from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, Run, open_run
+from arbitrage.shards.store import commit_json, remove
+
+LOCK_FILE = "_lock"
+
+
+class Backend(Protocol):
+    """Does all missing shards of a plan."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in the plan file."""
+        ...
+
+    def run(self, execution: ExecutionPlan, progress: Progress) -> None:
+        """Return when nothing is missing, or raise."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """Everything that says which run is wanted.
+
+    Attributes:
+        num_shards: into which all prompts are dealt.
+        shards: the ones to do; fewer than all is a pilot.
+        max_rejected: share of the rows owed by reading or by a teacher that may be rejected, 0..1.
+        config: as the user gave it, for the manifest.
+    """
+
+    name: str
+    kind: str
+    pipeline: Pipeline
+    run_dir: Path
+    num_shards: int
+    shards: Sequence[int]
+    max_rejected: float
+    config: Mapping[str, Any]
+
+
+def execute(request: RunRequest, backend: Backend, progress: Progress) -> Manifest:
+    """Run to the end and publish `manifest.json`.
+
+    Raises:
+        RunDirectoryError: not writable, in use by another run, or holding a run of another pipeline.
+        RejectBudgetError: too many rows were lost; the data that was made stays and the manifest is published.
+        ConservationError: rows in ≠ rows out + rejected.
+    """
+    started = time.monotonic()
+    with claim(request.run_dir):
+        execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
+        planned = describe(request, execution, backend.name)
+        require_same_run(request.run_dir, planned)
+        remove(request.run_dir / MANIFEST_FILE)
+        commit_json(request.run_dir / PLAN_FILE, planned)
+        drop_stale(execution)
+        progress.planned(execution)
+        backend.run(execution, progress)
+        manifest = balance_books(planned, execution, time.monotonic() - started)
+        commit_json(request.run_dir / MANIFEST_FILE, manifest)
+    require_budget(manifest, request.max_rejected)
+    return manifest
+
+
+@contextmanager
+def claim(run_dir: Path) -> Iterator[None]:
+    """Hold the run directory for this process alone; the hold ends with the process, however it ends."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / LOCK_FILE).open("a")
+    except OSError as error:
+        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirectoryError(f"{run_dir}: another process is running in it") from error
+        except OSError as error:
+            raise StorageError(f"{run_dir}: cannot be locked: {error.strerror or error}") from error
+        yield
+
+
+def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> RunPlan:
+    """Return the plan as it is written to `run.json`."""
+    steps = tuple(
+        StepPlan(
+            name=planned.step.name,
+            record=planned.step.produces.__name__,
+            scope=planned.step.scope,
+            directory=planned.job.directory.name,
+            fingerprint=planned.fingerprint,
+            inputs={role: tuple(s.name for s in steps) for role, steps in sorted(planned.step.inputs.items())},
+            config=json.loads(planned.step.config.model_dump_json()),
+        )
+        for planned in execution.steps
+    )
+    return RunPlan(
+        name=request.name,
+        pipeline=request.kind,
+        fingerprint=digest_json([s.fingerprint for s in steps]),
+        num_shards=request.num_shards,
+        shards=execution.shards,
+        config=dict(request.config),
+        steps=steps,
+        datasets={name: step.name for name, step in request.pipeline.datasets.items()},
+        candidates={role: tuple(s.name for s in found) for role, found in request.pipeline.candidates.items()},
+        backend=backend,
+        started_at=now(),
+    )
+
+
+def require_same_run(run_dir: Path, planned: RunPlan) -> None:
+    """Refuse a directory that holds another run: one of another pipeline, or one that shares no step with this.
+
+    A run whose config was changed in part is welcome: what did not change is kept.
+    """
+    if not (run_dir / PLAN_FILE).exists():
+        strangers = sorted(p.name for p in run_dir.iterdir() if not p.name.startswith((".", "_")))
+        if strangers:
+            raise RunDirectoryError(
+                f"{run_dir}: holds other files and no run ({', '.join(strangers[:3])}); choose another --run-dir"
+            )
+        return
+    before = open_run(run_dir).plan
+    shared = {s.directory for s in before.steps} & {s.directory for s in planned.steps}
+    if before.pipeline != planned.pipeline or not shared:
+        raise RunDirectoryError(
+            f"{run_dir}: holds run '{before.name}' of pipeline '{before.pipeline}' (config {before.fingerprint}), "
+            f"which shares nothing with '{planned.name}' of '{planned.pipeline}' (config {planned.fingerprint}); "
+            "choose another --run-dir, or remove this one"
+        )
+
+
+def progress_of(run: Run) -> dict[str, tuple[int, int]]:
+    """Return step → (complete shards, shards wanted), read from the disk; works while a run is under way."""
+    found = {}
+    for step in run.plan.steps:
+        wanted = run.shards(step.name)
+        done = sum(shard_path(run.directory(step.name), k).exists() for k in wanted)
+        found[step.name] = (done, len(wanted))
+    return found

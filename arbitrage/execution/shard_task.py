@@ -1,0 +1,125 @@
+"""Do one job's shard: read its inputs, run the worker, check the conservation law, commit."""
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from arbitrage.contracts import CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
+from arbitrage.errors import ConservationError
+from arbitrage.execution.plan import Feed, Job
+from arbitrage.records import Reject
+from arbitrage.shards.layout import rejects_path, shard_path, stats_path
+from arbitrage.shards.manifest import Account, ShardStats
+from arbitrage.shards.store import commit_json, commit_table, read_table, remove
+from arbitrage.tables import require_schema
+
+
+async def do_shard(job: Job, worker: ShardWorker, shard: int) -> ShardStats:
+    """Run one shard of a shard-scoped job and commit it.
+
+    Raises:
+        ConservationError: the worker lost, doubled or invented an item.
+        StorageError: the disk refused.
+    """
+    started = time.perf_counter()
+    inputs = read_inputs(job, shard)
+    owed = worker.items(inputs)
+    output = await worker.run(inputs)
+    accounts = balance(job, owed, output)
+    stats = _stats(len(owed), output, accounts, time.perf_counter() - started)
+    commit(job, shard, output, stats)
+    return stats
+
+
+def do_corpus(job: Job, worker: CorpusWorker) -> ShardStats:
+    """Run a corpus-scoped job over all shards and commit its one table."""
+    started = time.perf_counter()
+    output = worker.run(read_inputs(job, shard) for shard in job.shards)
+    stats = _stats(output.table.num_rows, output, (), time.perf_counter() - started)
+    commit(job, 0, output, stats)
+    return stats
+
+
+def read_inputs(job: Job, shard: int) -> Inputs:
+    """Read shard k of each input; a corpus step's one table answers to every k."""
+    return Inputs({role: tuple(_read(feed, shard) for feed in feeds) for role, feeds in job.feeds.items()})
+
+
+def commit(job: Job, shard: int, output: Output, stats: ShardStats) -> None:
+    """Write rejects and counts, then the shard itself: its file is the mark of completion."""
+    require_schema(output.table.schema, job.record)
+    require_schema(output.rejects.schema, Reject)
+    if output.rejects.num_rows:
+        commit_table(rejects_path(job.directory, shard), output.rejects)
+    else:
+        remove(rejects_path(job.directory, shard))
+    commit_json(stats_path(job.directory, shard), stats)
+    commit_table(shard_path(job.directory, shard), output.table)
+
+
+def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ...]:
+    """Check that every owed item came out exactly once, as rows or as a Reject, and count by language and teacher.
+
+    Raises:
+        ConservationError: names the step and the first offending item.
+    """
+    done = set(_column(output.table, job.record.item_key))
+    rejected = dict(_reject_reasons(output.rejects))
+    items = {item.item_id: item for item in owed}
+    problems = {
+        "is owed twice": _doubled(item.item_id for item in owed),
+        "is rejected twice": _doubled(_column(output.rejects, "item_id")),
+        "came out though nobody asked for it": (done | rejected.keys()) - items.keys(),
+        "both came out and was rejected": done & rejected.keys(),
+        "vanished": items.keys() - done - rejected.keys(),
+    }
+    for problem, ids in problems.items():
+        if ids:
+            raise ConservationError(f"step {job.name}: item {min(ids)} {problem} ({len(ids)} such items)")
+    return _accounts(owed, rejected)
+
+
+def _accounts(owed: Sequence[Item], rejected: dict[str, str]) -> tuple[Account, ...]:
+    counts: dict[tuple[str, str | None], Counter[str | None]] = defaultdict(Counter)
+    for item in owed:
+        counts[item.language, item.teacher][rejected.get(item.item_id)] += 1
+    accounts = []
+    for (language, teacher), reasons in sorted(counts.items(), key=lambda entry: (entry[0][0], entry[0][1] or "")):
+        lost = {reason: n for reason, n in sorted(reasons.items(), key=str) if reason is not None}
+        num_in = sum(reasons.values())
+        accounts.append(
+            Account(language=language, teacher=teacher, num_in=num_in, num_out=reasons[None], rejected=lost)
+        )
+    return tuple(accounts)
+
+
+def _stats(num_in: int, output: Output, accounts: tuple[Account, ...], seconds: float) -> ShardStats:
+    usage: Usage = output.usage
+    return ShardStats(
+        num_in=num_in,
+        num_rows=output.table.num_rows,
+        accounts=accounts,
+        seconds=round(seconds, 6),
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cost_usd=usage.cost_usd,
+    )
+
+
+def _read(feed: Feed, shard: int) -> pa.Table:
+    return read_table(shard_path(feed.directory, 0 if feed.scope == "corpus" else shard))
+
+
+def _column(table: pa.Table, name: str) -> list[str]:
+    values: list[str] = table.column(name).to_pylist()
+    return values
+
+
+def _reject_reasons(rejects: pa.Table) -> Iterator[tuple[str, str]]:
+    yield from zip(_column(rejects, "item_id"), _column(rejects, "reason"), strict=True)
+
+
+def _doubled(ids: "Iterator[str] | Sequence[str]") -> set[str]:
+    return {item_id for item_id, count in Counter(ids).items() if count > 1}

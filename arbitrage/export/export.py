@@ -1,0 +1,235 @@
+"""The verb: turn a finished run into directories that trainers read."""
+
+import hashlib
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from arbitrage.errors import ConservationError, DataError, UserError
+from arbitrage.export import FORMATS
+from arbitrage.export.card import CARD_FILE, card
+from arbitrage.export.files import DataFile, DataWriter
+from arbitrage.export.format import Format, Shape, Trainer
+from arbitrage.export.provenance import PROVENANCE_FILE, provenance
+from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
+from arbitrage.shards.run import Run, open_run
+from arbitrage.shards.store import storage_errors
+from arbitrage.tables import arrow_schema, to_table
+
+EXPORT_DIRECTORY = "export"
+SkipReason = Literal["licence_not_allowed", "turns_do_not_alternate"]
+"""Why a row of the run is not in the export."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """One exported data set."""
+
+    dataset: str
+    trainer: Trainer
+    path: Path
+    num_rows: int
+    rows_by_language: Mapping[str, int]
+    rows_by_split: Mapping[str, int]
+    skipped: Mapping[str, int]  # reason → rows of the run that are not in the export
+    files: tuple[DataFile, ...]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted while rows stream by."""
+
+    num_read: int = 0
+    rows: Counter[tuple[str, str]] = field(default_factory=Counter)  # split, language
+    skipped: Counter[str] = field(default_factory=Counter)
+    chosen: Counter[tuple[str, str]] = field(default_factory=Counter)  # teacher, language
+    rejected: Counter[str] = field(default_factory=Counter)  # teacher
+    licences: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+
+def export_run(
+    run_dir: Path,
+    trainer: Trainer = "trl",
+    datasets: Sequence[str] | None = None,
+    out: Path | None = None,
+    *,
+    test_fraction: float = 0.0,
+    licences: Sequence[str] | None = None,
+) -> list[ExportResult]:
+    """Write data sets of a finished run as `<out>/<dataset>/` (TRL) or `<out>/<dataset>-<trainer>/`.
+
+    Args:
+        run_dir: the run.
+        trainer: whose format. The candidate table has one format for all.
+        datasets: names; None for all that the run's pipeline writes (`candidates` is written where it is named).
+        out: where to; `<run_dir>/export` by default. An earlier export of the same name is replaced at once.
+        test_fraction: share of the prompts, 0 to 1, whose rows go to the split `test`: chosen by a hash of the prompt
+            id, so the same in all data sets. Translations of one prompt are different prompts and may be parted.
+        licences: keep only rows bound by none but these (prompt and teachers; `unknown` where nobody stated one).
+
+    Returns:
+        One result for each data set, in the order asked for.
+
+    Raises:
+        RunDirectoryError: no run, or one that has not finished.
+        UserError: unknown trainer or data set, or something else lies where an export is to go.
+        DataError: a data set has no rows to export; the others are written first.
+        StorageError: the disk refused.
+    """
+    run = open_run(run_dir)
+    format = FORMATS.get(trainer)
+    if format is None:
+        raise UserError(f"there is no export for '{trainer}'; trainers: {', '.join(FORMATS)}")
+    if not 0 <= test_fraction < 1:
+        raise UserError(f"test_fraction: {test_fraction} is not in [0, 1)")
+    names = list(dict.fromkeys(sorted(run.plan.datasets) if datasets is None else datasets))
+    sources = {name: open_source(run, name, format) for name in names}
+    finished = run.manifest  # raises where the run has not finished
+    allowed = None if licences is None else frozenset(licence.lower() for licence in licences)
+    jobs = [Export(run, name, source, format, test_fraction, allowed) for name, source in sources.items()]
+    results = [job.write(out or run_dir / EXPORT_DIRECTORY) for job in jobs]
+    if empty := [job.why_empty() for job, result in zip(jobs, results, strict=True) if result is None]:
+        raise DataError(f"{run_dir} ({finished.status} run): " + "; ".join(empty))
+    return [result for result in results if result is not None]
+
+
+class Export:
+    """One data set on its way out."""
+
+    def __init__(
+        self,
+        run: Run,
+        dataset: str,
+        source: Source,
+        format: Format,
+        test_fraction: float,
+        allowed: frozenset[str] | None,
+    ) -> None:
+        self.run, self.dataset, self.source, self.format = run, dataset, source, format
+        self.test_fraction, self.allowed = test_fraction, allowed
+        self.tally = Tally()
+
+    def write(self, out: Path) -> ExportResult | None:
+        """Write the data set below `out`; write nothing and return None where it has no rows."""
+        plain = self.format.trainer == "trl" or self.dataset == CANDIDATES
+        target = out / (self.dataset if plain else f"{self.dataset}-{self.format.trainer}")
+        with replacing(target) as beside:
+            files = self._write_data(beside)
+            if not files:
+                shutil.rmtree(beside)
+                return None
+            result = self._result(target, files)
+            self._write_words(beside, result)
+        return result
+
+    def why_empty(self) -> str:
+        """Say why there is nothing to write."""
+        if self.tally.skipped:
+            lost = ", ".join(f"{reason} {count}" for reason, count in sorted(self.tally.skipped.items()))
+            return f"data set '{self.dataset}' has no rows left to export ({lost})"
+        reports = [step for step in self.run.manifest.steps if step.name == self.source.step]
+        lost = ", ".join(f"{reason} {n}" for report in reports for reason, n in sorted(report.rejected.items()))
+        return f"data set '{self.dataset}' has no rows" + (f": {self.source.step} rejected all ({lost})" if lost else "")
+
+    def _write_data(self, directory: Path) -> tuple[DataFile, ...]:
+        file_type = "parquet" if self.dataset == CANDIDATES else self.format.file_type
+        writer = DataWriter(directory, arrow_schema(self.source.record), file_type)
+        for shard in self.run.plan.shards:
+            groups: dict[tuple[str, str], list[Entry]] = {}
+            for entry in self._keep(self.source.read(shard)):
+                groups.setdefault((self._split_of(entry.prompt_id), entry.language), []).append(entry)
+            for (split, language), entries in sorted(groups.items()):
+                writer.add(split, language, to_table([e.row for e in entries], self.source.record))
+        return writer.close()
+
+    def _keep(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            self.tally.num_read += 1
+            reason = self._skip_reason(entry)
+            if reason:
+                self.tally.skipped[reason] += 1
+                continue
+            self._count(entry)
+            yield entry
+
+    def _skip_reason(self, entry: Entry) -> str | None:
+        if self.allowed is not None and not self.allowed.issuperset(licence.lower() for licence in entry.licences):
+            return "licence_not_allowed"
+        return entry.objection
+
+    def _count(self, entry: Entry) -> None:
+        chosen, *rejected = entry.teachers
+        self.tally.rows[self._split_of(entry.prompt_id), entry.language] += 1
+        self.tally.chosen[chosen, entry.language] += 1
+        self.tally.rejected.update(rejected)
+        self.tally.licences[entry.licences] += 1
+
+    def _split_of(self, prompt_id: str) -> str:
+        return "test" if is_held_out(prompt_id, self.test_fraction) else "train"
+
+    def _result(self, target: Path, files: tuple[DataFile, ...]) -> ExportResult:
+        written, expected = sum(f.num_rows for f in files), self.tally.rows.total()
+        if written != expected or written + self.tally.skipped.total() != self.tally.num_read:
+            raise ConservationError(f"export {self.dataset}: {self.tally.num_read} rows in, {written} rows out")
+        languages, splits = Counter[str](), Counter[str]()
+        for file in files:
+            languages[file.language] += file.num_rows
+            splits[file.split] += file.num_rows
+        return ExportResult(
+            dataset=self.dataset,
+            trainer=self.format.trainer,
+            path=target,
+            num_rows=written,
+            rows_by_language=dict(sorted(languages.items())),
+            rows_by_split=dict(splits),
+            skipped=dict(sorted(self.tally.skipped.items())),
+            files=files,
+        )
+
+    def _write_words(self, directory: Path, result: ExportResult) -> None:
+        shape = Shape(self.dataset, self.source.kind, tuple(result.rows_by_language), tuple(result.rows_by_split))
+        texts = {
+            CARD_FILE: card(self, result, shape),
+            PROVENANCE_FILE: provenance(self, result),
+            **({} if self.dataset == CANDIDATES else self.format.sidecars(shape)),
+        }
+        for name, text in texts.items():
+            with storage_errors(directory / name):
+                (directory / name).write_text(text, encoding="utf-8")
+
+
+def is_held_out(prompt_id: str, fraction: float) -> bool:
+    """Tell whether a prompt's rows go to `test`: its hash falls below the fraction."""
+    digest = hashlib.blake2b(prompt_id.encode(), digest_size=8, person=b"held-out").digest()
+    return int.from_bytes(digest, "big") < fraction * 2**64
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Give a directory to fill; on leaving, put it in the place of an earlier export. On an error change nothing.
+
+    Raises:
+        UserError: what lies at the target is no export.
+        StorageError: the disk refused.
+    """
+    if target.exists() and not (target / PROVENANCE_FILE).is_file():
+        raise UserError(f"{target}: exists and is no export of ours; move it away or choose another place")
+    beside, before = (target.with_name(f"_{word}-{os.getpid()}-{target.name}") for word in ("new", "old"))
+    with storage_errors(target):
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+    try:
+        yield beside
+        if beside.exists():
+            with storage_errors(target):
+                if target.exists():
+                    target.rename(before)
+                beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)

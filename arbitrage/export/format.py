@@ -1,0 +1,128 @@
+"""What an export format is: the columns a trainer reads, built row by row, and the files it wants beside them.
+
+Beside those columns every row says where it comes from, in columns whose names no trainer consumes
+(`tests/test_export_formats.py` holds the list of names that are).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from arbitrage.export.origin import Origin
+from arbitrage.records import Message, PreferencePair, Record, SftExample
+
+Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct", "nemo-rl"]
+FileType = Literal["parquet", "jsonl"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """How one kind of record becomes a row: the row's record, and the function from (record, origin) to it."""
+
+    record: type[Record]
+    build: Callable[[Any, Origin], Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What was written, for the files and words that go with it."""
+
+    dataset: str
+    kind: str  # name of the record it was made from
+    languages: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One trainer's format.
+
+    Attributes:
+        trainer: whose.
+        file_type: of the data files.
+        rows: record name → how its rows look.
+        objection: reason why a conversation cannot be told to this trainer, or None.
+        sidecars: file name → text of the files the trainer wants beside the data.
+        usage: a Markdown block for the card that shows how to train.
+    """
+
+    trainer: Trainer
+    file_type: FileType
+    rows: Mapping[str, RowFormat]
+    usage: Callable[[Shape], str]
+    objection: Callable[[tuple[Message, ...]], str | None] = lambda _: None
+    sidecars: Callable[[Shape], Mapping[str, str]] = lambda _: {}
+
+
+class SftFacts(Record):
+    """Where an SFT row comes from."""
+
+    prompt_id: str
+    language: str
+    candidate_id: str
+    teacher: str
+    revision: str
+    score: float | None
+    strategy: str
+    licences: tuple[str, ...]  # of the prompt and the teacher
+    source: str
+    source_id: str
+
+
+class PairFacts(Record):
+    """Where a preference row comes from."""
+
+    prompt_id: str
+    language: str
+    chosen_id: str
+    rejected_id: str
+    chosen_teacher: str
+    rejected_teacher: str
+    chosen_revision: str
+    rejected_revision: str
+    chosen_score: float
+    rejected_score: float
+    score_gap: float
+    reward: str
+    policy: str
+    licences: tuple[str, ...]  # of the prompt and both teachers
+    source: str
+    source_id: str
+
+
+def sft_facts(example: SftExample, origin: Origin) -> dict[str, Any]:
+    """Return the fields of SftFacts."""
+    return {
+        "prompt_id": example.prompt_id,
+        "language": example.language,
+        "candidate_id": example.candidate_id,
+        "teacher": example.teacher,
+        "revision": origin.revision(example.teacher),
+        "score": example.score,
+        "strategy": example.strategy,
+        "licences": origin.licences(example.teacher),
+        "source": origin.source,
+        "source_id": origin.source_id,
+    }
+
+
+def pair_facts(pair: PreferencePair, origin: Origin) -> dict[str, Any]:
+    """Return the fields of PairFacts."""
+    return {
+        "prompt_id": pair.prompt_id,
+        "language": pair.language,
+        "chosen_id": pair.chosen_id,
+        "rejected_id": pair.rejected_id,
+        "chosen_teacher": pair.chosen_teacher,
+        "rejected_teacher": pair.rejected_teacher,
+        "chosen_revision": origin.revision(pair.chosen_teacher),
+        "rejected_revision": origin.revision(pair.rejected_teacher),
+        "chosen_score": pair.chosen_score,
+        "rejected_score": pair.rejected_score,
+        "score_gap": pair.score_gap,
+        "reward": pair.reward,
+        "policy": pair.policy,
+        "licences": origin.licences(pair.chosen_teacher, pair.rejected_teacher),
+        "source": origin.source,
+        "source_id": origin.source_id,
+    }

@@ -1,0 +1,94 @@
+"""LLaMA-Factory (read from 0.9.5): sharegpt formatting with OpenAI's tags, chosen and rejected as single messages.
+
+Given a list for `chosen` it silently makes a plain SFT example of the prompt; given turns that do not alternate it
+silently trains on an empty one. So the first is never written, and the second is skipped and counted.
+"""
+
+import json
+from collections.abc import Mapping
+from itertools import cycle
+
+from arbitrage.export.axolotl import ConversationSft, conversation_row
+from arbitrage.export.format import Format, PairFacts, RowFormat, Shape, pair_facts
+from arbitrage.export.origin import Origin
+from arbitrage.records import Message, PreferencePair, Record
+
+INFO_FILE = "dataset_info.json"
+TAGS = {
+    "role_tag": "role",
+    "content_tag": "content",
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+    "observation_tag": "tool",
+    "function_tag": "function_call",
+}
+
+
+class Ranking(Record):
+    """What a `ranking: true` data set holds."""
+
+    prompt: tuple[Message, ...]
+    chosen: Message
+    rejected: Message
+
+
+class LlamaFactoryPreference(PairFacts, Ranking):
+    """A preference row."""
+
+
+def preference_row(pair: PreferencePair, origin: Origin) -> LlamaFactoryPreference:
+    """Unpack the one message of each side."""
+    [chosen], [rejected] = pair.chosen, pair.rejected
+    return LlamaFactoryPreference(prompt=pair.prompt, chosen=chosen, rejected=rejected, **pair_facts(pair, origin))
+
+
+def objection(prompt: tuple[Message, ...]) -> str | None:
+    """Return `turns_do_not_alternate` unless the prompt is (system)? user (assistant user)*."""
+    turns = prompt[1:] if prompt[0].role == "system" else prompt
+    wanted = cycle((("user", "tool"), ("assistant",)))
+    in_order = all(turn.role in roles for turn, roles in zip(turns, wanted, strict=False))
+    return None if in_order and len(turns) % 2 else "turns_do_not_alternate"
+
+
+def sidecars(shape: Shape) -> Mapping[str, str]:
+    """Write `dataset_info.json`: one data set of all languages for each split, one of the train rows of each."""
+    entries: dict[str, object] = {}
+    for split in shape.splits:
+        name = shape.dataset if split == "train" else f"{shape.dataset}-{split}"
+        entries[name] = {"file_name": f"data/{split}"} | _columns(shape)
+    for language in shape.languages:  # `script_url` with a subset: a config of this directory's card
+        entries[f"{shape.dataset}-{language}"] = {"script_url": ".", "subset": language} | _columns(shape)
+    return {INFO_FILE: json.dumps(entries, indent=1, ensure_ascii=False) + "\n"}
+
+
+def _columns(shape: Shape) -> dict[str, object]:
+    if shape.kind == "SftExample":
+        return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": TAGS}
+    columns = {"messages": "prompt", "chosen": "chosen", "rejected": "rejected"}
+    return {"formatting": "sharegpt", "ranking": True, "columns": columns, "tags": TAGS}
+
+
+def usage(shape: Shape) -> str:
+    """Show how to train."""
+    stage = "sft" if shape.kind == "SftExample" else "dpo"
+    names = ", ".join(f"`{shape.dataset}-{language}`" for language in shape.languages[:3])
+    return f"""`{INFO_FILE}` names the data sets: `{shape.dataset}` is all languages, {names}, … are one each.
+
+```sh
+llamafactory-cli train --stage {stage} --do_train --dataset_dir path/to/this/directory \\
+  --dataset {shape.dataset} --model_name_or_path … --template … --output_dir out
+```"""
+
+
+FORMAT = Format(
+    trainer="llamafactory",
+    file_type="parquet",
+    rows={
+        "SftExample": RowFormat(ConversationSft, conversation_row),
+        "PreferencePair": RowFormat(LlamaFactoryPreference, preference_row),
+    },
+    objection=objection,
+    sidecars=sidecars,
+    usage=usage,
+)

@@ -1,0 +1,48 @@
+"""open-instruct (and alignment-handbook): full conversations, which differ in their last turn alone.
+
+Its mixer reads the split `train` unless told otherwise, so the splits keep their names.
+https://github.com/allenai/open-instruct/blob/main/open_instruct/dataset_transformation.py
+"""
+
+from arbitrage.export.axolotl import ConversationSft, conversation_row
+from arbitrage.export.format import Format, PairFacts, RowFormat, Shape, pair_facts
+from arbitrage.export.origin import Origin
+from arbitrage.records import Message, PreferencePair, Record
+
+
+class TwoConversations(Record):
+    """Both conversations, prompt included."""
+
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+
+
+class OpenInstructPreference(PairFacts, TwoConversations):
+    """A preference row."""
+
+
+def preference_row(pair: PreferencePair, origin: Origin) -> OpenInstructPreference:
+    """Put the prompt before both answers."""
+    return OpenInstructPreference(
+        chosen=pair.prompt + pair.chosen, rejected=pair.prompt + pair.rejected, **pair_facts(pair, origin)
+    )
+
+
+def usage(shape: Shape) -> str:
+    """Show how to train."""
+    script = "finetune.py" if shape.kind == "SftExample" else "dpo_tune_cache.py"
+    return f"""```sh
+python open_instruct/{script} --dataset_mixer_list path/to/this/directory 1.0 \\
+  --dataset_mixer_list_splits train …
+```"""
+
+
+FORMAT = Format(
+    trainer="open-instruct",
+    file_type="parquet",
+    rows={
+        "SftExample": RowFormat(ConversationSft, conversation_row),
+        "PreferencePair": RowFormat(OpenInstructPreference, preference_row),
+    },
+    usage=usage,
+)

@@ -1,0 +1,67 @@
+"""Where rows come from: who wrote the answers, under which licences, and what the prompts say of themselves."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arbitrage.records import Prompt
+from arbitrage.shards.manifest import RunPlan
+
+UNKNOWN_LICENCE = "unknown"
+"""Stands for a licence nobody stated. It is never in a set of allowed ones by accident: it must be named too."""
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherFacts:
+    """What a run's plan says of one teacher."""
+
+    name: str
+    model: str
+    revision: str
+    licence: str
+    precision: str
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one prompt comes from, and who may have answered it."""
+
+    source: str
+    source_id: str
+    prompt_licence: str
+    teachers: Mapping[str, TeacherFacts]
+
+    def licences(self, *teachers: str) -> tuple[str, ...]:
+        """Return the licences that bind a row made from this prompt and answers of these teachers, sorted."""
+        return tuple(sorted({self.prompt_licence, *(self.teachers[name].licence for name in teachers)}))
+
+    def revision(self, teacher: str) -> str:
+        """Return the revision of a teacher's weights."""
+        return self.teachers[teacher].revision
+
+
+def origin_of(prompt: Prompt, teachers: Mapping[str, TeacherFacts]) -> Origin:
+    """Return the origin of rows made from a prompt."""
+    return Origin(prompt.source, prompt.source_id, prompt.licence or UNKNOWN_LICENCE, teachers)
+
+
+def teachers_of(plan: RunPlan, drafts: Iterable[str]) -> dict[str, TeacherFacts]:
+    """Read from a run's plan what is known of the teachers behind the named draft steps."""
+    wanted = set(drafts)
+    found = (_facts(step.config) for step in plan.steps if step.name in wanted)
+    return {facts.name: facts for facts in sorted(found, key=lambda f: f.name)}
+
+
+def _facts(config: Mapping[str, Any]) -> TeacherFacts:
+    teacher = config["teacher"]
+    model = str(teacher.get("model") or "")
+    return TeacherFacts(
+        name=teacher["name"],
+        model=Path(model).name if Path(model).is_absolute() else model,  # a local path is nobody else's business
+        revision=str(config.get("revision") or teacher.get("revision") or "unpinned"),
+        licence=teacher.get("licence") or UNKNOWN_LICENCE,
+        precision=teacher.get("precision") or "",
+        languages=tuple(teacher.get("languages") or ()),
+    )

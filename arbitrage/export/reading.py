@@ -1,0 +1,138 @@
+"""Read what is to be exported from a finished run, shard by shard, already in the trainer's shape."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from arbitrage.errors import UserError
+from arbitrage.export.candidates import CandidateRow, candidate_rows
+from arbitrage.export.format import Format, RowFormat
+from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
+from arbitrage.records import PreferencePair, Prompt, Record, SftExample
+from arbitrage.shards.layout import shard_path
+from arbitrage.shards.run import Run
+from arbitrage.shards.store import read_table
+from arbitrage.tables import from_table
+
+CANDIDATES = "candidates"
+"""Name of the data set that every run has: its candidate table."""
+
+_EXPORTABLE: Mapping[str, type[SftExample | PreferencePair]] = {
+    "SftExample": SftExample,
+    "PreferencePair": PreferencePair,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row to be written, and what is counted of it.
+
+    Attributes:
+        teachers: who wrote its answers, the chosen one first.
+        objection: why the row cannot be told to the trainer, or None.
+    """
+
+    row: Record
+    prompt_id: str
+    language: str
+    teachers: tuple[str, ...]
+    licences: tuple[str, ...]
+    objection: str | None = None
+
+
+class Source(Protocol):
+    """A data set of a run."""
+
+    kind: str  # name of the record it holds
+    step: str | None  # the step that chose its rows
+    record: type[Record]  # of the rows to be written
+    teachers: Mapping[str, TeacherFacts]
+
+    def read(self, shard: int) -> Iterator[Entry]:
+        """Yield one entry for each row of a shard."""
+        ...
+
+
+class SelectedSource:
+    """Rows that a selection step chose."""
+
+    def __init__(self, run: Run, dataset: str, format: Format) -> None:
+        self.step: str | None = run.plan.datasets[dataset]
+        self._run, self._format, self._plan = run, format, run.step(run.plan.datasets[dataset])
+        self.kind = self._plan.record
+        if self.kind not in format.rows or self.kind not in _EXPORTABLE:
+            raise UserError(f"data set '{dataset}' holds {self.kind} rows, which {format.trainer} has no format for")
+        self._row: RowFormat = format.rows[self.kind]
+        self.record = self._row.record
+        self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._plan.inputs.get("drafts", ()))
+
+    def read(self, shard: int) -> Iterator[Entry]:
+        """Yield one entry for each row of a shard, in its order."""
+        [prompts] = self._plan.inputs["prompts"]
+        by_id = {p.prompt_id: p for p in from_table(_shard(self._run, prompts, shard), Prompt)}
+        for item in from_table(_shard(self._run, self._plan.name, shard), _EXPORTABLE[self.kind]):
+            origin = origin_of(by_id[item.prompt_id], self.teachers)
+            teachers = authors(item)
+            yield Entry(
+                row=self._row.build(item, origin),
+                prompt_id=item.prompt_id,
+                language=item.language,
+                teachers=teachers,
+                licences=origin.licences(*teachers),
+                objection=self._format.objection(by_id[item.prompt_id].messages),
+            )
+
+
+class CandidateSource:
+    """The candidate table."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._roles = run, run.plan.candidates
+        if not self._roles.get("drafts"):
+            raise UserError(f"{run.path}: the run has no candidate table")
+        self.kind, self.step = "Candidate", None
+        self.record: type[Record] = CandidateRow
+        self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._roles["drafts"])
+
+    def read(self, shard: int) -> Iterator[Entry]:
+        """Yield one entry for each candidate of a shard."""
+        [prompts] = self._roles["prompts"]
+        drafts, scores, final = (
+            [_shard(self._run, step, shard) for step in self._roles.get(role, ())]
+            for role in ("drafts", "scores", "final")
+        )
+        for row in candidate_rows(_shard(self._run, prompts, shard), drafts, scores, final, self.teachers):
+            yield Entry(row, row.prompt_id, row.language, (row.teacher,), row.licences)
+
+
+def open_source(run: Run, dataset: str, format: Format) -> Source:
+    """Find a data set by name.
+
+    Raises:
+        UserError: there is none of that name, or the trainer has no format for it; the message lists the names.
+    """
+    if dataset == CANDIDATES:
+        return CandidateSource(run)
+    if dataset not in run.plan.datasets:
+        known = ", ".join([*sorted(run.plan.datasets), CANDIDATES])
+        raise UserError(f"{run.path}: has no data set '{dataset}'; data sets: {known}")
+    return SelectedSource(run, dataset, format)
+
+
+def authors(item: SftExample | PreferencePair) -> tuple[str, ...]:
+    """Return who wrote a row's answers, the one to imitate first."""
+    if isinstance(item, SftExample):
+        return (item.teacher,)
+    return (item.chosen_teacher, item.rejected_teacher)
+
+
+def _shard(run: Run, step: str, shard: int) -> pa.Table:
+    return read_table(shard_path(run.directory(step), shard))
+
+
+def count_candidates(run: Run, steps: Sequence[str]) -> int:
+    """Return how many answers the named draft steps hold, by the manifest."""
+    wanted = set(steps)
+    return sum(step.rows_out for step in run.manifest.steps if step.name in wanted)

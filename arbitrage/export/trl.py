@@ -1,0 +1,69 @@
+"""TRL (read from 1.16): preference rows of three message lists, SFT rows of prompt and completion.
+
+SFTTrainer takes its loss on the completion alone where there is a `prompt` column, on the prompt too where there is
+one `messages` column: so we split. https://huggingface.co/docs/trl/dataset_formats
+"""
+
+from arbitrage.export.format import Format, PairFacts, RowFormat, SftFacts, Shape, pair_facts, sft_facts
+from arbitrage.export.origin import Origin
+from arbitrage.records import Message, PreferencePair, Record, SftExample
+
+
+class PromptCompletion(Record):
+    """What SFTTrainer reads."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+
+
+class PromptChosenRejected(Record):
+    """What DPOTrainer, RewardTrainer and (unpaired by TRL itself) KTOTrainer read."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+
+
+class TrlSft(SftFacts, PromptCompletion):
+    """An SFT row (bases are listed last columns first: that is pydantic's order)."""
+
+
+class TrlPreference(PairFacts, PromptChosenRejected):
+    """A preference row."""
+
+
+def sft_row(example: SftExample, origin: Origin) -> TrlSft:
+    """Split a conversation before its last turn."""
+    *prompt, completion = example.messages
+    return TrlSft(prompt=tuple(prompt), completion=(completion,), **sft_facts(example, origin))
+
+
+def preference_row(pair: PreferencePair, origin: Origin) -> TrlPreference:
+    """Keep the three message lists as they are."""
+    return TrlPreference(prompt=pair.prompt, chosen=pair.chosen, rejected=pair.rejected, **pair_facts(pair, origin))
+
+
+def usage(shape: Shape) -> str:
+    """Show how to train."""
+    name, trainer = ("sft", "SFT") if shape.kind == "SftExample" else ("dpo", "DPO")
+    return f"""```python
+from datasets import load_dataset
+from trl import {trainer}Config, {trainer}Trainer
+
+rows = load_dataset("path/to/this/directory", split="train")
+trainer = {trainer}Trainer(model="…", args={trainer}Config(output_dir="out"), train_dataset=rows)
+trainer.train()
+```
+
+or `trl {name} --dataset_name path/to/this/directory --model_name_or_path … --output_dir out`."""
+
+
+FORMAT = Format(
+    trainer="trl",
+    file_type="parquet",
+    rows={
+        "SftExample": RowFormat(TrlSft, sft_row),
+        "PreferencePair": RowFormat(TrlPreference, preference_row),
+    },
+    usage=usage,
+)

@@ -1,0 +1,70 @@
+"""Says in which language a prompt is: the tag that is given, checked against the text, or the one identified."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from arbitrage.identify import identify, is_same_language
+from arbitrage.languages import UNKNOWN, normalise_tag, suggest_tag
+from arbitrage.prompts.columns import MISSING
+from arbitrage.prompts.options import ReadOptions
+from arbitrage.prompts.rows import RowError, printable
+from arbitrage.records import Message
+
+IDENTIFIED_CHARS = 4000
+"""Enough for an identifier; a long prompt costs no more than a short one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A language, the identifier's confidence where it was asked for it, and what it says against a given tag."""
+
+    language: str
+    confidence: float | None = None
+    contradicted_by: str | None = None
+
+
+def judge(value: Any, messages: tuple[Message, ...], options: ReadOptions) -> Judgement:
+    """Decide on the language of a prompt.
+
+    Args:
+        value: what the row's language column holds, MISSING without one.
+        messages: the prompt.
+        options: how given tags are read, and whether texts are identified.
+
+    Raises:
+        RowError: the value is no language.
+    """
+    given = _given(value, options) or options.language
+    if given is None or given == UNKNOWN:
+        return _identified(messages) if options.identify != "off" else Judgement(UNKNOWN)
+    if options.identify != "check":
+        return Judgement(given)
+    found = identify(_user_text(messages))
+    contradicts = found.is_reliable and found.language != UNKNOWN and not is_same_language(given, found.language)
+    return Judgement(given, contradicted_by=found.language if contradicts else None)
+
+
+def _given(value: Any, options: ReadOptions) -> str | None:
+    if value is MISSING or value is None:
+        return None
+    if not isinstance(value, str):
+        raise RowError("wrong_type", f"the language is {type(value).__name__}, not text")
+    if value in options.language_names:
+        return options.language_names[value]
+    if not value.strip():
+        return None
+    tag = normalise_tag(value)
+    if tag is None:
+        near = suggest_tag(value)
+        hint = f" (did you mean '{near}'?)" if near else ""
+        raise RowError("unknown_language", f"'{printable(value, 40)}' is not a BCP-47 tag{hint}")
+    return tag
+
+
+def _identified(messages: tuple[Message, ...]) -> Judgement:
+    found = identify(_user_text(messages))
+    return Judgement(found.language, found.confidence)
+
+
+def _user_text(messages: tuple[Message, ...]) -> str:
+    return "\n".join(m.content for m in messages if m.role == "user")[:IDENTIFIED_CHARS]

@@ -1,0 +1,33 @@
+"""What can be said about reading prompts, wherever they come from."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from arbitrage.config import Config, LanguageTag
+from arbitrage.prompts.columns import Columns
+
+
+class ReadOptions(Config):
+    """How raw rows become prompts.
+
+    Attributes:
+        columns: which column holds what.
+        language: of rows that do not say theirs.
+        language_names: the source's own names of languages → tags, such as {"Brazilian": "pt-BR"}.
+        identify: `check` identifies where no tag is given, and counts where a given tag and the text disagree;
+            `missing` only the former; `off` neither (rows without a tag are "und").
+        licence: of rows that do not say theirs.
+        source: what `Prompt.source` says; by default the file or data set.
+        max_chars: longer prompts (all turns together) are rejected.
+        trailing_answer: a conversation that ends with an answer has it cut off, or is rejected.
+    """
+
+    columns: Columns = Columns()
+    language: LanguageTag | None = None
+    language_names: dict[str, LanguageTag] = {}
+    identify: Literal["check", "missing", "off"] = "check"
+    licence: str | None = None
+    source: str | None = None
+    max_chars: int = Field(default=200_000, gt=0)
+    trailing_answer: Literal["cut", "reject"] = "cut"

@@ -1,0 +1,122 @@
+"""The worker of every source: raw rows in, batches of prompts and rejects out, exact duplicates refused."""
+
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+
+from arbitrage.contracts import Batch
+from arbitrage.errors import DataError
+from arbitrage.prompts.builder import PromptBuilder
+from arbitrage.prompts.options import ReadOptions
+from arbitrage.prompts.rows import Fault, Part, PromptReject, Row, RowError
+from arbitrage.records import Prompt, Reject
+
+BATCH_ROWS = 1000
+BATCH_CHARS = 4_000_000
+"""A batch ends at whichever comes first; 4 M characters keep it under 16 MB."""
+
+SNIFFED_ROWS = 100
+"""Among so many rows of a file that has no header, each column that is asked for must turn up."""
+
+
+class PromptReader:
+    """Reads a source from its beginning each time `read` is called.
+
+    Memory: one batch, and about 80 bytes for each distinct prompt and each distinct id.
+    """
+
+    def __init__(self, options: ReadOptions, open_parts: Callable[[], Iterator[Part]], step: str) -> None:
+        self._options = options
+        self._open_parts = open_parts
+        self._step = step
+
+    def read(self) -> Iterator[Batch]:
+        """Yield batches in the order of the source.
+
+        Raises:
+            ConfigError: a column that is asked for is not there.
+            DataError: the source cannot be read, or holds no rows at all.
+        """
+        reading = _Reading(self._options, self._step)
+        for part in self._open_parts():
+            yield from reading.read(part)
+        yield from reading.finish()
+
+
+class _Reading:
+    """One pass over a source: the batch being filled, and what was seen."""
+
+    def __init__(self, options: ReadOptions, step: str) -> None:
+        self._columns = options.columns
+        self._step = step
+        self._builder = PromptBuilder(options)
+        self._prompt_ids: set[int] = set()
+        self._given_ids: set[bytes] = set()
+        self._part_names: list[str] = []
+        self._num_rows = 0
+        self._begin_batch()
+
+    def read(self, part: Part) -> Iterator[Batch]:
+        self._part_names.append(part.name)
+        if part.columns is not None:
+            self._columns.check(part.columns, part.name)
+        num_before, num_good = self._num_rows, 0
+        keys: dict[str, None] | None = None if part.columns is not None else {}
+        for row in part.rows:
+            self._num_rows += 1
+            self._take(row, part.name)
+            if keys is not None and isinstance(row, Row):
+                keys.update(dict.fromkeys(row.values))
+                num_good += 1
+                if num_good == SNIFFED_ROWS:
+                    self._columns.check(tuple(keys), part.name)
+                    keys = None
+            if len(self._prompts) + len(self._rejects) >= BATCH_ROWS or self._num_chars >= BATCH_CHARS:
+                yield self._end_batch()
+        if keys is not None and num_good:
+            self._columns.check(tuple(keys), part.name)
+        self._builder.notes["empty_file"] += self._num_rows == num_before
+
+    def finish(self) -> Iterator[Batch]:
+        if not self._num_rows:
+            raise DataError(f"{', '.join(self._part_names[:5]) or 'the source'}: holds no rows")
+        yield self._end_batch()
+
+    def _take(self, row: Row | Fault, source: str) -> None:
+        if isinstance(row, Fault):
+            self._refuse(row.position, row.reason, row.detail)
+            return
+        try:
+            prompt, given_id = self._builder.build(row, source)
+            self._check_new(prompt, given_id)
+        except RowError as error:
+            self._refuse(row.position, error.reason, error.detail)
+            return
+        self._prompts.append(prompt)
+        self._num_chars += sum(len(message.content) for message in prompt.messages)
+
+    def _check_new(self, prompt: Prompt, given_id: str | None) -> None:
+        prompt_id = int(prompt.prompt_id, 16)
+        if prompt_id in self._prompt_ids:
+            raise RowError("duplicate_prompt", f"the same text as an earlier {prompt.prompt_id}")
+        if given_id is not None:
+            # Translations of one prompt may share an id: published parallel sets number each language from 0.
+            digest = blake2b(f"{prompt.language} {given_id}".encode(), digest_size=10).digest()
+            if digest in self._given_ids:
+                raise RowError("duplicate_id", f"another prompt in {prompt.language} has the id '{given_id[:60]}'")
+            self._given_ids.add(digest)
+        self._prompt_ids.add(prompt_id)
+
+    def _refuse(self, position: str, reason: PromptReject, detail: str) -> None:
+        self._rejects.append(Reject(item_id=position, step=self._step, reason=reason, detail=detail))
+
+    def _begin_batch(self) -> None:
+        self._prompts: list[Prompt] = []
+        self._rejects: list[Reject] = []
+        self._num_chars = 0
+        self._builder.notes.clear()
+
+    def _end_batch(self) -> Batch:
+        notes = {key: count for key, count in sorted(self._builder.notes.items()) if count}
+        batch = Batch(self._prompts, self._rejects, notes)
+        self._begin_batch()
+        return batch

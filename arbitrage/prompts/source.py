@@ -1,0 +1,28 @@
+"""The base of all source configs: options of reading, and the pieces there are to read."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from arbitrage.contracts import StepConfig
+from arbitrage.prompts.options import ReadOptions
+from arbitrage.prompts.reader import PromptReader
+from arbitrage.prompts.rows import Part
+
+STEP_NAME: Final = "prompts"
+
+
+class SourceConfig(ReadOptions, StepConfig):
+    """A place where prompts come from."""
+
+    def parts(self) -> Iterator[Part]:
+        """Open the source's pieces, one after the other, in a fixed order.
+
+        Raises:
+            ConfigError: there is no such thing.
+            DataError: it cannot be read.
+        """
+        raise TypeError(f"{type(self).__name__} does not say how it is read")
+
+    def build(self) -> PromptReader:
+        """Build the worker that reads this source."""
+        return PromptReader(self, self.parts, STEP_NAME)

@@ -1,0 +1,192 @@
+"""The nouns: every row that crosses a step border. Frozen, strict, no NaN; ids are content hashes.
+
+The Arrow schema of each is derived in `arbitrage.tables` and pinned by `tests/golden/schemas.json`.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Record(BaseModel):
+    """Base of all rows. `item_key` names the column that the conservation law counts by."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    item_key: ClassVar[str] = "prompt_id"
+
+
+class Message(Record):
+    """One chat turn."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+class Prompt(Record):
+    """What is asked, in which language, and where it came from."""
+
+    prompt_id: str
+    language: str  # BCP-47, or "und" where nobody knows
+    language_confidence: float | None = None  # of the identifier, 0..1; null where the tag was given
+    messages: tuple[Message, ...] = Field(min_length=1)
+    source: str
+    source_id: str
+    licence: str | None = None
+    task: str | None = None
+    reference: str | None = None  # a known right answer, for exact checks and the oracle
+
+
+class Route(Record):
+    """Who is asked, best first."""
+
+    prompt_id: str
+    router: str
+    teachers: tuple[str, ...] = Field(min_length=1)
+    expected: tuple[float, ...] = ()  # predicted reward per teacher, same order; empty if the router predicts none
+    propensity: float | None = None  # probability of this choice under the router's policy
+
+
+class FinishReason(StrEnum):
+    """Why a completion ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    ERROR = "error"
+
+
+class Candidate(Record):
+    """One sampled answer of one teacher."""
+
+    item_key: ClassVar[str] = "candidate_id"
+    candidate_id: str
+    prompt_id: str
+    teacher: str
+    revision: str
+    sample_index: int
+    seed: int
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cumulative_logprob: float | None = None  # natural log, summed over completion tokens, at temperature 1
+    cost_usd: float | None = None
+    error: str | None = None
+
+
+class Score(Record):
+    """One reward's opinion of one candidate: a value, or the reason why there is none."""
+
+    item_key: ClassVar[str] = "candidate_id"
+    candidate_id: str
+    prompt_id: str
+    reward: str  # name@version
+    value: float | None = None
+    error: str | None = None
+
+    @model_validator(mode="after")
+    def _value_or_error(self) -> Self:
+        if (self.value is None) == (self.error is None):
+            raise ValueError("a Score has exactly one of value and error")
+        return self
+
+
+class Calibration(Record):
+    """How one reward scores one language: subtract `mean`, divide by `sd`. Written by the corpus step."""
+
+    item_key: ClassVar[str] = "language"
+    reward: str
+    language: str
+    family: str
+    num_scores: int
+    raw_mean: float
+    raw_sd: float
+    mean: float  # after shrinkage to family and global
+    sd: float
+    length_slope: float = 0.0  # calibrated points per unit of log(1 + characters), removed from scores
+    mean_log_length: float = 0.0  # of the language's answers; the slope acts on the difference from it
+    knots_raw: tuple[float, ...] = ()  # rank method: rising raw values and the calibrated value at each
+    knots_z: tuple[float, ...] = ()
+
+
+class SftExample(Record):
+    """A conversation worth imitating."""
+
+    prompt_id: str
+    language: str
+    messages: tuple[Message, ...]
+    candidate_id: str
+    teacher: str
+    score: float | None
+    strategy: str
+
+
+class PreferencePair(Record):
+    """Two answers to one prompt, the better one first."""
+
+    prompt_id: str
+    language: str
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    chosen_id: str
+    rejected_id: str
+    chosen_teacher: str
+    rejected_teacher: str
+    chosen_score: float
+    rejected_score: float
+    score_gap: float
+    reward: str
+    policy: str
+
+
+class Metric(Record):
+    """One measured property of a text."""
+
+    name: str
+    value: float | None
+
+
+class SteeredExample(Record):
+    """A candidate chosen for a measurable property."""
+
+    prompt_id: str
+    language: str
+    candidate_id: str
+    teacher: str
+    objective: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    metrics: tuple[Metric, ...]
+
+
+class Reject(Record):
+    """A row that stops here, and why. Nothing vanishes."""
+
+    item_key: ClassVar[str] = "item_id"
+    item_id: str
+    step: str
+    reason: str  # from the step's closed set
+    detail: str | None = None
+
+
+def content_id(*parts: str | int | None) -> str:
+    """Hash parts to a 20-hex-digit id (80 bits: one expected collision among 10¹² rows)."""
+    digest = hashlib.blake2b(digest_size=10)
+    for part in parts:
+        data = repr(part).encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()
+
+
+def nfc(text: str) -> str:
+    """Return text in Unicode normalisation form C, the form in which prompts are compared."""
+    return unicodedata.normalize("NFC", text)
+
+
+def prompt_id_of(language: str, messages: Sequence[Message]) -> str:
+    """Return the id of a prompt: equal exactly when language, roles and NFC text are equal."""
+    return content_id("prompt", language, *(part for m in messages for part in (m.role, nfc(m.content))))

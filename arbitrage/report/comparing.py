@@ -1,0 +1,131 @@
+"""Put numbers with intervals to strategies: over all prompts, and in each language."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.records import content_id
+from arbitrage.report.cube import Bools, Cube, Floats
+from arbitrage.report.ranking import Yield
+from arbitrage.report.statistics import Estimate, estimate, ratios, resample_ratios
+from arbitrage.report.strategies import Budget, Comparison, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyRow:
+    """One strategy's figures. Differences are paired, on the same prompts and resamples.
+
+    Attributes:
+        value: mean metric; of an accuracy over all prompts, absent answers counting 0.
+        generations_per_prompt: what it pays, on average.
+        coverage: part of the prompts it answers.
+        where_answered: mean metric over the prompts it answers; None if it answers none.
+        difference: to the best single teacher, in units of the metric.
+        relative: the same divided by the best single teacher's value; None for scores, which have no zero.
+        matched: difference to the best single teacher at this same larger budget (best of m samples); None if not recorded.
+        gap_closed: part of the way from best single to oracle router; None for scores.
+        note: how it chooses.
+        uses_hindsight: it looked at the metric; no pipeline can.
+    """
+
+    name: str
+    budget: Budget
+    value: Estimate | None
+    generations_per_prompt: float
+    coverage: float
+    where_answered: float | None
+    difference: Estimate | None
+    relative: Estimate | None
+    matched: Estimate | None
+    gap_closed: float | None
+    note: str
+    uses_hindsight: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageRows:
+    """The strategies in one language."""
+
+    language: str
+    num_prompts: int
+    num_clusters: int
+    rows: tuple[StrategyRow, ...]
+
+
+def estimate_all(cube: Cube, comparison: Comparison, seed: str) -> LanguageRows:
+    """Estimate every strategy over the whole table; the result's language is empty."""
+    return _estimate(cube, comparison.outcomes, "", content_id("report", seed))
+
+
+def estimate_languages(cube: Cube, comparison: Comparison, seed: str) -> tuple[LanguageRows, ...]:
+    """Estimate every strategy in every language, in order of tag; the best single teacher stays the overall one."""
+    found = []
+    for code, language in enumerate(cube.languages):
+        inside_P = cube.language_P == code
+        if inside_P.any():
+            inside = [_restrict(o, inside_P) for o in comparison.outcomes]
+            found.append(_estimate(cube.only(inside_P), inside, language, content_id("report", seed, language)))
+    return tuple(found)
+
+
+def _restrict(outcome: Outcome, keep_P: Bools) -> Outcome:
+    got = Yield(outcome.got.metric_P[keep_P], outcome.got.answered_P[keep_P], outcome.got.generations)
+    return Outcome(outcome.name, outcome.budget, got, outcome.note, outcome.uses_hindsight)
+
+
+def _estimate(cube: Cube, outcomes: list[Outcome] | tuple[Outcome, ...], language: str, seed: str) -> LanguageRows:
+    metric_PX = np.stack([o.got.metric_P for o in outcomes], axis=1)
+    answered_PX = np.stack([o.got.answered_P for o in outcomes], axis=1)
+    weight_PX = np.ones_like(metric_PX) if cube.metric.kind == "accuracy" else answered_PX
+    values_X = ratios(metric_PX, weight_PX)
+    draws_RX = resample_ratios(metric_PX, weight_PX, cube.cluster_P, seed=int(seed[:12], 16))
+    place = {(o.name, o.budget): x for x, o in enumerate(outcomes)}
+    rows = []
+    for x, outcome in enumerate(outcomes):
+        rows.append(
+            StrategyRow(
+                name=outcome.name,
+                budget=outcome.budget,
+                value=estimate(values_X[x], draws_RX[:, x]),
+                generations_per_prompt=outcome.got.generations,
+                coverage=float(answered_PX[:, x].mean()),
+                where_answered=_finite(ratios(metric_PX[:, [x]], answered_PX[:, [x]])[0]),
+                difference=_difference(values_X, draws_RX, x, place.get(("best single", "one"))),
+                relative=_relative(cube, values_X, draws_RX, x, place[("best single", "one")]),
+                matched=_difference(values_X, draws_RX, x, _rival(place, outcome)),
+                gap_closed=_gap_closed(values_X, x, place),
+                note=outcome.note,
+                uses_hindsight=outcome.uses_hindsight,
+            )
+        )
+    return LanguageRows(language, cube.num_prompts, len(np.unique(cube.cluster_P)), tuple(rows))
+
+
+def _rival(place: dict[tuple[str, Budget], int], outcome: Outcome) -> int | None:
+    return None if outcome.budget == "one" else place.get(("best single", outcome.budget))
+
+
+def _difference(values_X: Floats, draws_RX: Floats, x: int, base: int | None) -> Estimate | None:
+    if base is None or base == x:
+        return None
+    return estimate(values_X[x] - values_X[base], draws_RX[:, x] - draws_RX[:, base])
+
+
+def _relative(cube: Cube, values_X: Floats, draws_RX: Floats, x: int, base: int) -> Estimate | None:
+    if cube.metric.kind != "accuracy" or base == x or values_X[base] <= 0:
+        return None
+    base_R = np.where(draws_RX[:, base] > 0, draws_RX[:, base], np.nan)
+    return estimate(values_X[x] / values_X[base] - 1, draws_RX[:, x] / base_R - 1)
+
+
+def _gap_closed(values_X: Floats, x: int, place: dict[tuple[str, Budget], int]) -> float | None:
+    oracle = place.get(("oracle router", "one"))
+    if oracle is None:
+        return None
+    best = values_X[place[("best single", "one")]]
+    gap = values_X[oracle] - best
+    return _finite((values_X[x] - best) / gap) if gap > 0 else None
+
+
+def _finite(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,81 @@
+"""What the preference pairs look like: how wide their gaps are, and who is set against whom."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.report.cube import Floats
+from arbitrage.report.shardview import ShardView
+
+NUM_BINS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """A bar of a histogram: `low` ≤ gap < `high` (the last one: ≤)."""
+
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairSummary:
+    """All pairs of a run.
+
+    Attributes:
+        gap_quantiles: of the score gap: 5, 25, 50, 75, 95 %.
+        gaps: its histogram.
+        by_language: number of pairs.
+        teachers: names, sorted.
+        chosen_by_rejected: number of pairs; rows are chosen teachers, columns rejected ones.
+    """
+
+    num_pairs: int
+    policies: tuple[str, ...]
+    gap_quantiles: tuple[float, ...]
+    gaps: tuple[Bin, ...]
+    by_language: dict[str, int]
+    teachers: tuple[str, ...]
+    chosen_by_rejected: tuple[tuple[int, ...], ...]
+
+
+class PairBuilder:
+    """Takes in shards."""
+
+    def __init__(self) -> None:
+        self._gaps: list[Floats] = []
+        self._languages: Counter[str] = Counter()
+        self._teachers: Counter[tuple[str, str]] = Counter()
+        self._policies: set[str] = set()
+
+    def add(self, shard: ShardView) -> None:
+        """Take in one shard."""
+        pairs = shard.pairs
+        self._gaps.append(pairs["score_gap"].to_numpy())
+        self._languages.update(pairs["language"].to_pylist())
+        self._teachers.update(
+            zip(pairs["chosen_teacher"].to_pylist(), pairs["rejected_teacher"].to_pylist(), strict=True)
+        )
+        self._policies.update(pairs["policy"].to_pylist())
+
+    def build(self) -> PairSummary | None:
+        """Return the summary, or None if there are no pairs."""
+        gaps = np.concatenate(self._gaps) if self._gaps else np.empty(0)
+        if not len(gaps):
+            return None
+        counts, edges = np.histogram(gaps, bins=NUM_BINS)
+        teachers = sorted({name for pair in self._teachers for name in pair})
+        return PairSummary(
+            num_pairs=len(gaps),
+            policies=tuple(sorted(self._policies)),
+            gap_quantiles=tuple(float(q) for q in np.quantile(gaps, [0.05, 0.25, 0.5, 0.75, 0.95])),
+            gaps=tuple(
+                Bin(float(low), float(high), int(n))
+                for low, high, n in zip(edges[:-1], edges[1:], counts, strict=True)
+            ),
+            by_language=dict(sorted(self._languages.items())),
+            teachers=tuple(teachers),
+            chosen_by_rejected=tuple(tuple(self._teachers[(c, r)] for r in teachers) for c in teachers),
+        )

@@ -1,0 +1,104 @@
+"""Intervals by a bootstrap that draws whole clusters of prompts, so that paired differences come for free.
+
+Prompts that translate each other are one cluster: treating them as independent understates the error about 1.9
+times on translated sets (METHODS §5). Drawing C − 1 of C clusters makes the variance of a mean unbiased (Rao and
+Wu, 1988, "Resampling inference with complex survey data", J. Amer. Statist. Assoc. 83).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+NUM_RESAMPLES = 2000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """The range that holds `LEVEL` of the resampled values."""
+
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Tell whether both ends lie on the same side of zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number and its interval; the interval is None where fewer than two clusters carry it."""
+
+    value: float
+    interval: Interval | None
+
+
+def ratios(numerator_PX: Floats, denominator_PX: Floats) -> Floats:
+    """Return Σ numerator / Σ denominator for each column; NaN where the denominator sums to zero."""
+    return _divide(numerator_PX.sum(axis=0), denominator_PX.sum(axis=0))
+
+
+def resample_ratios(
+    numerator_PX: Floats,
+    denominator_PX: Floats,
+    cluster_P: Ints,
+    *,
+    seed: int,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Floats:
+    """Resample clusters and return the ratio of sums of every column in every resample, shape (R, X).
+
+    All columns see the same resamples, so the difference of two columns is a paired difference.
+
+    Args:
+        numerator_PX: what is summed, a row for each prompt.
+        denominator_PX: its weight; ones for a mean over all prompts.
+        cluster_P: cluster codes, any integers.
+        seed: the same seed gives the same resamples.
+        num_resamples: R.
+    """
+    codes, index_P = np.unique(cluster_P, return_inverse=True)
+    num_clusters, num_columns = len(codes), numerator_PX.shape[1]
+    if num_clusters < 2:
+        return np.full((num_resamples, num_columns), np.nan)
+    sums_C2X = np.zeros((num_clusters, 2 * num_columns))
+    np.add.at(sums_C2X, index_P, np.hstack([numerator_PX, denominator_PX]))
+    drawn_R2X = np.empty((num_resamples, 2 * num_columns))
+    random = np.random.default_rng(seed)
+    # 4 M counts at a time keep memory under 40 MB whatever the number of clusters
+    step = max(1, 4_000_000 // num_clusters)
+    for start in range(0, num_resamples, step):
+        counts_RC = _draw_counts(random, min(step, num_resamples - start), num_clusters)
+        drawn_R2X[start : start + step] = counts_RC @ sums_C2X
+    return _divide(drawn_R2X[:, :num_columns], drawn_R2X[:, num_columns:])
+
+
+def estimate(value: float, draws_R: Floats) -> Estimate | None:
+    """Put the percentile interval of the draws around a value; None if the value is not finite."""
+    if not np.isfinite(value):
+        return None
+    finite = draws_R[np.isfinite(draws_R)]
+    # a ratio undefined in more than 1 % of resamples has no honest interval
+    if len(finite) < 0.99 * len(draws_R) or len(finite) == 0:
+        return Estimate(float(value), None)
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), Interval(float(low), float(high)))
+
+
+def _draw_counts(random: np.random.Generator, num_resamples: int, num_clusters: int) -> Floats:
+    """Draw C − 1 clusters with replacement, `num_resamples` times; return how often each was drawn."""
+    drawn = random.integers(0, num_clusters, size=(num_resamples, num_clusters - 1))
+    drawn += np.arange(num_resamples)[:, None] * num_clusters
+    counts = np.bincount(drawn.ravel(), minlength=num_resamples * num_clusters)
+    return counts.reshape(num_resamples, num_clusters).astype(np.float64)
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    quotient: Floats = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient

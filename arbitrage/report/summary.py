@@ -1,0 +1,212 @@
+"""A run in numbers: what both the HTML report and the terminal say."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from arbitrage.languages import is_rtl, name_of
+from arbitrage.report import measures
+from arbitrage.report.comparing import LanguageRows, StrategyRow, estimate_all, estimate_languages
+from arbitrage.report.cube import Cube, Metric
+from arbitrage.report.cubing import CubeBuilder
+from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
+from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
+from arbitrage.report.pairing import PairBuilder, PairSummary
+from arbitrage.report.shardview import roles_of, walk
+from arbitrage.report.strategies import CurvePoint, budget_curves, compare
+from arbitrage.report.tally import Grid, Tally
+from arbitrage.shards.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """A language of the run."""
+
+    tag: str
+    name: str
+    is_rtl: bool
+    num_prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A measure of answers, by language (rows) and teacher (columns)."""
+
+    name: str
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class RewardGrids:
+    """One reward before and after calibration (None: not calibrated)."""
+
+    name: str
+    raw: Grid
+    calibrated: Grid | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """All language × teacher tables. `fails` holds one for each check: the part of answers that fail it."""
+
+    wins: Grid
+    metric: Grid
+    rewards: tuple[RewardGrids, ...]
+    fails: tuple[Measured, ...]
+    prompt_tokens: Grid
+    completion_tokens: Grid
+    cost_usd: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Strategies compared: over everything and by language."""
+
+    metric: Metric
+    best_single: str
+    matched_size: int | None
+    max_asked: int
+    num_samples: int
+    overall: LanguageRows
+    by_language: tuple[LanguageRows, ...]
+    curves: dict[str, tuple[CurvePoint, ...]]
+
+    def row(self, name: str, *budgets: str) -> StrategyRow | None:
+        """Return the first strategy of that name at one of the budgets, in order of the budgets given."""
+        rows = {(row.name, row.budget): row for row in self.overall.rows}
+        return next((rows[(name, b)] for b in budgets if (name, b) in rows), None)  # type: ignore[index]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """Everything the report says, but for the gallery's texts."""
+
+    name: str
+    pipeline: str
+    status: str
+    fingerprint: str
+    backend: str
+    started_at: str
+    finished_at: str
+    seconds: float
+    git_commit: str | None
+    packages: dict[str, str]
+    num_shards: int
+    num_shards_done: int
+    languages: tuple[Language, ...]
+    teachers: tuple[str, ...]
+    num_prompts: int
+    num_answers: int
+    stages: tuple[Stage, ...]
+    rejects: tuple[RejectCount, ...]
+    tables: Tables
+    judged: Judged | None
+    pairs: PairSummary | None
+
+    def to_json(self) -> str:
+        """Return the summary as JSON, without NaN."""
+        return json.dumps(asdict(self), ensure_ascii=False, allow_nan=False, indent=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One pass over a run: its summary, and the sample of candidates to read."""
+
+    summary: RunSummary
+    gallery: tuple[GalleryPrompt, ...]
+
+
+def summarise(run: Run) -> RunSummary:
+    """Summarise a finished run.
+
+    Raises:
+        RunDirectoryError: the run has not finished.
+        DataError: it has no candidate table, or a row names one that is not there.
+    """
+    return read(run).summary
+
+
+def read(run: Run) -> Reading:
+    """Read a finished run once, shard by shard. Raises like `summarise`."""
+    manifest, roles = run.manifest, roles_of(run)
+    cubes, gallery, pairs = CubeBuilder(roles), GalleryBuilder(), PairBuilder()
+    measured = measures.MeasureBuilder(
+        measures.calibrations_of(run, roles), measures.minimums_of(run, roles), has_sft=roles.sft is not None
+    )
+    prompts: dict[str, int] = {}
+    num_answers = 0
+    for shard in walk(run, roles):
+        for builder in (cubes, gallery, pairs, measured):
+            builder.add(shard)
+        num_answers += shard.drafts.num_rows
+        for tag in shard.prompts["language"].to_pylist():
+            prompts[tag] = prompts.get(tag, 0) + 1
+    teachers = cubes.teachers
+    plan = manifest.plan
+    summary = RunSummary(
+        name=plan.name,
+        pipeline=plan.pipeline,
+        status=manifest.status,
+        fingerprint=plan.fingerprint,
+        backend=plan.backend,
+        started_at=plan.started_at,
+        finished_at=manifest.finished_at,
+        seconds=manifest.seconds,
+        git_commit=manifest.git_commit,
+        packages=dict(manifest.packages),
+        num_shards=plan.num_shards,
+        num_shards_done=len(plan.shards),
+        languages=tuple(Language(tag, name_of(tag), is_rtl(tag), prompts[tag]) for tag in sorted(prompts)),
+        teachers=teachers,
+        num_prompts=sum(prompts.values()),
+        num_answers=num_answers,
+        stages=stages_of(manifest, roles),
+        rejects=rejects_of(manifest),
+        tables=_tables(measured.tally, sorted(prompts), teachers),
+        judged=_judged(cubes.build(), plan.fingerprint),
+        pairs=pairs.build(),
+    )
+    return Reading(summary, gallery.build())
+
+
+def _judged(cube: Cube | None, seed: str) -> Judged | None:
+    if cube is None or not cube.num_prompts or not cube.teachers:
+        return None
+    comparison = compare(cube)
+    return Judged(
+        metric=cube.metric,
+        best_single=comparison.best_single,
+        matched_size=comparison.matched_size,
+        max_asked=int(cube.asked_PT.sum(axis=1).max()),
+        num_samples=cube.num_samples,
+        overall=estimate_all(cube, comparison, seed),
+        by_language=estimate_languages(cube, comparison, seed),
+        curves=budget_curves(cube, comparison.best_single),
+    )
+
+
+def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str]) -> Tables:
+    def means(measure: str) -> Grid:
+        return tally.means(measure, languages, teachers)
+
+    names = sorted(m.removeprefix(measures.RAW) for m in tally.cells if m.startswith(measures.RAW))
+    checks = sorted(m for m in tally.cells if m.startswith(measures.FAILS) and tally.has(m))
+    fails = [(m.removeprefix(measures.FAILS), m) for m in checks]
+    if "truncation" not in dict(fails):  # every engine says why it stopped, whether or not a check was asked to
+        fails.insert(0, ("truncation", measures.CUT_OFF))
+    return Tables(
+        wins=tally.shares(measures.WON, languages, teachers),
+        metric=means(measures.EXACT if tally.has(measures.EXACT) else measures.FINAL),
+        rewards=tuple(
+            RewardGrids(
+                name,
+                means(measures.RAW + name),
+                means(measures.CALIBRATED + name) if tally.has(measures.CALIBRATED + name) else None,
+            )
+            for name in names
+        ),
+        fails=tuple(Measured(name, means(measure)) for name, measure in fails),
+        prompt_tokens=tally.totals(measures.TOKENS[0], languages, teachers),
+        completion_tokens=tally.totals(measures.TOKENS[1], languages, teachers),
+        cost_usd=tally.totals(measures.COST, languages, teachers),
+    )

@@ -1,0 +1,75 @@
+"""Counts and sums by language and teacher, added up shard by shard."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How many values, and their sum."""
+
+    count: int
+    total: float
+
+    def plus(self, count: int, total: float) -> "Cell":
+        """Return the cell of both."""
+        return Cell(self.count + count, self.total + total)
+
+
+Grid = tuple[tuple[float | None, ...], ...]
+"""Rows are languages, columns teachers; None where nothing was measured."""
+
+_NOTHING = Cell(0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Cells by measure, language and teacher."""
+
+    cells: dict[str, dict[tuple[str, str], Cell]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, measure: str, language: pa.Array, teacher: pa.Array, value: pa.Array) -> None:
+        """Add one value for each row; nulls are not counted."""
+        table = pa.table({"language": language, "teacher": teacher, "value": value})
+        grouped = table.group_by(["language", "teacher"]).aggregate([("value", "count"), ("value", "sum")])
+        into = self.cells[measure]
+        for row in grouped.to_pylist():
+            if row["value_count"]:
+                key = (row["language"], row["teacher"])
+                into[key] = into.get(key, _NOTHING).plus(row["value_count"], float(row["value_sum"]))
+
+    def cell(self, measure: str, language: str, teacher: str) -> Cell:
+        """Return one cell, empty where nothing was added."""
+        return self.cells.get(measure, {}).get((language, teacher), _NOTHING)
+
+    def has(self, measure: str) -> bool:
+        """Tell whether anything was added under a measure."""
+        return bool(self.cells.get(measure))
+
+    def means(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
+        """Return the mean value in every cell."""
+        return tuple(tuple(_mean(self.cell(measure, lang, t)) for t in teachers) for lang in languages)
+
+    def totals(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
+        """Return the sum of values in every cell."""
+        return tuple(tuple(_total(self.cell(measure, lang, t)) for t in teachers) for lang in languages)
+
+    def shares(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
+        """Return the part of each language's count that falls to each teacher."""
+        rows = []
+        for language in languages:
+            counts = [self.cell(measure, language, t).count for t in teachers]
+            whole = sum(counts)
+            rows.append(tuple(n / whole if whole else None for n in counts))
+        return tuple(rows)
+
+
+def _mean(cell: Cell) -> float | None:
+    return cell.total / cell.count if cell.count else None
+
+
+def _total(cell: Cell) -> float | None:
+    return cell.total if cell.count else None

@@ -1,0 +1,155 @@
+"""The verb `calibrate`: how each reward scores each language, as a small table.
+
+The levels are language, family (ISO 639-5) and all; `arbitrage.rewards.shrinkage` says how a level leans on the next:
+
+    family' = shrink(family, all)        language' = shrink(language, family')
+
+Variances and slopes of family and all are pooled *within* languages. A family of one language adds nothing, so there
+the language leans on all directly.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from arbitrage.config import Config
+from arbitrage.contracts import Inputs, Output, Step, StepConfig
+from arbitrage.errors import ConfigError, ConservationError
+from arbitrage.languages import UNKNOWN, family_of
+from arbitrage.records import Calibration, Candidate, Prompt, Record, Score, content_id
+from arbitrage.rewards.calibration import log_length
+from arbitrage.rewards.check import CheckStep
+from arbitrage.rewards.moments import Moments, Sample, merge, pool_within
+from arbitrage.rewards.shrinkage import Level, level_of, shrink
+from arbitrage.tables import to_table
+
+
+class CalibrateConfig(Config):
+    """How raw scores are put on a common scale.
+
+    Attributes:
+        method: `standard` subtracts the mean and divides by the deviation; `rank` maps each language's quantiles to
+            those of the normal distribution, for rewards whose tails differ by language.
+        shrinkage: k, the number of scores at which a group weighs as much as the level above.
+        length_control: take out of each score what its log length explains within the language.
+    """
+
+    method: Literal["standard", "rank"] = "standard"
+    shrinkage: float = Field(default=20.0, ge=0.0)
+    length_control: bool = False
+
+    @model_validator(mode="after")
+    def _ranks_have_no_slope(self) -> "CalibrateConfig":
+        if self.method == "rank" and self.length_control:
+            raise ValueError("length_control needs method: standard")
+        return self
+
+
+class CalibrateStep(StepConfig):
+    """Calibrates the rewards that feed it."""
+
+    calibrate: CalibrateConfig
+
+    def build(self) -> "CalibrateWorker":
+        """Make the worker."""
+        return CalibrateWorker(self.calibrate)
+
+
+def calibrate(config: CalibrateConfig, prompts: Step, drafts: Sequence[Step], scores: Sequence[Step]) -> Step:
+    """Calibrate rewards over the whole corpus. Check steps among `scores` are left out: checks need no scale.
+
+    Raises:
+        ConfigError: no reward is among the scores.
+    """
+    rewards = tuple(step for step in scores if not isinstance(step.config, CheckStep))
+    if not rewards:
+        raise ConfigError("calibrate: there is no reward to calibrate, only checks")
+    return Step(
+        name="calibrate",
+        config=CalibrateStep(calibrate=config),
+        produces=Calibration,
+        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": rewards},
+        scope="corpus",
+    )
+
+
+@dataclass(slots=True)
+class _Group:
+    moments: Moments = field(default_factory=Moments)
+    sample: Sample = field(default_factory=Sample)
+
+
+class CalibrateWorker:
+    """Sums up shard after shard; holds a few numbers for each reward and language."""
+
+    def __init__(self, config: CalibrateConfig) -> None:
+        self._config = config
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return rows sorted by reward and language; the row of 'und' is the global level, for unseen languages."""
+        groups: dict[str, dict[str, _Group]] = {}
+        for shard in shards:
+            self._take_in(shard, groups)
+        rows = [row for reward in sorted(groups) for row in self._rows(reward, groups[reward])]
+        return Output(to_table(rows, Calibration))
+
+    def _take_in(self, shard: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
+        languages = _column_pairs(shard, "prompts", Prompt, "prompt_id", "language")
+        lengths = {
+            candidate: log_length(text)
+            for candidate, text in _column_pairs(shard, "drafts", Candidate, "candidate_id", "text").items()
+        }
+        table = shard.table("scores", Score).select(["reward", "prompt_id", "candidate_id", "value"])
+        for reward, prompt_id, candidate_id, value in zip(*(c.to_pylist() for c in table.columns), strict=True):
+            if value is None:
+                continue
+            if prompt_id not in languages or candidate_id not in lengths:
+                raise ConservationError(f"{reward} scored {candidate_id}, which is not among the drafts of its shard")
+            group = groups.setdefault(reward, {}).setdefault(languages[prompt_id], _Group())
+            group.moments.add(value, lengths[candidate_id])
+            if self._config.method == "rank":
+                group.sample.add(int(content_id("calibrate", reward, candidate_id), 16), value)
+
+    def _rows(self, reward: str, groups: dict[str, _Group]) -> list[Calibration]:
+        k = self._config.shrinkage
+        everything = _level(groups, sorted(groups))
+        rows = {UNKNOWN: _row(reward, UNKNOWN, everything, everything)}
+        for language in sorted(set(groups) - {UNKNOWN}):
+            family = family_of(language)
+            relatives = [m for m in sorted(groups) if family != UNKNOWN and family_of(m) == family]
+            above = shrink(_level(groups, relatives), everything, k) if len(relatives) > 1 else everything
+            own = _level(groups, [language])
+            rows[language] = _row(reward, language, own, shrink(own, above, k))
+        if not self._config.length_control:
+            rows = {language: row.model_copy(update={"length_slope": 0.0}) for language, row in rows.items()}
+        return [rows[language] for language in sorted(rows)]
+
+
+def _level(groups: dict[str, _Group], languages: Sequence[str]) -> Level:
+    members = [groups[language] for language in languages]
+    return level_of(pool_within(m.moments for m in members), merge(m.sample for m in members).values())
+
+
+def _row(reward: str, language: str, own: Level, shrunk: Level) -> Calibration:
+    return Calibration(
+        reward=reward,
+        language=language,
+        family=family_of(language) if language != UNKNOWN else UNKNOWN,
+        num_scores=own.num,
+        raw_mean=own.mean,
+        raw_sd=sqrt(own.variance),
+        mean=shrunk.mean,
+        sd=shrunk.sd,
+        length_slope=shrunk.length_slope,
+        mean_log_length=shrunk.length_mean,
+        knots_raw=shrunk.curve.raw if shrunk.curve else (),
+        knots_z=shrunk.curve.z if shrunk.curve else (),
+    )
+
+
+def _column_pairs(shard: Inputs, role: str, record: type[Record], key: str, value: str) -> dict[str, str]:
+    table = shard.table(role, record)
+    return dict(zip(table.column(key).to_pylist(), table.column(value).to_pylist(), strict=True))

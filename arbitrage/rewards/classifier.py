@@ -1,0 +1,179 @@
+"""Sequence-classification reward models: one forward pass, one raw logit.
+
+Raw, because the sigmoid that serving engines put on top reaches exactly 1.0 near logit 17 and makes ties.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import lru_cache
+from math import isfinite
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import AfterValidator, Field
+
+from arbitrage.chat import ChatTokenizer
+from arbitrage.config import Operational, Raw
+from arbitrage.contracts import Scorable
+from arbitrage.errors import DataError, EngineStartError
+from arbitrage.models import absolute_model, loadable, local_directory, revision_of
+from arbitrage.records import FinishReason, Message, Score, content_id
+from arbitrage.rewards.judgement import Judgement, score_of
+from arbitrage.rewards.names import RewardName, versioned
+from arbitrage.rewards.options import RewardOptions
+
+
+class ClassifierConfig(RewardOptions):
+    """A reward model of the `AutoModelForSequenceClassification` kind.
+
+    Attributes:
+        model: a directory, a Hugging Face id, or `world:<name>` for a model of the shipped micro-world.
+        revision: commit of a Hugging Face id.
+        engine: both give the same values within 1e-3 in fp32.
+        label: which logit is the reward, where the model has several.
+        max_tokens: longest conversation; by default the model's own limit.
+        truncate: cut longer conversations at the end instead of leaving them unscored (`too_long`).
+        precision: of weights and arithmetic; the score itself is computed in fp32.
+        template_options: passed to the chat template.
+        batch_size: conversations in one forward pass, sorted by length (`transformers`).
+        threads: CPU threads of one replica; None leaves PyTorch's choice.
+        gpu_memory_share: of each GPU, or of the memory of a CPU build (`vllm`).
+        tensor_parallel: GPUs over which one replica is spread (`vllm`).
+    """
+
+    kind: Literal["classifier"] = "classifier"
+    name: RewardName = "rm"
+    model: Annotated[str, AfterValidator(absolute_model)]
+    revision: str | None = None
+    engine: Literal["transformers", "vllm"] = "transformers"
+    label: int = Field(default=0, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    truncate: bool = False
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    template_options: dict[str, str | bool | int] = {}
+    batch_size: Annotated[int, Field(ge=1), Operational] = 32
+    threads: Annotated[int | None, Field(ge=1), Operational] = None
+    gpu_memory_share: Annotated[float, Field(gt=0.0, le=1.0), Operational] = 0.5
+    tensor_parallel: Annotated[int, Field(ge=1), Operational] = 1
+
+    def identity(self) -> Raw:
+        """Name the weights by what is in them, not by where they lie."""
+        return super().identity() | {"model": _weights_of(self.model, self.revision)}
+
+    @property
+    def reward_name(self) -> str:
+        """`name@version-weights`."""
+        return versioned(self.name, self.version, _weights_of(self.model, self.revision))
+
+    def build(self) -> "Classifier":
+        """Load the model.
+
+        Raises:
+            EngineStartError: the model cannot be loaded, or has no such label.
+            MissingDependencyError: the engine is not installed.
+        """
+        return Classifier(self, load_tokenizer(self), _engine(self))
+
+
+class LogitEngine(Protocol):
+    """A loaded classifier.
+
+    Attributes:
+        max_length: longest input in tokens; None if the model does not say.
+        pad_id: the token that a decoder's pooling passes over at the end of an input.
+    """
+
+    max_length: int | None
+    pad_id: int | None
+
+    async def logits(self, rows: Sequence[list[int]]) -> list[float | None]:
+        """Return the raw logit of each row of token ids, in order; None where the engine refuses a row."""
+        ...
+
+    async def close(self) -> None:
+        """Release processes and memory."""
+        ...
+
+
+class Classifier:
+    """A `Reward`. Errors of its Scores: `candidate_error`, `bad_chat`, `too_long`, `engine_error`, `not_finite`."""
+
+    def __init__(self, config: ClassifierConfig, tokenizer: Any, engine: LogitEngine) -> None:
+        self._config = config
+        self._chat = ChatTokenizer(tokenizer, config.template_options)
+        self._engine = engine
+        limits = [n for n in (config.max_tokens, engine.max_length) if n]
+        self._max_length = min(limits) if limits else None
+        self._name = config.reward_name
+
+    @property
+    def name(self) -> str:
+        """`name@version-weights`."""
+        return self._name
+
+    async def score(self, items: Sequence[Scorable]) -> list[Score]:
+        """Return one Score for each item, in order."""
+        rows = await asyncio.to_thread(lambda: [self._encode(item) for item in items])
+        places = [i for i, row in enumerate(rows) if not isinstance(row, Judgement)]
+        values = await self._engine.logits([row for row in rows if not isinstance(row, Judgement)])
+        found = dict(zip(places, values, strict=True))
+        judgements = [row if isinstance(row, Judgement) else _judgement(found[i]) for i, row in enumerate(rows)]
+        return [score_of(item, self._name, j) for item, j in zip(items, judgements, strict=True)]
+
+    async def close(self) -> None:
+        """Release the model."""
+        await self._engine.close()
+
+    def _encode(self, item: Scorable) -> list[int] | Judgement:
+        if item.candidate.finish_reason is FinishReason.ERROR:
+            return Judgement(error="candidate_error")
+        answer = Message(role="assistant", content=item.candidate.text)
+        try:
+            ids = self._chat.encode([*item.prompt.messages, answer], is_complete=True)
+        except DataError:
+            return Judgement(error="bad_chat")
+        # Transformers pools at the last token that is not padding, vLLM at the last: say the same to both.
+        while len(ids) > 1 and ids[-1] == self._engine.pad_id:
+            ids.pop()
+        if self._max_length and len(ids) > self._max_length:
+            if not self._config.truncate:
+                return Judgement(error="too_long")
+            ids = ids[: self._max_length]
+        return ids
+
+
+def load_tokenizer(config: ClassifierConfig) -> Any:
+    """Load the tokenizer of a reward model.
+
+    Raises:
+        EngineStartError: it cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            loadable(config.model), revision=config.revision, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError, DataError) as error:
+        raise EngineStartError(f"reward '{config.name}': tokenizer of {config.model}: {error}") from error
+
+
+def _judgement(value: float | None) -> Judgement:
+    if value is None:
+        return Judgement(error="engine_error")
+    return Judgement(value=value) if isfinite(value) else Judgement(error="not_finite")
+
+
+def _engine(config: ClassifierConfig) -> LogitEngine:
+    if config.engine == "vllm":
+        from arbitrage.rewards.classifier_vllm import VllmClassifier
+
+        return VllmClassifier(config)
+    from arbitrage.rewards.classifier_transformers import TransformersClassifier
+
+    return TransformersClassifier(config)
+
+
+@lru_cache(maxsize=64)
+def _weights_of(model: str, revision: str | None) -> str:
+    found = revision_of(model, revision)
+    return found if local_directory(model) else content_id("weights", model, found)

@@ -1,0 +1,89 @@
+"""Classifiers on Hugging Face transformers: CPUs, or one GPU."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
+from arbitrage.models import loadable
+
+if TYPE_CHECKING:
+    from arbitrage.rewards.classifier import ClassifierConfig
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+class TransformersClassifier:
+    """A loaded model. Batches run in a thread, one at a time, whoever asks."""
+
+    def __init__(self, config: "ClassifierConfig") -> None:
+        self._model = _load(config)
+        text_config = self._model.config.get_text_config()
+        self.max_length: int | None = getattr(text_config, "max_position_embeddings", None)
+        self.pad_id: int | None = text_config.pad_token_id
+        self._label = config.label
+        # A decoder without a padding token cannot tell where a padded row ends.
+        self._batch_size = 1 if self.pad_id is None else config.batch_size
+        self._lock = threading.Lock()
+
+    async def logits(self, rows: Sequence[list[int]]) -> list[float | None]:
+        """Return the raw logit of each row, in order. Batches hold rows of like length."""
+        order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), rows[i]))
+        found: dict[int, float | None] = {}
+        for start in range(0, len(order), self._batch_size):
+            places = order[start : start + self._batch_size]
+            values = await asyncio.to_thread(self._answer, [rows[i] for i in places])
+            found.update(zip(places, values, strict=True))
+        return [found[i] for i in range(len(rows))]
+
+    async def close(self) -> None:
+        """Drop the model."""
+        self._model = None
+
+    def _answer(self, rows: Sequence[list[int]]) -> Sequence[float | None]:
+        with self._lock:
+            try:
+                return self._forward(rows)
+            except RuntimeError:  # PyTorch's, out of memory included: one row must not harm the others
+                if len(rows) == 1:
+                    return [None]
+        return [value for row in rows for value in self._answer([row])]
+
+    def _forward(self, rows: Sequence[list[int]]) -> list[float]:
+        import torch
+
+        width = max(len(row) for row in rows)
+        pad = self.pad_id or 0
+        device = self._model.device
+        ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids, attention_mask=mask).logits
+        return [float(value) for value in logits[:, self._label].float().tolist()]
+
+
+def _load(config: "ClassifierConfig") -> Any:
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = "cuda" if torch.cuda.is_available() and config.resources.gpus else "cpu"
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
+            loadable(config.model),
+            revision=config.revision,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, _DTYPES[config.precision]),
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"reward '{config.name}': {config.model}: {error}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, DataError) as error:
+        raise EngineStartError(f"reward '{config.name}': cannot load {config.model}: {error}") from error
+    if config.label >= model.config.num_labels:
+        raise EngineStartError(
+            f"reward '{config.name}': label {config.label}: {config.model} has {model.config.num_labels} label(s)"
+        )
+    return model.to(device).eval()

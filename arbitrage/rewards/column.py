@@ -1,0 +1,101 @@
+"""Scores that lie in a file already: of people, of an earlier run, of a metric computed elsewhere."""
+
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arbitrage.config import AbsolutePath, Raw
+from arbitrage.contracts import Scorable
+from arbitrage.errors import DataError
+from arbitrage.models import digest_files
+from arbitrage.records import content_id, nfc
+from arbitrage.rewards.judgement import Judgement, TextReward
+from arbitrage.rewards.names import RewardName, versioned
+from arbitrage.rewards.options import RewardOptions
+
+
+class ColumnConfig(RewardOptions):
+    """Looks a candidate up in a Parquet file.
+
+    Errors of its Scores: `not_recorded` (no such row, or its value is null or not finite), `ambiguous` (rows of one
+    key disagree).
+
+    Attributes:
+        path: a Parquet file.
+        value: the column of scores (numbers or booleans).
+        prompt: the column that says which prompt, as `prompt_key` of our prompts.
+        prompt_key: what that column holds: our `prompt_id`, or the `source_id` that the prompts came with.
+        teacher: the column of teacher names; null if the answer's text is enough.
+        text: the column of answers, compared in Unicode form C; null to go by prompt and teacher alone.
+    """
+
+    kind: Literal["column"] = "column"
+    name: RewardName = "column"
+    path: AbsolutePath
+    value: str = "score"
+    prompt: str = "prompt_id"
+    prompt_key: Literal["prompt_id", "source_id"] = "prompt_id"
+    teacher: str | None = "teacher"
+    text: str | None = None
+
+    def identity(self) -> Raw:
+        """Name the file by its content."""
+        return super().identity() | {"path": digest_files(Path(self.path))}
+
+    @property
+    def reward_name(self) -> str:
+        """`name@version-digest of the file`."""
+        return versioned(self.name, self.version, digest_files(Path(self.path)))
+
+    def build(self) -> TextReward:
+        """Read the file.
+
+        Raises:
+            DataError: it cannot be read, lacks a column, or a column is of the wrong type.
+        """
+        keys = [column for column in (self.prompt, self.teacher, self.text) if column is not None]
+        columns = _read(Path(self.path), keys, self.value)
+        recorded: dict[str, float | None] = {}
+        for *key, value in zip(*columns, strict=True):
+            if None in key:
+                continue
+            place = content_id(*(nfc(str(part)) for part in key))
+            number = None if value is None or not isfinite(value) else float(value)
+            if place in recorded and recorded[place] != number:
+                recorded[place] = _AMBIGUOUS
+            else:
+                recorded[place] = number
+        return TextReward(self.reward_name, lambda item: self._judge(item, recorded))
+
+    def _judge(self, item: Scorable, recorded: dict[str, float | None]) -> Judgement:
+        prompt = item.prompt.prompt_id if self.prompt_key == "prompt_id" else item.prompt.source_id
+        key = [prompt]
+        if self.teacher is not None:
+            key.append(item.candidate.teacher)
+        if self.text is not None:
+            key.append(item.candidate.text)
+        value = recorded.get(content_id(*map(nfc, key)))
+        if value is None:
+            return Judgement(error="not_recorded")
+        return Judgement(error="ambiguous") if value == _AMBIGUOUS else Judgement(value=value)
+
+
+_AMBIGUOUS = float("inf")
+
+
+def _read(path: Path, keys: Sequence[str], value: str) -> list[list[Any]]:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+    for column in (*keys, value):
+        if column not in table.column_names:
+            raise DataError(f"{path}: has no column '{column}'; columns: {', '.join(table.column_names)}")
+    found = table.schema.field(value).type
+    if not (pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found)):
+        raise DataError(f"{path}: column '{value}' holds {found}, not numbers")
+    return [table.column(column).to_pylist() for column in (*keys, value)]

@@ -1,0 +1,43 @@
+"""A reward of no opinion: a number drawn from the hash of the answer. For tests and dry runs."""
+
+from statistics import NormalDist
+from typing import Literal
+
+from pydantic import Field
+
+from arbitrage.contracts import Scorable
+from arbitrage.records import content_id
+from arbitrage.rewards.judgement import Judgement, TextReward
+from arbitrage.rewards.names import RewardName
+from arbitrage.rewards.options import RewardOptions
+
+
+class FakeRewardConfig(RewardOptions):
+    """A standard normal number for each text, plus `language_bias`, and plus `per_character` for each character.
+
+    Attributes:
+        error_share: share of candidates left unscored, with the error `fake`.
+    """
+
+    kind: Literal["fake"] = "fake"
+    name: RewardName = "fake"
+    seed: int = 0
+    language_bias: dict[str, float] = {}
+    per_character: float = 0.0
+    error_share: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    def build(self) -> TextReward:
+        """Build the reward."""
+        return TextReward(self.reward_name, self._judge)
+
+    def _judge(self, item: Scorable) -> Judgement:
+        text = item.candidate.text
+        if self._uniform("error", item.candidate.candidate_id) < self.error_share:
+            return Judgement(error="fake")
+        noise = NormalDist().inv_cdf(self._uniform("value", text))
+        bias = self.language_bias.get(item.prompt.language, 0.0)
+        return Judgement(value=noise + bias + self.per_character * len(text))
+
+    def _uniform(self, purpose: str, text: str) -> float:
+        # Strictly between 0 and 1, for inv_cdf.
+        return (int(content_id("fake-reward", self.seed, purpose, text)[:13], 16) + 0.5) / 16**13

@@ -1,0 +1,106 @@
+"""What of an answer is prose in a language: its words, without code, formulas, addresses, and names."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+from arbitrage.scripts import SPACELESS, count_scripts
+
+_NOT_PROSE = re.compile(
+    r"""
+    ^[ \t]*(```|~~~).*?(^[ \t]*\1[`~]*[ \t]*$|\Z)   # fenced code, closed or cut off
+    | `[^`\n]+`                                     # code in a line
+    | \$\$.+?\$\$ | \\\[.+?\\\] | \\\(.+?\\\)       # formulas
+    | \$[^$\s][^$\n]*\$
+    | <[/!|]?[a-zA-Z][^<>\n]*>                      # markup, and control tokens that a teacher wrote out
+    | \b(?:https?|ftp)://\S+ | \bwww\.\S+
+    | \b[\w.+-]+@[\w-]+\.[\w.-]+                    # mail addresses
+    """,
+    re.DOTALL | re.MULTILINE | re.VERBOSE,
+)
+
+_TOKEN = re.compile(r"[^\s,;:!?/()\[\]{}\"«»“”„、。，；：！？（）「」『』|*_#=+<>…—–~&]+")
+
+MAX_NAME_WORDS = 3
+"""Longer runs of capitalised Latin words inside another script are a title or a sentence, not a name."""
+
+CHARACTERS_PER_WORD = 2.0
+"""In spaceless scripts; about right for Chinese and Japanese, and near enough for a share."""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words of a text by script; names and symbols are counted nowhere."""
+
+    by_script: Mapping[str, float]
+
+    @property
+    def num(self) -> float:
+        """Number of words."""
+        return sum(self.by_script.values())
+
+    def share(self, scripts: frozenset[str]) -> float:
+        """Share of the words that are in one of the scripts; 1 where there are no words."""
+        return sum(self.by_script.get(s, 0.0) for s in scripts) / self.num if self.num else 1.0
+
+
+def prose(text: str) -> str:
+    """Return a text without fenced and inline code, formulas, markup, URLs and mail addresses; of JSON, nothing."""
+    rest = _NOT_PROSE.sub(" ", text)
+    return "" if _is_json(rest) else rest
+
+
+def count_words(text: str, scripts: frozenset[str]) -> Words:
+    """Count a text's words by script.
+
+    Names are left out: in a text with words of the given scripts, of which Latin is none, a run of up to
+    `MAX_NAME_WORDS` Latin words each with a capital or a digit ('Python', 'GPT-4', 'New York'). So are symbols:
+    single Latin or Greek letters where those are foreign ('x', 'π').
+    """
+    pieces = [piece for token in _TOKEN.findall(text) for piece in _pieces(token, scripts)]
+    if "Latn" not in scripts and any(piece.script in scripts for piece in pieces):
+        runs = [list(run) for _, run in groupby(pieces, key=lambda piece: piece.script == "Latn")]
+        pieces = [piece for run in runs if not _is_name(run) for piece in run]
+    found: defaultdict[str, float] = defaultdict(float)
+    for piece in pieces:
+        found[piece.script] += piece.weight
+    return Words(dict(found))
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    script: str
+    weight: float
+    looks_like_name: bool
+
+
+def _pieces(token: str, scripts: frozenset[str]) -> Iterator[_Piece]:
+    for script, letters in _scripts_of_token(token):
+        if letters == 1 and script in ("Latn", "Grek") and script not in scripts:
+            continue
+        weight = letters / CHARACTERS_PER_WORD if script in SPACELESS else 1.0
+        yield _Piece(script, weight, any(c.isupper() or c.isdigit() for c in token))
+
+
+@lru_cache(maxsize=1 << 16)
+def _scripts_of_token(token: str) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(count_scripts(token).items()))
+
+
+def _is_json(text: str) -> bool:
+    text = text.strip()
+    if text[:1] + text[-1:] not in ("{}", "[]"):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_name(run: list[_Piece]) -> bool:
+    return len(run) <= MAX_NAME_WORDS and all(p.script == "Latn" and p.looks_like_name for p in run)

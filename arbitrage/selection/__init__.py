@@ -1,0 +1,13 @@
+"""Choose from the candidate table: SFT examples and preference pairs."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from arbitrage.selection.policies import BestVsRandom, BestVsWorst, MaxGap, OnPolicy, StrongVsWeak
+
+PairPolicy = Annotated[
+    BestVsWorst | BestVsRandom | MaxGap | StrongVsWeak | OnPolicy,
+    Field(discriminator="kind"),
+]
+"""Which two answers are set against each other."""

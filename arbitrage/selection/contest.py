@@ -1,0 +1,109 @@
+"""All answers to one prompt beside their scores: what every selector chooses from."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from arbitrage.contracts import Inputs
+from arbitrage.errors import DataError
+from arbitrage.records import Candidate, Message, Prompt, Score, nfc
+
+NothingUsable = Literal["no_candidate", "all_gated", "all_unscored", "all_empty"]
+"""Why a prompt has no answer to choose: none was drafted, checks gated all, none has a score, all are blank."""
+
+GATED = "gate"
+"""What stands before the first ':' of an ensemble's `Score.error` when a check, not an accident, took the value."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One answer and the score it goes into the contest with."""
+
+    candidate: Candidate
+    value: float
+    reward: str
+
+    @cached_property
+    def text(self) -> str:
+        """The answer as answers are compared: NFC, without surrounding white space."""
+        return nfc(self.candidate.text).strip()
+
+    @property
+    def reply(self) -> tuple[Message, ...]:
+        """The answer as the teacher wrote it, as chat turns."""
+        return (Message(role="assistant", content=self.candidate.text),)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A prompt, its usable answers (best first; equal scores by candidate id), and why the others are not."""
+
+    prompt: Prompt
+    contenders: tuple[Contender, ...]
+    unusable: Counter[NothingUsable]
+
+    @property
+    def size(self) -> int:
+        """Number of answers, usable or not."""
+        return len(self.contenders) + self.unusable.total()
+
+    def why_nothing(self) -> NothingUsable:
+        """Name the reason why there is no contender: the nearest miss, so that the remedy shows."""
+        for reason in ("all_empty", "all_gated", "all_unscored"):
+            if self.unusable[reason]:
+                return reason
+        return "no_candidate"
+
+    def census(self) -> str:
+        """Say what became of the answers, such as '2 usable, 1 all_gated'."""
+        parts = [f"{len(self.contenders)} usable", *(f"{n} {why}" for why, n in sorted(self.unusable.items()))]
+        return ", ".join(parts)
+
+
+def contests(inputs: Inputs) -> list[Contest]:
+    """Join prompts, drafts and scores by id, in order of prompt id.
+
+    Answers to prompts that are not among the inputs, and scores of answers that are not, are left alone.
+
+    Raises:
+        DataError: two scores for one candidate, or a score that names another prompt than its candidate does.
+    """
+    scores = _scores_by_candidate(inputs.records("scores", Score))
+    drafts: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in inputs.records("drafts", Candidate):
+        drafts[candidate.prompt_id].append(candidate)
+    prompts = sorted(inputs.records("prompts", Prompt), key=lambda p: p.prompt_id)
+    return [_contest(prompt, drafts[prompt.prompt_id], scores) for prompt in prompts]
+
+
+def _scores_by_candidate(scores: Sequence[Score]) -> dict[str, Score]:
+    found: dict[str, Score] = {}
+    for score in scores:
+        if score.candidate_id in found:
+            rewards = f"{found[score.candidate_id].reward} and {score.reward}"
+            raise DataError(f"candidate {score.candidate_id} is scored by {rewards}: select from one ensemble")
+        found[score.candidate_id] = score
+    return found
+
+
+def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> Contest:
+    contenders: list[Contender] = []
+    unusable: Counter[NothingUsable] = Counter()
+    for candidate in drafts:
+        score = scores.get(candidate.candidate_id)
+        if score is not None and score.prompt_id != prompt.prompt_id:
+            raise DataError(
+                f"candidate {candidate.candidate_id} answers prompt {prompt.prompt_id}, "
+                f"its score by {score.reward} names prompt {score.prompt_id}"
+            )
+        if candidate.error is not None or score is None or score.value is None:
+            gated = score is not None and (score.error or "").partition(":")[0] == GATED
+            unusable["all_gated" if gated else "all_unscored"] += 1
+        elif not candidate.text.strip():
+            unusable["all_empty"] += 1
+        else:
+            contenders.append(Contender(candidate, score.value, score.reward))
+    contenders.sort(key=lambda c: (-c.value, c.candidate.candidate_id))
+    return Contest(prompt, tuple(contenders), unusable)

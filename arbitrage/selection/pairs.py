@@ -1,0 +1,134 @@
+"""Preference pairs from the candidate table: a policy proposes, guards dispose (METHODS §6).
+
+Guards: the chosen answer is better by a minimum gap, ties are dropped, the two texts differ after NFC and stripping,
+neither is blank, and optionally their lengths match. Gated answers have no score, so no gap to a better one can be
+shown: they take no part, not even as the rejected side.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from arbitrage.contracts import Inputs, Item, Output, Step, StepConfig
+from arbitrage.records import PreferencePair, Prompt, Reject
+from arbitrage.selection import PairPolicy
+from arbitrage.selection.contest import Contest, NothingUsable, contests
+from arbitrage.selection.policies import BestVsWorst, Proposal
+from arbitrage.tables import to_table
+
+GuardReject = Literal["identical_text", "tie", "below_gap", "length_mismatch"]
+PairReject = NothingUsable | GuardReject | Literal["one_candidate", "no_opponent"]
+"""Why a prompt has no pair. `one_candidate`: one usable answer; `no_opponent`: the policy sets no two against each
+other; a guard's name: why the pair that the policy likes best was dropped."""
+
+
+class PairSelection(StepConfig):
+    """Which pairs are made.
+
+    Attributes:
+        policy: which two answers are set against each other.
+        min_gap: least gap between the scores, in calibrated points (standard deviations); ties never pass.
+        max_length_ratio: longer text over shorter, in characters, at most; no limit by default.
+        max_pairs: pairs per prompt, at most.
+    """
+
+    policy: PairPolicy = BestVsWorst()
+    min_gap: float = Field(default=0.5, ge=0)
+    max_length_ratio: float | None = Field(default=None, ge=1)
+    max_pairs: int = Field(default=1, ge=1)
+
+    def build(self) -> "PairSelector":
+        """Build the worker."""
+        return PairSelector(self)
+
+
+def select_pairs(
+    config: PairSelection, prompts: Step, drafts: Sequence[Step], scores: Step, name: str = "select-preference"
+) -> Step:
+    """Choose preference pairs from the candidate table.
+
+    Args:
+        config: policy and guards.
+        prompts: step of Prompt rows; each becomes one to `max_pairs` pairs or one Reject.
+        drafts: steps of Candidate rows, one for each teacher.
+        scores: step of Score rows, at most one for each candidate: the ensemble.
+        name: name of the step, for pipelines that select more than once.
+    """
+    inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
+    return Step(name=name, config=config, produces=PreferencePair, inputs=inputs)
+
+
+class PairSelector:
+    """Worker of `select_pairs`."""
+
+    def __init__(self, config: PairSelection) -> None:
+        self.config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """Owe pairs or a Reject for each prompt."""
+        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt."""
+        pairs: list[PreferencePair] = []
+        rejects: list[Reject] = []
+        for contest in contests(inputs):
+            proposals = list(self.config.policy.propose(contest.contenders))
+            kept = self._keep(proposals)
+            pairs.extend(self._pair(contest.prompt, proposal) for proposal in kept)
+            if not kept:
+                rejects.append(self._reject(contest, proposals))
+        return Output(to_table(pairs, PreferencePair), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def _keep(self, proposals: Sequence[Proposal]) -> list[Proposal]:
+        distinct: dict[tuple[str, str], Proposal] = {}  # two samples may say the same: one pair, not two
+        for proposal in proposals:
+            if len(distinct) < self.config.max_pairs and self._objection(proposal) is None:
+                distinct.setdefault((proposal.chosen.text, proposal.rejected.text), proposal)
+        return list(distinct.values())
+
+    def _objection(self, proposal: Proposal) -> GuardReject | None:
+        if proposal.chosen.text == proposal.rejected.text:
+            return "identical_text"
+        if proposal.gap == 0:
+            return "tie"
+        if proposal.gap < self.config.min_gap:
+            return "below_gap"
+        lengths = sorted((len(proposal.chosen.text), len(proposal.rejected.text)))
+        limit = self.config.max_length_ratio
+        return "length_mismatch" if limit is not None and lengths[1] > limit * lengths[0] else None
+
+    def _pair(self, prompt: Prompt, proposal: Proposal) -> PreferencePair:
+        chosen, rejected = proposal.chosen, proposal.rejected
+        return PreferencePair(
+            prompt_id=prompt.prompt_id,
+            language=prompt.language,
+            prompt=prompt.messages,
+            chosen=chosen.reply,
+            rejected=rejected.reply,
+            chosen_id=chosen.candidate.candidate_id,
+            rejected_id=rejected.candidate.candidate_id,
+            chosen_teacher=chosen.candidate.teacher,
+            rejected_teacher=rejected.candidate.teacher,
+            chosen_score=chosen.value,
+            rejected_score=rejected.value,
+            score_gap=proposal.gap,
+            reward=chosen.reward,
+            policy=self.config.policy.kind,
+        )
+
+    def _reject(self, contest: Contest, proposals: Sequence[Proposal]) -> Reject:
+        reason: PairReject
+        if not contest.contenders:
+            reason = contest.why_nothing()
+        elif len(contest.contenders) == 1:
+            reason = "one_candidate"
+        else:
+            reason = (self._objection(proposals[0]) if proposals else None) or "no_opponent"
+        return Reject(
+            item_id=contest.prompt.prompt_id, step="select-preference", reason=reason, detail=contest.census()
+        )

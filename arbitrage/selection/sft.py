@@ -1,0 +1,92 @@
+"""Best-of selection for supervised fine-tuning, and its control that keeps everything (METHODS §2)."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from arbitrage.contracts import Inputs, Item, Output, Step, StepConfig
+from arbitrage.records import Prompt, Reject, SftExample
+from arbitrage.selection.contest import Contender, Contest, NothingUsable, contests
+from arbitrage.tables import to_table
+
+SftReject = NothingUsable | Literal["below_min_score"]
+"""Why a prompt has no SFT example."""
+
+
+class SftSelection(StepConfig):
+    """Which answers become SFT examples.
+
+    Attributes:
+        mode: `best` keeps the best-scored answer of each prompt; `all` every usable one (the `mix_all` control).
+        min_score: lowest score kept, in calibrated points (standard deviations); none by default.
+        strategy: label of the rows.
+    """
+
+    mode: Literal["best", "all"] = "best"
+    min_score: float | None = None
+    strategy: str = "reward"
+
+    def build(self) -> "SftSelector":
+        """Build the worker."""
+        return SftSelector(self)
+
+
+def select_sft(
+    config: SftSelection, prompts: Step, drafts: Sequence[Step], scores: Step, name: str = "select-sft"
+) -> Step:
+    """Choose SFT examples from the candidate table.
+
+    Args:
+        config: what to keep.
+        prompts: step of Prompt rows; each becomes one example (`all`: one or more) or one Reject.
+        drafts: steps of Candidate rows, one for each teacher.
+        scores: step of Score rows, at most one for each candidate: the ensemble.
+        name: name of the step, for pipelines that select more than once.
+    """
+    inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
+    return Step(name=name, config=config, produces=SftExample, inputs=inputs)
+
+
+class SftSelector:
+    """Worker of `select_sft`."""
+
+    def __init__(self, config: SftSelection) -> None:
+        self.config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """Owe one example or Reject for each prompt."""
+        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt."""
+        examples: list[SftExample] = []
+        rejects: list[Reject] = []
+        for contest in contests(inputs):
+            kept = self._keep(contest)
+            examples.extend(self._example(contest.prompt, contender) for contender in kept)
+            if not kept:
+                rejects.append(_reject(contest))
+        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def _keep(self, contest: Contest) -> tuple[Contender, ...]:
+        floor = self.config.min_score
+        passing = tuple(c for c in contest.contenders if floor is None or c.value >= floor)
+        return passing[:1] if self.config.mode == "best" else passing
+
+    def _example(self, prompt: Prompt, contender: Contender) -> SftExample:
+        return SftExample(
+            prompt_id=prompt.prompt_id,
+            language=prompt.language,
+            messages=prompt.messages + contender.reply,
+            candidate_id=contender.candidate.candidate_id,
+            teacher=contender.candidate.teacher,
+            score=contender.value,
+            strategy=self.config.strategy,
+        )
+
+
+def _reject(contest: Contest) -> Reject:
+    reason: SftReject = "below_min_score" if contest.contenders else contest.why_nothing()
+    return Reject(item_id=contest.prompt.prompt_id, step="select-sft", reason=reason, detail=contest.census())

@@ -1,0 +1,76 @@
+"""Names on disk and the deal of prompts to shards.
+
+    <run>/<step>-<fingerprint>/shard-00007.parquet            rows; a file that exists is complete
+    <run>/<step>-<fingerprint>/_rejects/shard-00007.parquet   what stopped here, if anything did
+    <run>/<step>-<fingerprint>/_stats/shard-00007.json        counts by language and teacher, seconds, tokens
+
+Names with a leading '_' are skipped by Parquet data set readers, so a glob of a step finds its rows alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from arbitrage.config import Raw
+from arbitrage.contracts import Step
+from arbitrage.tables import SCHEMA_VERSION, arrow_schema
+
+FINGERPRINT_DIGITS = 12
+
+
+def shard_of(prompt_id: str, num_shards: int) -> int:
+    """Return the shard of a prompt: a hash of its id, so every shard is a fair sample of the whole."""
+    digest = hashlib.blake2b(prompt_id.encode(), digest_size=8, person=b"shard").digest()
+    return int.from_bytes(digest, "big") % num_shards
+
+
+def shard_path(directory: Path, shard: int) -> Path:
+    """Return where shard rows lie."""
+    return directory / f"shard-{shard:05d}.parquet"
+
+
+def rejects_path(directory: Path, shard: int) -> Path:
+    """Return where a shard's rejects lie."""
+    return directory / "_rejects" / f"shard-{shard:05d}.parquet"
+
+
+def stats_path(directory: Path, shard: int) -> Path:
+    """Return where a shard's counts lie."""
+    return directory / "_stats" / f"shard-{shard:05d}.json"
+
+
+def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) -> dict[str, str]:
+    """Return step name → fingerprint, for steps in topological order.
+
+    Hashed: config identity, scope, version, produced schema and the fingerprints of the inputs; for a source the
+    number of shards it deals to, for a corpus step which shards it sees. Never hashed: workers, GPUs, batch sizes.
+    """
+    found: dict[str, str] = {}
+    for step in steps:
+        parts: Raw = {
+            "config": type(step.config).__name__,
+            "identity": step.config.identity(),
+            "scope": step.scope,
+            "version": step.version,
+            "produces": [step.produces.__name__, str(arrow_schema(step.produces).remove_metadata())],
+            "schema_version": SCHEMA_VERSION,
+            "inputs": {role: [found[s.name] for s in step.inputs[role]] for role in sorted(step.inputs)},
+        }
+        if step.scope == "source":
+            parts["num_shards"] = num_shards
+        if step.scope == "corpus":
+            parts["shards"] = sorted(shards)
+        found[step.name] = digest_json(parts)
+    return found
+
+
+def digest_json(value: object) -> str:
+    """Return a short hex digest of a JSON value, equal for equal values whatever the order of keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()[:FINGERPRINT_DIGITS]
+
+
+def step_directory(name: str, fingerprint: str) -> str:
+    """Return a step's directory name below the run directory."""
+    return f"{name}-{fingerprint}"

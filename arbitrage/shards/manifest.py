@@ -1,0 +1,88 @@
+"""`manifest.json`: what a run did, written last. `run.json`: what it set out to do, written first."""
+
+from typing import Any, Literal
+
+from arbitrage.config import Config
+from arbitrage.contracts import Scope
+
+
+class Account(Config):
+    """The conservation law for one language and teacher in one step: num_in = num_out + rejected."""
+
+    language: str
+    teacher: str | None
+    num_in: int
+    num_out: int
+    rejected: dict[str, int]  # reason → items
+
+
+class ShardStats(Config):
+    """Counts of one shard; `seconds` is worker time."""
+
+    num_in: int
+    num_rows: int
+    accounts: tuple[Account, ...]
+    seconds: float
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    notes: dict[str, int] = {}  # counters a step wants shown, such as language disagreements
+
+
+class StepPlan(Config):
+    """One step as planned: enough to find and read its files."""
+
+    name: str
+    record: str  # name of the record class of its rows
+    scope: Scope
+    directory: str  # below the run directory
+    fingerprint: str
+    inputs: dict[str, tuple[str, ...]]  # role → step names
+    config: dict[str, Any]
+
+
+class StepReport(Config):
+    """One step as done, summed over its shards."""
+
+    name: str
+    num_shards: int
+    num_reused: int  # shards found complete
+    num_in: int  # items owed
+    num_rows: int  # rows written (several per item where a step says so)
+    num_rejected: int
+    rejected: dict[str, int]
+    accounts: tuple[Account, ...]
+    seconds: float  # worker time, summed over shards
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    notes: dict[str, int] = {}
+
+
+class RunPlan(Config):
+    """`run.json`."""
+
+    format_version: int = 1
+    name: str
+    pipeline: str
+    fingerprint: str
+    num_shards: int  # into which prompts are dealt
+    shards: tuple[int, ...]  # those this run does
+    config: dict[str, Any]
+    steps: tuple[StepPlan, ...]  # in topological order
+    datasets: dict[str, str]  # data set name → the step that writes it, such as {"sft": "select-sft"}
+    candidates: dict[str, tuple[str, ...]] = {}  # role → steps of the candidate table, for reports and exports
+    backend: str = "local"
+    started_at: str = ""
+
+
+class Manifest(Config):
+    """`manifest.json`: the plan, what became of it, and in which environment."""
+
+    plan: RunPlan
+    status: Literal["complete", "pilot"]  # pilot: not all shards were asked for
+    steps: tuple[StepReport, ...]
+    seconds: float  # wall clock of this invocation
+    finished_at: str
+    git_commit: str | None
+    packages: dict[str, str]

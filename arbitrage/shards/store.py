@@ -1,0 +1,105 @@
+"""Commit and read files so that a name which exists is complete: write beside, fsync, rename, fsync the directory."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from arbitrage.errors import DataError, StorageError
+
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL = 3
+
+
+def commit_table(path: Path, table: pa.Table) -> None:
+    """Write a table as Parquet (zstd 3, page index) under its final name.
+
+    Raises:
+        StorageError: the disk refused (full, read-only, gone); nothing is left under the final name.
+    """
+    _commit(path, lambda beside: pq.write_table(table, beside, **writer_options()))
+
+
+def commit_json(path: Path, value: BaseModel) -> None:
+    """Write a model as indented JSON under its final name. Raises StorageError like `commit_table`."""
+    _commit(path, lambda beside: _write_text(beside, value.model_dump_json(indent=1) + "\n"))
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read one Parquet file.
+
+    Raises:
+        DataError: it is missing or not Parquet.
+    """
+    try:
+        return pq.read_table(path, partitioning=None)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def count_rows(path: Path) -> int:
+    """Return a file's number of rows, from its footer."""
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def writer_options() -> dict[str, object]:
+    """Return the Parquet options shared by all writers."""
+    return {"compression": COMPRESSION, "compression_level": COMPRESSION_LEVEL, "write_page_index": True}
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
+
+
+def publish(beside: Path, path: Path) -> None:
+    """Give a finished, temporary file its final name, durably."""
+    with storage_errors(path):
+        _fsync(beside, os.O_RDONLY)
+        beside.replace(path)
+        _fsync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a temporary name in the same directory, invisible to data set readers."""
+    return path.with_name(f"_tmp-{os.getpid()}-{path.name}")
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Translate an OSError into a StorageError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _commit(path: Path, write: Callable[[Path], None]) -> None:
+    beside = temporary_beside(path)
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(beside)
+        publish(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

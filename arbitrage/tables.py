@@ -1,0 +1,138 @@
+"""The only door between records and Arrow.
+
+`pa.Table.from_pylist(rows, schema)` silently drops unknown keys, truncates 1.5 to 1 and accepts null where the
+schema forbids it, so nothing else in the project builds a table from rows. Schemas carry the `huggingface` footer
+that `datasets.load_dataset("parquet", …)` reads to restore typed features.
+"""
+
+import json
+import types
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel, ValidationError
+
+from arbitrage.errors import DataError
+from arbitrage.records import Record
+
+R = TypeVar("R", bound=Record)
+
+SCHEMA_VERSION = 1
+"""Enters every fingerprint; raise it when a record changes."""
+
+_SCALARS: dict[type, tuple[pa.DataType, str]] = {
+    str: (pa.string(), "string"),
+    int: (pa.int64(), "int64"),
+    float: (pa.float64(), "float64"),
+    bool: (pa.bool_(), "bool"),
+}
+
+
+@cache
+def arrow_schema(record: type[Record]) -> pa.Schema:
+    """Derive the Arrow schema of a record, with the `huggingface` features in its metadata."""
+    fields = [_field(name, info.annotation) for name, info in record.model_fields.items()]
+    features = {name: _feature(info.annotation) for name, info in record.model_fields.items()}
+    footer = {
+        "huggingface": json.dumps({"info": {"features": features}}, sort_keys=True),
+        "arbitrage": json.dumps({"record": record.__name__, "version": SCHEMA_VERSION}, sort_keys=True),
+    }
+    return pa.schema(fields, metadata=footer)
+
+
+def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
+    """Turn validated records into a table of exactly `arrow_schema(record)`."""
+    schema = arrow_schema(record)
+    columns = [pa.array([_plain(getattr(row, f.name)) for row in rows], f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def from_table(table: pa.Table, record: type[R]) -> list[R]:
+    """Turn a table back into records.
+
+    Raises:
+        DataError: the table's columns or a row do not fit the record.
+    """
+    require_schema(table.schema, record)
+    names = tuple(record.model_fields)
+    columns = [table.column(name).to_pylist() for name in names]
+    try:
+        return [_build(record, dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+    except ValidationError as error:
+        raise DataError(f"a row does not fit {record.__name__}: {error}") from error
+
+
+def require_schema(schema: pa.Schema, record: type[Record]) -> None:
+    """Raise DataError unless the schema has exactly the record's columns and types."""
+    wanted = arrow_schema(record)
+    if not schema.equals(wanted):
+        raise DataError(f"expected the columns of {record.__name__}:\n{wanted}\nfound:\n{schema}")
+
+
+def empty_table(record: type[Record]) -> pa.Table:
+    """Return a table of the record's schema with no rows (all columns typed)."""
+    return arrow_schema(record).empty_table()
+
+
+def concat(tables: Iterable[pa.Table], record: type[Record]) -> pa.Table:
+    """Concatenate tables of one record; of none, return an empty one."""
+    return pa.concat_tables([empty_table(record), *tables])
+
+
+def _build(record: type[R], values: dict[str, Any]) -> R:
+    # JSON-mode strictness (lists become tuples, strings enums) on python values: strictness of scalars is
+    # already guaranteed by the Arrow types, which `require_schema` compared.
+    return record.model_validate(values, strict=False)
+
+
+def _field(name: str, annotation: Any) -> pa.Field:
+    inner, nullable = _split_optional(annotation)
+    return pa.field(name, _arrow_type(inner), nullable=nullable)
+
+
+def _arrow_type(annotation: Any) -> pa.DataType:
+    if _is_text(annotation):
+        return pa.string()
+    if annotation in _SCALARS:
+        return _SCALARS[annotation][0]
+    if get_origin(annotation) is tuple:
+        inner, nullable = _split_optional(get_args(annotation)[0])
+        return pa.list_(pa.field("element", _arrow_type(inner), nullable=nullable))
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return pa.struct([_field(name, info.annotation) for name, info in annotation.model_fields.items()])
+    raise TypeError(f"records hold str, int, float, bool, tuple and records, not {annotation}")
+
+
+def _feature(annotation: Any) -> Any:
+    inner, _ = _split_optional(annotation)
+    if _is_text(inner):
+        return {"dtype": "string", "_type": "Value"}
+    if inner in _SCALARS:
+        return {"dtype": _SCALARS[inner][1], "_type": "Value"}
+    if get_origin(inner) is tuple:
+        return {"feature": _feature(get_args(inner)[0]), "_type": "List"}
+    return {name: _feature(info.annotation) for name, info in inner.model_fields.items()}
+
+
+def _split_optional(annotation: Any) -> tuple[Any, bool]:
+    if get_origin(annotation) in (Union, types.UnionType):
+        inner = [a for a in get_args(annotation) if a is not type(None)]
+        if len(inner) == 1:
+            return inner[0], True
+        raise TypeError(f"a column has one type, not {annotation}")
+    return annotation, False
+
+
+def _is_text(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal or (isinstance(annotation, type) and issubclass(annotation, Enum))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return value.value if isinstance(value, Enum) else value

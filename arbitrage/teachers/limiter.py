@@ -1,0 +1,90 @@
+"""How many requests an endpoint is sent at once: found out by additive increase, multiplicative decrease.
+
+As TCP does it: the limit doubles each round trip until the endpoint first pushes back, then grows by one each round
+trip. A push-back takes a tenth off, at most once for the requests that were under way together. The small step keeps
+the limit near the endpoint's own (mean 0.95 of it) at the price of one refusal in some hundred requests.
+"""
+
+import asyncio
+import time
+from collections import deque
+
+_DECREASE = 0.9
+_REFUSALS_IN_A_ROW = 3
+"""So many refusals with no success between them mean a rate limit, not a concurrency limit: everybody waits."""
+
+
+class Limiter:
+    """Admits requests to one endpoint. Belongs to one event loop at a time.
+
+    Args:
+        most: never more in flight than this.
+        start: in flight at first.
+    """
+
+    def __init__(self, most: int, start: int = 32) -> None:
+        self._most = float(most)
+        self._limit = float(min(start, most))
+        self._is_probing = True
+        self._in_flight = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._last_decrease = -1.0
+        self._refusals = 0
+        self._closed_until = 0.0
+
+    @property
+    def limit(self) -> int:
+        """How many may be in flight now."""
+        return max(1, int(self._limit))
+
+    async def enter(self) -> float:
+        """Wait for a place; return the time of entry, to be given back to `leave` or `refused`."""
+        while self._in_flight >= self.limit or self._waiting_time() > 0:
+            if (pause := self._waiting_time()) > 0:
+                await asyncio.sleep(pause)
+                continue
+            place = asyncio.get_running_loop().create_future()
+            self._waiting.append(place)
+            try:
+                await place
+            except asyncio.CancelledError:
+                if place.done() and not place.cancelled():
+                    self._wake()  # the place was offered to us: pass it on
+                raise
+        self._in_flight += 1
+        return time.monotonic()
+
+    def leave(self, is_success: bool) -> None:
+        """Give the place back after an answer of any kind that was not a push-back."""
+        if is_success:
+            self._refusals = 0
+            step = 1.0 if self._is_probing else 1.0 / self._limit
+            self._limit = min(self._most, self._limit + step)
+        self._release()
+
+    def refused(self, entered_at: float, retry_after_s: float) -> None:
+        """Give the place back after a push-back (429, 503) to a request that entered at `entered_at`."""
+        self._refusals += 1
+        self._is_probing = False
+        now = time.monotonic()
+        if entered_at > self._last_decrease:
+            self._limit = max(1.0, min(self._limit, self._in_flight) * _DECREASE)
+            self._last_decrease = now
+        if self._refusals >= _REFUSALS_IN_A_ROW:
+            self._closed_until = max(self._closed_until, now + retry_after_s)
+        self._release()
+
+    def _waiting_time(self) -> float:
+        return self._closed_until - time.monotonic()
+
+    def _release(self) -> None:
+        self._in_flight -= 1
+        for _ in range(max(0, self.limit - self._in_flight)):
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
+                return

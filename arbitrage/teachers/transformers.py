@@ -1,0 +1,207 @@
+"""Hugging Face `generate`: for a laptop, and for the micro-world's models. On CPUs, or one GPU."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from arbitrage.chat import ChatTokenizer
+from arbitrage.config import Operational
+from arbitrage.contracts import Completion, Failure, GenerationRequest
+from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
+from arbitrage.models import loadable
+from arbitrage.records import FinishReason
+from arbitrage.teachers.engine import (
+    EngineBase,
+    Finding,
+    ModelSpec,
+    Precision,
+    Result,
+    fit,
+    refuse_empty,
+    too_long,
+)
+from arbitrage.teachers.packages import check_local_model, find_package, require_package
+from arbitrage.teachers.sampler import Draw, RowLimits, RowSampler
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+class TransformersEngine(EngineBase):
+    """Config of `transformers`.
+
+    Attributes:
+        batch_size: rows generated together; they are sorted by length first.
+        device: where; "auto" takes a GPU if there is one.
+        threads: CPU threads of one replica; None leaves PyTorch's choice.
+    """
+
+    loads_model: ClassVar[bool] = True
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
+
+    kind: Literal["transformers"] = "transformers"
+    batch_size: Annotated[int, Field(ge=1), Operational] = 32
+    device: Annotated[Literal["auto", "cpu", "cuda"], Operational] = "auto"
+    threads: Annotated[int | None, Field(ge=1), Operational] = None
+
+    def build(self, spec: ModelSpec) -> "Transformers":
+        """Load the model."""
+        self.require()
+        return Transformers(self, spec)
+
+    def num_gpus(self) -> float:
+        """Return one GPU if it was asked for by name."""
+        return 1.0 if self.device == "cuda" else 0.0
+
+    def num_cpus(self) -> float:
+        """Return the threads, or one core."""
+        return float(self.threads or 1)
+
+    def require(self) -> None:
+        """Check that the packages are there."""
+        require_package("transformers", "5.0", "pip install 'transformers>=5' torch")
+
+    async def check(self, spec: ModelSpec) -> list[Finding]:
+        """Look at the package and the model's files."""
+        return [find_package("transformers", "5.0"), *check_local_model(spec)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    request: GenerationRequest
+    ids: list[int]
+    draw: Draw
+
+
+class Transformers:
+    """One loaded model. Batches run in a thread, one at a time, whoever asks."""
+
+    def __init__(self, config: TransformersEngine, spec: ModelSpec) -> None:
+        self._config = config
+        self._teacher = spec.teacher
+        self._model, tokenizer = _load(config, spec)
+        self._chat = ChatTokenizer(tokenizer, spec.template_options)
+        self._end_ids = _end_ids(self._model, tokenizer)
+        self._pad_id = next(i for i in (tokenizer.pad_token_id, *self._end_ids, 0) if i is not None)
+        limits = (spec.context_length, getattr(self._model.config, "max_position_embeddings", None))
+        self._context_length = min((limit for limit in limits if limit), default=1 << 30)
+        self._lock = threading.Lock()
+
+    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Result]:
+        """Answer all requests, batch after batch, shortest prompts first."""
+        rows: list[_Row] = []
+        for prepared in await asyncio.to_thread(self._prepare_all, requests):
+            if isinstance(prepared, Failure):
+                yield prepared
+            else:
+                rows.append(prepared)
+        rows.sort(key=lambda row: (len(row.ids), row.request.candidate_id))
+        for start in range(0, len(rows), self._config.batch_size):
+            batch = rows[start : start + self._config.batch_size]
+            for result in await asyncio.to_thread(self._answer, batch):
+                yield result
+
+    async def close(self) -> None:
+        """Drop the model."""
+        self._model = None
+
+    def _prepare_all(self, requests: Sequence[GenerationRequest]) -> list[_Row | Failure]:
+        return [self._prepare(request) for request in requests]
+
+    def _prepare(self, request: GenerationRequest) -> _Row | Failure:
+        if empty := refuse_empty(request):
+            return empty
+        try:
+            ids = self._chat.encode(request.messages)
+        except DataError as error:
+            return Failure(request.candidate_id, "bad_request", str(error))
+        room = fit(len(ids), request.max_tokens, self._context_length)
+        if not room:
+            return too_long(request, len(ids), self._context_length)
+        return _Row(request, ids, Draw(request.seed, request.temperature, request.top_p, room))
+
+    def _answer(self, batch: Sequence[_Row]) -> list[Result]:
+        with self._lock:
+            try:
+                return self._run(batch)
+            except RuntimeError as error:  # PyTorch's, out of memory included: one row must not harm the others
+                if len(batch) == 1:
+                    return [Failure(batch[0].request.candidate_id, "engine_error", _first_line(error))]
+        return [result for row in batch for result in self._answer([row])]
+
+    def _run(self, batch: Sequence[_Row]) -> list[Result]:
+        import torch
+        from transformers import GenerationConfig
+
+        width = max(len(row.ids) for row in batch)
+        ids = [[self._pad_id] * (width - len(row.ids)) + row.ids for row in batch]
+        mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in batch]
+        draws = [row.draw for row in batch]
+        sampler = RowSampler(draws, self._end_ids)
+        plain = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max(draw.max_tokens for draw in draws),
+            eos_token_id=self._end_ids or None,
+            pad_token_id=self._pad_id,
+        )
+        with torch.inference_mode():
+            output = self._model.generate(
+                torch.tensor(ids, device=self._model.device),
+                attention_mask=torch.tensor(mask, device=self._model.device),
+                generation_config=plain,
+                logits_processor=[sampler],
+                stopping_criteria=[RowLimits(draws, width)],
+            )
+        answers = output[:, width:].tolist()
+        return [self._complete(*each) for each in zip(batch, answers, sampler.logprobs, strict=True)]
+
+    def _complete(self, row: _Row, ids: list[int], logprob: float) -> Completion:
+        ids = ids[: row.draw.max_tokens]
+        end = next((i for i, token in enumerate(ids) if token in self._end_ids), None)
+        return Completion(
+            candidate_id=row.request.candidate_id,
+            text=self._chat.decode(ids[:end]),
+            finish_reason=FinishReason.LENGTH if end is None else FinishReason.STOP,
+            prompt_tokens=len(row.ids),
+            completion_tokens=len(ids) if end is None else end + 1,
+            cumulative_logprob=logprob,
+        )
+
+
+def _load(config: TransformersEngine, spec: ModelSpec) -> tuple[Any, Any]:
+    import torch
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    source = {"revision": spec.revision, "trust_remote_code": False}
+    try:
+        path = loadable(spec.model)
+        tokenizer = AutoTokenizer.from_pretrained(path, **source)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=getattr(torch, _DTYPES[spec.precision]), use_safetensors=True, **source
+        )
+        model = model.to(device).eval()
+    except ImportError as error:
+        raise MissingDependencyError(f"teacher '{spec.teacher}': {spec.model}: {_first_line(error)}") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, DataError) as error:
+        raise EngineStartError(f"teacher '{spec.teacher}': cannot load {spec.model}: {_first_line(error)}") from error
+    # Its own sampling defaults (a repetition penalty, say) would change what is asked; its end tokens must stay.
+    ends = model.generation_config.eos_token_id
+    model.generation_config = GenerationConfig(eos_token_id=ends)
+    return model, tokenizer
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    found = model.generation_config.eos_token_id
+    listed = found if isinstance(found, list) else [found]
+    return sorted({i for i in (*listed, tokenizer.eos_token_id) if i is not None})
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0][:300]

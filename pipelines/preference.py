@@ -1,0 +1,29 @@
+"""Prompts to SFT examples and preference pairs, both chosen from the same candidate table."""
+
+from typing import Literal
+
+from arbitrage.contracts import Pipeline
+from arbitrage.selection.pairs import PairSelection, select_pairs
+from arbitrage.selection.sft import SftSelection, select_sft
+from pipelines.candidates import CandidatesConfig, build_candidates
+
+
+class PreferenceConfig(CandidatesConfig):
+    """Config of a preference run.
+
+    Attributes:
+        sft: which answers are worth imitating; null writes no SFT data.
+        pairs: which answers are set against each other.
+    """
+
+    kind: Literal["preference"]
+    sft: SftSelection | None = SftSelection()
+    pairs: PairSelection = PairSelection()
+
+    def build(self) -> Pipeline:
+        """Build the steps."""
+        table = build_candidates(self)
+        datasets = {"preference": select_pairs(self.pairs, table.prompts, table.drafts, table.final)}
+        if self.sft is not None:
+            datasets["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
+        return table.pipeline(datasets)

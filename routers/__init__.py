@@ -1,0 +1,12 @@
+"""Who is asked. One file per policy; `RouterConfig` is the union of their configs."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from routers.language import LanguageConfig
+from routers.reward import RewardConfig
+from routers.single import SingleConfig
+from routers.uniform import UniformConfig
+
+RouterConfig = Annotated[SingleConfig | UniformConfig | LanguageConfig | RewardConfig, Field(discriminator="kind")]

@@ -1,0 +1,54 @@
+"""Who may be asked in which language: a good teacher is harmful in a language it does not speak [2604.11290]."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Literal
+
+from arbitrage.config import Config
+from arbitrage.contracts import PoolMember
+from arbitrage.errors import ConfigError
+from arbitrage.languages import speaks
+
+
+class GatedConfig(Config):
+    """Base of all router configs.
+
+    Attributes:
+        gate: `declared` asks a teacher only in languages it declares (see `languages.speaks`); `off` asks in any.
+        ungated: teachers that are asked in any language whatever they declare.
+    """
+
+    gate: Literal["declared", "off"] = "declared"
+    ungated: tuple[str, ...] = ()
+
+
+class Gate:
+    """The pool, in order of names, and who of it may be asked."""
+
+    def __init__(self, config: GatedConfig, pool: Sequence[PoolMember]) -> None:
+        self.names = tuple(sorted(member.name for member in pool))
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if not pool:
+            raise ConfigError("pool: holds no teacher")
+        if repeated:
+            raise ConfigError(f"pool: the name '{repeated[0]}' stands for two teachers")
+        self.require(config.ungated, "router.ungated")
+        self._languages = {member.name: member.languages for member in pool}
+        self._open = frozenset(self.names if config.gate == "off" else config.ungated)
+        self.eligible = lru_cache(maxsize=4096)(self._eligible)
+
+    def admits(self, teacher: str, language: str) -> bool:
+        """Tell whether a teacher may be asked in a language."""
+        return teacher in self._open or any(speaks(tag, language) for tag in self._languages[teacher])
+
+    def require(self, teachers: Iterable[str], where: str) -> None:
+        """Raise ConfigError if one of the names is not in the pool."""
+        for name in teachers:
+            if name not in self.names:
+                near = difflib.get_close_matches(name, self.names, n=1)
+                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                raise ConfigError(f"{where}: '{name}' is not one of {', '.join(self.names)}{hint}")
+
+    def _eligible(self, language: str) -> tuple[str, ...]:
+        return tuple(name for name in self.names if self.admits(name, language))

@@ -1,0 +1,47 @@
+"""Ask one teacher; the best single one is the reference of every report."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from arbitrage.contracts import PoolMember
+from arbitrage.records import Prompt, Route
+from routers.gate import Gate, GatedConfig
+
+
+class SingleConfig(GatedConfig):
+    """Ask `teacher`, in the languages it declares."""
+
+    kind: Literal["single"] = "single"
+    teacher: str
+
+    def build(self, pool: Sequence[PoolMember]) -> "SingleRouter":
+        """Build the router.
+
+        Raises:
+            ConfigError: the teacher is not in the pool.
+        """
+        gate = Gate(self, pool)
+        gate.require([self.teacher], "router.teacher")
+        return SingleRouter(self.teacher, gate)
+
+
+class SingleRouter:
+    """Always the same teacher."""
+
+    def __init__(self, teacher: str, gate: Gate) -> None:
+        self._teacher = teacher
+        self._gate = gate
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
+        """Return one route for each prompt, in order; None where the teacher does not speak the language."""
+        return [self._one(prompt) for prompt in prompts]
+
+    def _one(self, prompt: Prompt) -> Route | None:
+        if not self._gate.admits(self._teacher, prompt.language):
+            return None
+        return Route(
+            prompt_id=prompt.prompt_id,
+            router=f"single:{self._teacher}",
+            teachers=(self._teacher,),
+            propensity=1.0,
+        )

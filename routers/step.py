@@ -1,0 +1,80 @@
+"""The verb: decide for each prompt who is asked."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from arbitrage.contracts import Inputs, Item, Output, PoolMember, Router, Step, StepConfig
+from arbitrage.languages import name_of
+from arbitrage.records import Prompt, Reject, Route
+from arbitrage.tables import to_table
+from routers import RouterConfig
+
+RouteReject = Literal["no_teacher"]
+"""The closed set of reasons for which a prompt is not routed."""
+
+NO_TEACHER: Final[RouteReject] = "no_teacher"
+
+
+class RouteConfig(StepConfig):
+    """A router and the pool it chooses from. Only names and languages of teachers enter the fingerprint."""
+
+    router: RouterConfig
+    pool: tuple[PoolMember, ...]
+
+    def build(self) -> "RouteWorker":
+        """Build the worker.
+
+        Raises:
+            ConfigError: the router names a teacher that is not in the pool.
+        """
+        return RouteWorker(self.router.build(self.pool), step_name(self.router))
+
+
+class RouteWorker:
+    """Routes a shard of prompts."""
+
+    def __init__(self, router: Router, step: str) -> None:
+        self._router = router
+        self._step = step
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the prompts."""
+        return [Item(prompt.prompt_id, prompt.language) for prompt in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Route the prompts; one that no teacher may answer is rejected."""
+        prompts = inputs.records("prompts", Prompt)
+        pairs = list(zip(prompts, self._router.route(prompts), strict=True))
+        rejects = [self._reject(prompt) for prompt, route in pairs if route is None]
+        return Output(to_table([route for _, route in pairs if route], Route), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Release nothing: a router holds no resources."""
+
+    def _reject(self, prompt: Prompt) -> Reject:
+        detail = f"nobody may be asked in {name_of(prompt.language)} ({prompt.language})"
+        return Reject(item_id=prompt.prompt_id, step=self._step, reason=NO_TEACHER, detail=detail)
+
+
+def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step) -> Step:
+    """Decide for each prompt who of the pool is asked.
+
+    Raises:
+        ConfigError: the pool is empty or names a teacher twice, or the router names a teacher that is not in it.
+    """
+    config.build(pool)
+    members = tuple(
+        PoolMember(name=member.name, languages=tuple(sorted(member.languages)))
+        for member in sorted(pool, key=lambda member: member.name)
+    )
+    return Step(
+        name=step_name(config),
+        config=RouteConfig(router=config, pool=members),
+        inputs={"prompts": (prompts,)},
+        produces=Route,
+    )
+
+
+def step_name(config: RouterConfig) -> str:
+    """Return the name of the step that routes by a config."""
+    return f"route-{config.kind}"

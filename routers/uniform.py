@@ -1,0 +1,38 @@
+"""Ask one teacher at random, all with the same chance: the control that any router must beat."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from arbitrage.contracts import PoolMember
+from arbitrage.records import Prompt, Route, content_id
+from routers.gate import Gate, GatedConfig
+
+
+class UniformConfig(GatedConfig):
+    """Ask one of those who speak the language, drawn by the prompt's id and `seed`."""
+
+    kind: Literal["uniform"] = "uniform"
+    seed: int = 0
+
+    def build(self, pool: Sequence[PoolMember]) -> "UniformRouter":
+        """Build the router."""
+        return UniformRouter(self.seed, Gate(self, pool))
+
+
+class UniformRouter:
+    """Draws by rendezvous hashing: of n teachers, one that joins or leaves the pool moves only 1/n of the prompts."""
+
+    def __init__(self, seed: int, gate: Gate) -> None:
+        self._seed = seed
+        self._gate = gate
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
+        """Return one route for each prompt, in order; None where nobody speaks the language."""
+        return [self._one(prompt) for prompt in prompts]
+
+    def _one(self, prompt: Prompt) -> Route | None:
+        eligible = self._gate.eligible(prompt.language)
+        if not eligible:
+            return None
+        drawn = max(eligible, key=lambda name: content_id("uniform", self._seed, prompt.prompt_id, name))
+        return Route(prompt_id=prompt.prompt_id, router="uniform", teachers=(drawn,), propensity=1.0 / len(eligible))

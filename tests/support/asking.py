@@ -1,0 +1,52 @@
+"""Requests to engines, for tests."""
+
+import asyncio
+from collections.abc import Sequence
+
+from arbitrage.contracts import Completion, Engine, Failure, GenerationRequest
+from arbitrage.records import Message
+
+Results = dict[str, Completion | Failure]
+
+
+def a_request(
+    text: str,
+    *,
+    candidate_id: str = "",
+    prompt_id: str = "",
+    sample_index: int = 0,
+    seed: int = 0,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    max_tokens: int = 16,
+    source_id: str = "",
+    language: str = "en",
+) -> GenerationRequest:
+    """Return a request with one user message."""
+    return GenerationRequest(
+        candidate_id=candidate_id or f"c-{text[:40]}-{sample_index}",
+        prompt_id=prompt_id or f"p-{text[:40]}",
+        messages=(Message(role="user", content=text),),
+        sample_index=sample_index,
+        seed=seed,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        source_id=source_id,
+        language=language,
+    )
+
+
+async def collect(engine: Engine, requests: Sequence[GenerationRequest]) -> Results:
+    """Return the results by candidate id; fail if one comes twice or is missing."""
+    results: Results = {}
+    async for result in engine.generate(requests):
+        assert result.candidate_id not in results
+        results[result.candidate_id] = result
+    assert set(results) == {request.candidate_id for request in requests}
+    return results
+
+
+def ask(engine: Engine, requests: Sequence[GenerationRequest]) -> Results:
+    """Collect outside of an event loop."""
+    return asyncio.run(collect(engine, requests))

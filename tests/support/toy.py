@@ -1,0 +1,177 @@
+"""A three-step pipeline of pure toy steps, for testing the engine itself: read, double, count, label."""
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from arbitrage.contracts import (
+    Batch,
+    CorpusWorker,
+    Inputs,
+    Item,
+    Output,
+    Pipeline,
+    Resources,
+    ShardWorker,
+    SourceWorker,
+    Step,
+    StepConfig,
+    Usage,
+)
+from arbitrage.records import (
+    Calibration,
+    Candidate,
+    FinishReason,
+    Message,
+    Prompt,
+    Reject,
+    Score,
+    content_id,
+    prompt_id_of,
+)
+from arbitrage.tables import to_table
+
+
+def toy_prompt(number: int) -> Prompt:
+    messages = (Message(role="user", content=f"question {number}"),)
+    language = "en" if number % 3 else "ar"
+    return Prompt(
+        prompt_id=prompt_id_of(language, messages),
+        language=language,
+        messages=messages,
+        source="toy",
+        source_id=str(number),
+    )
+
+
+class ToySource(StepConfig):
+    num_rows: int
+    num_bad: int = 0
+
+    def build(self) -> SourceWorker:
+        return _Source(self)
+
+
+class _Source:
+    def __init__(self, config: ToySource) -> None:
+        self._config = config
+
+    def read(self) -> Iterator[Batch]:
+        for start in range(0, self._config.num_rows, 10):
+            numbers = range(start, min(start + 10, self._config.num_rows))
+            yield Batch([toy_prompt(n) for n in numbers], [])
+        bad = [Reject(item_id=f"toy:{n}", step="prompts", reason="empty") for n in range(self._config.num_bad)]
+        yield Batch([], bad, {"bad": len(bad)})
+
+
+class ToyAnswer(StepConfig):
+    """Answers each prompt; what it does to the odd one out is the test's choice."""
+
+    teacher: str = "toy"
+    fault: Literal["none", "reject", "lose", "double", "invent", "die", "die_once"] = "none"
+    die_marker: str = ""
+
+    def build(self) -> ShardWorker:
+        return _Answer(self)
+
+
+class _Answer:
+    def __init__(self, config: ToyAnswer) -> None:
+        self._config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        return [
+            Item(self._id(p), p.language, self._config.teacher) for p in inputs.records("prompts", Prompt)
+        ]
+
+    async def run(self, inputs: Inputs) -> Output:
+        prompts = inputs.records("prompts", Prompt)
+        first = prompts[0] if prompts else None
+        self._maybe_die()
+        rows, rejects = [], []
+        for prompt in prompts:
+            if prompt is first and self._config.fault == "reject":
+                rejects.append(Reject(item_id=self._id(prompt), step="generate", reason="bad_request"))
+            elif prompt is not first or self._config.fault != "lose":
+                rows.append(self._candidate(prompt))
+        if rows and self._config.fault == "double":
+            rejects.append(Reject(item_id=rows[0].candidate_id, step="generate", reason="bad_request"))
+        if self._config.fault == "invent":
+            rejects.append(Reject(item_id="nobody", step="generate", reason="bad_request"))
+        return Output(to_table(rows, Candidate), to_table(rejects, Reject), Usage(len(rows), 2 * len(rows), 0.5))
+
+    async def close(self) -> None:
+        return None
+
+    def _maybe_die(self) -> None:
+        import os
+        from pathlib import Path
+
+        if self._config.fault == "die":
+            os._exit(1)
+        if self._config.fault == "die_once":
+            try:
+                Path(self._config.die_marker).touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os._exit(1)
+
+    def _id(self, prompt: Prompt) -> str:
+        return content_id("candidate", prompt.prompt_id, self._config.teacher)
+
+    def _candidate(self, prompt: Prompt) -> Candidate:
+        return Candidate(
+            candidate_id=self._id(prompt),
+            prompt_id=prompt.prompt_id,
+            teacher=self._config.teacher,
+            revision="1",
+            sample_index=0,
+            seed=0,
+            text=prompt.messages[0].content.upper(),
+            finish_reason=FinishReason.STOP,
+        )
+
+
+class ToyCount(StepConfig):
+    def build(self) -> CorpusWorker:
+        return _Count()
+
+
+class _Count:
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        num = sum(inputs.table("drafts", Candidate).num_rows for inputs in shards)
+        row = Calibration(
+            reward="toy", language="en", family="gmw", num_scores=num, raw_mean=0.0, raw_sd=1.0, mean=0.0, sd=1.0
+        )
+        return Output(to_table([row], Calibration))
+
+
+class ToyLabel(StepConfig):
+    def build(self) -> ShardWorker:
+        return _Label()
+
+
+class _Label:
+    def items(self, inputs: Inputs) -> list[Item]:
+        return [Item(c.candidate_id, "en", c.teacher) for c in inputs.records("drafts", Candidate)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        (count,) = inputs.records("calibration", Calibration)
+        rows = [
+            Score(candidate_id=c.candidate_id, prompt_id=c.prompt_id, reward="toy@1", value=float(count.num_scores))
+            for c in inputs.records("drafts", Candidate)
+        ]
+        return Output(to_table(rows, Score))
+
+    async def close(self) -> None:
+        return None
+
+
+def toy_pipeline(source: ToySource, *answers: ToyAnswer, cpus: float = 0.0) -> Pipeline:
+    prompts = Step("prompts", source, Prompt, scope="source")
+    drafts = tuple(
+        Step(f"generate-{a.teacher}", a, Candidate, {"prompts": (prompts,)}, Resources(cpus=cpus)) for a in answers
+    )
+    count = Step("calibrate", ToyCount(), Calibration, {"drafts": drafts}, scope="corpus")
+    label = Step("ensemble", ToyLabel(), Score, {"drafts": drafts, "calibration": (count,)})
+    roles = {"prompts": (prompts,), "drafts": drafts, "calibration": (count,), "final": (label,)}
+    return Pipeline({"labels": label}, roles)

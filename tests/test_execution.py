@@ -1,0 +1,256 @@
+"""The step and shard engine: same bytes on both backends, exact resume, the conservation law, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arbitrage.contracts import Pipeline
+from arbitrage.errors import (
+    ConservationError,
+    ExecutionError,
+    PlacementError,
+    RejectBudgetError,
+    RunDirectoryError,
+)
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.plan import plan
+from arbitrage.execution.progress import Quiet
+from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.shards.layout import shard_of, shard_path
+from arbitrage.shards.manifest import Manifest
+from arbitrage.shards.run import open_run
+from tests.support.toy import ToyAnswer, ToySource, toy_pipeline
+
+BACKENDS = [LocalBackend(), RayBackend()]
+
+
+def run(
+    directory: Path, pipeline: Pipeline, backend: Backend | None = None, shards: int = 4, only: int | None = None
+) -> Manifest:
+    request = RunRequest(
+        name="toy",
+        kind="toy",
+        pipeline=pipeline,
+        run_dir=directory,
+        num_shards=shards,
+        shards=range(only or shards),
+        max_rejected=0.2,
+        config={},
+    )
+    return execute(request, backend or LocalBackend(), Quiet())
+
+
+def two_teachers(num_rows: int = 40, cpus: float = 0.0) -> Pipeline:
+    return toy_pipeline(ToySource(num_rows=num_rows), ToyAnswer(teacher="a"), ToyAnswer(teacher="b"), cpus=cpus)
+
+
+def shard_bytes(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("shard-*.parquet"))}
+
+
+def shard_times(directory: Path) -> dict[str, int]:
+    return {str(p.relative_to(directory)): p.stat().st_mtime_ns for p in sorted(directory.rglob("shard-*.parquet"))}
+
+
+def test_local_and_ray_write_the_same_bytes(tmp_path: Path) -> None:
+    pipeline = two_teachers(cpus=1.0)
+    for backend in BACKENDS:
+        run(tmp_path / backend.name, pipeline, backend)
+    local, on_ray = shard_bytes(tmp_path / "local"), shard_bytes(tmp_path / "ray")
+    assert len(local) == 4 * 4 + 1
+    assert local == on_ray
+
+
+def test_counts_are_kept_by_language_and_teacher(tmp_path: Path) -> None:
+    manifest = run(tmp_path / "r", two_teachers())
+    step = next(s for s in manifest.steps if s.name == "generate-b")
+    assert [(a.language, a.teacher, a.num_in, a.num_out) for a in step.accounts] == [("ar", "b", 14, 14), ("en", "b", 26, 26)]
+    assert (step.prompt_tokens, step.completion_tokens, step.cost_usd) == (40, 80, 2.0)
+    assert manifest.status == "complete"
+
+
+def test_a_second_run_does_nothing(tmp_path: Path) -> None:
+    run(tmp_path / "r", two_teachers())
+    before = shard_times(tmp_path / "r")
+    manifest = run(tmp_path / "r", two_teachers())
+    assert shard_times(tmp_path / "r") == before
+    assert all(s.num_reused == s.num_shards for s in manifest.steps)
+
+
+def test_a_deleted_shard_is_redone_with_exactly_what_depends_on_it(tmp_path: Path) -> None:
+    directory = tmp_path / "r"
+    run(directory, two_teachers())
+    before, bytes_before = shard_times(directory), shard_bytes(directory)
+    opened = open_run(directory)
+    shard_path(opened.directory("generate-a"), 2).unlink()
+    run(directory, two_teachers())
+    redone = {name for name, when in shard_times(directory).items() if before[name] != when}
+    wanted = {f"{opened.step('generate-a').directory}/shard-00002.parquet"}
+    wanted |= {f"{opened.step('calibrate').directory}/shard-00000.parquet"}  # a corpus step depends on every shard
+    wanted |= {f"{opened.step('ensemble').directory}/shard-{k:05d}.parquet" for k in range(4)}
+    assert redone == wanted
+    assert shard_bytes(directory) == bytes_before
+
+
+def test_a_changed_teacher_redoes_only_what_is_its_own(tmp_path: Path) -> None:
+    run(tmp_path / "r", two_teachers())
+    before = shard_times(tmp_path / "r")
+    changed = toy_pipeline(ToySource(num_rows=40), ToyAnswer(teacher="a"), ToyAnswer(teacher="c"))
+    run(tmp_path / "r", changed)
+    after = shard_times(tmp_path / "r")
+    assert all(after[name] == when for name, when in before.items())
+    new = {name.split("/")[0].rsplit("-", 1)[0] for name in after.keys() - before.keys()}
+    assert new == {"generate-c", "calibrate", "ensemble"}
+
+
+def test_a_pilot_is_reused_by_the_whole(tmp_path: Path) -> None:
+    pilot = run(tmp_path / "r", two_teachers(), only=1)
+    assert pilot.status == "pilot"
+    before = shard_times(tmp_path / "r")
+    whole = run(tmp_path / "r", two_teachers())
+    after = shard_times(tmp_path / "r")
+    assert all(after[name] == when for name, when in before.items() if name.startswith(("prompts", "generate")))
+    assert whole.status == "complete"
+    assert next(s for s in whole.steps if s.name == "generate-a").num_reused == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("lose", "vanished"), ("double", "both came out and was rejected"), ("invent", "nobody asked for it")],
+)
+def test_the_conservation_law_is_enforced(tmp_path: Path, fault: str, message: str) -> None:
+    pipeline = toy_pipeline(ToySource(num_rows=40), ToyAnswer.model_validate({"fault": fault}))
+    with pytest.raises(ConservationError, match=message):
+        run(tmp_path / "r", pipeline)
+    assert not (tmp_path / "r" / "manifest.json").exists()
+
+
+def test_tampering_with_a_shard_is_noticed(tmp_path: Path) -> None:
+    directory = tmp_path / "r"
+    run(directory, two_teachers())
+    opened = open_run(directory)
+    a, b = (shard_path(opened.directory("ensemble"), k) for k in (0, 1))
+    a.write_bytes(b.read_bytes())
+    with pytest.raises(ConservationError, match="were written and"):
+        run(directory, two_teachers())
+
+
+def test_rejects_are_counted_and_budgeted(tmp_path: Path) -> None:
+    few = toy_pipeline(ToySource(num_rows=40, num_bad=4), ToyAnswer(fault="reject"))
+    manifest = run(tmp_path / "few", few)
+    assert manifest.steps[0].rejected == {"empty": 4}
+    assert manifest.steps[0].notes == {"bad": 4}
+    assert next(s for s in manifest.steps if s.name == "generate-toy").rejected == {"bad_request": 4}
+    with pytest.raises(RejectBudgetError, match=r"prompts: 30 of 70 rows were rejected \(empty 30\)"):
+        run(tmp_path / "many", toy_pipeline(ToySource(num_rows=40, num_bad=30), ToyAnswer()))
+    assert (tmp_path / "many" / "manifest.json").exists()
+
+
+def test_a_directory_of_another_run_is_refused(tmp_path: Path) -> None:
+    run(tmp_path / "r", two_teachers())
+    before = shard_bytes(tmp_path / "r")
+    with pytest.raises(RunDirectoryError, match="shares nothing"):
+        run(tmp_path / "r", two_teachers(num_rows=41))
+    assert shard_bytes(tmp_path / "r") == before
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(RunDirectoryError, match=r"cat\.jpg"):
+        run(tmp_path / "photos", two_teachers())
+
+
+def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    code = "import fcntl,sys,time; f=open(sys.argv[1],'a'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); time.sleep(60)"
+    (tmp_path / "r").mkdir()
+    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "r" / "_lock")], stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(RunDirectoryError, match="another process"):
+            run(tmp_path / "r", two_teachers())
+    finally:
+        holder.kill()
+        holder.wait()
+    run(tmp_path / "r", two_teachers())
+
+
+def test_a_pool_that_can_never_be_placed_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(PlacementError, match=r"generate-a: a replica asks for 9999 CPUs.*the nodes have: \d+ CPUs"):
+        run(tmp_path / "r", two_teachers(cpus=9999.0), RayBackend())
+
+
+def test_a_worker_that_dies_once_is_started_again(tmp_path: Path) -> None:
+    answer = ToyAnswer(fault="die_once", die_marker=str(tmp_path / "died"))
+    run(tmp_path / "died-once", toy_pipeline(ToySource(num_rows=20), answer, cpus=1.0), RayBackend())
+    run(tmp_path / "healthy", toy_pipeline(ToySource(num_rows=20), ToyAnswer(), cpus=1.0))
+    assert (tmp_path / "died").exists()
+    assert sorted(shard_bytes(tmp_path / "died-once").values()) == sorted(shard_bytes(tmp_path / "healthy").values())
+
+
+def test_a_worker_that_always_dies_ends_the_run_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ExecutionError, match=r"generate-toy shard \d: its worker died 3 times"):
+        run(tmp_path / "r", toy_pipeline(ToySource(num_rows=20), ToyAnswer(fault="die"), cpus=1.0), RayBackend())
+
+
+def test_an_unwritable_directory_is_one_sentence() -> None:
+    with pytest.raises(RunDirectoryError, match="cannot be written"):
+        run(Path("/proc/nowhere"), two_teachers())
+
+
+KILLED = textwrap.dedent("""
+    import sys, time
+    from pathlib import Path
+    from arbitrage.execution.progress import Quiet
+    from tests.test_execution import run, two_teachers
+    import arbitrage.execution.local as local
+    do = local.do_shard
+    async def slow(*arguments):
+        time.sleep(0.05)
+        return await do(*arguments)
+    local.do_shard = slow
+    run(Path(sys.argv[1]), two_teachers(), shards=16)
+""")
+
+
+@pytest.mark.parametrize("after_shards", [3, 20, 37])
+def test_sigkill_loses_and_doubles_nothing(tmp_path: Path, after_shards: int) -> None:
+    directory = tmp_path / "killed"
+    root = Path(__file__).parents[1]
+    driver = subprocess.Popen([sys.executable, "-c", KILLED, str(directory)], cwd=root)
+    deadline = time.monotonic() + 60
+    while len(list(directory.glob("generate-*/shard-*")) + list(directory.glob("ensemble-*/shard-*"))) < after_shards:
+        assert driver.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert not (directory / "manifest.json").exists()
+    before = shard_times(directory)
+    run(directory, two_teachers(), shards=16)
+    after = shard_times(directory)
+    assert all(after[name] == when for name, when in before.items())
+    run(tmp_path / "whole", two_teachers(), shards=16)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+    assert not [p for p in directory.rglob("_tmp*") if p.suffix == ".json" and p.name.startswith("shard")]
+
+
+@given(st.lists(st.text(min_size=1), min_size=1, max_size=50), st.integers(1, 64))
+@settings(max_examples=50)
+def test_every_id_has_one_shard_in_range(ids: list[str], num_shards: int) -> None:
+    assert all(0 <= shard_of(i, num_shards) < num_shards for i in ids)
+    assert [shard_of(i, num_shards) for i in ids] == [shard_of(i, num_shards) for i in list(ids)]
+
+
+def test_operational_fields_stay_out_of_fingerprints(tmp_path: Path) -> None:
+    light, heavy = (plan(tmp_path, two_teachers(cpus=c).targets, 4, range(4)) for c in (0.0, 2.0))
+    assert [s.fingerprint for s in light.steps] == [s.fingerprint for s in heavy.steps]
+    fewer = plan(tmp_path, two_teachers().targets, 5, range(4))
+    assert fewer.steps[0].fingerprint != light.steps[0].fingerprint
