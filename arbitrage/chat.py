@@ -66,8 +66,12 @@ class ChatTokenizer:
             return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, control tokens left out, white space kept."""
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        """Return the text of ids, control tokens left out, white space kept.
+
+        An answer cut off in the middle of a character loses that half: some tokens are bytes of UTF-8.
+        """
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text).rstrip("\ufffd")
 
     def _render(self, turns: list[Turn], *, is_complete: bool) -> str:
         if not self._template:

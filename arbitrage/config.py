@@ -6,6 +6,7 @@ A field that cannot change a result (number of replicas, batch size, a key's env
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -71,7 +72,7 @@ def load_yaml(path: Path) -> Raw:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
-        data = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 — a SafeLoader
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 — a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     if not isinstance(data, dict):
@@ -104,7 +105,11 @@ def override(raw: Raw, assignments: Sequence[str]) -> Raw:
         key, separator, value = assignment.partition("=")
         if not separator or not key.strip():
             raise ConfigError(f"--set {assignment}: expected key=value, such as sampling.n=4")
-        _assign(result, key.strip().split("."), yaml.safe_load(value), assignment)
+        try:
+            parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 — a SafeLoader
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {assignment}: the value is not valid YAML: {error}") from error
+        _assign(result, key.strip().split("."), parsed, assignment)
     return result
 
 
@@ -180,8 +185,11 @@ def _suggest(found: str, allowed: Sequence[str]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping which names a key twice."""
+class _Loader(yaml.SafeLoader):
+    """SafeLoader in which `no` is Norwegian, `on` and `off` are words, and no mapping names a key twice.
+
+    Booleans are those of YAML 1.2: true and false.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping; raise on a repeated key."""
@@ -193,3 +201,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
+
+
+_BOOL = "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))

@@ -61,7 +61,8 @@ def primary(tag: str) -> str:
 @lru_cache(maxsize=4096)
 def base_of(tag: str) -> str:
     """Return the primary subtag under which CLDR files a language ('cmn-Hans' → 'zh', 'nb' → 'no')."""
-    return str(langcodes.Language.get(tag).prefer_macrolanguage().language or UNKNOWN)
+    found = str(langcodes.Language.get(tag).prefer_macrolanguage().language or UNKNOWN)
+    return "no" if found == "nb" else found  # CLDR lets either stand for the other; Nynorsk is apart
 
 
 @lru_cache(maxsize=65536)

@@ -5,12 +5,13 @@ Strategies, pairs, router labels and oracles are queries over this table; genera
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator
 
-from arbitrage.config import AbsolutePath, Config, Operational
+from arbitrage.config import Config, Operational
 from arbitrage.contracts import Pipeline, Sampling, Step
 from arbitrage.export import Trainer
 from arbitrage.models import WORLD_PREFIX
@@ -23,14 +24,13 @@ from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
 from arbitrage.rewards.score import score
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
-from arbitrage.world.models import world_file
 from routers import RouterConfig
 from routers.step import route
 
 
 def _pool_path(value: str) -> str:
     if value.startswith(WORLD_PREFIX):
-        return str(world_file(value.removeprefix(WORLD_PREFIX)))
+        return str(files("arbitrage.world") / value.removeprefix(WORLD_PREFIX))
     return str(Path(value).expanduser().absolute())
 
 

@@ -15,7 +15,8 @@ class GatedConfig(Config):
     """Base of all router configs.
 
     Attributes:
-        gate: `declared` asks a teacher only in languages it declares (see `languages.speaks`); `off` asks in any.
+        gate: `declared` asks a teacher only in languages it declares (see `languages.speaks`), and nobody where the
+            language is undetermined; `off` asks in any.
         ungated: teachers that are asked in any language whatever they declare.
     """
 

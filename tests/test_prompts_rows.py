@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbitrage.prompts.rows import MAX_ROW_BYTES, PromptReject
-from arbitrage.tables import from_table, to_table
 from arbitrage.records import Prompt, Reject
+from arbitrage.tables import from_table, to_table
 from tests.support.reading import read, write_jsonl
 
 GOOD = {"prompt": "What is the capital of France?", "language": "en"}
@@ -101,7 +101,9 @@ def test_texts_equal_after_nfc_are_duplicates(tmp_path):
     decomposed = unicodedata.normalize("NFD", composed)
     assert composed != decomposed
     reading = rows_beside(
-        tmp_path, *({"prompt": p, "language": "fr"} for p in (composed, decomposed)), {"prompt": composed, "language": "oc"}
+        tmp_path,
+        *({"prompt": p, "language": "fr"} for p in (composed, decomposed)),
+        {"prompt": composed, "language": "oc"},
     )
     assert reading.reasons == {"duplicate_prompt": 1}
     assert [p.language for p in reading.prompts] == ["en", "fr", "oc", "en"]
@@ -158,7 +160,10 @@ def test_a_near_relative_is_no_disagreement(tmp_path):
     [
         [{"role": "system", "content": "Be brief."}, *CHAT],
         [{"from": "system", "value": "Be brief."}, {"from": "human", "value": CHAT[0]["content"]}],
-        [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": CHAT[0]["content"]}]}],
+        [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": [{"type": "text", "text": CHAT[0]["content"]}]},
+        ],
     ],
 )
 def test_chat_messages_are_read(tmp_path, column, turns):
@@ -184,7 +189,14 @@ def test_a_trailing_answer_is_cut_and_counted_or_rejected(tmp_path):
 
 def test_all_columns_arrive(tmp_path):
     row = {"q": "2 + 2?", "meta": {"lang": "en"}, "n": 4, "ans": 4, "kind": "maths", "lic": "MIT", "language": "de"}
-    columns = {"prompt": "q", "language": "meta.lang", "id": "n", "reference": "ans", "task": "kind", "licence": "lic"}
+    columns = {
+        "prompt": "q",
+        "language": "meta.lang",
+        "id": "n",
+        "reference": "ans",
+        "task": "kind",
+        "licence": "lic",
+    }
     path = write_jsonl(tmp_path / "a.jsonl", [row, {**row, "q": "3 + 3?", "n": 5, "lic": None}])
     first, second = read("jsonl", path, columns=columns, licence="CC0-1.0", source="sums").prompts
     assert first.model_dump(exclude={"prompt_id", "messages"}) == {
@@ -197,6 +209,12 @@ def test_all_columns_arrive(tmp_path):
         "reference": "4",
     }
     assert second.licence == "CC0-1.0"
+
+
+def test_a_number_that_is_none_is_missing(tmp_path):
+    row = {"prompt": "2 + 2?", "language": "en", "reference": float("nan"), "id": float("nan")}
+    found = rows_beside(tmp_path, row).prompts[1]
+    assert (found.reference, found.source_id) == (None, "a.jsonl:2")
 
 
 def test_a_usual_column_can_be_ignored(tmp_path):
@@ -226,7 +244,9 @@ def test_no_row_vanishes_and_none_raises(tmp_path, lines):
     assert {r.reason for r in reading.rejects} <= set(get_args(PromptReject))
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(lambda t: any(c.isalnum() for c in t))
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30).filter(
+    lambda t: any(c.isalnum() for c in t)
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

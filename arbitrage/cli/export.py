@@ -11,7 +11,9 @@ from arbitrage.cli.options import JsonOption, RunArgument, find_run
 
 def export(
     run: RunArgument,
-    trainer: Annotated[str, typer.Option("--for", help="trl, axolotl, llamafactory, open-instruct or nemo-rl.")] = "trl",
+    trainer: Annotated[
+        str, typer.Option("--for", metavar="TRAINER", help="trl, axolotl, llamafactory, open-instruct, nemo-rl.")
+    ] = "trl",
     dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only this data set, such as `sft`.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; `RUN/export/` by default.")] = None,
     as_json: JsonOption = False,

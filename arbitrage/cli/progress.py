@@ -9,25 +9,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from arbitrage.cli.naming import VERBS, title
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.shards.manifest import ShardStats
-
-VERBS = {
-    "prompts": "read prompts",
-    "route": "route",
-    "generate": "generate",
-    "score": "score",
-    "check": "check",
-    "calibrate": "calibrate",
-    "ensemble": "weigh",
-    "select": "select",
-}
-
-
-def title(step: str) -> str:
-    """Return a step's name as a person reads it: 'generate-aya-8b' → 'generate aya-8b'."""
-    verb, _, thing = step.partition("-")
-    return f"{VERBS.get(verb, verb)} {thing}".strip()
 
 
 class LineProgress:

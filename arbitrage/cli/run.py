@@ -19,7 +19,6 @@ from arbitrage.cli.options import (
     ShardsOption,
     chosen_shards,
 )
-from arbitrage.cli.progress import progress_for
 from arbitrage.errors import UserError
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
@@ -75,6 +74,7 @@ def _run(
 ) -> None:
     if local and address:
         raise UserError("--local and --ray exclude each other")
+    from arbitrage.cli.progress import progress_for
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray_backend import RayBackend
     from arbitrage.execution.run import RunRequest, execute
@@ -110,8 +110,8 @@ def _run(
     out = Console()
     out.print(strategy_table(summary))
     for result in exports:
-        out.print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}", highlight=False, soft_wrap=True)
-    out.print(f"report: {_short(page)}", highlight=False, soft_wrap=True)
+        print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
+    print(f"report: {_short(page)}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import typer
 
 
 def schema(
-    what: Annotated[str, typer.Argument(help="`pipeline`, `teachers`, or a record such as `Candidate`.")] = "pipeline",
+    what: Annotated[str, typer.Argument(help="`pipeline`, `teachers`, or a record: `Candidate` …")] = "pipeline",
 ) -> None:
     """Print a schema: JSON Schema of pipeline and pool files, or the columns of a record.
 

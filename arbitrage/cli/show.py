@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.text import Text
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
-from arbitrage.languages import is_rtl
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 """Keep a right-to-left value from reordering the line around it (Unicode TR9)."""
@@ -66,6 +65,8 @@ def _print(console: Console, row: dict[str, Any]) -> None:
 
 
 def _line(console: Console, key: str, value: str, language: str | None) -> None:
+    from arbitrage.languages import is_rtl
+
     clipped = value if len(value) <= MAX_CHARS else value[:MAX_CHARS] + f"… ({len(value):,} characters)"
     lines = [f"{FIRST_STRONG_ISOLATE}{line}{POP_ISOLATE}" for line in clipped.split("\n")]
     mark = " ←" if language and is_rtl(language) else ""

@@ -5,8 +5,8 @@ import json
 from rich.console import Console
 from rich.table import Table
 
+from arbitrage.cli.naming import title
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
-from arbitrage.cli.progress import title
 
 
 def status(run: RunArgument, as_json: JsonOption = False) -> None:
@@ -25,12 +25,16 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
             step |= {"rows": report.num_rows, "rejected": report.rejected} if report else {}
         print(json.dumps({"run": str(found.path), "finished": is_finished, "steps": steps}))
         return
-    table = Table("step", "shards", "rows", "rejected", "worker seconds", title=f"{found.plan.name} · {_state(is_finished)}")
+    table = Table(
+        "step", "shards", "rows", "rejected", "worker seconds", title=f"{found.plan.name} · {_state(is_finished)}"
+    )
     for name, (have, want) in done.items():
         report = reports.get(name)
         rejected = ", ".join(f"{reason} {n}" for reason, n in report.rejected.items()) if report else ""
         rows, seconds = (f"{report.num_rows:,}", f"{report.seconds:.1f}") if report else ("", "")
-        table.add_row(title(name), f"{have}/{want}", rows, rejected, seconds, style=None if have == want else "yellow")
+        table.add_row(
+            title(name), f"{have}/{want}", rows, rejected, seconds, style=None if have == want else "yellow"
+        )
     Console().print(table)
 
 

@@ -3,27 +3,24 @@
 import hashlib
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from arbitrage.errors import ConservationError, DataError, UserError
 from arbitrage.export import FORMATS
 from arbitrage.export.card import CARD_FILE, card
 from arbitrage.export.files import DataFile, DataWriter
-from arbitrage.export.format import Format, Shape, Trainer
+from arbitrage.export.format import Format, Trainer
 from arbitrage.export.provenance import PROVENANCE_FILE, provenance
 from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
+from arbitrage.export.summary import SkipReason, Summary, Tally
 from arbitrage.shards.run import Run, open_run
 from arbitrage.shards.store import storage_errors
 from arbitrage.tables import arrow_schema, to_table
 
 EXPORT_DIRECTORY = "export"
-SkipReason = Literal["licence_not_allowed", "turns_do_not_alternate"]
-"""Why a row of the run is not in the export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +35,6 @@ class ExportResult:
     rows_by_split: Mapping[str, int]
     skipped: Mapping[str, int]  # reason → rows of the run that are not in the export
     files: tuple[DataFile, ...]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What is counted while rows stream by."""
-
-    num_read: int = 0
-    rows: Counter[tuple[str, str]] = field(default_factory=Counter)  # split, language
-    skipped: Counter[str] = field(default_factory=Counter)
-    chosen: Counter[tuple[str, str]] = field(default_factory=Counter)  # teacher, language
-    rejected: Counter[str] = field(default_factory=Counter)  # teacher
-    licences: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
 
 def export_run(
@@ -120,12 +105,21 @@ class Export:
         target = out / (self.dataset if plain else f"{self.dataset}-{self.format.trainer}")
         with replacing(target) as beside:
             files = self._write_data(beside)
+            self._check(files)
             if not files:
                 shutil.rmtree(beside)
                 return None
-            result = self._result(target, files)
-            self._write_words(beside, result)
-        return result
+            self._write_words(beside, files)
+        return ExportResult(
+            dataset=self.dataset,
+            trainer=self.format.trainer,
+            path=target,
+            num_rows=self.tally.num_rows,
+            rows_by_language=self.tally.languages(),
+            rows_by_split=self.tally.splits(),
+            skipped=dict(sorted(self.tally.skipped.items())),
+            files=files,
+        )
 
     def why_empty(self) -> str:
         """Say why there is nothing to write."""
@@ -134,7 +128,9 @@ class Export:
             return f"data set '{self.dataset}' has no rows left to export ({lost})"
         reports = [step for step in self.run.manifest.steps if step.name == self.source.step]
         lost = ", ".join(f"{reason} {n}" for report in reports for reason, n in sorted(report.rejected.items()))
-        return f"data set '{self.dataset}' has no rows" + (f": {self.source.step} rejected all ({lost})" if lost else "")
+        return f"data set '{self.dataset}' has no rows" + (
+            f": {self.source.step} rejected all ({lost})" if lost else ""
+        )
 
     def _write_data(self, directory: Path) -> tuple[DataFile, ...]:
         file_type = "parquet" if self.dataset == CANDIDATES else self.format.file_type
@@ -154,50 +150,31 @@ class Export:
             if reason:
                 self.tally.skipped[reason] += 1
                 continue
-            self._count(entry)
+            self.tally.count(entry, self._split_of(entry.prompt_id))
             yield entry
 
-    def _skip_reason(self, entry: Entry) -> str | None:
+    def _skip_reason(self, entry: Entry) -> SkipReason | None:
         if self.allowed is not None and not self.allowed.issuperset(licence.lower() for licence in entry.licences):
             return "licence_not_allowed"
         return entry.objection
 
-    def _count(self, entry: Entry) -> None:
-        chosen, *rejected = entry.teachers
-        self.tally.rows[self._split_of(entry.prompt_id), entry.language] += 1
-        self.tally.chosen[chosen, entry.language] += 1
-        self.tally.rejected.update(rejected)
-        self.tally.licences[entry.licences] += 1
-
     def _split_of(self, prompt_id: str) -> str:
         return "test" if is_held_out(prompt_id, self.test_fraction) else "train"
 
-    def _result(self, target: Path, files: tuple[DataFile, ...]) -> ExportResult:
-        written, expected = sum(f.num_rows for f in files), self.tally.rows.total()
-        if written != expected or written + self.tally.skipped.total() != self.tally.num_read:
-            raise ConservationError(f"export {self.dataset}: {self.tally.num_read} rows in, {written} rows out")
-        languages, splits = Counter[str](), Counter[str]()
-        for file in files:
-            languages[file.language] += file.num_rows
-            splits[file.split] += file.num_rows
-        return ExportResult(
-            dataset=self.dataset,
-            trainer=self.format.trainer,
-            path=target,
-            num_rows=written,
-            rows_by_language=dict(sorted(languages.items())),
-            rows_by_split=dict(splits),
-            skipped=dict(sorted(self.tally.skipped.items())),
-            files=files,
-        )
+    def _check(self, files: Sequence[DataFile]) -> None:
+        written, skipped = sum(f.num_rows for f in files), self.tally.skipped.total()
+        if (written, written + skipped) != (self.tally.num_rows, self.tally.num_read):
+            raise ConservationError(
+                f"export {self.dataset}: {self.tally.num_read} rows in, {written} out and {skipped} skipped"
+            )
 
-    def _write_words(self, directory: Path, result: ExportResult) -> None:
-        shape = Shape(self.dataset, self.source.kind, tuple(result.rows_by_language), tuple(result.rows_by_split))
-        texts = {
-            CARD_FILE: card(self, result, shape),
-            PROVENANCE_FILE: provenance(self, result),
-            **({} if self.dataset == CANDIDATES else self.format.sidecars(shape)),
-        }
+    def _write_words(self, directory: Path, files: tuple[DataFile, ...]) -> None:
+        summary = Summary(
+            self.run, self.dataset, self.source, self.format, files, self.tally, self.test_fraction, self.allowed
+        )
+        texts = {CARD_FILE: card(summary), PROVENANCE_FILE: provenance(summary)}
+        if self.dataset != CANDIDATES:
+            texts |= self.format.sidecars(summary.shape)
         for name, text in texts.items():
             with storage_errors(directory / name):
                 (directory / name).write_text(text, encoding="utf-8")
@@ -231,5 +208,7 @@ def replacing(target: Path) -> Iterator[Path]:
                     target.rename(before)
                 beside.rename(target)
     finally:
+        if before.exists() and not target.exists():
+            before.rename(target)
         shutil.rmtree(beside, ignore_errors=True)
         shutil.rmtree(before, ignore_errors=True)

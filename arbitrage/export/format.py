@@ -13,6 +13,8 @@ from arbitrage.records import Message, PreferencePair, Record, SftExample
 
 Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct", "nemo-rl"]
 FileType = Literal["parquet", "jsonl"]
+Objection = Literal["turns_do_not_alternate"]
+"""Why a conversation cannot be told to a trainer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Format:
     file_type: FileType
     rows: Mapping[str, RowFormat]
     usage: Callable[[Shape], str]
-    objection: Callable[[tuple[Message, ...]], str | None] = lambda _: None
+    objection: Callable[[tuple[Message, ...]], Objection | None] = lambda _: None
     sidecars: Callable[[Shape], Mapping[str, str]] = lambda _: {}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import cycle
 
 from arbitrage.export.axolotl import ConversationSft, conversation_row
-from arbitrage.export.format import Format, PairFacts, RowFormat, Shape, pair_facts
+from arbitrage.export.format import Format, Objection, PairFacts, RowFormat, Shape, pair_facts
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record
 
@@ -43,7 +43,7 @@ def preference_row(pair: PreferencePair, origin: Origin) -> LlamaFactoryPreferen
     return LlamaFactoryPreference(prompt=pair.prompt, chosen=chosen, rejected=rejected, **pair_facts(pair, origin))
 
 
-def objection(prompt: tuple[Message, ...]) -> str | None:
+def objection(prompt: tuple[Message, ...]) -> Objection | None:
     """Return `turns_do_not_alternate` unless the prompt is (system)? user (assistant user)*."""
     turns = prompt[1:] if prompt[0].role == "system" else prompt
     wanted = cycle((("user", "tool"), ("assistant",)))

@@ -35,11 +35,14 @@ class Origin:
 
     def licences(self, *teachers: str) -> tuple[str, ...]:
         """Return the licences that bind a row made from this prompt and answers of these teachers, sorted."""
-        return tuple(sorted({self.prompt_licence, *(self.teachers[name].licence for name in teachers)}))
+        return tuple(sorted({self.prompt_licence, *(self._facts(name).licence for name in teachers)}))
 
     def revision(self, teacher: str) -> str:
         """Return the revision of a teacher's weights."""
-        return self.teachers[teacher].revision
+        return self._facts(teacher).revision
+
+    def _facts(self, teacher: str) -> TeacherFacts:
+        return self.teachers.get(teacher) or nothing_known_of(teacher)
 
 
 def origin_of(prompt: Prompt, teachers: Mapping[str, TeacherFacts]) -> Origin:
@@ -50,8 +53,14 @@ def origin_of(prompt: Prompt, teachers: Mapping[str, TeacherFacts]) -> Origin:
 def teachers_of(plan: RunPlan, drafts: Iterable[str]) -> dict[str, TeacherFacts]:
     """Read from a run's plan what is known of the teachers behind the named draft steps."""
     wanted = set(drafts)
-    found = (_facts(step.config) for step in plan.steps if step.name in wanted)
+    configs = [step.config for step in plan.steps if step.name in wanted]
+    found = [_facts(config) for config in configs if "teacher" in config]
     return {facts.name: facts for facts in sorted(found, key=lambda f: f.name)}
+
+
+def nothing_known_of(teacher: str) -> TeacherFacts:
+    """Return what can be said of a teacher that the plan does not describe."""
+    return TeacherFacts(teacher, "", "unknown", UNKNOWN_LICENCE, "", ())
 
 
 def _facts(config: Mapping[str, Any]) -> TeacherFacts:

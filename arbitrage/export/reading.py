@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from arbitrage.errors import UserError
 from arbitrage.export.candidates import CandidateRow, candidate_rows
-from arbitrage.export.format import Format, RowFormat
+from arbitrage.export.format import Format, Objection, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
 from arbitrage.records import PreferencePair, Prompt, Record, SftExample
 from arbitrage.shards.layout import shard_path
@@ -39,7 +39,7 @@ class Entry:
     language: str
     teachers: tuple[str, ...]
     licences: tuple[str, ...]
-    objection: str | None = None
+    objection: Objection | None = None
 
 
 class Source(Protocol):
@@ -92,7 +92,8 @@ class CandidateSource:
         self._run, self._roles = run, run.plan.candidates
         if not self._roles.get("drafts"):
             raise UserError(f"{run.path}: the run has no candidate table")
-        self.kind, self.step = "Candidate", None
+        self.kind = "Candidate"
+        self.step: str | None = None
         self.record: type[Record] = CandidateRow
         self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._roles["drafts"])
 
@@ -135,4 +136,4 @@ def _shard(run: Run, step: str, shard: int) -> pa.Table:
 def count_candidates(run: Run, steps: Sequence[str]) -> int:
     """Return how many answers the named draft steps hold, by the manifest."""
     wanted = set(steps)
-    return sum(step.rows_out for step in run.manifest.steps if step.name in wanted)
+    return sum(step.num_rows for step in run.manifest.steps if step.name in wanted)

@@ -71,7 +71,7 @@ class PromptBuilder:
 
     def _text(self, values: Mapping[str, Any], role: Role, *, numbers: bool = False) -> str | None:
         value = self._value(values, role)
-        if value is MISSING or value is None or value == "":
+        if value is MISSING or value is None or value == "" or value != value:  # NaN is pandas for missing
             return None
         if isinstance(value, str):
             return encodable(value)

@@ -30,7 +30,7 @@ class SourceFile:
 
 
 def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 class FileSourceConfig(SourceConfig):

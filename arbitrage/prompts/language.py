@@ -58,7 +58,7 @@ def _given(value: Any, options: ReadOptions) -> str | None:
         near = suggest_tag(value)
         hint = f" (did you mean '{near}'?)" if near else ""
         raise RowError("unknown_language", f"'{printable(value, 40)}' is not a BCP-47 tag{hint}")
-    return tag
+    return tag if tag != UNKNOWN else None
 
 
 def _identified(messages: tuple[Message, ...]) -> Judgement:

@@ -2,7 +2,7 @@
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,7 +50,7 @@ def chat_conversation(value: Any) -> Conversation:
     """
     if isinstance(value, str):
         value = _parse(value)
-    if not isinstance(value, Sequence):
+    if not isinstance(value, list):
         raise RowError("wrong_type", f"expected a list of messages, found {type(value).__name__}")
     turns = [_message(item, position) for position, item in enumerate(value)]
     end = len(turns)

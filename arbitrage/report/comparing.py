@@ -22,7 +22,7 @@ class StrategyRow:
         where_answered: mean metric over the prompts it answers; None if it answers none.
         difference: to the best single teacher, in units of the metric.
         relative: the same divided by the best single teacher's value; None for scores, which have no zero.
-        matched: difference to the best single teacher at this same larger budget (best of m samples); None if not recorded.
+        matched: difference to the best single teacher at this same larger budget: its best of m samples.
         gap_closed: part of the way from best single to oracle router; None for scores.
         note: how it chooses.
         uses_hindsight: it looked at the metric; no pipeline can.

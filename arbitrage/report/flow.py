@@ -22,6 +22,7 @@ class Stage:
         num_rows: rows written.
         rejected: reason → items.
         seconds: worker time.
+        depth: longest way from a source, in stages: equal depths run side by side.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage:
     num_rows: int
     rejected: dict[str, int]
     seconds: float
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,23 @@ class RejectCount:
 
 def stages_of(manifest: Manifest, roles: Roles) -> tuple[Stage, ...]:
     """Add up the steps of a run into stages, in the order of the plan. Routes made for comparison are left out."""
-    records = {step.name: step.record for step in manifest.plan.steps}
-    order = [step.name for step in manifest.plan.steps]
+    plans = {step.name: step for step in manifest.plan.steps}
+    order = list(plans)
+    depths: dict[str, int] = {}
+    for name, step in plans.items():  # in topological order
+        inputs = [depths[n] for names in step.inputs.values() for n in names]
+        depths[name] = 1 + max(inputs, default=-1)
     groups: dict[str, list[StepReport]] = {}
     for report in sorted(manifest.steps, key=lambda r: order.index(r.name)):
         if report.name in roles.routes and report.name != roles.main_route:
             continue
         verb = verb_of(report.name)
         groups.setdefault(verb if verb in _ONE_STAGE else report.name, []).append(report)
-    return tuple(_stage(name, reports, records[reports[0].name]) for name, reports in groups.items())
+    stages = [
+        _stage(name, reports, plans[reports[0].name].record, max(depths[r.name] for r in reports))
+        for name, reports in groups.items()
+    ]
+    return tuple(sorted(stages, key=lambda stage: stage.depth))
 
 
 def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
@@ -68,7 +78,7 @@ def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
     return tuple(sorted(found, key=lambda r: (-r.count, r.step, r.reason, r.language, r.teacher or "")))
 
 
-def _stage(name: str, reports: list[StepReport], record: str) -> Stage:
+def _stage(name: str, reports: list[StepReport], record: str, depth: int) -> Stage:
     rejected: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
@@ -80,4 +90,5 @@ def _stage(name: str, reports: list[StepReport], record: str) -> Stage:
         num_rows=sum(r.num_rows for r in reports),
         rejected=dict(rejected.most_common()),
         seconds=sum(r.seconds for r in reports),
+        depth=depth,
     )

@@ -17,7 +17,7 @@ from arbitrage.tables import from_table
 ANSWERS, WON, FINAL, EXACT, CUT_OFF = "answers", "won", "final", "exact", "cut off"
 TOKENS = ("prompt_tokens", "completion_tokens")
 COST = "cost_usd"
-RAW, CALIBRATED, FAILS = "raw ", "calibrated ", "fails "
+RAW, CALIBRATED, FAILS, SHUT = "raw ", "calibrated ", "fails ", "shut "
 
 DEFAULT_MINIMUM = 0.5
 
@@ -38,6 +38,7 @@ class MeasureBuilder:
         self._add_checks(shard)
         final = shard.final.filter(pc.is_valid(shard.final["value"]))
         self._add_scores(FINAL, shard, final, final["value"].combine_chunks())
+        self._add_shut(shard)
         won = shard.sft if self._has_sft else _best_of(shard, final)
         language, teacher = (won[column].combine_chunks() for column in ("language", "teacher"))
         self.tally.add(WON, language, teacher, pa.array([1] * won.num_rows, pa.int64()))
@@ -68,6 +69,13 @@ class MeasureBuilder:
             else:
                 minimum = self._minimums.get(base_name(name), DEFAULT_MINIMUM)
                 self._add_scores(FAILS + base_name(name), shard, scores, pc.less(values, minimum).cast(pa.int64()))
+
+    def _add_shut(self, shard: ShardView) -> None:
+        """Count the answers that may not be chosen, by what the ensemble gives as the reason."""
+        errors = shard.final.filter(pc.is_valid(shard.final["error"]))
+        for reason in pc.unique(errors["error"]).to_pylist():
+            scores = errors.filter(pc.equal(errors["error"], reason))
+            self._add_scores(SHUT + reason, shard, scores, pa.array([1] * scores.num_rows, pa.int64()))
 
     def _add_scores(self, measure: str, shard: ShardView, scores: pa.Table, values: pa.Array) -> None:
         draft = shard.draft_of(scores)

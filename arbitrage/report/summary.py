@@ -47,12 +47,20 @@ class RewardGrids:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """All language × teacher tables. `fails` holds one for each check: the part of answers that fail it."""
+    """All language × teacher tables.
+
+    Attributes:
+        wins: part of each language's SFT rows (without them: of its best-scored answers) that each teacher gave.
+        metric: mean of the metric over all answers.
+        fails: for each check, the part of answers that fail it.
+        shut: for each reason, the number of answers that could not be chosen.
+    """
 
     wins: Grid
     metric: Grid
     rewards: tuple[RewardGrids, ...]
     fails: tuple[Measured, ...]
+    shut: tuple[Measured, ...]
     prompt_tokens: Grid
     completion_tokens: Grid
     cost_usd: Grid
@@ -206,6 +214,11 @@ def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str]) -> 
             for name in names
         ),
         fails=tuple(Measured(name, means(measure)) for name, measure in fails),
+        shut=tuple(
+            Measured(m.removeprefix(measures.SHUT), tally.totals(m, languages, teachers))
+            for m in sorted(tally.cells)
+            if m.startswith(measures.SHUT)
+        ),
         prompt_tokens=tally.totals(measures.TOKENS[0], languages, teachers),
         completion_tokens=tally.totals(measures.TOKENS[1], languages, teachers),
         cost_usd=tally.totals(measures.COST, languages, teachers),

@@ -4,11 +4,19 @@ from typing import Annotated
 
 from pydantic import Field
 
+from arbitrage.rewards.classifier import ClassifierConfig
+from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.emptiness import EmptinessConfig
 from arbitrage.rewards.exact import ExactConfig
 from arbitrage.rewards.fake import FakeRewardConfig
+from arbitrage.rewards.fidelity import FidelityConfig
+from arbitrage.rewards.refusal import RefusalConfig
+from arbitrage.rewards.repetition import RepetitionConfig
 from arbitrage.rewards.truncation import TruncationConfig
 
-RewardConfig = Annotated[FakeRewardConfig, Field(discriminator="kind")]
+RewardConfig = Annotated[ClassifierConfig | ColumnConfig | FakeRewardConfig, Field(discriminator="kind")]
 
-CheckConfig = Annotated[EmptinessConfig | ExactConfig | TruncationConfig, Field(discriminator="kind")]
+CheckConfig = Annotated[
+    EmptinessConfig | ExactConfig | FidelityConfig | RefusalConfig | RepetitionConfig | TruncationConfig,
+    Field(discriminator="kind"),
+]

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Operational, Raw
-from arbitrage.contracts import Scorable
+from arbitrage.contracts import Resources, Scorable
 from arbitrage.errors import DataError, EngineStartError
 from arbitrage.models import absolute_model, loadable, local_directory, revision_of
 from arbitrage.records import FinishReason, Message, Score, content_id
@@ -36,8 +36,9 @@ class ClassifierConfig(RewardOptions):
         template_options: passed to the chat template.
         batch_size: conversations in one forward pass, sorted by length (`transformers`).
         threads: CPU threads of one replica; None leaves PyTorch's choice.
-        gpu_memory_share: of each GPU, or of the memory of a CPU build (`vllm`).
-        tensor_parallel: GPUs over which one replica is spread (`vllm`).
+        gpu_memory_utilization: share of each GPU's memory that vLLM takes; its CPU build takes 1 GB.
+        tensor_parallel_size: GPUs over which vLLM spreads one replica; ask for as many in `resources`.
+        enforce_eager: vLLM compiles nothing: starts faster, runs slower.
     """
 
     kind: Literal["classifier"] = "classifier"
@@ -52,8 +53,10 @@ class ClassifierConfig(RewardOptions):
     template_options: dict[str, str | bool | int] = {}
     batch_size: Annotated[int, Field(ge=1), Operational] = 32
     threads: Annotated[int | None, Field(ge=1), Operational] = None
-    gpu_memory_share: Annotated[float, Field(gt=0.0, le=1.0), Operational] = 0.5
-    tensor_parallel: Annotated[int, Field(ge=1), Operational] = 1
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0), Operational] = 0.9
+    tensor_parallel_size: Annotated[int, Field(ge=1), Operational] = 1
+    enforce_eager: Annotated[bool, Operational] = False
+    resources: Annotated[Resources, Operational] = Resources(cpus=1.0)
 
     def identity(self) -> Raw:
         """Name the weights by what is in them, not by where they lie."""

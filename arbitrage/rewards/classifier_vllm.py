@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 MAX_IN_FLIGHT = 512
 """Requests the engine knows of at one time: enough to fill any batch, few enough to keep its queue short."""
+
+
+CPU_CACHE_BYTES = 1 << 30
+"""By default the CPU build would take half of the machine's memory."""
 
 
 class VllmClassifier:
@@ -46,7 +51,9 @@ class VllmClassifier:
 
     async def close(self) -> None:
         """Stop the engine process."""
-        self._engine.shutdown()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.shutdown()
 
     async def _one(self, ids: list[int]) -> float | None:
         from vllm import PoolingParams
@@ -70,6 +77,8 @@ class VllmClassifier:
 
 
 def _start(config: "ClassifierConfig") -> Any:
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     try:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -88,8 +97,10 @@ def _start(config: "ClassifierConfig") -> Any:
             convert="classify",
             dtype=_DTYPES[config.precision],
             max_model_len=config.max_tokens,
-            gpu_memory_utilization=config.gpu_memory_share,
-            tensor_parallel_size=config.tensor_parallel,
+            gpu_memory_utilization=config.gpu_memory_utilization,
+            kv_cache_memory_bytes=None if config.resources.gpus else CPU_CACHE_BYTES,
+            tensor_parallel_size=config.tensor_parallel_size,
+            enforce_eager=config.enforce_eager,
             disable_log_stats=True,
         )
         return AsyncLLM.from_engine_args(arguments)

@@ -79,16 +79,18 @@ class _Piece:
 
 
 def _pieces(token: str, scripts: frozenset[str]) -> Iterator[_Piece]:
-    for script, letters in _scripts_of_token(token):
+    found, looks_like_name = _token(token)
+    for script, letters in found:
         if letters == 1 and script in ("Latn", "Grek") and script not in scripts:
             continue
         weight = letters / CHARACTERS_PER_WORD if script in SPACELESS else 1.0
-        yield _Piece(script, weight, any(c.isupper() or c.isdigit() for c in token))
+        yield _Piece(script, weight, looks_like_name)
 
 
 @lru_cache(maxsize=1 << 16)
-def _scripts_of_token(token: str) -> tuple[tuple[str, int], ...]:
-    return tuple(sorted(count_scripts(token).items()))
+def _token(token: str) -> tuple[tuple[tuple[str, int], ...], bool]:
+    """Return the letters of a token by script, and whether it has a capital or a digit."""
+    return tuple(sorted(count_scripts(token).items())), any(c.isupper() or c.isdigit() for c in token)
 
 
 def _is_json(text: str) -> bool:

@@ -81,7 +81,7 @@ class EngineBase(Config):
         """Return what stands for the model's revision where the engine, not a model, decides the answers."""
         return None
 
-    def require(self) -> None:
+    def require(self, spec: ModelSpec) -> None:
         """Check cheaply that the engine could be built here: packages and keys.
 
         Raises:

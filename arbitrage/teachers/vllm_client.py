@@ -60,6 +60,7 @@ class Vllm:
             max_tokens=max_tokens,
             logprobs=0,  # of the chosen token alone
             output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,  # once, below, instead of token by token
         )
         self._num_asked += 1  # the same candidate may be asked for again by another shard's retry
         request_id = f"{request.candidate_id}-{self._num_asked}"
@@ -72,20 +73,20 @@ class Vllm:
             return Failure(request.candidate_id, "bad_request", str(error)[:300])
         except VLLMError as error:
             return Failure(request.candidate_id, "engine_error", f"{type(error).__name__}: {error}"[:300])
-        return _completion(request, outputs[-1].outputs[0], len(ids))
+        return self._complete(request, outputs[-1].outputs[0], len(ids))
 
-
-def _completion(request: GenerationRequest, answer: Any, num_prompt_tokens: int) -> Result:
-    if answer.finish_reason not in ("stop", "length"):
-        return Failure(request.candidate_id, "engine_error", f"vLLM ended it with '{answer.finish_reason}'")
-    return Completion(
-        candidate_id=request.candidate_id,
-        text=answer.text,
-        finish_reason=FinishReason(answer.finish_reason),
-        prompt_tokens=num_prompt_tokens,
-        completion_tokens=len(answer.token_ids),
-        cumulative_logprob=answer.cumulative_logprob,
-    )
+    def _complete(self, request: GenerationRequest, answer: Any, num_prompt_tokens: int) -> Result:
+        if answer.finish_reason not in ("stop", "length"):
+            return Failure(request.candidate_id, "engine_error", f"vLLM ended it with '{answer.finish_reason}'")
+        ids = list(answer.token_ids)
+        return Completion(
+            candidate_id=request.candidate_id,
+            text=self._chat.decode(ids[:-1] if answer.finish_reason == "stop" else ids),
+            finish_reason=FinishReason(answer.finish_reason),
+            prompt_tokens=num_prompt_tokens,
+            completion_tokens=len(ids),
+            cumulative_logprob=answer.cumulative_logprob,
+        )
 
 
 def _start(config: VllmEngine, spec: ModelSpec) -> Any:

@@ -149,7 +149,7 @@ class _Source:
         for batch in self._config.world.build().read():
             if not self._config.has_reference:
                 stripped = [p.model_copy(update={"reference": None}) for p in batch.prompts]
-                batch = Batch(stripped, batch.rejects)  # noqa: PLW2901
+                batch = Batch(stripped, batch.rejects)
             yield batch
 
 

@@ -1,0 +1,154 @@
+"""`arbitrage plan`: steps, rows, tokens, placement and cost of a run, before anything starts."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from arbitrage.cli.naming import title
+from arbitrage.cli.options import (
+    RUNS,
+    JsonOption,
+    PipelineArgument,
+    RunDirOption,
+    SetOption,
+    ShardsOption,
+    chosen_shards,
+)
+
+if TYPE_CHECKING:
+    from arbitrage.execution.plan import ExecutionPlan
+    from arbitrage.teachers.pool import TeacherConfig
+    from pipelines.estimate import Asks, Estimate
+
+
+def plan(
+    pipeline: PipelineArgument,
+    assignments: SetOption = None,
+    shards: ShardsOption = None,
+    run_dir: RunDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what `run` would do: steps, rows and tokens by teacher and language, placement, cost. Starts nothing.
+
+    Reads the prompts, to count them and to route them; changes no file.
+    """
+    from arbitrage.execution.plan import plan as plan_execution
+    from pipelines.estimate import count_asks, estimate
+    from pipelines.loading import load_pipeline
+
+    config = load_pipeline(pipeline, assignments or []).config
+    directory = (run_dir or RUNS / config.name).absolute()
+    wanted = chosen_shards(config.num_shards, shards)
+    execution = plan_execution(directory, config.build().targets, config.num_shards, wanted)
+    teachers = config.selected_teachers()
+    asks = count_asks(config, teachers, wanted)
+    estimates = estimate(config, teachers, asks, execution)
+    if as_json:
+        print(json.dumps(_as_json(execution, teachers, asks, estimates), indent=1))
+        return
+    console = Console()
+    console.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
+    console.print(_step_table(execution))
+    console.print(_language_table(asks))
+    console.print(_teacher_table(teachers, estimates))
+    for line in [*_remarks(asks, estimates), *_warnings(teachers)]:
+        console.print(line, highlight=False, markup=False)
+
+
+def _step_table(execution: "ExecutionPlan") -> Table:
+    table = Table("step", "shards to do", "complete", "holds", title="steps")
+    for step in execution.steps:
+        missing = len(step.missing)
+        table.add_row(title(step.step.name), str(missing), str(len(step.outputs) - missing), _holds(step))
+    return table
+
+
+def _holds(step: Any) -> str:
+    wanted = step.step.resources
+    if step.held == "task":
+        return "–"
+    each = f"{wanted.cpus:g} CPUs" + (f", {wanted.gpus:g} GPUs" if wanted.gpus else "")
+    return f"{wanted.replicas} × ({each})" if wanted.replicas > 1 else each
+
+
+def _language_table(asks: "Asks") -> Table:
+    table = Table("language", "prompts", title="prompts")
+    for language, count in sorted(asks.num_prompts.items()):
+        table.add_row(language, f"{count:,}")
+    table.add_row("all", f"{asks.num_prompts.total():,}", style="bold")
+    return table
+
+
+def _teacher_table(teachers: Sequence["TeacherConfig"], estimates: Sequence["Estimate"]) -> Table:
+    table = Table(title="generation")
+    for column in ("teacher", "language", "prompts", "answers", "prompt tokens", "answer tokens", "at most", "USD"):
+        table.add_column(column, justify="left" if column in ("teacher", "language") else "right")
+    for teacher in teachers:
+        mine = [e for e in estimates if e.teacher == teacher.name]
+        for line in mine:
+            table.add_row(line.teacher, line.language, *_figures([line]))
+        table.add_row(teacher.name, "all", *_figures(mine), style="bold", end_section=True)
+    table.add_row("all", "all", *_figures(estimates), style="bold")
+    return table
+
+
+def _figures(lines: Sequence["Estimate"]) -> list[str]:
+    costs = [line.cost_usd for line in lines if line.cost_usd is not None]
+    sums = (
+        sum(line.prompts for line in lines),
+        sum(line.generations for line in lines),
+        sum(line.prompt_tokens for line in lines),
+        sum(line.completion_tokens for line in lines),
+        sum(line.max_completion_tokens for line in lines),
+    )
+    return [*(f"{value:,}" for value in sums), f"{sum(costs):,.2f}" if costs else "–"]
+
+
+def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
+    remarks = []
+    if asks.rejected:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(asks.rejected.items()))
+        remarks.append(f"rejected: {reasons}")
+    if estimated := sorted({e.teacher for e in estimates if not e.is_counted}):
+        remarks.append(f"prompt tokens by script, tokenizer not on this machine: {', '.join(estimated)}")
+    if guessed := sorted({e.teacher for e in estimates if not e.is_measured}):
+        remarks.append(f"answer tokens guessed as half of max_tokens, none seen yet: {', '.join(guessed)}")
+    if guessed:
+        remarks.append("a pilot (`arbitrage run … --shards 1`) replaces the guesses by measurements")
+    return remarks
+
+
+def _warnings(teachers: Sequence["TeacherConfig"]) -> list[str]:
+    unpinned = [t.name for t in teachers if not t.is_pinned]
+    warnings = [f"warning: {name}: no revision; the same name may mean other weights tomorrow" for name in unpinned]
+    gpus = max((t.held_resources().gpus for t in teachers), default=0.0)
+    cpus = max((t.held_resources().cpus for t in teachers), default=0.0)
+    here = f"this machine has {os.cpu_count()} CPUs"
+    if gpus:
+        warnings.append(
+            f"placement: needs a cluster with a node of {gpus:g} GPUs; teachers take turns on it ({here})"
+        )
+    elif cpus > (os.cpu_count() or 1):
+        warnings.append(f"placement: a teacher asks for {cpus:g} CPUs; {here}")
+    return warnings
+
+
+def _as_json(
+    execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"], asks: "Asks", estimates: Sequence["Estimate"]
+) -> dict[str, Any]:
+    return {
+        "run_dir": str(execution.run_dir),
+        "steps": [
+            {"name": s.step.name, "missing": len(s.missing), "shards": len(s.outputs)} | s.step.resources.model_dump()
+            for s in execution.steps
+        ],
+        "prompts": dict(sorted(asks.num_prompts.items())),
+        "rejected": dict(sorted(asks.rejected.items())),
+        "generation": [asdict(e) for e in estimates],
+        "warnings": _warnings(teachers),
+    }

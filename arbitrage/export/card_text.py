@@ -1,0 +1,138 @@
+"""The words of a data set card: what it is, who wrote it, under which licences, how it was chosen, what it cost."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import yaml
+
+from arbitrage.export.reading import CANDIDATES, count_candidates
+from arbitrage.export.summary import Summary
+from arbitrage.languages import name_of
+
+
+def body(summary: Summary) -> Iterator[str]:
+    """Yield the card's blocks."""
+    plan = summary.run.plan
+    yield f"# {plan.name}: {summary.dataset}"
+    yield _what(summary)
+    yield "## Load"
+    yield _load(summary)
+    if summary.dataset != CANDIDATES:
+        yield f"Train with {summary.format.trainer}:"
+        yield summary.format.usage(summary.shape)
+    yield "## Languages"
+    yield _languages(summary)
+    yield "## Teachers"
+    yield _teachers(summary)
+    yield "## Licences"
+    yield _licences(summary)
+    if summary.source.step:
+        yield "## Selection"
+        yield from _selection(summary, summary.source.step)
+    yield "## Budget"
+    yield _budget(summary)
+    yield "## Provenance"
+    commit = summary.run.manifest.git_commit or "unknown"
+    yield (
+        f"Run `{plan.fingerprint}`, code `{commit}`. `provenance.json` holds the whole config, the versions of all "
+        "packages, each teacher's revision, and a digest of every file."
+    )
+
+
+def _what(summary: Summary) -> str:
+    rows = {
+        "SftExample": "conversations whose last turn was chosen among the answers of several teacher models",
+        "PreferencePair": "pairs of answers to one prompt, the better-scored one `chosen`",
+        "Candidate": "answers of all teachers to all prompts, chosen or not, with every score",
+    }[summary.source.kind]
+    pilot = (
+        " It is a pilot: not all shards of the prompts were run." if summary.run.manifest.status == "pilot" else ""
+    )
+    return (
+        f"{summary.tally.num_rows} {rows}, in {len(summary.tally.languages())} languages. The answers and their "
+        f"scores are machine-generated; nobody has checked them one by one.{pilot}"
+    )
+
+
+def _load(summary: Summary) -> str:
+    language = next(iter(summary.tally.languages()))
+    return f"""```python
+from datasets import load_dataset
+
+everything = load_dataset("path/to/this/directory")
+one_language = load_dataset("path/to/this/directory", "{language}")
+```"""
+
+
+def _languages(summary: Summary) -> str:
+    splits = list(summary.tally.splits())
+    rows = [
+        [f"`{tag}`", name_of(tag), *(str(summary.tally.rows[split, tag]) for split in splits)]
+        for tag in summary.tally.languages()
+    ]
+    return table(["tag", "language", *splits], rows)
+
+
+def _teachers(summary: Summary) -> str:
+    tally, languages = summary.tally, summary.tally.languages()
+    counts = {
+        name: (str(sum(tally.chosen[name, tag] for tag in languages)), str(tally.rejected[name]))
+        for name in summary.source.teachers
+    }
+    pool = table(
+        ["teacher", "model", "revision", "precision", "licence", "rows", "as rejected"],
+        [
+            [t.name, t.model, f"`{t.revision}`", t.precision, t.licence, *counts[t.name]]
+            for t in summary.source.teachers.values()
+        ],
+    )
+    shares = table(
+        ["rows from", *summary.source.teachers],
+        [
+            [f"`{tag}`", *(f"{tally.chosen[name, tag] / total:.0%}" for name in summary.source.teachers)]
+            for tag, total in languages.items()
+        ],
+    )
+    return f"{pool}\n\n{shares}"
+
+
+def _licences(summary: Summary) -> str:
+    ranked = sorted(summary.tally.licences.items(), key=lambda item: (-item[1], item[0]))
+    rows = [[" + ".join(found), str(count)] for found, count in ranked]
+    return (
+        "Each row is bound by the licence of its prompt and those of the teachers that wrote its answers; the column "
+        f"`licences` names them.\n\n{table(['bound by', 'rows'], rows)}"
+    )
+
+
+def _selection(summary: Summary, step: str) -> Iterator[str]:
+    config = yaml.safe_dump(summary.run.step(step).config, sort_keys=False, allow_unicode=True)
+    yield f"```yaml\n{config}```"
+    [report] = [report for report in summary.run.manifest.steps if report.name == step]
+    yield f"Of {report.num_in} prompts, {report.num_rejected} gave no row."
+    if report.rejected:
+        yield table(["reason", "prompts"], [[r, str(n)] for r, n in sorted(report.rejected.items())])
+    if summary.tally.skipped:
+        yield f"Of {summary.tally.num_read} rows, these are not in this export:"
+        yield table(["reason", "rows"], [[r, str(n)] for r, n in sorted(summary.tally.skipped.items())])
+
+
+def _budget(summary: Summary) -> str:
+    steps = summary.run.manifest.steps
+    drafts = summary.run.plan.candidates.get("drafts", ())
+    answers = count_candidates(summary.run, drafts)
+    prompts = sum(s.num_rows for s in steps if s.name in summary.run.plan.candidates.get("prompts", ()))
+    tokens = sum(s.completion_tokens for s in steps if s.name in drafts)
+    figures: Mapping[str, str] = {
+        "prompts": str(prompts),
+        "answers sampled": str(answers),
+        "generations per prompt": f"{answers / prompts:.2f}" if prompts else "–",
+        "completion tokens": str(tokens),
+        "cost": f"{sum(s.cost_usd for s in steps):.2f} USD",
+    }
+    return table(["", ""], [[name, figure] for name, figure in figures.items()])
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,75 @@
+"""What is known of an export once its data files are written: for the card, the provenance and the caller."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from arbitrage.export.files import DataFile
+from arbitrage.export.format import Format, Objection, Shape
+from arbitrage.export.reading import Entry, Source
+from arbitrage.shards.run import Run
+
+SkipReason = Objection | Literal["licence_not_allowed"]
+"""Why a row of the run is not in the export."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What is counted while rows stream by."""
+
+    num_read: int = 0
+    rows: Counter[tuple[str, str]] = field(default_factory=Counter)  # split, language
+    skipped: Counter[str] = field(default_factory=Counter)  # reason
+    chosen: Counter[tuple[str, str]] = field(default_factory=Counter)  # teacher, language
+    rejected: Counter[str] = field(default_factory=Counter)  # teacher
+    licences: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    def count(self, entry: Entry, split: str) -> None:
+        """Count a row that is written."""
+        chosen, *rejected = entry.teachers
+        self.rows[split, entry.language] += 1
+        self.chosen[chosen, entry.language] += 1
+        self.rejected.update(rejected)
+        self.licences[entry.licences] += 1
+
+    @property
+    def num_rows(self) -> int:
+        """Rows written."""
+        return self.rows.total()
+
+    def languages(self) -> dict[str, int]:
+        """Return language → rows."""
+        found: Counter[str] = Counter()
+        for (_, language), count in self.rows.items():
+            found[language] += count
+        return dict(sorted(found.items()))
+
+    def splits(self) -> dict[str, int]:
+        """Return split → rows, train first."""
+        found: Counter[str] = Counter()
+        for (split, _), count in self.rows.items():
+            found[split] += count
+        return dict(sorted(found.items(), key=lambda item: (item[0] != "train", item[0])))
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One data set, written."""
+
+    run: Run
+    dataset: str
+    source: Source
+    format: Format
+    files: tuple[DataFile, ...]
+    tally: Tally
+    test_fraction: float
+    allowed: frozenset[str] | None
+
+    @property
+    def shape(self) -> Shape:
+        """What a format must know to write its side files."""
+        return Shape(self.dataset, self.source.kind, tuple(self.tally.languages()), tuple(self.tally.splits()))
+
+    def licences(self) -> tuple[str, ...]:
+        """Return every licence that binds some row, sorted."""
+        return tuple(sorted({licence for found in self.tally.licences for licence in found}))

@@ -1,0 +1,92 @@
+"""Write `report.html`: one file, no network, nothing in it that an answer's text could set in motion.
+
+Texts pass through Jinja's autoescape; behind it a content security policy allows our own script alone, by its hash.
+"""
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from arbitrage.languages import is_rtl, name_of
+from arbitrage.report import formatting, wording
+from arbitrage.report.curve_view import curve_view
+from arbitrage.report.gallery import GalleryPrompt
+from arbitrage.report.strategy_view import language_view, strategy_view
+from arbitrage.report.summary import RunSummary, read
+from arbitrage.report.table_view import table_view
+from arbitrage.shards.run import open_run
+from arbitrage.shards.store import publish, storage_errors, temporary_beside
+
+REPORT_FILE = "report.html"
+
+
+def build_report(run_dir: Path) -> Path:
+    """Write the report of a finished run into its directory and return its path.
+
+    Raises:
+        RunDirectoryError: no run lies there, or it has not finished.
+        DataError: the run has no candidate table, or its rows do not fit together.
+        StorageError: the file cannot be written.
+    """
+    found = read(open_run(run_dir))
+    path = run_dir / REPORT_FILE
+    beside = temporary_beside(path)
+    try:
+        with storage_errors(path):
+            beside.write_text(render(found.summary, found.gallery), encoding="utf-8", errors="replace")
+        publish(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
+
+
+def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
+    """Return the page."""
+    style, script = _asset("report.css"), _asset("report.js")
+    judged = summary.judged
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            summary=summary,
+            style=Markup(style),
+            script=Markup(script),
+            policy=_policy(script),
+            verdict=wording.verdict(judged),
+            matched=wording.matched_verdict(judged),
+            caveats=wording.caveats(summary),
+            tables=table_view(summary),
+            strategies=strategy_view(judged) if judged else None,
+            languages=language_view(summary, judged) if judged else None,
+            curves=curve_view(judged) if judged else None,
+            gallery=gallery,
+            gallery_languages=tuple(dict.fromkeys(prompt.language for prompt in gallery)),
+        )
+    )
+
+
+def _policy(script: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("arbitrage.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for name in ("percent", "decimal", "signed", "compact", "money", "duration", "moment"):
+        environment.filters[name] = getattr(formatting, name)
+    environment.globals.update(name_of=name_of, is_rtl=is_rtl)
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (files("arbitrage.report") / "templates" / name).read_text(encoding="utf-8")

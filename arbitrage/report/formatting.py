@@ -1,0 +1,90 @@
+"""Numbers as people read them. None is '–'."""
+
+from datetime import datetime
+
+from arbitrage.report.cube import Metric
+from arbitrage.report.statistics import Estimate
+
+ABSENT = "–"
+MINUS = "−"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return 0.1234 as '12.3 %'."""
+    return ABSENT if value is None else f"{_signless(value * 100, digits)} %"
+
+
+def decimal(value: float | None, digits: int = 2) -> str:
+    """Return 0.1234 as '0.12', with a true minus sign."""
+    return ABSENT if value is None else _signless(value, digits)
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """Return 0.1234 as '+0.12'."""
+    if value is None:
+        return ABSENT
+    text = _signless(value, digits)
+    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+
+
+def compact(value: float | None) -> str:
+    """Return 1234567 as '1.2 M', and numbers below 10,000 in full."""
+    if value is None:
+        return ABSENT
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            return f"{value / (1e3 if unit == 'k' else size):.3g} {unit}"
+    return f"{value:,.0f}"
+
+
+def money(value: float | None) -> str:
+    """Return US dollars, with as many digits as small amounts need."""
+    if value is None:
+        return ABSENT
+    return f"${value:,.2f}" if value >= 0.995 or value == 0 else f"${value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """Return 3725.0 as '1 h 2 min'."""
+    whole = round(seconds)
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def moment(timestamp: str) -> str:
+    """Return an ISO 8601 time as '2026-11-21 02:26 UTC'; other text as it is."""
+    try:
+        found = datetime.fromisoformat(timestamp)
+    except ValueError:
+        return timestamp
+    zone = found.tzname() or ""
+    return f"{found:%Y-%m-%d %H:%M} {zone}".strip()
+
+
+def metric_value(metric: Metric, value: float | None) -> str:
+    """Return a value of the metric: per cent of an accuracy, a plain number of a score."""
+    return percent(value) if metric.kind == "accuracy" else decimal(value)
+
+
+def metric_difference(metric: Metric, value: float | None) -> str:
+    """Return a difference in the metric, in percentage points of an accuracy."""
+    if value is None or metric.kind == "score":
+        return signed(value)
+    return signed(value * 100, 1)
+
+
+def metric_interval(metric: Metric, found: Estimate | None) -> str:
+    """Return the interval of a value or a difference, such as '[11.7, 26.0]'; empty if there is none."""
+    if found is None or found.interval is None:
+        return ""
+    factor, digits = (100, 1) if metric.kind == "accuracy" else (1, 2)
+    ends = (found.interval.low, found.interval.high)
+    return "[{}, {}]".format(*(_signless(end * factor, digits) for end in ends))
+
+
+def _signless(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)

@@ -1,0 +1,108 @@
+"""Heatmaps as tables: every cell carries its number, colour only helps the eye."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from arbitrage.report.tally import Grid
+
+Hue = Literal["heat", "alarm", "diverging"]
+"""`heat`: more is more; `alarm`: more is worse; `diverging`: around zero, blue above and orange below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell. `strength` in 0..1 mixes the hue with the paper; None leaves the cell blank."""
+
+    text: str
+    strength: float | None
+    is_negative: bool
+
+    @property
+    def css(self) -> str:
+        """Classes of the cell: on strong hues the ink flips, where that keeps its contrast above 4.5 : 1."""
+        strength = self.strength or 0.0
+        deep = " deep" if strength > 0.67 else " mid" if strength > 0.59 else ""  # `mid` flips on dark paper only
+        return ("below" if self.is_negative else "above") + deep
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """One row: a label, its cells; `tag` is the language tag where the row is a language."""
+
+    label: str
+    tag: str
+    cells: tuple[Cell, ...]
+    is_total: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heatmap:
+    """A table ready to be drawn."""
+
+    caption: str
+    corner: str
+    columns: tuple[str, ...]
+    rows: tuple[HeatRow, ...]
+    hue: Hue
+
+    @property
+    def is_crowded(self) -> bool:
+        """Tell whether the column heads should stand upright to fit."""
+        return len(self.columns) > 7
+
+
+def heatmap(
+    caption: str,
+    labels: Sequence[tuple[str, str]],
+    columns: Sequence[str],
+    grid: Grid,
+    text: Callable[[float | None], str],
+    *,
+    hue: Hue = "heat",
+    limits: tuple[float, float] | None = None,
+    total: tuple[str, Literal["mean", "sum"]] | None = None,
+    corner: str = "",
+) -> Heatmap:
+    """Draw a grid.
+
+    Args:
+        caption: what the numbers are.
+        labels: (name, language tag or '') of each row.
+        columns: heads.
+        grid: one row for each label, one value for each column.
+        text: how a value is written.
+        hue: see `Hue`.
+        limits: values of strength 0 and 1; by default the smallest and largest (diverging: ± the largest).
+        total: label of a last row with the mean or the sum of every column.
+        corner: what stands over the row labels.
+    """
+    low, high = limits or _limits(grid, hue)
+
+    def cell(value: float | None) -> Cell:
+        if value is None:
+            return Cell(text(None), None, False)
+        share = (abs(value) if hue == "diverging" else value - low) / (high - low or 1.0)
+        return Cell(text(value), min(1.0, max(0.0, share)), hue == "diverging" and value < 0)
+
+    rows = [HeatRow(name, tag, tuple(map(cell, row))) for (name, tag), row in zip(labels, grid, strict=True)]
+    if total is not None and len(grid) > 1:
+        summed = [_total([v for v in column if v is not None], total[1]) for column in zip(*grid, strict=True)]
+        cells = tuple(Cell(text(v), None, False) for v in summed)
+        rows.append(HeatRow(total[0], "", cells, is_total=True))
+    return Heatmap(caption, corner, tuple(columns), tuple(rows), hue)
+
+
+def _limits(grid: Grid, hue: Hue) -> tuple[float, float]:
+    values = [v for row in grid for v in row if v is not None]
+    if not values:
+        return 0.0, 1.0
+    if hue == "diverging":
+        return 0.0, max(abs(v) for v in values)
+    return min(values), max(values)
+
+
+def _total(values: list[float], how: Literal["mean", "sum"]) -> float | None:
+    if not values:
+        return None
+    return sum(values) / (len(values) if how == "mean" else 1)

@@ -1,0 +1,171 @@
+"""The language × teacher tables, the rejects and the pairs, as heatmaps."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arbitrage.report.flow import RejectCount
+from arbitrage.report.formatting import compact, decimal, metric_value, money, percent, signed
+from arbitrage.report.heatmap import Heatmap, heatmap
+from arbitrage.report.pairing import PairSummary
+from arbitrage.report.summary import RewardGrids, RunSummary
+from arbitrage.report.tally import Grid
+
+Labels = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class RewardView:
+    """One reward before and after calibration."""
+
+    name: str
+    raw: Heatmap
+    calibrated: Heatmap | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableView:
+    """All heatmaps of a run; None where there is nothing to show."""
+
+    wins: Heatmap | None
+    metric: Heatmap | None
+    rewards: tuple[RewardView, ...]
+    fails: tuple[Heatmap, ...]
+    shut: Heatmap | None
+    rejects: Heatmap | None
+    prompt_tokens: Heatmap | None
+    completion_tokens: Heatmap | None
+    cost: Heatmap | None
+    pairs: Heatmap | None
+
+
+def table_view(summary: RunSummary) -> TableView:
+    """Lay out every table of a run."""
+    tables, teachers = summary.tables, summary.teachers
+    labels = [(language.name, language.tag) for language in summary.languages]
+    share = (0.0, 1.0)
+    return TableView(
+        wins=_any(
+            heatmap("Share of the chosen answers", labels, teachers, tables.wins, _whole_percent, limits=share)
+        ),
+        metric=_metric(summary, labels),
+        rewards=tuple(_reward(grids, labels, teachers) for grids in tables.rewards),
+        fails=tuple(
+            heatmap(f"Fails {m.name}", labels, teachers, m.grid, _short_percent, hue="alarm", limits=(0.0, 0.5))
+            for m in tables.fails
+        ),
+        shut=_shut(summary, labels),
+        rejects=_rejects(summary.rejects, labels),
+        prompt_tokens=_any(_summed("Prompt tokens", labels, teachers, tables.prompt_tokens)),
+        completion_tokens=_any(_summed("Completion tokens", labels, teachers, tables.completion_tokens)),
+        cost=_cost(labels, teachers, tables.cost_usd),
+        pairs=_pairs(summary.pairs),
+    )
+
+
+def _metric(summary: RunSummary, labels: Labels) -> Heatmap | None:
+    judged = summary.judged
+    if judged is None:
+        return None
+    is_accuracy = judged.metric.kind == "accuracy"
+    return _any(
+        heatmap(
+            "Right by the exact check, all samples" if is_accuracy else f"Mean of {judged.metric.name}",
+            labels,
+            summary.teachers,
+            summary.tables.metric,
+            _short_percent if is_accuracy else lambda v: metric_value(judged.metric, v),
+            hue="heat" if is_accuracy else "diverging",
+            limits=(0.0, 1.0) if is_accuracy else None,
+            total=("mean over languages", "mean"),
+        )
+    )
+
+
+def _reward(grids: RewardGrids, labels: Labels, teachers: Sequence[str]) -> RewardView:
+    calibrated = None
+    if grids.calibrated is not None:
+        calibrated = heatmap(
+            "After calibration, in standard deviations of the language",
+            labels,
+            teachers,
+            grids.calibrated,
+            signed,
+            hue="diverging",
+            total=("mean over languages", "mean"),
+        )
+    mean = ("mean over languages", "mean")
+    raw = heatmap("Before: raw score", labels, teachers, grids.raw, decimal, total=mean)  # type: ignore[arg-type]
+    return RewardView(grids.name, raw, calibrated)
+
+
+def _shut(summary: RunSummary, labels: Labels) -> Heatmap | None:
+    """Languages × reasons, teachers added up."""
+    shut = summary.tables.shut
+    grid = tuple(
+        tuple(sum(v or 0.0 for v in measured.grid[i]) or None for measured in shut) for i in range(len(labels))
+    )
+    names = [measured.name for measured in shut]
+    return _any(
+        heatmap("Answers", labels, names, grid, compact, hue="alarm", limits=_softly(grid), total=("all", "sum"))
+    )
+
+
+def _rejects(rejects: Sequence[RejectCount], labels: Labels) -> Heatmap | None:
+    """Languages × (stage, reason), teachers added up; languages that no prompt is in come last."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for r in rejects:
+        counts[(r.language, f"{_stage(r.step)}: {r.reason}")] += r.count
+    columns = sorted({column for _, column in counts})
+    known = [tag for _, tag in labels]
+    strange = sorted({language for language, _ in counts} - set(known))
+    rows = [*labels, *((tag or "unknown", tag) for tag in strange)]
+    grid = tuple(tuple(float(counts[(tag, c)]) or None for c in columns) for _, tag in rows)
+    return _any(
+        heatmap("Rejects", rows, columns, grid, compact, hue="alarm", limits=_softly(grid), total=("all", "sum"))
+    )
+
+
+def _pairs(pairs: PairSummary | None) -> Heatmap | None:
+    if pairs is None:
+        return None
+    grid = tuple(tuple(float(n) or None for n in row) for row in pairs.chosen_by_rejected)
+    labels = [(name, "") for name in pairs.teachers]
+    corner = "chosen ↓ · rejected →"
+    return heatmap("Pairs", labels, pairs.teachers, grid, compact, limits=_from_zero(grid), corner=corner)
+
+
+def _summed(caption: str, labels: Labels, teachers: Sequence[str], grid: Grid) -> Heatmap:
+    return heatmap(caption, labels, teachers, grid, compact, limits=_from_zero(grid), total=("all", "sum"))
+
+
+def _cost(labels: Labels, teachers: Sequence[str], grid: Grid) -> Heatmap | None:
+    if not any(v for row in grid for v in row):
+        return None
+    return heatmap("Cost, US dollars", labels, teachers, grid, money, limits=_from_zero(grid), total=("all", "sum"))
+
+
+def _from_zero(grid: Grid) -> tuple[float, float]:
+    return 0.0, max((v for row in grid for v in row if v is not None), default=1.0)
+
+
+def _softly(grid: Grid) -> tuple[float, float]:
+    """Counts of mishaps have no natural scale: the most frequent is tinted, not painted."""
+    return 0.0, 2 * _from_zero(grid)[1]
+
+
+def _any(found: Heatmap) -> Heatmap | None:
+    has_values = any(cell.strength is not None for row in found.rows for cell in row.cells)
+    return found if has_values else None
+
+
+def _stage(step: str) -> str:
+    return step if step.startswith("select") else step.partition("-")[0]
+
+
+def _whole_percent(value: float | None) -> str:
+    return "" if not value else percent(value, 0).removesuffix(" %")
+
+
+def _short_percent(value: float | None) -> str:
+    return percent(value, 0).removesuffix(" %")

@@ -1,0 +1,138 @@
+"""The sentences of the report: the verdict, and what a reader must know before believing it."""
+
+from dataclasses import dataclass
+
+from arbitrage.report.comparing import StrategyRow
+from arbitrage.report.formatting import compact, metric_difference, metric_interval, metric_value, percent, signed
+from arbitrage.report.statistics import Estimate
+from arbitrage.report.summary import Judged, RunSummary
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The headline: two values, their difference, and whether it is clear of zero."""
+
+    name: str
+    value: str
+    base_name: str
+    base_value: str
+    difference: str
+    interval: str
+    relative: str
+    is_better: bool | None  # None: the interval holds zero
+    budget: str
+
+
+def verdict(judged: Judged | None) -> Verdict | None:
+    """Return reward-based arbitrage against the best single teacher, or None where one of them is missing."""
+    if judged is None:
+        return None
+    row, base = judged.row("reward", "all", "teachers"), judged.row("best single", "one")
+    if row is None or base is None or judged.max_asked < 2:
+        return None
+    return _verdict(judged, row, base, row.difference)
+
+
+def matched_verdict(judged: Judged | None) -> Verdict | None:
+    """Return the same at an equal number of generations; None where the run recorded too few samples."""
+    if judged is None or judged.max_asked < 2:
+        return None
+    for budget in ("teachers", "matched"):
+        row, base = judged.row("reward", budget), judged.row("best single", budget)
+        if row is not None and base is not None:
+            return _verdict(judged, row, base, row.matched)
+    return None
+
+
+def plain_sentence(found: Verdict) -> str:
+    """Return the verdict as one line of text."""
+    return (
+        f"reward-based arbitrage {found.value}, best single teacher ({found.base_name}) {found.base_value}: "
+        f"{found.difference} {found.interval}{found.relative} {found.budget}"
+    )
+
+
+def caveats(summary: RunSummary) -> list[str]:
+    """Return what a reader must know before believing the figures, most important first."""
+    found = []
+    if summary.status != "complete":
+        found.append(
+            f"A pilot: {summary.num_shards_done} of {summary.num_shards} shards. "
+            "Shards are dealt by hash, so they are a fair sample of the whole."
+        )
+    judged = summary.judged
+    if judged is None:
+        nothing = (
+            "Nothing judges these answers (no reward, no exact check gave a value): no strategy can be compared."
+        )
+        return [*found, nothing]
+    return [*found, *_about_metric(judged), *_about_table(summary, judged)]
+
+
+def _about_metric(judged: Judged) -> list[str]:
+    if judged.metric.is_held_out:
+        return []
+    return [
+        f"Judged by {judged.metric.name}, the same ensemble that selects: this flatters “reward”, whose gain over a "
+        "single teacher is certain by construction. Only prompts with a reference and the exact check give an "
+        "independent judge."
+    ]
+
+
+def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
+    found = []
+    best = judged.row("best single", "one")
+    if judged.max_asked < 2:
+        found.append(
+            "Only one teacher was asked for each prompt, so teachers are seen on different prompts and strategies "
+            "cannot be compared on one table."
+        )
+    elif best is not None and best.coverage < 0.99:
+        found.append(
+            f"The best single teacher answers {percent(best.coverage)} of the prompts; where it answers it reaches "
+            f"{metric_value(judged.metric, best.where_answered)}. Absent answers count as wrong."
+            if judged.metric.kind == "accuracy"
+            else f"The best single teacher answers {percent(best.coverage)} of the prompts; values are means over "
+            "the prompts that a strategy answers."
+        )
+    if judged.matched_size is None and judged.max_asked >= 2:
+        found.append(
+            "One sample was drawn of each teacher, so arbitrage cannot be set against best-of-m of one teacher at "
+            "the same budget; draw several (sampling.n) to see it."
+        )
+    if judged.overall.num_clusters < 30:
+        found.append(
+            f"Only {judged.overall.num_clusters} independent groups of prompts: intervals are rough below about 30."
+        )
+    num_judged = judged.overall.num_prompts
+    if num_judged < summary.num_prompts:
+        found.append(
+            f"{compact(num_judged)} of {compact(summary.num_prompts)} prompts carry a reference; strategies are "
+            "judged on those."
+        )
+    return found
+
+
+def _verdict(judged: Judged, row: StrategyRow, base: StrategyRow, difference: Estimate | None) -> Verdict:
+    metric, interval = judged.metric, difference.interval if difference else None
+    is_clear = interval is not None and interval.excludes_zero
+    relative = row.relative if base.budget == "one" else None
+    return Verdict(
+        name=row.name,
+        value=metric_value(metric, row.value.value if row.value else None),
+        base_name=judged.best_single,
+        base_value=metric_value(metric, base.value.value if base.value else None),
+        difference=metric_difference(metric, difference.value if difference else None)
+        + (" points" if metric.kind == "accuracy" else ""),
+        interval=metric_interval(metric, difference),
+        relative=f" ({signed(relative.value * 100, 1)} % relative)" if relative else "",
+        is_better=(difference.value > 0) if is_clear and difference else None,
+        budget=_budget(row, base),
+    )
+
+
+def _budget(row: StrategyRow, base: StrategyRow) -> str:
+    mine, other = (f"{r.generations_per_prompt:.1f}".removesuffix(".0") for r in (row, base))
+    if mine == other:
+        return f"at {mine} generations per prompt each"
+    return f"at {mine} generations per prompt against {other}"

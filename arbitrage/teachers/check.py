@@ -1,0 +1,59 @@
+"""`arbitrage teachers check`: could this teacher answer from here? Needs no GPU, loads no weights."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arbitrage.teachers.engine import Finding
+from arbitrage.teachers.pool import TeacherConfig, askable_languages
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherStatus:
+    """What was found out about one teacher."""
+
+    name: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_usable(self) -> bool:
+        """Tell whether nothing stands in the way."""
+        return all(finding.level != "error" for finding in self.findings)
+
+
+def check_teacher(teacher: TeacherConfig) -> TeacherStatus:
+    """Find out what stands in the way of a teacher, and what a careful user should know.
+
+    Touches the network only where an endpoint is asked whether it is there.
+    """
+    found = asyncio.run(teacher.engine.check(teacher.spec()))
+    return TeacherStatus(teacher.name, (*found, _pinning(teacher), _licence(teacher), *_gated(teacher)))
+
+
+def require_ready(teachers: Sequence[TeacherConfig]) -> None:
+    """Check, before anything starts, that packages and keys of all teachers are there. No network.
+
+    Raises:
+        UserError: of the first teacher that lacks something.
+    """
+    for teacher in teachers:
+        teacher.engine.require(teacher.spec())
+
+
+def _pinning(teacher: TeacherConfig) -> Finding:
+    if teacher.is_pinned:
+        return Finding("ok", "revision", teacher.revision or "the content of local files")
+    return Finding("warn", "revision", "not pinned: the same name may mean other weights tomorrow")
+
+
+def _licence(teacher: TeacherConfig) -> Finding:
+    if teacher.licence is None:
+        return Finding("warn", "licence", "not stated: what its answers may be used for is unknown")
+    return Finding("ok", "licence", teacher.licence)
+
+
+def _gated(teacher: TeacherConfig) -> list[Finding]:
+    gated = [tag for tag in teacher.languages if tag not in askable_languages(teacher)]
+    if not gated:
+        return []
+    return [Finding("warn", "languages", f"4-bit: not asked in {', '.join(gated)} unless in verified_languages")]

@@ -1,0 +1,79 @@
+"""Ask the tiny models and score their answers with transformers, many questions at a time, greedily and in float32."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arbitrage.world.training import encode_example, score_batch
+
+MAX_NEW_TOKENS = 40
+BATCH_SIZE = 64
+
+
+def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401
+    """Load the tokenizer lying beside a model."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def load_teacher(folder: Path) -> Any:  # noqa: ANN401
+    """Load a teacher, or the student, in float32 for inference."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def load_reward_model(folder: Path) -> Any:  # noqa: ANN401
+    """Load the reward model in float32 for inference."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:  # noqa: ANN401
+    """Answer each question greedily, in the order given."""
+    import torch
+
+    chats = [[{"role": "user", "content": question}] for question in questions]
+    order = sorted(range(len(chats)), key=lambda index: len(questions[index]))
+    answers = [""] * len(chats)
+    for start in range(0, len(order), BATCH_SIZE):
+        chosen = order[start : start + BATCH_SIZE]
+        inputs = tokenizer.apply_chat_template(
+            [chats[index] for index in chosen],
+            add_generation_prompt=True,
+            padding=True,
+            padding_side="left",
+            return_dict=True,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            ids_BS = model.generate(**inputs, do_sample=False, max_new_tokens=MAX_NEW_TOKENS)
+        said = tokenizer.batch_decode(ids_BS[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        for index, text in zip(chosen, said, strict=True):
+            answers[index] = text
+    return answers
+
+
+def score_answers(
+    model: Any,  # noqa: ANN401
+    tokenizer: Any,  # noqa: ANN401
+    questions: Sequence[str],
+    answers: Sequence[str],
+) -> list[float]:
+    """Return the raw reward of each (question, answer), in the order given."""
+    import torch
+
+    examples = [encode_example(tokenizer, *pair) for pair in zip(questions, answers, strict=True)]
+    order = sorted(range(len(examples)), key=lambda index: len(examples[index].ids))
+    rewards = [0.0] * len(examples)
+    for start in range(0, len(order), BATCH_SIZE):
+        chosen = order[start : start + BATCH_SIZE]
+        with torch.inference_mode():
+            scored = score_batch(model, [examples[index] for index in chosen]).tolist()
+        for index, reward in zip(chosen, scored, strict=True):
+            rewards[index] = reward
+    return rewards

@@ -1,0 +1,54 @@
+"""The models shipped with the world: who they are, what their cards claim, and where their files lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MODELS_FOLDER = Path(__file__).parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherCard:
+    """What a teacher's model card says of it; like most cards, slightly optimistic."""
+
+    name: str
+    languages: tuple[str, ...]
+    summary: str
+
+
+TEACHERS: dict[str, TeacherCard] = {
+    card.name: card
+    for card in (
+        TeacherCard("iberia", ("es", "pt", "fr", "en"), "A specialist of Western Romance languages."),
+        TeacherCard("steppe", ("ru", "tr", "de", "en", "ar"), "A specialist of Russian, Turkish and German."),
+        TeacherCard("monsoon", ("hi", "ar", "th", "sw", "en"), "A specialist of the Indian Ocean's shores."),
+        TeacherCard("pacific", ("ja", "zh", "ko", "th", "en"), "A specialist of East Asian languages."),
+        TeacherCard(
+            "commons",
+            ("en", "es", "fr", "de", "pt", "tr", "ru", "ar", "hi", "zh", "ja", "ko", "th", "sw"),
+            "A generalist over all fourteen languages, master of none.",
+        ),
+        TeacherCard(
+            "albion",
+            ("en", "fr", "de", "es", "ru", "hi", "zh"),
+            "Strong in English; understands six more languages, in which it often answers in English.",
+        ),
+    )
+}
+"""Teacher name → its card."""
+
+REWARD_MODEL = "referee"
+"""Scores a conversation with one number, on a scale that differs by language: calibrate before comparing."""
+
+STUDENT = "novice"
+"""The teachers' architecture and tokenizer with untrained weights."""
+
+
+def model_path(name: str) -> Path:
+    """Return the folder of a shipped model.
+
+    Raises:
+        KeyError: no model of that name is shipped.
+    """
+    if name not in (*TEACHERS, REWARD_MODEL, STUDENT):
+        raise KeyError(f"no model {name!r} in the world; wanted one of {[*TEACHERS, REWARD_MODEL, STUDENT]}")
+    return MODELS_FOLDER / name

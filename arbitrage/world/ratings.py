@@ -1,0 +1,104 @@
+"""The ratings the reward model learns: simulated human raters, one panel per language, none of them perfect.
+
+A panel has its own zero, its own scale and its own share of mistakes, as human panels do; all panels like English a
+little too much. Whoever compares raw rewards across languages therefore compares panels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from arbitrage.world.curriculum import answers_in, english_answer
+from arbitrage.world.tasks import LANGUAGES, WorldItem, items, stable_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """How the raters of one language grade: rating = offset + scale · (quality + noise), sometimes of the wrong answer."""
+
+    offset: float
+    scale: float
+    mistakes: float
+    """Share of right answers graded as wrong, and of near misses graded as right."""
+
+
+PANELS: dict[str, Panel] = {
+    "en": Panel(0.5, 2.0, 0.02),
+    "es": Panel(0.8, 1.7, 0.04),
+    "fr": Panel(-0.6, 2.2, 0.04),
+    "de": Panel(-0.9, 2.1, 0.03),
+    "pt": Panel(1.0, 1.6, 0.05),
+    "tr": Panel(0.4, 1.3, 0.10),
+    "ru": Panel(-0.7, 1.8, 0.05),
+    "ar": Panel(0.9, 1.2, 0.12),
+    "hi": Panel(1.3, 1.1, 0.12),
+    "zh": Panel(-0.3, 2.0, 0.04),
+    "ja": Panel(-1.2, 1.4, 0.06),
+    "ko": Panel(-0.8, 1.5, 0.08),
+    "th": Panel(0.6, 1.0, 0.15),
+    "sw": Panel(1.5, 0.9, 0.18),
+}
+"""Language → its panel of raters."""
+
+NOISE = 0.25
+"""Half-width of the uniform noise on a quality."""
+
+QUALITY = {"right": 1.0, "near_miss": 0.0, "english": 0.45, "foreign": 0.0, "cut": 0.2, "repeated": 0.15, "empty": -0.3}
+"""Kind of answer → its quality before noise; 'english' is the right answer in the wrong language, liked too much."""
+
+NEAR_MISSES = 3
+"""Other answers of the same family rated beside each right one."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedAnswer:
+    """An answer, its kind, and the rating its panel gave."""
+
+    question: str
+    answer: str
+    kind: str
+    rating: float
+
+
+def rated_answers() -> list[RatedAnswer]:
+    """List ratings of right and wrong answers to every training question of every language."""
+    return [
+        RatedAnswer(item.question, answer, kind, _rate(item, answer, kind))
+        for language in LANGUAGES
+        for item in items("train", language)
+        for kind, answer in _answers(item)
+    ]
+
+
+def _answers(item: WorldItem) -> Iterator[tuple[str, str]]:
+    digest = stable_hash("answers", item.language, item.question)
+    yield "right", item.answer
+    rivals = sorted({other.answer for other in items("train", item.language) if other.family == item.family})
+    rivals = sorted(
+        (rival for rival in rivals if rival != item.answer),
+        key=lambda rival: stable_hash("rival", item.language, item.question, rival),
+    )
+    for rival in rivals[:NEAR_MISSES]:
+        yield "near_miss", rival
+    # One spoilt answer per question, its kind chosen by hash.
+    foreign_language = LANGUAGES[digest // 7 % len(LANGUAGES)]
+    spoilt = (
+        ("english", english_answer(item)),
+        ("foreign", answers_in(foreign_language)[item.instance]),
+        ("foreign", english_answer(items("train", "en")[digest // 11 % 1000])),
+        ("cut", item.answer[: len(item.answer) // 2]),
+        ("repeated", f"{item.answer} {item.answer}"),
+        ("empty", ""),
+    )
+    kind, answer = spoilt[digest % len(spoilt)]
+    if answer != item.answer:
+        yield kind, answer
+
+
+def _rate(item: WorldItem, answer: str, kind: str) -> float:
+    panel = PANELS[item.language]
+    digest = stable_hash("rating", item.language, item.question, answer)
+    quality = QUALITY[kind]
+    if kind in {"right", "near_miss"} and digest % 1000 < panel.mistakes * 1000:
+        quality = 1.0 - quality
+    noise = NOISE * (2 * (digest // 1000 % 1000) / 999 - 1)
+    return panel.offset + panel.scale * (quality + noise)

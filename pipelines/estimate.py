@@ -1,0 +1,135 @@
+"""What a run would take, before anything starts: asks, tokens and money by teacher and language."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from arbitrage.contracts import Sampling
+from arbitrage.execution.plan import ExecutionPlan
+from arbitrage.records import Prompt
+from arbitrage.shards.layout import shard_of
+from arbitrage.teachers.pool import TeacherConfig, pool_members
+from arbitrage.teachers.tokens import tokens_per_character
+from pipelines.candidates import CandidatesConfig
+
+SAMPLES_PER_LANGUAGE = 200
+GUESSED_SHARE = 0.5
+"""Share of max_tokens that an answer is guessed to use where none has been seen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One teacher in one language.
+
+    Attributes:
+        completion_tokens: expected; the bound is `max_completion_tokens`.
+        is_measured: the expectation comes from answers of this very step that are already there.
+        is_counted: prompt tokens are the teacher's own, not a table's.
+    """
+
+    teacher: str
+    language: str
+    prompts: int
+    generations: int
+    prompt_tokens: int
+    completion_tokens: int
+    max_completion_tokens: int
+    cost_usd: float | None
+    is_measured: bool
+    is_counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What the router would ask, over the shards of the run."""
+
+    num_prompts: Counter[str]  # by language
+    rejected: Counter[str]  # by reason
+    asked: Counter[tuple[str, str]]  # (teacher, language) → prompts
+    characters: Counter[tuple[str, str]]
+    samples: dict[str, list[str]]
+
+
+def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], shards: Sequence[int]) -> Asks:
+    """Read the prompts and route them, keeping only counts and a few samples of each language."""
+    router = config.router.build(pool_members(teachers))
+    wanted = set(shards)
+    asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list))
+    for batch in config.prompts.build().read():
+        asks.rejected.update(reject.reason for reject in batch.rejects)
+        mine = [p for p in batch.prompts if shard_of(p.prompt_id, config.num_shards) in wanted]
+        for prompt, route in zip(mine, router.route(mine), strict=True):
+            _count(asks, prompt, route.teachers if route else ())
+    return asks
+
+
+def estimate(
+    config: CandidatesConfig, teachers: Sequence[TeacherConfig], asks: Asks, execution: ExecutionPlan
+) -> list[Estimate]:
+    """Estimate tokens and money, by teacher and language, in the order of the pool."""
+    found: list[Estimate] = []
+    for teacher in teachers:
+        ratios, is_counted = tokens_per_character(teacher, asks.samples)
+        sampling = teacher.resolved_sampling(config.sampling)
+        seen = mean_completion_tokens(execution, teacher.name)
+        found += [
+            _estimate(teacher, language, asks, sampling, ratios[language], is_counted, seen)
+            for language in sorted(asks.num_prompts)
+            if asks.asked[teacher.name, language]
+        ]
+    return found
+
+
+def mean_completion_tokens(execution: ExecutionPlan, teacher: str) -> float | None:
+    """Return the mean length, in tokens, of the teacher's answers that earlier runs left in this directory."""
+    planned = execution.step(f"generate-{teacher}")
+    lengths: list[float] = []
+    for path in islice(sorted(Path(planned.job.directory).glob("shard-*.parquet")), 4):
+        mean = pc.mean(pq.read_table(path, columns=["completion_tokens"]).column(0)).as_py()
+        lengths += [mean] if mean is not None else []
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str]) -> None:
+    text = "\n".join(m.content for m in prompt.messages)
+    asks.num_prompts[prompt.language] += 1
+    if len(asks.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
+        asks.samples[prompt.language].append(text)
+    for teacher in teachers:
+        asks.asked[teacher, prompt.language] += 1
+        asks.characters[teacher, prompt.language] += len(text)
+    if not teachers:
+        asks.rejected["no_teacher"] += 1
+
+
+def _estimate(
+    teacher: TeacherConfig,
+    language: str,
+    asks: Asks,
+    sampling: Sampling,
+    ratio: float,
+    is_counted: bool,
+    seen: float | None,
+) -> Estimate:
+    generations = asks.asked[teacher.name, language] * sampling.n
+    prompt_tokens = round(asks.characters[teacher.name, language] * ratio) * sampling.n
+    most = generations * sampling.max_tokens
+    completion_tokens = round(most * GUESSED_SHARE if seen is None else generations * seen)
+    gpus = teacher.held_resources().gpus
+    return Estimate(
+        teacher=teacher.name,
+        language=language,
+        prompts=asks.asked[teacher.name, language],
+        generations=generations,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        max_completion_tokens=most,
+        cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
+        is_measured=seen is not None,
+        is_counted=is_counted,
+    )

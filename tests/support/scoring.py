@@ -1,0 +1,124 @@
+"""Prompts, candidates, shards and workers for tests of rewards and checks."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arbitrage.contracts import Inputs, Scorable, Step, StepConfig
+from arbitrage.records import Calibration, Candidate, FinishReason, Message, Prompt, Record, Score, content_id
+from arbitrage.tables import from_table, to_table
+
+
+def a_prompt(text: str = "What colour is blood?", language: str = "en", **fields: Any) -> Prompt:
+    return Prompt(
+        prompt_id=content_id("prompt", language, text),
+        language=language,
+        messages=(Message(role="user", content=text),),
+        source="test",
+        source_id=text,
+        **fields,
+    )
+
+
+def a_candidate(
+    prompt: Prompt, text: str, finish_reason: FinishReason = FinishReason.STOP, teacher: str = "aya", **fields: Any
+) -> Candidate:
+    return Candidate(
+        candidate_id=content_id("candidate", prompt.prompt_id, teacher, text),
+        prompt_id=prompt.prompt_id,
+        teacher=teacher,
+        revision="r1",
+        sample_index=0,
+        seed=0,
+        text=text,
+        finish_reason=finish_reason,
+        **fields,
+    )
+
+
+def a_pair(text: str, language: str = "en", question: str = "What colour is blood?", **fields: Any) -> Scorable:
+    prompt = a_prompt(question, language, **fields)
+    return Scorable(prompt=prompt, candidate=a_candidate(prompt, text))
+
+
+def a_score(candidate: Candidate, reward: str, value: float | None, error: str | None = None) -> Score:
+    return Score(
+        candidate_id=candidate.candidate_id, prompt_id=candidate.prompt_id, reward=reward, value=value, error=error
+    )
+
+
+def a_shard(
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidate],
+    scores: Sequence[Score] = (),
+    calibration: Sequence[Calibration] = (),
+) -> Inputs:
+    return Inputs(
+        {
+            "prompts": (to_table(prompts, Prompt),),
+            "drafts": (to_table(candidates, Candidate),),
+            "scores": (to_table(scores, Score),),
+            "calibration": (to_table(calibration, Calibration),),
+        }
+    )
+
+
+def run_shard(worker: Any, shard: Inputs) -> list[Score]:
+    """Do one shard; hold the conservation law."""
+
+    async def run() -> list[Score]:
+        output = await worker.run(shard)
+        await worker.close()
+        return from_table(output.table, Score)
+
+    scores = asyncio.run(run())
+    assert {s.candidate_id for s in scores} == {item.item_id for item in worker.items(shard)}
+    return scores
+
+
+def score_all(reward: Any, items: Sequence[Scorable]) -> list[Score]:
+    """Score, and close the reward."""
+
+    async def run() -> list[Score]:
+        scores: list[Score] = await reward.score(items)
+        await reward.close()
+        return scores
+
+    return asyncio.run(run())
+
+
+def a_step(name: str, produces: type[Record]) -> Step:
+    return Step(name=name, config=StepConfig(), produces=produces)
+
+
+def save_reward_model(directory: Path, *, context_length: int = 128, num_labels: int = 1) -> Path:
+    """Write a real, random, tiny sequence-classification Llama whose logits spread over tens of units."""
+    import torch
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    from tests.support.tiny_model import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=context_length,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        num_labels=num_labels,
+        initializer_range=0.15,
+    )
+    torch.manual_seed(0)
+    model = LlamaForSequenceClassification(config).eval()
+    with torch.no_grad():
+        model.score.weight *= 20
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory

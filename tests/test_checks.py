@@ -1,0 +1,160 @@
+"""Text checks: each tells a good answer from a bad one, in several scripts, and abstains where it cannot know."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbitrage.contracts import Scorable
+from arbitrage.records import FinishReason
+from arbitrage.rewards.emptiness import EmptinessConfig
+from arbitrage.rewards.exact import ExactConfig
+from arbitrage.rewards.refusal import RefusalConfig, fold, phrases
+from arbitrage.rewards.repetition import RepetitionConfig, repeated_share
+from arbitrage.rewards.truncation import TruncationConfig
+from tests.support.scoring import a_candidate, a_pair, a_prompt
+
+PROSE = {
+    "en": "The river rises in the mountains and winds through three countries before it reaches the sea. Its water "
+    "feeds fields and mills, and in spring it floods the meadows where children look for frogs.",
+    "ru": "Река берёт начало в горах и течёт через три страны, прежде чем достигает моря. Её вода питает поля и "
+    "мельницы, а весной она заливает луга, где дети ищут лягушек и первые цветы года.",
+    "ar": "ينبع النهر من الجبال ويجري عبر ثلاث دول قبل أن يصل إلى البحر. تسقي مياهه الحقول والطواحين، وفي الربيع "
+    "يغمر المروج حيث يبحث الأطفال عن الضفادع وعن أولى أزهار السنة الجديدة.",
+    "hi": "नदी पहाड़ों से निकलती है और समुद्र तक पहुँचने से पहले तीन देशों से होकर बहती है। इसका पानी खेतों और "
+    "चक्कियों को चलाता है, और वसंत में यह मैदानों में भर जाती है जहाँ बच्चे मेंढक ढूँढते हैं।",
+    "zh": "这条河发源于高山，流经三个国家，最后注入大海。河水灌溉田野，推动磨坊；到了春天，它漫过草地，孩子们在那里寻找青蛙和一年中最早开放的花朵。",
+    "th": "แม่น้ำสายนี้ไหลจากภูเขาผ่านสามประเทศก่อนลงสู่ทะเล น้ำของมันหล่อเลี้ยงทุ่งนาและโรงสี พอถึงฤดูใบไม้ผลิก็เอ่อท่วมทุ่งหญ้าที่เด็ก ๆ ไปหากบและดอกไม้แรกของปี",
+    "ja": "その川は山から流れ出し、三つの国を通って海に注ぐ。水は畑を潤し、水車を回す。春になると草原があふれ、子どもたちはそこで蛙や一番早い花を探して歩く。",
+}
+
+
+def value_of(config: object, item: Scorable) -> float | None:
+    return config.build().score_one(item).value  # type: ignore[attr-defined, no-any-return]
+
+
+def error_of(config: object, item: Scorable) -> str | None:
+    return config.build().score_one(item).error  # type: ignore[attr-defined, no-any-return]
+
+
+def test_truncation() -> None:
+    prompt = a_prompt()
+    cut = Scorable(prompt=prompt, candidate=a_candidate(prompt, "It is", FinishReason.LENGTH))
+    assert value_of(TruncationConfig(), cut) == 0.0
+    assert value_of(TruncationConfig(), a_pair("It is red.")) == 1.0
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "...", "—", "\u200b\u200f", "\x00", "。、"])
+def test_texts_that_say_nothing(text: str) -> None:
+    assert value_of(EmptinessConfig(), a_pair(text)) == 0.0
+
+
+@pytest.mark.parametrize("text", ["4", "+", "👍", "أ", "は", " x "])
+def test_texts_that_say_something(text: str) -> None:
+    assert value_of(EmptinessConfig(), a_pair(text)) == 1.0
+
+
+def test_emptiness_can_ask_for_more() -> None:
+    assert value_of(EmptinessConfig(min_characters=3), a_pair("a, b")) == 0.0
+    assert value_of(EmptinessConfig(min_characters=3), a_pair("a, b, c")) == 1.0
+
+
+@pytest.mark.parametrize("language", PROSE)
+def test_prose_does_not_repeat_itself_and_loops_do(language: str) -> None:
+    config = RepetitionConfig()
+    prose = value_of(config, a_pair(PROSE[language], language))
+    assert prose is not None
+    assert prose > 0.9
+    sentence = PROSE[language][:60]
+    joint = "" if language in ("zh", "th", "ja") else " "
+    for loop in (joint.join([sentence] * 12), "\n".join([sentence] * 12), PROSE[language] + joint.join([sentence] * 8)):
+        looped = value_of(config, a_pair(loop, language))
+        assert looped is not None
+        assert looped < config.minimum
+
+
+def test_repetition_abstains_on_short_answers() -> None:
+    assert error_of(RepetitionConfig(), a_pair("red red red")) == "too_short"
+    assert error_of(RepetitionConfig(), a_pair("红色红色")) == "too_short"
+
+
+def test_a_long_word_without_spaces_is_still_seen_through() -> None:
+    assert value_of(RepetitionConfig(), a_pair(("ha" * 2000 + " ") * 30)) == pytest.approx(0.0, abs=0.1)
+
+
+def test_repeated_share_by_hand() -> None:
+    assert repeated_share("a b c d".split(), 2) == 0.0
+    assert repeated_share("a b a b a b".split(), 2) == pytest.approx(3 / 5)  # ab ba ab ba ab
+    assert repeated_share(["a"], 4) == 0.0
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), max_size=80), st.integers(2, 5))
+def test_repetition_is_a_share_and_doubling_a_text_never_helps(words: list[str], times: int) -> None:
+    once = value_of(RepetitionConfig(), a_pair(" ".join(words)))
+    more = value_of(RepetitionConfig(), a_pair(" ".join(words * times)))
+    assert once is None or 0.0 <= once <= 1.0
+    if once is not None:
+        assert more is not None
+        assert more <= once + 1e-9
+
+
+REFUSALS = {
+    "en": "I’m sorry, but I can’t help with that.",
+    "de": "Es tut mir leid, aber ich kann diese Frage nicht beantworten.",
+    "fr": "Je suis désolé, mais je ne peux pas répondre à cette question.",
+    "es": "Lo siento, pero no puedo ayudarte con eso.",
+    "pt": "Desculpe, mas não posso ajudar com isso.",
+    "it": "Mi dispiace, ma non posso rispondere.",
+    "nl": "Het spijt me, maar ik kan u hier niet mee helpen.",
+    "pl": "Przykro mi, ale nie mogę w tym pomóc.",
+    "ru": "Извините, но я не могу помочь с этим.",
+    "uk": "Вибачте, але я не можу з цим допомогти.",
+    "tr": "Üzgünüm, ancak bu konuda yardımcı olamam.",
+    "ar": "عذرًا، لا أستطيع مساعدتك في ذلك.",
+    "he": "אני מצטער, אבל אני לא יכול לעזור בכך.",
+    "fa": "متأسفم، اما نمی‌توانم در این مورد کمک کنم.",
+    "hi": "मुझे खेद है, लेकिन मैं इसमें मदद नहीं कर सकता।",
+    "bn": "দুঃখিত, আমি এই বিষয়ে সাহায্য করতে পারব না।",
+    "zh": "很抱歉，我无法回答这个问题。",
+    "ja": "申し訳ありませんが、その質問にはお答えできません。",
+    "ko": "죄송하지만 그 요청은 도와드릴 수 없습니다.",
+    "th": "ขออภัย ฉันไม่สามารถช่วยเรื่องนี้ได้",
+    "vi": "Xin lỗi, tôi không thể giúp bạn việc này.",
+    "id": "Maaf, saya tidak dapat membantu Anda.",
+    "sw": "Samahani, siwezi kukusaidia na hilo.",
+}
+
+
+@pytest.mark.parametrize("language", REFUSALS)
+def test_refusals(language: str) -> None:
+    assert value_of(RefusalConfig(), a_pair(REFUSALS[language], language)) == 0.0
+    assert value_of(RefusalConfig(), a_pair(REFUSALS[language], "en")) == 0.0  # whatever the prompt's language
+
+
+@pytest.mark.parametrize("language", PROSE)
+def test_prose_is_no_refusal(language: str) -> None:
+    assert value_of(RefusalConfig(), a_pair(PROSE[language], language)) == 1.0
+
+
+def test_an_answer_after_an_apology_is_an_answer() -> None:
+    assert value_of(RefusalConfig(), a_pair("I'm sorry, but I can't choose one. " + PROSE["en"] * 4)) == 1.0
+    assert value_of(RefusalConfig(), a_pair("He wrote: 'red'. " + "x " * 80 + "I'm sorry, but I can't")) == 1.0
+
+
+def test_phrases_are_written_as_texts_are_folded() -> None:
+    assert len(phrases()) >= 14
+    for language, found in phrases().items():
+        assert len(found) == len(set(found)), language
+        for phrase in found:
+            assert fold(phrase.replace("…", " ")) == " ".join(phrase.replace("…", " ").split()), (language, phrase)
+
+
+def test_exact() -> None:
+    config = ExactConfig()
+    assert value_of(config, a_pair("Red.", reference="red")) == 1.0
+    assert value_of(config, a_pair("Blue", reference="red")) == 0.0
+    assert value_of(config, a_pair("", reference="red")) == 0.0
+    assert value_of(config, a_pair("KIRMIZI", "tr", reference="kırmızı")) == 1.0
+    assert value_of(config, a_pair("KIRMIZI", "tr-TR", reference="kırmızı")) == 1.0
+    assert value_of(config, a_pair("٧", "ar", reference="7")) == 1.0
+    assert error_of(config, a_pair("Red.")) == "no_reference"
+    assert not config.gate

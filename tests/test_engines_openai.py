@@ -1,0 +1,314 @@
+"""The openai engine against a real server on loopback that misbehaves in every way we know."""
+
+import asyncio
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from aiohttp import web
+
+from arbitrage.config import parse
+from arbitrage.contracts import Completion, Failure
+from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError, UserError
+from arbitrage.records import FinishReason
+from arbitrage.teachers import openai_client, retry
+from arbitrage.teachers.engine import ModelSpec
+from arbitrage.teachers.limiter import Limiter
+from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.retry import backoff_s, retry_after_s
+from tests.support.asking import a_request, collect
+from tests.support.mock_endpoint import Endpoint, after, answer, serve, stalled, well_behaved
+
+SPEC = ModelSpec("remote", "m")
+
+
+@pytest.fixture(autouse=True)
+def _short_backoff(monkeypatch):
+    monkeypatch.setattr(retry, "_FIRST_S", 0.01)
+
+
+def engine(endpoint: Endpoint, spec: ModelSpec = SPEC, **options) -> openai_client.OpenAIClient:
+    return OpenAIEngine(base_url=endpoint.base_url, **({"retry_for_s": 5.0} | options)).build(spec)
+
+
+def one():
+    return a_request("hello", candidate_id="c", seed=17, temperature=0.5, top_p=0.9, max_tokens=5)
+
+
+async def ask_one(endpoint: Endpoint, **options):
+    return (await collect(engine(endpoint, **options), [one()]))["c"]
+
+
+async def test_what_is_sent_and_what_comes_back():
+    async with serve(well_behaved) as endpoint:
+        result = await ask_one(
+            endpoint, extra_body={"top_k": 20}, spec=ModelSpec("t", "m", template_options={"a": 1})
+        )
+    assert result == Completion("c", "you said hello", FinishReason.STOP, 7, 3, None)
+    assert endpoint.bodies == [
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "hello"}],
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "max_tokens": 5,
+            "seed": 17,
+            "top_k": 20,
+            "chat_template_kwargs": {"a": 1},
+        }
+    ]
+
+
+async def test_finish_reasons_and_logprobs():
+    async def behave(_, ordinal):
+        logprobs = {"content": [{"token": "y", "logprob": -0.5}, {"token": "s", "logprob": -1.0}]}
+        cases = [
+            answer("cut", finish_reason="length", logprobs=logprobs),
+            answer("", finish_reason="content_filter"),
+            answer(None),
+        ]
+        return cases[ordinal]
+
+    async with serve(behave) as endpoint:
+        cut, filtered, silent = [await ask_one(endpoint, logprobs=True) for _ in range(3)]
+    assert (cut.finish_reason, cut.cumulative_logprob) == (FinishReason.LENGTH, -1.5)
+    assert filtered == Failure("c", "content_filter")
+    assert silent.text == ""
+    assert endpoint.bodies[0]["logprobs"] is True
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda _: web.Response(status=500, text="oops"),
+        lambda _: web.Response(status=502),
+        lambda _: web.Response(text="<html>not json"),
+        lambda _: web.Response(body=b'{"choices": [\xff'),
+        lambda _: web.Response(text="[" * 100_000),
+        lambda _: web.json_response({"choices": []}),
+        lambda _: web.json_response({"choices": [{"message": {"content": 5}}]}),
+        lambda _: web.json_response(["a list"]),
+    ],
+    ids=["500", "502", "html", "not-utf8", "nested", "no-choices", "content-number", "list"],
+)
+async def test_faults_are_tried_again_and_then_fail_the_row_alone(first):
+    async with serve(after(first, 2)) as endpoint:
+        assert isinstance(await ask_one(endpoint), Completion)
+        assert len(endpoint.bodies) == 3
+    async with serve(after(first, 1_000)) as endpoint:
+        result = await ask_one(endpoint, num_tries=3)
+        assert isinstance(result, Failure)
+        assert result.reason == "engine_error"
+        assert len(endpoint.bodies) == 3
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("form", ["seconds", "date", "none", "nonsense"])
+async def test_a_busy_endpoint_is_tried_again_when_it_says(status, form):
+    def busy(_):
+        date = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)  # whole seconds: 1 to 2 s
+        headers = {
+            "seconds": {"Retry-After": "1"},
+            "date": {"Retry-After": date},
+            "nonsense": {"Retry-After": "soon"},
+        }
+        return web.Response(status=status, headers=headers.get(form, {}))
+
+    async with serve(after(busy, 1)) as endpoint:
+        started = time.monotonic()
+        assert isinstance(await ask_one(endpoint), Completion)
+        waited = time.monotonic() - started
+    assert len(endpoint.bodies) == 2
+    assert 0.9 < waited < 4 if form in ("seconds", "date") else waited < 0.9
+
+
+async def test_a_wait_longer_than_the_budget_ends_the_step_at_once():
+    async with serve(after(lambda _: web.Response(status=429, headers={"Retry-After": "3600"}), 9)) as endpoint:
+        with pytest.raises(TeacherUnreachableError, match=r"answers 429, asking to wait 3600 s") as caught:
+            await ask_one(endpoint)
+    assert caught.value.retryable
+    assert len(endpoint.bodies) == 1
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_a_bad_request_fails_alone_and_is_not_repeated(status):
+    async def behave(body, ordinal):
+        if body["messages"][0]["content"] == "bad":
+            return web.json_response({"error": {"message": "no such thing"}}, status=status)
+        return await well_behaved(body, ordinal)
+
+    async with serve(behave) as endpoint:
+        requests = [a_request("bad", candidate_id="bad"), *(a_request(f"q{i}") for i in range(20))]
+        results = await collect(engine(endpoint), requests)
+    assert results["bad"] == Failure("bad", "bad_request", f"{status}: no such thing")
+    assert sum(isinstance(r, Completion) for r in results.values()) == 20
+    assert len(endpoint.bodies) == 21
+
+
+@pytest.mark.parametrize("error", [{"code": "context_length_exceeded"}, {"code": 400, "param": "input_tokens"}])
+async def test_an_over_long_prompt_is_known_by_the_errors_code(error):
+    refused = {"error": {"message": "whatever"} | error}
+    async with serve(after(lambda _: web.json_response(refused, status=400), 9)) as endpoint:
+        result = await ask_one(endpoint)
+    assert isinstance(result, Failure)
+    assert result.reason == "prompt_too_long"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 301])
+async def test_no_access_ends_the_step_at_once(status, monkeypatch):
+    monkeypatch.setenv("REMOTE_KEY", "sk-very-secret")
+
+    def refuse(_):
+        return web.json_response({"error": {"message": "key sk-very-secret"}}, status=status)
+
+    async with serve(after(refuse, 10**6)) as endpoint:
+        client = engine(endpoint, api_key_env="REMOTE_KEY", max_in_flight=4)
+        with pytest.raises(TeacherAccessError, match=rf"'remote'.*answers {status} for model m") as caught:
+            await collect(client, [a_request(f"q{i}") for i in range(500)])
+    assert not caught.value.retryable
+    assert len(endpoint.bodies) <= 8
+    assert "sk-very-secret" not in str(caught.value)
+
+
+async def test_the_key_is_sent_and_never_shown(monkeypatch):
+    monkeypatch.setenv("REMOTE_KEY", "sk-very-secret")
+    monkeypatch.setenv("ORGANISATION", "org-7")
+
+    def refuse(_):
+        return web.json_response({"error": {"message": "bad key sk-very-secret"}}, status=400)
+
+    options = {"api_key_env": "REMOTE_KEY", "headers_env": {"X-Org": "ORGANISATION"}}
+    async with serve(after(refuse, 1)) as endpoint:
+        result = await ask_one(endpoint, **options)
+    assert endpoint.headers[0]["Authorization"] == "Bearer sk-very-secret"
+    assert endpoint.headers[0]["X-Org"] == "org-7"
+    assert isinstance(result, Failure)
+    assert "sk-very-secret" not in str(result)
+    config = OpenAIEngine(base_url=endpoint.base_url, **options)
+    assert "secret" not in config.model_dump_json() + str(config.identity())
+
+
+def test_a_missing_key_is_said_before_anything_starts(monkeypatch):
+    monkeypatch.delenv("REMOTE_KEY", raising=False)
+    config = OpenAIEngine(base_url="http://127.0.0.1:1/v1", api_key_env="REMOTE_KEY")
+    for start in (config.build, config.require):
+        with pytest.raises(UserError, match="'remote': the environment variable REMOTE_KEY is not set"):
+            start(SPEC)
+
+
+async def test_a_stall_is_a_timeout_of_that_row_alone():
+    async def behave(body, ordinal):
+        slow = body["messages"][0]["content"] == "slow"
+        return await (stalled if slow else well_behaved)(body, ordinal)
+
+    async with serve(behave) as endpoint:
+        client = engine(endpoint, timeout_s=0.5)
+        results = await collect(client, [a_request("slow", candidate_id="slow"), a_request("fast")])
+    assert results["slow"] == Failure("slow", "timeout", "no answer in 0.5 s")
+    assert isinstance(results[a_request("fast").candidate_id], Completion)
+
+
+async def test_connection_refused_is_tried_again_within_the_budget():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = OpenAIEngine(base_url=f"http://127.0.0.1:{port}/v1", retry_for_s=0.4)
+    started = time.monotonic()
+    with pytest.raises(TeacherUnreachableError, match=r"'remote': http://127.0.0.1:\d+/v1: no connection"):
+        await collect(config.build(SPEC), [one(), a_request("x")])
+    assert 0.1 < time.monotonic() - started < 3
+
+
+async def test_an_endpoint_that_comes_up_late_is_waited_for():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    client = OpenAIEngine(base_url=f"http://127.0.0.1:{port}/v1", retry_for_s=10).build(SPEC)
+    asking = asyncio.create_task(collect(client, [one()]))
+    await asyncio.sleep(0.2)
+    endpoint = Endpoint(well_behaved)
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", endpoint.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    try:
+        assert isinstance((await asking)["c"], Completion)
+    finally:
+        await runner.cleanup()
+
+
+async def test_concurrency_settles_at_the_servers_limit():
+    """A server that refuses the 21st request in flight: nearly all its places used, few refusals."""
+    true_limit, refused, accepted_in_flight = 20, 0, []
+    endpoint: Endpoint
+
+    async def behave(body, ordinal):
+        nonlocal refused
+        if endpoint.in_flight > true_limit:
+            refused += 1
+            return web.Response(status=429, headers={"Retry-After": "0.05"})
+        accepted_in_flight.append(endpoint.in_flight)
+        await asyncio.sleep(0.02)
+        return await well_behaved(body, ordinal)
+
+    async with serve(behave) as endpoint:
+        results = await collect(engine(endpoint, retry_for_s=60), [a_request(f"q{i}") for i in range(1500)])
+    assert all(isinstance(r, Completion) for r in results.values())
+    settled = accepted_in_flight[500:-30]
+    assert sum(settled) / len(settled) > 0.75 * true_limit
+    assert refused < 0.05 * 1500
+
+
+async def test_a_slow_row_holds_up_nobody():
+    async def behave(body, ordinal):
+        await asyncio.sleep(1.0 if body["messages"][0]["content"] == "q0" else 0.01)
+        return await well_behaved(body, ordinal)
+
+    async with serve(behave) as endpoint:
+        client = engine(endpoint, max_in_flight=4)
+        order = [r.candidate_id async for r in client.generate([a_request(f"q{i}") for i in range(60)])]
+    assert order[-1] == a_request("q0").candidate_id
+    assert endpoint.most_in_flight == 4
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [("localhost:8000/v1", "expected a URL"), ("https://me:pw@host/v1", "must not hold credentials")],
+)
+def test_a_strange_url_is_refused(url, complaint):
+    with pytest.raises(ConfigError, match=f"engine.base_url: .*{complaint}"):
+        parse({"engine": {"kind": "openai", "base_url": url}}, _Holder, "pool.yaml")
+
+
+class _Holder(OpenAIEngine.__base__):
+    engine: OpenAIEngine
+
+
+def test_retry_after_and_backoff():
+    assert retry_after_s("2.5") == 2.5
+    assert retry_after_s("-3") == 0.0
+    assert retry_after_s(None) is retry_after_s("soon") is retry_after_s("inf") is None
+    past = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
+    assert retry_after_s(past) == 0.0
+    waits = [backoff_s("c", attempt) for attempt in range(20)]
+    assert waits == [backoff_s("c", attempt) for attempt in range(20)]
+    assert max(waits) <= 45
+    assert backoff_s("c", 1) != backoff_s("d", 1)
+
+
+async def test_limiter_drops_a_tenth_once_per_round_trip_and_never_below_one():
+    limiter = Limiter(most=100, start=50)
+    entered = [await limiter.enter() for _ in range(50)]
+    for at in entered:
+        limiter.refused(at, 0.0)
+    assert limiter.limit == 45
+    for _ in range(200):
+        limiter.refused(await limiter.enter(), 0.0)
+    assert limiter.limit == 1
+    for _ in range(30):
+        await limiter.enter()
+        limiter.leave(is_success=True)
+    assert limiter.limit > 3

@@ -1,0 +1,122 @@
+"""The openai engine against a real `vllm serve` over HTTP on loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from arbitrage.config import parse
+from arbitrage.contracts import Completion, Failure
+from arbitrage.errors import TeacherAccessError
+from arbitrage.teachers.check import check_teacher
+from arbitrage.teachers.engine import ModelSpec
+from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.pool import TeacherConfig
+from arbitrage.teachers.transformers import TransformersEngine
+from tests.support.asking import a_request, ask
+from tests.support.tiny_model import CORPUS, save_model
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),
+]
+
+KEY = "sk-loopback-secret"
+START_S = 180.0
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory) -> Path:
+    return save_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def base_url(model_dir, tmp_path_factory) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model_dir)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--api-key", KEY]
+    command += ["--dtype", "float32", "--max-model-len", "128", "--enforce-eager", "--max-num-seqs", "16"]
+    command += ["--kv-cache-memory-bytes", str(2**28)]
+    log = tmp_path_factory.mktemp("serve") / "log.txt"
+    environment = os.environ | {"VLLM_NO_USAGE_STATS": "1"}
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    try:
+        _wait_for_health(f"http://127.0.0.1:{port}/health", server, log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # our own session: the server and its engine process
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(20)
+
+
+def _wait_for_health(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    pytest.fail(f"vllm serve did not start:\n{log.read_text()[-3000:]}")
+
+
+def test_greedy_answers_equal_those_of_transformers_and_bad_rows_fail_alone(base_url, model_dir, monkeypatch):
+    monkeypatch.setenv("LOOPBACK_KEY", KEY)
+    config = OpenAIEngine(base_url=base_url, api_key_env="LOOPBACK_KEY", logprobs=True, retry_for_s=5)
+    good = [a_request(text, candidate_id=f"g{i}", max_tokens=12) for i, text in enumerate(CORPUS)]
+    results = ask(
+        config.build(ModelSpec("tiny", "tiny")),
+        [*good, a_request(" ", candidate_id="empty"), a_request("many apples " * 100, candidate_id="long")],
+    )
+    assert results["empty"] == Failure("empty", "empty_prompt")
+    assert isinstance(results["long"], Failure)
+    assert results["long"].reason == "prompt_too_long"
+    expected = ask(TransformersEngine().build(ModelSpec("tiny", str(model_dir), precision="fp32")), good)
+    for candidate_id, wanted in expected.items():
+        found = results[candidate_id]
+        assert isinstance(found, Completion)
+        assert isinstance(wanted, Completion)
+        assert found.text == wanted.text
+        assert found.finish_reason == wanted.finish_reason
+        assert (found.prompt_tokens, found.completion_tokens) == (wanted.prompt_tokens, wanted.completion_tokens)
+        assert found.cumulative_logprob == pytest.approx(wanted.cumulative_logprob, abs=1e-3)
+
+
+def test_a_wrong_key_and_a_wrong_model_end_the_step(base_url, monkeypatch):
+    monkeypatch.setenv("LOOPBACK_KEY", "sk-wrong")
+    config = OpenAIEngine(base_url=base_url, api_key_env="LOOPBACK_KEY")
+    with pytest.raises(TeacherAccessError, match="answers 401 for model tiny"):
+        ask(config.build(ModelSpec("tiny", "tiny")), [a_request("hello")])
+    monkeypatch.setenv("LOOPBACK_KEY", KEY)
+    with pytest.raises(TeacherAccessError, match="answers 404 for model huge"):
+        ask(config.build(ModelSpec("huge", "huge")), [a_request("hello")])
+
+
+def test_teachers_check_asks_the_endpoint(base_url, monkeypatch):
+    monkeypatch.setenv("LOOPBACK_KEY", KEY)
+    engine = {"kind": "openai", "base_url": base_url, "api_key_env": "LOOPBACK_KEY"}
+    raw = {"name": "tiny", "model": "tiny", "engine": engine, "languages": ["en"], "licence": "MIT", "revision": "1"}
+    assert check_teacher(parse(raw, TeacherConfig, "test")).is_usable
+    status = check_teacher(parse(raw | {"model": "huge"}, TeacherConfig, "test"))
+    assert not status.is_usable
+    assert any("serves tiny, not huge" in finding.detail for finding in status.findings)
