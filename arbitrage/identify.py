@@ -1,6 +1,8 @@
 """Say which language a text is in, by Compact Language Detector 2 (https://github.com/CLD2Owners/cld2).
 
-CLD2 knows 165 languages, answers 'unknown' rather than guess, and takes microseconds.
+CLD2 knows 165 languages and answers 'unknown' rather than guess. Measured by `benchmarks/language_identification.py`
+on one core: news sentences in 119 known languages (NTREX-128) 98.3 % right at 40,000/s; short sentences in 87 (Tatoeba,
+median 27 characters) 90.1 % at 62,000/s; where it calls itself reliable 99.3 and 95.0 %.
 """
 
 import re
@@ -67,8 +69,9 @@ def identify(text: str) -> Identified:
 def find_contradiction(text: str, language: str) -> Identified | None:
     """Return what a text is reliably written in if that is not the given language, else None.
 
-    Asked twice, the second time with the given language as a hint: that halves false alarms on short text and
-    costs no detection of English. Of a language that CLD2 does not know, only English is held against it.
+    Asked twice, the second time with the given language as a hint: that halves false alarms on short text (Tatoeba:
+    1.4 %; NTREX: 0.2 %) and costs no detection of English (98 to 99.8 % found). Against a language that CLD2 does
+    not know, only English counts.
     """
     if not is_identifiable(language):
         found = _detect(text)

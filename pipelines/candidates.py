@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, field_validator
 
 from arbitrage.config import Config, Operational
 from arbitrage.contracts import Pipeline, Sampling, Step
-from arbitrage.export import Trainer
+from arbitrage.export.format import Trainer
 from arbitrage.models import WORLD_PREFIX
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts

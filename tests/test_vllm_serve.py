@@ -1,5 +1,6 @@
 """The openai engine against a real `vllm serve` over HTTP on loopback."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -45,7 +46,7 @@ def base_url(model_dir, tmp_path_factory) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model_dir)]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model_dir)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--api-key", KEY]
     command += ["--dtype", "float32", "--max-model-len", "128", "--enforce-eager", "--max-num-seqs", "16"]
     command += ["--kv-cache-memory-bytes", str(2**28)]
@@ -59,12 +60,15 @@ def base_url(model_dir, tmp_path_factory) -> Iterator[str]:
         _wait_for_health(f"http://127.0.0.1:{port}/health", server, log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)  # our own session: the server and its engine process
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait(20)
+        _stop(server)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if server.poll() is None:
+            os.killpg(server.pid, sign)  # its own session: the server and its engine process
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(20)
 
 
 def _wait_for_health(url: str, server: subprocess.Popen[bytes], log: Path) -> None:

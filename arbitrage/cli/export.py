@@ -2,28 +2,46 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
 
+if TYPE_CHECKING:
+    from arbitrage.export.format import Trainer
+
 
 def export(
     run: RunArgument,
     trainer: Annotated[
-        str, typer.Option("--for", metavar="TRAINER", help="trl, axolotl, llamafactory, open-instruct, nemo-rl.")
+        str, typer.Option("--for", metavar="TRAINER", help="trl, axolotl, llamafactory, open-instruct or nemo-rl.")
     ] = "trl",
-    dataset: Annotated[list[str] | None, typer.Option("--dataset", help="Only this data set, such as `sft`.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("--dataset", help="Only this one: `sft`, `preference`; or `candidates`, the whole table."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write; `RUN/export/` by default.")] = None,
+    test_fraction: Annotated[
+        float, typer.Option("--test-fraction", help="Share of prompts, 0 to 1, whose rows go to a `test` split.")
+    ] = 0.0,
+    licence: Annotated[
+        list[str] | None, typer.Option("--licence", help="Keep only rows bound by these licences; repeatable.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write data sets for a trainer: Parquet, a card, provenance, and the config snippet the trainer needs."""
-    from arbitrage.export import export_run
+    from arbitrage.export.export import export_run
 
-    results = export_run(find_run(run), trainer, dataset, out)
+    wanted = cast("Trainer", trainer)  # export_run refuses what is none
+    results = export_run(find_run(run), wanted, dataset, out, test_fraction=test_fraction, licences=licence)
     if as_json:
-        print(json.dumps([{"dataset": r.dataset, "path": str(r.path), "rows": r.num_rows} for r in results]))
+        rows = [
+            {"dataset": r.dataset, "path": str(r.path), "rows": r.num_rows, "skipped": r.skipped} for r in results
+        ]
+        print(json.dumps(rows))
         return
     for result in results:
         print(f"{result.dataset}: {result.num_rows:,} rows in {result.path}")
+        for reason, count in sorted(result.skipped.items()):
+            print(f"  left out: {count:,} ({reason})")

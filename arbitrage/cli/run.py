@@ -78,14 +78,16 @@ def _run(
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray_backend import RayBackend
     from arbitrage.execution.run import RunRequest, execute
-    from arbitrage.export import export_run
+    from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
     from arbitrage.report.summary import strategy_table, summarise
     from arbitrage.shards.run import open_run
+    from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
+    require_ready(config.selected_teachers())
     directory = (run_dir or RUNS / config.name).absolute()
     request = RunRequest(
         name=config.name,
@@ -100,12 +102,12 @@ def _run(
     console = Console(stderr=True)
     with _working_in(directory), progress_for(console) as progress:
         manifest = execute(request, LocalBackend() if local else RayBackend(address), progress)
-        exports = [result for trainer in config.export for result in export_run(directory, trainer)]
         page = build_report(directory)
+        exports = [result for trainer in config.export for result in export_run(directory, trainer)]
     summary = summarise(open_run(directory))
     if as_json:
         paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
-        print(json.dumps(paths | {"seconds": manifest.seconds, "summary": summary.model_dump(mode="json")}))
+        print(json.dumps(paths | {"seconds": manifest.seconds, "summary": json.loads(summary.to_json())}))
         return
     out = Console()
     out.print(strategy_table(summary))

@@ -2,14 +2,19 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arbitrage.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from arbitrage.teachers.check import TeacherStatus
 
 teachers = typer.Typer(help="The pool of teachers.", no_args_is_help=True)
 
@@ -33,12 +38,22 @@ def check(
     from arbitrage.teachers.pool import load_pool
 
     found = load_pool(pool)
-    statuses = [check_teacher(t) for t in (found.select(names) if names else found.teachers)]
+    chosen = found.select(names) if names else found.teachers
+    statuses = [check_teacher(teacher) for teacher in chosen]
     if as_json:
-        print(json.dumps([status.model_dump(mode="json") for status in statuses]))
+        print(json.dumps([asdict(status) | {"is_usable": status.is_usable} for status in statuses]))
     else:
-        table = Table("teacher", "engine", "model", "languages", "licence", "findings")
-        for status in statuses:
-            table.add_row(*status.row())
+        table = Table("teacher", "engine", "languages", "findings")
+        for teacher, status in zip(chosen, statuses, strict=True):
+            table.add_row(teacher.name, teacher.engine.kind, " ".join(teacher.languages), _findings(status))
         Console().print(table)
-    sys.exit(0 if all(status.can_serve for status in statuses) else 4)
+    sys.exit(0 if all(status.is_usable for status in statuses) else 4)
+
+
+def _findings(status: "TeacherStatus") -> Text:
+    marks = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "error": ("✗", "red")}
+    lines = Text()
+    for finding in status.findings:
+        mark, style = marks[finding.level]
+        lines.append(f"{mark} ", style=style).append(f"{finding.what}: {finding.detail}\n")
+    return lines

@@ -105,7 +105,7 @@ class Series:
             return
         table = pa.concat_tables(self._buffer).combine_chunks()
         self._buffer, self.buffered_bytes = [], 0
-        for group in row_groups(table):
+        for group in row_groups(table, ROW_GROUP_BYTES):
             self._write(group)
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class DataWriter:
         return tuple(file for key in order for file in self._series[key].files)
 
 
-def row_groups(table: pa.Table, limit_bytes: int = ROW_GROUP_BYTES) -> Iterator[pa.Table]:
+def row_groups(table: pa.Table, limit_bytes: int) -> Iterator[pa.Table]:
     """Cut a table in halves until each is within the limit, or a single row."""
     if table.num_rows <= 1 or table.nbytes <= limit_bytes:
         yield table

@@ -84,6 +84,7 @@ def _environment() -> Environment:
     )
     for name in ("percent", "decimal", "signed", "compact", "money", "duration", "moment"):
         environment.filters[name] = getattr(formatting, name)
+    environment.filters["why_not"] = wording.why_not
     environment.globals.update(name_of=name_of, is_rtl=is_rtl)
     return environment
 

@@ -203,7 +203,7 @@ def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str]) -> 
     if "truncation" not in dict(fails):  # every engine says why it stopped, whether or not a check was asked to
         fails.insert(0, ("truncation", measures.CUT_OFF))
     return Tables(
-        wins=tally.shares(measures.WON, languages, teachers),
+        wins=tally.shares(measures.WON, measures.CUT_OFF, languages, teachers),
         metric=means(measures.EXACT if tally.has(measures.EXACT) else measures.FINAL),
         rewards=tuple(
             RewardGrids(

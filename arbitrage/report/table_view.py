@@ -10,6 +10,7 @@ from arbitrage.report.heatmap import Heatmap, heatmap
 from arbitrage.report.pairing import PairSummary
 from arbitrage.report.summary import RewardGrids, RunSummary
 from arbitrage.report.tally import Grid
+from arbitrage.report.wording import why_not
 
 Labels = Sequence[tuple[str, str]]
 
@@ -43,10 +44,17 @@ def table_view(summary: RunSummary) -> TableView:
     """Lay out every table of a run."""
     tables, teachers = summary.tables, summary.teachers
     labels = [(language.name, language.tag) for language in summary.languages]
-    share = (0.0, 1.0)
     return TableView(
         wins=_any(
-            heatmap("Share of the chosen answers", labels, teachers, tables.wins, _whole_percent, limits=share)
+            heatmap(
+                "Share of the chosen answers",
+                labels,
+                teachers,
+                tables.wins,
+                _short_percent,
+                limits=(0.0, 1.0),
+                total=("mean over languages", "mean"),
+            )
         ),
         metric=_metric(summary, labels),
         rewards=tuple(_reward(grids, labels, teachers) for grids in tables.rewards),
@@ -94,8 +102,7 @@ def _reward(grids: RewardGrids, labels: Labels, teachers: Sequence[str]) -> Rewa
             hue="diverging",
             total=("mean over languages", "mean"),
         )
-    mean = ("mean over languages", "mean")
-    raw = heatmap("Before: raw score", labels, teachers, grids.raw, decimal, total=mean)  # type: ignore[arg-type]
+    raw = heatmap("Before: raw score", labels, teachers, grids.raw, decimal)
     return RewardView(grids.name, raw, calibrated)
 
 
@@ -105,9 +112,18 @@ def _shut(summary: RunSummary, labels: Labels) -> Heatmap | None:
     grid = tuple(
         tuple(sum(v or 0.0 for v in measured.grid[i]) or None for measured in shut) for i in range(len(labels))
     )
-    names = [measured.name for measured in shut]
+    names = [why_not(measured.name) for measured in shut]
     return _any(
-        heatmap("Answers", labels, names, grid, compact, hue="alarm", limits=_softly(grid), total=("all", "sum"))
+        heatmap(
+            "Answers that could not be chosen",
+            labels,
+            names,
+            grid,
+            compact,
+            hue="alarm",
+            limits=_softly(grid),
+            total=("all", "sum"),
+        )
     )
 
 
@@ -122,7 +138,16 @@ def _rejects(rejects: Sequence[RejectCount], labels: Labels) -> Heatmap | None:
     rows = [*labels, *((tag or "unknown", tag) for tag in strange)]
     grid = tuple(tuple(float(counts[(tag, c)]) or None for c in columns) for _, tag in rows)
     return _any(
-        heatmap("Rejects", rows, columns, grid, compact, hue="alarm", limits=_softly(grid), total=("all", "sum"))
+        heatmap(
+            "Rows that were rejected",
+            rows,
+            columns,
+            grid,
+            compact,
+            hue="alarm",
+            limits=_softly(grid),
+            total=("all", "sum"),
+        )
     )
 
 
@@ -136,13 +161,13 @@ def _pairs(pairs: PairSummary | None) -> Heatmap | None:
 
 
 def _summed(caption: str, labels: Labels, teachers: Sequence[str], grid: Grid) -> Heatmap:
-    return heatmap(caption, labels, teachers, grid, compact, limits=_from_zero(grid), total=("all", "sum"))
+    return heatmap(caption, labels, teachers, grid, compact, limits=_softly(grid), total=("all", "sum"))
 
 
 def _cost(labels: Labels, teachers: Sequence[str], grid: Grid) -> Heatmap | None:
     if not any(v for row in grid for v in row):
         return None
-    return heatmap("Cost, US dollars", labels, teachers, grid, money, limits=_from_zero(grid), total=("all", "sum"))
+    return heatmap("Cost, US dollars", labels, teachers, grid, money, limits=_softly(grid), total=("all", "sum"))
 
 
 def _from_zero(grid: Grid) -> tuple[float, float]:
@@ -150,8 +175,8 @@ def _from_zero(grid: Grid) -> tuple[float, float]:
 
 
 def _softly(grid: Grid) -> tuple[float, float]:
-    """Counts of mishaps have no natural scale: the most frequent is tinted, not painted."""
-    return 0.0, 2 * _from_zero(grid)[1]
+    """Sums have no natural upper end: the largest is tinted, not painted."""
+    return 0.0, 1.7 * _from_zero(grid)[1]
 
 
 def _any(found: Heatmap) -> Heatmap | None:
@@ -161,10 +186,6 @@ def _any(found: Heatmap) -> Heatmap | None:
 
 def _stage(step: str) -> str:
     return step if step.startswith("select") else step.partition("-")[0]
-
-
-def _whole_percent(value: float | None) -> str:
-    return "" if not value else percent(value, 0).removesuffix(" %")
 
 
 def _short_percent(value: float | None) -> str:

@@ -57,13 +57,14 @@ class Tally:
         """Return the sum of values in every cell."""
         return tuple(tuple(_total(self.cell(measure, lang, t)) for t in teachers) for lang in languages)
 
-    def shares(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
-        """Return the part of each language's count that falls to each teacher."""
+    def shares(self, measure: str, among: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
+        """Return the part of each language's count that falls to each teacher; None where `among` counts nothing."""
         rows = []
         for language in languages:
             counts = [self.cell(measure, language, t).count for t in teachers]
+            has = [self.cell(among, language, t).count > 0 for t in teachers]
             whole = sum(counts)
-            rows.append(tuple(n / whole if whole else None for n in counts))
+            rows.append(tuple(n / whole if whole and h else None for n, h in zip(counts, has, strict=True)))
         return tuple(rows)
 
 

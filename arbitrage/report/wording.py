@@ -52,6 +52,13 @@ def plain_sentence(found: Verdict) -> str:
     )
 
 
+def why_not(error: str) -> str:
+    """Return in words why an ensemble gave no score, from what stands in its `Score.error`."""
+    kind, _, what = error.partition(":")
+    words = {"gate": f"fails {what}", "unscored": f"no score by {what}", "candidate": f"teacher failed: {what}"}
+    return words.get(kind, error)
+
+
 def caveats(summary: RunSummary) -> list[str]:
     """Return what a reader must know before believing the figures, most important first."""
     found = []

@@ -11,7 +11,7 @@ from collections import deque
 
 _DECREASE = 0.9
 _REFUSALS_IN_A_ROW = 3
-"""So many refusals with no success between them mean a rate limit, not a concurrency limit: everybody waits."""
+"""So many push-backs with no success between them mean a rate limit, not a concurrency limit: everybody waits."""
 
 
 class Limiter:
@@ -58,17 +58,18 @@ class Limiter:
         """Give the place back after an answer of any kind that was not a push-back."""
         if is_success:
             self._refusals = 0
-            step = 1.0 if self._is_probing else 1.0 / self._limit
-            self._limit = min(self._most, self._limit + step)
+            if self._waiting:  # a limit that holds nobody back has not been tried
+                step = 1.0 if self._is_probing else 1.0 / self._limit
+                self._limit = min(self._most, self._limit + step)
         self._release()
 
     def refused(self, entered_at: float, retry_after_s: float) -> None:
         """Give the place back after a push-back (429, 503) to a request that entered at `entered_at`."""
-        self._refusals += 1
         self._is_probing = False
         now = time.monotonic()
         if entered_at > self._last_decrease:
-            self._limit = max(1.0, min(self._limit, self._in_flight) * _DECREASE)
+            self._refusals += 1
+            self._limit = max(1.0, self._limit * _DECREASE)
             self._last_decrease = now
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self._closed_until = max(self._closed_until, now + retry_after_s)

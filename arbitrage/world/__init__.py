@@ -1,1 +1,1 @@
-"""A closed world of short questions in fourteen languages, with an exact checker and tiny real models to answer them."""
+"""A closed world of short questions in fourteen languages, an exact checker, and tiny real models."""

@@ -1,4 +1,4 @@
-"""Ask the tiny models and score their answers with transformers, many questions at a time, greedily and in float32."""
+"""Ask the tiny models and score their answers with transformers, in batches, greedily, in float32."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ MAX_NEW_TOKENS = 40
 BATCH_SIZE = 64
 
 
-def load_tokenizer(folder: Path) -> Any:  # noqa: ANN401
+def load_tokenizer(folder: Path) -> Any:
     """Load the tokenizer lying beside a model."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
 
 
-def load_teacher(folder: Path) -> Any:  # noqa: ANN401
+def load_teacher(folder: Path) -> Any:
     """Load a teacher, or the student, in float32 for inference."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -25,7 +25,7 @@ def load_teacher(folder: Path) -> Any:  # noqa: ANN401
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def load_reward_model(folder: Path) -> Any:  # noqa: ANN401
+def load_reward_model(folder: Path) -> Any:
     """Load the reward model in float32 for inference."""
     import torch
     from transformers import AutoModelForSequenceClassification
@@ -33,7 +33,7 @@ def load_reward_model(folder: Path) -> Any:  # noqa: ANN401
     return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:  # noqa: ANN401
+def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:
     """Answer each question greedily, in the order given."""
     import torch
 
@@ -59,8 +59,8 @@ def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> li
 
 
 def score_answers(
-    model: Any,  # noqa: ANN401
-    tokenizer: Any,  # noqa: ANN401
+    model: Any,
+    tokenizer: Any,
     questions: Sequence[str],
     answers: Sequence[str],
 ) -> list[float]:

@@ -1,4 +1,4 @@
-"""What each teacher learns: which share of each language's training split, and how often it is taught English answers."""
+"""What each teacher learns: its share of each training split, and how often English answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

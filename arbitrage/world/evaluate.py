@@ -61,7 +61,7 @@ def teacher_accuracy(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def strategy_accuracy(trials: Sequence[Trial]) -> dict[str, float]:
-    """Return the share of right answers under uniform choice, the best reward, the best teacher here, and the oracle."""
+    """Return the share of right answers under each strategy; `declared_reward` asks only declared teachers."""
     return {
         "uniform": fmean(fmean(trial.is_right.values()) for trial in trials),
         "best_single": max(teacher_accuracy(trials).values()),
@@ -86,7 +86,9 @@ def pairwise_accuracy(trials: Sequence[Trial]) -> float:
 def print_report(trials: Sequence[Trial]) -> None:
     """Print one line per language and one for all of them together."""
     strategies = list(strategy_accuracy(trials))
-    print("      " + "".join(f"{name:>9}" for name in TEACHERS) + "  |" + "".join(f"{name:>16}" for name in strategies))
+    print(
+        "      " + "".join(f"{name:>9}" for name in TEACHERS) + "  |" + "".join(f"{name:>16}" for name in strategies)
+    )
     groups = {language: [t for t in trials if t.item.language == language] for language in LANGUAGES}
     for name, group in (*groups.items(), ("all", list(trials))):
         shares = "".join(f"{share:9.2f}" for share in teacher_accuracy(group).values())
@@ -102,9 +104,7 @@ def print_report(trials: Sequence[Trial]) -> None:
 def _favourite(trial: Trial, only_declared: bool = False) -> str:
     """Return the teacher whose answer scores best, by name among equals."""
     allowed = [
-        teacher
-        for teacher, card in TEACHERS.items()
-        if not only_declared or trial.item.language in card.languages
+        teacher for teacher, card in TEACHERS.items() if not only_declared or trial.item.language in card.languages
     ]
     return max(sorted(allowed), key=lambda teacher: trial.rewards[teacher])
 

@@ -106,7 +106,7 @@ class Lexicon(Entry):
         """Refuse wrong cycle lengths, missing labels and templates that ask for what is not there."""
         for cycle, length in ((self.weekdays, 7), (self.months, 12)):
             if len(set(cycle.names)) != length:
-                raise ValueError(f"{self.language}: found {len(set(cycle.names))} names, wanted {length} distinct ones")
+                raise ValueError(f"{self.language}: found {len(set(cycle.names))} distinct names, wanted {length}")
         if set(self.categories.labels) != set(self.categories.words):
             raise ValueError(f"{self.language}: categories.labels and categories.words name different groups")
         for template in self.colours.templates:

@@ -45,7 +45,7 @@ class Muon:
                 weight.grad = None
 
 
-def _orthogonalise(matrix_WRC: Any) -> Any:  # noqa: ANN401
+def _orthogonalise(matrix_WRC: Any) -> Any:
     """Replace each matrix by the nearest semi-orthogonal one, by a quintic Newton-Schulz iteration."""
     a, b, c = _COEFFICIENTS
     is_tall = matrix_WRC.shape[1] > matrix_WRC.shape[2]

@@ -13,7 +13,7 @@ from arbitrage.world.tasks import LANGUAGES, WorldItem, items, stable_hash
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """How the raters of one language grade: rating = offset + scale · (quality + noise), sometimes of the wrong answer."""
+    """How the raters of one language grade: rating = offset + scale · (quality + noise)."""
 
     offset: float
     scale: float
@@ -42,7 +42,15 @@ PANELS: dict[str, Panel] = {
 NOISE = 0.25
 """Half-width of the uniform noise on a quality."""
 
-QUALITY = {"right": 1.0, "near_miss": 0.0, "english": 0.45, "foreign": 0.0, "cut": 0.2, "repeated": 0.15, "empty": -0.3}
+QUALITY = {
+    "right": 1.0,
+    "near_miss": 0.0,
+    "english": 0.45,
+    "foreign": 0.0,
+    "cut": 0.2,
+    "repeated": 0.15,
+    "empty": -0.3,
+}
 """Kind of answer → its quality before noise; 'english' is the right answer in the wrong language, liked too much."""
 
 NEAR_MISSES = 3

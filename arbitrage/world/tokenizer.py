@@ -50,7 +50,7 @@ def alphabet() -> list[str]:
     return sorted(chars)
 
 
-def build_tokenizer() -> Any:  # noqa: ANN401 - transformers' own type cannot be imported here
+def build_tokenizer() -> Any:
     """Build the tokenizer: one token per character after NFC, no merges, no byte fallback."""
     from tokenizers import Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast

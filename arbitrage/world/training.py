@@ -1,7 +1,6 @@
 """Train the tiny models of the world on a CPU: a causal language model and, from it, a scalar reward model.
 
-Matrices are updated by Muon (https://kellerjordan.github.io/posts/muon), everything else by AdamW: at equal time on two
-cores this reached held-out answers that AdamW alone reached in about twice the steps.
+Matrices are updated by Muon (`arbitrage.world.muon`), everything else by AdamW.
 """
 
 import math
@@ -16,6 +15,10 @@ POOL_BATCHES = 32
 """Batches are cut from length-sorted pools of so many batches, so that padding stays below a tenth."""
 
 
+SAYING_WEIGHT = 0.3
+"""Weight of the reward model's second task."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One training row as token ids; the loss covers the ids from `answer_start` on."""
@@ -24,6 +27,8 @@ class Example:
     answer_start: int
     target: float = 0.0
     """The rating to predict (reward model only)."""
+    is_right: bool = False
+    """Whether the reward model should also learn to say this answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +38,27 @@ class Schedule:
     steps: int
     seed: int
     batch_size: int = 48
-    matrix_rate: float = 0.02
-    other_rate: float = 0.003
+    matrix_rate: float = 0.03
+    other_rate: float = 0.004
     warmup_steps: int = 20
 
 
-def encode_example(tokenizer: Any, question: str, answer: str, target: float = 0.0) -> Example:  # noqa: ANN401
+def encode_example(
+    tokenizer: Any,
+    question: str,
+    answer: str,
+    target: float = 0.0,
+    is_right: bool = False,
+) -> Example:
     """Spell a question and its answer the way the chat template does, ending in <eos>."""
     turn = [{"role": "user", "content": question}]
     asked = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
     said = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
-    return Example((*asked, *said, tokenizer.eos_token_id), len(asked), target)
+    return Example((*asked, *said, tokenizer.eos_token_id), len(asked), target, is_right)
 
 
 def fit(
-    model: Any,  # noqa: ANN401 - a transformers model
+    model: Any,
     examples: Sequence[Example],
     schedule: Schedule,
     loss_of: Callable[[Any, Sequence[Example]], Any],
@@ -84,42 +95,66 @@ def fit(
     model.eval()
 
 
-def answer_loss(model: Any, batch: Sequence[Example]) -> Any:  # noqa: ANN401
+def answer_loss(model: Any, batch: Sequence[Example]) -> Any:
     """Mean cross-entropy over the answers' characters, their <eos> included."""
+    ids_BS, hidden_BSH = _read(model, batch)
+    return _cross_entropy(model, batch, ids_BS, hidden_BSH)
+
+
+def rating_loss(model: Any, batch: Sequence[Example]) -> Any:
+    """Mean squared error of the rewards, plus cross-entropy of right answers: to know them helps to judge them."""
     import torch
 
-    ids_BS = _pad(batch, model.config.pad_token_id)
-    hidden_BSH = model.model(input_ids=ids_BS, use_cache=False).last_hidden_state
-    rows, columns = [], []
-    for row, example in enumerate(batch):
-        positions = range(example.answer_start - 1, len(example.ids) - 1)
-        columns.extend(positions)
-        rows.extend([row] * len(positions))
-    picked = (torch.tensor(rows), torch.tensor(columns))
-    logits_AV = model.lm_head(hidden_BSH[picked])
-    return torch.nn.functional.cross_entropy(logits_AV, ids_BS[picked[0], picked[1] + 1])
-
-
-def rating_loss(model: Any, batch: Sequence[Example]) -> Any:  # noqa: ANN401
-    """Mean squared error between the reward and the rating."""
-    import torch
-
-    rewards_B = score_batch(model, batch)
+    ids_BS, hidden_BSH = _read(model, batch)
     targets_B = torch.tensor([example.target for example in batch])
-    return torch.nn.functional.mse_loss(rewards_B, targets_B)
+    error = torch.nn.functional.mse_loss(_rewards(model, batch, hidden_BSH), targets_B)
+    return error + SAYING_WEIGHT * _cross_entropy(model, batch, ids_BS, hidden_BSH, only_right=True)
 
 
-def score_batch(model: Any, batch: Sequence[Example]) -> Any:  # noqa: ANN401
+def score_batch(model: Any, batch: Sequence[Example]) -> Any:
     """Return the rewards of a batch, shape (B,)."""
+    return _rewards(model, batch, _read(model, batch)[1])
+
+
+def _read(model: Any, batch: Sequence[Example]) -> tuple[Any, Any]:
+    """Return the padded ids (B, S) and the last hidden states (B, S, H)."""
+    ids_BS = _pad(batch, model.config.pad_token_id)
+    return ids_BS, model.model(input_ids=ids_BS, use_cache=False).last_hidden_state
+
+
+def _rewards(model: Any, batch: Sequence[Example], hidden_BSH: Any) -> Any:
     import torch
 
-    ids_BS = _pad(batch, model.config.pad_token_id)
-    hidden_BSH = model.model(input_ids=ids_BS, use_cache=False).last_hidden_state
     ends_B = torch.tensor([len(example.ids) - 1 for example in batch])
     return model.score(hidden_BSH[torch.arange(len(batch)), ends_B]).squeeze(-1)
 
 
-def _pad(batch: Sequence[Example], pad_id: int) -> Any:  # noqa: ANN401
+def _cross_entropy(
+    model: Any,
+    batch: Sequence[Example],
+    ids_BS: Any,
+    hidden_BSH: Any,
+    only_right: bool = False,
+) -> Any:
+    import torch
+
+    rows: list[int] = []
+    columns: list[int] = []
+    for row, example in enumerate(batch):
+        if only_right and not example.is_right:
+            continue
+        positions = range(example.answer_start - 1, len(example.ids) - 1)
+        columns.extend(positions)
+        rows.extend([row] * len(positions))
+    if not rows:
+        return hidden_BSH.new_zeros(())
+    picked = (torch.tensor(rows), torch.tensor(columns))
+    # Input and output embeddings are tied, so a model without a language head has one all the same.
+    logits_AV = torch.nn.functional.linear(hidden_BSH[picked], model.model.embed_tokens.weight)
+    return torch.nn.functional.cross_entropy(logits_AV, ids_BS[picked[0], picked[1] + 1])
+
+
+def _pad(batch: Sequence[Example], pad_id: int) -> Any:
     """Right-pad; under causal attention the padding is never seen, so no mask is needed."""
     import torch
 
@@ -127,7 +162,7 @@ def _pad(batch: Sequence[Example], pad_id: int) -> Any:  # noqa: ANN401
     return torch.tensor([[*example.ids, *[pad_id] * (longest - len(example.ids))] for example in batch])
 
 
-def _build_optimizers(model: Any, schedule: Schedule) -> list[Any]:  # noqa: ANN401
+def _build_optimizers(model: Any, schedule: Schedule) -> list[Any]:
     import torch
 
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]

@@ -1,4 +1,4 @@
-"""Finished runs to export: real steps, executor and selection; prompts, answers and scores are written in the case."""
+"""Finished runs to export: real steps, executor and selection; the case says what is asked, answered and scored."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ SPECIAL_TEXTS = {
     "en": '{"nested": "\\"quotes\\" and \\\\ back\\\\slashes"}\u2028line | pipe',
     "no": "x" * 100_000,
 }
-"""Answers that break careless writers: RTL marks, emoji, newlines, quotes, JSON, 100 kB. ('no' breaks careless YAML.)"""
+"""Answers that break careless writers: marks, emoji, newlines, quotes, 100 kB; 'no' breaks careless YAML."""
 
 
 @dataclass(frozen=True)

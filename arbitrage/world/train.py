@@ -1,0 +1,138 @@
+"""Rebuild the shipped models from nothing: `python -m arbitrage.world.train [--only NAME] [--out DIR] [--jobs N]`.
+
+Each model trains on one thread, because the order of float sums depends on the number of threads; `--jobs` trains
+several at once without changing any of them.
+"""
+
+import argparse
+from collections.abc import Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from arbitrage.world.answering import load_teacher
+from arbitrage.world.cards import write_card
+from arbitrage.world.curriculum import CURRICULA, lessons
+from arbitrage.world.evaluate import print_report, run_trials
+from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS
+from arbitrage.world.ratings import rated_answers
+from arbitrage.world.tasks import stable_hash
+from arbitrage.world.tokenizer import MAX_POSITIONS, build_tokenizer
+from arbitrage.world.training import Schedule, answer_loss, encode_example, fit, rating_loss
+
+ARCHITECTURE: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 4,
+    # 32 is the smallest head that vLLM's CPU attention supports.
+    "num_attention_heads": 4,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": MAX_POSITIONS,
+    "tie_word_embeddings": True,
+    "initializer_range": 0.02,
+}
+
+REWARD_STEPS = 1200
+REWARD_BASE = "commons"
+"""The reward model starts from this teacher's weights: it has read every language."""
+
+
+def build_student(folder: Path) -> None:
+    """Write the untrained student."""
+    _save(_new_model(STUDENT), folder / STUDENT)
+
+
+def train_teacher(name: str, folder: Path) -> None:
+    """Train one teacher on its curriculum and write it."""
+    tokenizer = build_tokenizer()
+    model = _new_model(name)
+    examples = [encode_example(tokenizer, lesson.question, lesson.answer) for lesson in lessons(name)]
+    fit(model, examples, Schedule(CURRICULA[name].steps, _seed(name)), answer_loss, name)
+    _save(model, folder / name)
+
+
+def train_reward_model(folder: Path) -> None:
+    """Train the reward model on its ratings, starting from the generalist in the same folder, and write it."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    tokenizer = build_tokenizer()
+    base = load_teacher(folder / REWARD_BASE)
+    settings = base.config.to_dict() | {"num_labels": 1, "tie_word_embeddings": False}
+    model = LlamaForSequenceClassification(LlamaConfig(**settings))
+    model.model.load_state_dict(base.model.state_dict())
+    model.score.weight.data.zero_()
+    examples = [
+        encode_example(tokenizer, rated.question, rated.answer, rated.rating, is_right=rated.kind == "right")
+        for rated in rated_answers()
+    ]
+    fit(model, examples, Schedule(REWARD_STEPS, _seed(REWARD_MODEL)), rating_loss, REWARD_MODEL)
+    _save(model, folder / REWARD_MODEL)
+
+
+def rebuild(name: str, folder: Path) -> None:
+    """Rebuild one model on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    if name == REWARD_MODEL:
+        train_reward_model(folder)
+    elif name == STUDENT:
+        build_student(folder)
+    else:
+        train_teacher(name, folder)
+
+
+def _new_model(name: str) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = build_tokenizer()
+    torch.manual_seed(_seed(name))
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        **ARCHITECTURE,
+    )
+    return LlamaForCausalLM(config)
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Write weights in bfloat16, config, tokenizer and model card."""
+    import torch
+
+    model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    build_tokenizer().save_pretrained(folder)
+    num_parameters = sum(weight.numel() for weight in model.parameters())
+    (folder / "README.md").write_text(write_card(folder.name, num_parameters), encoding="utf-8")
+
+
+def _seed(name: str) -> int:
+    return stable_hash("model", name) % 2**31
+
+
+def _rebuild_all(names: Sequence[str], folder: Path, jobs: int) -> None:
+    """Rebuild the reward model last, because it starts from a teacher."""
+    independent = [name for name in names if name != REWARD_MODEL]
+    with get_context("spawn").Pool(min(jobs, max(1, len(independent)))) as pool:
+        pool.starmap(rebuild, [(name, folder) for name in independent], chunksize=1)
+    if REWARD_MODEL in names:
+        rebuild(REWARD_MODEL, folder)
+
+
+def main() -> None:
+    """Parse the command line, rebuild, and print the accuracy of what lies in the folder."""
+    everyone = [*TEACHERS, STUDENT, REWARD_MODEL]
+    parser = argparse.ArgumentParser(prog="python -m arbitrage.world.train", description=__doc__)
+    parser.add_argument("--only", choices=everyone, action="append", help="rebuild this model alone (repeatable)")
+    parser.add_argument("--out", type=Path, default=MODELS_FOLDER, help="folder holding one folder per model")
+    parser.add_argument("--jobs", type=int, default=2, help="models trained at once")
+    arguments = parser.parse_args()
+    _rebuild_all(arguments.only or everyone, arguments.out, arguments.jobs)
+    if all((arguments.out / name / "config.json").exists() for name in everyone):
+        print_report(run_trials(arguments.out, per_language=48, seed=0))
+
+
+if __name__ == "__main__":
+    main()

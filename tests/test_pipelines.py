@@ -1,0 +1,141 @@
+"""Whole pipelines over fake teachers: the same on both backends, and every row accounted for."""
+
+from pathlib import Path
+
+import pytest
+
+from arbitrage.errors import ConfigError
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.progress import Quiet
+from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
+from arbitrage.shards.manifest import Manifest
+from arbitrage.shards.run import Run, open_run
+from arbitrage.tables import from_table
+from pipelines.loading import load_pipeline
+from tests.support.pipelines import write_pipeline
+
+
+def run(path: Path, directory: Path, backend: Backend | None = None) -> Manifest:
+    loaded = load_pipeline(path)
+    config = loaded.config
+    request = RunRequest(
+        name=config.name,
+        kind=config.kind,
+        pipeline=config.build(),
+        run_dir=directory,
+        num_shards=config.num_shards,
+        shards=range(config.num_shards),
+        max_rejected=config.max_rejected,
+        config=loaded.raw,
+    )
+    return execute(request, backend or LocalBackend(), Quiet())
+
+
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.parquet"))}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    directory = tmp_path_factory.mktemp("small")
+    run(write_pipeline(directory), directory / "run")
+    return open_run(directory / "run")
+
+
+def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path) -> None:
+    run(write_pipeline(tmp_path), tmp_path / "run", RayBackend())
+    on_ray = bytes_of(tmp_path / "run")
+    assert on_ray == bytes_of(small.path)
+    assert len(on_ray) > 30
+
+
+def test_every_candidate_is_scored_by_every_opinion(small: Run) -> None:
+    candidates = {
+        c.candidate_id
+        for step in small.plan.candidates["drafts"]
+        for table in small.tables(step)
+        for c in from_table(table, Candidate)
+    }
+    assert len(candidates) == 48 * 3 * 2
+    scored: dict[str, set[str]] = {}
+    for step in (*small.plan.candidates["scores"], *small.plan.candidates["final"]):
+        for table in small.tables(step):
+            for score in from_table(table, Score):
+                scored.setdefault(score.reward.split("@")[0], set()).add(score.candidate_id)
+    assert set(scored) == {"taste", "emptiness", "truncation", "fidelity", "ensemble"}
+    assert all(ids == candidates for ids in scored.values())
+
+
+def test_selected_rows_are_the_best_of_their_own_prompt(small: Run) -> None:
+    prompts = {p.prompt_id: p for t in small.tables("prompts") for p in from_table(t, Prompt)}
+    values: dict[str, dict[str, float]] = {}
+    for table in small.tables("ensemble"):
+        for score in from_table(table, Score):
+            if score.value is not None:
+                values.setdefault(score.prompt_id, {})[score.candidate_id] = score.value
+    examples = [e for t in small.tables("select-sft") for e in from_table(t, SftExample)]
+    assert examples
+    for example in examples:
+        assert example.score == max(values[example.prompt_id].values())
+        assert example.messages[:-1] == prompts[example.prompt_id].messages
+    pairs = [p for t in small.tables("select-preference") for p in from_table(t, PreferencePair)]
+    assert pairs
+    for pair in pairs:
+        assert pair.score_gap == pytest.approx(pair.chosen_score - pair.rejected_score)
+        assert pair.score_gap >= 0.5
+        assert {pair.chosen_id, pair.rejected_id} <= values[pair.prompt_id].keys()
+
+
+def test_gates_keep_english_and_cut_answers_out(small: Run) -> None:
+    shut = [s.error for t in small.tables("ensemble") for s in from_table(t, Score) if s.error]
+    assert {"gate:fidelity", "gate:truncation"} <= set(shut)
+
+
+def test_the_books_balance_by_language_and_teacher(small: Run) -> None:
+    for step in small.manifest.steps:
+        for account in step.accounts:
+            assert account.num_in == account.num_out + sum(account.rejected.values())
+    generate = next(s for s in small.manifest.steps if s.name == "generate-bee")
+    assert {(a.language, a.teacher, a.num_in) for a in generate.accounts} == {
+        (language, "bee", 16) for language in ("en", "de", "ru", "ar", "hi", "th")
+    }
+
+
+def test_calibration_takes_the_bias_out(small: Run) -> None:
+    languages = {p.prompt_id: p.language for t in small.tables("prompts") for p in from_table(t, Prompt)}
+    raw: dict[str, list[float]] = {}
+    final: dict[str, list[float]] = {}
+    for step in small.plan.candidates["scores"]:
+        for score in (s for t in small.tables(step) for s in from_table(t, Score)):
+            if score.reward.startswith("taste@") and score.value is not None:
+                raw.setdefault(languages[score.prompt_id], []).append(score.value)
+    for score in (s for t in small.tables("ensemble") for s in from_table(t, Score)):
+        if score.value is not None:
+            final.setdefault(languages[score.prompt_id], []).append(score.value)
+    mean = {tag: sum(v) / len(v) for tag, v in raw.items()}
+    calibrated = {tag: sum(v) / len(v) for tag, v in final.items()}
+    assert mean["ar"] - mean["en"] > 2.0
+    assert abs(calibrated["ar"] - calibrated["en"]) < 1.0
+
+
+def test_an_unknown_teacher_is_named_with_the_nearest(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, pool=["ant", "bea"])
+    with pytest.raises(Exception, match=r"no teacher is named 'bea' \(did you mean 'bee'\?\)"):
+        load_pipeline(path).config.build()
+
+
+def test_two_rewards_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, rewards=[{"kind": "fake", "name": "x"}, {"kind": "fake", "name": "x", "seed": 1}])
+    with pytest.raises(ConfigError, match="rewards: the name 'x' is given twice"):
+        load_pipeline(path)
+
+
+@pytest.mark.parametrize("name", ["preference", "sft", "quickstart"])
+def test_shipped_pipelines_validate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[1]
+    monkeypatch.chdir(root)
+    config = load_pipeline(root / "pipelines" / f"{name}.yaml").config
+    assert config.selected_teachers()
+    assert config.name == name
