@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, Validat
 from pydantic_core import ErrorDetails
 
 from arbitrage.errors import ConfigError
-from arbitrage.languages import normalise_tag
+from arbitrage.languages import normalise_tag, suggest_tag
 
 C = TypeVar("C", bound=BaseModel)
 Raw = dict[str, Any]
@@ -36,7 +36,8 @@ def _canonical_tag(tag: str) -> str:
     found = normalise_tag(tag)
     if found == tag:
         return tag
-    hint = f" (did you mean '{found}'?)" if found else ""
+    near = found or suggest_tag(tag)
+    hint = f" (did you mean '{near}'?)" if near else ""
     raise ValueError(f"'{tag}' is not a BCP-47 tag{hint}")
 
 

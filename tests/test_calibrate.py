@@ -144,7 +144,9 @@ def z_of(rows: Mapping[str, Calibration], language: str, values: Sequence[float]
 
 
 @settings(max_examples=40, deadline=None)
-@given(values=lists, other=lists, shift=numbers, scale=st.floats(0.1, 10.0), method=st.sampled_from(["standard", "rank"]))
+@given(
+    values=lists, other=lists, shift=numbers, scale=st.floats(0.1, 10.0), method=st.sampled_from(["standard", "rank"])
+)
 def test_a_biased_language_gets_the_same_calibrated_scores(
     values: list[float], other: list[float], shift: float, scale: float, method: str
 ) -> None:

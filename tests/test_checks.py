@@ -66,7 +66,11 @@ def test_prose_does_not_repeat_itself_and_loops_do(language: str) -> None:
     assert prose > 0.9
     sentence = PROSE[language][:60]
     joint = "" if language in ("zh", "th", "ja") else " "
-    for loop in (joint.join([sentence] * 12), "\n".join([sentence] * 12), PROSE[language] + joint.join([sentence] * 8)):
+    for loop in (
+        joint.join([sentence] * 12),
+        "\n".join([sentence] * 12),
+        PROSE[language] + joint.join([sentence] * 8),
+    ):
         looped = value_of(config, a_pair(loop, language))
         assert looped is not None
         assert looped < config.minimum

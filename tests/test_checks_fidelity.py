@@ -52,7 +52,9 @@ def test_one_word_of_a_script_of_its_own_passes(language: str, answer: str) -> N
     assert judge_fidelity(answer, language).value == 1.0
 
 
-@pytest.mark.parametrize("answer", ["42", "", "…", "```python\nprint('hello world')\n```", '{"name": "value"}', "$x^2$"])
+@pytest.mark.parametrize(
+    "answer", ["42", "", "…", "```python\nprint('hello world')\n```", '{"name": "value"}', "$x^2$"]
+)
 def test_texts_without_language_are_left_alone(answer: str) -> None:
     assert judge_fidelity(answer, "ru").error == "no_text"
 

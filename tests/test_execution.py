@@ -73,7 +73,10 @@ def test_local_and_ray_write_the_same_bytes(tmp_path: Path) -> None:
 def test_counts_are_kept_by_language_and_teacher(tmp_path: Path) -> None:
     manifest = run(tmp_path / "r", two_teachers())
     step = next(s for s in manifest.steps if s.name == "generate-b")
-    assert [(a.language, a.teacher, a.num_in, a.num_out) for a in step.accounts] == [("ar", "b", 14, 14), ("en", "b", 26, 26)]
+    assert [(a.language, a.teacher, a.num_in, a.num_out) for a in step.accounts] == [
+        ("ar", "b", 14, 14),
+        ("en", "b", 26, 26),
+    ]
     assert (step.prompt_tokens, step.completion_tokens, step.cost_usd) == (40, 80, 2.0)
     assert manifest.status == "complete"
 

@@ -23,7 +23,16 @@ from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.names import base_name
 from arbitrage.rewards.score import ScoreStep, score
 from arbitrage.rewards.truncation import TruncationConfig
-from tests.support.scoring import a_candidate, a_pair, a_prompt, a_shard, a_step, run_shard, save_reward_model, score_all
+from tests.support.scoring import (
+    a_candidate,
+    a_pair,
+    a_prompt,
+    a_shard,
+    a_step,
+    run_shard,
+    save_reward_model,
+    score_all,
+)
 
 PROMPTS, DRAFTS = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
 

@@ -11,7 +11,15 @@ from arbitrage.records import FinishReason, Message
 from arbitrage.rewards.classifier import ClassifierConfig
 from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, score_all
 
-TEXTS = ("Red.", "", "It is red, of course: what else would it be?", "赤です。", "أحمر", "Es ist <|end|> rot.", "a b c")
+TEXTS = (
+    "Red.",
+    "",
+    "It is red, of course: what else would it be?",
+    "赤です。",
+    "أحمر",
+    "Es ist <|end|> rot.",
+    "a b c",
+)
 
 
 @pytest.fixture(scope="module")

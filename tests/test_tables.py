@@ -33,7 +33,9 @@ def test_schemas_are_those_on_record() -> None:
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
-messages = st.lists(st.builds(Message, role=st.sampled_from(["user", "assistant"]), content=texts), min_size=1, max_size=3)
+messages = st.lists(
+    st.builds(Message, role=st.sampled_from(["user", "assistant"]), content=texts), min_size=1, max_size=3
+)
 prompts = st.builds(
     Prompt,
     prompt_id=texts,
@@ -83,7 +85,9 @@ def test_parquet_and_datasets_restore_the_types(tmp_path: Path) -> None:
         prompt_id="p", language="ar", messages=(Message(role="user", content="مرحبا"),), source="s", source_id="1"
     )
     pq.write_table(to_table([row], Prompt), tmp_path / "shard.parquet")
-    loaded = datasets.load_dataset("parquet", data_files=str(tmp_path / "shard.parquet"), cache_dir=str(tmp_path / "c"))
+    loaded = datasets.load_dataset(
+        "parquet", data_files=str(tmp_path / "shard.parquet"), cache_dir=str(tmp_path / "c")
+    )
     features = loaded["train"].features
     assert features["messages"] == datasets.List(
         {"role": datasets.Value("string"), "content": datasets.Value("string")}

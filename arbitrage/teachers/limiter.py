@@ -1,15 +1,17 @@
 """How many requests an endpoint is sent at once: found out by additive increase, multiplicative decrease.
 
-As TCP does it: the limit doubles each round trip until the endpoint first pushes back, then grows by one each round
-trip. A push-back takes a tenth off, at most once for the requests that were under way together. The small step keeps
-the limit near the endpoint's own (mean 0.95 of it) at the price of one refusal in some hundred requests.
+As TCP does it: the limit grows by one with each answer until the endpoint first pushes back, then by one each round
+trip, and slowly near the limit of the last push-back (after CUBIC, RFC 9438). A push-back takes a tenth off, three
+tenths the first time, and at most once for the requests that were under way together.
 """
 
 import asyncio
 import time
 from collections import deque
 
+_FIRST_DECREASE = 0.7
 _DECREASE = 0.9
+_SLOWLY = 0.2
 _REFUSALS_IN_A_ROW = 3
 """So many push-backs with no success between them mean a rate limit, not a concurrency limit: everybody waits."""
 
@@ -26,6 +28,7 @@ class Limiter:
         self._most = float(most)
         self._limit = float(min(start, most))
         self._is_probing = True
+        self._ceiling = 0.0
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._last_decrease = -1.0
@@ -59,21 +62,27 @@ class Limiter:
         if is_success:
             self._refusals = 0
             if self._waiting:  # a limit that holds nobody back has not been tried
-                step = 1.0 if self._is_probing else 1.0 / self._limit
-                self._limit = min(self._most, self._limit + step)
+                self._limit = min(self._most, self._limit + self._step())
         self._release()
 
     def refused(self, entered_at: float, retry_after_s: float) -> None:
         """Give the place back after a push-back (429, 503) to a request that entered at `entered_at`."""
-        self._is_probing = False
         now = time.monotonic()
         if entered_at > self._last_decrease:
             self._refusals += 1
-            self._limit = max(1.0, self._limit * _DECREASE)
+            self._ceiling = self._limit
+            self._limit = max(1.0, self._limit * (_FIRST_DECREASE if self._is_probing else _DECREASE))
+            self._is_probing = False
             self._last_decrease = now
         if self._refusals >= _REFUSALS_IN_A_ROW:
             self._closed_until = max(self._closed_until, now + retry_after_s)
         self._release()
+
+    def _step(self) -> float:
+        if self._is_probing:
+            return 1.0
+        is_near = abs(self._limit - self._ceiling) <= max(1.0, 0.05 * self._ceiling)
+        return (_SLOWLY if is_near else 1.0) / self._limit
 
     def _waiting_time(self) -> float:
         return self._closed_until - time.monotonic()

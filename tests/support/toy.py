@@ -79,9 +79,7 @@ class _Answer:
         self._config = config
 
     def items(self, inputs: Inputs) -> list[Item]:
-        return [
-            Item(self._id(p), p.language, self._config.teacher) for p in inputs.records("prompts", Prompt)
-        ]
+        return [Item(self._id(p), p.language, self._config.teacher) for p in inputs.records("prompts", Prompt)]
 
     async def run(self, inputs: Inputs) -> Output:
         prompts = inputs.records("prompts", Prompt)
