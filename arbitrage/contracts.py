@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 import pyarrow as pa
 from pydantic import Field
 
-from arbitrage.config import Config
+from arbitrage.config import Config, Raw
 from arbitrage.records import (
     Candidate,
     FinishReason,
@@ -134,6 +134,14 @@ class StepConfig(Config):
         """Build the worker. Heavy work (loading a model) belongs here, not in the config."""
         raise TypeError(f"{type(self).__name__} does not say how to build its worker")
 
+    def seen_by(self, reader: str) -> Raw | None:
+        """Return what decides the part of the output that one reader takes, or None if that is the whole config.
+
+        A router that asks everybody tells a teacher's step that only the teacher's own languages matter to it; so a
+        pool that grows costs the answers of the new teacher alone.
+        """
+        return None
+
 
 Scope = Literal["source", "shard", "corpus"]
 
@@ -150,6 +158,7 @@ class Step:
         resources: what a replica holds; steps with equal `pool` share replicas (and so loaded models).
         scope: shard k → shard k; or one task over the corpus; or a source.
         pool: the replicas' identity; by default the step's own.
+        narrows: role → what this step's rows depend on of an input of which it reads only a part (`seen_by`).
         version: raise it when the code changes what comes out.
     """
 
@@ -160,6 +169,7 @@ class Step:
     resources: Resources = field(default_factory=Resources)
     scope: Scope = "shard"
     pool: str | None = None
+    narrows: Mapping[str, Raw] = field(default_factory=dict)
     version: int = 1
 
     @cached_property

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from arbitrage.config import Config
+from arbitrage.config import Config, Raw
 from arbitrage.contracts import PoolMember
 from arbitrage.errors import ConfigError
 from arbitrage.languages import speaks
@@ -22,6 +22,14 @@ class GatedConfig(Config):
 
     gate: Literal["declared", "off"] = "declared"
     ungated: tuple[str, ...] = ()
+
+    def asks_alone(self, member: PoolMember) -> Raw | None:
+        """Return what decides which prompts a teacher gets, if its fellows have no say in it; else None."""
+        return None
+
+    def languages_open_to(self, member: PoolMember) -> list[str] | Literal["all"]:
+        """Return in which languages a teacher may be asked, as declared."""
+        return "all" if self.gate == "off" or member.name in self.ungated else sorted(member.languages)
 
 
 class Gate:

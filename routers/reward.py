@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from arbitrage.config import Raw
 from arbitrage.contracts import PoolMember
 from arbitrage.records import Prompt, Route
 from routers.gate import Gate, GatedConfig
@@ -16,6 +17,10 @@ class RewardConfig(GatedConfig):
     def build(self, pool: Sequence[PoolMember]) -> "RewardRouter":
         """Build the router."""
         return RewardRouter(Gate(self, pool))
+
+    def asks_alone(self, member: PoolMember) -> Raw:
+        """Return the languages: each teacher gets every prompt it may be asked."""
+        return {"asked": self.languages_open_to(member)}
 
 
 class RewardRouter:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
+from arbitrage.config import Raw
 from arbitrage.contracts import PoolMember
 from arbitrage.records import Prompt, Route
 from routers.gate import Gate, GatedConfig
@@ -23,6 +24,10 @@ class SingleConfig(GatedConfig):
         gate = Gate(self, pool)
         gate.require([self.teacher], "router.teacher")
         return SingleRouter(self.teacher, gate)
+
+    def asks_alone(self, member: PoolMember) -> Raw:
+        """Return the languages of the one teacher; the others get nothing."""
+        return {"asked": self.languages_open_to(member) if member.name == self.teacher else []}
 
 
 class SingleRouter:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Literal
 
+from arbitrage.config import Raw
 from arbitrage.contracts import Inputs, Item, Output, PoolMember, Router, Step, StepConfig
 from arbitrage.languages import name_of
 from arbitrage.records import Prompt, Reject, Route
@@ -28,6 +29,11 @@ class RouteConfig(StepConfig):
             ConfigError: the router names a teacher that is not in the pool.
         """
         return RouteWorker(self.router.build(self.pool), step_name(self.router))
+
+    def seen_by(self, reader: str) -> Raw | None:
+        """Return what decides which prompts one teacher gets, where the rest of the pool has no say in it."""
+        member = next(m for m in self.pool if m.name == reader)
+        return self.router.asks_alone(member)
 
 
 class RouteWorker:

@@ -137,6 +137,7 @@ def test_checks_are_not_calibrated_and_alone_they_are_refused() -> None:
 
 numbers = st.floats(-100.0, 100.0).map(lambda x: round(x, 3))
 lists = st.lists(numbers, min_size=2, max_size=30)
+methods = st.sampled_from(["standard", "rank"])
 
 
 def z_of(rows: Mapping[str, Calibration], language: str, values: Sequence[float]) -> list[float]:
@@ -144,9 +145,7 @@ def z_of(rows: Mapping[str, Calibration], language: str, values: Sequence[float]
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    values=lists, other=lists, shift=numbers, scale=st.floats(0.1, 10.0), method=st.sampled_from(["standard", "rank"])
-)
+@given(values=lists, other=lists, shift=numbers, scale=st.floats(0.1, 10.0), method=methods)
 def test_a_biased_language_gets_the_same_calibrated_scores(
     values: list[float], other: list[float], shift: float, scale: float, method: str
 ) -> None:
@@ -165,7 +164,7 @@ def test_a_biased_language_gets_the_same_calibrated_scores(
     other=lists,
     probes=st.lists(numbers, min_size=2, max_size=2, unique=True),
     k=st.floats(0.0, 100.0),
-    method=st.sampled_from(["standard", "rank"]),
+    method=methods,
 )
 def test_order_within_a_language_is_kept(
     values: list[float], other: list[float], probes: list[float], k: float, method: str

@@ -14,7 +14,7 @@ from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
-from tests.support.pipelines import write_pipeline
+from tests.support.pipelines import write_pipeline, write_pool
 
 
 def run(path: Path, directory: Path, backend: Backend | None = None) -> Manifest:
@@ -118,6 +118,38 @@ def test_calibration_takes_the_bias_out(small: Run) -> None:
     calibrated = {tag: sum(v) / len(v) for tag, v in final.items()}
     assert mean["ar"] - mean["en"] > 2.0
     assert abs(calibrated["ar"] - calibrated["en"]) < 1.0
+
+
+def test_a_teacher_that_joins_costs_its_own_answers_alone(small: Run, tmp_path: Path) -> None:
+    run(write_pipeline(tmp_path), tmp_path / "run")
+    before = bytes_of(tmp_path / "run")
+    times = {name: (tmp_path / "run" / name).stat().st_mtime_ns for name in before}
+    path = write_pipeline(tmp_path)
+    write_pool(tmp_path / "teachers.yaml", ant={}, bee={"truncated": 0.2}, cow={"wrong_language": 0.5}, dog={})
+    run(path, tmp_path / "run")
+    redone = {s.name for s in open_run(tmp_path / "run").manifest.steps if s.num_reused < s.num_shards}
+    assert redone == {
+        "route-reward",
+        "route-uniform",
+        "generate-dog",
+        "score-taste-dog",
+        "check-dog",
+        "calibrate",
+        "ensemble",
+        "select-sft",
+        "select-preference",
+    }
+    kept = [name for name in before if name.startswith(("generate", "score", "check", "prompts"))]
+    assert all((tmp_path / "run" / name).stat().st_mtime_ns == times[name] for name in kept)
+
+
+def test_a_teacher_that_leaves_a_uniform_pool_changes_who_is_asked(tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[])
+    run(path, tmp_path / "run")
+    path = write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[], pool=["ant", "bee"])
+    run(path, tmp_path / "run")
+    redone = {s.name for s in open_run(tmp_path / "run").manifest.steps if s.num_reused < s.num_shards}
+    assert {"generate-ant", "generate-bee"} <= redone
 
 
 def test_an_unknown_teacher_is_named_with_the_nearest(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from arbitrage.config import Config
 from arbitrage.contracts import Scorable
 from arbitrage.errors import EngineStartError
-from arbitrage.records import FinishReason, Message
+from arbitrage.records import FinishReason
 from arbitrage.rewards.classifier import ClassifierConfig
 from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, score_all
 
@@ -74,12 +74,8 @@ def test_what_cannot_be_scored_says_why_and_harms_nobody(model: Path) -> None:
 def test_a_template_that_refuses_is_a_bad_row(tmp_path: Path) -> None:
     model = save_reward_model(tmp_path)
     template = model / "chat_template.jinja"
-    template.write_text("{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}x", "utf-8")
     prompt = a_prompt("Why?")
-    system = (Message(role="system", content="Be brief."), Message(role="system", content="Be brief."))
-    refused = Scorable(
-        prompt=prompt.model_copy(update={"messages": system}), candidate=a_candidate(prompt, "Because.")
-    )
+    refused = Scorable(prompt=prompt, candidate=a_candidate(prompt, "Because."))
     template.write_text("{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}x", "utf-8")
     scores = score_all(ClassifierConfig(model=str(model)).build(), [refused])
     assert [score.error for score in scores] == ["bad_chat"]

@@ -80,7 +80,8 @@ def _run(
     from arbitrage.execution.run import RunRequest, execute
     from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
-    from arbitrage.report.summary import strategy_table, summarise
+    from arbitrage.report.summary import summarise
+    from arbitrage.report.terminal import strategy_table
     from arbitrage.shards.run import open_run
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline

@@ -137,10 +137,13 @@ def _job(step: Step, run_dir: Path, prints: Mapping[str, str], num_shards: int, 
 
 
 def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Shard k is missing if its file is, or if any input it was made from is about to be made again."""
+    """Shard k is missing if its file is, or if any input it was made from is about to be made again.
+
+    An input of which the step depends on a part only is left out: the fingerprint says that the part is the same.
+    """
     outputs = (0,) if step.scope == "corpus" else job.shards
     redone: set[int] = set()
-    for source in step.upstream:
+    for source in (s for role, sources in step.inputs.items() if role not in step.narrows for s in sources):
         lost = upstream[source.name]
         redone.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
     return tuple(k for k in outputs if k in redone or not shard_path(job.directory, k).exists())

@@ -53,7 +53,7 @@ def preference_row(pair: PreferencePair, origin: Origin) -> NemoPreference:
     return NemoPreference(
         context=pair.prompt,
         completions=(
-            RankedCompletion(rank=0, completion=pair.rejected),
+            RankedCompletion(rank=0, completion=pair.chosen),
             RankedCompletion(rank=1, completion=pair.rejected),
         ),
         prompt_id=pair.prompt_id,

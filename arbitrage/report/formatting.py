@@ -1,5 +1,6 @@
 """Numbers as people read them. None is '–'."""
 
+import math
 from datetime import datetime
 
 from arbitrage.report.cube import Metric
@@ -38,10 +39,11 @@ def compact(value: float | None) -> str:
 
 
 def money(value: float | None) -> str:
-    """Return US dollars, with as many digits as small amounts need."""
+    """Return US dollars, with as many decimals as small amounts need to show two digits."""
     if value is None:
         return ABSENT
-    return f"${value:,.2f}" if value >= 0.995 or value == 0 else f"${value:.2g}"
+    decimals = 2 if value <= 0 else max(2, 1 - math.floor(math.log10(value)))
+    return f"${value:,.{decimals}f}"
 
 
 def duration(seconds: float) -> str:

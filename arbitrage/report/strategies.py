@@ -68,7 +68,7 @@ def compare(cube: Cube) -> Comparison:
     size = _matched_size(cube)
     outcomes = [*singles, *_one_answer(cube, singles, best)]
     if cube.has_reward:
-        if size is not None:
+        if size is not None and size < len(cube.teachers):  # else the budget `teachers` says the same
             outcomes += _matched(cube, best, size)
         outcomes += _every_teacher(cube, best)
     if cube.num_samples > 1:

@@ -64,8 +64,14 @@ class StrategyView:
     groups: tuple[Group, ...]
     ticks: tuple[Tick, ...]
     baseline_at: float | None
+    has_relative: bool
     has_matched: bool
     has_gap: bool
+
+    @property
+    def num_columns(self) -> int:
+        """Columns of the table."""
+        return 6 + self.has_relative + self.has_matched + self.has_gap
 
 
 def strategy_view(judged: Judged) -> StrategyView:
@@ -83,6 +89,7 @@ def strategy_view(judged: Judged) -> StrategyView:
         groups=tuple(groups),
         ticks=tuple(Tick(axis.place(t), tick(judged, t)) for t in axis.ticks),
         baseline_at=axis.place(best.value.value) if best and best.value else None,
+        has_relative=judged.metric.kind == "accuracy",
         has_matched=any(r.matched for r in rows),
         has_gap=any(r.gap_closed is not None for r in rows),
     )
@@ -181,7 +188,8 @@ def tick(judged: Judged, value: float) -> str:
 
 def signed_tick(judged: Judged, value: float) -> str:
     """Return the label of a mark on an axis of differences."""
-    return f"{value * (100 if judged.metric.kind == 'accuracy' else 1):+g}".replace("-", MINUS).replace("+0", "0")
+    shown = value * 100 if judged.metric.kind == "accuracy" else value
+    return f"{shown:+g}".replace("-", MINUS) if shown else "0"
 
 
 def _line(judged: Judged, row: StrategyRow, axis: Axis) -> Line:

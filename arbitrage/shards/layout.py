@@ -55,7 +55,10 @@ def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) 
             "version": step.version,
             "produces": [step.produces.__name__, str(arrow_schema(step.produces).remove_metadata())],
             "schema_version": SCHEMA_VERSION,
-            "inputs": {role: [found[s.name] for s in step.inputs[role]] for role in sorted(step.inputs)},
+            "inputs": {
+                role: step.narrows[role] if role in step.narrows else [found[s.name] for s in step.inputs[role]]
+                for role in sorted(step.inputs)
+            },
         }
         if step.scope == "source":
             parts["num_shards"] = num_shards

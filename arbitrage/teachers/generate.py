@@ -39,12 +39,14 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
     config = GenerateConfig(
         teacher=teacher, sampling=teacher.resolved_sampling(sampling), revision=teacher.weights_revision()
     )
+    asked = routes.config.seen_by(teacher.name)
     return Step(
         name=f"generate-{teacher.name}",
         config=config,
         produces=Candidate,
         inputs={"prompts": (prompts,), "routes": (routes,)},
         resources=teacher.held_resources(),
+        narrows={} if asked is None else {"routes": asked},
         version=VERSION,
     )
 

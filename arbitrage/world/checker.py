@@ -34,7 +34,8 @@ def normalise_answer(language: str, text: str) -> str:
         text = _ARABIC_MARKS.sub("", text)
     if language == "ru":
         text = text.replace("ё", "е")
-    return _strip_outer(" ".join(text.split()))
+    # Folding can undo the normalisation: 'ΐ' folds to a decomposed letter.
+    return _strip_outer(" ".join(unicodedata.normalize("NFKC", text).split()))
 
 
 def _ascii_digit(char: str) -> str:
