@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from arbitrage.errors import ConfigError
@@ -30,6 +30,18 @@ Operational: Final = _Operational()
 
 AbsolutePath = Annotated[str, AfterValidator(lambda value: str(Path(value).expanduser().absolute()))]
 """A path, made absolute against the working directory when the config is read."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Paths = Annotated[
+    tuple[AbsolutePath, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=str | list[str]),
+    Field(min_length=1),
+]
+"""A path, glob or directory, or a list of them."""
 
 
 def _canonical_tag(tag: str) -> str:
@@ -91,7 +103,13 @@ def parse(raw: Mapping[str, Any], wanted: type[C] | TypeAdapter[C], where: str) 
     try:  # JSON mode: strict about scalars, yet lists may become tuples and strings enums
         return adapter.validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
-        lines = [_sentence(where, raw, detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        broken = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+        lines = [
+            _sentence(where, raw, detail)
+            for detail in details
+            if detail["type"] != "too_short" or detail["loc"] not in broken  # short only because items are broken
+        ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 

@@ -21,9 +21,10 @@ def absolute_model(model: str) -> str:
     """Return a model reference that means the same in every working directory.
 
     Raises:
-        ValueError: neither an existing directory nor a possible Hugging Face id.
+        ValueError: neither an existing directory nor a possible Hugging Face id, nor a model of the world.
     """
     if model.startswith(WORLD_PREFIX):
+        _world_directory(model)
         return model
     path = Path(model).expanduser()
     if path.is_dir():
@@ -40,15 +41,22 @@ def local_directory(model: str) -> Path | None:
         DataError: the directory has gone.
     """
     if model.startswith(WORLD_PREFIX):
-        from arbitrage.world.models import model_path
-
-        return Path(model_path(model.removeprefix(WORLD_PREFIX)))
+        return _world_directory(model)
     path = Path(model)
     if path.is_dir():
         return path
     if path.is_absolute():
         raise DataError(f"model directory {model}: is not there any more")
     return None
+
+
+def _world_directory(model: str) -> Path:
+    from arbitrage.world.models import model_path
+
+    try:
+        return model_path(model.removeprefix(WORLD_PREFIX))
+    except KeyError as error:
+        raise ValueError(str(error.args[0])) from error
 
 
 def loadable(model: str) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from arbitrage.config import Config, Operational
 from arbitrage.contracts import Pipeline, Sampling, Step
@@ -61,7 +61,7 @@ class CandidatesConfig(Config):
     router: RouterConfig
     compare: tuple[RouterConfig, ...] = ()
     sampling: Sampling = Sampling()
-    rewards: tuple[RewardConfig, ...] = Field(min_length=1)
+    rewards: tuple[RewardConfig, ...] = ()
     checks: tuple[CheckConfig, ...] = ()
     calibration: CalibrateConfig | None = CalibrateConfig()
     ensemble: EnsembleConfig | None = None
@@ -76,6 +76,12 @@ class CandidatesConfig(Config):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the name '{twice[0]}' is given twice; give one of them another `name`")
         return members
+
+    @model_validator(mode="after")
+    def _something_is_weighed(self) -> Self:
+        if not self.rewards and self.ensemble is None:
+            raise ValueError("rewards: is empty, so nothing ranks the answers; add one, or weigh checks in `ensemble`")
+        return self
 
     def selected_teachers(self) -> tuple[TeacherConfig, ...]:
         """Return the teachers that take part, read from the pool file."""
@@ -117,7 +123,8 @@ def build_candidates(config: CandidatesConfig) -> CandidateTable:
     compared = tuple(route(router, members, prompts) for router in config.compare)
     drafts = tuple(generate(teacher, prompts, routes, config.sampling) for teacher in teachers)
     scores = tuple(step for t, d in zip(teachers, drafts, strict=True) for step in _opinions(config, t, prompts, d))
-    calibration = calibrate(config.calibration, prompts, drafts, scores) if config.calibration else None
+    needs_scale = config.calibration if config.rewards else None  # checks have one already
+    calibration = calibrate(needs_scale, prompts, drafts, scores) if needs_scale else None
     weights = config.ensemble or EnsembleConfig(weights={reward.name: 1.0 for reward in config.rewards})
     final = ensemble(weights, prompts, drafts, scores, calibration)
     return CandidateTable(prompts, routes, compared, drafts, scores, calibration, final)

@@ -9,6 +9,7 @@ import pytest
 from arbitrage.rewards.fidelity import FidelityConfig, judge_fidelity
 from arbitrage.rewards.prose import count_words, prose
 from arbitrage.scripts import scripts_of_language
+from arbitrage.world.tasks import LANGUAGES, items
 from tests.support.scoring import a_pair
 from tests.test_checks import PROSE
 
@@ -144,3 +145,18 @@ def test_real_answers_of_six_models() -> None:
         assert failed[confused, language] / total[confused, language] > 0.15
     others = [key for key in total if key[0] != confused and key[1] != "en"]
     assert sum(failed[key] for key in others) / sum(total[key] for key in others) < 0.04
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_right_answer_of_the_world_fails(language: str) -> None:
+    answers = {item.answer for item in items("heldout", language)}
+    values = {answer: judge_fidelity(answer, language).value for answer in answers}
+    assert {
+        answer for answer, value in values.items() if value is not None and value < FidelityConfig().minimum
+    } == set()
+
+
+@pytest.mark.parametrize("language", [tag for tag in LANGUAGES if "Latn" not in scripts_of_language(tag)])
+def test_english_answers_of_the_world_fail_in_every_other_script(language: str) -> None:
+    words = {item.answer for item in items("heldout", "en") if not item.answer.isdigit()}
+    assert {judge_fidelity(word, language).value for word in words} == {0.0}

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.config import Config
+from arbitrage.config import Config, parse
 from arbitrage.contracts import Scorable
-from arbitrage.errors import EngineStartError
+from arbitrage.errors import ConfigError, EngineStartError
 from arbitrage.records import FinishReason
 from arbitrage.rewards.classifier import ClassifierConfig
+from arbitrage.rewards.score import ScoreStep
+from arbitrage.world.models import REWARD_MODEL, model_path
 from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, score_all
 
 TEXTS = (
@@ -20,6 +22,8 @@ TEXTS = (
     "Es ist <|end|> rot.",
     "a b c",
 )
+
+REFEREE = model_path(REWARD_MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -118,11 +122,31 @@ def test_the_weights_are_the_identity_not_the_path(tmp_path: Path) -> None:
     assert isinstance(ClassifierConfig(model=str(one)), Config)
 
 
+def test_a_world_model_that_is_not_shipped_is_one_sentence() -> None:
+    with pytest.raises(ConfigError, match=r"reward\.model: no model 'umpire' in the world"):
+        parse({"reward": {"kind": "classifier", "model": "world:umpire"}}, ScoreStep, "run.yaml")
+
+
+@pytest.mark.skipif(not REFEREE.is_dir(), reason="the world's reward model has not been trained here")
+def test_the_worlds_reward_model_prefers_right_answers() -> None:
+    reward = ClassifierConfig(model=f"world:{REWARD_MODEL}")
+    questions = {"en": ("What colour is blood?", "red", "green"), "ru": ("Какого цвета кровь?", "красный", "зелёный")}
+    items = [
+        a_pair(answer, language, question)
+        for language, (question, *answers) in questions.items()
+        for answer in answers
+    ]
+    scores = score_all(reward.build(), items)
+    assert [s.value for s in scores] == pytest.approx([by_hand(REFEREE, item) for item in items], abs=1e-3)
+    right, wrong = ([s.value for s in scores[start::2] if s.value is not None] for start in (0, 1))
+    assert sum(right) > sum(wrong)
+
+
 @pytest.mark.vllm
 async def test_vllm_gives_the_values_of_transformers(model: Path) -> None:
     pytest.importorskip("vllm")
     items = [a_pair(text) for text in (*TEXTS, "red " * 400, *(f"{n} apples and {n * n} pears" for n in range(40)))]
-    reference = ClassifierConfig(model=str(model))
+    reference = ClassifierConfig(model=str(REFEREE if REFEREE.is_dir() else model))
     expected = await reference.build().score(items)
     reward = reference.model_copy(update={"engine": "vllm", "enforce_eager": True}).build()
     try:
@@ -133,4 +157,4 @@ async def test_vllm_gives_the_values_of_transformers(model: Path) -> None:
     assert sum(score.error == "too_long" for score in found) == 1
     pairs = [(f.value, e.value) for f, e in zip(found, expected, strict=True) if e.value is not None]
     assert max(abs(f - e) for f, e in pairs if f is not None) < 1e-3
-    assert max(abs(e) for _, e in pairs) > 17.0  # where the default sigmoid is exactly 1.0
+    assert max(abs(e) for _, e in pairs) > 1.0  # beyond what the default sigmoid can say

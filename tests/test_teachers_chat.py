@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from arbitrage.chat import ChatTokenizer, fold_system
@@ -78,8 +78,6 @@ def test_a_control_token_in_another_spelling_does_not_act():
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    from tokenizers import AddedToken
-
     fast.add_tokens([AddedToken("<|end|>", special=True, normalized=True)], special_tokens=True)
     fast.chat_template = "{% for m in messages %}{{ m.content }}<|end|>{% endfor %}"
     end = fast.convert_tokens_to_ids("<|end|>")
@@ -138,7 +136,3 @@ def test_half_a_character_at_the_end_is_dropped():
     assert len(spelled) > 2
     assert CHAT.decode(ids + spelled) == "ok 曜🦜"
     assert CHAT.decode(ids + spelled[:-1]) == "ok 曜"
-
-
-def test_byte_level_decoder_is_what_the_tiny_tokenizer_uses():
-    assert isinstance(TOKENIZER.backend_tokenizer.decoder, decoders.ByteLevel)

@@ -36,9 +36,8 @@ def export(
     wanted = cast("Trainer", trainer)  # export_run refuses what is none
     results = export_run(find_run(run), wanted, dataset, out, test_fraction=test_fraction, licences=licence)
     if as_json:
-        rows = [
-            {"dataset": r.dataset, "path": str(r.path), "rows": r.num_rows, "skipped": r.skipped} for r in results
-        ]
+        names = ("dataset", "num_rows", "skipped")
+        rows = [{name: getattr(result, name) for name in names} | {"path": str(result.path)} for result in results]
         print(json.dumps(rows))
         return
     for result in results:

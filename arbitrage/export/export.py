@@ -66,10 +66,7 @@ def export_run(
         DataError: a data set has no rows to export; the others are written first.
         StorageError: the disk refused.
     """
-    run = open_run(run_dir)
-    format = FORMATS.get(trainer)
-    if format is None:
-        raise UserError(f"there is no export for '{trainer}'; trainers: {', '.join(FORMATS)}")
+    run, format = open_run(run_dir), _format_for(trainer)
     if not 0 <= test_fraction < 1:
         raise UserError(f"test_fraction: {test_fraction} is not in [0, 1)")
     names = list(dict.fromkeys(sorted(run.plan.datasets) if datasets is None else datasets))
@@ -81,6 +78,12 @@ def export_run(
     if empty := [job.why_empty() for job, result in zip(jobs, results, strict=True) if result is None]:
         raise DataError(f"{run_dir} ({finished.status} run): " + "; ".join(empty))
     return [result for result in results if result is not None]
+
+
+def _format_for(trainer: str) -> Format:
+    if trainer not in FORMATS:
+        raise UserError(f"there is no export for '{trainer}'; trainers: {', '.join(FORMATS)}")
+    return FORMATS[trainer]
 
 
 class Export:

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
-from pydantic import BeforeValidator, Field
-
-from arbitrage.config import AbsolutePath, Raw
+from arbitrage.config import Paths, Raw
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.prompts.rows import Part
 from arbitrage.prompts.source import SourceConfig
@@ -29,10 +27,6 @@ class SourceFile:
     path: Path
 
 
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
-
-
 class FileSourceConfig(SourceConfig):
     """A source in files.
 
@@ -42,7 +36,7 @@ class FileSourceConfig(SourceConfig):
 
     suffixes: ClassVar[tuple[str, ...]] = ()
 
-    paths: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    paths: Paths
 
     def identity(self) -> Raw:
         """Return the options, and names and digests of the files instead of their paths."""

@@ -45,6 +45,7 @@ class Line:
 class Group:
     """The strategies of one budget, best first, those with hindsight last."""
 
+    budget: Budget
     title: str
     lines: tuple[Line, ...]
 
@@ -83,7 +84,8 @@ def strategy_view(judged: Judged) -> StrategyView:
     for budget in _ORDER:
         inside = sorted((r for r in rows if r.budget == budget), key=_best_first)
         if inside:
-            groups.append(Group(_title(judged, budget, inside), tuple(_line(judged, r, axis) for r in inside)))
+            lines = tuple(_line(judged, r, axis) for r in inside)
+            groups.append(Group(budget, _title(budget, inside), lines))
     best = judged.row("best single", "one")
     return StrategyView(
         groups=tuple(groups),
@@ -170,7 +172,7 @@ def _best_first(row: StrategyRow) -> tuple[bool, float, str]:
     return (row.uses_hindsight, -(row.value.value if row.value else float("-inf")), row.name)
 
 
-def _title(judged: Judged, budget: Budget, rows: Sequence[StrategyRow]) -> str:
+def _title(budget: Budget, rows: Sequence[StrategyRow]) -> str:
     paid = max(r.generations_per_prompt for r in rows)
     number = f"{paid:.1f}".removesuffix(".0")
     return {

@@ -1,8 +1,10 @@
 """A run in numbers: what both the HTML report and the terminal say."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import measures
@@ -15,6 +17,7 @@ from arbitrage.report.pairing import PairBuilder, PairSummary
 from arbitrage.report.shardview import roles_of, walk
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare
 from arbitrage.report.tally import Grid, Tally
+from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import Run
 
 
@@ -141,40 +144,44 @@ def read(run: Run) -> Reading:
     measured = measures.MeasureBuilder(
         measures.calibrations_of(run, roles), measures.minimums_of(run, roles), has_sft=roles.sft is not None
     )
-    prompts: dict[str, int] = {}
+    prompts: Counter[str] = Counter()
     num_answers = 0
     for shard in walk(run, roles):
         for builder in (cubes, gallery, pairs, measured):
             builder.add(shard)
         num_answers += shard.drafts.num_rows
-        for tag in shard.prompts["language"].to_pylist():
-            prompts[tag] = prompts.get(tag, 0) + 1
-    teachers = cubes.teachers
-    plan = manifest.plan
+        prompts.update(shard.prompts["language"].to_pylist())
     summary = RunSummary(
-        name=plan.name,
-        pipeline=plan.pipeline,
-        status=manifest.status,
-        fingerprint=plan.fingerprint,
-        backend=plan.backend,
-        started_at=plan.started_at,
-        finished_at=manifest.finished_at,
-        seconds=manifest.seconds,
-        git_commit=manifest.git_commit,
-        packages=dict(manifest.packages),
-        num_shards=plan.num_shards,
-        num_shards_done=len(plan.shards),
+        **_about(manifest),
         languages=tuple(Language(tag, name_of(tag), is_rtl(tag), prompts[tag]) for tag in sorted(prompts)),
-        teachers=teachers,
-        num_prompts=sum(prompts.values()),
+        teachers=cubes.teachers,
+        num_prompts=prompts.total(),
         num_answers=num_answers,
         stages=stages_of(manifest, roles),
         rejects=rejects_of(manifest),
-        tables=_tables(measured.tally, sorted(prompts), teachers),
-        judged=_judged(cubes.build(), plan.fingerprint),
+        tables=_tables(measured.tally, sorted(prompts), cubes.teachers),
+        judged=_judged(cubes.build(), manifest.plan.fingerprint),
         pairs=pairs.build(),
     )
     return Reading(summary, gallery.build())
+
+
+def _about(manifest: Manifest) -> dict[str, Any]:
+    plan = manifest.plan
+    return {
+        "name": plan.name,
+        "pipeline": plan.pipeline,
+        "status": manifest.status,
+        "fingerprint": plan.fingerprint,
+        "backend": plan.backend,
+        "started_at": plan.started_at,
+        "finished_at": manifest.finished_at,
+        "seconds": manifest.seconds,
+        "git_commit": manifest.git_commit,
+        "packages": dict(manifest.packages),
+        "num_shards": plan.num_shards,
+        "num_shards_done": len(plan.shards),
+    }
 
 
 def _judged(cube: Cube | None, seed: str) -> Judged | None:

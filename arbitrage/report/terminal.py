@@ -1,4 +1,4 @@
-"""The strategies as a table on a terminal."""
+"""The strategies as a table on a terminal, 80 columns wide where teachers' names allow it."""
 
 from rich import box
 from rich.table import Table
@@ -7,28 +7,32 @@ from rich.text import Text
 from arbitrage.report.strategy_view import Line, strategy_view
 from arbitrage.report.summary import RunSummary
 
+_SHORT = {"one": "one answer", "matched": "same budget", "teachers": "one of each teacher", "all": "all answers"}
+
 
 def strategy_table(summary: RunSummary) -> Table:
-    """Return the strategies grouped by budget, with 95 % intervals; an empty table where nothing judges the answers."""
+    """Return the strategies grouped by budget, with 95 % intervals; empty where nothing judges the answers."""
     judged = summary.judged
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
     if judged is None:
         table.title = "No strategy can be compared: nothing judges the answers"
         return table
-    what = "accuracy" if judged.metric.kind == "accuracy" else "mean score"
-    table.title = f"Strategies by {judged.metric.name} on {judged.overall.num_prompts:,} prompts"
-    table.add_column("strategy", no_wrap=True)
-    for heading in (what, "95 %", "− best single", "95 %", "gen./prompt", "answers"):
+    table.title = f"Strategies judged by {judged.metric.name} on {judged.overall.num_prompts:,} prompts"
+    table.caption = f"best single teacher: {judged.best_single}; gen.: generations per prompt; [95 % intervals]"
+    table.caption_justify = "left"
+    table.add_column("strategy", overflow="fold")
+    for heading in ("accuracy" if judged.metric.kind == "accuracy" else "mean score", "− best single", "gen."):
         table.add_column(heading, justify="right", no_wrap=True)
     for group in strategy_view(judged).groups:
-        table.add_row(Text(group.title, style="dim"), end_section=False)
+        table.add_section()
+        table.add_row(Text(_SHORT[group.budget], style="dim"))
         for line in group.lines:
-            table.add_row(*_cells(line, judged.best_single))
+            table.add_row(*_cells(line))
     return table
 
 
-def _cells(line: Line, best_single: str) -> tuple[Text, ...]:
-    name = f"{line.name} ({best_single})" if line.name == "best single" else line.name
+def _cells(line: Line) -> tuple[Text, ...]:
     style = "bold" if line.is_arbitrage else "dim" if line.uses_hindsight else ""
-    values = (line.value, line.interval, line.difference, line.difference_interval, line.generations, line.coverage)
-    return (Text(f"  {name}", style=style), *(Text(value, style=style) for value in values))
+    value = f"{line.value} {line.interval}"
+    difference = f"{line.difference} {line.difference_interval}"
+    return tuple(Text(text.rstrip(), style=style) for text in (f"  {line.name}", value, difference, line.generations))

@@ -10,6 +10,7 @@ from arbitrage.config import Config
 from arbitrage.contracts import Inputs, Item, Output, Scorable, Step, StepConfig
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, FinishReason, Score
+from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.calibration import CalibrationTable, calibrated, log_length
 from arbitrage.rewards.check import CheckStep
 from arbitrage.rewards.judgement import Judgement, score_of
@@ -81,19 +82,15 @@ def ensemble(
     Raises:
         ConfigError: a weight or gate names nothing among the scores, or two rewards share a name.
     """
-    checks = {c.name: c for step in scores if isinstance(step.config, CheckStep) for c in step.config.checks}
-    rewards = {s.config.reward.name: s.config.reward for s in scores if isinstance(s.config, ScoreStep)}
-    for step in scores:
-        if isinstance(step.config, ScoreStep) and (
-            step.config.reward != rewards[step.config.reward.name] or step.config.reward.name in checks
-        ):
-            raise ConfigError(f"rewards: '{step.config.reward.name}': names two different rewards or checks")
+    rewards, checks = _rewards(scores), _checks(scores)
+    for name in sorted(rewards.keys() & checks.keys()):
+        raise ConfigError(f"rewards: '{name}': names a reward and a check")
     _require_known("ensemble.weights", config.weights, [*rewards, *checks])
     gates = config.gates if config.gates is not None else tuple(n for n, c in checks.items() if c.gate)
     _require_known("ensemble.gates", gates, list(checks))
     raw = [*checks, *(rewards if calibration is None else ())]
     return Step(
-        name="ensemble",
+        name="ensemble" if config.name == "ensemble" else f"ensemble-{config.name}",
         config=EnsembleStep(
             ensemble=config,
             gates=tuple(Gate(check=name, minimum=checks[name].minimum) for name in sorted(gates)),
@@ -104,6 +101,25 @@ def ensemble(
         | ({} if calibration is None else {"calibration": (calibration,)}),
         version=VERSION,
     )
+
+
+def _rewards(scores: Sequence[Step]) -> dict[str, RewardConfig]:
+    found: dict[str, RewardConfig] = {}
+    for step in scores:
+        if isinstance(step.config, ScoreStep):
+            reward = step.config.reward
+            if found.setdefault(reward.name, reward) != reward:
+                raise ConfigError(f"rewards: '{reward.name}': names two different rewards")
+    return found
+
+
+def _checks(scores: Sequence[Step]) -> dict[str, CheckConfig]:
+    found: dict[str, CheckConfig] = {}
+    for step in scores:
+        for check in step.config.checks if isinstance(step.config, CheckStep) else ():
+            if found.setdefault(check.name, check) != check:
+                raise ConfigError(f"checks: '{check.name}': names two different checks")
+    return found
 
 
 def _require_known(where: str, names: Mapping[str, float] | Sequence[str], known: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.config import AbsolutePath, Config, Operational
+from arbitrage.config import Config, Operational, Paths
 from arbitrage.contracts import Completion, Failure, GenerationRequest
 from arbitrage.errors import DataError
 from arbitrage.models import digest_files
@@ -55,7 +55,7 @@ class ReplayEngine(EngineBase):
     needs_model: ClassVar[bool] = False
 
     kind: Literal["replay"] = "replay"
-    paths: Annotated[tuple[AbsolutePath, ...], Field(min_length=1), Operational]  # the revision has their digest
+    paths: Annotated[Paths, Operational]  # the revision has their digest
     match: Literal["prompt_id", "source_id", "text"] = "prompt_id"
     columns: RecordedColumns = RecordedColumns()
     where: dict[str, str | int | float | bool] = {}

@@ -37,7 +37,7 @@ class Schedule:
 
     steps: int
     seed: int
-    batch_size: int = 48
+    batch_size: int = 32
     matrix_rate: float = 0.03
     other_rate: float = 0.004
     warmup_steps: int = 20

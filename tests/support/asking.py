@@ -50,3 +50,21 @@ async def collect(engine: Engine, requests: Sequence[GenerationRequest]) -> Resu
 def ask(engine: Engine, requests: Sequence[GenerationRequest]) -> Results:
     """Collect outside of an event loop."""
     return asyncio.run(collect(engine, requests))
+
+
+async def exercise(engine: Engine, questions: Sequence[str]) -> None:
+    """Hold an engine to its contract, then close it; it must be able to answer the questions."""
+    good = [a_request(text, max_tokens=8) for text in questions]
+    empty = a_request(" \n\t", candidate_id="empty")
+    assert await collect(engine, []) == {}
+    results = await collect(engine, [*good[:2], empty, *good[2:]])
+    assert results.pop("empty") == Failure("empty", "empty_prompt")
+    assert all(isinstance(result, Completion) for result in results.values())
+    left, right = await asyncio.gather(collect(engine, good[:3]), collect(engine, good[3:]))
+    assert _texts(left | right) == _texts(results)
+    await engine.close()
+    await engine.close()
+
+
+def _texts(results: Results) -> dict[str, str | None]:
+    return {key: result.text if isinstance(result, Completion) else None for key, result in results.items()}

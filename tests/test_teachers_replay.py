@@ -1,0 +1,134 @@
+"""Recordings: found by id, by source id, by text; several are samples; what is not there is said so."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from arbitrage.config import parse
+from arbitrage.contracts import Completion, Failure
+from arbitrage.errors import DataError
+from arbitrage.records import FinishReason
+from arbitrage.teachers.engine import ModelSpec
+from arbitrage.teachers.replay import ReplayEngine
+from tests.support.asking import a_request, ask
+
+SPEC = ModelSpec("recorded", "")
+MTBENCH = Path(__file__).resolve().parents[2] / "shared" / "data" / "mtbench_multilingual"
+
+
+def replay(paths, **options):
+    return parse({"kind": "replay", "paths": [str(p) for p in paths], **options}, ReplayEngine, "test")
+
+
+def write(path: Path, **columns) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def write_lines(path: Path, *rows) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def test_samples_in_order_of_files_and_rows_and_the_missing_ones_named(tmp_path):
+    write(tmp_path / "b.parquet", prompt_id=["p", "q"], text=["third", "other"])
+    write(tmp_path / "a.parquet", prompt_id=["p", "p"], text=["first", "second"])
+    requests = [a_request("x", candidate_id=f"c{i}", prompt_id="p", sample_index=i) for i in range(4)]
+    requests.append(a_request("x", candidate_id="none", prompt_id="nobody"))
+    results = ask(replay([tmp_path]).build(SPEC), requests)
+    assert [results[f"c{i}"].text for i in range(3)] == ["first", "second", "third"]
+    assert results["c3"] == Failure("c3", "no_recording", "3 recorded")
+    assert results["none"] == Failure("none", "no_recording")
+
+
+def test_jsonl_columns_filter_and_finish_reason(tmp_path):
+    path = write_lines(
+        tmp_path / "answers.jsonl",
+        {"id": 7, "lang": "de", "model": "a", "answer": "sieben", "why": "stop", "n_in": 3, "n_out": 2, "lp": -1.5},
+        {
+            "id": 7,
+            "lang": "fr",
+            "model": "a",
+            "answer": "sept",
+            "why": "length",
+            "n_in": 4,
+            "n_out": None,
+            "lp": None,
+        },
+        {"id": 7, "lang": "de", "model": "b", "answer": "falsch", "why": "stop", "n_in": 0, "n_out": 0, "lp": 0.0},
+        {"id": 8, "lang": "de", "model": "a", "answer": None, "why": "stop", "n_in": 0, "n_out": 0, "lp": 0.0},
+    )
+    columns = {"key": "id", "language": "lang", "text": "answer", "finish_reason": "why", "prompt_tokens": "n_in"}
+    columns |= {"completion_tokens": "n_out", "cumulative_logprob": "lp"}
+    engine = replay([path], match="source_id", columns=columns, where={"model": "a"}).build(SPEC)
+    requests = [
+        a_request("x", candidate_id=language, source_id="7", language=language) for language in ("de", "fr", "es")
+    ]
+    results = ask(engine, [*requests, a_request("x", candidate_id="null", source_id="8", language="de")])
+    assert results["de"] == Completion("de", "sieben", FinishReason.STOP, 3, 2, -1.5)
+    assert results["fr"] == Completion("fr", "sept", FinishReason.LENGTH, 4, None, None)
+    assert results["es"] == Failure("es", "no_recording")
+    assert results["null"] == Failure("null", "no_recording", "the recorded answer is null or not text")
+
+
+def test_text_matches_in_unicode_form_c(tmp_path):
+    path = write(tmp_path / "a.parquet", question=["cafe\u0301?  "], text=["oui"])
+    engine = replay([path], match="text", columns={"key": "question"}).build(SPEC)
+    results = ask(engine, [a_request("café?", candidate_id="c"), a_request("cafe?", candidate_id="d")])
+    assert isinstance(results["c"], Completion)
+    assert isinstance(results["d"], Failure)
+
+
+def test_the_revision_is_the_content_not_the_path(tmp_path):
+    one = replay([write(tmp_path / "a.parquet", prompt_id=["p"], text=["x"])])
+    moved = replay([write(tmp_path / "z.parquet", prompt_id=["p"], text=["x"])])
+    other = replay([write(tmp_path / "b.parquet", prompt_id=["p"], text=["y"])])
+    assert one.recorded_revision() == moved.recorded_revision() != other.recorded_revision()
+    assert "paths" not in one.identity()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"prompt_id": "p", "text": "x"}\n{broken\n', r"answers\.jsonl:2: Expecting"),
+        (b'{"prompt_id": "p", "text": "x"}\n[1]\n', r"answers\.jsonl:2: expected an object, found list"),
+        (b'{"prompt_id": "p", "text": "\xff"}\n', r"answers\.jsonl: is not UTF-8"),
+        (b'{"prompt_id": "p", "answer": "x"}\n', r"no line has the key 'text'"),
+        (b'{"prompt_id": "p", "text": "x"}\n{"prompt_id": "q", "text": 5}\n', r"answers\.jsonl: cannot be read"),
+    ],
+    ids=["broken", "list", "utf8", "no-key", "mixed"],
+)
+def test_unusable_recordings_are_named(tmp_path, content, complaint):
+    (tmp_path / "answers.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=complaint):
+        replay([tmp_path]).build(SPEC)
+
+
+def test_a_missing_file_and_a_missing_column_are_named(tmp_path):
+    with pytest.raises(DataError, match=r"nowhere\.parquet: no recordings"):
+        replay([tmp_path / "nowhere.parquet"]).build(SPEC)
+    write(tmp_path / "a.parquet", prompt_id=["p"])
+    with pytest.raises(DataError, match="has no column 'text'; it has prompt_id"):
+        replay([tmp_path / "*.parquet"]).build(SPEC)
+
+
+@pytest.mark.skipif(not MTBENCH.is_dir(), reason=f"{MTBENCH} is absent")
+def test_real_answers_of_six_models_by_question_and_language():
+    path = MTBENCH / "model_answers_6models.parquet"
+    rows = pq.read_table(path).to_pylist()
+    models = sorted({row["model"] for row in rows})
+    assert len(models) == 6
+    columns = {"key": "qid", "language": "lang", "text": "turns"}
+    for model in models:
+        engine = replay([path], match="source_id", columns=columns, where={"model": model}).build(SPEC)
+        mine = [row for row in rows if row["model"] == model]
+        requests = [
+            a_request("x", candidate_id=f"{r['qid']}-{r['lang']}", source_id=str(r["qid"]), language=r["lang"])
+            for r in mine
+        ]
+        results = ask(engine, requests)
+        for row in mine:
+            assert results[f"{row['qid']}-{row['lang']}"].text == row["turns"][0]
