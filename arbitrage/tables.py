@@ -46,7 +46,8 @@ def arrow_schema(record: type[Record]) -> pa.Schema:
 def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     """Turn validated records into a table of exactly `arrow_schema(record)`."""
     schema = arrow_schema(record)
-    columns = [pa.array([_plain(getattr(row, f.name)) for row in rows], f.type) for f in schema]
+    values = [row.model_dump(mode="json") for row in rows]  # tuples become lists, enums strings
+    columns = [pa.array([row[f.name] for row in values], f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
 
@@ -128,11 +129,3 @@ def _split_optional(annotation: Any) -> tuple[Any, bool]:
 
 def _is_text(annotation: Any) -> bool:
     return get_origin(annotation) is Literal or (isinstance(annotation, type) and issubclass(annotation, Enum))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return value.value if isinstance(value, Enum) else value

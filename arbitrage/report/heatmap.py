@@ -18,13 +18,6 @@ class Cell:
     strength: float | None
     is_negative: bool
 
-    @property
-    def css(self) -> str:
-        """Classes of the cell: on strong hues the ink flips, where that keeps its contrast above 4.5 : 1."""
-        strength = self.strength or 0.0
-        deep = " deep" if strength > 0.67 else " mid" if strength > 0.59 else ""  # `mid` flips on dark paper only
-        return ("below" if self.is_negative else "above") + deep
-
 
 @dataclass(frozen=True, slots=True)
 class HeatRow:
