@@ -80,7 +80,7 @@ class CandidatesConfig(Config):
     @model_validator(mode="after")
     def _something_is_weighed(self) -> Self:
         if not self.rewards and self.ensemble is None:
-            raise ValueError("rewards: is empty, so nothing ranks the answers; add one, or weigh checks in `ensemble`")
+            raise ValueError("nothing ranks the answers; add `rewards`, or weigh checks in `ensemble`")
         return self
 
     def selected_teachers(self) -> tuple[TeacherConfig, ...]:

@@ -51,7 +51,7 @@ class _Tree(HTMLParser):
         self.scripts += tag == "script"
         self.attributes += [(tag, name, value) for name, value in attrs]
         self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID and tag not in {"polyline"}:
+        if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -104,7 +104,7 @@ def test_texts_cannot_become_markup(tmp_path):
     assert _parsed(html).scripts == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     text=st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
     | st.sampled_from([HOSTILE, "{{ 7*7 }}", "]]>"])

@@ -67,6 +67,7 @@ class VllmEngine(EngineBase):
             "model": model,
             "revision": spec.revision,
             "tokenizer_revision": spec.revision,
+            "tokenizer_mode": "hf",  # the chat template is applied here, with the model's own tokenizer files
             "trust_remote_code": False,
             "load_format": "safetensors",
             "dtype": _DTYPES.get(spec.precision, "auto"),
