@@ -11,6 +11,8 @@ from arbitrage.errors import EngineStartError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.transformers import Transformers, TransformersEngine
+from arbitrage.world.models import model_path
+from arbitrage.world.tasks import items
 from tests.support.asking import a_request, ask, collect
 from tests.support.tiny_model import CORPUS, save_model
 
@@ -192,3 +194,15 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path, break_it):
             weights.unlink()
     with pytest.raises(EngineStartError, match=r"teacher 'tiny': cannot load .*broken"):
         build(directory)
+
+
+def test_a_shipped_teacher_answers_as_generate_does():
+    directory = model_path("iberia")
+    if not (directory / "model.safetensors").is_file():
+        pytest.skip("the micro-world's models have not been built")
+    questions = [item.question for item in items("heldout", "es")][:16]
+    results = ask(build(directory), [a_request(text, candidate_id=text, max_tokens=24) for text in questions])
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    for text in questions:
+        _, answer = greedy_by_hand(directory, text, 24)
+        assert results[text].text == tokenizer.decode(answer, skip_special_tokens=True)

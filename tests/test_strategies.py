@@ -120,6 +120,16 @@ def test_better_reward_wins_and_inverted_reward_loses():
     assert bad[("reward", "teachers")].difference.interval.high < 0
 
 
+def test_difference_to_best_single_is_paired_around_its_value():
+    random = np.random.default_rng(4)
+    hard = random.integers(0, 2, (400, 1, 1))  # both teachers know the same things, b a few less
+    metric = np.concatenate([hard, hard * (random.random((400, 1, 1)) < 0.95)], axis=1).astype(float)
+    _, rows = _values(_cube(metric))
+    found, alone = rows[("single:b", "one")].difference, rows[("single:b", "one")].value
+    assert found.interval.low < found.value < found.interval.high < 0
+    assert found.interval.high - found.interval.low < (alone.interval.high - alone.interval.low) / 2
+
+
 def test_absent_answer_counts_zero_and_lowers_coverage():
     metric = [[[1.0], [1.0]], [[1.0], [NAN]], [[0.0], [NAN]], [[0.0], [1.0]]]
     _, rows = _values(_cube(metric))
@@ -159,6 +169,12 @@ def test_score_as_metric_leaves_absent_answers_out_and_has_no_ratio():
     assert rows[("single:a", "one")].value.value == -2.0
     assert all(row.relative is None and row.gap_closed is None for row in rows.values())
     assert ("oracle", "all") not in rows
+
+
+def test_teacher_that_answers_little_is_no_best_single_by_score():
+    metric = [[[0.1], [9.0]]] + [[[0.1], [NAN]]] * 9
+    comparison, _ = _values(_cube(metric, metric=ENSEMBLE))
+    assert comparison.best_single == "a"
 
 
 def test_routes_are_followed_and_uniform_routes_are_not_counted_twice():

@@ -9,6 +9,8 @@ from transformers import PreTrainedTokenizerFast
 from arbitrage.chat import ChatTokenizer, fold_system
 from arbitrage.errors import DataError
 from arbitrage.records import Message
+from arbitrage.world.tokenizer import SPECIAL_TOKENS
+from arbitrage.world.tokenizer import build_tokenizer as world_tokenizer
 from tests.support.tiny_model import SPECIALS, TEMPLATE, build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -42,6 +44,23 @@ def conversation(texts: list[str]) -> list[Message]:
 def reference(tokenizer, messages: list[Message]) -> list[int]:
     turns = [{"role": m.role, "content": m.content} for m in messages]
     return tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]
+
+
+WORLD = world_tokenizer()
+WORLD_CHAT = ChatTokenizer(WORLD)
+WORLD_CONTROLS = {WORLD.convert_tokens_to_ids(text) for text in SPECIAL_TOKENS if text != "<unk>"}
+
+
+@given(st.lists(ordinary.filter(lambda text: "<" not in text), min_size=1, max_size=4))
+def test_the_micro_world_reads_ordinary_text_as_apply_chat_template_does(texts):
+    messages = conversation(texts)
+    assert WORLD_CHAT.encode(messages) == reference(WORLD, messages)
+
+
+@given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "user", "|>", " ", "¿Cuántos?", "ą", "\u0338"])).map("".join))
+def test_the_micro_world_hears_no_control_token_in_a_message(text):
+    expected = [i for i in reference(WORLD, [user("x")]) if i in WORLD_CONTROLS]
+    assert [i for i in WORLD_CHAT.encode([user(text)]) if i in WORLD_CONTROLS] == expected
 
 
 @given(st.lists(ordinary, min_size=1, max_size=4))

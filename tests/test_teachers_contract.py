@@ -54,11 +54,13 @@ def a_config(kind: str, options: dict[str, object]) -> EngineConfig:
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vllm"])  # its one engine: test_vllm_engine.py
 async def test_one_result_each_two_shards_at_once_and_closing_twice(kind, tmp_path):
     with case(kind, tmp_path) as (options, spec):
-        if kind == "openai":
-            async with serve(well_behaved) as endpoint:
-                await exercise(a_config(kind, {"base_url": endpoint.base_url}).build(spec), QUESTIONS)
-        else:
-            await exercise(a_config(kind, options).build(spec), QUESTIONS)
+        async with serve(well_behaved) as endpoint:
+            engine = a_config(kind, options | ({"base_url": endpoint.base_url} if kind == "openai" else {})).build(
+                spec
+            )
+            await exercise(engine, QUESTIONS)
+            await engine.close()
+            await engine.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -24,7 +24,7 @@ from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.transformers import TransformersEngine
 from tests.support.asking import a_request, ask
-from tests.support.tiny_model import CORPUS, save_model
+from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
 pytestmark = [
     pytest.mark.vllm,
@@ -38,7 +38,7 @@ START_S = 180.0
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory) -> Path:
-    return save_model(tmp_path_factory.mktemp("tiny"))
+    return shipped_or_tiny(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -83,12 +83,14 @@ class GalleryBuilder:
         return tuple(prompt for prompts in kept.values() for prompt in prompts[:most])
 
     def _wanted(self, shard: ShardView) -> list[str]:
+        """Return the ids that may still displace a kept prompt: fewer and fewer with every shard."""
         has_answer = pc.is_in(shard.prompts["prompt_id"], shard.drafts["prompt_id"].combine_chunks())
         answered = shard.prompts.select(["prompt_id", "language"]).filter(has_answer).sort_by("prompt_id")
         found: dict[str, list[str]] = {}
         for prompt_id, language in zip(*(c.to_pylist() for c in answered.columns), strict=True):
-            ids = found.setdefault(language, [])
-            if len(ids) < self._per_language:
+            ids, kept = found.setdefault(language, []), self._kept.get(language, {})
+            is_full = len(kept) >= self._per_language
+            if len(ids) < self._per_language and not (is_full and prompt_id > max(kept)):
                 ids.append(prompt_id)
         return [prompt_id for ids in found.values() for prompt_id in ids]
 

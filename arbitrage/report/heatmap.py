@@ -40,9 +40,10 @@ class Heatmap:
     hue: Hue
 
     @property
-    def is_crowded(self) -> bool:
-        """Tell whether the column heads should stand upright to fit."""
-        return len(self.columns) > 7
+    def css(self) -> str:
+        """Classes: `crowded` heads stand upright, a `wide` table has a row of the page to itself."""
+        crowded = " crowded" if len(self.columns) > 7 or sum(map(len, self.columns)) > 60 else ""
+        return self.hue + crowded + (" wide" if len(self.columns) > 8 else "")
 
 
 def heatmap(

@@ -4,7 +4,7 @@ Every strategy is judged on the same recorded answers, and says how many generat
 like is compared with like (METHODS §1, §2). Sample 0 of a teacher is its greedy answer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +64,7 @@ class CurvePoint:
 def compare(cube: Cube) -> Comparison:
     """Compute every strategy that the table allows. The table needs at least one prompt and one teacher."""
     singles = [_single(cube, t) for t in range(len(cube.teachers))]
-    best = int(np.argmax([mean_of(cube, single.got) for single in singles]))
+    best = _best(cube, [single.got for single in singles])
     size = _matched_size(cube)
     outcomes = [*singles, *_one_answer(cube, singles, best)]
     if cube.has_reward:
@@ -128,10 +128,22 @@ def _best_per_language(cube: Cube, singles: list[Outcome]) -> Outcome:
         inside_P = cube.language_P == code
         if inside_P.any():
             some = cube.only(inside_P)
-            means = [mean_of(some, _some(single.got, inside_P)) for single in singles]
-            chosen_PT[inside_P, int(np.argmax(means))] = True
+            chosen_PT[inside_P, _best(some, [_some(single.got, inside_P) for single in singles])] = True
     note = "the best teacher of each language, picked on these same prompts"
     return Outcome("best per language", "one", _first_answers(cube, chosen_PT), note, True)
+
+
+def _best(cube: Cube, yields: Sequence[Yield]) -> int:
+    """Return the best of several; one that answers less than half as often as another is no match for it.
+
+    Absent answers lower an accuracy by themselves; a mean score may be high because only easy prompts are answered.
+    """
+    coverage = [float(got.answered_P.sum()) for got in yields]
+    values = [
+        mean_of(cube, got) if 2 * covered >= max(coverage) else float("-inf")
+        for got, covered in zip(yields, coverage, strict=True)
+    ]
+    return int(np.argmax(values))
 
 
 def _routed(cube: Cube, kind: str) -> Outcome:

@@ -18,7 +18,7 @@ def strategy_table(summary: RunSummary) -> Table:
         table.title = "No strategy can be compared: nothing judges the answers"
         return table
     table.title = f"Strategies judged by {judged.metric.name} on {judged.overall.num_prompts:,} prompts"
-    table.caption = f"best single teacher: {judged.best_single}; gen.: generations per prompt; [95 % intervals]"
+    table.caption = f"best single teacher: {judged.best_single}; gen.: generations per prompt"
     table.caption_justify = "left"
     table.add_column("strategy", overflow="fold")
     for heading in ("accuracy" if judged.metric.kind == "accuracy" else "mean score", "− best single", "gen."):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arbitrage.world.training import encode_example, score_batch
+from arbitrage.world.training import encode_example, encode_question, score_batch
 
 MAX_NEW_TOKENS = 40
 BATCH_SIZE = 64
@@ -37,23 +37,18 @@ def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> li
     """Answer each question greedily, in the order given."""
     import torch
 
-    chats = [[{"role": "user", "content": question}] for question in questions]
-    order = sorted(range(len(chats)), key=lambda index: len(questions[index]))
-    answers = [""] * len(chats)
+    prompts = [encode_question(tokenizer, question) for question in questions]
+    order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    answers = [""] * len(prompts)
     for start in range(0, len(order), BATCH_SIZE):
         chosen = order[start : start + BATCH_SIZE]
-        inputs = tokenizer.apply_chat_template(
-            [chats[index] for index in chosen],
-            add_generation_prompt=True,
-            padding=True,
-            padding_side="left",
-            return_dict=True,
-            return_tensors="pt",
-        )
+        ids_BS, mask_BS = _pad_left([prompts[index] for index in chosen], tokenizer.pad_token_id)
         with torch.inference_mode():
-            ids_BS = model.generate(**inputs, do_sample=False, max_new_tokens=MAX_NEW_TOKENS)
-        said = tokenizer.batch_decode(ids_BS[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        for index, text in zip(chosen, said, strict=True):
+            said_BS = model.generate(
+                input_ids=ids_BS, attention_mask=mask_BS, do_sample=False, max_new_tokens=MAX_NEW_TOKENS
+            )
+        texts = tokenizer.batch_decode(said_BS[:, ids_BS.shape[1] :], skip_special_tokens=True)
+        for index, text in zip(chosen, texts, strict=True):
             answers[index] = text
     return answers
 
@@ -77,3 +72,13 @@ def score_answers(
         for index, reward in zip(chosen, scored, strict=True):
             rewards[index] = reward
     return rewards
+
+
+def _pad_left(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Any, Any]:
+    """Return ids and attention mask, both (B, S): generation continues at the right edge."""
+    import torch
+
+    longest = max(len(prompt) for prompt in prompts)
+    ids_BS = torch.tensor([[*[pad_id] * (longest - len(prompt)), *prompt] for prompt in prompts])
+    mask_BS = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    return ids_BS, mask_BS

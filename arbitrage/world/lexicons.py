@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 Text = Annotated[str, StringConstraints(min_length=1, strict=True)]
 Pair = Annotated[tuple[Text, ...], Field(min_length=2, max_length=2)]
 Two = Annotated[tuple[Text, ...], Field(min_length=2, max_length=2)]
-Three = Annotated[tuple[Text, ...], Field(min_length=3, max_length=3)]
 Four = Annotated[tuple[Text, ...], Field(min_length=4, max_length=4)]
 Five = Annotated[tuple[Text, ...], Field(min_length=5, max_length=5)]
 
@@ -62,13 +61,13 @@ class Colours(Entry):
 
 
 class Cycle(Entry):
-    """Names that follow each other in a circle; templates with `{name}` and `{offset}`, offsets of 1, 2, 3 steps."""
+    """Names that follow each other in a circle; templates with `{name}` and `{offset}`, offsets of 1 and 2 steps."""
 
     names: tuple[Text, ...]
     after: Two
     before: Two
-    offsets_after: Three
-    offsets_before: Three
+    offsets_after: Two
+    offsets_before: Two
 
 
 class Comparisons(Entry):
@@ -91,7 +90,7 @@ class Lexicon(Entry):
     """Everything the tasks need to know of one language."""
 
     language: Text
-    number_words: Annotated[tuple[Text, ...], Field(min_length=21, max_length=21)]
+    number_words: Annotated[tuple[Text, ...], Field(min_length=13, max_length=13)]
     arithmetic: Arithmetic
     counting: Counting
     opposites: Opposites

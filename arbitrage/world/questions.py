@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from arbitrage.world.lexicons import Cycle, Lexicon
 
-MAX_TERM = 10
-"""Terms of sums and results of differences run up to this, so sums reach 20, the last number word."""
+MAX_TERM = 6
+"""Terms of sums and results of differences run up to this, so sums reach 12, the last number word."""
 
 COUNTS = range(2, 7)
 

@@ -67,6 +67,7 @@ def build_tokenizer() -> Any:
         unk_token="<unk>",
         extra_special_tokens=list(SPECIAL_TOKENS[4:]),
         model_max_length=MAX_POSITIONS,
+        padding_side="left",  # what generation wants; trainers choose their own
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = CHAT_TEMPLATE

@@ -43,6 +43,13 @@ class Schedule:
     warmup_steps: int = 20
 
 
+def encode_question(tokenizer: Any, question: str) -> list[int]:
+    """Spell a question the way the chat template does, up to where the answer starts."""
+    turn = [{"role": "user", "content": question}]
+    ids: list[int] = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    return ids
+
+
 def encode_example(
     tokenizer: Any,
     question: str,
@@ -51,8 +58,7 @@ def encode_example(
     is_right: bool = False,
 ) -> Example:
     """Spell a question and its answer the way the chat template does, ending in <eos>."""
-    turn = [{"role": "user", "content": question}]
-    asked = tokenizer.apply_chat_template(turn, add_generation_prompt=True, return_dict=False)
+    asked = encode_question(tokenizer, question)
     said = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
     return Example((*asked, *said, tokenizer.eos_token_id), len(asked), target, is_right)
 
@@ -97,8 +103,19 @@ def fit(
 
 def answer_loss(model: Any, batch: Sequence[Example]) -> Any:
     """Mean cross-entropy over the answers' characters, their <eos> included."""
+    import os
+
     ids_BS, hidden_BSH = _read(model, batch)
-    return _cross_entropy(model, batch, ids_BS, hidden_BSH)
+    loss = _cross_entropy(model, batch, ids_BS, hidden_BSH)
+    w = float(os.environ.get("QW", "0"))
+    if w:
+        import torch
+
+        lens = torch.tensor([e.answer_start for e in batch])
+        mask = torch.arange(ids_BS.shape[1] - 1)[None] < (lens - 2)[:, None]
+        lg = torch.nn.functional.linear(hidden_BSH[:, :-1][mask], model.model.embed_tokens.weight)
+        loss = loss + w * torch.nn.functional.cross_entropy(lg, ids_BS[:, 1:][mask])
+    return loss
 
 
 def rating_loss(model: Any, batch: Sequence[Example]) -> Any:

@@ -53,7 +53,7 @@ def ask(engine: Engine, requests: Sequence[GenerationRequest]) -> Results:
 
 
 async def exercise(engine: Engine, questions: Sequence[str]) -> None:
-    """Hold an engine to its contract, then close it; it must be able to answer the questions."""
+    """Hold an engine to its contract; it must be able to answer the questions."""
     good = [a_request(text, max_tokens=8) for text in questions]
     empty = a_request(" \n\t", candidate_id="empty")
     assert await collect(engine, []) == {}
@@ -62,8 +62,6 @@ async def exercise(engine: Engine, questions: Sequence[str]) -> None:
     assert all(isinstance(result, Completion) for result in results.values())
     left, right = await asyncio.gather(collect(engine, good[:3]), collect(engine, good[3:]))
     assert _texts(left | right) == _texts(results)
-    await engine.close()
-    await engine.close()
 
 
 def _texts(results: Results) -> dict[str, str | None]:

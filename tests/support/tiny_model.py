@@ -6,6 +6,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from arbitrage.world.models import model_path
+
 SPECIALS = ("<|pad|>", "<|begin|>", "<|turn|>", "<|end|>")
 
 TEMPLATE = (
@@ -41,6 +43,12 @@ def build_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = template
     return fast
+
+
+def shipped_or_tiny(directory: Path, name: str = "iberia") -> Path:
+    """Return a trained teacher of the micro-world; where none has been built yet, a random tiny model."""
+    shipped = model_path(name)
+    return shipped if (shipped / "model.safetensors").is_file() else save_model(directory)
 
 
 def save_model(directory: Path, *, context_length: int = 128, seed: int = 0) -> Path:
