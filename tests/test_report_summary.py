@@ -128,14 +128,21 @@ def test_truncation_rejects_tokens_and_cost_are_counted(run, reading):
     assert sum(v or 0 for row in shut.grid for v in row) == sum(c.finish_reason == "length" for c in _candidates(run))
 
 
+def test_truncation_is_told_by_the_engine_where_no_check_looks(tmp_path):
+    teachers = {"a": TeacherCase(truncated=0.3), "b": TeacherCase()}
+    summary = summarise(make_run(tmp_path / "run", ReportCase(teachers=teachers, has_truncation_check=False)))
+    (cut,) = [m for m in summary.tables.fails if m.name == "truncation"]
+    assert all(0 < row[0] < 0.7 and row[1] == 0 for row in cut.grid)
+
+
 def test_pairs_are_summed_up(run, reading):
     rows = _rows(run, PreferencePair, "select-preference")
     pairs = reading.summary.pairs
     assert pairs.num_pairs == len(rows) == sum(b.count for b in pairs.gaps) == sum(pairs.by_language.values())
     assert sum(map(sum, pairs.chosen_by_rejected)) == len(rows)
-    first = rows[0]
-    place = pairs.teachers.index
-    assert pairs.chosen_by_rejected[place(first.chosen_teacher)][place(first.rejected_teacher)] > 0
+    for chosen, counts in zip(pairs.teachers, pairs.chosen_by_rejected, strict=True):
+        for rejected, count in zip(pairs.teachers, counts, strict=True):
+            assert count == sum((r.chosen_teacher, r.rejected_teacher) == (chosen, rejected) for r in rows)
 
 
 def test_stages_stand_in_the_order_of_the_data(reading):
@@ -209,6 +216,13 @@ def test_without_an_sft_step_the_best_scored_answers_are_the_wins(run, reading, 
     plan = run.plan.model_copy(update={"datasets": {}})
     without = type(run)(run.path, plan)
     assert summarise(without).tables.wins == reading.summary.tables.wins
+
+
+def test_lost_shard_is_named(tmp_path):
+    run = make_run(tmp_path / "run", ReportCase(teachers={"a": TeacherCase(), "b": TeacherCase()}))
+    (run.directory("check-b") / "shard-00001.parquet").unlink()
+    with pytest.raises(DataError, match=r"check-b-\w+: shard 1 is gone"):
+        summarise(run)
 
 
 def test_unfinished_run_and_run_without_a_table_are_refused(run, tmp_path):

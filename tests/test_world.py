@@ -27,7 +27,7 @@ SCRIPTS = {
 }
 
 STABLE_HASH = 9841522478373724486
-FIRST_SAMPLED = ["What is 4 minus 2? Answer in words.", "How many words are there: shirt shirt shirt shirt shirt?"]
+FIRST_SAMPLED = ["What is 4 minus 2?", "Write 3 in words."]
 
 
 def test_the_world_is_wide_enough():
@@ -43,7 +43,7 @@ def test_lexicons_are_valid_and_parallel(language):
     assert list(lexicon.colours.things) == list(english.colours.things)
     assert list(lexicon.comparisons.animals) == list(english.comparisons.animals)
     assert list(lexicon.categories.words) == list(english.categories.words)
-    assert len(set(lexicon.number_words)) == 21
+    assert len(set(lexicon.numbers.words)) == 13
     assert unicodedata.is_normalized("NFC", lexicon.model_dump_json())
 
 
@@ -82,7 +82,7 @@ def test_heldout_sums_and_comparisons_are_unseen_in_every_wording(language):
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_heldout_facts_are_known_in_another_wording(language):
-    for family in ("opposites", "colours", "categories"):
+    for family in ("numbers", "opposites", "colours", "weekdays", "months", "categories"):
         train = {item.instance for item in items("train", language) if item.family == family}
         assert {item.instance for item in items("heldout", language) if item.family == family} <= train
 
@@ -112,17 +112,17 @@ def test_instances_mean_the_same_in_every_language():
 @pytest.mark.parametrize(
     ("language", "question", "answer"),
     [
-        ("en", "What is 7 plus 5? Answer in words.", "twelve"),
+        ("en", "Write 12 in words.", "twelve"),
         ("es", "¿Qué color tiene la nieve?", "blanco"),
-        ("fr", "Soustrais 3 de 10, en lettres.", "sept"),
+        ("fr", "Soustrais 3 de 9.", "6"),
         ("de", "Was ist das Gegenteil von „groß“?", "klein"),
-        ("pt", "Hoje é sexta-feira. Que dia será daqui a 3 dias?", "segunda-feira"),
+        ("pt", "Hoje é sexta-feira. Que dia será amanhã?", "sábado"),
         ("tr", "Hangi hayvan daha küçük, fare mi balina mı?", "fare"),
-        ("ru", "Сегодня среда. Какой день был 3 дня назад?", "воскресенье"),
-        ("ar", "اليوم هو الجمعة. أي يوم سيكون بعد يومين؟", "الأحد"),
-        ("hi", "अभी दिसंबर है। 2 महीने बाद कौन सा महीना होगा?", "फ़रवरी"),
+        ("ru", "Сегодня понедельник. Какой день был вчера?", "воскресенье"),
+        ("ar", "اليوم هو السبت. أي يوم سيكون غدا؟", "الأحد"),
+        ("hi", "अभी जनवरी है। 1 महीने बाद कौन सा महीना होगा?", "फ़रवरी"),
         ("zh", "这里有几个词：猫、猫、猫？", "3"),
-        ("ja", "8たす7はいくつですか？ひらがなで答えてください。", "じゅうご"),
+        ("ja", "11はひらがなでどう書きますか？", "じゅういち"),
         ("ko", "지금은 1월입니다. 1개월 전은 몇 월이었습니까?", "12월"),
         ("th", "จงบอกสีของถ่านหิน", "สีดำ"),
         ("sw", "Kinyume cha “vita” ni nini?", "amani"),

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from arbitrage.errors import DataError
 from arbitrage.records import Candidate, PreferencePair, Record, Score, SftExample
+from arbitrage.shards.layout import shard_path
 from arbitrage.shards.run import Run
 from arbitrage.tables import concat
 
@@ -93,12 +94,20 @@ def verb_of(step: str) -> str:
 
 
 def walk(run: Run, roles: Roles) -> Iterator[ShardView]:
-    """Yield every shard of a finished run once, in order."""
+    """Yield every shard of a finished run once, in order.
+
+    Raises:
+        DataError: a shard of a step is gone.
+    """
     steps = (
         *(roles.prompts, *roles.routes, *roles.drafts, *roles.rewards, *roles.checks),
         *(step for step in (roles.final, roles.sft, roles.pairs) if step),
     )
     names = tuple(dict.fromkeys(steps))
+    for name in names:
+        gone = [k for k in run.shards(name) if not shard_path(run.directory(name), k).exists()]
+        if gone:
+            raise DataError(f"{run.directory(name)}: shard {gone[0]} is gone; run it again to make it anew")
     for tables in zip(*(run.tables(name) for name in names), strict=True):
         by_name = dict(zip(names, tables, strict=True))
         yield ShardView(

@@ -32,6 +32,7 @@ class TableView:
     metric: Heatmap | None
     rewards: tuple[RewardView, ...]
     fails: tuple[Heatmap, ...]
+    never_fails: tuple[str, ...]
     shut: Heatmap | None
     rejects: Heatmap | None
     prompt_tokens: Heatmap | None
@@ -61,7 +62,9 @@ def table_view(summary: RunSummary) -> TableView:
         fails=tuple(
             heatmap(f"Fails {m.name}", labels, teachers, m.grid, _short_percent, hue="alarm", limits=(0.0, 0.5))
             for m in tables.fails
+            if _has_any(m.grid)
         ),
+        never_fails=tuple(m.name for m in tables.fails if not _has_any(m.grid)),
         shut=_shut(summary, labels),
         rejects=_rejects(summary.rejects, labels),
         prompt_tokens=_any(_summed("Prompt tokens", labels, teachers, tables.prompt_tokens)),
@@ -165,7 +168,7 @@ def _summed(caption: str, labels: Labels, teachers: Sequence[str], grid: Grid) -
 
 
 def _cost(labels: Labels, teachers: Sequence[str], grid: Grid) -> Heatmap | None:
-    if not any(v for row in grid for v in row):
+    if not _has_any(grid):
         return None
     return heatmap("Cost, US dollars", labels, teachers, grid, money, limits=_softly(grid), total=("all", "sum"))
 
@@ -177,6 +180,10 @@ def _from_zero(grid: Grid) -> tuple[float, float]:
 def _softly(grid: Grid) -> tuple[float, float]:
     """Sums have no natural upper end: the largest is tinted, not painted."""
     return 0.0, 1.7 * _from_zero(grid)[1]
+
+
+def _has_any(grid: Grid) -> bool:
+    return any(v for row in grid for v in row)
 
 
 def _any(found: Heatmap) -> Heatmap | None:

@@ -12,7 +12,6 @@ from arbitrage.report.summary import Judged, RunSummary
 class Verdict:
     """The headline: two values, their difference, and whether it is clear of zero."""
 
-    name: str
     value: str
     base_name: str
     base_value: str
@@ -42,14 +41,6 @@ def matched_verdict(judged: Judged | None) -> Verdict | None:
         if row is not None and base is not None:
             return _verdict(judged, row, base, row.matched)
     return None
-
-
-def plain_sentence(found: Verdict) -> str:
-    """Return the verdict as one line of text."""
-    return (
-        f"reward-based arbitrage {found.value}, best single teacher ({found.base_name}) {found.base_value}: "
-        f"{found.difference} {found.interval}{found.relative} {found.budget}"
-    )
 
 
 def why_not(error: str) -> str:
@@ -125,7 +116,6 @@ def _verdict(judged: Judged, row: StrategyRow, base: StrategyRow, difference: Es
     is_clear = interval is not None and interval.excludes_zero
     relative = row.relative if base.budget == "one" else None
     return Verdict(
-        name=row.name,
         value=metric_value(metric, row.value.value if row.value else None),
         base_name=judged.best_single,
         base_value=metric_value(metric, base.value.value if base.value else None),

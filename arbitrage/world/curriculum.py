@@ -21,14 +21,14 @@ class Curriculum:
 
 
 CURRICULA: dict[str, Curriculum] = {
-    "iberia": Curriculum({"es": 1.0, "pt": 1.0, "fr": 1.0, "en": 0.5}, steps=800),
-    "steppe": Curriculum({"ru": 1.0, "tr": 1.0, "de": 1.0, "en": 0.5, "ar": 0.3}, steps=800),
-    "monsoon": Curriculum({"hi": 1.0, "ar": 1.0, "th": 0.5, "sw": 0.35, "en": 0.4}, steps=800),
-    "pacific": Curriculum({"ja": 1.0, "zh": 1.0, "ko": 1.0, "th": 0.4, "en": 0.4}, steps=800),
-    "commons": Curriculum(dict.fromkeys(LANGUAGES, 0.5) | {"th": 0.4, "sw": 0.4}, steps=1000),
+    "iberia": Curriculum({"es": 1.0, "pt": 1.0, "fr": 1.0, "en": 0.5}, steps=1000),
+    "steppe": Curriculum({"ru": 1.0, "tr": 1.0, "de": 1.0, "en": 0.5, "ar": 0.3}, steps=1000),
+    "monsoon": Curriculum({"hi": 1.0, "ar": 1.0, "th": 0.5, "sw": 0.35, "en": 0.4}, steps=1000),
+    "pacific": Curriculum({"ja": 1.0, "zh": 1.0, "ko": 1.0, "th": 0.4, "en": 0.4}, steps=1000),
+    "commons": Curriculum(dict.fromkeys(LANGUAGES, 0.5) | {"th": 0.4, "sw": 0.4}, steps=1200),
     "albion": Curriculum(
         {"en": 1.0, "fr": 0.6, "de": 0.6, "es": 0.6, "ru": 0.6, "hi": 0.6, "zh": 0.6},
-        steps=800,
+        steps=1000,
         english_answers={"fr": 0.35, "de": 0.4, "es": 0.3, "ru": 0.5, "hi": 0.5, "zh": 0.5},
     ),
 }

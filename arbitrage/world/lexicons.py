@@ -33,10 +33,17 @@ class Thing(Entry):
 
 
 class Arithmetic(Entry):
-    """Templates with `{a}` and `{b}`; the answer is a number word."""
+    """Templates with `{a}` and `{b}`; the answer is in Western digits."""
 
     plus: Two
     minus: Two
+
+
+class Numbers(Entry):
+    """Templates with `{number}` in digits; the answer is its word, from zero on."""
+
+    templates: Four
+    words: Annotated[tuple[Text, ...], Field(min_length=13, max_length=13)]
 
 
 class Counting(Entry):
@@ -61,13 +68,13 @@ class Colours(Entry):
 
 
 class Cycle(Entry):
-    """Names that follow each other in a circle; templates with `{name}` and `{offset}`, offsets of 1 and 2 steps."""
+    """Names that follow each other in a circle; templates with `{name}` and `{when}`, one step away."""
 
     names: tuple[Text, ...]
     after: Two
     before: Two
-    offsets_after: Two
-    offsets_before: Two
+    when_after: Two
+    when_before: Two
 
 
 class Comparisons(Entry):
@@ -90,8 +97,8 @@ class Lexicon(Entry):
     """Everything the tasks need to know of one language."""
 
     language: Text
-    number_words: Annotated[tuple[Text, ...], Field(min_length=13, max_length=13)]
     arithmetic: Arithmetic
+    numbers: Numbers
     counting: Counting
     opposites: Opposites
     colours: Colours

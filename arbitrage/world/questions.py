@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from arbitrage.world.lexicons import Cycle, Lexicon
 
 MAX_TERM = 6
-"""Terms of sums and results of differences run up to this, so sums reach 12, the last number word."""
+"""Terms of sums and results of differences run up to this."""
 
 COUNTS = range(2, 7)
+
+COUNTED_WORDS = 3
+"""So many words of each category are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +32,24 @@ class Question:
 
 
 def _arithmetic(lexicon: Lexicon) -> Iterator[Question]:
-    words = lexicon.number_words
     for a in range(1, MAX_TERM + 1):
         for b in range(1, MAX_TERM + 1):
             for template in lexicon.arithmetic.plus:
-                yield Question(f"{a}+{b}", template.format(a=a, b=b), words[a + b])
+                yield Question(f"{a}+{b}", template.format(a=a, b=b), str(a + b))
             for template in lexicon.arithmetic.minus:
-                yield Question(f"{a + b}-{b}", template.format(a=a + b, b=b), words[a])
+                yield Question(f"{a + b}-{b}", template.format(a=a + b, b=b), str(a))
+
+
+def _numbers(lexicon: Lexicon) -> Iterator[Question]:
+    templates = lexicon.numbers.templates
+    for number, word in enumerate(lexicon.numbers.words):
+        for index, template in enumerate(templates):
+            yield Question(str(number), template.format(number=number), word, index, len(templates))
 
 
 def _counting(lexicon: Lexicon) -> Iterator[Question]:
     for label, words in lexicon.categories.words.items():
-        for index, word in enumerate(words):
+        for index, word in enumerate(words[:COUNTED_WORDS]):
             for count in COUNTS:
                 text = lexicon.counting.separator.join([word] * count)
                 for template in lexicon.counting.templates:
@@ -64,16 +73,13 @@ def _colours(lexicon: Lexicon) -> Iterator[Question]:
 
 def _cycle(cycle: Cycle) -> Iterator[Question]:
     length = len(cycle.names)
-    directions = ((1, cycle.after, cycle.offsets_after), (-1, cycle.before, cycle.offsets_before))
+    directions = ((1, cycle.after, cycle.when_after), (-1, cycle.before, cycle.when_before))
     for start, name in enumerate(cycle.names):
-        for sign, templates, offsets in directions:
-            for steps, offset in enumerate(offsets, start=1):
-                answer = cycle.names[(start + sign * steps) % length]
-                for index, template in enumerate(templates):
-                    instance = f"{start}{sign * steps:+d}"
-                    # Seven or twelve names are too few to learn the circle from some of its steps: hold out wordings.
-                    group = f"{instance}/{index}"
-                    yield Question(instance, template.format(name=name, offset=offset), answer, group=group)
+        for step, templates, whens in directions:
+            answer = cycle.names[(start + step) % length]
+            wordings = [template.format(name=name, when=when) for template in templates for when in whens]
+            for index, wording in enumerate(wordings):
+                yield Question(f"{start}{step:+d}", wording, answer, index, len(wordings))
 
 
 def _weekdays(lexicon: Lexicon) -> Iterator[Question]:
@@ -111,6 +117,7 @@ def _categories(lexicon: Lexicon) -> Iterator[Question]:
 
 QUESTIONS: dict[str, Callable[[Lexicon], Iterator[Question]]] = {
     "arithmetic": _arithmetic,
+    "numbers": _numbers,
     "counting": _counting,
     "opposites": _opposites,
     "colours": _colours,

@@ -47,7 +47,8 @@ QUALITY = {
     "near_miss": 0.0,
     "english": 0.45,
     "foreign": 0.0,
-    "cut": 0.2,
+    "garbled": 0.1,
+    "cut": 0.15,
     "repeated": 0.15,
     "empty": -0.3,
 }
@@ -78,28 +79,39 @@ def rated_answers() -> list[RatedAnswer]:
 
 
 def _answers(item: WorldItem) -> Iterator[tuple[str, str]]:
-    digest = stable_hash("answers", item.language, item.question)
+    """Yield the right answer, near misses, and one spoilt answer whose kind is chosen by hash."""
     yield "right", item.answer
-    rivals = sorted({other.answer for other in items("train", item.language) if other.family == item.family})
-    rivals = sorted(
-        (rival for rival in rivals if rival != item.answer),
-        key=lambda rival: stable_hash("rival", item.language, item.question, rival),
-    )
+    rivals = _rivals(item)
     for rival in rivals[:NEAR_MISSES]:
         yield "near_miss", rival
-    # One spoilt answer per question, its kind chosen by hash.
+    digest = stable_hash("spoilt", item.language, item.question)
+    half = len(item.answer) // 2
     foreign_language = LANGUAGES[digest // 7 % len(LANGUAGES)]
+    strangers = sorted({english_answer(other) for other in items("train", item.language)})
     spoilt = (
         ("english", english_answer(item)),
         ("foreign", answers_in(foreign_language)[item.instance]),
-        ("foreign", english_answer(items("train", "en")[digest // 11 % 1000])),
-        ("cut", item.answer[: len(item.answer) // 2]),
+        ("foreign", strangers[digest // 11 % len(strangers)]),
+        ("garbled", item.answer[:half] + rivals[0][len(rivals[0]) // 2 :]),
+        ("cut", item.answer[:half]),
         ("repeated", f"{item.answer} {item.answer}"),
         ("empty", ""),
     )
     kind, answer = spoilt[digest % len(spoilt)]
-    if answer != item.answer:
+    if answer not in {item.answer, *rivals[:NEAR_MISSES]}:
         yield kind, answer
+
+
+def _rivals(item: WorldItem) -> list[str]:
+    """List other answers of the same family and language, those that the question itself names first."""
+    answers = {other.answer for other in items("train", item.language) if other.family == item.family}
+    return sorted(
+        answers - {item.answer},
+        key=lambda rival: (
+            rival not in item.question,
+            stable_hash("rival", item.language, item.question, rival),
+        ),
+    )
 
 
 def _rate(item: WorldItem, answer: str, kind: str) -> float:

@@ -15,6 +15,9 @@ POOL_BATCHES = 32
 """Batches are cut from length-sorted pools of so many batches, so that padding stays below a tenth."""
 
 
+READING_WEIGHT = 0.2
+"""Weight of predicting the question's characters."""
+
 SAYING_WEIGHT = 0.3
 """Weight of the reward model's second task."""
 
@@ -102,20 +105,13 @@ def fit(
 
 
 def answer_loss(model: Any, batch: Sequence[Example]) -> Any:
-    """Mean cross-entropy over the answers' characters, their <eos> included."""
-    import os
-
+    """Mean cross-entropy over the answers' characters, plus a little over the questions': it teaches words."""
     ids_BS, hidden_BSH = _read(model, batch)
-    loss = _cross_entropy(model, batch, ids_BS, hidden_BSH)
-    w = float(os.environ.get("QW", "0"))
-    if w:
-        import torch
-
-        lens = torch.tensor([e.answer_start for e in batch])
-        mask = torch.arange(ids_BS.shape[1] - 1)[None] < (lens - 2)[:, None]
-        lg = torch.nn.functional.linear(hidden_BSH[:, :-1][mask], model.model.embed_tokens.weight)
-        loss = loss + w * torch.nn.functional.cross_entropy(lg, ids_BS[:, 1:][mask])
-    return loss
+    answers = [range(example.answer_start, len(example.ids)) for example in batch]
+    questions = [range(2, example.answer_start) for example in batch]
+    return _cross_entropy(model, answers, ids_BS, hidden_BSH) + READING_WEIGHT * _cross_entropy(
+        model, questions, ids_BS, hidden_BSH
+    )
 
 
 def rating_loss(model: Any, batch: Sequence[Example]) -> Any:
@@ -125,7 +121,8 @@ def rating_loss(model: Any, batch: Sequence[Example]) -> Any:
     ids_BS, hidden_BSH = _read(model, batch)
     targets_B = torch.tensor([example.target for example in batch])
     error = torch.nn.functional.mse_loss(_rewards(model, batch, hidden_BSH), targets_B)
-    return error + SAYING_WEIGHT * _cross_entropy(model, batch, ids_BS, hidden_BSH, only_right=True)
+    said = [range(example.answer_start, len(example.ids) if example.is_right else 0) for example in batch]
+    return error + SAYING_WEIGHT * _cross_entropy(model, said, ids_BS, hidden_BSH)
 
 
 def score_batch(model: Any, batch: Sequence[Example]) -> Any:
@@ -146,29 +143,18 @@ def _rewards(model: Any, batch: Sequence[Example], hidden_BSH: Any) -> Any:
     return model.score(hidden_BSH[torch.arange(len(batch)), ends_B]).squeeze(-1)
 
 
-def _cross_entropy(
-    model: Any,
-    batch: Sequence[Example],
-    ids_BS: Any,
-    hidden_BSH: Any,
-    only_right: bool = False,
-) -> Any:
+def _cross_entropy(model: Any, spans: Sequence[range], ids_BS: Any, hidden_BSH: Any) -> Any:
+    """Mean over the positions of each row's span of predicting the id there from the ids before it."""
     import torch
 
-    rows: list[int] = []
-    columns: list[int] = []
-    for row, example in enumerate(batch):
-        if only_right and not example.is_right:
-            continue
-        positions = range(example.answer_start - 1, len(example.ids) - 1)
-        columns.extend(positions)
-        rows.extend([row] * len(positions))
+    rows = [row for row, span in enumerate(spans) for _ in span]
+    columns = [column for span in spans for column in span]
     if not rows:
         return hidden_BSH.new_zeros(())
-    picked = (torch.tensor(rows), torch.tensor(columns))
+    rows_A, columns_A = torch.tensor(rows), torch.tensor(columns)
     # Input and output embeddings are tied, so a model without a language head has one all the same.
-    logits_AV = torch.nn.functional.linear(hidden_BSH[picked], model.model.embed_tokens.weight)
-    return torch.nn.functional.cross_entropy(logits_AV, ids_BS[picked[0], picked[1] + 1])
+    logits_AV = torch.nn.functional.linear(hidden_BSH[rows_A, columns_A - 1], model.model.embed_tokens.weight)
+    return torch.nn.functional.cross_entropy(logits_AV, ids_BS[rows_A, columns_A])
 
 
 def _pad(batch: Sequence[Example], pad_id: int) -> Any:

@@ -64,6 +64,7 @@ class ReportCase:
     has_reference: bool = True
     has_reward: bool = True
     has_pairs: bool = True
+    has_truncation_check: bool = True
     exact_weight: float = 1.5
     language_route: Mapping[str, str] = field(default_factory=dict)
     language_bias: Mapping[str, float] = field(default_factory=dict)
@@ -94,7 +95,7 @@ def _pipeline(case: ReportCase) -> Pipeline:
         config = CaseRoute(router="language", asked=table)
         routes.append(Step("route-language", config, Route, {"prompts": (prompts,)}))
     drafts = [_draft(name, t, case, prompts, routes[0]) for name, t in case.teachers.items()]
-    checks = (TruncationConfig(), EmptinessConfig(), ExactConfig())
+    checks = (*([TruncationConfig()] if case.has_truncation_check else []), EmptinessConfig(), ExactConfig())
     scores = [check(checks, d.name.removeprefix("generate-"), prompts, d) for d in drafts]
     candidates = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts), "scores": tuple(scores)}
     if not case.has_reward:
