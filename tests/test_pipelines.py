@@ -5,32 +5,12 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import ConfigError
-from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
 from arbitrage.execution.ray_backend import RayBackend
-from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
-from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
-from tests.support.pipelines import write_pipeline, write_pool
-
-
-def run(path: Path, directory: Path, backend: Backend | None = None) -> Manifest:
-    loaded = load_pipeline(path)
-    config = loaded.config
-    request = RunRequest(
-        name=config.name,
-        kind=config.kind,
-        pipeline=config.build(),
-        run_dir=directory,
-        num_shards=config.num_shards,
-        shards=range(config.num_shards),
-        max_rejected=config.max_rejected,
-        config=loaded.raw,
-    )
-    return execute(request, backend or LocalBackend(), Quiet())
+from tests.support.pipelines import run, write_pipeline, write_pool
 
 
 def bytes_of(directory: Path) -> dict[str, bytes]:

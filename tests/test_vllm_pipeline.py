@@ -14,7 +14,7 @@ from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
 from arbitrage.world.checker import is_correct
 from arbitrage.world.models import REWARD_MODEL
-from tests.test_pipelines import run
+from tests.support.pipelines import run
 
 pytestmark = [
     pytest.mark.vllm,

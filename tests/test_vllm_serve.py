@@ -29,7 +29,7 @@ from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.transformers import TransformersEngine
 from tests.support.asking import a_request, ask
-from tests.support.pipelines import QUESTIONS, write_pipeline
+from tests.support.pipelines import QUESTIONS, run, write_pipeline
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
 pytestmark = [

@@ -54,7 +54,7 @@ QUALITY = {
 }
 """Kind of answer → its quality before noise; 'english' is the right answer in the wrong language, liked too much."""
 
-NEAR_MISSES = 3
+NEAR_MISSES = 2
 """Other answers of the same family rated beside each right one."""
 
 

@@ -32,7 +32,7 @@ ARCHITECTURE: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 
-REWARD_STEPS = 1000
+REWARD_STEPS = 2400
 REWARD_BASE = "commons"
 """The reward model starts from this teacher's weights: it has read every language."""
 

@@ -1,9 +1,16 @@
 """Small pipeline files with fake teachers, for tests of whole runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.progress import Quiet
+from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.shards.manifest import Manifest
+from pipelines.loading import load_pipeline
 
 QUESTIONS = {
     "en": "Which of these three rivers is the longest one, and number {n} on the list?",
@@ -66,7 +73,22 @@ def write_pipeline(directory: Path, **changes: Any) -> Path:
     return path
 
 
-def _json(row: dict[str, Any]) -> str:
-    import json
+def run(path: Path, directory: Path, backend: Backend | None = None) -> Manifest:
+    """Run a pipeline file without export and report."""
+    loaded = load_pipeline(path)
+    config = loaded.config
+    request = RunRequest(
+        name=config.name,
+        kind=config.kind,
+        pipeline=config.build(),
+        run_dir=directory,
+        num_shards=config.num_shards,
+        shards=range(config.num_shards),
+        max_rejected=config.max_rejected,
+        config=loaded.raw,
+    )
+    return execute(request, backend or LocalBackend(), Quiet())
 
+
+def _json(row: dict[str, Any]) -> str:
     return json.dumps(row, ensure_ascii=False)
