@@ -31,12 +31,21 @@ R = TypeVar("R", bound=Record)
 # --- steps -------------------------------------------------------------------------------------------------
 
 
+def _counted(number: float, thing: str) -> str:
+    return f"{number:g} {thing}" if number == 1 else f"{number:g} {thing}s"
+
+
 class Resources(Config):
     """What one replica of a step's worker holds while it lives. A worker with none shares the driver's cores."""
 
     cpus: float = 0.0
     gpus: float = 0.0
     replicas: int = 1
+
+    def each(self) -> str:
+        """Say what one replica holds: '2 CPUs, 1 GPU'."""
+        held = [_counted(self.cpus, "CPU"), _counted(self.gpus, "GPU")] if self.gpus else [_counted(self.cpus, "CPU")]
+        return ", ".join(held)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ def plan(
     console.print(_step_table(execution))
     console.print(_language_table(asks))
     console.print(_teacher_table(teachers, estimates))
-    for line in [*_remarks(asks, estimates), *_warnings(teachers)]:
+    for line in [*_remarks(asks, estimates), *_warnings(execution, teachers)]:
         console.print(line, highlight=False, markup=False)
 
 
@@ -70,10 +70,9 @@ def _step_table(execution: "ExecutionPlan") -> Table:
 
 def _holds(step: Any) -> str:
     wanted = step.step.resources
-    if step.held == "task":
+    if not wanted.cpus and not wanted.gpus:
         return "–"
-    each = f"{wanted.cpus:g} CPUs" + (f", {wanted.gpus:g} GPUs" if wanted.gpus else "")
-    return f"{wanted.replicas} × ({each})" if wanted.replicas > 1 else each
+    return f"{wanted.replicas} × ({wanted.each()})" if wanted.replicas > 1 else wanted.each()
 
 
 def _language_table(asks: "Asks") -> Table:
@@ -123,18 +122,20 @@ def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
     return remarks
 
 
-def _warnings(teachers: Sequence["TeacherConfig"]) -> list[str]:
+def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -> list[str]:
+    from arbitrage.contracts import Resources
+
     unpinned = [t.name for t in teachers if not t.is_pinned]
     warnings = [f"warning: {name}: no revision; the same name may mean other weights tomorrow" for name in unpinned]
-    gpus = max((t.held_resources().gpus for t in teachers), default=0.0)
-    cpus = max((t.held_resources().cpus for t in teachers), default=0.0)
+    wanted = [(step.job.pool, step.step.resources) for step in execution.steps if step.missing]
     here = f"this machine has {os.cpu_count()} CPUs"
-    if gpus:
-        warnings.append(
-            f"placement: needs a cluster with a node of {gpus:g} GPUs; teachers take turns on it ({here})"
-        )
-    elif cpus > (os.cpu_count() or 1):
-        warnings.append(f"placement: a teacher asks for {cpus:g} CPUs; {here}")
+    if gpus := max((resources.gpus for _, resources in wanted), default=0.0):
+        names = ", ".join(dict.fromkeys(name for name, resources in wanted if resources.gpus == gpus))
+        least = Resources(gpus=gpus).each().removeprefix("0 CPUs, ")
+        warnings.append(f"placement: needs a node of {least}, on which these take turns: {names} ({here})")
+    for name, resources in wanted:
+        if not resources.gpus and resources.cpus > (os.cpu_count() or 1):
+            warnings.append(f"placement: {name} asks for {resources.each()}; {here}")
     return warnings
 
 
@@ -150,5 +151,5 @@ def _as_json(
         "prompts": dict(sorted(asks.num_prompts.items())),
         "rejected": dict(sorted(asks.rejected.items())),
         "generation": [asdict(e) for e in estimates],
-        "warnings": _warnings(teachers),
+        "warnings": _warnings(execution, teachers),
     }

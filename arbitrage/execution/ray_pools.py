@@ -55,10 +55,9 @@ class Cluster:
     def require_possible(self, name: str, wanted: Resources) -> None:
         """Raise PlacementError if no node could ever hold one replica."""
         if not any(wanted.cpus <= cpus and wanted.gpus <= gpus for cpus, gpus in self._nodes):
-            present = "; ".join(f"{cpus:g} CPUs, {gpus:g} GPUs" for cpus, gpus in self._nodes) or "no nodes"
-            raise PlacementError(
-                f"{name}: a replica asks for {wanted.cpus:g} CPUs, {wanted.gpus:g} GPUs; the nodes have: {present}"
-            )
+            nodes = [Resources(cpus=cpus, gpus=gpus).each() for cpus, gpus in self._nodes]
+            present = "; ".join(nodes) or "nothing"
+            raise PlacementError(f"{name}: a replica asks for {wanted.each()}; the nodes have: {present}")
 
     def has_room(self, wanted: Resources) -> bool:
         """Whether one more replica fits beside those we hold."""

@@ -105,8 +105,7 @@ class Scheduler:
                 and self._cluster.has_room(pool.resources)
             ):
                 self._cluster.start(pool)
-                wanted = f"{pool.resources.cpus:g} CPUs, {pool.resources.gpus:g} GPUs"
-                self._progress.pool_started(pool.name, len(pool.in_hand), wanted)
+                self._progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
                 actor = pool.free_actor()
             if actor is None:
                 return
