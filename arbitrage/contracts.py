@@ -38,9 +38,9 @@ def _counted(number: float, thing: str) -> str:
 class Resources(Config):
     """What one replica of a step's worker holds while it lives. A worker with none shares the driver's cores."""
 
-    cpus: float = 0.0
-    gpus: float = 0.0
-    replicas: int = 1
+    cpus: float = Field(default=0.0, ge=0.0)
+    gpus: float = Field(default=0.0, ge=0.0)
+    replicas: int = Field(default=1, ge=1)
 
     def each(self) -> str:
         """Say what one replica holds: '2 CPUs, 1 GPU'."""
@@ -153,6 +153,9 @@ class StepConfig(Config):
 
 
 Scope = Literal["source", "shard", "corpus"]
+
+SHARDS_IN_HAND = 2
+"""Shards under way on one worker: the long tail of one overlaps the head of the next."""
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,12 @@ class EngineDiedError(TeacherError):
     retryable = True
 
 
+class InterruptedRunError(ArbitrageError):
+    """Somebody pressed Ctrl-C or sent SIGTERM. Nothing that was done is lost."""
+
+    exit_code = 130
+
+
 class ExecutionError(ArbitrageError):
     """The backend could not finish: no resources, a lost worker, a full disk."""
 

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Record(BaseModel):
-    """Base of all rows. `item_key` names the column that the conservation law counts by."""
+    """Base of all rows. `item_key`: the column the conservation law counts by; `row_key`: what no two rows share."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
     item_key: ClassVar[str] = "prompt_id"
+    row_key: ClassVar[tuple[str, ...]] = ("prompt_id",)
 
 
 class Message(Record):
@@ -62,6 +63,7 @@ class Candidate(Record):
     """One sampled answer of one teacher."""
 
     item_key: ClassVar[str] = "candidate_id"
+    row_key: ClassVar[tuple[str, ...]] = ("candidate_id",)
     candidate_id: str
     prompt_id: str
     teacher: str
@@ -81,6 +83,7 @@ class Score(Record):
     """One reward's opinion of one candidate: a value, or the reason why there is none."""
 
     item_key: ClassVar[str] = "candidate_id"
+    row_key: ClassVar[tuple[str, ...]] = ("candidate_id", "reward")
     candidate_id: str
     prompt_id: str
     reward: str  # name@version
@@ -98,6 +101,7 @@ class Calibration(Record):
     """How one reward scores one language: subtract `mean`, divide by `sd`. Written by the corpus step."""
 
     item_key: ClassVar[str] = "language"
+    row_key: ClassVar[tuple[str, ...]] = ("reward", "language")
     reward: str
     language: str
     family: str
@@ -115,6 +119,7 @@ class Calibration(Record):
 class SftExample(Record):
     """A conversation worth imitating."""
 
+    row_key: ClassVar[tuple[str, ...]] = ("candidate_id",)
     prompt_id: str
     language: str
     messages: tuple[Message, ...]
@@ -127,6 +132,7 @@ class SftExample(Record):
 class PreferencePair(Record):
     """Two answers to one prompt, the better one first."""
 
+    row_key: ClassVar[tuple[str, ...]] = ("chosen_id", "rejected_id")
     prompt_id: str
     language: str
     prompt: tuple[Message, ...]
@@ -153,6 +159,7 @@ class Metric(Record):
 class SteeredExample(Record):
     """A candidate chosen for a measurable property."""
 
+    row_key: ClassVar[tuple[str, ...]] = ("candidate_id", "objective")
     prompt_id: str
     language: str
     candidate_id: str
@@ -167,6 +174,7 @@ class Reject(Record):
     """A row that stops here, and why. Nothing vanishes."""
 
     item_key: ClassVar[str] = "item_id"
+    row_key: ClassVar[tuple[str, ...]] = ("item_id",)
     item_id: str
     step: str
     reason: str  # from the step's closed set

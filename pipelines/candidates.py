@@ -3,7 +3,8 @@
 Strategies, pairs, router labels and oracles are queries over this table; generation is paid for once (METHODS §1).
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from arbitrage.config import Config, Operational
-from arbitrage.contracts import Pipeline, Sampling, Step
+from arbitrage.contracts import Pipeline, PoolMember, Sampling, Step
 from arbitrage.export.format import Trainer
 from arbitrage.models import WORLD_PREFIX
 from arbitrage.prompts import PromptsConfig
@@ -25,7 +26,7 @@ from arbitrage.rewards.score import score
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
 from routers import RouterConfig
-from routers.step import route
+from routers.step import route, step_name
 
 
 def _pool_path(value: str) -> str:
@@ -66,7 +67,7 @@ class CandidatesConfig(Config):
     calibration: CalibrateConfig | None = CalibrateConfig()
     ensemble: EnsembleConfig | None = None
     export: tuple[Trainer, ...] = ("trl",)
-    num_shards: int = Field(default=8, ge=1, le=100_000)
+    num_shards: int = Field(default=8, ge=1, le=10_000)
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0), Operational] = 0.2
 
     @field_validator("rewards", "checks")
@@ -120,7 +121,7 @@ def build_candidates(config: CandidatesConfig) -> CandidateTable:
     members = pool_members(teachers)
     prompts = read_prompts(config.prompts)
     routes = route(config.router, members, prompts)
-    compared = tuple(route(router, members, prompts) for router in config.compare)
+    compared = tuple(_compared(config, members, prompts))
     drafts = tuple(generate(teacher, prompts, routes, config.sampling) for teacher in teachers)
     scores = tuple(step for t, d in zip(teachers, drafts, strict=True) for step in _opinions(config, t, prompts, d))
     needs_scale = config.calibration if config.rewards else None  # checks have one already
@@ -128,6 +129,16 @@ def build_candidates(config: CandidatesConfig) -> CandidateTable:
     weights = config.ensemble or EnsembleConfig(weights={reward.name: 1.0 for reward in config.rewards})
     final = ensemble(weights, prompts, drafts, scores, calibration)
     return CandidateTable(prompts, routes, compared, drafts, scores, calibration, final)
+
+
+def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> Iterator[Step]:
+    """Route by the routers to compare with; the second of a kind is called `route-<kind>-2`, and so on."""
+    seen = Counter([config.router.kind])
+    for router in config.compare:
+        seen[router.kind] += 1
+        number = seen[router.kind]
+        name = step_name(router) if number == 1 else f"{step_name(router)}-{number}"
+        yield route(router, members, prompts, name)
 
 
 def _opinions(config: CandidatesConfig, teacher: TeacherConfig, prompts: Step, drafts: Step) -> Sequence[Step]:

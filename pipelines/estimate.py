@@ -55,16 +55,21 @@ class Asks:
     samples: dict[str, list[str]]
 
 
-def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], shards: Sequence[int]) -> Asks:
-    """Read the prompts and route them, keeping only counts and a few samples of each language."""
+def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], execution: ExecutionPlan) -> Asks:
+    """Read the prompts and route them, keeping only counts and a few samples of each language.
+
+    Prompts are those of the run's shards; asked are those that a teacher has not answered yet.
+    """
     router = config.router.build(pool_members(teachers))
-    wanted = set(shards)
+    missing = {t.name: set(execution.step(f"generate-{t.name}").missing) for t in teachers}
+    shards = set(execution.shards)
     asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list))
     for batch in config.prompts.build().read():
-        asks.rejected.update(reject.reason for reject in batch.rejects)
-        mine = [p for p in batch.prompts if shard_of(p.prompt_id, config.num_shards) in wanted]
+        asks.rejected.update(r.reason for r in batch.rejects if shard_of(r.item_id, config.num_shards) in shards)
+        mine = [p for p in batch.prompts if shard_of(p.prompt_id, config.num_shards) in shards]
         for prompt, route in zip(mine, router.route(mine), strict=True):
-            _count(asks, prompt, route.teachers if route else ())
+            shard = shard_of(prompt.prompt_id, config.num_shards)
+            _count(asks, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
     return asks
 
 
@@ -95,15 +100,15 @@ def mean_completion_tokens(execution: ExecutionPlan, teacher: str) -> float | No
     return sum(lengths) / len(lengths) if lengths else None
 
 
-def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str]) -> None:
+def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str] | None) -> None:
     text = "\n".join(m.content for m in prompt.messages)
     asks.num_prompts[prompt.language] += 1
     if len(asks.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
         asks.samples[prompt.language].append(text)
-    for teacher in teachers:
+    for teacher in teachers or ():
         asks.asked[teacher, prompt.language] += 1
         asks.characters[teacher, prompt.language] += len(text)
-    if not teachers:
+    if teachers is None:
         asks.rejected["no_teacher"] += 1
 
 

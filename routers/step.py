@@ -62,8 +62,14 @@ class RouteWorker:
         return Reject(item_id=prompt.prompt_id, step=self._step, reason=NO_TEACHER, detail=detail)
 
 
-def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step) -> Step:
+def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step, name: str | None = None) -> Step:
     """Decide for each prompt who of the pool is asked.
+
+    Args:
+        config: the router.
+        pool: the teachers.
+        prompts: step of Prompt rows.
+        name: of the step, where a pipeline has several routers of one kind; `route-<kind>` by default.
 
     Raises:
         ConfigError: the pool is empty or names a teacher twice, or the router names a teacher that is not in it.
@@ -74,7 +80,7 @@ def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step) -> St
         for member in sorted(pool, key=lambda member: member.name)
     )
     return Step(
-        name=step_name(config),
+        name=name or step_name(config),
         config=RouteConfig(router=config, pool=members),
         inputs={"prompts": (prompts,)},
         produces=Route,

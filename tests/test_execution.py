@@ -12,19 +12,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbitrage.contracts import Pipeline
+from arbitrage.contracts import Pipeline, Step
 from arbitrage.errors import (
     ConservationError,
     ExecutionError,
     PlacementError,
     RejectBudgetError,
     RunDirectoryError,
+    UserError,
 )
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import plan
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.records import Candidate, Prompt
 from arbitrage.shards.layout import shard_of, shard_path
 from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import open_run
@@ -128,7 +130,12 @@ def test_a_pilot_is_reused_by_the_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "message"),
-    [("lose", "vanished"), ("double", "both came out and was rejected"), ("invent", "nobody asked for it")],
+    [
+        ("lose", "vanished"),
+        ("double", "both came out and was rejected"),
+        ("invent", "nobody asked for it"),
+        ("repeat", "came out twice"),
+    ],
 )
 def test_the_conservation_law_is_enforced(tmp_path: Path, fault: str, message: str) -> None:
     pipeline = toy_pipeline(ToySource(num_rows=40), ToyAnswer.model_validate({"fault": fault}))
@@ -161,13 +168,85 @@ def test_rejects_are_counted_and_budgeted(tmp_path: Path) -> None:
 def test_a_directory_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "r", two_teachers())
     before = shard_bytes(tmp_path / "r")
-    with pytest.raises(RunDirectoryError, match="shares nothing"):
-        run(tmp_path / "r", two_teachers(num_rows=41))
+    other = RunRequest("other", "toy", two_teachers(), tmp_path / "r", 4, range(4), 0.2, {})
+    with pytest.raises(RunDirectoryError, match="holds run 'toy' of pipeline 'toy', not 'other' of 'toy'"):
+        execute(other, LocalBackend(), Quiet())
     assert shard_bytes(tmp_path / "r") == before
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
     with pytest.raises(RunDirectoryError, match=r"cat\.jpg"):
         run(tmp_path / "photos", two_teachers())
+
+
+def test_changed_prompts_make_everything_again_beside_what_was(tmp_path: Path) -> None:
+    run(tmp_path / "r", two_teachers())
+    manifest = run(tmp_path / "r", two_teachers(num_rows=41))
+    assert all(s.num_reused == 0 for s in manifest.steps)
+    assert manifest.steps[0].num_rows == 41
+    assert all(s.num_reused == s.num_shards for s in run(tmp_path / "r", two_teachers()).steps)
+
+
+def test_a_failed_first_run_can_be_mended_in_place(tmp_path: Path) -> None:
+    broken = toy_pipeline(ToySource(num_rows=40), ToyAnswer(fault="lose"))
+    with pytest.raises(ConservationError):
+        run(tmp_path / "r", broken)
+    run(tmp_path / "r", toy_pipeline(ToySource(num_rows=40), ToyAnswer()))
+
+
+def test_what_was_made_from_an_older_answer_is_made_again(tmp_path: Path) -> None:
+    """Config A, then a lost and re-made shard under config B, then A again: A's own selection is out of date."""
+    directory = tmp_path / "r"
+    marker = tmp_path / "changes"
+    marker.write_text("1")
+    teacher = ToyAnswer(teacher="a", echo=str(marker))
+    run(directory, toy_pipeline(ToySource(num_rows=40), teacher))
+    drafts = open_run(directory).directory("generate-a")
+    shard_path(drafts, 1).unlink()
+    marker.write_text("2")  # an engine never says the same thing twice
+    run(directory, toy_pipeline(ToySource(num_rows=40), teacher, ToyAnswer(teacher="b")))
+    manifest = run(directory, toy_pipeline(ToySource(num_rows=40), teacher))
+    reused = {s.name: s.num_reused for s in manifest.steps}
+    assert reused == {"prompts": 4, "generate-a": 4, "calibrate": 0, "ensemble": 0}
+
+
+def test_a_lost_shard_of_prompts_leaves_the_others_untouched(tmp_path: Path) -> None:
+    directory = tmp_path / "r"
+    run(directory, two_teachers())
+    before, bytes_before = shard_times(directory), shard_bytes(directory)
+    shard_path(open_run(directory).directory("prompts"), 3).unlink()
+    run(directory, two_teachers())
+    kept = [n for n in before if n.startswith(("prompts", "generate")) and not n.endswith("shard-00003.parquet")]
+    after = shard_times(directory)
+    assert all(after[name] == before[name] for name in kept)
+    assert shard_bytes(directory) == bytes_before
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    directory = tmp_path / "r"
+    run(directory, two_teachers())
+    litter = open_run(directory).directory("generate-a") / "_tmp-1-shard-00000.parquet"
+    litter.touch()
+    run(directory, two_teachers())
+    assert not litter.exists()
+
+
+def test_steps_of_one_pool_must_want_the_same_worker(tmp_path: Path) -> None:
+    prompts = Step("prompts", ToySource(num_rows=4), Prompt, scope="source")
+    steps = [
+        Step(f"generate-{t}", ToyAnswer(teacher=t), Candidate, {"prompts": (prompts,)}, pool="shared") for t in "ab"
+    ]
+    with pytest.raises(UserError, match="'generate-a' and 'generate-b' would share a worker"):
+        plan(tmp_path, steps, 1, [0])
+
+
+def test_a_source_larger_than_the_buffer_is_written_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "whole", two_teachers(num_rows=200))
+    monkeypatch.setattr("arbitrage.execution.source_task.BUFFERED_ROWS", 16)
+    run(tmp_path / "pieces", two_teachers(num_rows=200))
+    tables = [list(open_run(tmp_path / name).tables("prompts")) for name in ("whole", "pieces")]
+    assert tables[0] == tables[1]
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
@@ -242,7 +321,7 @@ def test_sigkill_loses_and_doubles_nothing(tmp_path: Path, after_shards: int) ->
     assert all(after[name] == when for name, when in before.items())
     run(tmp_path / "whole", two_teachers(), shards=16)
     assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
-    assert not [p for p in directory.rglob("_tmp*") if p.suffix == ".json" and p.name.startswith("shard")]
+    assert not list(directory.rglob("_tmp*"))
 
 
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=50), st.integers(1, 64))

@@ -46,7 +46,7 @@ def plan(
     wanted = chosen_shards(config.num_shards, shards)
     execution = plan_execution(directory, config.build().targets, config.num_shards, wanted)
     teachers = config.selected_teachers()
-    asks = count_asks(config, teachers, wanted)
+    asks = count_asks(config, teachers, execution)
     estimates = estimate(config, teachers, asks, execution)
     if as_json:
         print(json.dumps(_as_json(execution, teachers, asks, estimates), indent=1))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from arbitrage.cli.options import (
     ShardsOption,
     chosen_shards,
 )
-from arbitrage.errors import UserError
+from arbitrage.errors import InterruptedRunError, RunDirectoryError, UserError
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
 RayOption = Annotated[
@@ -76,6 +77,7 @@ def _run(
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
     from arbitrage.execution.local import LocalBackend
+    from arbitrage.execution.plan import plan
     from arbitrage.execution.ray_backend import RayBackend
     from arbitrage.execution.run import RunRequest, execute
     from arbitrage.export.export import export_run
@@ -88,7 +90,6 @@ def _run(
 
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
-    require_ready(config.selected_teachers())
     directory = (run_dir or RUNS / config.name).absolute()
     request = RunRequest(
         name=config.name,
@@ -100,8 +101,10 @@ def _run(
         max_rejected=config.max_rejected,
         config=loaded.raw,
     )
+    planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
+    require_ready([t for t in config.selected_teachers() if planned.step(f"generate-{t.name}").missing])
     console = Console(stderr=True)
-    with _working_in(directory), progress_for(console) as progress:
+    with _interruptible(), _working_in(directory), progress_for(console) as progress:
         manifest = execute(request, LocalBackend() if local else RayBackend(address), progress)
         page = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
@@ -118,6 +121,22 @@ def _run(
 
 
 @contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the run with a sentence, its workers stopped and its shards kept."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError("interrupted; run the same command again to go on where it stood") from error
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def _working_in(directory: Path) -> Iterator[None]:
     """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`."""
     before = Path.cwd()
@@ -125,8 +144,6 @@ def _working_in(directory: Path) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
     except OSError as error:
-        from arbitrage.errors import RunDirectoryError
-
         raise RunDirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
     try:
         yield

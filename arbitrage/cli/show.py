@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.errors import UserError
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 """Keep a right-to-left value from reordering the line around it (Unicode TR9)."""
@@ -26,6 +27,8 @@ def show(
     """Show rows of a step, conversations laid out to be read, right-to-left text safe."""
     from arbitrage.shards.run import open_run
 
+    if rejects and language:
+        raise UserError("--rejects and --language exclude each other: what was rejected may have no language yet")
     found = open_run(find_run(run))
     name = found.plan.datasets.get(step, step)
     languages = _languages(found) if language else {}

@@ -23,7 +23,8 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
         for step in steps:
             report = reports.get(str(step["name"]))
             step |= {"rows": report.num_rows, "rejected": report.rejected} if report else {}
-        print(json.dumps({"run": str(found.path), "finished": is_finished, "steps": steps}))
+        over = found.manifest.over_budget if found.is_finished else ()
+        print(json.dumps({"run": str(found.path), "finished": is_finished, "over_budget": over, "steps": steps}))
         return
     table = Table(
         "step", "shards", "rows", "rejected", "worker seconds", title=f"{found.plan.name} · {_state(is_finished)}"
@@ -36,6 +37,8 @@ def status(run: RunArgument, as_json: JsonOption = False) -> None:
             title(name), f"{have}/{want}", rows, rejected, seconds, style=None if have == want else "yellow"
         )
     Console().print(table)
+    for problem in found.manifest.over_budget if found.is_finished else ():
+        Console().print(problem, style="red", highlight=False)
 
 
 def _state(is_finished: bool) -> str:

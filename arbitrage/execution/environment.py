@@ -48,9 +48,10 @@ def git_commit() -> str | None:
     """Return the commit of the checkout this code runs from, with '+' where it has changes; None outside one."""
     here = Path(__file__).parent
     try:
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not a checkout that merely holds our venv
         commit = _git(here, "rev-parse", "HEAD")
         return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, subprocess.SubprocessError):
         return None
 
 

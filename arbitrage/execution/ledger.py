@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from arbitrage.errors import ConservationError, RejectBudgetError
+from arbitrage.errors import ConservationError
 from arbitrage.execution.environment import git_commit, package_versions
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
@@ -15,16 +15,18 @@ BUDGETED = ("prompts", "generate")
 """Steps whose rejects are losses. A selector's rejects are its decisions, a router's the pool's gaps."""
 
 
-def balance_books(planned: RunPlan, execution: ExecutionPlan, seconds: float) -> Manifest:
+def balance_books(planned: RunPlan, execution: ExecutionPlan, seconds: float, max_rejected: float) -> Manifest:
     """Return the manifest of a run whose shards are all complete.
 
     Raises:
         ConservationError: the files do not hold what the counts say, or rows in ≠ rows out + rejected.
     """
+    steps = tuple(_report(step) for step in execution.steps)
     return Manifest(
         plan=planned,
         status="complete" if len(planned.shards) == planned.num_shards else "pilot",
-        steps=tuple(_report(step) for step in execution.steps),
+        over_budget=over_budget(steps, max_rejected),
+        steps=steps,
         seconds=round(seconds, 3),
         finished_at=now(),
         git_commit=git_commit(),
@@ -32,10 +34,10 @@ def balance_books(planned: RunPlan, execution: ExecutionPlan, seconds: float) ->
     )
 
 
-def require_budget(manifest: Manifest, max_rejected: float) -> None:
-    """Raise RejectBudgetError naming each step that lost more than its share, and why."""
+def over_budget(steps: Sequence[StepReport], max_rejected: float) -> tuple[str, ...]:
+    """Return a sentence for each step that lost more than its share of rows, and why."""
     problems = []
-    for step in manifest.steps:
+    for step in steps:
         share = step.num_rejected / step.num_in if step.num_in else 0.0
         if step.name.split("-")[0] in BUDGETED and share > max_rejected:
             reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(step.rejected.items()))
@@ -43,8 +45,7 @@ def require_budget(manifest: Manifest, max_rejected: float) -> None:
                 f"{step.name}: {step.num_rejected} of {step.num_in} rows were rejected ({reasons}); "
                 f"max_rejected allows {max_rejected:.0%}"
             )
-    if problems:
-        raise RejectBudgetError("\n".join(problems))
+    return tuple(problems)
 
 
 def now() -> str:

@@ -3,14 +3,11 @@
 import asyncio
 from functools import partial
 
-from arbitrage.contracts import ShardWorker
+from arbitrage.contracts import SHARDS_IN_HAND, ShardWorker
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Progress
 from arbitrage.execution.shard_task import do_corpus, do_shard
 from arbitrage.execution.source_task import do_source
-
-CONCURRENT_SHARDS = 2
-"""Shards under way on one worker: the long tail of one overlaps the head of the next."""
 
 
 class LocalBackend:
@@ -49,7 +46,7 @@ class _LocalRun:
             await self._do_shards(step)
 
     async def _do_shards(self, step: PlannedStep) -> None:
-        slots = asyncio.Semaphore(CONCURRENT_SHARDS)
+        slots = asyncio.Semaphore(SHARDS_IN_HAND)
         worker = self._worker(step)
 
         async def one(shard: int) -> None:

@@ -1,24 +1,29 @@
 """Turn target steps into a plan: order, fingerprints, directories, and which shards are missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from arbitrage.contracts import Resources, Scope, Step, StepConfig
-from arbitrage.errors import ExecutionError
+from arbitrage.errors import UserError
 from arbitrage.records import Record
 from arbitrage.shards.layout import fingerprints, rejects_path, shard_path, stats_path, step_directory
-from arbitrage.shards.store import remove
+from arbitrage.shards.lineage import Lineage, read_stats
+from arbitrage.shards.store import remove, remove_temporary
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One upstream step as a job reads it: its directory, and which of its shards answers to shard k."""
+    """One upstream step as a job reads it: its directory, and which of its shards answers to shard k.
+
+    `is_narrowed`: the job depends on a part of it only, and its fingerprint says on which.
+    """
 
     directory: Path
     scope: Scope
     record: type[Record]
+    is_narrowed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,11 @@ class Job:
     pool: str
     num_shards: int
     shards: tuple[int, ...]
+
+    def lineage(self, shard: int, lineage: Lineage) -> dict[str, str]:
+        """Return the digests of what this shard is made from, as it lies on disk now."""
+        feeds = {f.directory: f.scope for group in self.feeds.values() for f in group if not f.is_narrowed}
+        return lineage.made_from(feeds, self.scope, shard, self.shards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +94,11 @@ def plan(run_dir: Path, targets: Sequence[Step], num_shards: int, shards: Sequen
     order = topological(targets)
     prints = fingerprints(order, num_shards, wanted)
     jobs = {s.name: _job(s, run_dir, prints, num_shards, wanted) for s in order}
+    _require_equal_pools(jobs.values())
     missing: dict[str, tuple[int, ...]] = {}
+    lineage = Lineage()
     for step in order:
-        missing[step.name] = _missing(step, jobs[step.name], missing)
+        missing[step.name] = _missing(step, jobs[step.name], missing, lineage)
     planned = [
         PlannedStep(s, jobs[s.name], prints[s.name], tuple(u.name for u in s.upstream), missing[s.name])
         for s in order
@@ -102,11 +114,17 @@ def drop_stale(execution: ExecutionPlan) -> None:
                 remove(place(planned.job.directory, shard))
 
 
+def drop_temporary(execution: ExecutionPlan) -> None:
+    """Remove what a killed run left half-written. Only for the process that holds the run directory."""
+    for planned in execution.steps:
+        remove_temporary(planned.job.directory)
+
+
 def topological(targets: Sequence[Step]) -> list[Step]:
     """Return all steps the targets need, inputs first.
 
     Raises:
-        ExecutionError: two different steps share a name.
+        UserError: two different steps share a name.
     """
     found: dict[str, Step] = {}
 
@@ -117,7 +135,7 @@ def topological(targets: Sequence[Step]) -> list[Step]:
                 visit(upstream)
             found[step.name] = step
         elif known is not step and known != step:
-            raise ExecutionError(f"two different steps are named '{step.name}'")
+            raise UserError(f"two different steps are named '{step.name}'; give one of their configs another name")
 
     for target in targets:
         visit(target)
@@ -126,7 +144,10 @@ def topological(targets: Sequence[Step]) -> list[Step]:
 
 def _job(step: Step, run_dir: Path, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
     feeds = {
-        role: tuple(Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces) for s in steps)
+        role: tuple(
+            Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces, role in step.narrows)
+            for s in steps
+        )
         for role, steps in step.inputs.items()
     }
     directory = run_dir / step_directory(step.name, prints[step.name])
@@ -136,8 +157,8 @@ def _job(step: Step, run_dir: Path, prints: Mapping[str, str], num_shards: int, 
     )
 
 
-def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-    """Shard k is missing if its file is, or if any input it was made from is about to be made again.
+def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], lineage: Lineage) -> tuple[int, ...]:
+    """Shard k is missing if its file is, if an input is about to be made again, or was since it was made.
 
     An input of which the step depends on a part only is left out: the fingerprint says that the part is the same.
     """
@@ -146,4 +167,20 @@ def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]]) -> t
     for source in (s for role, sources in step.inputs.items() if role not in step.narrows for s in sources):
         lost = upstream[source.name]
         redone.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
-    return tuple(k for k in outputs if k in redone or not shard_path(job.directory, k).exists())
+    return tuple(k for k in outputs if k in redone or not _is_up_to_date(job, k, lineage))
+
+
+def _is_up_to_date(job: Job, shard: int, lineage: Lineage) -> bool:
+    if not shard_path(job.directory, shard).exists():
+        return False
+    stats = read_stats(job.directory, shard)
+    return stats is not None and stats.made_from == job.lineage(shard, lineage)
+
+
+def _require_equal_pools(jobs: Iterable[Job]) -> None:
+    """Steps of one pool are served by one worker, built from any of their configs: these must be equal."""
+    known: dict[str, Job] = {}
+    for job in jobs:
+        first = known.setdefault(job.pool, job)
+        if job.config != first.config:
+            raise UserError(f"'{first.name}' and '{job.name}' would share a worker, but want different ones")

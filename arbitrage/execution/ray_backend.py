@@ -9,12 +9,16 @@ from arbitrage.errors import ExecutionError
 from arbitrage.execution.environment import environment_digest, require_same
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.execution.progress import Progress
-from arbitrage.execution.ray_pools import Cluster
+from arbitrage.execution.ray_pools import Cluster, Node
 from arbitrage.execution.ray_scheduler import Scheduler
 from arbitrage.execution.source_task import do_source
 
 LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
+
+
+PROBE_TIMEOUT_S = 120.0
+"""Time a node has to start a worker, import us and report."""
 
 
 class RayBackend:
@@ -40,7 +44,7 @@ class RayBackend:
         try:
             nodes = [node for node in ray.nodes() if node["Alive"]]
             _require_equal_nodes(nodes)
-            Scheduler(_without_source(execution), Cluster([n["Resources"] for n in nodes]), progress).run()
+            Scheduler(_without_source(execution), Cluster([_node(n) for n in nodes]), progress).run()
         finally:
             ray.shutdown()
 
@@ -77,6 +81,11 @@ def _without_source(execution: ExecutionPlan) -> ExecutionPlan:
     return replace(execution, steps=steps)
 
 
+def _node(node: dict[str, Any]) -> Node:
+    resources = node["Resources"]
+    return Node(node["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+
 def _require_equal_nodes(nodes: list[dict[str, Any]]) -> None:
     """Run one task on each node that reports its versions and files; any difference ends the run by name."""
     import ray
@@ -89,4 +98,15 @@ def _require_equal_nodes(nodes: list[dict[str, Any]]) -> None:
         ).remote()
         for node in nodes
     }
-    require_same(environment_digest(), {name: ray.get(ref) for name, ref in found.items()})
+    require_same(environment_digest(), {name: _answer(name, ref) for name, ref in found.items()})
+
+
+def _answer(node: str, ref: Any) -> dict[str, str]:
+    import ray
+
+    try:
+        digest: dict[str, str] = ray.get(ref, timeout=PROBE_TIMEOUT_S)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ExecutionError(f"node {node} cannot run this version of arbitrage: {reason}") from error
+    return digest

@@ -1,16 +1,13 @@
 """Pools of Ray actors: started when there is work and room, released when they would only sit on their resources."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from arbitrage.contracts import Resources
+from arbitrage.contracts import SHARDS_IN_HAND, Resources
 from arbitrage.errors import PlacementError
 from arbitrage.execution.ray_host import Host
-
-SHARDS_PER_ACTOR = 2
-"""Shards an actor holds at once: the long tail of one overlaps the head of the next."""
 
 CONTROL = "control"
 """Concurrency group kept free on every actor, so that a stop never queues behind work."""
@@ -25,66 +22,87 @@ class Pool:
     name: str
     resources: Resources
     in_hand: Counter[Any] = field(default_factory=Counter)  # actor → shards under way
+    places: dict[Any, str] = field(default_factory=dict)  # actor → node
 
-    def free_actor(self) -> Any | None:
-        """Return the actor with the fewest shards in hand, if it can take one more."""
+    @property
+    def is_full_size(self) -> bool:
+        """Whether it has all its replicas."""
+        return len(self.in_hand) >= self.resources.replicas
+
+    def idle_actors(self) -> list[Any]:
+        """Return the actors with nothing in hand."""
+        return [actor for actor, count in self.in_hand.items() if not count]
+
+    def free_actor(self, most: int = SHARDS_IN_HAND) -> Any | None:
+        """Return the actor with the fewest shards in hand, if these are fewer than `most`."""
         if not self.in_hand:
             return None
         actor, count = min(self.in_hand.items(), key=lambda entry: entry[1])
-        return actor if count < SHARDS_PER_ACTOR else None
+        return actor if count < most else None
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no actor has anything in hand."""
-        return not any(self.in_hand.values())
+
+@dataclass
+class Node:
+    """What one node has left."""
+
+    node_id: str
+    cpus: float
+    gpus: float
+
+    def fits(self, wanted: Resources) -> bool:
+        """Whether one replica fits."""
+        return wanted.cpus <= self.cpus and wanted.gpus <= self.gpus
 
 
 class Cluster:
-    """Keeps account of the cluster's CPUs and GPUs as our pools take and return them."""
+    """Keeps account of each node's CPUs and GPUs as our pools take and return them."""
 
-    def __init__(self, node_resources: Sequence[dict[str, float]]) -> None:
-        self._nodes = [(n.get("CPU", 0.0), n.get("GPU", 0.0)) for n in node_resources]
-        self._free_cpus = sum(cpus for cpus, _ in self._nodes)
-        self._free_gpus = sum(gpus for _, gpus in self._nodes)
-
-    @property
-    def num_cpus(self) -> int:
-        """Cores of the whole cluster."""
-        return int(sum(cpus for cpus, _ in self._nodes))
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = {node.node_id: node for node in nodes}
+        self.num_cpus = int(sum(node.cpus for node in nodes))
 
     def require_possible(self, name: str, wanted: Resources) -> None:
-        """Raise PlacementError if no node could ever hold one replica."""
-        if not any(wanted.cpus <= cpus and wanted.gpus <= gpus for cpus, gpus in self._nodes):
-            nodes = [Resources(cpus=cpus, gpus=gpus).each() for cpus, gpus in self._nodes]
+        """Raise PlacementError if no node, empty, could hold one replica."""
+        if not any(node.fits(wanted) for node in self._nodes.values()):
+            nodes = [Resources(cpus=node.cpus, gpus=node.gpus).each() for node in self._nodes.values()]
             present = "; ".join(nodes) or "nothing"
             raise PlacementError(f"{name}: a replica asks for {wanted.each()}; the nodes have: {present}")
 
     def has_room(self, wanted: Resources) -> bool:
-        """Whether one more replica fits beside those we hold."""
-        return wanted.cpus <= self._free_cpus and wanted.gpus <= self._free_gpus
+        """Whether one more replica fits on some node beside those we hold."""
+        return any(node.fits(wanted) for node in self._nodes.values())
 
     def start(self, pool: Pool) -> None:
-        """Start one replica."""
+        """Start one replica on the node that it fills best; there must be room."""
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        self._free_cpus -= pool.resources.cpus
-        self._free_gpus -= pool.resources.gpus
+        wanted = pool.resources
+        fitting = [node for node in self._nodes.values() if node.fits(wanted)]
+        node = min(fitting, key=lambda n: (n.gpus, n.cpus, n.node_id))
+        node.cpus -= wanted.cpus
+        node.gpus -= wanted.gpus
         host = ray.remote(
-            num_cpus=pool.resources.cpus,
-            num_gpus=pool.resources.gpus,
-            max_concurrency=SHARDS_PER_ACTOR,
+            num_cpus=wanted.cpus,
+            num_gpus=wanted.gpus,
+            max_concurrency=SHARDS_IN_HAND,
             concurrency_groups={CONTROL: 1},
             max_restarts=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=True),
         )(Host)
-        pool.in_hand[host.remote()] = 0
+        actor = host.remote()
+        pool.in_hand[actor] = 0
+        pool.places[actor] = node.node_id
 
-    def release(self, pool: Pool) -> None:
-        """Stop all replicas of a pool, gently and then for good."""
+    def release(self, pools: Iterable[Pool]) -> None:
+        """Stop all replicas of pools, all at once: gently, and then for good."""
         import ray
 
-        stopping = [actor.stop.options(concurrency_group=CONTROL).remote() for actor in pool.in_hand]
-        ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
-        for actor in list(pool.in_hand):
+        actors = [(pool, actor) for pool in pools for actor in pool.in_hand]
+        stopping = [actor.stop.options(concurrency_group=CONTROL).remote() for _, actor in actors]
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
+        for pool, actor in actors:
             self.drop(pool, actor)
 
     def drop(self, pool: Pool, actor: Any) -> None:
@@ -93,5 +111,6 @@ class Cluster:
 
         del pool.in_hand[actor]
         ray.kill(actor)
-        self._free_cpus += pool.resources.cpus
-        self._free_gpus += pool.resources.gpus
+        node = self._nodes[pool.places.pop(actor)]
+        node.cpus += pool.resources.cpus
+        node.gpus += pool.resources.gpus

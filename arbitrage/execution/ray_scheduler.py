@@ -58,8 +58,7 @@ class Scheduler:
                 self._start_ready()
                 self._wait()
         finally:
-            for pool in self._pools.values():
-                self._cluster.release(pool)
+            self._cluster.release(self._pools.values())
 
     def _start_ready(self) -> None:
         ready = {s.step.name: self._ready_shards(s) for s in self._steps if self._waiting[s.step.name]}
@@ -96,31 +95,36 @@ class Scheduler:
         self._take_off(task.remote(step.job, shard), _Flight(step, shard, None))
 
     def _feed(self, pool: Pool, work: list[tuple[PlannedStep, int]]) -> None:
-        """Hand ready shards to free actors; start another replica where that is not enough and there is room."""
+        """Hand ready shards to idle actors, then to new replicas while there is room, then to busy actors."""
         for step, shard in work:
-            actor = pool.free_actor()
-            if (
-                actor is None
-                and len(pool.in_hand) < pool.resources.replicas
-                and self._cluster.has_room(pool.resources)
-            ):
+            actor = pool.free_actor(most=1)
+            if actor is None and not pool.is_full_size and self._cluster.has_room(pool.resources):
                 self._cluster.start(pool)
                 self._progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
-                actor = pool.free_actor()
+                actor = pool.free_actor(most=1)
+            actor = actor or pool.free_actor()
             if actor is None:
                 return
             pool.in_hand[actor] += 1
             self._take_off(actor.do.remote(step.job, shard), _Flight(step, shard, actor))
 
     def _release_idle(self, by_pool: dict[str, list[tuple[PlannedStep, int]]]) -> None:
-        is_crowded = any(
-            not self._cluster.has_room(work[0][0].step.resources)
+        """Release pools that are done, and idle replicas without work while another pool waits for room."""
+        starved = [
+            work[0][0].step.resources
             for name, work in by_pool.items()
             if not (name in self._pools and self._pools[name].in_hand)
-        )
+        ]
+        is_crowded = any(not self._cluster.has_room(wanted) for wanted in starved)
         for name, pool in self._pools.items():
-            if pool.in_hand and pool.is_idle and name not in by_pool and (is_crowded or self._is_finished(name)):
-                self._cluster.release(pool)
+            if not pool.in_hand or name in by_pool:
+                continue
+            idle = pool.idle_actors()
+            if len(idle) == len(pool.in_hand) and (is_crowded or self._is_finished(name)):
+                self._cluster.release([pool])
+            elif is_crowded:
+                for actor in idle:
+                    self._cluster.drop(pool, actor)
 
     def _is_finished(self, pool: str) -> bool:
         return not any(self._undone[s.step.name] for s in self._steps if s.job.pool == pool)
@@ -153,15 +157,13 @@ class Scheduler:
         try:
             stats = ShardStats.model_validate_json(ray.get(ref))
         except ray.exceptions.RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, ArbitrageError) else error
-            if not getattr(cause, "retryable", False):
+            cause = error.cause
+            if not isinstance(cause, ArbitrageError):
+                raise  # a bug: its traceback says where
+            if not cause.retryable:
                 raise cause from error
             self._try_again(flight, pool, cause)
-        except (
-            ray.exceptions.RayActorError,
-            ray.exceptions.WorkerCrashedError,
-            ray.exceptions.OutOfMemoryError,
-        ) as error:
+        except ray.exceptions.RayError as error:  # a lost worker, node or object; a node out of memory
             self._try_again(flight, pool, error)
         else:
             self._undone[flight.step.step.name].discard(flight.shard)

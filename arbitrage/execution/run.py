@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arbitrage.contracts import Pipeline
-from arbitrage.errors import RunDirectoryError, StorageError
-from arbitrage.execution.ledger import balance_books, now, require_budget
-from arbitrage.execution.plan import ExecutionPlan, drop_stale, plan
+from arbitrage.errors import RejectBudgetError, RunDirectoryError, StorageError
+from arbitrage.execution.ledger import balance_books, now
+from arbitrage.execution.plan import ExecutionPlan, drop_stale, drop_temporary, plan
 from arbitrage.execution.progress import Progress
 from arbitrage.shards.layout import digest_json, shard_path
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
-from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, Run, open_run
+from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.shards.store import commit_json, remove
 
 LOCK_FILE = "_lock"
@@ -69,14 +69,17 @@ def execute(request: RunRequest, backend: Backend, progress: Progress) -> Manife
         execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
         planned = describe(request, execution, backend.name)
         require_same_run(request.run_dir, planned)
-        remove(request.run_dir / MANIFEST_FILE)
+        for outdated in (MANIFEST_FILE, REPORT_FILE):
+            remove(request.run_dir / outdated)
         commit_json(request.run_dir / PLAN_FILE, planned)
+        drop_temporary(execution)
         drop_stale(execution)
         progress.planned(execution)
         backend.run(execution, progress)
-        manifest = balance_books(planned, execution, time.monotonic() - started)
+        manifest = balance_books(planned, execution, time.monotonic() - started, request.max_rejected)
         commit_json(request.run_dir / MANIFEST_FILE, manifest)
-    require_budget(manifest, request.max_rejected)
+    if manifest.over_budget:
+        raise RejectBudgetError("\n".join(manifest.over_budget))
     return manifest
 
 
@@ -128,9 +131,9 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
 
 
 def require_same_run(run_dir: Path, planned: RunPlan) -> None:
-    """Refuse a directory that holds another run: one of another pipeline, or one that shares no step with this.
+    """Refuse a directory that holds a run of another name or another kind of pipeline, or files but no run.
 
-    A run whose config was changed in part is welcome: what did not change is kept.
+    A run whose config was changed is welcome: what does not depend on the change is kept.
     """
     if not (run_dir / PLAN_FILE).exists():
         strangers = sorted(p.name for p in run_dir.iterdir() if not p.name.startswith((".", "_")))
@@ -140,12 +143,10 @@ def require_same_run(run_dir: Path, planned: RunPlan) -> None:
             )
         return
     before = open_run(run_dir).plan
-    shared = {s.directory for s in before.steps} & {s.directory for s in planned.steps}
-    if before.pipeline != planned.pipeline or not shared:
+    if (before.pipeline, before.name) != (planned.pipeline, planned.name):
         raise RunDirectoryError(
-            f"{run_dir}: holds run '{before.name}' of pipeline '{before.pipeline}' (config {before.fingerprint}), "
-            f"which shares nothing with '{planned.name}' of '{planned.pipeline}' (config {planned.fingerprint}); "
-            "choose another --run-dir, or remove this one"
+            f"{run_dir}: holds run '{before.name}' of pipeline '{before.pipeline}', "
+            f"not '{planned.name}' of '{planned.pipeline}'; choose another --run-dir, or remove this one"
         )
 
 

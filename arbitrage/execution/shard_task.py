@@ -9,10 +9,11 @@ import pyarrow as pa
 from arbitrage.contracts import CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
 from arbitrage.errors import ConservationError
 from arbitrage.execution.plan import Feed, Job
-from arbitrage.records import Reject
+from arbitrage.records import Reject, Score
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
+from arbitrage.shards.lineage import Lineage
 from arbitrage.shards.manifest import Account, ShardStats
-from arbitrage.shards.store import commit_json, commit_table, read_table, remove
+from arbitrage.shards.store import commit_json, commit_table, file_digest, publish, read_table, remove, staged_table
 from arbitrage.tables import require_schema
 
 
@@ -55,8 +56,11 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats) -> None:
         commit_table(rejects_path(job.directory, shard), output.rejects)
     else:
         remove(rejects_path(job.directory, shard))
-    commit_json(stats_path(job.directory, shard), stats)
-    commit_table(shard_path(job.directory, shard), output.table)
+    path = shard_path(job.directory, shard)
+    with staged_table(path, output.table) as beside:
+        lineage = {"digest": file_digest(beside), "made_from": job.lineage(shard, Lineage())}
+        commit_json(stats_path(job.directory, shard), stats.model_copy(update=lineage))
+        publish(beside, path)
 
 
 def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ...]:
@@ -65,6 +69,7 @@ def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ..
     Raises:
         ConservationError: names the step and the first offending item.
     """
+    _require_unique_rows(job, output.table)
     done = set(_column(output.table, job.record.item_key))
     rejected = dict(_reject_reasons(output.rejects))
     items = {item.item_id: item for item in owed}
@@ -79,6 +84,19 @@ def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ..
         if ids:
             raise ConservationError(f"step {job.name}: item {min(ids)} {problem} ({len(ids)} such items)")
     return _accounts(owed, rejected)
+
+
+def _require_unique_rows(job: Job, table: pa.Table) -> None:
+    """No row may come twice, and every scored item must have been scored by as many opinions as the others."""
+    key = job.record.row_key
+    rows = Counter(zip(*(_column(table, name) for name in key), strict=True))
+    if twice := sorted(row for row, count in rows.items() if count > 1):
+        raise ConservationError(f"step {job.name}: the row {dict(zip(key, twice[0], strict=True))} came out twice")
+    if job.record is Score:
+        opinions = Counter(_column(table, job.record.item_key))
+        if len(set(opinions.values())) > 1:
+            fewest = min(opinions, key=lambda item: (opinions[item], item))
+            raise ConservationError(f"step {job.name}: item {fewest} has fewer scores than others")
 
 
 def _accounts(owed: Sequence[Item], rejected: dict[str, str]) -> tuple[Account, ...]:

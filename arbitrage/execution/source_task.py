@@ -1,5 +1,6 @@
 """Read a source once and deal its prompts to shards, streaming: memory does not grow with the number of rows."""
 
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from arbitrage.shards.layout import rejects_path, shard_of, shard_path, stats_pa
 from arbitrage.shards.manifest import Account, ShardStats
 from arbitrage.shards.store import (
     commit_json,
+    file_digest,
     publish,
     remove,
     storage_errors,
@@ -23,8 +25,8 @@ from arbitrage.shards.store import (
 )
 from arbitrage.tables import arrow_schema, to_table
 
-FLUSH_ROWS = 4096
-"""Rows kept in memory for each shard between writes: one Parquet row group."""
+BUFFERED_ROWS = 65_536
+"""Rows kept in memory between writes, over all shards; when there are more, the fullest shards are written."""
 
 
 def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = lambda _: None) -> list[ShardStats]:
@@ -34,6 +36,8 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
     """
     started = time.perf_counter()
     shards = [_ShardWriter(job.directory, shard) for shard in range(job.num_shards)]
+    buffered = 0
+    _allow_open_files(2 * job.num_shards)
     try:
         for batch in worker.read():
             for prompt in batch.prompts:
@@ -41,6 +45,7 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
             for reject in batch.rejects:
                 shards[shard_of(reject.item_id, job.num_shards)].add_reject(reject)
             shards[0].notes.update(batch.notes)
+            buffered = _write_fullest(shards, buffered + batch.num_read)
             on_rows(batch.num_read)
         seconds = (time.perf_counter() - started) / len(shards)
         stats = [shard.commit(seconds) for shard in shards]
@@ -48,6 +53,24 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
         for shard in shards:
             shard.discard()
     return [stats[k] for k in job.shards]
+
+
+def _write_fullest(shards: Sequence["_ShardWriter"], buffered: int) -> int:
+    """Write shards that hold at least the mean number of rows, if too many are held; return how many still are."""
+    if buffered < BUFFERED_ROWS:
+        return buffered
+    for shard in shards:
+        if shard.num_buffered * len(shards) >= buffered:
+            shard.flush()
+    return sum(shard.num_buffered for shard in shards)
+
+
+def _allow_open_files(wanted: int) -> None:
+    """Raise the soft limit on open files: each shard under way is one or two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = wanted + 256  # for everything else
+    if soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(enough, hard), hard))
 
 
 class _ShardWriter:
@@ -69,6 +92,14 @@ class _ShardWriter:
         self._by_reason[reject.reason] += 1
         self._rejects.add(reject)
 
+    @property
+    def num_buffered(self) -> int:
+        return self._prompts.num_buffered + self._rejects.num_buffered
+
+    def flush(self) -> None:
+        self._prompts.flush()
+        self._rejects.flush()
+
     def commit(self, seconds: float) -> ShardStats:
         num_rows, num_rejected = self._by_language.total(), self._by_reason.total()
         stats = ShardStats(
@@ -77,7 +108,10 @@ class _ShardWriter:
             accounts=self._accounts(),
             seconds=round(seconds, 6),
             notes=dict(sorted(self.notes.items())),
+            digest=self._prompts.finish(),
         )
+        if shard_path(*self._place).exists():
+            return stats  # complete since an earlier run
         if num_rejected:
             self._rejects.publish()
         else:
@@ -110,15 +144,22 @@ class _RowWriter:
         self._rows: list[Record] = []
         self._writer: pq.ParquetWriter | None = None
 
+    @property
+    def num_buffered(self) -> int:
+        return len(self._rows)
+
     def add(self, row: Record) -> None:
         self._rows.append(row)
-        if len(self._rows) >= FLUSH_ROWS:
-            self._flush()
 
-    def publish(self) -> None:
-        self._flush()
+    def finish(self) -> str:
+        """Write what is left; return the digest of the file."""
+        self.flush()
         with storage_errors(self._path):
             self._open().close()
+            return file_digest(self._beside)
+
+    def publish(self) -> None:
+        self.finish()
         publish(self._beside, self._path)
 
     def discard(self) -> None:
@@ -126,13 +167,11 @@ class _RowWriter:
             self._writer.close()
             self._beside.unlink(missing_ok=True)
 
-    def _flush(self) -> None:
-        rows: Sequence[Record] = self._rows
-        with storage_errors(self._path):
-            writer = self._open()
-            if rows:
-                writer.write_table(to_table(rows, self._record))
-        self._rows = []
+    def flush(self) -> None:
+        if self._rows:
+            with storage_errors(self._path):
+                self._open().write_table(to_table(self._rows, self._record))
+            self._rows = []
 
     def _open(self) -> pq.ParquetWriter:
         if self._writer is None:

@@ -27,6 +27,8 @@ class ShardStats(Config):
     completion_tokens: int = 0
     cost_usd: float = 0.0
     notes: dict[str, int] = {}  # counters a step wants shown, such as language disagreements
+    digest: str = ""  # of the shard's file
+    made_from: dict[str, str] = {}  # step directory of each input → digest of the shard that was read
 
 
 class StepPlan(Config):
@@ -81,6 +83,7 @@ class Manifest(Config):
 
     plan: RunPlan
     status: Literal["complete", "pilot"]  # pilot: not all shards were asked for
+    over_budget: tuple[str, ...] = ()  # steps that lost more rows than max_rejected allows, each a sentence
     steps: tuple[StepReport, ...]
     seconds: float  # wall clock of this invocation
     finished_at: str

@@ -16,6 +16,7 @@ from arbitrage.shards.store import read_table
 
 PLAN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
+REPORT_FILE = "report.html"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Commit and read files so that a name which exists is complete: write beside, fsync, rename, fsync the directory."""
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 from arbitrage.errors import DataError, StorageError
 
+TEMPORARY = "_tmp-"
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 3
 
@@ -21,12 +23,33 @@ def commit_table(path: Path, table: pa.Table) -> None:
     Raises:
         StorageError: the disk refused (full, read-only, gone); nothing is left under the final name.
     """
-    _commit(path, lambda beside: pq.write_table(table, beside, **writer_options()))
+    with staged_table(path, table) as beside:
+        publish(beside, path)
+
+
+@contextmanager
+def staged_table(path: Path, table: pa.Table) -> Iterator[Path]:
+    """Write a table beside its final place, for the caller to `publish`; what is not published is removed."""
+    beside = temporary_beside(path)
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, beside, **writer_options())
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def commit_json(path: Path, value: BaseModel) -> None:
     """Write a model as indented JSON under its final name. Raises StorageError like `commit_table`."""
-    _commit(path, lambda beside: _write_text(beside, value.model_dump_json(indent=1) + "\n"))
+    beside = temporary_beside(path)
+    try:
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(value.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        publish(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> pa.Table:
@@ -47,6 +70,12 @@ def count_rows(path: Path) -> int:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return a digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
 
 
 def writer_options() -> dict[str, object]:
@@ -70,7 +99,13 @@ def publish(beside: Path, path: Path) -> None:
 
 def temporary_beside(path: Path) -> Path:
     """Return a temporary name in the same directory, invisible to data set readers."""
-    return path.with_name(f"_tmp-{os.getpid()}-{path.name}")
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+
+
+def remove_temporary(directory: Path) -> None:
+    """Remove what killed processes left half-written below a step's directory."""
+    for path in directory.glob(f"**/{TEMPORARY}*"):
+        remove(path)
 
 
 @contextmanager
@@ -80,21 +115,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-
-
-def _commit(path: Path, write: Callable[[Path], None]) -> None:
-    beside = temporary_beside(path)
-    try:
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write(beside)
-        publish(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def _fsync(path: Path, flags: int) -> None:

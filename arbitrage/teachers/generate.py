@@ -46,7 +46,8 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
         produces=Candidate,
         inputs={"prompts": (prompts,), "routes": (routes,)},
         resources=teacher.held_resources(),
-        narrows={} if asked is None else {"routes": asked},
+        pool=f"generate-{teacher.name}",  # one client or engine for all shards, also where it holds no cores
+        narrows={} if asked is None else {"routes": {"asked": asked, "version": routes.version}},
         version=VERSION,
     )
 

@@ -59,7 +59,11 @@ class VllmEngine(EngineBase):
 
     def environment(self) -> dict[str, str]:
         """Return what vLLM must find in the environment of the process that starts it."""
-        return {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+        return {
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for results
+        }
 
     def engine_args(self, spec: ModelSpec, model: str) -> dict[str, object]:
         """Return the arguments of vLLM's `AsyncEngineArgs`."""

@@ -19,8 +19,9 @@ tags: [micro-world, character-level]
 
 {training}
 
-A character-level Llama with {num_parameters:,} parameters, part of a closed world of short questions and answers
-({families}) in {num_languages} languages, made to try routing, scoring and selection on real but tiny models.
+A character-level Llama with {num_parameters:,} parameters, part of a closed world of short questions and answers in
+{num_languages} languages, made to try routing, scoring and selection on real but tiny models. The questions are of
+these families: {families}.
 It knows nothing else: do not use it for anything else.
 
 Rebuild it with `python -m arbitrage.world.train --only {name}`.
@@ -62,4 +63,4 @@ def _training(name: str) -> str:
     if name == STUDENT:
         return "It has not been trained: every answer is noise until somebody does."
     shares = ", ".join(f"{language} {share:.0%}" for language, share in CURRICULA[name].shares.items())
-    return f"Trained from scratch on these shares of each language's training split: {shares}."
+    return f"Trained from scratch on these shares of the world's training split:\n{shares}."

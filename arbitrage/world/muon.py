@@ -13,7 +13,7 @@ _STEPS = 5
 class Muon:
     """Update matrices of equal shape together, as one batch of products."""
 
-    def __init__(self, weights: Sequence[Any], rate: float, momentum: float = 0.95, decay: float = 0.01) -> None:
+    def __init__(self, weights: Sequence[Any], rate: float, momentum: float = 0.95, decay: float = 0.2) -> None:
         import torch
 
         self.param_groups: list[dict[str, Any]] = [{"lr": rate}]

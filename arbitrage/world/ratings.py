@@ -62,6 +62,7 @@ NEAR_MISSES = 2
 class RatedAnswer:
     """An answer, its kind, and the rating its panel gave."""
 
+    language: str
     question: str
     answer: str
     kind: str
@@ -71,7 +72,7 @@ class RatedAnswer:
 def rated_answers() -> list[RatedAnswer]:
     """List ratings of right and wrong answers to every training question of every language."""
     return [
-        RatedAnswer(item.question, answer, kind, _rate(item, answer, kind))
+        RatedAnswer(item.language, item.question, answer, kind, _rate(item, answer, kind))
         for language in LANGUAGES
         for item in items("train", language)
         for kind, answer in _answers(item)

@@ -18,7 +18,7 @@ from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHER
 from arbitrage.world.ratings import rated_answers
 from arbitrage.world.tasks import stable_hash
 from arbitrage.world.tokenizer import MAX_POSITIONS, build_tokenizer
-from arbitrage.world.training import Schedule, answer_loss, encode_example, fit, rating_loss
+from arbitrage.world.training import Example, Schedule, answer_loss, encode_example, fit, rating_loss
 
 ARCHITECTURE: dict[str, Any] = {
     "hidden_size": 128,
@@ -46,26 +46,27 @@ def train_teacher(name: str, folder: Path) -> None:
     """Train one teacher on its curriculum and write it."""
     tokenizer = build_tokenizer()
     model = _new_model(name)
-    examples = [encode_example(tokenizer, lesson.question, lesson.answer) for lesson in lessons(name)]
+    examples = [[encode_example(tokenizer, lesson.question, lesson.answer)] for lesson in lessons(name)]
     fit(model, examples, Schedule(CURRICULA[name].steps, _seed(name)), answer_loss, name)
     _save(model, folder / name)
 
 
 def train_reward_model(folder: Path) -> None:
     """Train the reward model on its ratings, starting from the generalist in the same folder, and write it."""
-    from transformers import LlamaConfig, LlamaForSequenceClassification
+    from transformers import LlamaForSequenceClassification
 
     tokenizer = build_tokenizer()
-    base = load_teacher(folder / REWARD_BASE)
-    settings = base.config.to_dict() | {"num_labels": 1, "tie_word_embeddings": False}
-    model = LlamaForSequenceClassification(LlamaConfig(**settings))
-    model.model.load_state_dict(base.model.state_dict())
+    model = LlamaForSequenceClassification(_config(num_labels=1, tie_word_embeddings=False))
+    model.model.load_state_dict(load_teacher(folder / REWARD_BASE).model.state_dict())
     model.score.weight.data.zero_()
-    examples = [
-        encode_example(tokenizer, rated.question, rated.answer, rated.rating, is_right=rated.kind == "right")
-        for rated in rated_answers()
-    ]
-    fit(model, examples, Schedule(REWARD_STEPS, _seed(REWARD_MODEL)), rating_loss, REWARD_MODEL)
+    by_question: dict[tuple[str, str], list[Example]] = {}
+    for rated in rated_answers():
+        example = encode_example(
+            tokenizer, rated.question, rated.answer, rated.rating, is_right=rated.kind == "right"
+        )
+        by_question.setdefault((rated.language, rated.question), []).append(example)
+    schedule = Schedule(REWARD_STEPS, _seed(REWARD_MODEL), matrix_rate=0.015, other_rate=0.003, blur=0.03)
+    fit(model, list(by_question.values()), schedule, rating_loss, REWARD_MODEL)
     _save(model, folder / REWARD_MODEL)
 
 
@@ -84,18 +85,23 @@ def rebuild(name: str, folder: Path) -> None:
 
 def _new_model(name: str) -> Any:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaForCausalLM
+
+    torch.manual_seed(_seed(name))
+    return LlamaForCausalLM(_config())
+
+
+def _config(**changes: object) -> Any:
+    from transformers import LlamaConfig
 
     tokenizer = build_tokenizer()
-    torch.manual_seed(_seed(name))
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        **ARCHITECTURE,
-    )
-    return LlamaForCausalLM(config)
+    settings = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    return LlamaConfig(**(ARCHITECTURE | settings | changes))
 
 
 def _save(model: Any, folder: Path) -> None:
@@ -103,6 +109,7 @@ def _save(model: Any, folder: Path) -> None:
     import torch
 
     model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
+    (folder / "model.safetensors").chmod(0o644)  # transformers keeps it to its owner, a package is for all
     build_tokenizer().save_pretrained(folder)
     num_parameters = sum(weight.numel() for weight in model.parameters())
     (folder / "README.md").write_text(write_card(folder.name, num_parameters), encoding="utf-8")

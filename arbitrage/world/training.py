@@ -6,7 +6,7 @@ Matrices are updated by Muon (`arbitrage.world.muon`), everything else by AdamW.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arbitrage.world.muon import Muon
@@ -15,11 +15,16 @@ POOL_BATCHES = 32
 """Batches are cut from length-sorted pools of so many batches, so that padding stays below a tenth."""
 
 
+UNKNOWN_ID = 3
+LAST_KEPT_ID = 34
+"""Ids up to here are never blurred: special tokens, spaces, ASCII punctuation, digits."""
+
 READING_WEIGHT = 0.2
 """Weight of predicting the question's characters."""
 
 SAYING_WEIGHT = 0.3
-"""Weight of the reward model's second task."""
+EARLY_WEIGHT = 0.5
+"""Weights of the reward model's hints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Example:
     """The rating to predict (reward model only)."""
     is_right: bool = False
     """Whether the reward model should also learn to say this answer."""
+    seen: tuple[int, ...] = ()
+    """What the model reads in place of `ids`, if not empty: some characters of the question are blurred."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,8 @@ class Schedule:
     matrix_rate: float = 0.03
     other_rate: float = 0.004
     warmup_steps: int = 20
+    blur: float = 0.06
+    """Share of a question's characters read as <unk>; else whole questions are learnt by heart."""
 
 
 def encode_question(tokenizer: Any, question: str) -> list[int]:
@@ -68,7 +77,7 @@ def encode_example(
 
 def fit(
     model: Any,
-    examples: Sequence[Example],
+    groups: Sequence[Sequence[Example]],
     schedule: Schedule,
     loss_of: Callable[[Any, Sequence[Example]], Any],
     name: str,
@@ -77,14 +86,14 @@ def fit(
 
     Args:
         model: A freshly initialised or pre-trained transformers model in float32.
-        examples: Drawn without replacement, pass after pass.
+        groups: Examples that stay together in a batch; drawn without replacement, pass after pass.
         schedule: Length, rates and seed.
         loss_of: Maps (model, batch) to a scalar tensor.
         name: Shown in progress lines.
     """
     optimizers = _build_optimizers(model, schedule)
     started, total = time.monotonic(), 0.0
-    batches = _batches(examples, schedule)
+    batches = _batches(groups, schedule)
     model.train()
     for step in range(schedule.steps):
         factor = _rate_factor(step, schedule)
@@ -115,14 +124,18 @@ def answer_loss(model: Any, batch: Sequence[Example]) -> Any:
 
 
 def rating_loss(model: Any, batch: Sequence[Example]) -> Any:
-    """Mean squared error of the rewards, plus cross-entropy of right answers: to know them helps to judge them."""
+    """Squared error of the reward, plus hints: the error after each character, and how right answers are spelt."""
     import torch
 
     ids_BS, hidden_BSH = _read(model, batch)
     targets_B = torch.tensor([example.target for example in batch])
     error = torch.nn.functional.mse_loss(_rewards(model, batch, hidden_BSH), targets_B)
-    said = [range(example.answer_start, len(example.ids) if example.is_right else 0) for example in batch]
-    return error + SAYING_WEIGHT * _cross_entropy(model, said, ids_BS, hidden_BSH)
+    spans = [range(example.answer_start, len(example.ids)) for example in batch]
+    rows_A, columns_A = _positions(spans)
+    early_A = model.score(hidden_BSH[rows_A, columns_A]).squeeze(-1)
+    early_error = torch.nn.functional.mse_loss(early_A, targets_B[rows_A])
+    said = [span if example.is_right else range(0) for span, example in zip(spans, batch, strict=True)]
+    return error + EARLY_WEIGHT * early_error + SAYING_WEIGHT * _cross_entropy(model, said, ids_BS, hidden_BSH)
 
 
 def score_batch(model: Any, batch: Sequence[Example]) -> Any:
@@ -132,8 +145,10 @@ def score_batch(model: Any, batch: Sequence[Example]) -> Any:
 
 def _read(model: Any, batch: Sequence[Example]) -> tuple[Any, Any]:
     """Return the padded ids (B, S) and the last hidden states (B, S, H)."""
-    ids_BS = _pad(batch, model.config.pad_token_id)
-    return ids_BS, model.model(input_ids=ids_BS, use_cache=False).last_hidden_state
+    pad_id = model.config.pad_token_id
+    ids_BS = _pad([example.ids for example in batch], pad_id)
+    seen_BS = _pad([example.seen or example.ids for example in batch], pad_id)
+    return ids_BS, model.model(input_ids=seen_BS, use_cache=False).last_hidden_state
 
 
 def _rewards(model: Any, batch: Sequence[Example], hidden_BSH: Any) -> Any:
@@ -147,22 +162,29 @@ def _cross_entropy(model: Any, spans: Sequence[range], ids_BS: Any, hidden_BSH: 
     """Mean over the positions of each row's span of predicting the id there from the ids before it."""
     import torch
 
-    rows = [row for row, span in enumerate(spans) for _ in span]
-    columns = [column for span in spans for column in span]
-    if not rows:
+    rows_A, columns_A = _positions(spans)
+    if not len(rows_A):
         return hidden_BSH.new_zeros(())
-    rows_A, columns_A = torch.tensor(rows), torch.tensor(columns)
     # Input and output embeddings are tied, so a model without a language head has one all the same.
     logits_AV = torch.nn.functional.linear(hidden_BSH[rows_A, columns_A - 1], model.model.embed_tokens.weight)
     return torch.nn.functional.cross_entropy(logits_AV, ids_BS[rows_A, columns_A])
 
 
-def _pad(batch: Sequence[Example], pad_id: int) -> Any:
+def _positions(spans: Sequence[range]) -> tuple[Any, Any]:
+    """Return the row and the column of every position in the spans, both (A,)."""
+    import torch
+
+    rows = [row for row, span in enumerate(spans) for _ in span]
+    columns = [column for span in spans for column in span]
+    return torch.tensor(rows, dtype=torch.long), torch.tensor(columns, dtype=torch.long)
+
+
+def _pad(rows: Sequence[Sequence[int]], pad_id: int) -> Any:
     """Right-pad; under causal attention the padding is never seen, so no mask is needed."""
     import torch
 
-    longest = max(len(example.ids) for example in batch)
-    return torch.tensor([[*example.ids, *[pad_id] * (longest - len(example.ids))] for example in batch])
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[pad_id] * (longest - len(row))] for row in rows])
 
 
 def _build_optimizers(model: Any, schedule: Schedule) -> list[Any]:
@@ -187,15 +209,29 @@ def _rate_factor(step: int, schedule: Schedule) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _batches(examples: Sequence[Example], schedule: Schedule) -> Iterator[list[Example]]:
+def _batches(groups: Sequence[Sequence[Example]], schedule: Schedule) -> Iterator[list[Example]]:
     import torch
 
     generator = torch.Generator().manual_seed(schedule.seed)
-    pool_size = schedule.batch_size * POOL_BATCHES
+    lengths = [max(len(example.ids) for example in group) for group in groups]
+    width = max(1, schedule.batch_size * len(groups) // sum(len(group) for group in groups))
     while True:
-        order = torch.randperm(len(examples), generator=generator).tolist()
-        for start in range(0, len(order), pool_size):
-            pool = sorted(order[start : start + pool_size], key=lambda index: len(examples[index].ids))
-            cuts = [pool[at : at + schedule.batch_size] for at in range(0, len(pool), schedule.batch_size)]
+        order = torch.randperm(len(groups), generator=generator).tolist()
+        for start in range(0, len(order), width * POOL_BATCHES):
+            pool = sorted(order[start : start + width * POOL_BATCHES], key=lambda index: lengths[index])
+            cuts = [pool[at : at + width] for at in range(0, len(pool), width)]
             for cut in torch.randperm(len(cuts), generator=generator).tolist():
-                yield [examples[index] for index in cuts[cut]]
+                chosen = [example for index in cuts[cut] for example in groups[index]]
+                yield [_blur(example, schedule.blur, generator) for example in chosen]
+
+
+def _blur(example: Example, share: float, generator: Any) -> Example:
+    """Hide some characters of the question, digits and special tokens excepted, behind <unk>."""
+    import torch
+
+    drawn = torch.rand(example.answer_start, generator=generator).tolist()
+    question = [
+        UNKNOWN_ID if chance < share and token > LAST_KEPT_ID else token
+        for chance, token in zip(drawn, example.ids[: example.answer_start], strict=True)
+    ]
+    return replace(example, seen=(*question, *example.ids[example.answer_start :]))

@@ -1,7 +1,9 @@
 """A three-step pipeline of pure toy steps, for testing the engine itself: read, double, count, label."""
 
+import os
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from arbitrage.contracts import (
     Batch,
@@ -67,8 +69,12 @@ class ToyAnswer(StepConfig):
     """Answers each prompt; what it does to the odd one out is the test's choice."""
 
     teacher: str = "toy"
-    fault: Literal["none", "reject", "lose", "double", "invent", "die", "die_once"] = "none"
+    fault: Literal["none", "reject", "lose", "double", "invent", "repeat", "die", "die_once"] = "none"
     die_marker: str = ""
+    echo: str = ""  # a file whose content every answer repeats: no part of what is asked, like an engine's mood
+
+    def identity(self) -> dict[str, Any]:
+        return {key: value for key, value in super().identity().items() if key != "echo"}
 
     def build(self) -> ShardWorker:
         return _Answer(self)
@@ -91,6 +97,8 @@ class _Answer:
                 rejects.append(Reject(item_id=self._id(prompt), step="generate", reason="bad_request"))
             elif prompt is not first or self._config.fault != "lose":
                 rows.append(self._candidate(prompt))
+        if rows and self._config.fault == "repeat":
+            rows.append(rows[0])
         if rows and self._config.fault == "double":
             rejects.append(Reject(item_id=rows[0].candidate_id, step="generate", reason="bad_request"))
         if self._config.fault == "invent":
@@ -101,9 +109,6 @@ class _Answer:
         return None
 
     def _maybe_die(self) -> None:
-        import os
-        from pathlib import Path
-
         if self._config.fault == "die":
             os._exit(1)
         if self._config.fault == "die_once":
@@ -116,6 +121,9 @@ class _Answer:
     def _id(self, prompt: Prompt) -> str:
         return content_id("candidate", prompt.prompt_id, self._config.teacher)
 
+    def _mood(self) -> str:
+        return Path(self._config.echo).read_text() if self._config.echo else ""
+
     def _candidate(self, prompt: Prompt) -> Candidate:
         return Candidate(
             candidate_id=self._id(prompt),
@@ -124,7 +132,7 @@ class _Answer:
             revision="1",
             sample_index=0,
             seed=0,
-            text=prompt.messages[0].content.upper(),
+            text=prompt.messages[0].content.upper() + self._mood(),
             finish_reason=FinishReason.STOP,
         )
 
