@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -297,3 +299,44 @@ def test_help_of_every_command_teaches(arbitrage) -> None:
         told = arbitrage(*command, "--help")
         assert told.code == 0
         assert len(told.out.splitlines()) > 8
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: signal.Signals) -> None:
+    path = write_pipeline(tmp_path, num_shards=6)
+    write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.2, "max_in_flight": 2}, bee={}, cow={})
+    command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
+    driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    run = tmp_path / "runs" / "small"
+    deadline = time.monotonic() + 120
+    while not list(run.glob("generate-ant-*/shard-*.parquet")):
+        assert driver.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.send_signal(sign)
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130, said
+    assert "interrupted; run the same command again" in said
+    assert "Traceback" not in said
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("shard-*.parquet")}
+    write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.0}, bee={}, cow={})  # how fast is not what
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert all(p.stat().st_mtime_ns == when for p, when in before.items())
+
+
+def test_a_run_over_budget_says_so_afterwards_too(arbitrage, tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path)
+    write_pool(tmp_path / "teachers.yaml", ant={"failures": {"timeout": 0.9}}, bee={}, cow={})
+    told = arbitrage("run", path, "--local")
+    assert told.code == 3
+    assert "generate-ant: " in told.err
+    assert "max_rejected allows 20%" in told.err
+    status = json.loads(arbitrage("status", "small", "--json").out)
+    assert "generate-ant" in status["over_budget"][0]
+
+
+def test_two_routers_of_one_kind_can_be_compared(arbitrage, tmp_path: Path) -> None:
+    compare = [{"kind": "single", "teacher": "ant"}, {"kind": "single", "teacher": "bee"}]
+    told = arbitrage("plan", write_pipeline(tmp_path, compare=compare), "--json")
+    assert {"route-single", "route-single-2"} <= {s["name"] for s in json.loads(told.out)["steps"]}

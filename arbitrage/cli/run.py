@@ -124,10 +124,7 @@ def _run(
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the run with a sentence, its workers stopped and its shards kept."""
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         yield
     except KeyboardInterrupt as error:
