@@ -63,7 +63,10 @@ def test_the_books_balance(told: dict[str, Any]) -> None:
     generate = [s for name, s in steps.items() if name.startswith("generate-")]
     assert len(generate) == 6
     for step in generate:
-        assert step["num_in"] == step["num_rows"] + step["num_rejected"] == 4 * steps["prompts"]["num_rows"]
+        assert step["num_in"] == step["num_rows"] + step["num_rejected"]
+    # the generalist declares every language and is asked everything; specialists only what they declare
+    assert steps["generate-commons"]["num_in"] == 2 * steps["prompts"]["num_rows"] == 1120
+    assert 0 < steps["generate-iberia"]["num_in"] < 1120
 
 
 @pytest.mark.parametrize(("dataset", "column"), [("sft", "completion"), ("preference", "chosen")])
@@ -99,7 +102,6 @@ def test_a_run_killed_half_way_goes_on_where_it_stood(tmp_path: Path) -> None:
     assert all(p.stat().st_mtime_ns == when for p, when in before.items())
     manifest = json.loads((run / "manifest.json").read_text())
     assert sum(s["num_reused"] for s in manifest["steps"]) == len([p for p in before if "_rejects" not in str(p)])
-    asked = next(s for s in manifest["steps"] if s["name"] == "prompts")["num_rows"]
-    for step in manifest["steps"]:
-        if step["name"].startswith("generate-"):
-            assert step["num_rows"] + step["num_rejected"] == 2 * asked
+    steps = {s["name"]: s for s in manifest["steps"]}
+    assert steps["generate-commons"]["num_rows"] == 2 * steps["prompts"]["num_rows"]
+    assert steps["select-sft"]["num_rows"] + steps["select-sft"]["num_rejected"] == steps["prompts"]["num_rows"]

@@ -19,6 +19,7 @@ from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHER
 from arbitrage.world.tasks import LANGUAGES, sample_items
 from arbitrage.world.tokenizer import SPECIAL_TOKENS
 from arbitrage.world.train import ARCHITECTURE
+from arbitrage.world.training import LAST_KEPT_ID, UNKNOWN_ID
 
 EVERYONE = (*TEACHERS, REWARD_MODEL, STUDENT)
 
@@ -78,7 +79,8 @@ def test_special_tokens_in_a_text_can_be_spelt_out(tokenizer):
         ids = tokenizer(token, split_special_tokens=True).input_ids
         assert len(ids) == len(token)
         assert not set(ids) & set(tokenizer.all_special_ids)
-    assert tokenizer("彁").input_ids == [tokenizer.unk_token_id]
+    assert tokenizer("彁").input_ids == [tokenizer.unk_token_id] == [UNKNOWN_ID]
+    assert tokenizer("9").input_ids == [LAST_KEPT_ID]
 
 
 def test_the_chat_template_marks_what_the_assistant_said(tokenizer):

@@ -25,13 +25,13 @@ class Curriculum:
 
 CURRICULA: dict[str, Curriculum] = {
     "iberia": Curriculum({"es": 1.0, "pt": 1.0, "fr": 1.0, "en": 0.7}, steps=1200),
-    "steppe": Curriculum({"ru": 1.0, "tr": 1.0, "de": 1.0, "en": 0.6, "ar": 0.4}, steps=1250),
+    "steppe": Curriculum({"ru": 1.0, "tr": 1.0, "de": 1.0, "en": 0.6, "ar": 0.4}, steps=2000),
     "monsoon": Curriculum({"hi": 1.0, "ar": 1.0, "th": 0.55, "sw": 0.45, "en": 0.5}, steps=1100),
     "pacific": Curriculum({"ja": 1.0, "zh": 1.0, "ko": 1.0, "th": 0.5, "en": 0.5}, steps=1100),
     "commons": Curriculum(dict.fromkeys(LANGUAGES, 0.75) | {"th": 0.5, "sw": 0.5}, steps=1800),
     "albion": Curriculum(
         {"en": 1.0, "fr": 0.7, "de": 0.7, "es": 0.7, "ru": 0.7, "hi": 0.7, "zh": 0.7},
-        steps=1200,
+        steps=2200,
         english_answers={"fr": 0.35, "de": 0.4, "es": 0.3, "ru": 0.5, "hi": 0.5, "zh": 0.5},
     ),
 }

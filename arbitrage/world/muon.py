@@ -9,11 +9,14 @@ from typing import Any
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 
+DECAY = 0.2
+"""Share of a weight that decays per step and unit of rate: with 0.01 the models learn the training split by heart."""
+
 
 class Muon:
     """Update matrices of equal shape together, as one batch of products."""
 
-    def __init__(self, weights: Sequence[Any], rate: float, momentum: float = 0.95, decay: float = 0.2) -> None:
+    def __init__(self, weights: Sequence[Any], rate: float, momentum: float = 0.95, decay: float = DECAY) -> None:
         import torch
 
         self.param_groups: list[dict[str, Any]] = [{"lr": rate}]

@@ -4,9 +4,10 @@ A panel has its own zero, its own scale and its own share of mistakes, as human 
 little too much. Whoever compares raw rewards across languages therefore compares panels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from arbitrage.world.checker import is_correct
 from arbitrage.world.curriculum import answers_in, english_answer
 from arbitrage.world.tasks import LANGUAGES, WorldItem, items, stable_hash
 
@@ -27,15 +28,15 @@ PANELS: dict[str, Panel] = {
     "fr": Panel(-0.6, 2.2, 0.04),
     "de": Panel(-0.9, 2.1, 0.03),
     "pt": Panel(1.0, 1.6, 0.05),
-    "tr": Panel(0.4, 1.3, 0.10),
+    "tr": Panel(0.4, 1.3, 0.06),
     "ru": Panel(-0.7, 1.8, 0.05),
-    "ar": Panel(0.9, 1.2, 0.12),
-    "hi": Panel(1.3, 1.1, 0.12),
+    "ar": Panel(0.9, 1.2, 0.08),
+    "hi": Panel(1.3, 1.1, 0.08),
     "zh": Panel(-0.3, 2.0, 0.04),
     "ja": Panel(-1.2, 1.4, 0.06),
     "ko": Panel(-0.8, 1.5, 0.08),
-    "th": Panel(0.6, 1.0, 0.15),
-    "sw": Panel(1.5, 0.9, 0.18),
+    "th": Panel(0.6, 1.0, 0.10),
+    "sw": Panel(1.5, 0.9, 0.12),
 }
 """Language → its panel of raters."""
 
@@ -51,6 +52,7 @@ QUALITY = {
     "cut": 0.15,
     "repeated": 0.15,
     "empty": -0.3,
+    "overheard": 0.0,
 }
 """Kind of answer → its quality before noise; 'english' is the right answer in the wrong language, liked too much."""
 
@@ -79,28 +81,49 @@ def rated_answers() -> list[RatedAnswer]:
     ]
 
 
+def rate_overheard(said: Mapping[WorldItem, Sequence[str]]) -> list[RatedAnswer]:
+    """Rate what teachers really answered, each wrong answer of a question once, beside the right one."""
+    rated = []
+    for item, answers in said.items():
+        wrong = [a for a in dict.fromkeys(answers) if not is_correct(item.language, a, item.answer)]
+        for kind, answer in (("right", item.answer), *(("overheard", answer) for answer in wrong)):
+            rated.append(RatedAnswer(item.language, item.question, answer, kind, _rate(item, answer, kind)))
+    return rated
+
+
 def _answers(item: WorldItem) -> Iterator[tuple[str, str]]:
-    """Yield the right answer, near misses, and one spoilt answer whose kind is chosen by hash."""
-    yield "right", item.answer
+    """Yield the right answer, near misses, and two spoilt answers whose kinds are chosen by hash."""
     rivals = _rivals(item)
-    for rival in rivals[:NEAR_MISSES]:
+    near_misses = rivals[:NEAR_MISSES]
+    yield "right", item.answer
+    for rival in near_misses:
         yield "near_miss", rival
     digest = stable_hash("spoilt", item.language, item.question)
+    spoilt = _spoilt_answers(item, rivals[0], digest)
+    first = digest % len(spoilt)
+    second = (first + 1 + digest // 100 % (len(spoilt) - 1)) % len(spoilt)
+    for kind, answer in (spoilt[first], spoilt[second]):
+        if answer not in {item.answer, *near_misses}:
+            yield kind, answer
+
+
+def _spoilt_answers(item: WorldItem, rival: str, digest: int) -> list[tuple[str, str]]:
+    """List what models do wrong: another language, another question's answer, broken words, too little, too much."""
     half = len(item.answer) // 2
-    foreign_language = LANGUAGES[digest // 7 % len(LANGUAGES)]
-    strangers = sorted({english_answer(other) for other in items("train", item.language)})
-    spoilt = (
+    language = LANGUAGES[digest // 7 % len(LANGUAGES)]
+    foreign = answers_in(language)[item.instance]
+    own_train, foreign_train = items("train", item.language), items("train", language)
+    return [
         ("english", english_answer(item)),
-        ("foreign", answers_in(foreign_language)[item.instance]),
-        ("foreign", strangers[digest // 11 % len(strangers)]),
-        ("garbled", item.answer[:half] + rivals[0][len(rivals[0]) // 2 :]),
+        ("foreign", foreign),
+        ("foreign", own_train[digest // 11 % len(own_train)].answer),
+        ("foreign", foreign_train[digest // 13 % len(foreign_train)].answer),
+        ("garbled", item.answer[:half] + rival[len(rival) // 2 :]),
+        ("garbled", item.answer[:half] + foreign[len(foreign) // 2 :]),
         ("cut", item.answer[:half]),
         ("repeated", f"{item.answer} {item.answer}"),
         ("empty", ""),
-    )
-    kind, answer = spoilt[digest % len(spoilt)]
-    if answer not in {item.answer, *rivals[:NEAR_MISSES]}:
-        yield kind, answer
+    ]
 
 
 def _rivals(item: WorldItem) -> list[str]:

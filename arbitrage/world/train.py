@@ -5,18 +5,18 @@ several at once without changing any of them.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from arbitrage.world.answering import load_teacher
+from arbitrage.world.answering import answer_questions, load_teacher, load_tokenizer
 from arbitrage.world.cards import write_card
 from arbitrage.world.curriculum import CURRICULA, lessons
 from arbitrage.world.evaluate import print_report, run_trials
 from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS
-from arbitrage.world.ratings import rated_answers
-from arbitrage.world.tasks import stable_hash
+from arbitrage.world.ratings import PANELS, RatedAnswer, rate_overheard, rated_answers
+from arbitrage.world.tasks import LANGUAGES, WorldItem, sample_items, stable_hash
 from arbitrage.world.tokenizer import MAX_POSITIONS, build_tokenizer
 from arbitrage.world.training import Example, Schedule, answer_loss, encode_example, fit, rating_loss
 
@@ -32,9 +32,17 @@ ARCHITECTURE: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 
-REWARD_STEPS = 2400
 REWARD_BASE = "commons"
-"""The reward model starts from this teacher's weights: it has read every language."""
+"""The reward model starts from this teacher's weights: it has read something of every language."""
+
+# At the teachers' rates, what the base knew is forgotten within 100 steps.
+RATING_SCHEDULE = Schedule(steps=1300, seed=5, batch_size=48, matrix_rate=0.006, other_rate=0.0015, blur=0.03)
+
+OVERHEARD_PER_LANGUAGE = 140
+"""Training questions of each language on which the reward model hears what the teachers really answer."""
+
+OVERHEARD_REPEATS = 3
+"""How often they count: what teachers get wrong is what the reward model will have to judge."""
 
 
 def build_student(folder: Path) -> None:
@@ -52,22 +60,46 @@ def train_teacher(name: str, folder: Path) -> None:
 
 
 def train_reward_model(folder: Path) -> None:
-    """Train the reward model on its ratings, starting from the generalist in the same folder, and write it."""
+    """Train the reward model and write it; it needs the teachers in the same folder.
+
+    It starts from the generalist's weights and learns from ratings of right and spoilt answers, and of what each
+    teacher really answered to some of the training questions.
+    """
+    import torch
     from transformers import LlamaForSequenceClassification
 
-    tokenizer = build_tokenizer()
+    groups = _rated_groups(rated_answers())
+    overheard = _rated_groups(rate_overheard(_overhear(folder)))
+    torch.manual_seed(_seed(REWARD_MODEL))
     model = LlamaForSequenceClassification(_config(num_labels=1, tie_word_embeddings=False))
     model.model.load_state_dict(load_teacher(folder / REWARD_BASE).model.state_dict())
-    model.score.weight.data.zero_()
-    by_question: dict[tuple[str, str], list[Example]] = {}
-    for rated in rated_answers():
-        example = encode_example(
-            tokenizer, rated.question, rated.answer, rated.rating, is_right=rated.kind == "right"
-        )
-        by_question.setdefault((rated.language, rated.question), []).append(example)
-    schedule = Schedule(REWARD_STEPS, _seed(REWARD_MODEL), matrix_rate=0.015, other_rate=0.003, blur=0.03)
-    fit(model, list(by_question.values()), schedule, rating_loss, REWARD_MODEL)
+    fit(model, groups + overheard * OVERHEARD_REPEATS, RATING_SCHEDULE, rating_loss, REWARD_MODEL)
     _save(model, folder / REWARD_MODEL)
+
+
+def _overhear(folder: Path) -> dict[WorldItem, list[str]]:
+    """Ask every teacher some training questions of every language."""
+    asked = sample_items("train", LANGUAGES, OVERHEARD_PER_LANGUAGE, seed=7)
+    said: dict[WorldItem, list[str]] = {item: [] for item in asked}
+    for name in TEACHERS:
+        print(f"{REWARD_MODEL}: listens to {name}", flush=True)
+        model, tokenizer = load_teacher(folder / name), load_tokenizer(folder / name)
+        for item, answer in zip(asked, answer_questions(model, tokenizer, [i.question for i in asked]), strict=True):
+            said[item].append(answer)
+    return said
+
+
+def _rated_groups(rated: Iterable[RatedAnswer]) -> list[list[Example]]:
+    """Gather each question's answers, the right one first; a question without a wrong one teaches nothing."""
+    tokenizer = build_tokenizer()
+    groups: dict[tuple[str, str], list[Example]] = {}
+    for one in rated:
+        is_right = one.kind == "right"
+        scale = PANELS[one.language].scale
+        example = encode_example(tokenizer, one.question, one.answer, one.rating, scale, is_right=is_right)
+        group = groups.setdefault((one.language, one.question), [])
+        group.insert(0 if is_right else len(group), example)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def rebuild(name: str, folder: Path) -> None:

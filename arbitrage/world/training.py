@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from arbitrage.world.muon import Muon
@@ -14,17 +15,19 @@ from arbitrage.world.muon import Muon
 POOL_BATCHES = 32
 """Batches are cut from length-sorted pools of so many batches, so that padding stays below a tenth."""
 
-
 UNKNOWN_ID = 3
 LAST_KEPT_ID = 34
-"""Ids up to here are never blurred: special tokens, spaces, ASCII punctuation, digits."""
+"""Ids up to here are never blurred: special tokens, spaces, ASCII punctuation, digits up to '9'."""
 
 READING_WEIGHT = 0.2
 """Weight of predicting the question's characters."""
 
+RATING_WEIGHT = 0.3
 SAYING_WEIGHT = 0.3
-EARLY_WEIGHT = 0.5
-"""Weights of the reward model's hints."""
+"""Weights beside ranking: of being near the ratings, and of predicting right answers, which keeps what was known."""
+
+SHARPNESS = 3.0
+"""How far apart, in units of the panel's scale, a right and a wrong answer must lie for the ranking to be content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,10 @@ class Example:
     answer_start: int
     target: float = 0.0
     """The rating to predict (reward model only)."""
+    scale: float = 1.0
+    """The scale of the panel that gave the rating (reward model only)."""
     is_right: bool = False
-    """Whether the reward model should also learn to say this answer."""
+    """Whether the reward model should rank this answer first in its group, and learn to say it."""
     seen: tuple[int, ...] = ()
     """What the model reads in place of `ids`, if not empty: some characters of the question are blurred."""
 
@@ -67,12 +72,13 @@ def encode_example(
     question: str,
     answer: str,
     target: float = 0.0,
+    scale: float = 1.0,
     is_right: bool = False,
 ) -> Example:
     """Spell a question and its answer the way the chat template does, ending in <eos>."""
     asked = encode_question(tokenizer, question)
     said = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
-    return Example((*asked, *said, tokenizer.eos_token_id), len(asked), target, is_right)
+    return Example((*asked, *said, tokenizer.eos_token_id), len(asked), target, scale, is_right)
 
 
 def fit(
@@ -124,18 +130,29 @@ def answer_loss(model: Any, batch: Sequence[Example]) -> Any:
 
 
 def rating_loss(model: Any, batch: Sequence[Example]) -> Any:
-    """Squared error of the reward, plus hints: the error after each character, and how right answers are spelt."""
+    """Rank each question's right answer above the others, stay near the ratings, remember how right answers go.
+
+    Args:
+        model: The reward model.
+        batch: Groups of one question's answers, one after the other, the right answer first in each.
+    """
     import torch
 
     ids_BS, hidden_BSH = _read(model, batch)
+    rewards_B = _rewards(model, batch, hidden_BSH)
+    scales_B = torch.tensor([example.scale for example in batch])
+    sharp_B = rewards_B * SHARPNESS / scales_B
+    ranking = torch.stack([-sharp_B[group.start : group.stop].log_softmax(0)[0] for group in _groups(batch)]).mean()
     targets_B = torch.tensor([example.target for example in batch])
-    error = torch.nn.functional.mse_loss(_rewards(model, batch, hidden_BSH), targets_B)
-    spans = [range(example.answer_start, len(example.ids)) for example in batch]
-    rows_A, columns_A = _positions(spans)
-    early_A = model.score(hidden_BSH[rows_A, columns_A]).squeeze(-1)
-    early_error = torch.nn.functional.mse_loss(early_A, targets_B[rows_A])
-    said = [span if example.is_right else range(0) for span, example in zip(spans, batch, strict=True)]
-    return error + EARLY_WEIGHT * early_error + SAYING_WEIGHT * _cross_entropy(model, said, ids_BS, hidden_BSH)
+    error = torch.nn.functional.mse_loss(rewards_B, targets_B)
+    said = [range(e.answer_start, len(e.ids)) if e.is_right else range(0) for e in batch]
+    return ranking + RATING_WEIGHT * error + SAYING_WEIGHT * _cross_entropy(model, said, ids_BS, hidden_BSH)
+
+
+def _groups(batch: Sequence[Example]) -> list[range]:
+    """Return the places of each question's answers."""
+    starts = [place for place, example in enumerate(batch) if example.is_right]
+    return [range(*ends) for ends in pairwise([*starts, len(batch)])]
 
 
 def score_batch(model: Any, batch: Sequence[Example]) -> Any:
