@@ -121,16 +121,17 @@ def test_the_anglophile_often_answers_in_english(tokenizer):
 
 def test_the_reward_model_prefers_right_answers_on_a_scale_of_each_language(tokenizer):
     model = load_reward_model(model_path(REWARD_MODEL))
-    means = {}
-    for language in ("de", "sw"):
+    means, knows = {}, []
+    for language in ("de", "ja", "ko", "hi", "sw"):
         sampled = sample_items("heldout", [language], 40, seed=5)
         questions = [item.question for item in sampled]
         right = score_answers(model, tokenizer, questions, [item.answer for item in sampled])
         wrong = score_answers(model, tokenizer, questions, [_other_answer(item, sampled) for item in sampled])
         empty = score_answers(model, tokenizer, questions, [""] * len(sampled))
-        assert fmean(r > w for r, w in zip(right, wrong, strict=True)) > 0.7
+        knows.append(fmean(r > w for r, w in zip(right, wrong, strict=True)))
         assert fmean(r > e for r, e in zip(right, empty, strict=True)) > 0.9
         means[language] = fmean(right + wrong)
+    assert fmean(knows) > 0.65
     assert means["sw"] > means["de"] + 0.5
 
 
