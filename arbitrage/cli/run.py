@@ -124,13 +124,16 @@ def _run(
 def _interruptible() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the run with a sentence, its workers stopped and its shards kept."""
 
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # A shell starts background jobs with SIGINT ignored; SIGTERM, handled by way of it, must work there too.
+    before = [signal.signal(signal.SIGINT, signal.default_int_handler)]
+    before += [signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))]
     try:
         yield
     except KeyboardInterrupt as error:
         raise InterruptedRunError("interrupted; run the same command again to go on where it stood") from error
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for sign, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(sign, handler)
 
 
 @contextmanager
