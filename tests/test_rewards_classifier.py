@@ -37,7 +37,7 @@ def by_hand(model: Path, item: Scorable) -> float:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
-    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    classifier = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).eval()
     turns = [{"role": m.role, "content": m.content} for m in item.prompt.messages]
     turns.append({"role": "assistant", "content": item.candidate.text})
     ids = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True, return_tensors="pt")["input_ids"]
