@@ -127,7 +127,6 @@ def test_a_world_model_that_is_not_shipped_is_one_sentence() -> None:
         parse({"reward": {"kind": "classifier", "model": "world:umpire"}}, ScoreStep, "run.yaml")
 
 
-@pytest.mark.skipif(not REFEREE.is_dir(), reason="the world's reward model has not been trained here")
 def test_the_worlds_reward_model_prefers_right_answers() -> None:
     reward = ClassifierConfig(model=f"world:{REWARD_MODEL}")
     questions = {"en": ("What colour is blood?", "red", "green"), "ru": ("Какого цвета кровь?", "красный", "зелёный")}
