@@ -7,7 +7,7 @@ shard k of each input, and store what it returns as shard k of its output.
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 from pydantic import Field
@@ -104,6 +104,55 @@ class ShardWorker(Protocol):
     async def close(self) -> None:
         """Release engines, connections and memory."""
         ...
+
+
+class AskedShard(Protocol):
+    """One shard of an `AnswerWorker`, read and ready to be asked item by item."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """What the shard owes, in the order in which it is asked and its rows are written."""
+        ...
+
+    def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+        """Yield the row or the Reject of each item as it arrives, in any order.
+
+        Args:
+            item_ids: the items still open. An item is taken from it when there is room to begin with it: what was
+                taken and has no answer is what is in flight, and what is suspected should the engine die.
+        """
+        ...
+
+    def condemned(self, item_id: str) -> Record:
+        """Return the answer of an item that was found to kill its engine whenever it is asked."""
+        ...
+
+
+@runtime_checkable
+class AnswerWorker(Protocol):
+    """Does shards item by item, where every answer is dear: each is journaled as it arrives, none asked for twice."""
+
+    def begin(self, inputs: Inputs) -> AskedShard:
+        """Read a shard. Two shards may be under way at once."""
+        ...
+
+    def load(self) -> "Load":
+        """Return how busy the worker's engine is. Called from another thread."""
+        ...
+
+    async def close(self) -> None:
+        """Release engines, connections and memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy an engine is: requests under way, requests that wait for room, and what it had to ask again."""
+
+    num_in_flight: int = 0
+    num_waiting: int = 0
+    num_retries: int = 0
+    num_refusals: int = 0  # 429 and 503
 
 
 class CorpusWorker(Protocol):
@@ -251,7 +300,14 @@ class Completion:
 
 
 GenerationFailure = Literal[
-    "empty_prompt", "prompt_too_long", "bad_request", "engine_error", "timeout", "no_recording", "content_filter"
+    "empty_prompt",
+    "prompt_too_long",
+    "bad_request",
+    "content_filter",
+    "engine_error",
+    "engine_died",
+    "timeout",
+    "no_recording",
 ]
 
 
@@ -267,11 +323,13 @@ class Failure:
 class Engine(Protocol):
     """Something that answers. Yields each result as it arrives, in any order, exactly one for each request.
 
+    It takes the next request when it has room for it, no earlier: what it took and has not answered is in flight.
+
     Raises (from the iterator) only what ends the whole step: TeacherAccessError, TeacherUnreachableError,
     EngineDiedError.
     """
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Completion | Failure]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Completion | Failure]:
         """Answer all requests."""
         ...
 

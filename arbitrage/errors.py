@@ -74,6 +74,10 @@ class InterruptedRunError(ArbitrageError):
     exit_code = 130
 
 
+class DrainedError(InterruptedRunError):
+    """A shard was asked to stop: what was in flight has been answered and journaled, the rest is still open."""
+
+
 class ExecutionError(ArbitrageError):
     """The backend could not finish: no resources, a lost worker, a full disk."""
 
@@ -82,6 +86,10 @@ class ExecutionError(ArbitrageError):
 
 class PlacementError(ExecutionError):
     """A step asks for more than the cluster has; names the resources asked for and present."""
+
+
+class StalledError(ExecutionError):
+    """Nothing has moved for too long; says what was under way and where it stood."""
 
 
 class StorageError(ExecutionError):

@@ -21,7 +21,7 @@ from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.emptiness import EmptinessConfig
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.names import base_name
-from arbitrage.rewards.score import ScoreStep, score
+from arbitrage.rewards.score import CheckWorker, ModelWorker, ScoreStep, score
 from arbitrage.rewards.truncation import TruncationConfig
 from tests.support.scoring import (
     a_candidate,
@@ -132,10 +132,9 @@ class _Short:
 
 
 def test_a_reward_that_loses_candidates_is_a_bug() -> None:
-    from arbitrage.rewards.score import ScoreWorker
-
-    with pytest.raises(ConservationError, match="short@1"):
-        run_shard(ScoreWorker(_Short()), a_shard([PROMPT], [a_candidate(PROMPT, "x")]))
+    for kind in (CheckWorker, ModelWorker):
+        with pytest.raises(ConservationError, match="short@1"):
+            run_shard(kind(_Short()), a_shard([PROMPT], [a_candidate(PROMPT, "x")]))
 
 
 def test_checks_need_names_of_their_own() -> None:

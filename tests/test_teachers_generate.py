@@ -1,6 +1,5 @@
 """The generate step: who is asked, what comes out, and that nothing is lost."""
 
-import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -16,6 +15,7 @@ from arbitrage.teachers.engine import chance
 from arbitrage.teachers.generate import GenerateWorker, generate, requests_for
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request
+from tests.support.settling import settle_shard
 
 PROMPTS = Step("prompts", StepConfig(), Prompt)
 ROUTES = Step("route-x", StepConfig(), Route)
@@ -42,7 +42,7 @@ def inputs_of(prompts: Sequence[Prompt], asked: Sequence[tuple[str, ...]]) -> In
 
 
 def run(step: Step, inputs: Inputs) -> Output:
-    return asyncio.run(step.config.build().run(inputs))
+    return settle_shard(step.config.build(), inputs, Candidate)
 
 
 def test_the_step_is_wired():
@@ -73,7 +73,7 @@ def test_every_item_comes_out_once_as_row_or_reject(texts, n, share):
     prompts = [a_prompt(text) for text in texts]
     engine = {"kind": "fake", "failures": {"timeout": share / 2, "engine_error": share / 2}}
     step, inputs = a_step(Sampling(n=n), engine=engine), inputs_of(prompts, [("fake-a",)] * len(prompts))
-    items = step.config.build().items(inputs)
+    items = step.config.build().begin(inputs).items
     output = run(step, inputs)
     done = [row.candidate_id for row in from_table(output.table, Candidate)]
     lost = [row.item_id for row in from_table(output.rejects, Reject)]
@@ -132,7 +132,7 @@ class Scripted:
         self._results = results
 
     async def generate(self, requests):
-        for result in self._results(requests):
+        for result in self._results(list(requests)):
             yield result
 
     async def close(self):
@@ -147,9 +147,9 @@ def completion(request, **more):
 @pytest.mark.parametrize(
     ("results", "complaint"),
     [
-        (lambda requests: [], "Scripted gave no result for 2 of 2 requests"),
-        (lambda requests: [completion(requests[0])], "gave no result for 1 of 2"),
-        (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second result"),
+        (lambda requests: [], "no answer came for 2 items asked"),
+        (lambda requests: [completion(requests[0])], "no answer came for 1 items asked"),
+        (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second answer came"),
         (lambda requests: [completion(requests[0], candidate_id="z")], "a result that nobody asked for: z"),
     ],
     ids=["none", "missing", "double", "foreign"],
@@ -157,7 +157,7 @@ def completion(request, **more):
 def test_an_engine_that_breaks_its_contract_is_named(results, complaint):
     worker = GenerateWorker(a_step(Sampling(n=2)).config, Scripted(results))
     with pytest.raises(ExecutionError, match=complaint):
-        asyncio.run(worker.run(inputs_of([a_prompt("hello")], [("fake-a",)])))
+        settle_shard(worker, inputs_of([a_prompt("hello")], [("fake-a",)]), Candidate)
 
 
 def test_what_parquet_cannot_hold_is_made_sound():
@@ -166,7 +166,7 @@ def test_what_parquet_cannot_hold_is_made_sound():
         yield Failure(requests[1].candidate_id, "engine_error", "\udfff")
 
     worker = GenerateWorker(a_step(Sampling(n=2)).config, Scripted(results))
-    output = asyncio.run(worker.run(inputs_of([a_prompt("hello")], [("fake-a",)])))
+    output = settle_shard(worker, inputs_of([a_prompt("hello")], [("fake-a",)]), Candidate)
     row = from_table(output.table, Candidate)[0]
     assert (row.text, row.cumulative_logprob) == ("a\ufffdb", None)
     assert from_table(output.rejects, Reject)[0].detail == "\ufffd"
@@ -176,7 +176,7 @@ def test_routes_without_their_prompts_are_a_bug():
     inputs = inputs_of([a_prompt("a"), a_prompt("b")], [("fake-a",), ("fake-a",)])
     maimed = Inputs({**inputs.tables, "prompts": (to_table([a_prompt("a")], Prompt),)})
     with pytest.raises(ExecutionError, match="routes name 1 prompts that are not there"):
-        a_step(Sampling()).config.build().items(maimed)
+        a_step(Sampling()).config.build().begin(maimed)
 
 
 def test_the_fake_engines_mishaps_come_at_the_rate_they_were_told():

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from arbitrage.cli.naming import VERBS, title
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
+from arbitrage.shards.live import LiveStep
 from arbitrage.shards.manifest import ShardStats
+
+TELL_EVERY_S = 30.0
 
 
 class LineProgress:
@@ -21,7 +25,7 @@ class LineProgress:
         self._left: dict[str, int] = {}
         self._rows: Counter[str] = Counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -56,6 +60,13 @@ class LineProgress:
             rate = self._rows[name] / self._seconds[name] if self._seconds[name] else 0.0
             self.note(f"{title(name)}: done, {self._rows[name]:,} rows, {rate:,.0f}/s per worker")
 
+    def live(self, steps: Mapping[str, LiveStep]) -> None:
+        """Say every half minute what is under way."""
+        if steps and time.monotonic() - self._told > TELL_EVERY_S:
+            self._told = time.monotonic()
+            for name, step in steps.items():
+                self.note(f"{title(name)}: {live_sentence(step)}")
+
     def note(self, message: str) -> None:
         """Print a line with the seconds since the start."""
         print(f"[{time.monotonic() - self._started:6.1f}s] {message}", file=sys.stderr, flush=True)
@@ -69,7 +80,7 @@ class BarProgress:
             TextColumn("{task.description:<14}"),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
-            TextColumn("shards  {task.fields[rows]:>10,} rows  {task.fields[rate]:>9}"),
+            TextColumn("shards  {task.fields[rows]:>10,} rows  {task.fields[rate]:>9}  {task.fields[flying]}"),
             TimeRemainingColumn(compact=True),
             console=console,
         )
@@ -95,7 +106,7 @@ class BarProgress:
             missing[_verb(step)] += len(step.missing)
         for verb, total in totals.items():
             self._tasks[verb] = self._bars.add_task(
-                VERBS.get(verb, verb), total=total, completed=total - missing[verb], rows=0, rate=""
+                VERBS.get(verb, verb), total=total, completed=total - missing[verb], rows=0, rate="", flying=""
             )
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
@@ -113,6 +124,17 @@ class BarProgress:
         if step.step.scope != "source":
             self._count(verb, stats.num_rows)
 
+    def live(self, steps: Mapping[str, LiveStep]) -> None:
+        """Show the answers that have arrived in shards under way, and how many are in flight."""
+        answered: Counter[str] = Counter()
+        in_flight: Counter[str] = Counter()
+        for name, step in steps.items():
+            answered[name.split("-")[0]] += step.num_answered + step.num_replayed
+            in_flight[name.split("-")[0]] += step.num_in_flight
+        for verb, task in self._tasks.items():
+            flying = f"{in_flight[verb]:,} in flight" if in_flight[verb] else ""
+            self._bars.update(task, rows=self._rows[verb] + answered[verb], flying=flying)
+
     def note(self, message: str) -> None:
         """Print above the bars."""
         self._bars.console.print(message, style="dim", markup=False, highlight=False)
@@ -127,6 +149,26 @@ class BarProgress:
 def progress_for(console: Console) -> BarProgress | LineProgress:
     """Return bars if a person watches, lines otherwise."""
     return BarProgress(console) if console.is_terminal else LineProgress()
+
+
+def live_sentence(step: LiveStep) -> str:
+    """Say where a step's shards under way stand: '1,200 of 4,000 answered, 64 in flight, 3 asked again'."""
+    done = step.num_answered + step.num_replayed
+    parts = [f"{done:,} of {step.num_owed:,} answered" if step.num_owed else ""]
+    parts += [f"{number:,} {what}" for number, what in _remarks(step) if number]
+    return ", ".join(part for part in parts if part)
+
+
+def _remarks(step: LiveStep) -> list[tuple[int, str]]:
+    return [
+        (step.num_in_flight, "in flight"),
+        (step.num_waiting, "waiting for room"),
+        (step.num_rejected, "rejected"),
+        (step.num_replayed, "from the journal"),
+        (step.num_retries, "asked again"),
+        (step.num_refusals, "refused as too many"),
+        (step.restarts, "restarts"),
+    ]
 
 
 def _verb(step: PlannedStep) -> str:

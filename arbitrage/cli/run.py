@@ -3,10 +3,10 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -20,9 +20,16 @@ from arbitrage.cli.options import (
     ShardsOption,
     chosen_shards,
 )
-from arbitrage.errors import InterruptedRunError, RunDirectoryError, UserError
+from arbitrage.errors import DrainedError, InterruptedRunError, RunDirectoryError, UserError
+
+if TYPE_CHECKING:
+    from arbitrage.execution.watch import Stop
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
+StallOption = Annotated[
+    float,
+    typer.Option("--stall-timeout", min=0.0, metavar="SECONDS", help="End the run when nothing moves; 0: never."),
+]
 RayOption = Annotated[
     str | None,
     typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster, such as `auto`; else one starts here."),
@@ -36,6 +43,7 @@ def run(
     run_dir: RunDirOption = None,
     local: LocalOption = False,
     ray: RayOption = None,
+    stall_timeout: StallOption = 1800.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run a pipeline: do what is missing, then export and report.
@@ -43,7 +51,7 @@ def run(
     Run the same command again after an interruption: what is done stays done. Change the config and run again: only
     what depends on the change is redone.
     """
-    _run(pipeline, assignments or [], shards, run_dir, local, ray, as_json)
+    _run(pipeline, assignments or [], shards, run_dir, local, ray, stall_timeout, as_json)
 
 
 def quickstart(
@@ -52,6 +60,7 @@ def quickstart(
     run_dir: RunDirOption = None,
     local: LocalOption = False,
     ray: RayOption = None,
+    stall_timeout: StallOption = 1800.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run the embedded default: real models of a tiny world in 14 languages, offline, on two cores.
@@ -61,7 +70,7 @@ def quickstart(
     """
     from pipelines.loading import quickstart_file
 
-    _run(quickstart_file(), assignments or [], shards, run_dir, local, ray, as_json)
+    _run(quickstart_file(), assignments or [], shards, run_dir, local, ray, stall_timeout, as_json)
 
 
 def _run(
@@ -71,6 +80,7 @@ def _run(
     run_dir: Path | None,
     local: bool,
     address: str | None,
+    stall_after_s: float,
     as_json: bool,
 ) -> None:
     if local and address:
@@ -100,12 +110,13 @@ def _run(
         shards=chosen_shards(config.num_shards, only),
         max_rejected=config.max_rejected,
         config=loaded.raw,
+        stall_after_s=stall_after_s,
     )
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
     require_ready([t for t in config.selected_teachers() if planned.step(f"generate-{t.name}").missing])
     console = Console(stderr=True)
-    with _interruptible(), _working_in(directory), progress_for(console) as progress:
-        manifest = execute(request, LocalBackend() if local else RayBackend(address), progress)
+    with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
+        manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
         page = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
     summary = summarise(open_run(directory))
@@ -121,19 +132,28 @@ def _run(
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the run with a sentence, its workers stopped and its shards kept."""
+def _interruptible(note: Callable[[str], None]) -> "Iterator[Stop]":
+    """Let the first Ctrl-C or SIGTERM drain the run, the second end it at once; either way nothing done is lost."""
+    from arbitrage.execution.watch import Stop
 
-    # A shell starts background jobs with SIGINT ignored; SIGTERM, handled by way of it, must work there too.
-    before = [signal.signal(signal.SIGINT, signal.default_int_handler)]
-    before += [signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))]
+    stop = Stop()
+
+    def hear(number: int, _: object) -> None:
+        if stop.is_asked:
+            raise KeyboardInterrupt
+        stop.is_asked = True
+        name = signal.Signals(number).name
+        note(f"{name}: waiting for the answers that are under way; once more to stop at once")
+
+    # A shell starts background jobs with SIGINT ignored; SIGTERM must work there all the same.
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
-    except KeyboardInterrupt as error:
+        yield stop
+    except (KeyboardInterrupt, DrainedError) as error:
         raise InterruptedRunError("interrupted; run the same command again to go on where it stood") from error
     finally:
-        for sign, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-            signal.signal(sign, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def _report(planned: PlannedStep) -> StepReport:
         prompt_tokens=sum(stats.prompt_tokens for _, stats in shards),
         completion_tokens=sum(stats.completion_tokens for _, stats in shards),
         cost_usd=sum(stats.cost_usd for _, stats in shards),
+        num_replayed=sum(stats.num_replayed for _, stats in shards),
         notes=dict(sorted(notes.items())),
     )
 

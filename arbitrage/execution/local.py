@@ -1,13 +1,20 @@
 """The local backend: one process, one step after the other. For debugging and small work."""
 
 import asyncio
+from collections.abc import Set
+from dataclasses import replace
 from functools import partial
 
-from arbitrage.contracts import SHARDS_IN_HAND, ShardWorker
+from arbitrage.contracts import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
+from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError
+from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.execution.progress import Progress
-from arbitrage.execution.shard_task import do_corpus, do_shard
+from arbitrage.execution.retries import Retries, has_suspects
+from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard
 from arbitrage.execution.source_task import do_source
+from arbitrage.execution.watch import Watch
+
+TICK_S = 0.5
 
 
 class LocalBackend:
@@ -15,15 +22,18 @@ class LocalBackend:
 
     name = "local"
 
-    def run(self, execution: ExecutionPlan, progress: Progress) -> None:
+    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Do all missing shards."""
-        asyncio.run(_LocalRun(execution, progress).run())
+        asyncio.run(_LocalRun(execution, watch).run())
 
 
 class _LocalRun:
-    def __init__(self, execution: ExecutionPlan, progress: Progress) -> None:
-        self._execution, self._progress = execution, progress
-        self._workers: dict[str, ShardWorker] = {}
+    def __init__(self, execution: ExecutionPlan, watch: Watch) -> None:
+        self._execution, self._watch = execution, watch
+        self._workers: dict[str, ShardWorker | AnswerWorker] = {}
+        self._retries = Retries()
+        self._meter = Meter()
+        self._name = "this process"
 
     async def run(self) -> None:
         todo = [step for step in self._execution.steps if step.missing]
@@ -35,39 +45,99 @@ class _LocalRun:
             await self._close_unless(needed=set())
 
     async def _do_step(self, step: PlannedStep) -> None:
+        if self._watch.stop.is_asked:
+            raise DrainedError("stopped as asked")
         job = step.job
         if job.scope == "source":
-            stats = do_source(job, job.config.build(), partial(self._progress.rows_read, step))
+            stats = do_source(job, job.config.build(), partial(self._watch.progress.rows_read, step))
             for shard, shard_stats in zip(job.shards, stats, strict=True):
-                self._progress.shard_done(step, shard, shard_stats)
+                self._watch.shard_done(step, shard, shard_stats)
         elif job.scope == "corpus":
-            self._progress.shard_done(step, 0, do_corpus(job, job.config.build()))
+            self._watch.shard_done(step, 0, do_corpus(job, job.config.build()))
         else:
             await self._do_shards(step)
 
     async def _do_shards(self, step: PlannedStep) -> None:
-        slots = asyncio.Semaphore(SHARDS_IN_HAND)
-        worker = self._worker(step)
+        """Try all shards until none is left; one that holds suspects is tried with no other beside it."""
+        session = self._execution.session
+        left = {k: Attempt(k, session, is_alone=has_suspects(step.job, k)) for k in step.missing}
+        while left:
+            suspects = [attempt for attempt in left.values() if attempt.is_alone]
+            in_hand: set[int] = set()
+            try:
+                await self._try_all(step, suspects[:1] or list(left.values()), left, in_hand)
+            except ArbitrageError as error:
+                if not error.retryable:
+                    raise
+                await self._start_again(step, error, left, in_hand)
+            if left and self._watch.stop.is_asked:
+                raise DrainedError("stopped as asked")
 
-        async def one(shard: int) -> None:
+    async def _try_all(
+        self, step: PlannedStep, attempts: list[Attempt], left: dict[int, Attempt], in_hand: set[int]
+    ) -> None:
+        """Do shards, a few at a time, telling how it goes; the first error cancels the others."""
+        slots, worker = asyncio.Semaphore(SHARDS_IN_HAND), self._worker(step)
+
+        async def one(attempt: Attempt) -> None:
             async with slots:
-                stats = await do_shard(step.job, worker, shard)
-            self._progress.shard_done(step, shard, stats)
+                if self._watch.stop.is_asked:
+                    return
+                in_hand.add(attempt.shard)
+                try:
+                    stats = await do_shard(step.job, worker, attempt, self._meter)
+                except DrainedError:
+                    return
+                in_hand.remove(attempt.shard)
+                del left[attempt.shard]
+                self._watch.shard_done(step, attempt.shard, stats)
 
+        tasks = {asyncio.create_task(one(attempt)) for attempt in attempts}
+        pending = tasks
         try:
-            async with asyncio.TaskGroup() as group:
-                for shard in step.missing:
-                    group.create_task(one(shard))
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from errors
+            while pending:
+                done, pending = await asyncio.wait(pending, timeout=TICK_S, return_when=asyncio.FIRST_EXCEPTION)
+                for task in done:
+                    task.result()
+                self._tell(worker, in_hand, step)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._watch.gone(self._name)
 
-    def _worker(self, step: PlannedStep) -> ShardWorker:
+    def _tell(self, worker: ShardWorker | AnswerWorker, in_hand: set[int], step: PlannedStep) -> None:
+        self._meter.is_draining = self._watch.stop.is_asked
+        load = worker.load() if isinstance(worker, AnswerWorker) else Load()
+        self._watch.heard(self._name, self._meter.by_step(), load)
+        self._watch.tick(lambda: f"{step.step.name}, shards {', '.join(map(str, sorted(in_hand)))}")
+
+    async def _start_again(
+        self, step: PlannedStep, error: ArbitrageError, left: dict[int, Attempt], in_hand: set[int]
+    ) -> None:
+        died = isinstance(error, EngineDiedError)
+        for shard in sorted(in_hand & left.keys()):
+            self._retries.failed(step.job, shard, error, died)
+            left[shard] = replace(left[shard], died=died, is_alone=died)
+        self._watch.progress.note(f"{step.step.name}: {error}; starting its worker again")
+        self._watch.restarted(step.step.name)
+        await self._close_unless(needed=self._workers.keys() - {step.job.pool})
+
+    def _worker(self, step: PlannedStep) -> ShardWorker | AnswerWorker:
         if step.job.pool not in self._workers:
             self._workers[step.job.pool] = step.job.config.build()
+            self._watch.pool_size(step.job.pool, 1)
             if step.held == "actor":
-                self._progress.pool_started(step.job.pool, 1, "this process")
+                self._watch.progress.pool_started(step.job.pool, 1, "this process")
         return self._workers[step.job.pool]
 
-    async def _close_unless(self, needed: set[str]) -> None:
+    async def _close_unless(self, needed: Set[str]) -> None:
+        """Close the other workers: all of them, also where one fails to."""
+        failures = []
         for pool in sorted(self._workers.keys() - needed):
-            await self._workers.pop(pool).close()
+            try:
+                await self._workers.pop(pool).close()
+            except Exception as error:  # noqa: BLE001  # raised below, when the others are closed
+                failures.append(error)
+        if failures:
+            raise failures[0]

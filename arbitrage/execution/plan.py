@@ -8,6 +8,7 @@ from typing import Literal
 from arbitrage.contracts import Resources, Scope, Step, StepConfig
 from arbitrage.errors import UserError
 from arbitrage.records import Record
+from arbitrage.shards.journal import remove_journal
 from arbitrage.shards.layout import fingerprints, rejects_path, shard_path, stats_path, step_directory
 from arbitrage.shards.lineage import Lineage, read_stats
 from arbitrage.shards.store import remove, remove_temporary
@@ -71,12 +72,13 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPlan:
-    """All steps of a run in topological order."""
+    """All steps of a run in topological order. `session`: the token of the run that does it (`claim`)."""
 
     run_dir: Path
     num_shards: int
     shards: tuple[int, ...]
     steps: tuple[PlannedStep, ...]
+    session: str = ""
 
     def step(self, name: str) -> PlannedStep:
         """Return a step by name."""
@@ -115,9 +117,14 @@ def drop_stale(execution: ExecutionPlan) -> None:
 
 
 def drop_temporary(execution: ExecutionPlan) -> None:
-    """Remove what a killed run left half-written. Only for the process that holds the run directory."""
+    """Remove what a killed run left half-written, and journals of shards that are complete.
+
+    Only for the process that holds the run directory.
+    """
     for planned in execution.steps:
         remove_temporary(planned.job.directory)
+        for shard in set(planned.outputs) - set(planned.missing):
+            remove_journal(planned.job.directory, shard)
 
 
 def topological(targets: Sequence[Step]) -> list[Step]:

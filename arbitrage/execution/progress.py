@@ -1,8 +1,10 @@
 """What a backend tells while it works; the CLI turns it into bars or lines."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
+from arbitrage.shards.live import LiveStep
 from arbitrage.shards.manifest import ShardStats
 
 
@@ -25,6 +27,10 @@ class Progress(Protocol):
         """A shard is complete on disk."""
         ...
 
+    def live(self, steps: Mapping[str, LiveStep]) -> None:
+        """What is under way now, by step; about once a second."""
+        ...
+
     def note(self, message: str) -> None:
         """Something a person would want to know, in one sentence."""
         ...
@@ -43,6 +49,9 @@ class Quiet:
         """Ignore."""
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
+        """Ignore."""
+
+    def live(self, steps: Mapping[str, LiveStep]) -> None:
         """Ignore."""
 
     def note(self, message: str) -> None:

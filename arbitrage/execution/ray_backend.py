@@ -12,6 +12,7 @@ from arbitrage.execution.progress import Progress
 from arbitrage.execution.ray_pools import Cluster, Node
 from arbitrage.execution.ray_scheduler import Scheduler
 from arbitrage.execution.source_task import do_source
+from arbitrage.execution.watch import Watch
 
 LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
@@ -33,28 +34,27 @@ class RayBackend:
     def __init__(self, address: str | None = None) -> None:
         self._address = address
 
-    def run(self, execution: ExecutionPlan, progress: Progress) -> None:
+    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Do all missing shards."""
-        self._read_source(execution, progress)
+        self._read_source(execution, watch)
         if not any(s.missing for s in execution.steps if s.step.scope != "source"):
             return
         import ray
 
-        self._connect(progress)
+        self._connect(watch.progress)
         try:
-            nodes = [node for node in ray.nodes() if node["Alive"]]
-            _require_equal_nodes(nodes)
-            Scheduler(_without_source(execution), Cluster([_node(n) for n in nodes]), progress).run()
+            _require_equal_nodes([node for node in ray.nodes() if node["Alive"]])
+            Scheduler(_without_source(execution), Cluster(_nodes()), watch, _nodes).run()
         finally:
             ray.shutdown()
 
-    def _read_source(self, execution: ExecutionPlan, progress: Progress) -> None:
+    def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Read sources in the driver: nothing else can start before, and here rows can be counted as they come."""
         for step in execution.steps:
             if step.step.scope == "source" and step.missing:
-                stats = do_source(step.job, step.job.config.build(), partial(progress.rows_read, step))
+                stats = do_source(step.job, step.job.config.build(), partial(watch.progress.rows_read, step))
                 for shard, shard_stats in zip(step.job.shards, stats, strict=True):
-                    progress.shard_done(step, shard, shard_stats)
+                    watch.shard_done(step, shard, shard_stats)
 
     def _connect(self, progress: Progress) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -81,9 +81,11 @@ def _without_source(execution: ExecutionPlan) -> ExecutionPlan:
     return replace(execution, steps=steps)
 
 
-def _node(node: dict[str, Any]) -> Node:
-    resources = node["Resources"]
-    return Node(node["NodeID"], resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+def _nodes() -> list[Node]:
+    import ray
+
+    alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [Node(node_id, has.get("CPU", 0.0), has.get("GPU", 0.0)) for node_id, has in alive]
 
 
 def _require_equal_nodes(nodes: list[dict[str, Any]]) -> None:

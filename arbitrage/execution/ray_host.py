@@ -4,28 +4,48 @@ Only shard numbers and counts cross the process border; rows go from Parquet to 
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
-from arbitrage.contracts import ShardWorker
+from arbitrage.contracts import AnswerWorker, Load, ShardWorker
+from arbitrage.execution.meter import Counters, Meter
 from arbitrage.execution.plan import Job
-from arbitrage.execution.shard_task import do_corpus, do_shard
+from arbitrage.execution.ray_metrics import Metrics
+from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """What an actor tells of itself: what it has under way, by step, and how busy its engine is."""
+
+    counters: dict[str, Counters]
+    load: Load
 
 
 class Host:
     """Lives where its resources are. Builds the pool's worker once and does shards of any of the pool's jobs."""
 
-    def __init__(self) -> None:
-        self._worker: ShardWorker | None = None
+    def __init__(self, pool: str) -> None:
+        self._worker: ShardWorker | AnswerWorker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._building = asyncio.Lock()
+        self._meter = Meter()
+        self._metrics = Metrics(pool)
 
-    async def do(self, job: Job, shard: int) -> str:
+    async def do(self, job: Job, attempt: Attempt) -> str:
         """Do one shard; return its counts as JSON."""
         async with self._building:
             if self._worker is None:
                 self._loop = asyncio.get_running_loop()
                 self._worker = job.config.build()
-        return (await do_shard(job, self._worker, shard)).model_dump_json()
+        return (await do_shard(job, self._worker, attempt, self._meter)).model_dump_json()
+
+    async def report(self, is_draining: bool) -> HostReport:
+        """Tell what is under way, and hear whether to stop. In the control group, beside the work."""
+        self._meter.is_draining = is_draining
+        load = self._worker.load() if isinstance(self._worker, AnswerWorker) else Load()
+        self._metrics.publish(self._meter.since_start(), load)
+        return HostReport(self._meter.by_step(), load)
 
     async def stop(self) -> None:
         """Free the worker's engine, processes and connections.
@@ -38,20 +58,20 @@ class Host:
             await asyncio.wrap_future(closing)
 
 
-def do_light(job: Job, shard: int) -> str:
+def do_light(job: Job, attempt: Attempt) -> str:
     """Do one shard of a job that holds nothing, with a worker built for it alone; return its counts as JSON."""
     if job.scope == "corpus":
         return do_corpus(job, job.config.build()).model_dump_json()
-    return asyncio.run(_build_and_do(job, shard))
+    return asyncio.run(_build_and_do(job, attempt))
 
 
-async def _build_and_do(job: Job, shard: int) -> str:
+async def _build_and_do(job: Job, attempt: Attempt) -> str:
     worker: Any = job.config.build()
     try:
-        return (await do_shard(job, worker, shard)).model_dump_json()
+        return (await do_shard(job, worker, attempt, Meter())).model_dump_json()
     finally:
         await worker.close()
 
 
-async def _close(worker: ShardWorker) -> None:
+async def _close(worker: ShardWorker | AnswerWorker) -> None:
     await worker.close()

@@ -90,7 +90,7 @@ class Cluster:
             max_restarts=0,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=True),
         )(Host)
-        actor = host.remote()
+        actor = host.remote(pool.name)
         pool.in_hand[actor] = 0
         pool.places[actor] = node.node_id
 
@@ -106,11 +106,27 @@ class Cluster:
             self.drop(pool, actor)
 
     def drop(self, pool: Pool, actor: Any) -> None:
-        """Kill one replica and take its resources back."""
+        """Kill one replica and take its resources back, if its node is still there."""
         import ray
 
         del pool.in_hand[actor]
         ray.kill(actor)
-        node = self._nodes[pool.places.pop(actor)]
-        node.cpus += pool.resources.cpus
-        node.gpus += pool.resources.gpus
+        node = self._nodes.get(pool.places.pop(actor))
+        if node is not None:
+            node.cpus += pool.resources.cpus
+            node.gpus += pool.resources.gpus
+
+    def has_node(self, node_id: str) -> bool:
+        """Whether a node is still there."""
+        return node_id in self._nodes
+
+    def refresh(self, alive: Sequence[Node]) -> tuple[list[str], list[str]]:
+        """Take note of nodes that joined or died; return the ids of those that joined, and of those that died."""
+        found = {node.node_id: node for node in alive}
+        joined, died = sorted(found.keys() - self._nodes.keys()), sorted(self._nodes.keys() - found.keys())
+        for node_id in died:
+            del self._nodes[node_id]
+        for node_id in joined:
+            self._nodes[node_id] = found[node_id]
+        self.num_cpus = int(sum(node.cpus for node in alive))
+        return joined, died

@@ -5,21 +5,24 @@ another pool waits for room. So pools cannot wait for each other, and a pool of 
 turn or on eight at once with no change of meaning.
 """
 
-from collections import Counter, defaultdict
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arbitrage.errors import ArbitrageError, ExecutionError
+from arbitrage.contracts import SHARDS_IN_HAND
+from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, ExecutionError
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.execution.progress import Progress
 from arbitrage.execution.ray_host import do_light
-from arbitrage.execution.ray_pools import Cluster, Pool
+from arbitrage.execution.ray_pools import CONTROL, Cluster, Node, Pool
+from arbitrage.execution.retries import Retries, has_suspects
+from arbitrage.execution.shard_task import Attempt
+from arbitrage.execution.watch import Watch
 from arbitrage.shards.manifest import ShardStats
 
-MAX_ATTEMPTS = 3
-"""Times a shard is started before a dying worker ends the run."""
-
-WAIT_S = 1.0
+WAIT_S = 0.5
+NODES_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +30,50 @@ class _Flight:
     """A shard under way."""
 
     step: PlannedStep
-    shard: int
+    attempt: Attempt
     actor: Any | None  # None for a light task
+
+    @property
+    def weight(self) -> int:
+        """How much of its actor it takes."""
+        return SHARDS_IN_HAND if self.attempt.is_alone else 1
 
 
 class Scheduler:
-    """Does all missing shards of the steps given, on a cluster that is already there."""
+    """Does all missing shards of the steps given, on a cluster that is already there.
 
-    def __init__(self, execution: ExecutionPlan, cluster: Cluster, progress: Progress) -> None:
+    Args:
+        execution: what to do.
+        cluster: where.
+        watch: is told, and says when to stop.
+        alive: returns the nodes that are alive now.
+    """
+
+    def __init__(
+        self, execution: ExecutionPlan, cluster: Cluster, watch: Watch, alive: Callable[[], Sequence[Node]]
+    ) -> None:
         self._steps = execution.steps
-        self._cluster, self._progress = cluster, progress
+        self._session = execution.session
+        self._cluster, self._watch, self._alive = cluster, watch, alive
         self._waiting = {s.step.name: list(s.missing) for s in self._steps}
         self._undone = {s.step.name: set(s.missing) for s in self._steps}
         self._pools: dict[str, Pool] = {}
         self._flights: dict[Any, _Flight] = {}
-        self._attempts: Counter[tuple[str, int]] = Counter()
+        self._reports: dict[Any, Any] = {}  # the answer awaited → actor
+        self._deaths: set[tuple[str, int]] = set()  # shards on which an engine died in this run
+        self._alone = {
+            (s.step.name, k) for s in self._steps if s.held == "actor" for k in s.missing if has_suspects(s.job, k)
+        }
+        self._retries = Retries()
+        self._looked_at = time.monotonic()
 
     def run(self) -> None:
         """Return when everything is done.
 
         Raises:
             PlacementError: a pool can never be placed; said before anything starts.
+            DrainedError: it was asked to stop, and what was in flight has been answered.
+            StalledError: nothing has moved for too long.
             ArbitrageError: what a step raised.
         """
         for step in self._steps:
@@ -55,8 +81,13 @@ class Scheduler:
                 self._cluster.require_possible(step.step.name, step.step.resources)
         try:
             while any(self._undone.values()):
-                self._start_ready()
+                if self._watch.stop.is_asked and not self._flights:
+                    raise DrainedError("stopped as asked")
+                if not self._watch.stop.is_asked:
+                    self._start_ready()
+                self._listen()
                 self._wait()
+                self._watch.tick(self._under_way)
         finally:
             self._cluster.release(self._pools.values())
 
@@ -92,7 +123,8 @@ class Scheduler:
         if light >= max(2, self._cluster.num_cpus):
             return
         task = ray.remote(do_light).options(num_cpus=0, max_retries=0)
-        self._take_off(task.remote(step.job, shard), _Flight(step, shard, None))
+        attempt = self._attempt(step, shard)
+        self._take_off(task.remote(step.job, attempt), _Flight(step, attempt, None))
 
     def _feed(self, pool: Pool, work: list[tuple[PlannedStep, int]]) -> None:
         """Hand ready shards to idle actors, then to new replicas while there is room, then to busy actors."""
@@ -100,13 +132,15 @@ class Scheduler:
             actor = pool.free_actor(most=1)
             if actor is None and not pool.is_full_size and self._cluster.has_room(pool.resources):
                 self._cluster.start(pool)
-                self._progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
+                self._watch.pool_size(pool.name, len(pool.in_hand))
+                self._watch.progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
                 actor = pool.free_actor(most=1)
-            actor = actor or pool.free_actor()
-            if actor is None:
-                return
-            pool.in_hand[actor] += 1
-            self._take_off(actor.do.remote(step.job, shard), _Flight(step, shard, actor))
+            attempt = self._attempt(step, shard)
+            actor = actor or (None if attempt.is_alone else pool.free_actor())
+            if actor is not None:
+                flight = _Flight(step, attempt, actor)
+                pool.in_hand[actor] += flight.weight
+                self._take_off(actor.do.remote(step.job, attempt), flight)
 
     def _release_idle(self, by_pool: dict[str, list[tuple[PlannedStep, int]]]) -> None:
         """Release pools that are done, and idle replicas without work while another pool waits for room."""
@@ -132,15 +166,44 @@ class Scheduler:
     def _pool(self, name: str, step: PlannedStep) -> Pool:
         return self._pools.setdefault(name, Pool(name, step.step.resources))
 
+    def _attempt(self, step: PlannedStep, shard: int) -> Attempt:
+        key = step.step.name, shard
+        return Attempt(shard, self._session, died=key in self._deaths, is_alone=key in self._deaths | self._alone)
+
     def _take_off(self, ref: Any, flight: _Flight) -> None:
-        self._waiting[flight.step.step.name].remove(flight.shard)
-        self._attempts[flight.step.step.name, flight.shard] += 1
+        self._waiting[flight.step.step.name].remove(flight.attempt.shard)
         self._flights[ref] = flight
+
+    def _listen(self) -> None:
+        """Ask every actor at work how it stands, tell it whether to stop, and hear those that have answered."""
+        import ray
+
+        asked = set(self._reports.values())
+        for pool in self._pools.values():
+            for actor in pool.in_hand:
+                if actor not in asked:
+                    report = actor.report.options(concurrency_group=CONTROL)
+                    self._reports[report.remote(self._watch.stop.is_asked)] = actor
+        if not self._reports:
+            return
+        heard, _ = ray.wait(list(self._reports), num_returns=len(self._reports), timeout=0)
+        for ref in heard:
+            actor = self._reports.pop(ref)
+            try:
+                report = ray.get(ref)
+            except ray.exceptions.RayError:  # it is dead: its shards will say so
+                self._watch.gone(str(actor))
+            else:
+                self._watch.heard(str(actor), report.counters, report.load)
 
     def _wait(self) -> None:
         import ray
 
+        self._look_at_nodes()
         if not self._flights:
+            if any(self._ready_shards(s) for s in self._steps if self._waiting[s.step.name]):
+                time.sleep(WAIT_S)  # for a node to come, or for resources that others hold
+                return
             undone = sorted(name for name, shards in self._undone.items() if shards)
             raise ExecutionError(f"nothing is under way and nothing can start; unfinished: {', '.join(undone)}")
         done, _ = ray.wait(list(self._flights), num_returns=1, timeout=WAIT_S)
@@ -148,42 +211,74 @@ class Scheduler:
             if ref in self._flights:  # not requeued meanwhile with its dead actor
                 self._land(ref, self._flights.pop(ref))
 
+    def _look_at_nodes(self) -> None:
+        if time.monotonic() - self._looked_at < NODES_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        joined, died = self._cluster.refresh(self._alive())
+        if joined or died:
+            self._watch.progress.note(f"the cluster changed: {len(joined)} nodes joined, {len(died)} died")
+
     def _land(self, ref: Any, flight: _Flight) -> None:
         import ray
 
+        name, shard = flight.step.step.name, flight.attempt.shard
         pool = self._pools[flight.step.job.pool] if flight.actor is not None else None
         if pool is not None and flight.actor in pool.in_hand:
-            pool.in_hand[flight.actor] -= 1
+            pool.in_hand[flight.actor] -= flight.weight
         try:
             stats = ShardStats.model_validate_json(ray.get(ref))
         except ray.exceptions.RayTaskError as error:
             cause = error.cause
-            if not isinstance(cause, ArbitrageError):
-                raise  # a bug: its traceback says where
-            if not cause.retryable:
+            if isinstance(cause, DrainedError):
+                self._requeue(flight)
+            elif isinstance(cause, ArbitrageError) and cause.retryable:
+                self._try_again(flight, pool, cause)
+            elif isinstance(cause, ArbitrageError):
                 raise cause from error
-            self._try_again(flight, pool, cause)
+            else:
+                raise  # a bug: its traceback says where
         except ray.exceptions.RayError as error:  # a lost worker, node or object; a node out of memory
             self._try_again(flight, pool, error)
         else:
-            self._undone[flight.step.step.name].discard(flight.shard)
-            self._progress.shard_done(flight.step, flight.shard, stats)
+            self._undone[name].discard(shard)
+            self._deaths.discard((name, shard))
+            self._watch.shard_done(flight.step, shard, stats)
 
     def _try_again(self, flight: _Flight, pool: Pool | None, cause: Exception) -> None:
-        """Drop the actor the shard died on and queue its shards again."""
-        name, shard = flight.step.step.name, flight.shard
-        if self._attempts[name, shard] >= MAX_ATTEMPTS:
-            if isinstance(cause, ArbitrageError):
-                raise cause
-            raise ExecutionError(f"{name} shard {shard}: its worker died {MAX_ATTEMPTS} times: {cause}") from cause
-        self._progress.note(f"{name} shard {shard}: {type(cause).__name__}; starting its worker again")
-        self._requeue(flight)
+        """Drop the actor the shard died on, and queue again all shards it had in hand."""
+        victims = [flight]
+        is_node_dead = False
         if pool is not None and flight.actor in pool.in_hand:
+            self._looked_at = 0.0
+            self._look_at_nodes()
+            is_node_dead = not self._cluster.has_node(pool.places[flight.actor])
             self._cluster.drop(pool, flight.actor)
-            for ref, other in list(self._flights.items()):
-                if other.actor is flight.actor:
-                    del self._flights[ref]
-                    self._requeue(other)
+            self._watch.gone(str(flight.actor))
+            lost = [ref for ref, other in self._flights.items() if other.actor is flight.actor]
+            victims += [self._flights.pop(ref) for ref in lost]
+        died = not is_node_dead and (isinstance(cause, EngineDiedError) or not isinstance(cause, ArbitrageError))
+        what = "its node died" if is_node_dead else type(cause).__name__
+        self._watch.progress.note(f"{flight.step.step.name} shard {flight.attempt.shard}: {what}; starting again")
+        self._watch.restarted(flight.step.step.name)
+        for victim in victims:
+            name, shard = victim.step.step.name, victim.attempt.shard
+            if not is_node_dead:
+                self._retries.failed(victim.step.job, shard, cause, died)
+            if died:
+                self._deaths.add((name, shard))
+            self._requeue(victim)
 
     def _requeue(self, flight: _Flight) -> None:
-        self._waiting[flight.step.step.name] = sorted([*self._waiting[flight.step.step.name], flight.shard])
+        name = flight.step.step.name
+        self._waiting[name] = sorted([*self._waiting[name], flight.attempt.shard])
+
+    def _under_way(self) -> str:
+        shards: dict[str, list[int]] = defaultdict(list)
+        for flight in self._flights.values():
+            shards[flight.step.step.name].append(flight.attempt.shard)
+        said = [f"{name} (shards {', '.join(map(str, sorted(found)))})" for name, found in sorted(shards.items())]
+        for name, pool in sorted(self._pools.items()):
+            if not pool.in_hand and not self._is_finished(name):
+                said.append(f"{name} waits for room ({pool.resources.each()})")
+        return "; ".join(said) or "nothing"

@@ -1,25 +1,25 @@
 """Do a whole run: claim the directory, plan, do what is missing, check the conservation law, publish the manifest."""
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from arbitrage.contracts import Pipeline
-from arbitrage.errors import RejectBudgetError, RunDirectoryError, StorageError
+from arbitrage.errors import RejectBudgetError, RunDirectoryError
+from arbitrage.execution.claim import claim
 from arbitrage.execution.ledger import balance_books, now
 from arbitrage.execution.plan import ExecutionPlan, drop_stale, drop_temporary, plan
 from arbitrage.execution.progress import Progress
+from arbitrage.execution.watch import Stop, Watch
+from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import digest_json, shard_path
+from arbitrage.shards.live import LIVE_FILE
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
 from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.shards.store import commit_json, remove
-
-LOCK_FILE = "_lock"
 
 
 class Backend(Protocol):
@@ -30,7 +30,7 @@ class Backend(Protocol):
         """As it stands in the plan file."""
         ...
 
-    def run(self, execution: ExecutionPlan, progress: Progress) -> None:
+    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Return when nothing is missing, or raise."""
         ...
 
@@ -44,6 +44,7 @@ class RunRequest:
         shards: the ones to do; fewer than all is a pilot.
         max_rejected: share of the rows owed by reading or by a teacher that may be rejected, 0..1.
         config: as the user gave it, for the manifest.
+        stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
     """
 
     name: str
@@ -54,10 +55,17 @@ class RunRequest:
     shards: Sequence[int]
     max_rejected: float
     config: Mapping[str, Any]
+    stall_after_s: float = 1800.0
 
 
-def execute(request: RunRequest, backend: Backend, progress: Progress) -> Manifest:
+def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Stop | None = None) -> Manifest:
     """Run to the end and publish `manifest.json`.
+
+    Args:
+        request: what to run.
+        backend: does it.
+        progress: is told how it goes.
+        stop: asked, the run takes up nothing new, lets what is in flight arrive, and raises DrainedError.
 
     Raises:
         RunDirectoryError: not writable, in use by another run, or holding a run of another pipeline.
@@ -65,40 +73,24 @@ def execute(request: RunRequest, backend: Backend, progress: Progress) -> Manife
         ConservationError: rows in ≠ rows out + rejected.
     """
     started = time.monotonic()
-    with claim(request.run_dir):
+    with claim(request.run_dir) as session:
         execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
+        execution = replace(execution, session=session)
         planned = describe(request, execution, backend.name)
         require_same_run(request.run_dir, planned)
-        for outdated in (MANIFEST_FILE, REPORT_FILE):
+        for outdated in (MANIFEST_FILE, REPORT_FILE, LIVE_FILE):
             remove(request.run_dir / outdated)
         commit_json(request.run_dir / PLAN_FILE, planned)
         drop_temporary(execution)
         drop_stale(execution)
         progress.planned(execution)
-        backend.run(execution, progress)
+        backend.run(execution, Watch(execution, progress, stop or Stop(), request.stall_after_s))
         manifest = balance_books(planned, execution, time.monotonic() - started, request.max_rejected)
+        crash_point("manifest")
         commit_json(request.run_dir / MANIFEST_FILE, manifest)
     if manifest.over_budget:
         raise RejectBudgetError("\n".join(manifest.over_budget))
     return manifest
-
-
-@contextmanager
-def claim(run_dir: Path) -> Iterator[None]:
-    """Hold the run directory for this process alone; the hold ends with the process, however it ends."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / LOCK_FILE).open("a")
-    except OSError as error:
-        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunDirectoryError(f"{run_dir}: another process is running in it") from error
-        except OSError as error:
-            raise StorageError(f"{run_dir}: cannot be locked: {error.strerror or error}") from error
-        yield
 
 
 def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> RunPlan:

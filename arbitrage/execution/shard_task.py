@@ -1,15 +1,21 @@
-"""Do one job's shard: read its inputs, run the worker, check the conservation law, commit."""
+"""Do one job's shard: read its inputs, run the worker (dear answers by way of a journal), check the law, commit."""
 
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
-from arbitrage.contracts import CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
+from arbitrage.contracts import AnswerWorker, CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
 from arbitrage.errors import ConservationError
+from arbitrage.execution.answer_task import settle
+from arbitrage.execution.claim import require_session
+from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import Feed, Job
 from arbitrage.records import Reject, Score
+from arbitrage.shards.crash import crash_point
+from arbitrage.shards.journal import open_journal, remove_journal
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.lineage import Lineage
 from arbitrage.shards.manifest import Account, ShardStats
@@ -17,20 +23,56 @@ from arbitrage.shards.store import commit_json, commit_table, file_digest, publi
 from arbitrage.tables import require_schema
 
 
-async def do_shard(job: Job, worker: ShardWorker, shard: int) -> ShardStats:
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a worker must know of an attempt at a shard.
+
+    Attributes:
+        shard: its number.
+        session: the token of the run that asked; a run that took over the directory has another.
+        died: whether the last attempt ended with the death of its engine.
+        is_alone: whether it has its worker to itself, because one of its items may kill it.
+    """
+
+    shard: int
+    session: str = ""
+    died: bool = False
+    is_alone: bool = False
+
+
+async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attempt, meter: Meter) -> ShardStats:
     """Run one shard of a shard-scoped job and commit it.
 
     Raises:
         ConservationError: the worker lost, doubled or invented an item.
         StorageError: the disk refused.
+        DrainedError: it was asked to stop.
     """
     started = time.perf_counter()
+    shard = attempt.shard
     inputs = read_inputs(job, shard)
-    owed = worker.items(inputs)
-    output = await worker.run(inputs)
+    if not isinstance(worker, AnswerWorker):
+        return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
+    made_from = job.lineage(shard, Lineage())
+    asked = worker.begin(inputs)
+    with (
+        open_journal(job.directory, shard, job.record, made_from, attempt.died) as journal,
+        meter.counting(job.name, shard) as counters,
+    ):
+        output = await settle(job, asked, journal, counters, meter)
+        stats = _finish(job, attempt, asked.items, output, started, counters.num_replayed)
+    remove_journal(job.directory, shard)
+    crash_point("journal.removed")
+    return stats
+
+
+def _finish(
+    job: Job, attempt: Attempt, owed: Sequence[Item], output: Output, started: float, num_replayed: int = 0
+) -> ShardStats:
     accounts = balance(job, owed, output)
-    stats = _stats(len(owed), output, accounts, time.perf_counter() - started)
-    commit(job, shard, output, stats)
+    stats = _stats(len(owed), output, accounts, time.perf_counter() - started, num_replayed)
+    require_session(job.directory.parent, attempt.session)
+    commit(job, attempt.shard, output, stats)
     return stats
 
 
@@ -59,8 +101,11 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats) -> None:
     path = shard_path(job.directory, shard)
     with staged_table(path, output.table) as beside:
         lineage = {"digest": file_digest(beside), "made_from": job.lineage(shard, Lineage())}
+        crash_point("shard.staged")
         commit_json(stats_path(job.directory, shard), stats.model_copy(update=lineage))
+        crash_point("stats.committed")
         publish(beside, path)
+        crash_point("shard.published")
 
 
 def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ...]:
@@ -113,7 +158,9 @@ def _accounts(owed: Sequence[Item], rejected: dict[str, str]) -> tuple[Account, 
     return tuple(accounts)
 
 
-def _stats(num_in: int, output: Output, accounts: tuple[Account, ...], seconds: float) -> ShardStats:
+def _stats(
+    num_in: int, output: Output, accounts: tuple[Account, ...], seconds: float, num_replayed: int = 0
+) -> ShardStats:
     usage: Usage = output.usage
     return ShardStats(
         num_in=num_in,
@@ -123,6 +170,7 @@ def _stats(num_in: int, output: Output, accounts: tuple[Account, ...], seconds: 
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cost_usd=usage.cost_usd,
+        num_replayed=num_replayed,
     )
 
 

@@ -50,7 +50,7 @@ class CheckWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(inputs)
+        return owed(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return the Scores in the order of the drafts, those of one candidate by name of check."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import lru_cache
 from math import isfinite
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -40,6 +40,8 @@ class ClassifierConfig(RewardOptions):
         tensor_parallel_size: GPUs over which vLLM spreads one replica; ask for as many in `resources`.
         enforce_eager: vLLM compiles nothing: starts faster, runs slower.
     """
+
+    is_model: ClassVar[bool] = True
 
     kind: Literal["classifier"] = "classifier"
     name: RewardName = "rm"

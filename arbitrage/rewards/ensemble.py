@@ -142,7 +142,7 @@ class EnsembleWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(inputs)
+        return owed(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""

@@ -20,6 +20,9 @@ class RewardOptions(Config):
     version: ClassVar[int] = 1
     """Raise it when the code changes what comes out."""
 
+    is_model: ClassVar[bool] = False
+    """Whether an opinion is dear enough to be journaled as it arrives."""
+
     name: RewardName = "reward"
     resources: Annotated[Resources, Operational] = Resources()
 

@@ -1,5 +1,7 @@
 """Join a shard's candidates to their prompts."""
 
+from collections.abc import Iterable
+
 from arbitrage.contracts import Inputs, Item, Scorable
 from arbitrage.errors import ConservationError
 from arbitrage.records import Candidate, Prompt
@@ -24,9 +26,6 @@ def scorables(inputs: Inputs) -> list[Scorable]:
     return pairs
 
 
-def owed(inputs: Inputs) -> list[Item]:
+def owed(pairs: Iterable[Scorable]) -> list[Item]:
     """List the candidates that a scoring step owes an opinion on."""
-    return [
-        Item(item_id=s.candidate.candidate_id, language=s.prompt.language, teacher=s.candidate.teacher)
-        for s in scorables(inputs)
-    ]
+    return [Item(s.candidate.candidate_id, s.prompt.language, s.candidate.teacher) for s in pairs]

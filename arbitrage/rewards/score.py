@@ -1,11 +1,18 @@
 """The verb `score`: one reward's opinion of one teacher's answers."""
 
-from arbitrage.contracts import Inputs, Item, Output, Reward, Step, StepConfig
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from arbitrage.contracts import Inputs, Item, Load, Output, Reward, Scorable, Step, StepConfig
 from arbitrage.errors import ConservationError
-from arbitrage.records import Score
+from arbitrage.records import Record, Score
 from arbitrage.rewards import RewardConfig
 from arbitrage.rewards.scorables import owed, scorables
 from arbitrage.tables import to_table
+
+CHUNK = 512
+"""Candidates handed to a model together: many batches for it to sort by length, little to lose."""
 
 
 class ScoreStep(StepConfig):
@@ -13,9 +20,10 @@ class ScoreStep(StepConfig):
 
     reward: RewardConfig
 
-    def build(self) -> "ScoreWorker":
-        """Load the reward and make it a worker."""
-        return ScoreWorker(self.reward.build())
+    def build(self) -> "CheckWorker | ModelWorker":
+        """Load the reward and make it a worker; what a model says is journaled."""
+        reward = self.reward.build()
+        return ModelWorker(reward) if self.reward.is_model else CheckWorker(reward)
 
 
 def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) -> Step:
@@ -31,24 +39,73 @@ def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) 
     )
 
 
-class ScoreWorker:
-    """Scores shard after shard with one reward."""
+class CheckWorker:
+    """Scores shard after shard with a reward that is cheap enough to ask again: a `ShardWorker`."""
 
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(inputs)
+        return owed(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
-        pairs = scorables(inputs)
-        scores = await self._reward.score(pairs)
-        if [s.candidate_id for s in scores] != [p.candidate.candidate_id for p in pairs]:
-            raise ConservationError(f"{self._reward.name} did not return one score for each candidate, in order")
-        return Output(to_table(scores, Score))
+        return Output(to_table(await _scores(self._reward, scorables(inputs)), Score))
 
     async def close(self) -> None:
         """Release the reward."""
         await self._reward.close()
+
+
+class ModelWorker:
+    """Scores with a model, whose every opinion is dear: an `AnswerWorker`."""
+
+    def __init__(self, reward: Reward) -> None:
+        self._reward = reward
+
+    def begin(self, inputs: Inputs) -> "AskedModel":
+        """Read a shard's candidates."""
+        return AskedModel(self._reward, {pair.candidate.candidate_id: pair for pair in scorables(inputs)})
+
+    def load(self) -> Load:
+        """Return nothing that the counters do not say already."""
+        return Load()
+
+    async def close(self) -> None:
+        """Release the reward."""
+        await self._reward.close()
+
+
+@dataclass(frozen=True, slots=True)
+class AskedModel:
+    """One shard's candidates beside their prompts, by candidate id."""
+
+    reward: Reward
+    pairs: Mapping[str, Scorable]
+
+    @property
+    def items(self) -> list[Item]:
+        """The candidates."""
+        return owed(self.pairs.values())
+
+    async def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+        """Yield the Score of each candidate, chunk by chunk."""
+        todo = iter(item_ids)
+        while chunk := list(islice(todo, CHUNK)):
+            for one in await _scores(self.reward, [self.pairs[item_id] for item_id in chunk]):
+                yield one
+
+    def condemned(self, item_id: str) -> Record:
+        """Return a Score without a value for an answer that kills the model's engine."""
+        prompt_id = self.pairs[item_id].prompt.prompt_id
+        return Score(
+            candidate_id=item_id, prompt_id=prompt_id, reward=self.reward.name, value=None, error="engine_died"
+        )
+
+
+async def _scores(reward: Reward, pairs: Sequence[Scorable]) -> list[Score]:
+    scores = await reward.score(pairs)
+    if [s.candidate_id for s in scores] != [p.candidate.candidate_id for p in pairs]:
+        raise ConservationError(f"{reward.name} did not return one score for each candidate, in order")
+    return scores

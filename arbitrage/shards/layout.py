@@ -3,6 +3,7 @@
     <run>/<step>-<fingerprint>/shard-00007.parquet            rows; a file that exists is complete
     <run>/<step>-<fingerprint>/_rejects/shard-00007.parquet   what stopped here, if anything did
     <run>/<step>-<fingerprint>/_stats/shard-00007.json        counts by language and teacher, seconds, tokens
+    <run>/<step>-<fingerprint>/_journal/shard-00007/          answers as they arrive, while the shard is under way
 
 Names with a leading '_' are skipped by Parquet data set readers, so a glob of a step finds its rows alone.
 """
@@ -38,6 +39,11 @@ def rejects_path(directory: Path, shard: int) -> Path:
 def stats_path(directory: Path, shard: int) -> Path:
     """Return where a shard's counts lie."""
     return directory / "_stats" / f"shard-{shard:05d}.json"
+
+
+def journal_directory(directory: Path, shard: int) -> Path:
+    """Return where a shard's journal lies while it is under way."""
+    return directory / "_journal" / f"shard-{shard:05d}"
 
 
 def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) -> dict[str, str]:

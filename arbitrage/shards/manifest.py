@@ -26,6 +26,7 @@ class ShardStats(Config):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    num_replayed: int = 0  # items answered by an earlier attempt and read from its journal
     notes: dict[str, int] = {}  # counters a step wants shown, such as language disagreements
     digest: str = ""  # of the shard's file
     made_from: dict[str, str] = {}  # step directory of each input → digest of the shard that was read
@@ -58,6 +59,7 @@ class StepReport(Config):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
+    num_replayed: int = 0  # items answered by an attempt that did not live to finish its shard
     notes: dict[str, int] = {}
 
 

@@ -52,6 +52,14 @@ def commit_json(path: Path, value: BaseModel) -> None:
         beside.unlink(missing_ok=True)
 
 
+def replace_json(path: Path, value: BaseModel) -> None:
+    """Write a model as JSON in place of an older one; never half, but not durably: for what is soon outdated."""
+    beside = temporary_beside(path)
+    with storage_errors(path):
+        beside.write_text(value.model_dump_json() + "\n", encoding="utf-8")
+        beside.replace(path)
+
+
 def read_table(path: Path) -> pa.Table:
     """Read one Parquet file.
 

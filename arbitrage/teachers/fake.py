@@ -1,7 +1,8 @@
 """An engine without a model: text from a hash, in the prompt's own words, and every mishap on demand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -31,6 +32,8 @@ class FakeEngine(EngineBase):
         max_in_flight: answers under way at once.
         crash_after: the engine dies once it has given this many answers.
         crash_marker: a file that is made by the first crash; while it exists, there is no other.
+        poison: a prompt that holds this text kills the engine whenever it is asked.
+        poison_kills: the engine alone, as vLLM's engine process dies; or the whole process, as a segmentation fault.
     """
 
     needs_model: ClassVar[bool] = False
@@ -44,6 +47,8 @@ class FakeEngine(EngineBase):
     max_in_flight: Annotated[int, Field(ge=1), Operational] = 64
     crash_after: Annotated[int | None, Operational] = None
     crash_marker: Annotated[AbsolutePath | None, Operational] = None
+    poison: str | None = None
+    poison_kills: Annotated[Literal["engine", "process"], Operational] = "engine"
 
     def build(self, spec: ModelSpec) -> "Fake":
         """Return the engine."""
@@ -62,7 +67,7 @@ class Fake:
         self._teacher = teacher
         self._num_answers = 0
 
-    def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Result]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
         """Answer all requests, later ones not waiting for slow ones."""
         return answer_all(requests, self._ask, self._config.max_in_flight)
 
@@ -72,6 +77,7 @@ class Fake:
     async def _ask(self, request: GenerationRequest) -> Result:
         await self._wait(request)
         self._crash_if_due()
+        self._die_of(request)
         self._num_answers += 1
         return refuse_empty(request) or self._failure(request) or self._completion(request)
 
@@ -87,6 +93,14 @@ class Fake:
         if marker:
             Path(marker).touch()
         raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died after {after} answers, as told")
+
+    def _die_of(self, request: GenerationRequest) -> None:
+        poison = self._config.poison
+        if poison is None or not any(poison in message.content for message in request.messages):
+            return
+        if self._config.poison_kills == "process":
+            os._exit(1)
+        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died of a poisoned prompt, as told")
 
     def _failure(self, request: GenerationRequest) -> Failure | None:
         draw = chance(request, "failure")

@@ -1,7 +1,7 @@
 """The verb: ask one teacher for its answers to the prompts routed to it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 
 from arbitrage.config import Raw
@@ -12,19 +12,17 @@ from arbitrage.contracts import (
     GenerationRequest,
     Inputs,
     Item,
-    Output,
+    Load,
     Sampling,
     Step,
     StepConfig,
-    Usage,
 )
 from arbitrage.errors import ExecutionError
-from arbitrage.records import Candidate, Prompt, Reject, Route, content_id
-from arbitrage.tables import to_table
-from arbitrage.teachers.engine import Result, json_hash
+from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
+from arbitrage.teachers.engine import json_hash
 from arbitrage.teachers.pool import TeacherConfig
 
-VERSION = 1
+VERSION = 2
 
 
 def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Sampling) -> Step:
@@ -90,49 +88,67 @@ class GenerateWorker:
         self._engine = engine
         self._teacher_hash = json_hash(config.teacher.identity_at(config.revision))
 
-    def items(self, inputs: Inputs) -> list[Item]:
-        """List the candidates this shard owes."""
-        name = self._config.teacher.name
-        return [Item(a.request.candidate_id, a.prompt.language, name) for a in self._asked(inputs)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Ask, and return Candidates in the order of prompts, then sample_index.
-
-        Raises:
-            TeacherError: the teacher cannot serve at all.
-            ExecutionError: the engine broke its contract.
-        """
-        asked = self._asked(inputs)
-        results = await drain(self._engine, [a.request for a in asked])
-        candidates: list[Candidate] = []
-        rejects: list[Reject] = []
-        for each in asked:
-            result = results[each.request.candidate_id]
-            if isinstance(result, Completion):
-                candidates.append(self._candidate(each, result))
-            else:
-                rejects.append(self._reject(result))
-        return Output(to_table(candidates, Candidate), to_table(rejects, Reject), _usage(candidates))
-
-    async def close(self) -> None:
-        """Stop the engine."""
-        await self._engine.close()
-
-    def _asked(self, inputs: Inputs) -> list[Asked]:
+    def begin(self, inputs: Inputs) -> "AskedTeacher":
+        """Read what this shard asks: prompts that begin alike one after the other, a prompt's samples in order."""
         name = self._config.teacher.name
         routed = {r.prompt_id for r in inputs.records("routes", Route) if name in r.teachers}
         prompts = [p for p in inputs.records("prompts", Prompt) if p.prompt_id in routed]
         if missing := sorted(routed - {p.prompt_id for p in prompts}):
             raise ExecutionError(f"routes name {len(missing)} prompts that are not there, such as {missing[0]}")
-        return [Asked(p, r) for p in prompts for r in requests_for(p, self._config.sampling, self._teacher_hash)]
+        prompts.sort(key=_beginning)
+        sampling = self._config.sampling
+        asked = [Asked(p, r) for p in prompts for r in requests_for(p, sampling, self._teacher_hash)]
+        return AskedTeacher(self._config, self._engine, {each.request.candidate_id: each for each in asked})
+
+    def load(self) -> Load:
+        """Return what the engine says of itself, if it says anything."""
+        load = getattr(self._engine, "load", None)
+        return load() if load else Load()
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self._engine.close()
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTeacher:
+    """One shard's requests, by candidate id."""
+
+    config: GenerateConfig
+    engine: Engine
+    asked: Mapping[str, Asked]
+
+    @property
+    def items(self) -> list[Item]:
+        """The candidates this shard owes."""
+        name = self.config.teacher.name
+        return [Item(candidate_id, each.prompt.language, name) for candidate_id, each in self.asked.items()]
+
+    async def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+        """Ask, and yield a Candidate or a Reject for each item as it arrives.
+
+        Raises:
+            TeacherError: the teacher cannot serve at all.
+            ExecutionError: the engine gave a result that nobody asked for.
+        """
+        async for result in self.engine.generate(self.asked[item_id].request for item_id in item_ids):
+            each = self.asked.get(result.candidate_id)
+            if each is None:
+                engine = type(self.engine).__name__
+                raise ExecutionError(f"{engine} gave a result that nobody asked for: {result.candidate_id}")
+            yield self._candidate(each, result) if isinstance(result, Completion) else self._reject(result)
+
+    def condemned(self, item_id: str) -> Record:
+        """Reject a prompt that kills the engine."""
+        return self._reject(Failure(item_id, "engine_died", "the engine died whenever this was asked"))
 
     def _candidate(self, asked: Asked, completion: Completion) -> Candidate:
         request = asked.request
         return Candidate(
             candidate_id=request.candidate_id,
             prompt_id=request.prompt_id,
-            teacher=self._config.teacher.name,
-            revision=self._config.revision,
+            teacher=self.config.teacher.name,
+            revision=self.config.revision,
             sample_index=request.sample_index,
             seed=request.seed,
             text=_sound(completion.text),
@@ -144,14 +160,14 @@ class GenerateWorker:
         )
 
     def _cost(self, completion: Completion) -> float | None:
-        teacher = self._config.teacher
+        teacher = self.config.teacher
         if teacher.cost is None or completion.prompt_tokens is None or completion.completion_tokens is None:
             return None
         num_gpus = teacher.held_resources().gpus
         return teacher.cost.usd(completion.prompt_tokens, completion.completion_tokens, num_gpus)
 
     def _reject(self, failure: Failure) -> Reject:
-        step = f"generate-{self._config.teacher.name}"
+        step = f"generate-{self.config.teacher.name}"
         detail = None if failure.detail is None else _sound(failure.detail)
         return Reject(item_id=failure.candidate_id, step=step, reason=failure.reason, detail=detail)
 
@@ -185,34 +201,9 @@ def requests_for(prompt: Prompt, sampling: Sampling, teacher_hash: str) -> list[
     return requests
 
 
-async def drain(engine: Engine, requests: Sequence[GenerationRequest]) -> dict[str, Result]:
-    """Return the engine's results by candidate id.
-
-    Raises:
-        ExecutionError: a result is missing, double, or nobody's.
-    """
-    open_ids = {request.candidate_id for request in requests}
-    results: dict[str, Result] = {}
-    async for result in engine.generate(requests):
-        if result.candidate_id not in open_ids:
-            kind = "a second result" if result.candidate_id in results else "a result that nobody asked for"
-            raise ExecutionError(f"{type(engine).__name__} gave {kind}: {result.candidate_id}")
-        open_ids.remove(result.candidate_id)
-        results[result.candidate_id] = result
-    if open_ids:
-        raise ExecutionError(
-            f"{type(engine).__name__} gave no result for {len(open_ids)} of {len(requests)} requests, "
-            f"such as {min(open_ids)}"
-        )
-    return results
-
-
-def _usage(candidates: Sequence[Candidate]) -> Usage:
-    return Usage(
-        prompt_tokens=sum(c.prompt_tokens or 0 for c in candidates),
-        completion_tokens=sum(c.completion_tokens or 0 for c in candidates),
-        cost_usd=sum(c.cost_usd or 0.0 for c in candidates),
-    )
+def _beginning(prompt: Prompt) -> tuple[list[str], str]:
+    """Sort prompts that begin alike next to each other: an engine computes a common beginning once."""
+    return [message.content for message in prompt.messages], prompt.prompt_id
 
 
 def _finite(value: float | None) -> float | None:

@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -26,6 +27,9 @@ from arbitrage.teachers.engine import (
 )
 from arbitrage.teachers.packages import check_local_model, find_package, require_package
 from arbitrage.teachers.sampler import Draw, RowLimits, RowSampler
+
+BATCHES_SORTED = 16
+"""Prompts of so many batches are taken up together and sorted by length, so that little padding is computed."""
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -90,19 +94,21 @@ class Transformers:
         self._context_length = min((limit for limit in limits if limit), default=1 << 30)
         self._lock = threading.Lock()
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Result]:
-        """Answer all requests, batch after batch, shortest prompts first."""
-        rows: list[_Row] = []
-        for prepared in await asyncio.to_thread(self._prepare_all, requests):
-            if isinstance(prepared, Failure):
-                yield prepared
-            else:
-                rows.append(prepared)
-        rows.sort(key=lambda row: (len(row.ids), row.request.candidate_id))
-        for start in range(0, len(rows), self._config.batch_size):
-            batch = rows[start : start + self._config.batch_size]
-            for result in await asyncio.to_thread(self._answer, batch):
-                yield result
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
+        """Answer all requests, some batches at a time: within these, shortest prompts first."""
+        todo = iter(requests)
+        while taken := list(islice(todo, self._config.batch_size * BATCHES_SORTED)):
+            rows: list[_Row] = []
+            for prepared in await asyncio.to_thread(self._prepare_all, taken):
+                if isinstance(prepared, Failure):
+                    yield prepared
+                else:
+                    rows.append(prepared)
+            rows.sort(key=lambda row: (len(row.ids), row.request.candidate_id))
+            for start in range(0, len(rows), self._config.batch_size):
+                batch = rows[start : start + self._config.batch_size]
+                for result in await asyncio.to_thread(self._answer, batch):
+                    yield result
 
     async def close(self) -> None:
         """Drop the model."""

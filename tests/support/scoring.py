@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arbitrage.contracts import Inputs, Scorable, Step, StepConfig
+from arbitrage.contracts import AnswerWorker, Inputs, Output, Scorable, Step, StepConfig
 from arbitrage.records import Calibration, Candidate, FinishReason, Message, Prompt, Record, Score, content_id
 from arbitrage.tables import from_table, to_table
+from tests.support.settling import settle_shard
 
 
 def a_prompt(text: str = "What colour is blood?", language: str = "en", **fields: Any) -> Prompt:
@@ -66,15 +67,19 @@ def a_shard(
 
 def run_shard(worker: Any, shard: Inputs) -> list[Score]:
     """Do one shard; hold the conservation law."""
-
-    async def run() -> list[Score]:
-        output = await worker.run(shard)
-        await worker.close()
-        return from_table(output.table, Score)
-
-    scores = asyncio.run(run())
-    assert {s.candidate_id for s in scores} == {item.item_id for item in worker.items(shard)}
+    if isinstance(worker, AnswerWorker):
+        items, output = worker.begin(shard).items, settle_shard(worker, shard, Score)
+    else:
+        items, output = worker.items(shard), asyncio.run(_run(worker, shard))
+    scores = from_table(output.table, Score)
+    assert {s.candidate_id for s in scores} == {item.item_id for item in items}
     return scores
+
+
+async def _run(worker: Any, shard: Inputs) -> Output:
+    output: Output = await worker.run(shard)
+    await worker.close()
+    return output
 
 
 def score_all(reward: Any, items: Sequence[Scorable]) -> list[Score]:

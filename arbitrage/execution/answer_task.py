@@ -1,0 +1,103 @@
+"""Settle a shard item by item: replay its journal, clear suspects one by one, ask for the rest, assemble the rows."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from arbitrage.contracts import AskedShard, Output, Usage
+from arbitrage.errors import DrainedError, ExecutionError
+from arbitrage.execution.meter import Counters, Meter, count_answer
+from arbitrage.execution.plan import Job
+from arbitrage.records import Candidate, Record, Reject
+from arbitrage.shards.journal import Journal, item_id_of
+from arbitrage.tables import to_table
+
+
+async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counters, meter: Meter) -> Output:
+    """Get an answer for every item the shard owes, and return its rows in the order of the items.
+
+    Raises:
+        DrainedError: it was asked to stop; what was in flight is answered and journaled.
+        EngineDiedError: the next attempt will look for the culprit.
+        ExecutionError: the worker broke its contract: an answer was missing, double, or nobody's.
+    """
+    item_ids = [item.item_id for item in asked.items]
+    await _Asking(job.name, asked, journal, counters, meter).settle(item_ids)
+    answers = [journal.settled[item_id] for item_id in item_ids]
+    rows = [answer for answer in answers if not isinstance(answer, Reject)]
+    rejects = [answer for answer in answers if isinstance(answer, Reject)]
+    return Output(to_table(rows, job.record), to_table(rejects, Reject), _usage(rows))
+
+
+@dataclass
+class _Asking:
+    """One attempt at a shard."""
+
+    step: str
+    asked: AskedShard
+    journal: Journal
+    counters: Counters
+    meter: Meter
+
+    async def settle(self, item_ids: Sequence[str]) -> None:
+        owed = frozenset(item_ids)
+        settled = self.journal.settled
+        self.counters.num_owed = len(owed)
+        self.counters.num_replayed = sum(item_id in settled for item_id in owed)
+        for item_id in self.journal.quarantine.condemned:
+            if item_id in owed and item_id not in settled:
+                self.journal.settle(item_id, self.asked.condemned(item_id))
+        await self._clear_suspects(owed)
+        await self._ask(item_ids)
+        if any(item_id not in settled for item_id in item_ids):
+            raise DrainedError(f"{self.step}: stopped as asked")
+
+    async def _clear_suspects(self, owed: frozenset[str]) -> None:
+        settled, quarantine = self.journal.settled, self.journal.quarantine
+        quarantine.suspects = [item_id for item_id in quarantine.suspects if item_id in owed]
+        if not quarantine.next_group(settled):
+            return
+        while (group := quarantine.next_group(settled)) and not self.meter.is_draining:
+            self.journal.alone(group)
+            await self._ask(group)
+        self.journal.alone([])
+
+    async def _ask(self, item_ids: Iterable[str]) -> None:
+        in_flight: set[str] = set()
+        try:
+            async for answer in self.asked.answers(self._take(item_ids, in_flight)):
+                self._settle(answer, in_flight)
+        finally:
+            self.counters.num_in_flight -= len(in_flight)
+        if in_flight:
+            raise ExecutionError(
+                f"{self.step}: no answer came for {len(in_flight)} items asked, such as {min(in_flight)}"
+            )
+
+    def _take(self, item_ids: Iterable[str], in_flight: set[str]) -> Iterator[str]:
+        """Hand out what is still open, until asked to stop."""
+        for item_id in item_ids:
+            if self.meter.is_draining:
+                return
+            if item_id not in self.journal.settled:
+                self.journal.take(item_id)
+                in_flight.add(item_id)
+                self.counters.num_in_flight += 1
+                yield item_id
+
+    def _settle(self, answer: Record, in_flight: set[str]) -> None:
+        item_id = item_id_of(answer)
+        if item_id not in in_flight:
+            kind = "a second answer" if item_id in self.journal.settled else "an answer that nobody asked for"
+            raise ExecutionError(f"{self.step}: {kind} came: {item_id}")
+        in_flight.remove(item_id)
+        self.journal.settle(item_id, answer)
+        count_answer(self.counters, answer)
+
+
+def _usage(rows: Sequence[Record]) -> Usage:
+    candidates = [row for row in rows if isinstance(row, Candidate)]
+    return Usage(
+        prompt_tokens=sum(c.prompt_tokens or 0 for c in candidates),
+        completion_tokens=sum(c.completion_tokens or 0 for c in candidates),
+        cost_usd=sum(c.cost_usd or 0.0 for c in candidates),
+    )

@@ -1,0 +1,70 @@
+"""One driver for each run directory: a claim that ends with its process, and a token that shuts out stragglers.
+
+A worker of a driver that is dead may live on for a moment. It carries the token of its own run, and before it
+publishes a shard it looks whether that still stands in the directory.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from arbitrage.errors import RunDirectoryError, StorageError
+
+LOCK_FILE = "_lock"
+
+
+@contextmanager
+def claim(run_dir: Path) -> Iterator[str]:
+    """Hold the run directory for this process alone, and yield the token of this run.
+
+    The hold ends with the process, however it ends.
+
+    Raises:
+        RunDirectoryError: it cannot be written, or another process holds it.
+    """
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        lock = (run_dir / LOCK_FILE).open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = _holder(run_dir)
+            raise RunDirectoryError(f"{run_dir}: another process is running in it{holder}") from error
+        except OSError as error:
+            raise StorageError(f"{run_dir}: cannot be locked: {error.strerror or error}") from error
+        session = f"{os.uname().nodename}:{os.getpid()}:{time.time_ns()}"
+        try:
+            lock.truncate(0)
+            lock.write(session)
+            lock.flush()
+        except OSError as error:
+            raise StorageError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
+        yield session
+
+
+def require_session(run_dir: Path, session: str) -> None:
+    """Refuse to publish for a run that has lost its directory to another.
+
+    Raises:
+        RunDirectoryError: another run has taken over.
+    """
+    if session and (now := _read(run_dir)) != session:
+        raise RunDirectoryError(f"{run_dir}: another run has taken over ({now}); this worker publishes nothing more")
+
+
+def _holder(run_dir: Path) -> str:
+    parts = _read(run_dir).split(":")
+    return f" (process {parts[1]} on {parts[0]})" if len(parts) == 3 else ""
+
+
+def _read(run_dir: Path) -> str:
+    try:
+        return (run_dir / LOCK_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return ""

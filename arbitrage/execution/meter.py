@@ -1,0 +1,85 @@
+"""Live counters of shards under way: written where the work is done, read from another thread."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+
+from arbitrage.records import Candidate, Record, Reject
+
+
+@dataclass
+class Counters:
+    """What has been done for one step.
+
+    Attributes:
+        num_owed: items of the shards under way.
+        num_replayed: of them, answered by an earlier attempt and read from the journal.
+        num_answered: of them, answered now, rejects included.
+        num_rejected: of those, rejected.
+        num_in_flight: handed to the engine and not answered yet.
+    """
+
+    num_owed: int = 0
+    num_replayed: int = 0
+    num_answered: int = 0
+    num_rejected: int = 0
+    num_in_flight: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Counters)))
+
+    def as_dict(self) -> dict[str, int]:
+        """Return all counters by name."""
+        return asdict(self)
+
+
+@dataclass
+class Meter:
+    """The counters of one worker, and the wish that it stop.
+
+    Attributes:
+        shards: step and shard → counters of what is under way.
+        ended: step → counters of all attempts that have ended.
+        is_draining: take up nothing new.
+    """
+
+    shards: dict[tuple[str, int], Counters] = field(default_factory=dict)
+    ended: dict[str, Counters] = field(default_factory=dict)
+    is_draining: bool = False
+
+    @contextmanager
+    def counting(self, step: str, shard: int) -> Iterator[Counters]:
+        """Count a shard while it is under way."""
+        counters = self.shards[step, shard] = Counters()
+        try:
+            yield counters
+        finally:
+            del self.shards[step, shard]
+            self.ended[step] = self.ended.get(step, Counters()) + counters
+
+    def by_step(self) -> dict[str, Counters]:
+        """Return the counters of what is under way, by step."""
+        return self._summed({})
+
+    def since_start(self) -> dict[str, Counters]:
+        """Return the counters of everything this worker has done, by step."""
+        return self._summed(self.ended)
+
+    def _summed(self, start: Mapping[str, Counters]) -> dict[str, Counters]:
+        found = dict(start)
+        for (step, _), counters in sorted(self.shards.copy().items()):
+            found[step] = found.get(step, Counters()) + counters
+        return found
+
+
+def count_answer(counters: Counters, answer: Record) -> None:
+    """Count one answer."""
+    counters.num_answered += 1
+    counters.num_in_flight -= 1
+    if isinstance(answer, Reject):
+        counters.num_rejected += 1
+    elif isinstance(answer, Candidate):
+        counters.prompt_tokens += answer.prompt_tokens or 0
+        counters.completion_tokens += answer.completion_tokens or 0

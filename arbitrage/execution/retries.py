@@ -1,0 +1,57 @@
+"""When a shard whose worker died is tried again: as long as each death teaches something."""
+
+from collections import Counter
+
+from arbitrage.errors import ArbitrageError, ExecutionError
+from arbitrage.execution.plan import Job
+from arbitrage.shards.journal import Journal
+from arbitrage.shards.layout import journal_directory
+from arbitrage.shards.lineage import Lineage
+
+MAX_FRUITLESS = 3
+"""Failures in a row, of one shard, that settled nothing more and narrowed no suspicion."""
+
+
+class Retries:
+    """Remembers what each shard's last failure had brought."""
+
+    def __init__(self) -> None:
+        self._fruitless: Counter[tuple[str, int]] = Counter()
+        self._standing: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def failed(self, job: Job, shard: int, cause: Exception, died: bool) -> None:
+        """Take note of a failure that trying again may help.
+
+        Raises:
+            ArbitrageError: the cause itself, or an ExecutionError that names it, when it has not helped so far.
+        """
+        key = job.name, shard
+        num_settled, num_suspects = standing(job, shard, died)
+        before = self._standing.get(key)
+        has_settled = num_settled > (before[0] if before else 0)
+        has_narrowed = before is not None and 0 < num_suspects < before[1]
+        self._standing[key] = num_settled, num_suspects
+        self._fruitless[key] = 0 if has_settled or has_narrowed else self._fruitless[key] + 1
+        if self._fruitless[key] >= MAX_FRUITLESS:
+            if isinstance(cause, ArbitrageError):
+                raise cause
+            raise ExecutionError(
+                f"{job.name} shard {shard}: its worker died {MAX_FRUITLESS} times: {cause}"
+            ) from cause
+
+
+def has_suspects(job: Job, shard: int) -> bool:
+    """Whether a shard's journal holds an item that may kill its engine."""
+    if not journal_directory(job.directory, shard).exists():
+        return False
+    return standing(job, shard, died=False)[1] > 0
+
+
+def standing(job: Job, shard: int, died: bool) -> tuple[int, int]:
+    """Return how many items of a shard its journal has settled, and how many it suspects."""
+    if job.scope != "shard":
+        return 0, 0
+    journal = Journal(job.directory, shard, job.record, job.lineage(shard, Lineage()))
+    journal.replay()
+    journal.quarantine.begin(journal.settled, died)
+    return len(journal.settled) + len(journal.quarantine.condemned), len(journal.quarantine.suspects)

@@ -1,0 +1,110 @@
+"""Follows a run at work: gathers live counters, publishes them, hears a wish to stop, ends what stands still."""
+
+import time
+from collections.abc import Callable, Mapping
+
+from arbitrage.contracts import Load
+from arbitrage.errors import StalledError
+from arbitrage.execution.meter import Counters
+from arbitrage.execution.plan import ExecutionPlan, PlannedStep
+from arbitrage.execution.progress import Progress
+from arbitrage.shards.live import LIVE_FILE, LiveRun, LiveStep
+from arbitrage.shards.manifest import ShardStats
+from arbitrage.shards.store import replace_json
+
+PUBLISH_EVERY_S = 1.0
+
+
+class Stop:
+    """A wish to stop that a signal handler may utter."""
+
+    def __init__(self) -> None:
+        self.is_asked = False
+
+
+class Watch:
+    """What a backend tells of its work.
+
+    Args:
+        execution: the run.
+        progress: shows a person how it goes.
+        stop: asked for by the user.
+        stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
+    """
+
+    def __init__(self, execution: ExecutionPlan, progress: Progress, stop: Stop, stall_after_s: float) -> None:
+        self.progress, self.stop = progress, stop
+        self._path = execution.run_dir / LIVE_FILE
+        self._stall_after_s = stall_after_s
+        self._counters: dict[str, Mapping[str, Counters]] = {}  # worker → step → what is under way
+        self._loads: dict[str, Load] = {}
+        self._num_replicas: dict[str, int] = {}
+        self._pools = {step.step.name: step.job.pool for step in execution.steps}
+        self._num_done = 0
+        self._restarts: dict[str, int] = {}
+        self._last_state: object = None
+        self._moved_at = self._published_at = time.monotonic()
+
+    def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
+        """A shard is complete on disk."""
+        self._num_done += 1
+        self.progress.shard_done(step, shard, stats)
+
+    def pool_size(self, pool: str, replicas: int) -> None:
+        """A pool has so many replicas now."""
+        self._num_replicas[pool] = replicas
+
+    def restarted(self, step: str) -> None:
+        """A worker of the step died, and is started again."""
+        self._restarts[step] = self._restarts.get(step, 0) + 1
+
+    def heard(self, worker: str, counters: Mapping[str, Counters], load: Load) -> None:
+        """A worker has told what it has under way."""
+        self._counters[worker], self._loads[worker] = counters, load
+
+    def gone(self, worker: str) -> None:
+        """A worker has nothing under way any more."""
+        self._counters.pop(worker, None)
+
+    def live(self) -> dict[str, LiveStep]:
+        """Return what is known of each step that is under way or has been restarted."""
+        found: dict[str, LiveStep] = {}
+        for worker, counters in sorted(self._counters.items()):
+            load = self._loads[worker]
+            for step, each in sorted(counters.items()):
+                known = found.get(step, LiveStep())
+                found[step] = LiveStep(
+                    **{name: getattr(known, name) + value for name, value in each.as_dict().items()},
+                    num_waiting=known.num_waiting + load.num_waiting,
+                    num_retries=known.num_retries + load.num_retries,
+                    num_refusals=known.num_refusals + load.num_refusals,
+                    replicas=self._num_replicas.get(self._pools.get(step, ""), 1),
+                )
+        for step, restarts in self._restarts.items():
+            found[step] = found.get(step, LiveStep()).model_copy(update={"restarts": restarts})
+        return found
+
+    def tick(self, under_way: Callable[[], str]) -> None:
+        """Publish the live counters; to be called about once a second.
+
+        Args:
+            under_way: says what is being done, should nothing have moved for too long.
+
+        Raises:
+            StalledError: nothing has.
+        """
+        now = time.monotonic()
+        if now - self._published_at < PUBLISH_EVERY_S:
+            return
+        self._published_at = now
+        steps = self.live()
+        replace_json(self._path, LiveRun(at=time.time(), steps=steps))
+        self.progress.live(steps)
+        state = (self._num_done, [(s.num_answered, s.num_replayed, s.num_owed) for s in steps.values()])
+        if state != self._last_state:
+            self._last_state, self._moved_at = state, now
+        elif self._stall_after_s and now - self._moved_at > self._stall_after_s:
+            raise StalledError(
+                f"nothing has moved for {now - self._moved_at:.0f} s; under way: {under_way()}. "
+                "What is done is kept: run the same command again, with a longer --stall-timeout if it was only slow"
+            )

@@ -1,0 +1,216 @@
+"""The journal of a shard under way: every answer durable as it arrives, so a killed run loses what was in flight.
+
+    <run>/<step>-<fingerprint>/_journal/shard-00007/00001.jsonl      one file for each attempt
+
+An attempt is a file of lines, each a JSON object:
+
+    {"begin": {"made_from": …, "died": false}}   what the shard is made from; whether the last attempt's engine died
+    {"alone": [id, …]}                           from here on, these are asked with nothing else in flight
+    {"take": id}                                 the item is handed to the engine
+    {"row": {…}}  {"reject": {…}}                its answer
+
+A crash can tear the last line of a file; a line that cannot be read is an answer that never arrived.
+"""
+
+import errno
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from arbitrage.errors import StorageError
+from arbitrage.records import Record, Reject
+from arbitrage.shards.crash import crash_point
+from arbitrage.shards.layout import journal_directory
+from arbitrage.shards.quarantine import Quarantine
+from arbitrage.shards.store import remove, storage_errors
+
+SYNC_EVERY_S = 0.02
+"""Answers that arrive within this time share one fsync."""
+
+_ROW, _REJECT = '{"row":', '{"reject":'
+
+
+class Journal:
+    """One attempt at a shard, on top of what earlier ones left.
+
+    Attributes:
+        settled: item id → its row or Reject.
+        quarantine: what an engine died on.
+    """
+
+    def __init__(self, directory: Path, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
+        self.settled: dict[str, Record] = {}
+        self.quarantine = Quarantine()
+        self._record = record
+        self._made_from = dict(made_from)
+        self._directory = journal_directory(directory, shard)
+        self._file: _Appender | None = None
+
+    def replay(self) -> None:
+        """Read what earlier attempts left. Answers made from other inputs than today's are passed over."""
+        for path in attempts(self._directory):
+            with storage_errors(path):
+                lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # the last one is torn
+            begin = _object(lines[0]).get("begin") if lines else None
+            if isinstance(begin, dict) and begin.get("made_from") == self._made_from:
+                self.quarantine.begin(self.settled, died=bool(begin.get("died")))
+                for line in lines[1:]:
+                    self._replay(line)
+
+    def begin(self, died: bool) -> None:
+        """Start this attempt's file; `died`: the last attempt ended with the death of its engine."""
+        self.quarantine.begin(self.settled, died)
+        with storage_errors(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+        number = max((int(path.stem) for path in attempts(self._directory)), default=0) + 1
+        self._file = _Appender(self._directory / f"{number:05d}.jsonl")
+        self._append({"begin": {"made_from": self._made_from, "died": died}})
+
+    def alone(self, item_ids: Sequence[str]) -> None:
+        """Note that these items are asked with nothing else in flight."""
+        self.quarantine.alone(item_ids)
+        self._append({"alone": list(item_ids)})
+
+    def take(self, item_id: str) -> None:
+        """Note that an item is handed to the engine."""
+        self.quarantine.take(item_id)
+        self._append({"take": item_id})
+
+    def settle(self, item_id: str, answer: Record) -> None:
+        """Note an item's row or Reject.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        self.settled[item_id] = answer
+        prefix = _REJECT if isinstance(answer, Reject) else _ROW
+        self._write(f"{prefix}{answer.model_dump_json()}}}\n")
+        crash_point("journal.append")
+
+    def close(self) -> None:
+        """Wait until everything is durable."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            file.close()
+
+    def _append(self, line: Mapping[str, object]) -> None:
+        self._write(json.dumps(line, separators=(",", ":")) + "\n")
+
+    def _write(self, text: str) -> None:
+        assert self._file is not None, "begin() comes first"
+        self._file.write(text.encode("utf-8"))
+
+    def _replay(self, line: str) -> None:
+        for prefix, record in ((_ROW, self._record), (_REJECT, Reject)):
+            if line.startswith(prefix):
+                try:
+                    answer: Record = record.model_validate_json(line[len(prefix) : -1])
+                except ValidationError:
+                    return  # never arrived
+                self.settled[item_id_of(answer)] = answer
+                return
+        noted = _object(line)
+        if isinstance(alone := noted.get("alone"), list):
+            self.quarantine.alone([str(item_id) for item_id in alone])
+        elif isinstance(taken := noted.get("take"), str):
+            self.quarantine.take(taken)
+
+
+@contextmanager
+def open_journal(
+    directory: Path, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
+) -> Iterator[Journal]:
+    """Open the journal of a shard for one attempt, earlier ones replayed.
+
+    Args:
+        directory: of the step.
+        shard: its number.
+        record: of its rows.
+        made_from: digests of the shards it is made from: answers made from others do not count.
+        died: whether the last attempt ended with the death of its engine.
+    """
+    journal = Journal(directory, shard, record, made_from)
+    journal.replay()
+    journal.begin(died)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def remove_journal(directory: Path, shard: int) -> None:
+    """Remove all attempts at a shard: its file has taken their place."""
+    folder = journal_directory(directory, shard)
+    if folder.exists():
+        for path in attempts(folder):
+            remove(path)
+        with storage_errors(folder):
+            folder.rmdir()
+
+
+def attempts(directory: Path) -> list[Path]:
+    """List the files of a shard's journal, oldest first."""
+    return sorted(directory.glob("*.jsonl"))
+
+
+def item_id_of(answer: Record) -> str:
+    """Return the id of the item that a row or a Reject settles."""
+    value: str = getattr(answer, answer.item_key)
+    return value
+
+
+class _Appender:
+    """Writes at once, so that the death of this process loses nothing; a thread makes it survive the machine's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with storage_errors(path):
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._error: OSError | None = None
+        self._is_dirty, self._is_closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._sync, name="journal", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        self._raise()
+        with storage_errors(self._path):
+            if os.write(self._descriptor, data) < len(data):
+                raise StorageError(f"{self._path}: cannot be written: the disk took half a line")
+        self._is_dirty.set()
+
+    def close(self) -> None:
+        self._is_closing.set()
+        self._is_dirty.set()
+        self._thread.join()
+        os.close(self._descriptor)
+        self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise StorageError(f"{self._path}: cannot be written: {self._error.strerror}") from self._error
+
+    def _sync(self) -> None:
+        while not self._is_closing.is_set():
+            self._is_dirty.wait()
+            self._is_dirty.clear()
+            crash_point("journal.sync")
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a file system without fsync: nothing more can be promised
+                    self._error = error
+                    return
+            self._is_closing.wait(SYNC_EVERY_S)
+
+
+def _object(line: str) -> dict[str, object]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,46 @@
+"""`_live.json`: where a run under way stands, rewritten every second by its driver. For `arbitrage status`."""
+
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from arbitrage.config import Config
+
+LIVE_FILE = "_live.json"
+
+FRESH_S = 10.0
+"""Older than this, nobody writes it any more."""
+
+
+class LiveStep(Config):
+    """Counters of the shards of one step that are under way."""
+
+    num_owed: int = 0
+    num_replayed: int = 0
+    num_answered: int = 0
+    num_rejected: int = 0
+    num_in_flight: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    num_waiting: int = 0
+    num_retries: int = 0
+    num_refusals: int = 0
+    replicas: int = 0
+    restarts: int = 0
+
+
+class LiveRun(Config):
+    """All steps under way; `at` in seconds since the epoch."""
+
+    at: float
+    steps: dict[str, LiveStep]
+
+
+def read_live(run_dir: Path) -> LiveRun | None:
+    """Return where the run stands, or None if nobody is at work."""
+    try:
+        found = LiveRun.model_validate_json((run_dir / LIVE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValidationError):
+        return None
+    return found if time.time() - found.at < FRESH_S else None

@@ -1,0 +1,51 @@
+"""A pipeline of toy prompts asked of one fake teacher, for tests of durability."""
+
+from typing import Any
+
+from arbitrage.config import parse
+from arbitrage.contracts import Inputs, Item, Output, Pipeline, Sampling, Step, StepConfig
+from arbitrage.records import Prompt, Route
+from arbitrage.tables import to_table
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import TeacherConfig
+from tests.support.toy import ToySource
+
+
+class ToyRoute(StepConfig):
+    """Sends everything to one teacher."""
+
+    teacher: str
+
+    def build(self) -> "_Route":
+        return _Route(self.teacher)
+
+
+class _Route:
+    def __init__(self, teacher: str) -> None:
+        self._teacher = teacher
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        prompts = inputs.records("prompts", Prompt)
+        routes = [Route(prompt_id=p.prompt_id, router="toy", teachers=(self._teacher,)) for p in prompts]
+        return Output(to_table(routes, Route))
+
+    async def close(self) -> None:
+        return None
+
+
+def asked_pipeline(num_rows: int, engine: dict[str, Any], cpus: float = 1.0, replicas: int = 1) -> Pipeline:
+    """Ask `num_rows` toy questions of a fake teacher; `engine` holds the fake engine's options."""
+    raw = {
+        "name": "fake",
+        "engine": {"kind": "fake"} | engine,
+        "languages": ["en", "ar"],
+        "resources": {"cpus": cpus, "replicas": replicas},
+    }
+    teacher = parse(raw, TeacherConfig, "test")
+    prompts = Step("prompts", ToySource(num_rows=num_rows), Prompt, scope="source")
+    routes = Step("route", ToyRoute(teacher="fake"), Route, {"prompts": (prompts,)})
+    drafts = generate(teacher, prompts, routes, Sampling())
+    return Pipeline({"drafts": drafts}, {"prompts": (prompts,), "routes": (routes,), "drafts": (drafts,)})

@@ -1,0 +1,29 @@
+"""Do a shard of an answering worker as a backend would, with a real journal in a temporary folder."""
+
+import asyncio
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from arbitrage.contracts import Inputs, Output, Resources, StepConfig
+from arbitrage.execution.answer_task import settle
+from arbitrage.execution.meter import Meter
+from arbitrage.execution.plan import Job
+from arbitrage.records import Record
+from arbitrage.shards.journal import open_journal
+
+
+def settle_shard(worker: Any, inputs: Inputs, record: type[Record]) -> Output:
+    """Ask everything the shard owes, then close the worker."""
+
+    async def run() -> Output:
+        with tempfile.TemporaryDirectory() as folder:
+            directory = Path(folder)
+            job = Job("step", StepConfig(), record, "shard", {}, directory, Resources(), "step", 1, (0,))
+            meter = Meter()
+            with open_journal(directory, 0, record, {}, died=False) as journal, meter.counting("step", 0) as counters:
+                output = await settle(job, worker.begin(inputs), journal, counters, meter)
+        await worker.close()
+        return output
+
+    return asyncio.run(run())

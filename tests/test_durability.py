@@ -1,0 +1,304 @@
+"""Nothing asked twice, nothing lost: engines that die, prompts that kill, drivers that vanish, runs that stand still."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbitrage.contracts import Pipeline
+from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError
+from arbitrage.execution.claim import LOCK_FILE, claim, require_session
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.progress import Quiet
+from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.execution.watch import Stop
+from arbitrage.shards.journal import attempts
+from arbitrage.shards.live import LIVE_FILE, LiveRun
+from arbitrage.shards.manifest import Manifest
+from arbitrage.shards.run import open_run
+from tests.support.asked import asked_pipeline
+
+BACKENDS = [LocalBackend(), RayBackend()]
+ROOT = Path(__file__).parents[1]
+
+
+class Notes(Quiet):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def run(
+    directory: Path,
+    pipeline: Pipeline,
+    backend: Backend | None = None,
+    *,
+    shards: int = 2,
+    progress: Quiet | None = None,
+    stop: Stop | None = None,
+    stall_after_s: float = 120.0,
+) -> Manifest:
+    request = RunRequest(
+        name="toy",
+        kind="toy",
+        pipeline=pipeline,
+        run_dir=directory,
+        num_shards=shards,
+        shards=range(shards),
+        max_rejected=0.5,
+        config={},
+        stall_after_s=stall_after_s,
+    )
+    return execute(request, backend or LocalBackend(), progress or Quiet(), stop)
+
+
+def shard_bytes(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("shard-*.parquet"))}
+
+
+def rejects_of(directory: Path) -> list[tuple[str, str]]:
+    found = open_run(directory)
+    return [(row["reason"], row["item_id"]) for table in found.rejects("generate-fake") for row in table.to_pylist()]
+
+
+def journaled(directory: Path) -> int:
+    """Count the answers in journals."""
+    return sum(
+        line.startswith('{"row"')
+        for folder in directory.glob("*/_journal/*")
+        for path in attempts(folder)
+        for line in path.read_text().splitlines()
+    )
+
+
+@pytest.mark.parametrize("kills", ["engine", "process"])
+@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
+def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, backend: Backend, kills: str) -> None:
+    if backend.name == "local" and kills == "process":
+        pytest.skip("that would kill the test itself; see the test of drivers that are killed by a prompt")
+    poisoned = asked_pipeline(120, {"poison": "question 77", "poison_kills": kills, "latency_s": 0.002})
+    manifest = run(tmp_path / "r", poisoned, backend)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_in, step.num_rows, step.rejected) == (120, 119, {"engine_died": 1})
+    assert not list((tmp_path / "r").glob("*/_journal/*"))
+
+
+def test_the_engine_is_restarted_at_most_3_plus_log2_of_the_batch_times(tmp_path: Path) -> None:
+    notes = Notes()
+    poisoned = asked_pipeline(400, {"poison": "question 77", "max_in_flight": 64})
+    run(tmp_path / "r", poisoned, LocalBackend(), progress=notes)
+    restarts = [note for note in notes.notes if "starting its worker again" in note]
+    assert 1 <= len(restarts) <= 3 + 6
+
+
+def test_several_poisonous_prompts_are_all_found(tmp_path: Path) -> None:
+    manifest = run(tmp_path / "r", asked_pipeline(100, {"poison": "7"}))  # 7, 17, 27, …, 70…79, …, 97
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert step.rejected == {"engine_died": 19}
+    assert step.num_rows == 81
+
+
+def test_an_engine_that_dies_once_goes_on_from_its_journal(tmp_path: Path) -> None:
+    engine = {"crash_after": 40, "crash_marker": str(tmp_path / "crashed"), "latency_s": 0.001, "max_in_flight": 4}
+    notes = Notes()
+    run(tmp_path / "died", asked_pipeline(100, engine), progress=notes)
+    assert len(notes.notes) == 1
+    run(tmp_path / "healthy", asked_pipeline(100, {"max_in_flight": 4}))
+    assert sorted(shard_bytes(tmp_path / "died").values()) == sorted(shard_bytes(tmp_path / "healthy").values())
+
+
+DRIVER = textwrap.dedent("""
+    import json, sys
+    from pathlib import Path
+    from arbitrage.execution.local import LocalBackend
+    from arbitrage.execution.ray_backend import RayBackend
+    from tests.test_durability import run
+    from tests.support.asked import asked_pipeline
+    directory, backend, num_rows, engine = sys.argv[1:]
+    pipeline = asked_pipeline(int(num_rows), json.loads(engine))
+    run(Path(directory), pipeline, RayBackend() if backend == "ray" else LocalBackend(), shards=3)
+""")
+
+
+def driver(
+    directory: Path, backend: str, num_rows: int, engine: dict[str, Any], **env: str
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", DRIVER, str(directory), backend, str(num_rows), json.dumps(engine)]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | env, stderr=subprocess.PIPE)
+
+
+def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("backend", ["local", "ray"])
+def test_sigkill_loses_only_what_was_in_flight(tmp_path: Path, backend: str) -> None:
+    directory, engine = tmp_path / "killed", {"latency_s": 0.05, "max_in_flight": 4}
+    process = driver(directory, backend, 150, engine)
+    wait_for(lambda: journaled(directory) >= 20, process)
+    process.kill()
+    process.wait()
+    time.sleep(0.5)  # workers of the dead driver go down with it
+    kept = set(_rows(directory))
+    assert len(kept) >= 20
+    run(directory, asked_pipeline(150, engine), shards=3)
+    run(tmp_path / "whole", asked_pipeline(150, engine), shards=3)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+    assert not list(directory.glob("*/_journal/*"))
+
+
+def _rows(directory: Path) -> Iterator[str]:
+    for folder in directory.glob("*/_journal/*"):
+        for path in attempts(folder):
+            yield from (line for line in path.read_text().splitlines() if line.startswith('{"row"'))
+
+
+def test_journaled_answers_are_not_asked_for_again(tmp_path: Path) -> None:
+    directory, engine = tmp_path / "r", {"latency_s": 0.05, "max_in_flight": 4}
+    process = driver(directory, "local", 150, engine)
+    wait_for(lambda: journaled(directory) >= 20, process)
+    process.kill()
+    process.wait()
+    kept = journaled(directory)
+    manifest = run(directory, asked_pipeline(150, engine), shards=3)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert step.num_replayed == kept >= 20
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "journal.append:5",
+        "journal.sync:2",
+        "shard.staged:2",
+        "stats.committed:3",
+        "shard.published:4",
+        "shard.published:6",
+        "journal.removed:2",
+        "manifest:1",
+    ],
+)
+def test_death_at_any_named_point_leaves_the_same_bytes(tmp_path: Path, point: str) -> None:
+    directory, engine = tmp_path / "r", {"latency_s": 0.002}
+    process = driver(directory, "local", 60, engine, ARBITRAGE_CRASH_AT=point)
+    assert process.wait(60) == -signal.SIGKILL
+    run(directory, asked_pipeline(60, engine), shards=3)
+    run(tmp_path / "whole", asked_pipeline(60, engine), shards=3)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+    assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
+def test_a_prompt_that_kills_the_driver_itself_is_found_by_running_again(tmp_path: Path) -> None:
+    engine = {"poison": "question 7", "poison_kills": "process", "max_in_flight": 4, "latency_s": 0.001}
+    for _ in range(20):
+        process = driver(tmp_path / "r", "local", 8, engine)
+        if process.wait(60) == 0:
+            break
+    assert process.returncode == 0
+    assert [reason for reason, _ in rejects_of(tmp_path / "r")] == ["engine_died"]
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
+def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, backend: Backend) -> None:
+    directory, stop = tmp_path / "r", Stop()
+    engine = {"latency_s": 0.05, "max_in_flight": 4}
+    waiting = threading.Thread(target=lambda: _ask_to_stop(directory, stop))
+    waiting.start()
+    with pytest.raises(DrainedError):
+        run(directory, asked_pipeline(200, engine), backend, stop=stop)
+    waiting.join()
+    assert 10 <= journaled(directory) < 200
+    for folder in directory.glob("*/_journal/*"):
+        for path in attempts(folder):
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            taken = {line["take"] for line in lines if "take" in line}
+            assert taken == {line["row"]["candidate_id"] for line in lines if "row" in line}
+    run(directory, asked_pipeline(200, engine), backend)
+    assert (directory / "manifest.json").exists()
+
+
+def _ask_to_stop(directory: Path, stop: Stop) -> None:
+    deadline = time.monotonic() + 60
+    while journaled(directory) < 10 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.is_asked = True
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
+def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path, backend: Backend) -> None:
+    with pytest.raises(StalledError, match=r"nothing has moved for \d+ s; under way: generate-fake.*shards 0, 1"):
+        run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=3.0)
+
+
+def test_where_it_stands_is_published_while_it_works(tmp_path: Path) -> None:
+    heard: list[LiveRun] = []
+
+    class Reads(Quiet):
+        def live(self, steps: Any) -> None:
+            heard.append(LiveRun.model_validate_json((tmp_path / "r" / LIVE_FILE).read_text()))
+
+    run(tmp_path / "r", asked_pipeline(100, {"latency_s": 0.4, "max_in_flight": 8}), RayBackend(), progress=Reads())
+    steps = [live.steps["generate-fake"] for live in heard if "generate-fake" in live.steps]
+    assert any(0 < step.num_in_flight <= 16 and step.replicas == 1 for step in steps)
+    assert any(0 < step.num_answered < 100 and step.completion_tokens for step in steps)
+
+
+def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it_is_dead(tmp_path: Path) -> None:
+    directory, engine = tmp_path / "r", {"latency_s": 0.3, "max_in_flight": 2}
+    process = driver(directory, "local", 40, engine)
+    wait_for(lambda: journaled(directory) >= 2, process)
+    with pytest.raises(RunDirectoryError, match=rf"another process is running in it \(process {process.pid} on"):
+        run(directory, asked_pipeline(40, engine), shards=3)
+    process.kill()
+    process.wait()
+    run(directory, asked_pipeline(40, {"max_in_flight": 2}), shards=3)
+
+
+def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
+    with claim(tmp_path) as old:
+        require_session(tmp_path, old)
+    with claim(tmp_path) as new:
+        assert new != old
+        with pytest.raises(RunDirectoryError, match="another run has taken over"):
+            require_session(tmp_path, old)
+    assert (tmp_path / LOCK_FILE).read_text() == new
+
+
+def test_a_worker_that_closes_badly_does_not_keep_the_others_open(tmp_path: Path) -> None:
+    closed = []
+
+    class Worker:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def close(self) -> None:
+            closed.append(self.name)
+            if self.name == "a":
+                raise ExecutionError("a does not close")
+
+    from arbitrage.execution.local import _LocalRun
+
+    local = _LocalRun.__new__(_LocalRun)
+    local._workers = {name: Worker(name) for name in ("a", "b")}  # type: ignore[dict-item]
+    with pytest.raises(ExecutionError, match="a does not close"):
+        asyncio.run(local._close_unless(set()))
+    assert closed == ["a", "b"]

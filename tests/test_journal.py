@@ -1,0 +1,212 @@
+"""The journal: what is durable, what a torn line means, and how the culprit of a death is found."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbitrage.errors import StorageError
+from arbitrage.records import Candidate, FinishReason, Reject
+from arbitrage.shards.journal import Journal, open_journal, remove_journal
+from arbitrage.shards.layout import journal_directory
+from arbitrage.shards.quarantine import SUDDEN_ENDS, Quarantine
+
+MADE_FROM = {"prompts-1": "abc"}
+
+
+def a_candidate(number: int, text: str = "text") -> Candidate:
+    return Candidate(
+        candidate_id=f"c{number}",
+        prompt_id=f"p{number}",
+        teacher="t",
+        revision="1",
+        sample_index=0,
+        seed=0,
+        text=text,
+        finish_reason=FinishReason.STOP,
+    )
+
+
+def a_reject(number: int) -> Reject:
+    return Reject(item_id=f"c{number}", step="generate-t", reason="timeout")
+
+
+def replayed(directory: Path, made_from: dict[str, str] = MADE_FROM) -> Journal:
+    journal = Journal(directory, 7, Candidate, made_from)
+    journal.replay()
+    return journal
+
+
+@given(text=st.text(max_size=40))
+def test_what_is_settled_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    directory = tmp_path_factory.mktemp("step")
+    answers = {"c1": a_candidate(1, text), "c2": a_reject(2)}
+    with open_journal(directory, 7, Candidate, MADE_FROM, died=False) as journal:
+        for item_id, answer in answers.items():
+            journal.take(item_id)
+            journal.settle(item_id, answer)
+    assert replayed(directory).settled == answers
+
+
+def test_answers_survive_without_a_goodbye(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, 7, Candidate, MADE_FROM)
+    journal.begin(died=False)
+    journal.take("c1")
+    journal.settle("c1", a_candidate(1))
+    assert replayed(tmp_path).settled.keys() == {"c1"}  # another reader sees it before anything is closed
+    journal.close()
+
+
+@given(cut=st.integers(1, 400))
+def test_a_torn_file_loses_its_last_line_at_most(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    directory = tmp_path_factory.mktemp("step")
+    with open_journal(directory, 7, Candidate, MADE_FROM, died=False) as journal:
+        for number in range(5):
+            journal.take(f"c{number}")
+            journal.settle(f"c{number}", a_candidate(number))
+    (path,) = journal_directory(directory, 7).iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-cut])
+    complete = [line for line in whole[:-cut].split(b"\n")[:-1] if b'"row"' in line]
+    assert len(replayed(directory).settled) == len(complete)
+
+
+def test_a_line_of_garbage_is_an_answer_that_never_arrived(tmp_path: Path) -> None:
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
+        journal.take("c1")
+        journal.settle("c1", a_candidate(1))
+    (path,) = journal_directory(tmp_path, 7).iterdir()
+    path.write_bytes(path.read_bytes() + b'{"row":{"candidate_id":5}}\n\xff\xfe\n[1]\n{"take":"c2"}\n')
+    journal = replayed(tmp_path)
+    assert journal.settled.keys() == {"c1"}
+    journal.quarantine.begin(journal.settled, died=True)
+    assert journal.quarantine.suspects == ["c2"]
+
+
+def test_answers_made_from_other_inputs_do_not_count(tmp_path: Path) -> None:
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
+        journal.take("c1")
+        journal.settle("c1", a_candidate(1))
+    assert replayed(tmp_path, {"prompts-1": "other"}).settled == {}
+
+
+def test_each_attempt_has_a_file_of_its_own_and_all_go_at_the_end(tmp_path: Path) -> None:
+    for number in range(3):
+        with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
+            journal.settle(f"c{number}", a_candidate(number))
+    assert [p.name for p in sorted(journal_directory(tmp_path, 7).iterdir())] == [f"0000{n}.jsonl" for n in (1, 2, 3)]
+    assert len(journal.settled) == 3
+    remove_journal(tmp_path, 7)
+    assert not journal_directory(tmp_path, 7).exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_said_at_once(tmp_path: Path) -> None:
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, journal._file._descriptor)  # the same file, on a disk that has filled up meanwhile
+        os.close(full)
+        with pytest.raises(StorageError, match=r"00001\.jsonl: cannot be written: No space left on device"):
+            journal.settle("c1", a_candidate(1))
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
+        assert journal.settled == {}
+
+
+class Search:
+    """Plays the engine: dies when it holds a poisonous item, else answers all it holds."""
+
+    def __init__(self, num: int, poison: set[int], window: int, kills_driver: bool = False) -> None:
+        self.ids = [f"c{number}" for number in range(num)]
+        self.poison = {f"c{number}" for number in poison}
+        self.window, self.died = window, not kills_driver
+        self.settled: dict[str, str] = {}
+        self.quarantine = Quarantine()
+        self.num_deaths = 0
+
+    def run(self) -> None:
+        while len(self.settled) < len(self.ids) and self.num_deaths < 500:
+            if not self._attempt():
+                self.num_deaths += 1
+                self.quarantine.begin(self.settled, self.died)
+
+    def _attempt(self) -> bool:
+        for item_id in self.quarantine.condemned:
+            self.settled.setdefault(item_id, "condemned")
+        while group := self.quarantine.next_group(self.settled):
+            self.quarantine.alone(group)
+            if not self._ask(group):
+                return False
+        self.quarantine.alone([])
+        return self._ask([item_id for item_id in self.ids if item_id not in self.settled])
+
+    def _ask(self, item_ids: list[str]) -> bool:
+        for start in range(0, len(item_ids), self.window):
+            window = item_ids[start : start + self.window]
+            for item_id in window:
+                self.quarantine.take(item_id)
+            if self.poison & set(window):
+                return False
+            self.settled |= dict.fromkeys(window, "answered")
+        return True
+
+
+@given(num=st.integers(1, 300), window=st.integers(1, 256), poison=st.integers(0, 299))
+def test_the_culprit_is_found_by_bisection_and_nobody_else_is_harmed(num: int, window: int, poison: int) -> None:
+    search = Search(num, {poison % num}, window)
+    search.run()
+    assert [i for i, what in search.settled.items() if what == "condemned"] == [f"c{poison % num}"]
+    assert len(search.settled) == num
+    assert search.num_deaths <= 2 + math.ceil(math.log2(max(2, min(window, num))))
+
+
+@given(num=st.integers(2, 120), window=st.integers(1, 64), poison=st.sets(st.integers(0, 119), max_size=4))
+def test_several_culprits_are_all_found(num: int, window: int, poison: set[int]) -> None:
+    wanted = {number % num for number in poison}
+    search = Search(num, wanted, window)
+    search.run()
+    assert {i for i, what in search.settled.items() if what == "condemned"} == {f"c{n}" for n in wanted}
+    assert len(search.settled) == num
+
+
+def test_a_prompt_that_kills_the_whole_process_is_found_too() -> None:
+    search = Search(50, {33}, 16, kills_driver=True)
+    search.run()
+    assert [i for i, what in search.settled.items() if what == "condemned"] == ["c33"]
+    assert len(search.settled) == 50
+
+
+def test_an_accident_condemns_nobody() -> None:
+    quarantine = Quarantine()
+    for item_id in ("a", "b", "c"):
+        quarantine.take(item_id)
+    quarantine.begin({}, died=True)
+    assert quarantine.suspects == ["a", "b", "c"]
+    assert quarantine.next_group({}) == ["a"]
+    assert quarantine.next_group({"a": 1}) == ["b"]
+    assert quarantine.next_group({"a": 1, "b": 1, "c": 1}) == []
+    assert quarantine.condemned == []
+
+
+def test_a_kill_accuses_nobody_until_it_happens_again_and_again() -> None:
+    quarantine = Quarantine()
+    for _ in range(SUDDEN_ENDS - 1):
+        quarantine.take("a")
+        quarantine.begin({}, died=False)
+        assert quarantine.suspects == []
+    quarantine.take("a")
+    quarantine.begin({}, died=False)
+    assert (quarantine.suspects, quarantine.condemned) == (["a"], [])
+
+
+def test_the_file_is_lines_of_json(tmp_path: Path) -> None:
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=True) as journal:
+        journal.take("c1")
+        journal.settle("c1", a_candidate(1))
+    (path,) = journal_directory(tmp_path, 7).iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [next(iter(line)) for line in lines] == ["begin", "take", "row"]
+    assert lines[0]["begin"] == {"made_from": MADE_FROM, "died": True}
