@@ -1,4 +1,8 @@
-"""Pools of Ray actors: started when there is work and room, released when they would only sit on their resources."""
+"""Pools of Ray actors: started when there is work and room, released when they would only sit on their resources.
+
+A replica that holds anything gets it as a placement group of one bundle: all its GPUs on one node, reserved before it
+starts, shared with what its engine starts in turn (a worker for each tensor-parallel rank), and gone when it goes.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,6 +27,7 @@ class Pool:
     resources: Resources
     in_hand: Counter[Any] = field(default_factory=Counter)  # actor → shards under way
     places: dict[Any, str] = field(default_factory=dict)  # actor → node
+    groups: dict[Any, Any] = field(default_factory=dict)  # actor → placement group
 
     @property
     def is_full_size(self) -> bool:
@@ -75,24 +80,26 @@ class Cluster:
     def start(self, pool: Pool) -> None:
         """Start one replica on the node that it fills best; there must be room."""
         import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         wanted = pool.resources
         fitting = [node for node in self._nodes.values() if node.fits(wanted)]
         node = min(fitting, key=lambda n: (n.gpus, n.cpus, n.node_id))
         node.cpus -= wanted.cpus
         node.gpus -= wanted.gpus
+        group = _reserve(wanted, node.node_id)
         host = ray.remote(
             num_cpus=wanted.cpus,
             num_gpus=wanted.gpus,
             max_concurrency=SHARDS_IN_HAND,
             concurrency_groups={CONTROL: 1},
             max_restarts=0,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=True),
+            scheduling_strategy=_strategy(group, node.node_id),
         )(Host)
         actor = host.remote(pool.name)
         pool.in_hand[actor] = 0
         pool.places[actor] = node.node_id
+        if group is not None:
+            pool.groups[actor] = group
 
     def release(self, pools: Iterable[Pool]) -> None:
         """Stop all replicas of pools, all at once: gently, and then for good."""
@@ -108,9 +115,12 @@ class Cluster:
     def drop(self, pool: Pool, actor: Any) -> None:
         """Kill one replica and take its resources back, if its node is still there."""
         import ray
+        from ray.util import remove_placement_group
 
         del pool.in_hand[actor]
         ray.kill(actor)
+        if (group := pool.groups.pop(actor, None)) is not None:
+            remove_placement_group(group)
         node = self._nodes.get(pool.places.pop(actor))
         if node is not None:
             node.cpus += pool.resources.cpus
@@ -130,3 +140,22 @@ class Cluster:
             self._nodes[node_id] = found[node_id]
         self.num_cpus = int(sum(node.cpus for node in alive))
         return joined, died
+
+
+def _reserve(wanted: Resources, node_id: str) -> Any | None:
+    """Reserve what one replica holds, on the given node if it is still free there; None if it holds nothing."""
+    from ray.util.placement_group import placement_group
+
+    held = {"CPU": wanted.cpus, "GPU": wanted.gpus}
+    bundle = {name: amount for name, amount in held.items() if amount}
+    if not bundle:
+        return None
+    return placement_group([bundle], strategy="STRICT_PACK", _soft_target_node_id=node_id)
+
+
+def _strategy(group: Any | None, node_id: str) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+    if group is None:
+        return NodeAffinitySchedulingStrategy(node_id, soft=True)
+    return PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)

@@ -218,6 +218,20 @@ class Scheduler:
         joined, died = self._cluster.refresh(self._alive())
         if joined or died:
             self._watch.progress.note(f"the cluster changed: {len(joined)} nodes joined, {len(died)} died")
+        for pool in self._pools.values():
+            for actor in [actor for actor, node in pool.places.items() if node in died]:
+                self._drop(pool, actor)
+
+    def _drop(self, pool: Pool, actor: Any) -> list[_Flight]:
+        """Drop an actor, and queue again and return what it had in hand."""
+        self._cluster.drop(pool, actor)
+        self._watch.gone(str(actor))
+        self._watch.pool_size(pool.name, len(pool.in_hand))
+        lost = [ref for ref, flight in self._flights.items() if flight.actor is actor]
+        flights = [self._flights.pop(ref) for ref in lost]
+        for flight in flights:
+            self._requeue(flight)
+        return flights
 
     def _land(self, ref: Any, flight: _Flight) -> None:
         import ray
@@ -247,27 +261,23 @@ class Scheduler:
 
     def _try_again(self, flight: _Flight, pool: Pool | None, cause: Exception) -> None:
         """Drop the actor the shard died on, and queue again all shards it had in hand."""
-        victims = [flight]
-        is_node_dead = False
-        if pool is not None and flight.actor in pool.in_hand:
+        victims, is_node_dead = [flight], False
+        self._requeue(flight)
+        if pool is not None:
+            node = pool.places.get(flight.actor)
             self._looked_at = 0.0
             self._look_at_nodes()
-            is_node_dead = not self._cluster.has_node(pool.places[flight.actor])
-            self._cluster.drop(pool, flight.actor)
-            self._watch.gone(str(flight.actor))
-            lost = [ref for ref, other in self._flights.items() if other.actor is flight.actor]
-            victims += [self._flights.pop(ref) for ref in lost]
+            is_node_dead = node is None or not self._cluster.has_node(node)
+            if flight.actor in pool.in_hand:
+                victims += self._drop(pool, flight.actor)
         died = not is_node_dead and (isinstance(cause, EngineDiedError) or not isinstance(cause, ArbitrageError))
         what = "its node died" if is_node_dead else type(cause).__name__
         self._watch.progress.note(f"{flight.step.step.name} shard {flight.attempt.shard}: {what}; starting again")
         self._watch.restarted(flight.step.step.name)
-        for victim in victims:
-            name, shard = victim.step.step.name, victim.attempt.shard
-            if not is_node_dead:
-                self._retries.failed(victim.step.job, shard, cause, died)
+        for victim in victims if not is_node_dead else []:
+            self._retries.failed(victim.step.job, victim.attempt.shard, cause, died)
             if died:
-                self._deaths.add((name, shard))
-            self._requeue(victim)
+                self._deaths.add((victim.step.step.name, victim.attempt.shard))
 
     def _requeue(self, flight: _Flight) -> None:
         name = flight.step.step.name

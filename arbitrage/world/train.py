@@ -16,7 +16,7 @@ from arbitrage.world.curriculum import CURRICULA, lessons
 from arbitrage.world.evaluate import print_report, run_trials
 from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS
 from arbitrage.world.ratings import PANELS, RatedAnswer, rate_overheard, rated_answers
-from arbitrage.world.tasks import LANGUAGES, WorldItem, sample_items, stable_hash
+from arbitrage.world.tasks import LANGUAGES, WorldItem, items, sample_items, stable_hash
 from arbitrage.world.tokenizer import MAX_POSITIONS, build_tokenizer
 from arbitrage.world.training import Example, Schedule, answer_loss, encode_example, fit, rating_loss
 
@@ -32,11 +32,19 @@ ARCHITECTURE: dict[str, Any] = {
     "initializer_range": 0.02,
 }
 
-REWARD_BASE = "commons"
-"""The reward model starts from this teacher's weights: it has read something of every language."""
+# Half as wide again as the teachers: it must know something of what each of them knows.
+REWARD_ARCHITECTURE: dict[str, Any] = {
+    "hidden_size": 192,
+    "intermediate_size": 384,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 6,
+}
 
-# At the teachers' rates, what the base knew is forgotten within 100 steps.
-RATING_SCHEDULE = Schedule(steps=1300, seed=5, batch_size=48, matrix_rate=0.006, other_rate=0.0015, blur=0.03)
+READING_SCHEDULE = Schedule(steps=3000, seed=1, batch_size=48)
+"""Before it learns to rate, the reward model reads the training questions of all languages and their answers."""
+
+# At the rates of reading, what was read is forgotten within 100 steps.
+RATING_SCHEDULE = Schedule(steps=1800, seed=5, batch_size=48, matrix_rate=0.006, other_rate=0.0015, blur=0.03)
 
 OVERHEARD_PER_LANGUAGE = 140
 """Training questions of each language on which the reward model hears what the teachers really answer."""
@@ -62,18 +70,22 @@ def train_teacher(name: str, folder: Path) -> None:
 def train_reward_model(folder: Path) -> None:
     """Train the reward model and write it; it needs the teachers in the same folder.
 
-    It starts from the generalist's weights and learns from ratings of right and spoilt answers, and of what each
-    teacher really answered to some of the training questions.
+    First it reads: a language model of right answers in every language. Then it learns from ratings of right and
+    spoilt answers, and of what each teacher really answered to some of the training questions.
     """
     import torch
-    from transformers import LlamaForSequenceClassification
+    from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
+    tokenizer = build_tokenizer()
+    torch.manual_seed(_seed(REWARD_MODEL))
+    reader = LlamaForCausalLM(_config(**REWARD_ARCHITECTURE))
+    texts = [[encode_example(tokenizer, i.question, i.answer)] for lang in LANGUAGES for i in items("train", lang)]
+    fit(reader, texts, READING_SCHEDULE, answer_loss, f"{REWARD_MODEL} reads")
     groups = _rated_groups(rated_answers())
     overheard = _rated_groups(rate_overheard(_overhear(folder)))
-    torch.manual_seed(_seed(REWARD_MODEL))
-    model = LlamaForSequenceClassification(_config(num_labels=1, tie_word_embeddings=False))
-    model.model.load_state_dict(load_teacher(folder / REWARD_BASE).model.state_dict())
-    fit(model, groups + overheard * OVERHEARD_REPEATS, RATING_SCHEDULE, rating_loss, REWARD_MODEL)
+    model = LlamaForSequenceClassification(_config(num_labels=1, tie_word_embeddings=False, **REWARD_ARCHITECTURE))
+    model.model.load_state_dict(reader.model.state_dict())
+    fit(model, groups + overheard * OVERHEARD_REPEATS, RATING_SCHEDULE, rating_loss, f"{REWARD_MODEL} rates")
     _save(model, folder / REWARD_MODEL)
 
 
@@ -152,7 +164,7 @@ def _seed(name: str) -> int:
 
 
 def _rebuild_all(names: Sequence[str], folder: Path, jobs: int) -> None:
-    """Rebuild the reward model last, because it starts from a teacher."""
+    """Rebuild the reward model last, because it listens to the teachers."""
     independent = [name for name in names if name != REWARD_MODEL]
     with get_context("spawn").Pool(min(jobs, max(1, len(independent)))) as pool:
         pool.starmap(rebuild, [(name, folder) for name in independent], chunksize=1)

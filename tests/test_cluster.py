@@ -1,0 +1,105 @@
+"""A cluster of several nodes on this machine: replicas spread over it, nodes that die and join, jobs that are submitted."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.shards.live import LiveStep
+from tests.support.asked import asked_pipeline
+from tests.test_durability import Notes, journaled, run, shard_bytes
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without cores and two nodes of one core each, every one a raylet of its own."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.workers = [made.add_node(num_cpus=1) for _ in range(2)]
+    yield made
+    made.shutdown()
+
+
+class Watches(Notes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.most_replicas = 0
+        self.pools: list[str] = []
+
+    def pool_started(self, pool: str, replicas: int, resources: str) -> None:
+        self.pools.append(pool)
+
+    def live(self, steps: dict[str, LiveStep]) -> None:
+        self.most_replicas = max([self.most_replicas, *(step.replicas for step in steps.values())])
+
+
+ENGINE = {"latency_s": 0.1, "max_in_flight": 4}
+
+
+def test_replicas_spread_over_nodes_and_one_may_die(cluster: Any, tmp_path: Path) -> None:
+    directory, watches = tmp_path / "r", Watches()
+    pipeline = asked_pipeline(300, ENGINE, replicas=2)
+
+    def kill_a_node() -> None:
+        deadline = time.monotonic() + 90
+        while journaled(directory) < 40 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cluster.remove_node(cluster.workers[0], allow_graceful=False)
+
+    killing = threading.Thread(target=kill_a_node)
+    killing.start()
+    manifest = run(directory, pipeline, RayBackend(cluster.address), shards=6, progress=watches)
+    killing.join()
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_rows, step.num_rejected) == (300, 0)
+    assert watches.most_replicas == 2
+    assert any("its node died" in note or "1 died" in note for note in watches.notes)
+    run(tmp_path / "whole", asked_pipeline(300, ENGINE), shards=6)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+
+
+def test_a_run_waits_for_a_node_when_its_only_one_has_died(cluster: Any, tmp_path: Path) -> None:
+    directory, started = tmp_path / "r", []
+    cluster.remove_node(cluster.workers[1])
+
+    def replace_the_node() -> None:
+        deadline = time.monotonic() + 90
+        while journaled(directory) < 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cluster.remove_node(cluster.workers[0], allow_graceful=False)
+        ray = str(Path(sys.executable).with_name("ray"))
+        command = [ray, "start", f"--address={cluster.address}", "--num-cpus=1", "--block"]
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    replacing = threading.Thread(target=replace_the_node)
+    replacing.start()
+    try:
+        manifest = run(directory, asked_pipeline(120, ENGINE), RayBackend(cluster.address))
+    finally:
+        replacing.join()
+        for process in started:
+            process.terminate()
+            process.wait(30)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_rows, step.num_rejected) == (120, 0)
+
+
+def test_what_a_replica_held_is_released(cluster: Any, tmp_path: Path) -> None:
+    import ray
+    from ray.util import placement_group_table
+
+    run(tmp_path / "r", asked_pipeline(20, {}), RayBackend(cluster.address))
+    ray.init(address=cluster.address, logging_level="ERROR")
+    try:
+        states = [group["state"] for group in placement_group_table().values()]
+        assert states
+        assert set(states) == {"REMOVED"}
+    finally:
+        ray.shutdown()
