@@ -124,13 +124,16 @@ class Balancer:
         if not (usable := self.usable()):
             raise TeacherAccessError("; ".join(self._denials.values()))
         now = self._now()
-        opens_at = min(max(e.opens_at(), waiter.shunned.get(e.url, 0.0)) for e in usable)
-        serves_at = opens_at if waiter.is_refused else min(e.opens_at() for e in usable)
+        if self._choose(waiter) is not None:  # a pause ended in this instant
+            return
+        opens_at = [max(e.opens_at(), waiter.shunned.get(e.url, 0.0)) for e in usable]
+        serves_at = min(opens_at) if waiter.is_refused else min(e.opens_at() for e in usable)
         if serves_at > now and serves_at - max(waiter.since, self._last_answer) > self._retry_for_s:
             raise self._unreachable()
+        wakes_at = min((at for at in opens_at if at > now), default=None)  # those in the past wait for a place
         waiter.changed.clear()
         try:
-            async with asyncio.timeout(max(0.001, opens_at - now) if opens_at > now else None):
+            async with asyncio.timeout(None if wakes_at is None else max(0.001, wakes_at - now)):
                 await waiter.changed.wait()
         except TimeoutError:
             return
