@@ -107,6 +107,11 @@ async def _read(response: aiohttp.ClientResponse, stall_timeout_s: float) -> byt
     too_large = f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB"
     if (response.content_length or 0) > _MAX_BODY_BYTES:
         raise Trouble("fault", too_large)
+    if response.content.is_eof():  # all of it has arrived, as with most: nothing to time
+        body = await response.read()
+        if len(body) > _MAX_BODY_BYTES:  # it was compressed
+            raise Trouble("fault", too_large)
+        return body
     pieces: list[bytes] = []
     size_bytes = 0
     while not response.content.at_eof():
