@@ -5,7 +5,9 @@ that must keep control tokens inside user text from acting.
 """
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -21,22 +23,26 @@ class OpenAIEngine(EngineBase):
     """Config of `openai`. The teacher's `model` is the name the endpoint serves it by.
 
     Attributes:
-        base_url: up to and including the version, such as http://localhost:8000/v1. An endpoint may move; the
-            model's name and revision are what identifies the teacher.
-        api_key_env: name of the environment variable that holds the key; None sends none.
+        base_url: up to and including the version, such as http://localhost:8000/v1; or a list of them, where
+            several endpoints serve the same model. Work goes where there is room, so that the faster ones get more;
+            one that dies is put aside, its requests are asked elsewhere, and it is tried again after growing
+            pauses. An endpoint may move; the model's name and revision are what identifies the teacher.
+        api_key_env: name of the environment variable that holds the key, the same for all endpoints; None sends none.
         headers_env: further headers, each with the name of the environment variable that holds its value.
         send_seed: send each request's seed.
         logprobs: ask for log-probabilities (an endpoint may report them after temperature; OpenAI's are before).
         max_tokens_field: how the endpoint calls the limit of an answer's tokens.
         extra_body: further fields of each request, such as {top_k: 20}.
-        max_in_flight: requests under way at once, at most; fewer if the endpoint pushes back.
-        timeout_s: for one answer.
-        retry_for_s: how long to try again where the endpoint is busy (429, 503) or cannot be reached.
-        num_tries: how often to ask where it answers with an error or with garbage.
+        max_in_flight: requests under way at once to one endpoint, at most; fewer if it pushes back.
+        timeout_s: for one answer. Nothing is streamed, so an endpoint is silent until its answer is complete.
+        stall_timeout_s: between two pieces of an answer whose headers have arrived.
+        retry_for_s: how long to try again where all endpoints are busy (429, 503) or cannot be reached.
+        num_tries: how often to ask where an endpoint answers with an error or with garbage. Over a budget of one
+            retry in five requests, retries wait 15 to 45 s, so that a sick endpoint meets no storm of them.
     """
 
     kind: Literal["openai"] = "openai"
-    base_url: Annotated[str, Operational]
+    base_url: Annotated[str | tuple[str, ...], Operational]
     api_key_env: Annotated[EnvironmentName | None, Operational] = None
     headers_env: Annotated[dict[str, EnvironmentName], Operational] = {}
     send_seed: bool = True
@@ -45,17 +51,26 @@ class OpenAIEngine(EngineBase):
     extra_body: dict[str, JsonValue] = {}
     max_in_flight: Annotated[int, Field(ge=1), Operational] = 256
     timeout_s: Annotated[float, Field(gt=0.0), Operational] = 600.0
+    stall_timeout_s: Annotated[float, Field(gt=0.0), Operational] = 120.0
     retry_for_s: Annotated[float, Field(ge=0.0), Operational] = 300.0
     num_tries: Annotated[int, Field(ge=1), Operational] = 4
 
-    @field_validator("base_url")
+    @field_validator("base_url", mode="before")
     @classmethod
-    def _is_http(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
-            raise ValueError("expected a URL that starts with http:// or https://")
-        if "@" in url.split("/")[2]:
-            raise ValueError("a URL must not hold credentials; name their variable in api_key_env")
-        return url.rstrip("/")
+    def _are_http(cls, value: object) -> str | tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            return _http(value)
+        urls = tuple(_http(url) for url in value)
+        if not urls:
+            raise ValueError("expected a URL or a list of URLs, at least one")
+        if repeated := sorted({url for url in urls if urls.count(url) > 1}):
+            raise ValueError(f"names {repeated[0]} more than once")
+        return urls
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The endpoints."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
     def build(self, spec: ModelSpec) -> Engine:
         """Return the client; connects to nothing yet."""
@@ -81,23 +96,47 @@ class OpenAIEngine(EngineBase):
             value = os.environ.get(variable, "").strip()
             if not value:
                 raise UserError(
-                    f"teacher '{teacher}': the environment variable {variable} is not set; {self.base_url} needs it"
+                    f"teacher '{teacher}': the environment variable {variable} is not set; "
+                    f"{', '.join(self.urls)} needs it"
                 )
             headers[header] = f"Bearer {value}" if header == "Authorization" else value
         return headers
 
     async def check(self, spec: ModelSpec) -> list[Finding]:
-        """Ask the endpoint for its models."""
+        """Ask each endpoint for its models. One that fails is an error only where none serves the model."""
+        try:
+            headers = self.headers(spec.teacher)
+        except UserError as error:
+            return [Finding("error", "key", str(error))]
+        findings = [await self._check(url, spec, headers) for url in self.urls]
+        is_served = any(finding.level == "ok" for finding in findings)
+        return [Finding("warn", f.what, f.detail) if is_served and f.level == "error" else f for f in findings]
+
+    async def _check(self, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> Finding:
         from arbitrage.teachers.openai_client import list_models
 
         try:
-            headers = self.headers(spec.teacher)
-            served = await list_models(self, spec, headers)
-        except UserError as error:
-            return [Finding("error", "key", str(error))]
+            served = await list_models(self, url, spec, headers)
         except TeacherError as error:
-            return [Finding("error", "endpoint", str(error))]
+            return Finding("error", "endpoint", str(error))
         if spec.model not in served:
             known = ", ".join(served[:8]) or "nothing"
-            return [Finding("error", "endpoint", f"{self.base_url} serves {known}, not {spec.model}")]
-        return [Finding("ok", "endpoint", f"{self.base_url} serves {spec.model}")]
+            return Finding("error", "endpoint", f"{url} serves {known}, not {spec.model}")
+        return Finding("ok", "endpoint", f"{url} serves {spec.model}")
+
+
+def _http(url: object) -> str:
+    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+        raise ValueError("expected a URL that starts with http:// or https://, or a list of them")
+    try:
+        parts = urlsplit(url)
+        has_address = bool(parts.hostname) and parts.port != 0  # .port raises above 65535
+    except ValueError as error:
+        raise ValueError(f"is no URL: {error}") from error
+    if "@" in parts.netloc:
+        raise ValueError("a URL must not hold credentials; name their variable in api_key_env")
+    if not has_address:
+        raise ValueError("expected a URL that names a host")
+    if parts.query or parts.fragment:
+        raise ValueError("expected a URL without ? and #: /chat/completions is put behind it")
+    return url.rstrip("/")

@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint's JSON means. Servers differ; nothing here trusts a field to be there."""
+"""What an OpenAI-compatible endpoint's status and JSON mean. Servers differ; no field is trusted to be there."""
 
 import json
 from collections.abc import Sequence
@@ -7,13 +7,61 @@ from typing import Any
 from arbitrage.contracts import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import Result
+from arbitrage.teachers.openai_wire import Reply, Trouble
+from arbitrage.teachers.retry import retry_after_s
 
+BUSY = frozenset({429, 503, 529})
+"""Not now (529: overloaded, as Anthropic's endpoint says it)."""
+
+_BAD_REQUEST = frozenset({400, 413, 422})
+_TRY_AGAIN = frozenset({408, 409, 425})  # it timed out reading, met a conflict, or it is too early (RFC 8470)
+_ACCESS = {
+    401: "the key is missing or wrong",
+    402: "the account has no credit",
+    403: "no permission",
+    404: "no such model or path",
+}
+_SPENT_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
 _TOO_LONG_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
 _TOO_LONG_PARAMS = frozenset({"input_tokens", "input_text"})  # as vLLM names what is too long
 
 
 class Garbage(Exception):
     """An answer of status 200 that holds no answer."""
+
+
+def judge(request: GenerationRequest, reply: Reply, model: str, secrets: Sequence[str]) -> Result:
+    """Return what a reply makes of a request.
+
+    Args:
+        request: what was asked.
+        reply: what came back.
+        model: for messages.
+        secrets: what must not be in a message.
+
+    Raises:
+        Trouble: `busy`, `fault` or `no_access`; the reply makes nothing of it.
+    """
+    if reply.status == 200:
+        try:
+            return parse_answer(request, reply.body)
+        except Garbage as error:
+            raise Trouble("fault", str(error)) from error
+    if reply.status in _BAD_REQUEST:
+        reason, detail = refusal(reply.body, secrets)
+        return Failure(request.candidate_id, reason, f"{reply.status}: {detail}")
+    if reply.status in BUSY:
+        if str(_error(reply.body).get("code")) in _SPENT_CODES:
+            raise Trouble("no_access", f"answers {reply.status} for model {model}: the quota is spent")
+        raise Trouble("busy", f"it answers {reply.status}", retry_after_s(reply.retry_after, reply.date))
+    if reply.status >= 500 or reply.status in _TRY_AGAIN:
+        raise Trouble("fault", f"the endpoint answers {reply.status}")
+    raise Trouble("no_access", denial(reply.status, model))
+
+
+def denial(status: int, model: str) -> str:
+    """Return what a status says that refuses us for good."""
+    return f"answers {status} for model {model}: {_ACCESS.get(status, 'that is no OpenAI-compatible endpoint')}"
 
 
 def parse_answer(request: GenerationRequest, body: bytes) -> Result:
@@ -60,16 +108,20 @@ def parse_models(body: bytes) -> list[str]:
 
 def refusal(body: bytes, secrets: Sequence[str]) -> tuple[GenerationFailure, str]:
     """Return why a request was refused, by the error's code, and its message with secrets blotted out."""
-    try:
-        error: Any = _object(body).get("error")
-    except Garbage:
-        return "bad_request", "no JSON"
-    error = error if isinstance(error, dict) else {"message": error}
-    is_too_long = error.get("code") in _TOO_LONG_CODES or error.get("param") in _TOO_LONG_PARAMS
+    error = _error(body)
+    is_too_long = str(error.get("code")) in _TOO_LONG_CODES or str(error.get("param")) in _TOO_LONG_PARAMS
     message = str(error.get("message"))
     for secret in secrets:
         message = message.replace(secret.removeprefix("Bearer "), "***")
     return "prompt_too_long" if is_too_long else "bad_request", message[:300]
+
+
+def _error(body: bytes) -> dict[str, Any]:
+    try:
+        error = _object(body).get("error")
+    except Garbage:
+        return {"message": "no JSON"}
+    return error if isinstance(error, dict) else {"message": error}
 
 
 def _object(body: bytes) -> dict[str, Any]:

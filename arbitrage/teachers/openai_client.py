@@ -1,120 +1,163 @@
-"""The client behind the `openai` engine: what to send, what each status means, when to try again."""
+"""The client behind the `openai` engine: what to send, and when and where to try again."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from arbitrage.contracts import Failure, GenerationRequest
 from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
-from arbitrage.teachers.engine import ModelSpec, Result, refuse_empty
-from arbitrage.teachers.limiter import Limiter
+from arbitrage.teachers.balancer import Balancer
+from arbitrage.teachers.endpoint import Endpoint, Place
+from arbitrage.teachers.engine import Load, ModelSpec, Result, refuse_empty
 from arbitrage.teachers.openai import OpenAIEngine
-from arbitrage.teachers.openai_answer import Garbage, parse_answer, parse_models, refusal
-from arbitrage.teachers.retry import backoff_s, retry_after_s
+from arbitrage.teachers.openai_answer import BUSY, Garbage, denial, judge, parse_models
+from arbitrage.teachers.openai_wire import Trouble, open_session, send
+from arbitrage.teachers.retry import RetryBudget, backoff_s, longest_backoff_s
 from arbitrage.teachers.stream import answer_all
 
-_BAD_REQUEST = frozenset({400, 413, 422})
-_ACCESS = {401: "the key is missing or wrong", 403: "no permission", 404: "no such model or path"}
-_BUSY = frozenset({429, 503})
-_CONNECT_S = 30.0
+_STALE_TRIES = 2
+"""Kept-alive connections that may break under one request; the server closes all of its own at about one time."""
 
-
-class Unreachable(Exception):
-    """Nobody answered, or the endpoint is busy: the row is not to blame."""
-
-    def __init__(self, why: str, wait_s: float | None = None) -> None:
-        super().__init__(why)
-        self.wait_s = wait_s
-
-
-class Faulty(Exception):
-    """An answer that makes no sense, or an error inside the endpoint: the row may be to blame."""
+_TIMED_OUT_PAUSE_S = 60.0
 
 
 @dataclass(slots=True)
-class _Reply:
-    status: int
-    retry_after: str | None
-    body: bytes
+class _Row:
+    """A request, and what it went through."""
+
+    request: GenerationRequest
+    num_faults: int = 0
+    num_waits: int = 0
+    num_stale: int = 0
+    since: float | None = None  # when it first met an endpoint that does not serve
+    shunned: dict[str, float] = field(default_factory=dict)  # URL → not before this time
+    timed_out: set[str] = field(default_factory=set)
 
 
 class OpenAIClient:
-    """Asks one endpoint. A session lasts for one call of `generate`, the limiter for all."""
+    """Asks a teacher's endpoints. A session lasts for one call of `generate`, what is known of them for all."""
 
     def __init__(self, config: OpenAIEngine, spec: ModelSpec, headers: Mapping[str, str]) -> None:
         self._config = config
         self._spec = spec
         self._headers = headers
-        self._limiter = Limiter(config.max_in_flight)
-        self._url = f"{config.base_url}/chat/completions"
+        self._budget = RetryBudget()
+        self._num_retries = self._num_refusals = 0
+        endpoints = [Endpoint(url, config.max_in_flight) for url in config.urls]
+        self._balancer = Balancer(spec.teacher, endpoints, config.retry_for_s)
 
     async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Result]:
-        """Answer all requests, each as soon as the endpoint answers it."""
-        async with _session(self._config, self._headers) as session:
+        """Answer all requests, each as soon as an endpoint answers it."""
+        async with open_session(self._config, self._headers) as session:
 
             async def ask(request: GenerationRequest) -> Result:
                 return refuse_empty(request) or await self._insist(session, request)
 
-            async for result in answer_all(requests, ask, self._config.max_in_flight):
+            async for result in answer_all(requests, ask, self._config.max_in_flight * len(self._config.urls)):
                 yield result
+
+    def load(self) -> Load:
+        """Return how busy it is, all endpoints together."""
+        return Load(
+            num_retries=self._num_retries,
+            num_refusals=self._num_refusals,
+            num_in_flight=self._balancer.num_in_flight,
+            num_waiting=self._balancer.num_waiting,
+        )
 
     async def close(self) -> None:
         """Hold nothing, release nothing."""
 
     async def _insist(self, session: aiohttp.ClientSession, request: GenerationRequest) -> Result:
-        """Ask until there is a result: `num_tries` times over faults, `retry_for_s` over a busy endpoint."""
-        started = time.monotonic()
-        num_faults = num_waits = 0
+        """Ask until there is a result: `num_tries` times over faults, `retry_for_s` while no endpoint serves."""
+        self._budget.earn()
+        row = _Row(request)
         while True:
+            place = await self._balancer.enter(row.shunned, row.since)
             try:
-                return await self._ask(session, request)
-            except Faulty as error:
-                num_faults += 1
-                if num_faults >= self._config.num_tries:
-                    return Failure(request.candidate_id, "engine_error", str(error))
-                wait_s = backoff_s(request.candidate_id, num_faults - 1)
-            except Unreachable as error:
-                num_waits += 1
-                wait_s = backoff_s(request.candidate_id, num_waits - 1) if error.wait_s is None else error.wait_s
-                if time.monotonic() + wait_s - started > self._config.retry_for_s:
-                    raise self._unreachable(error) from error
-            await asyncio.sleep(wait_s)
-
-    async def _ask(self, session: aiohttp.ClientSession, request: GenerationRequest) -> Result:
-        entered_at = await self._limiter.enter()
-        is_success, refused_for = False, None
-        try:
-            reply = await _post(session, self._url, self._body(request))
-            if reply.status in _BUSY:
-                refused_for = retry_after_s(reply.retry_after)
-                refused_for = backoff_s(request.candidate_id, 0) if refused_for is None else refused_for
-                raise Unreachable(f"it answers {reply.status}", refused_for)
-            is_success = reply.status == 200
-            return self._judge(request, reply)
-        except TimeoutError:
-            return Failure(request.candidate_id, "timeout", f"no answer in {self._config.timeout_s:g} s")
-        finally:
-            if refused_for is None:
-                self._limiter.leave(is_success)
+                result = await self._ask(session, row, place)
+            except Trouble as trouble:
+                result = self._after(row, place, trouble)
+            except BaseException:
+                self._balancer.leave(place, "nothing")
+                raise
             else:
-                self._limiter.refused(entered_at, refused_for)
+                self._balancer.leave(place, "answer" if isinstance(result, Failure) else "success")
+            if result is not None:
+                return result
 
-    def _judge(self, request: GenerationRequest, reply: _Reply) -> Result:
-        if reply.status == 200:
-            try:
-                return parse_answer(request, reply.body)
-            except Garbage as error:
-                raise Faulty(str(error)) from error
-        if reply.status in _BAD_REQUEST:
-            reason, detail = refusal(reply.body, tuple(self._headers.values()))
-            return Failure(request.candidate_id, reason, f"{reply.status}: {detail}")
-        if reply.status >= 500 or reply.status in (408, 409, 425):
-            raise Faulty(f"the endpoint answers {reply.status}")
-        raise _refused_for_good(self._config, self._spec, reply.status)
+    async def _ask(self, session: aiohttp.ClientSession, row: _Row, place: Place) -> Result | None:
+        url = f"{place.endpoint.url}/chat/completions"
+        reply = await send(session, "POST", url, self._config.stall_timeout_s, self._body(row.request))
+        return judge(row.request, reply, self._spec.model, tuple(self._headers.values()))
+
+    def _after(self, row: _Row, place: Place, trouble: Trouble) -> Result | None:
+        """Give the place back; return the row's result if it fails, else note where not to ask before when."""
+        if trouble.kind == "busy":
+            self._wait(row, place, trouble)
+            return None
+        if trouble.kind == "stale" and row.num_stale < _STALE_TRIES:
+            row.num_stale += 1
+            self._balancer.leave(place, "nothing")
+        elif trouble.kind == "unreachable":
+            row.since = time.monotonic() if row.since is None else row.since
+            self._balancer.leave(place, "unreachable", str(trouble), row.request.candidate_id)
+        elif trouble.kind == "no_access":
+            why = _denial(self._config, self._spec, place.endpoint.url, str(trouble))
+            self._balancer.leave(place, "no_access", why)
+        else:
+            return self._fault(row, place, trouble)
+        self._num_retries += 1
+        return None
+
+    def _wait(self, row: _Row, place: Place, trouble: Trouble) -> None:
+        """The endpoint is busy. Others may not be."""
+        self._num_refusals += 1
+        now = time.monotonic()
+        row.since = now if row.since is None else row.since
+        why, wait_s = str(trouble), trouble.wait_s
+        if wait_s is None:
+            wait_s = backoff_s(row.request.candidate_id, row.num_waits)
+        else:
+            why = f"{why}, asking to wait {wait_s:.0f} s"
+        row.num_waits += 1
+        row.shunned[place.endpoint.url] = now + wait_s
+        self._balancer.leave(place, "busy", why, wait_s=wait_s)
+
+    def _fault(self, row: _Row, place: Place, trouble: Trouble) -> Result | None:
+        """Row or endpoint is sick. The row pays with a try, unless its endpoint is known to be the sick one."""
+        endpoint, request = place.endpoint, row.request
+        is_timeout = trouble.kind == "timeout"
+        is_alone = len(self._balancer.usable()) == 1
+        blames = not (is_timeout and is_alone)  # a sole slow endpoint is not made faster by pausing
+        cause = "" if row.num_faults else request.prompt_id
+        row.since = None  # it was not turned away
+        self._balancer.leave(place, "fault" if blames else "nothing", str(trouble), cause)
+        if place.is_probe or not endpoint.is_aside:
+            row.num_faults += 1
+        if is_timeout:
+            row.timed_out.add(endpoint.url)
+            if row.timed_out >= {e.url for e in self._balancer.usable()}:
+                return Failure(request.candidate_id, "timeout", f"no answer in {self._config.timeout_s:g} s")
+            row.shunned[endpoint.url] = time.monotonic() + _TIMED_OUT_PAUSE_S
+        if row.num_faults >= self._config.num_tries:
+            return Failure(request.candidate_id, "engine_error", str(trouble))
+        self._num_retries += 1
+        if not endpoint.is_aside:  # where it is, the wait for its return is pause enough
+            self._pause(row, endpoint, is_timeout)
+        return None
+
+    def _pause(self, row: _Row, endpoint: Endpoint, is_timeout: bool) -> None:
+        """Keep a row away from where it failed, and from all endpoints where retries are over budget."""
+        now, candidate_id = time.monotonic(), row.request.candidate_id
+        if not self._budget.spend():
+            until = now + longest_backoff_s(candidate_id)
+            row.shunned = {url: max(until, row.shunned.get(url, 0.0)) for url in self._config.urls}
+        elif not is_timeout:
+            row.shunned[endpoint.url] = now + backoff_s(candidate_id, max(0, row.num_faults - 1))
 
     def _body(self, request: GenerationRequest) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -132,68 +175,32 @@ class OpenAIClient:
             body["chat_template_kwargs"] = dict(self._spec.template_options)
         return body | self._config.extra_body
 
-    def _unreachable(self, error: Unreachable) -> TeacherUnreachableError:
-        wait = "" if error.wait_s is None else f", asking to wait {error.wait_s:.0f} s"
-        return TeacherUnreachableError(
-            f"teacher '{self._spec.teacher}': {self._config.base_url}: {error}{wait}; "
-            f"gave up after trying for {self._config.retry_for_s:g} s"
-        )
 
-
-async def list_models(config: OpenAIEngine, spec: ModelSpec, headers: Mapping[str, str]) -> list[str]:
+async def list_models(config: OpenAIEngine, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> list[str]:
     """Return the names of the models an endpoint serves.
 
     Raises:
         TeacherAccessError: it refuses us.
         TeacherUnreachableError: nobody answers, or not sensibly.
     """
-    where = f"teacher '{spec.teacher}': {config.base_url}"
-    async with _session(config, headers) as session:
+    where = f"teacher '{spec.teacher}': {url}"
+    async with open_session(config, headers) as session:
         try:
-            async with session.get(f"{config.base_url}/models", allow_redirects=False) as response:
-                status, body = response.status, await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise TeacherUnreachableError(f"{where}: {type(error).__name__}") from error
-    if status >= 500 or status in _BUSY:
-        raise TeacherUnreachableError(f"{where}: it answers {status}")
-    if status != 200:
-        raise _refused_for_good(config, spec, status)
+            reply = await send(session, "GET", f"{url}/models", config.stall_timeout_s)
+        except Trouble as trouble:
+            if trouble.kind == "no_access":
+                raise TeacherAccessError(_denial(config, spec, url, str(trouble))) from trouble
+            raise TeacherUnreachableError(f"{where}: {trouble}") from trouble
+    if reply.status >= 500 or reply.status in BUSY:
+        raise TeacherUnreachableError(f"{where}: it answers {reply.status}")
+    if reply.status != 200:
+        raise TeacherAccessError(_denial(config, spec, url, denial(reply.status, spec.model)))
     try:
-        return parse_models(body)
+        return parse_models(reply.body)
     except Garbage as error:
         raise TeacherUnreachableError(f"{where}: {error}") from error
 
 
-def _session(config: OpenAIEngine, headers: Mapping[str, str]) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(
-        headers=headers,
-        connector=aiohttp.TCPConnector(limit=0),  # the limiter limits
-        timeout=aiohttp.ClientTimeout(total=config.timeout_s, connect=None, sock_connect=_CONNECT_S),
-    )
-
-
-async def _post(session: aiohttp.ClientSession, url: str, body: Mapping[str, Any]) -> _Reply:
-    """Send a request.
-
-    Raises:
-        Unreachable: no connection.
-        Faulty: a connection that broke before the answer was complete.
-        TimeoutError: the answer takes too long.
-    """
-    try:
-        async with session.post(url, json=body, allow_redirects=False) as response:
-            return _Reply(response.status, response.headers.get("Retry-After"), await response.read())
-    except aiohttp.ConnectionTimeoutError as error:
-        raise Unreachable("no connection in time") from error
-    except aiohttp.ClientConnectorError as error:
-        raise Unreachable(f"no connection ({error.os_error.strerror or type(error).__name__})") from error
-    except aiohttp.ClientError as error:
-        raise Faulty(f"the connection broke ({type(error).__name__})") from error
-
-
-def _refused_for_good(config: OpenAIEngine, spec: ModelSpec, status: int) -> TeacherAccessError:
-    why = _ACCESS.get(status, "that is no OpenAI-compatible endpoint")
+def _denial(config: OpenAIEngine, spec: ModelSpec, url: str, why: str) -> str:
     key = f"key from {config.api_key_env}" if config.api_key_env else "no api_key_env given"
-    return TeacherAccessError(
-        f"teacher '{spec.teacher}': {config.base_url} answers {status} for model {spec.model}: {why} ({key})"
-    )
+    return f"teacher '{spec.teacher}': {url} {why} ({key})"

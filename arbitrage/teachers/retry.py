@@ -1,8 +1,8 @@
-"""When to try again: `Retry-After` (RFC 9110 §10.2.3) and exponential backoff with seeded jitter."""
+"""When to try again: `Retry-After` (RFC 9110 §10.2.3), exponential backoff with seeded jitter, a retry budget."""
 
 import math
 import time
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from arbitrage.records import content_id
@@ -11,14 +11,43 @@ _FIRST_S = 0.5
 _LONGEST_S = 30.0
 
 
-def retry_after_s(header: str | None) -> float | None:
-    """Return the seconds a `Retry-After` header asks for (a number, or a date), or None if it says nothing."""
+class RetryBudget:
+    """Bounds the retries after faults to a share of the requests, so that a sick endpoint meets no retry storm.
+
+    A token bucket: each request earns `share` of a token, a retry costs one. A retry over the budget is not
+    forbidden, because a row must not be lost to its neighbours' faults; it waits the longest backoff instead.
+    """
+
+    def __init__(self, share: float = 0.2, burst: float = 20.0) -> None:
+        self._share = share
+        self._burst = burst
+        self._tokens = burst
+
+    def earn(self) -> None:
+        """Count a new request."""
+        self._tokens = min(self._burst, self._tokens + self._share)
+
+    def spend(self) -> bool:
+        """Pay for a retry; tell whether the budget allowed it."""
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+def retry_after_s(header: str | None, date: str | None = None) -> float | None:
+    """Return the seconds a `Retry-After` header asks for, or None if it says nothing.
+
+    Args:
+        header: a number of seconds, or a date.
+        date: the response's own `Date`, from which a date counts: the server's clock need not agree with ours.
+    """
     if header is None:
         return None
     try:
         seconds = float(header)
     except ValueError:
-        return _until(header)
+        return _until(header, date)
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
@@ -28,11 +57,22 @@ def backoff_s(candidate_id: str, attempt: int) -> float:
     return min(_LONGEST_S, _FIRST_S * 2.0 ** min(attempt, 16)) * (0.5 + jitter)
 
 
-def _until(date: str) -> float | None:
-    try:
-        then = parsedate_to_datetime(date)
-    except ValueError:
+def longest_backoff_s(candidate_id: str) -> float:
+    """Return the wait before a retry over the budget: 15 to 45 s."""
+    return backoff_s(candidate_id, 16)
+
+
+def _until(date: str, now: str | None) -> float | None:
+    then = _timestamp(date)
+    if then is None:
         return None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return max(0.0, (then - datetime.fromtimestamp(time.time(), UTC)).total_seconds())
+    since = None if now is None else _timestamp(now)
+    return max(0.0, then - (time.time() if since is None else since))
+
+
+def _timestamp(date: str) -> float | None:
+    try:
+        found = parsedate_to_datetime(date)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None

@@ -41,8 +41,8 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def serve(behaviour: Handler, models: tuple[str, ...] = ("m",)) -> AsyncIterator[Endpoint]:
-    """Serve on a free port of 127.0.0.1."""
+async def serve(behaviour: Handler, models: tuple[str, ...] = ("m",), port: int = 0) -> AsyncIterator[Endpoint]:
+    """Serve on a port of 127.0.0.1, a free one by default."""
     endpoint = Endpoint(behaviour)
 
     async def list_models(_: web.Request) -> web.Response:
@@ -51,9 +51,9 @@ async def serve(behaviour: Handler, models: tuple[str, ...] = ("m",)) -> AsyncIt
     app = web.Application()
     app.router.add_post("/v1/chat/completions", endpoint.handle)
     app.router.add_get("/v1/models", list_models)
-    runner = web.AppRunner(app, shutdown_timeout=0.2)
+    runner = web.AppRunner(app, shutdown_timeout=0.05)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     port = runner.addresses[0][1]
     endpoint.base_url = f"http://127.0.0.1:{port}/v1"
