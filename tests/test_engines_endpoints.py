@@ -7,11 +7,11 @@ import pytest
 from aiohttp import web
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts import Completion, Failure, Load
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError
 from arbitrage.teachers import retry
 from arbitrage.teachers.endpoint import Endpoint as OneEndpoint
-from arbitrage.teachers.engine import Load, ModelSpec
+from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request, collect

@@ -28,23 +28,6 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """How busy an engine's client is now, and how often it had to ask again since it was built.
-
-    Attributes:
-        num_retries: requests sent once more, for any reason but a refusal.
-        num_refusals: answers that said "not now" (429, 503).
-        num_in_flight: requests under way.
-        num_waiting: requests that wait for a place.
-    """
-
-    num_retries: int
-    num_refusals: int
-    num_in_flight: int
-    num_waiting: int
-
-
-@dataclass(frozen=True, slots=True)
 class ModelSpec:
     """What an engine must know of the teacher it serves.
 

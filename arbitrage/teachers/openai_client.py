@@ -1,17 +1,17 @@
 """The client behind the `openai` engine: what to send, and when and where to try again."""
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
-from arbitrage.contracts import Failure, GenerationRequest
+from arbitrage.contracts import Failure, GenerationRequest, Load
 from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
 from arbitrage.teachers.balancer import Balancer
 from arbitrage.teachers.endpoint import Endpoint, Place
-from arbitrage.teachers.engine import Load, ModelSpec, Result, refuse_empty
+from arbitrage.teachers.engine import ModelSpec, Result, refuse_empty
 from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.openai_answer import BUSY, Garbage, denial, judge, parse_models
 from arbitrage.teachers.openai_wire import Trouble, open_session, send
@@ -49,7 +49,7 @@ class OpenAIClient:
         endpoints = [Endpoint(url, config.max_in_flight) for url in config.urls]
         self._balancer = Balancer(spec.teacher, endpoints, config.retry_for_s)
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Result]:
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
         """Answer all requests, each as soon as an endpoint answers it."""
         async with open_session(self._config, self._headers) as session:
 
