@@ -51,7 +51,7 @@ def test_arbitrage_beats_the_best_single_teacher(told: dict[str, Any]) -> None:
     best = max(single.values())
     rewards = [r for r in judged["overall"]["rows"] if r["name"] == "reward"]
     strongest = max(rewards, key=lambda r: r["value"]["value"])
-    assert strongest["value"]["value"] > best + 0.05
+    assert strongest["value"]["value"] > best + 0.10
     assert strongest["difference"]["interval"]["low"] > 0.0
     oracle = max(r["value"]["value"] for r in judged["overall"]["rows"] if r["name"] == "oracle")
     assert strongest["value"]["value"] < oracle

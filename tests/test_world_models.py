@@ -18,7 +18,7 @@ from arbitrage.world.curriculum import english_answer
 from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS, model_path
 from arbitrage.world.tasks import LANGUAGES, sample_items
 from arbitrage.world.tokenizer import SPECIAL_TOKENS
-from arbitrage.world.train import ARCHITECTURE
+from arbitrage.world.train import ARCHITECTURE, REWARD_ARCHITECTURE
 from arbitrage.world.training import LAST_KEPT_ID, UNKNOWN_ID
 
 EVERYONE = (*TEACHERS, REWARD_MODEL, STUDENT)
@@ -53,7 +53,8 @@ def test_each_model_is_complete_and_described(name):
     assert config["architectures"] == [f"Llama{head}"]
     assert "auto_map" not in config
     assert (config["pad_token_id"], config["bos_token_id"], config["eos_token_id"]) == (0, 1, 2)
-    assert config["hidden_size"] == ARCHITECTURE["hidden_size"]
+    architecture = ARCHITECTURE | REWARD_ARCHITECTURE if name == REWARD_MODEL else ARCHITECTURE
+    assert config["hidden_size"] == architecture["hidden_size"]
     assert (folder / "model.safetensors").exists()
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "license: apache-2.0" in card

@@ -65,7 +65,7 @@ def quickstart(
 ) -> None:
     """Run the embedded default: real models of a tiny world in 14 languages, offline, on two cores.
 
-    Five teachers answer held-out questions, a reward model scores the answers, the best become SFT and preference
+    Six teachers answer held-out questions, a reward model scores the answers, the best become SFT and preference
     data in `runs/quickstart/`; an exact checker then says which strategy was right how often.
     """
     from pipelines.loading import quickstart_file
