@@ -123,6 +123,7 @@ class Server:
     attempts: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     open: "set[Call]" = field(default_factory=set)
     num_calls: int = 0
+    num_crashes: int = 0
     first_call_at: float | None = None
     down_until: float = 0.0
     armed: list[tuple[int, int]] = field(default_factory=list)  # (calls, pid)
@@ -139,6 +140,7 @@ class Server:
 
     def crash(self) -> None:
         """Break off everything under way and stay away for a while."""
+        self.num_crashes += 1
         self.down_until = time.monotonic() + self.config.down_s
         for call in list(self.open):
             call.end(0)
@@ -157,6 +159,7 @@ class Server:
     def stats(self) -> dict[str, Any]:
         return {
             "num_calls": self.num_calls,
+            "num_crashes": self.num_crashes,
             "num_keys": len(self.attempts),
             "in_flight": len(self.open),
             "cpu_s": time.process_time(),
