@@ -197,6 +197,7 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.buffer = b""
         self.call: Call | None = None
+        self.is_last = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -227,6 +228,7 @@ class Connection(asyncio.Protocol):
     def dispatch(self, head: bytes, body: bytes) -> None:
         method, path, _ = head.split(b"\r\n", 1)[0].split(b" ", 2)
         path = path.split(b"?", 1)[0]
+        self.is_last = b"connection: close" in head.lower()
         if path.endswith(b"/chat/completions") and method == b"POST":
             self.complete(body)
         elif path.endswith(b"/models"):
@@ -326,6 +328,8 @@ class Connection(asyncio.Protocol):
             f"{retry}Content-Length: {len(data)}\r\n\r\n"
         )
         self.transport.write(head.encode() + data)
+        if self.is_last:
+            self.transport.close()
 
 
 def _content_length(head: bytes) -> int:
