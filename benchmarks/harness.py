@@ -9,7 +9,6 @@ import os
 import platform
 import resource
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -59,9 +58,13 @@ def serve(**config: Any) -> Iterator[MockServer]:
     with tempfile.TemporaryDirectory(prefix="mock-") as directory:
         log = Path(directory) / "calls.log"
         log.touch()
-        command = [sys.executable, str(ROOT / "benchmarks/mock_server.py"), "--log", str(log)]
+        command = [sys.executable, "-m", "benchmarks.mock_server", "--log", str(log)]
         process = subprocess.Popen(
-            [*command, "--config", json.dumps(config)], stdout=subprocess.PIPE, text=True, start_new_session=True
+            [*command, "--config", json.dumps(config)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            start_new_session=True,
         )
         try:
             assert process.stdout is not None
@@ -282,11 +285,3 @@ def emit(name: str, result: Mapping[str, Any]) -> None:
 def parser(doc: str | None) -> argparse.ArgumentParser:
     """Return a parser whose help is the script's docstring."""
     return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-
-def stop(pid: int) -> None:
-    """Kill one process."""
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

@@ -1,9 +1,10 @@
 """Do a run with an engine that answers at once, without export and report; and say what the driver's memory was.
 
-    python benchmarks/instant.py PIPELINE.yaml RUN_DIR [--backend ray]
+    python -m benchmarks.instant PIPELINE.yaml RUN_DIR [--backend ray]
 
-For building large runs quickly (the `openai` engine is replaced, in this process, by one that asks nobody; on Ray use a
-pipeline with the `fake` engine). Prints one JSON line: seconds, and the process's largest resident set after each phase.
+For building large runs quickly (the `openai` engine is replaced, in this process, by one that asks nobody; on Ray
+use a pipeline with the `fake` engine). Prints one JSON line: seconds, and the process's largest resident set after
+each phase.
 """
 
 import json

@@ -1,11 +1,11 @@
 """Exactness over seeded kills: what a killed and resumed run has doubled, lost, spoiled or paid for twice.
 
-    python benchmarks/kills.py                                200 kills of driver, worker and endpoint, local and Ray
-    python benchmarks/kills.py --kills 40 --backends local    a minute
-    python benchmarks/kills.py --seed 7 --kills 10 --points random    one seed again
+    python -m benchmarks.kills                                200 kills of driver, worker and endpoint, local and Ray
+    python -m benchmarks.kills --kills 40 --backends local    a minute
+    python -m benchmarks.kills --seed 7 --kills 10 --points random    one seed again
 
-A run is started, killed with SIGKILL, and started again until it ends by itself; then its files are compared with those
-of a run that nobody killed. What dies, and when, comes from the seed:
+A run is started, killed with SIGKILL, and started again until it ends by itself; then its files are compared with
+those of a run that nobody killed. What dies, and when, comes from the seed:
 
   call       the driver, when the server has got its n-th call since the start (the server kills it)
   random     the driver, after a part of the time an unkilled run takes
@@ -14,10 +14,11 @@ of a run that nobody killed. What dies, and when, comes from the seed:
   endpoint   everything under way at the server, which stays away for a moment
 
 Driver kills on `local` fork a process that has imported everything: the same code as the command line, without its
-start. `duplicates`, `missing`, `unreadable`: rows and files of all steps. `changed`: shards that are not byte-identical.
-`wasted`: calls for a key that had been answered in full before. `journaled_wasted`: those whose answer had arrived
-`--settle-s` or more before the kill, which a journal must have kept. `beyond_window`: wasted calls above one in-flight
-window per kill. `points`: kills by what died; `not_reached`: named points that were never passed.
+start. `duplicates`, `missing`, `unreadable`: rows and files of all steps. `changed`: shards that are not byte-
+identical. `wasted`: calls for a key that had been answered in full before. `journaled_wasted`: those whose answer
+had arrived `--settle-s` or more before the kill, which a journal must have kept. `beyond_window`: wasted calls
+above one in-flight window per kill. `points`: kills by what died; `not_reached`: named points that were never
+passed.
 """
 
 import hashlib
@@ -59,6 +60,16 @@ CRASH_POINTS = (
     "journal.removed",
     "manifest",
 )
+PRELOADED = (
+    "arbitrage.cli.main",
+    "arbitrage.execution.local",
+    "arbitrage.export.export",
+    "arbitrage.report.build",
+    "arbitrage.report.terminal",
+    "arbitrage.teachers.check",
+    "arbitrage.teachers.openai_client",
+    "pipelines.loading",
+)
 DEADLINE_S = 120.0
 
 
@@ -87,13 +98,6 @@ class Forked:
     """Starts runs by forking a process in which everything is imported already."""
 
     def __init__(self, pipeline: Path) -> None:
-        import arbitrage.cli.main  # noqa: F401
-        import arbitrage.execution.local
-        import arbitrage.export.export
-        import arbitrage.report.build
-        import arbitrage.report.terminal
-        import arbitrage.teachers.check
-        import arbitrage.teachers.openai_client
         import pipelines.loading  # noqa: F401
 
         self._pipeline = pipeline
@@ -290,7 +294,10 @@ def measure(backend: str, num_kills: int, options: Any, directory: Path, server:
         "kills": points.total(),
         "runs": series,
         "seconds": round(time.monotonic() - started, 1),
-        **{name: total[name] for name in ("duplicates", "missing", "unreadable", "changed", "extra_files", "left_over")},
+        **{
+            name: total[name]
+            for name in ("duplicates", "missing", "unreadable", "changed", "extra_files", "left_over")
+        },
         **{name: total[name] for name in ("calls", "aborted", "wasted", "journaled_wasted", "beyond_window")},
         "wasted_per_kill": round(total["wasted"] / max(1, points.total()), 2),
         "points": dict(sorted(points.items())),

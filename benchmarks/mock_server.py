@@ -1,12 +1,12 @@
-"""A mock OpenAI-compatible server in a process of its own: answers from a hash, a log of every call, faults on demand.
+"""A mock OpenAI-compatible server in a process of its own: answers from a hash, logs each call, fails on demand.
 
-    python benchmarks/mock_server.py --log calls.log --latency-s 0.05
-    python benchmarks/mock_server.py --log calls.log --config '{"limits": [[0, 64], [2, 32]], "limits_period_s": 4}'
-    python benchmarks/mock_server.py --capacity        # how many requests a second one core of it answers
+    python -m benchmarks.mock_server --log calls.log --latency-s 0.05
+    python -m benchmarks.mock_server --log calls.log --config '{"limits": [[0, 64], [2, 32]], "limits_period_s": 4}'
+    python -m benchmarks.mock_server --capacity        # how many requests a second one core of it answers
 
 It prints {"base_url", "pid"} as one JSON line when it listens. A call's key is the hash of its messages, seed and
-model; its attempt counts the calls of that key from 0. Answers depend on the key (with `text_by_attempt` on the attempt
-too), faults on key and attempt, so a run can be repeated.
+model; its attempt counts the calls of that key from 0. Answers depend on the key (with `text_by_attempt` on the
+attempt too), faults on key and attempt, so a run can be repeated.
 
 The log has one line for each call, written when it ends: `key attempt status t_start t_end`, times in seconds of
 CLOCK_MONOTONIC, which all processes of a machine share. Status 499: the client went away before the answer; 0: the
@@ -15,6 +15,7 @@ server dropped the connection, as told. HTTP is parsed by hand: aiohttp's server
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
@@ -22,7 +23,6 @@ import os
 import random
 import signal
 import socket
-import sys
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, field, fields
@@ -30,7 +30,8 @@ from pathlib import Path
 from typing import Any
 
 FLUSH_S = 0.02
-WORDS = "the river runs north past seven old towns and every bridge has a name that nobody there forgets".split()
+SENTENCE = "the river runs north past seven old towns and each bridge has a name that nobody there forgets"
+WORDS = SENTENCE.split()
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
 
 
@@ -342,10 +343,8 @@ def _content_length(head: bytes) -> int:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 async def run_server(config: ServerConfig, log: Path, port: int) -> None:
@@ -430,5 +429,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

@@ -1,7 +1,7 @@
 """Rows a second, end to end, against a raw asyncio client on the same mock server.
 
-    python benchmarks/orchestration_efficiency.py                         20,000 rows, 5 repeats, local and Ray
-    python benchmarks/orchestration_efficiency.py --rows 5000 --repeats 3 --backends local
+    python -m benchmarks.orchestration_efficiency                         20,000 rows, 5 repeats, local and Ray
+    python -m benchmarks.orchestration_efficiency --rows 5000 --repeats 3 --backends local
 
 Raw client, JSONL script, `arbitrage run --local` and `arbitrage run` on Ray take turns in every repeat, so that a
 busy machine slows all of them alike; a ratio is taken within a repeat, and the median of repeats is the figure.
@@ -34,7 +34,9 @@ from benchmarks.harness import (
 RIVALS = {"raw": "raw_asyncio.py", "jsonl_script": "asyncio_jsonl.py"}
 
 
-def measure(who: str, repeat: int, rows: int, in_flight: int, directory: Path, server: MockServer) -> dict[str, float]:
+def measure(
+    who: str, repeat: int, rows: int, in_flight: int, directory: Path, server: MockServer
+) -> dict[str, float]:
     """Run one contender once; return its rates in rows a second."""
     before = read_calls(server).num
     cpu_before = stats_of(server)["cpu_s"]

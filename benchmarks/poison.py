@@ -1,14 +1,14 @@
 """What a prompt costs that kills whatever answers it: rows lost beside it, and restarts until it is found.
 
-    python benchmarks/poison.py
-    python benchmarks/poison.py --rows 2000 --poisoned 3 --backends ray
+    python -m benchmarks.poison
+    python -m benchmarks.poison --rows 2000 --poisoned 3 --backends ray
 
-Two kinds of death. `engine`: the `fake` engine ends its process (`poison` in its config) when it sees the prompt, as a
-kernel bug does; on Ray that is a worker's death, so it is measured there alone. `endpoint`: the mock server breaks off all
-calls under way and stays away for a moment, as `vllm serve` under a supervisor does.
+Two kinds of death. `engine`: the `fake` engine ends its process (`poison` in its config) when it sees the prompt,
+as a kernel bug does; on Ray that is a worker's death, so it is measured there alone. `endpoint`: the mock server
+breaks off all calls under way and stays away for a moment, as `vllm serve` under a supervisor does.
 
-`lost`: rows beside the poisoned ones that came out as Rejects or not at all. `is_rejected`: all poisoned ones are Rejects.
-`restarts`: workers started again, as the run says; the bar is 3 + log2(in flight).
+`lost`: rows beside the poisoned ones that came out as Rejects or not at all. `is_rejected`: all poisoned ones are
+Rejects. `restarts`: workers started again, as the run says; the bar is 3 + log2(in flight).
 """
 
 import json

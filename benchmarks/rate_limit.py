@@ -1,11 +1,12 @@
 """What of a server's true limit is used where the limit moves, and how many calls are refused on the way.
 
-    python benchmarks/rate_limit.py
-    python benchmarks/rate_limit.py --limits '[[0, 48], [4, 16], [8, 96]]' --period-s 12
+    python -m benchmarks.rate_limit
+    python -m benchmarks.rate_limit --limits '[[0, 48], [4, 16], [8, 96]]' --period-s 12
 
-The server has a concurrency limit that changes with time (by default 64, then 32, every 5 s); a call above it gets 429
-at once. `goodput`: calls being answered, averaged over time, ÷ the limit, from the first call's start to the last
-one's. `refused`: 429s ÷ all calls. A client that never goes above the lower limit has no refusals and a goodput of 0.67.
+The server has a concurrency limit that changes with time (by default 64, then 32, every 5 s); a call above it gets
+429 at once. `goodput`: calls being answered, averaged over time, ÷ the limit, from the first call's start to the
+last one's. `refused`: 429s ÷ all calls. A client that never goes above the lower limit has no refusals and a
+goodput of 0.67.
 """
 
 import json

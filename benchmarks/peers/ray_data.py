@@ -2,8 +2,9 @@
 
     benchmarks/peers/.venv-ray-data/bin/python benchmarks/peers/ray_data.py BASE_URL prompts.jsonl OUT_DIR IN_FLIGHT
 
-Not its HTTP stage (`ray.data.llm.HttpRequestProcessorConfig`), which sends almost one request at a time. The UDF gathers
-a whole batch in one event loop; two actors, so that one's tail overlaps the other's head; `CheckpointConfig` on.
+Not its HTTP stage (`ray.data.llm.HttpRequestProcessorConfig`), which sends almost one request at a time. The UDF
+gathers a whole batch in one event loop; two actors, so that one's tail overlaps the other's head;
+`CheckpointConfig` on.
 """
 
 import asyncio

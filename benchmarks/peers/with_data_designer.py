@@ -1,10 +1,12 @@
 """NeMo Data Designer: prompts as a seed data set, one text column, its request limit at the cap.
 
-    benchmarks/peers/.venv-data-designer/bin/python benchmarks/peers/with_data_designer.py BASE_URL prompts.jsonl OUT_DIR 256
+benchmarks/peers/.venv-data-designer/bin/python benchmarks/peers/with_data_designer.py BASE_URL prompts.jsonl
+OUT_DIR 256
 """
 
 import os
 import sys
+from pathlib import Path
 
 import data_designer.config as dd
 from data_designer.interface import DataDesigner
@@ -12,7 +14,7 @@ from data_designer.interface import DataDesigner
 
 def main(url: str, source: str, out: str, in_flight: int) -> None:
     os.environ.setdefault("NEMO_TELEMETRY_ENABLED", "false")
-    num_rows = sum(1 for _ in open(source))
+    num_rows = len(Path(source).read_text().splitlines())
     provider = dd.ModelProvider(name="mock", endpoint=url, provider_type="openai", api_key="none")
     model = dd.ModelConfig(
         alias="mock",

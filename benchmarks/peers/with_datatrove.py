@@ -1,6 +1,6 @@
 """datatrove's InferenceRunner against an endpoint, with its checkpoints on.
 
-    benchmarks/peers/.venv-datatrove/bin/python benchmarks/peers/with_datatrove.py BASE_URL prompts.jsonl OUT_DIR IN_FLIGHT
+    benchmarks/peers/.venv-datatrove/bin/python benchmarks/peers/with_datatrove.py BASE_URL prompts.jsonl OUT 256
 
 Its `inference` extra pulls vllm and sglang for GPUs and does not install without one; the endpoint server needs
 neither. One task: two would halve the cap of each and double nothing on an endpoint.

@@ -1,6 +1,6 @@
 """The honest rival: asyncio, aiohttp and a JSONL file; resumes by skipping ids that are there, keeps nothing else.
 
-    python benchmarks/rivals/asyncio_jsonl.py BASE_URL prompts.jsonl answers.jsonl [in_flight]
+python benchmarks/rivals/asyncio_jsonl.py BASE_URL prompts.jsonl answers.jsonl [in_flight]
 """
 
 import asyncio
@@ -11,9 +11,13 @@ from pathlib import Path
 import aiohttp
 
 
+def lines_of(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
+
+
 async def main(url: str, source: str, target: str, in_flight: int = 256) -> None:
-    done = {json.loads(line)["id"] for line in open(target)} if Path(target).exists() else set()
-    rows = iter([row for row in map(json.loads, open(source)) if row["id"] not in done])
+    done = {json.loads(line)["id"] for line in lines_of(target)}
+    rows = iter([row for row in map(json.loads, lines_of(source)) if row["id"] not in done])
     with open(target, "a") as out:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 

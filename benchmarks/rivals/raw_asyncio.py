@@ -6,12 +6,13 @@ python benchmarks/rivals/raw_asyncio.py BASE_URL prompts.jsonl [in_flight]
 import asyncio
 import json
 import sys
+from pathlib import Path
 
 import aiohttp
 
 
 async def main(url: str, source: str, in_flight: int = 256) -> None:
-    prompts = iter([json.loads(line)["prompt"] for line in open(source)])
+    prompts = iter([json.loads(line)["prompt"] for line in Path(source).read_text().splitlines()])
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
 
         async def work() -> None:
