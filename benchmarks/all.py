@@ -242,7 +242,7 @@ def render_peers(found: Result) -> list[str]:
     for who, r in found.items():
         if isinstance(r, dict) and "steady_ratio" in r:
             job = r["small"]
-            cells = [r["steady_ratio"], r["end_to_end_ratio"], job["after_start_s"], job["total_s"]]
+            cells = [r["steady_ratio"], r["whole_ratio"], job["after_start_s"], job["total_s"]]
             texts = [spread_of(cell) + (" s" if n > 1 else "") for n, cell in enumerate(cells)]
             lines.append(f"| {who} | " + " | ".join(texts) + " |")
     return lines

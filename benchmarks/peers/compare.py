@@ -48,11 +48,17 @@ def command(who: str, url: str, directory: Path, out: Path, in_flight: int) -> l
     return [*CLI, "run", str(directory / "pipeline.yaml"), "--run-dir", str(out), *local]
 
 
-def measure(who: str, rows: int, in_flight: int, directory: Path, out: Path, server: MockServer) -> dict[str, float]:
+def measure(
+    who: str, rows: int, in_flight: int, directory: Path, out: Path, server: MockServer
+) -> dict[str, float] | None:
+    """Give one contender its turn; None where it failed."""
     env = environment(NEMO_TELEMETRY_ENABLED="false")
     if who in PEERS:
         env.pop("PYTHONPATH")
-    done = run_process(command(who, server.base_url, directory, out, in_flight), env)
+    done = run_process(command(who, server.base_url, directory, out, in_flight), env, expect=None)
+    if done.code:
+        say(f"{who} failed: {done.stderr.strip().splitlines()[-1][:300]}")
+        return None
     calls = read_calls(server).since(done.started)
     if calls.num_answers != rows:
         say(f"{who}: {calls.num_answers} answers in {calls.num} calls, wanted {rows}")
@@ -66,13 +72,19 @@ def measure(who: str, rows: int, in_flight: int, directory: Path, out: Path, ser
 
 
 def compare(contenders: list[str], rows: int, latency_s: float, options: Any) -> dict[str, list[dict[str, float]]]:
+    """Return each contender's measures, with the raw client's steady rate of the same repeat as `raw`."""
     found: dict[str, list[dict[str, float]]] = {who: [] for who in contenders}
     with scratch() as directory, serve(latency_s=latency_s) as server:
         write_run(directory, rows, openai_engine(server.base_url, options.in_flight), num_shards=4)
         for repeat in range(options.repeats):
+            raw = 0.0
             for who in contenders:
                 out = directory / f"{who}-{repeat}"
-                found[who].append(measure(who, rows, options.in_flight, directory, out, server))
+                got = measure(who, rows, options.in_flight, directory, out, server)
+                if got is None:
+                    continue
+                raw = raw or got["steady"]  # it has the first turn
+                found[who].append(got | {"steady_ratio": got["steady"] / raw, "whole_ratio": got["end_to_end"] / raw})
                 say(f"{repeat} {who}: " + ", ".join(f"{k} {v:.2f}" for k, v in found[who][-1].items()))
     return found
 
@@ -93,14 +105,13 @@ def main() -> None:
     few = compare(contenders, options.small_rows, 0.2, options)
     result: dict[str, Any] = {"rows": options.rows, "small_rows": options.small_rows, "absent": absent}
     for who in contenders:
-        raw = [m["steady"] for m in many["raw"]]
-        result[who] = {
-            "steady": spread([m["steady"] for m in many[who]], 1),
-            "end_to_end": spread([m["end_to_end"] for m in many[who]], 1),
-            "steady_ratio": spread([m["steady"] / r for m, r in zip(many[who], raw, strict=True)]),
-            "end_to_end_ratio": spread([m["end_to_end"] / r for m, r in zip(many[who], raw, strict=True)]),
-            "small": {name: spread([m[name] for m in few[who]], 2) for name in ("total_s", "after_start_s")},
-        }
+        if not many[who] or not few[who]:
+            absent.append(who)
+            continue
+        names = {"steady": 1, "end_to_end": 1, "steady_ratio": 3, "whole_ratio": 3}
+        result[who] = {name: spread([m[name] for m in many[who]], digits) for name, digits in names.items()}
+        result[who]["failed"] = 2 * options.repeats - len(many[who]) - len(few[who])
+        result[who]["small"] = {n: spread([m[n] for m in few[who]], 2) for n in ("total_s", "after_start_s")}
     emit("peers", result)
 
 

@@ -44,6 +44,7 @@ def main(url: str, source: str, out: str, in_flight: int) -> None:
     ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.wait_for_min_actors_s = 120  # else a pool that is done before its last actor is up fails the run
     context.checkpoint_config = CheckpointConfig(id_column="id", checkpoint_path=os.path.join(out, "checkpoint"))
     rows = ray.data.read_json(source, lines=True)
     rows.map_batches(
