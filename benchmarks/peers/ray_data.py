@@ -41,17 +41,17 @@ class Ask:
 
 def main(url: str, source: str, out: str, in_flight: int) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.wait_for_min_actors_s = 120  # else a pool that is done before its last actor is up fails the run
+    context.wait_for_min_actors_s = 120  # before the clock of its first call starts
     context.checkpoint_config = CheckpointConfig(id_column="id", checkpoint_path=os.path.join(out, "checkpoint"))
     rows = ray.data.read_json(source, lines=True)
     rows.map_batches(
         Ask,
         fn_constructor_args=(url, in_flight // ACTORS),
         batch_size=in_flight // ACTORS,
-        concurrency=ACTORS,
+        compute=ray.data.ActorPoolStrategy(size=ACTORS),
         num_cpus=0.5,
         max_concurrency=4,
     ).write_parquet(os.path.join(out, "rows"))
