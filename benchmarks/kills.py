@@ -200,6 +200,7 @@ class Series:
         after = self.draw.randrange(1, max(2, num_calls))
         name = self.draw.choice(CRASH_POINTS)
         crash_at = f"{name}:{self.draw.randrange(1, 9)}" if kind == "named" else ""
+        before = self.server.control("stats")
         pid = self.starter.start(self.run_dir, crash_at)
         if kind == "call":
             self.server.control("arm", pid=pid, after=after)
@@ -209,18 +210,19 @@ class Series:
             self._kill_later(pid, self.draw.random() * seconds)
         elif kind == "worker":
             self._kill_worker(pid, after)
-        before = self._num_crashes()
         code = wait(pid, self.run_dir)
         self.codes.append(code)
         self.server.control("disarm")
-        if code == -signal.SIGKILL:
-            self.kills[name if kind == "named" else kind] += 1
-            self.moments.append(time.monotonic())
-        elif kind == "endpoint" and self._num_crashes() > before:
+        after_it = self.server.control("stats")
+        by_server = after_it["kill_times"][len(before["kill_times"]) :]
+        if kind == "worker" and by_server:
             self.kills[kind] += 1
-
-    def _num_crashes(self) -> int:
-        return int(self.server.control("stats")["num_crashes"])
+            self.moments += by_server
+        elif code == -signal.SIGKILL:
+            self.kills[name if kind == "named" else kind] += 1
+            self.moments += by_server or [time.monotonic()]
+        elif kind == "endpoint" and after_it["num_crashes"] > before["num_crashes"]:
+            self.kills[kind] += 1
 
     def _kill_later(self, pid: int, seconds: float) -> None:
         time.sleep(seconds)
@@ -233,7 +235,6 @@ class Series:
             actor = actor_of(driver)
             if actor is not None:
                 self.server.control("arm", pid=actor, after=max(1, after // 2))
-                self.kills["worker"] += 1
                 return
             if os.waitid(os.P_PID, driver, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 return

@@ -125,6 +125,7 @@ class Server:
     open: "set[Call]" = field(default_factory=set)
     num_calls: int = 0
     num_crashes: int = 0
+    kill_times: list[float] = field(default_factory=list)
     first_call_at: float | None = None
     down_until: float = 0.0
     armed: list[tuple[int, int]] = field(default_factory=list)  # (calls, pid)
@@ -153,6 +154,7 @@ class Server:
         for at, pid in [entry for entry in self.armed if entry[0] <= self.num_calls]:
             self.armed.remove((at, pid))
             if pid:
+                self.kill_times.append(time.monotonic())
                 _kill(pid)
             else:
                 self.crash()
@@ -161,6 +163,7 @@ class Server:
         return {
             "num_calls": self.num_calls,
             "num_crashes": self.num_crashes,
+            "kill_times": self.kill_times,
             "num_keys": len(self.attempts),
             "in_flight": len(self.open),
             "cpu_s": time.process_time(),
