@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit world gpu-dry-run clean
+.PHONY: quickstart test lint types contracts unit world gpu-dry-run bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -49,6 +49,10 @@ $(VENV)/.test-installed: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
 	docker/install-chromium.sh
 	touch $@ $(VENV)/.installed
+
+# Measure what docs/benchmarks.md shows, with few repeats.
+bench: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.all --quick
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache
