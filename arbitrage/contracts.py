@@ -203,8 +203,8 @@ class StepConfig(Config):
 
 Scope = Literal["source", "shard", "corpus"]
 
-SHARDS_IN_HAND = 2
-"""Shards under way on one worker: the long tail of one overlaps the head of the next."""
+SHARDS_IN_HAND = 4
+"""Shards under way on one worker: one takes up items, one is read and ready, two wait for their last answers."""
 
 
 @dataclass(frozen=True)

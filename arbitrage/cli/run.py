@@ -92,9 +92,7 @@ def _run(
     from arbitrage.execution.run import RunRequest, execute
     from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
-    from arbitrage.report.summary import summarise
     from arbitrage.report.terminal import strategy_table
-    from arbitrage.shards.run import open_run
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
@@ -117,9 +115,9 @@ def _run(
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
         manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
-        page = build_report(directory)
+        report = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
-    summary = summarise(open_run(directory))
+    page, summary = report.path, report.summary
     if as_json:
         paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
         print(json.dumps(paths | {"seconds": manifest.seconds, "summary": json.loads(summary.to_json())}))

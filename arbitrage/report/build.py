@@ -5,6 +5,7 @@ Texts pass through Jinja's autoescape; behind it a content security policy allow
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,8 +25,16 @@ from arbitrage.shards.store import publish, storage_errors, temporary_beside
 REPORT_FILE = "report.html"
 
 
-def build_report(run_dir: Path) -> Path:
-    """Write the report of a finished run into its directory and return its path.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A page that was written, and the figures on it."""
+
+    path: Path
+    summary: RunSummary
+
+
+def build_report(run_dir: Path) -> Report:
+    """Write the report of a finished run into its directory.
 
     Raises:
         RunDirectoryError: no run lies there, or it has not finished.
@@ -41,7 +50,7 @@ def build_report(run_dir: Path) -> Path:
         publish(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    return path
+    return Report(path, found.summary)
 
 
 def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
