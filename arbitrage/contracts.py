@@ -4,7 +4,7 @@ A pipeline is a DAG of `Step`. Running shard k of a step means: build the step's
 shard k of each input, and store what it returns as shard k of its output.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -114,7 +114,7 @@ class AskedShard(Protocol):
         """What the shard owes, in the order in which it is asked and its rows are written."""
         ...
 
-    def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+    def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Yield the row or the Reject of each item as it arrives, in any order.
 
         Args:
@@ -329,7 +329,7 @@ class Engine(Protocol):
     EngineDiedError.
     """
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Completion | Failure]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Completion | Failure, None]:
         """Answer all requests."""
         ...
 

@@ -1,6 +1,7 @@
 """Settle a shard item by item: replay its journal, clear suspects one by one, ask for the rest, assemble the rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from arbitrage.contracts import AskedShard, Output, Usage
@@ -65,8 +66,9 @@ class _Asking:
     async def _ask(self, item_ids: Iterable[str], end_turn: Callable[[], None] = lambda: None) -> None:
         in_flight: set[str] = set()
         try:
-            async for answer in self.asked.answers(self._take(item_ids, in_flight, end_turn)):
-                self._settle(answer, in_flight)
+            async with aclosing(self.asked.answers(self._take(item_ids, in_flight, end_turn))) as answers:
+                async for answer in answers:
+                    self._settle(answer, in_flight)
         finally:
             self.counters.num_in_flight -= len(in_flight)
         if in_flight:

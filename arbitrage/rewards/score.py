@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -93,7 +93,7 @@ class AskedModel:
         """The candidates."""
         return owed(self.pairs.values())
 
-    async def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+    async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Yield the Score of each candidate, chunk by chunk, the next one begun before the last has ended."""
         todo = iter(item_ids)
         under_way: deque[asyncio.Task[list[Score]]] = deque()

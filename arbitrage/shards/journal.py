@@ -12,6 +12,7 @@ An attempt is a file of lines, each a JSON object:
 A crash can tear the last line of a file; a line that cannot be read is an answer that never arrived.
 """
 
+import asyncio
 import errno
 import json
 import os
@@ -79,7 +80,7 @@ class Journal:
     def take(self, item_id: str) -> None:
         """Note that an item is handed to the engine."""
         self.quarantine.take(item_id)
-        self._append({"take": item_id})
+        self._write(f'{{"take":"{item_id}"}}\n')
 
     def settle(self, item_id: str, answer: Record) -> None:
         """Note an item's row or Reject.
@@ -165,25 +166,34 @@ def item_id_of(answer: Record) -> str:
 
 
 class _Appender:
-    """Writes at once, so that the death of this process loses nothing; a thread makes it survive the machine's."""
+    """Writes within the event loop's turn, so that the death of this process loses nothing that was there before it.
+
+    Lines of one turn share a write. A thread makes them survive the machine's death too.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._lines: list[bytes] = []
         self._error: OSError | None = None
         self._is_dirty, self._is_closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._sync, name="journal", daemon=True)
         self._thread.start()
 
-    def write(self, data: bytes) -> None:
+    def write(self, line: bytes) -> None:
+        """Raises StorageError where this or an earlier line could not be written."""
         self._raise()
-        with storage_errors(self._path):
-            if os.write(self._descriptor, data) < len(data):
-                raise StorageError(f"{self._path}: cannot be written: the disk took half a line")
-        self._is_dirty.set()
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:  # no event loop
+                self._flush()
+                self._raise()
 
     def close(self) -> None:
+        self._flush()
         self._is_closing.set()
         self._is_dirty.set()
         self._thread.join()
@@ -193,6 +203,18 @@ class _Appender:
     def _raise(self) -> None:
         if self._error is not None:
             raise StorageError(f"{self._path}: cannot be written: {self._error.strerror}") from self._error
+
+    def _flush(self) -> None:
+        data = b"".join(self._lines)
+        self._lines.clear()
+        if not data or self._error is not None:
+            return
+        try:
+            if os.write(self._descriptor, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._error = error
+        self._is_dirty.set()
 
     def _sync(self) -> None:
         while not self._is_closing.is_set():
