@@ -12,18 +12,19 @@ import typer
 from rich.console import Console
 
 from arbitrage.cli.options import (
-    RUNS,
     JsonOption,
     PipelineArgument,
     RunDirOption,
     SetOption,
     ShardsOption,
     chosen_shards,
+    run_directory,
 )
 from arbitrage.errors import DrainedError, InterruptedRunError, RunDirectoryError, UserError
 
 if TYPE_CHECKING:
     from arbitrage.execution.watch import Stop
+    from arbitrage.shards.place import Place
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
 StallOption = Annotated[
@@ -77,7 +78,7 @@ def _run(
     pipeline: Path,
     assignments: list[str],
     only: int | None,
-    run_dir: Path | None,
+    run_dir: str | None,
     local: bool,
     address: str | None,
     stall_after_s: float,
@@ -100,7 +101,7 @@ def _run(
 
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
-    directory = (run_dir or RUNS / config.name).absolute()
+    directory = run_directory(run_dir, config.name)
     request = RunRequest(
         name=config.name,
         kind=config.kind,
@@ -157,9 +158,15 @@ def _interruptible(note: Callable[[str], None]) -> "Iterator[Stop]":
 
 
 @contextmanager
-def _working_in(directory: Path) -> Iterator[None]:
-    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`."""
+def _working_in(run_dir: "Place") -> Iterator[None]:
+    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`.
+
+    For a run in an object store, inside an empty one of this process.
+    """
+    from arbitrage.shards.store import staging_directory
+
     before = Path.cwd()
+    directory = run_dir if isinstance(run_dir, Path) else staging_directory()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         os.chdir(directory)
@@ -171,5 +178,7 @@ def _working_in(directory: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _short(place: "Place") -> str:
+    if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
+        return str(place.relative_to(Path.cwd()))
+    return str(place)

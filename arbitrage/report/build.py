@@ -6,7 +6,6 @@ Texts pass through Jinja's autoescape; behind it a content security policy allow
 import base64
 import hashlib
 from importlib.resources import files
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,13 +17,14 @@ from arbitrage.report.gallery import GalleryPrompt
 from arbitrage.report.strategy_view import language_view, strategy_view
 from arbitrage.report.summary import RunSummary, read
 from arbitrage.report.table_view import table_view
+from arbitrage.shards.place import Place
 from arbitrage.shards.run import open_run
-from arbitrage.shards.store import publish, storage_errors, temporary_beside
+from arbitrage.shards.store import commit_bytes
 
 REPORT_FILE = "report.html"
 
 
-def build_report(run_dir: Path) -> Path:
+def build_report(run_dir: Place) -> Place:
     """Write the report of a finished run into its directory and return its path.
 
     Raises:
@@ -34,13 +34,7 @@ def build_report(run_dir: Path) -> Path:
     """
     found = read(open_run(run_dir))
     path = run_dir / REPORT_FILE
-    beside = temporary_beside(path)
-    try:
-        with storage_errors(path):
-            beside.write_text(render(found.summary, found.gallery), encoding="utf-8", errors="replace")
-        publish(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    commit_bytes(path, render(found.summary, found.gallery).encode("utf-8", errors="replace"))
     return path
 
 
