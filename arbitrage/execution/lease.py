@@ -42,14 +42,17 @@ def lease(run_dir: StorePath, token: str) -> Iterator[None]:
         RunDirectoryError: there is no such bucket, or another process holds the directory.
         StorageError: the store cannot be reached, or refuses.
     """
-    run_dir.require_bucket()
     held = read_lease(run_dir)
     if held is not None and (age := time.time() - held.renewed_at) < STALE_AFTER_S:
         raise RunDirectoryError(
             f"{run_dir}: another process is running in it (process {held.pid} on {held.host}, last heard of "
             f"{max(age, 0):.0f} s ago); if it is dead, run again in {STALE_AFTER_S - age:.0f} s"
         )
-    _write(run_dir, token)
+    try:
+        _write(run_dir, token)
+    except StorageError:
+        run_dir.require_bucket()  # asked only now: credentials for a prefix alone may not look at the bucket
+        raise
     time.sleep(SETTLE_S)
     if not _is_ours(run_dir, token):
         raise RunDirectoryError(f"{run_dir}: another process has just started in it")

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from arbitrage.errors import RunDirectoryError, StorageError, UserError
 
-SCHEMES = {
-    # A small object is one PUT, not an upload in parts; a bucket that is not there is noticed on closing.
-    "s3": "?allow_delayed_open=true",
-    # The default is to try for 15 minutes. S3 gives up after some 6 s where nobody listens.
-    "gs": "?retry_limit_seconds=20",
-}
+SCHEMES = ("s3", "gs")
+
+CONNECT_TIMEOUT_S, ATTEMPTS, GS_RETRY_S = 3.0, 4, 10
+"""A store that is silent is given up after 12 to 25 s; pyarrow's defaults take 100 s on S3 and 15 minutes on GS."""
 
 REQUESTS_AT_ONCE = 16
 """To a store. A request takes 10 to 50 ms, and a plan makes one for each shard of each step."""
@@ -204,5 +203,16 @@ def for_each(place: Place, function: Callable[[T], R], items: Iterable[T]) -> li
 
 @cache
 def _filesystem(scheme: str, bucket: str) -> Any:
-    # From a URI, so that AWS_ENDPOINT_URL is heard and the bucket's region is found.
-    return fs.FileSystem.from_uri(f"{scheme}://{bucket}{SCHEMES[scheme]}")[0]
+    if scheme == "gs":
+        return fs.FileSystem.from_uri(f"gs://{bucket}?retry_limit_seconds={GS_RETRY_S}")[0]
+    # Not from a URI: there the patience cannot be set. This way AWS_ENDPOINT_URL is not heard, so it is passed on.
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return fs.S3FileSystem(
+        scheme=endpoint.scheme or "https",
+        endpoint_override=endpoint.netloc or None,
+        region=region or (None if endpoint.netloc else fs.resolve_s3_region(bucket)),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        allow_delayed_open=True,  # a small object is one PUT, not an upload in parts
+    )
