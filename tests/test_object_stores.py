@@ -271,11 +271,14 @@ def test_the_command_line_works_on_a_store(
     def arbitrage(*arguments: object) -> str:
         capsys.readouterr()
         monkeypatch.setattr(sys, "argv", ["arbitrage", *map(str, arguments)])
+        code: object = 0
         try:
             main()
         except SystemExit as stop:
-            assert not stop.code, capsys.readouterr().err
-        return capsys.readouterr().out
+            code = stop.code
+        said = capsys.readouterr()
+        assert not code, said.err
+        return said.out
 
     monkeypatch.chdir(tmp_path)
     pipeline = write_pipeline(tmp_path)
