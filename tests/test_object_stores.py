@@ -243,16 +243,32 @@ def test_a_journal_is_read_back_from_its_segments_in_order(
     assert not has_journal(prefix, 7)
 
 
+def wait_for_lines(directory: StorePath, wanted: str) -> None:
+    deadline = time.monotonic() + 10
+    while wanted not in "".join(path.read_text() for path in attempts(journal_directory(directory, 7))):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_lines_are_durable_soon_without_a_goodbye(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT_EVERY_S", 0.05)
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
     journal.begin(died=False)
-    journal.settle("c1", a_candidate(1))
-    deadline = time.monotonic() + 10
-    while '"row"' not in "".join(path.read_text() for path in attempts(journal_directory(prefix, 7))):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    for number in range(2):
+        journal.settle(f"c{number}", a_candidate(number))
+        wait_for_lines(prefix, f'"c{number}"')
     journal.close()
+
+
+def test_what_an_engine_is_given_first_is_durable_at_once(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SEGMENT_EVERY_S", 600.0)
+    journal = Journal(prefix, 7, Candidate, MADE_FROM)
+    journal.begin(died=False)
+    journal.take("c1")
+    wait_for_lines(prefix, '{"take":"c1"}')
+    journal.take("c2")
+    journal.close()
+    assert len(attempts(journal_directory(prefix, 7))) == 2
 
 
 def test_a_segment_that_is_refused_ends_the_shard(prefix: StorePath) -> None:

@@ -10,6 +10,9 @@ from arbitrage.shards.place import StorePath
 SEGMENT_EVERY_S = 2.0
 """What the death of a machine may lose. Each segment is a request, paid for: 1,800 an hour and shard."""
 
+FIRST_AFTER_S = 0.05
+"""An attempt's first lines go at once: they name the items given to the engine, should it take this process along."""
+
 SEGMENT_BYTES = 1 << 20
 
 
@@ -48,14 +51,16 @@ class SegmentWriter:
             raise StorageError(str(self._error)) from self._error
 
     def _upload(self) -> None:
+        not_before = 0.0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._gathered or self._is_closing)
-                deadline = time.monotonic() + SEGMENT_EVERY_S
+                deadline = max(not_before, time.monotonic() + FIRST_AFTER_S)
                 while not self._is_full() and (left := deadline - time.monotonic()) > 0:
                     self._changed.wait(left)
                 segment, self._gathered = bytes(self._gathered), bytearray()
                 is_last = self._is_closing
+            not_before = time.monotonic() + SEGMENT_EVERY_S
             if segment:
                 crash_point("journal.sync")
                 self._number += 1
