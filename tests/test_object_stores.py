@@ -85,13 +85,16 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
 def test_a_run_in_a_store_writes_the_bytes_of_a_run_on_a_disk(
-    prefix: StorePath, on_disk: dict[str, bytes], backend: Backend
+    prefix: StorePath, on_disk: dict[str, bytes], backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if backend.name == "local":
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     manifest = run(prefix, asked_pipeline(60, {}), backend)
     assert manifest.status == "complete"
     assert shard_bytes(prefix) == on_disk
     left = {path.name for path in files_below(prefix) if not path.name.startswith("shard-")}
     assert left <= {"run.json", "manifest.json", "_live.json"}  # no journal, no lease
+    assert not list(tmp_path.iterdir())  # what was on its way is away
 
 
 def test_a_second_run_does_nothing_and_a_deleted_shard_is_made_again(

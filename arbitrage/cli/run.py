@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -163,15 +164,16 @@ def _working_in(run_dir: "Place") -> Iterator[None]:
 
     For a run in an object store, inside an empty one of this process.
     """
-    from arbitrage.shards.store import staging_directory
-
+    if not isinstance(run_dir, Path):
+        with tempfile.TemporaryDirectory(prefix="arbitrage-") as empty, _working_in(Path(empty)):
+            yield
+        return
     before = Path.cwd()
-    directory = run_dir if isinstance(run_dir, Path) else staging_directory()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        os.chdir(directory)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        os.chdir(run_dir)
     except OSError as error:
-        raise RunDirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
+        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:

@@ -165,7 +165,7 @@ class _RowWriter:
     def discard(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._beside.unlink(missing_ok=True)
+        self._beside.unlink(missing_ok=True)
 
     def flush(self) -> None:
         if self._rows:

@@ -19,7 +19,7 @@ from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
 from arbitrage.export.summary import SkipReason, Summary, Tally
 from arbitrage.shards.place import Place, StorePath
 from arbitrage.shards.run import Run, open_run
-from arbitrage.shards.store import remove, staging_directory, storage_errors
+from arbitrage.shards.store import remove, storage_errors
 from arbitrage.tables import arrow_schema, to_table
 
 EXPORT_DIRECTORY = "export"
@@ -215,7 +215,7 @@ def _replacing_in_store(target: StorePath) -> Iterator[Path]:
     if earlier and target / PROVENANCE_FILE not in earlier and target / UPLOADING_FILE not in earlier:
         raise _not_ours(target)
     with storage_errors(target):
-        beside = Path(tempfile.mkdtemp(dir=staging_directory()))
+        beside = Path(tempfile.mkdtemp(prefix="arbitrage-"))
     try:
         yield beside
         if not beside.exists():

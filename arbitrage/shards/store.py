@@ -3,14 +3,11 @@
 On a disk: write beside, fsync, rename, fsync the directory. In an object store: write once, under the final name.
 """
 
-import atexit
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -134,19 +131,16 @@ def publish(beside: Path, path: Place) -> None:
 
 
 def temporary_beside(path: Place) -> Path:
-    """Return a temporary name in the same directory, invisible to data set readers; for a store, on this machine."""
+    """Return a temporary name in the same directory, invisible to data set readers.
+
+    For a store, an empty file of this machine that only its user can read; the caller removes it in any case.
+    """
     if isinstance(path, StorePath):
-        digest = hashlib.blake2b(str(path.parent).encode(), digest_size=6).hexdigest()
-        return staging_directory() / f"{TEMPORARY}{digest}-{path.name}"
+        with storage_errors(path):
+            descriptor, name = tempfile.mkstemp(prefix="arbitrage-", suffix=f"-{path.name}")
+            os.close(descriptor)
+        return Path(name)
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
-
-
-@cache
-def staging_directory() -> Path:
-    """Return this process's own directory for what is on its way to a store."""
-    directory = Path(tempfile.mkdtemp(prefix="arbitrage-"))
-    atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    return directory
 
 
 def remove_temporary(directory: Place) -> None:
