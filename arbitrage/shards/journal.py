@@ -1,6 +1,7 @@
 """The journal of a shard under way: every answer durable as it arrives, so a killed run loses what was in flight.
 
-    <run>/<step>-<fingerprint>/_journal/shard-00007/00001.jsonl      one file for each attempt
+    <run>/<step>-<fingerprint>/_journal/shard-00007/00001.jsonl         one file for each attempt
+    <run>/<step>-<fingerprint>/_journal/shard-00007/00001-00001.jsonl   in a store, one for each segment of it
 
 An attempt is a file of lines, each a JSON object:
 
@@ -19,7 +20,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -27,7 +30,9 @@ from arbitrage.errors import StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import journal_directory
+from arbitrage.shards.place import Place, StorePath, names_in
 from arbitrage.shards.quarantine import Quarantine
+from arbitrage.shards.segments import SegmentWriter
 from arbitrage.shards.store import remove, storage_errors
 
 SYNC_EVERY_S = 0.02
@@ -44,19 +49,18 @@ class Journal:
         quarantine: what an engine died on.
     """
 
-    def __init__(self, directory: Path, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
+    def __init__(self, directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
         self.settled: dict[str, Record] = {}
         self.quarantine = Quarantine()
         self._record = record
         self._made_from = dict(made_from)
         self._directory = journal_directory(directory, shard)
-        self._file: _Appender | None = None
+        self._file: _LineWriter | None = None
 
     def replay(self) -> None:
         """Read what earlier attempts left. Answers made from other inputs than today's are passed over."""
-        for path in attempts(self._directory):
-            with storage_errors(path):
-                lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # the last one is torn
+        for _, files in groupby(attempts(self._directory), key=_attempt_of):
+            lines = "".join(_read(path) for path in files).split("\n")[:-1]  # the last one is torn
             begin = _object(lines[0]).get("begin") if lines else None
             if isinstance(begin, dict) and begin.get("made_from") == self._made_from:
                 self.quarantine.begin(self.settled, died=bool(begin.get("died")))
@@ -66,10 +70,8 @@ class Journal:
     def begin(self, died: bool) -> None:
         """Start this attempt's file; `died`: the last attempt ended with the death of its engine."""
         self.quarantine.begin(self.settled, died)
-        with storage_errors(self._directory):
-            self._directory.mkdir(parents=True, exist_ok=True)
-        number = max((int(path.stem) for path in attempts(self._directory)), default=0) + 1
-        self._file = _Appender(self._directory / f"{number:05d}.jsonl")
+        number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
+        self._file = _open_attempt(self._directory, number)
         self._append({"begin": {"made_from": self._made_from, "died": died}})
 
     def alone(self, item_ids: Sequence[str]) -> None:
@@ -124,7 +126,7 @@ class Journal:
 
 @contextmanager
 def open_journal(
-    directory: Path, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
+    directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
 ) -> Iterator[Journal]:
     """Open the journal of a shard for one attempt, earlier ones replayed.
 
@@ -144,25 +146,62 @@ def open_journal(
         journal.close()
 
 
-def remove_journal(directory: Path, shard: int) -> None:
+def remove_journal(directory: Place, shard: int) -> None:
     """Remove all attempts at a shard: its file has taken their place."""
     folder = journal_directory(directory, shard)
-    if folder.exists():
+    if isinstance(folder, StorePath):
+        for path in attempts(folder):
+            remove(path)
+    elif folder.exists():
         for path in attempts(folder):
             remove(path)
         with storage_errors(folder):
             folder.rmdir()
 
 
-def attempts(directory: Path) -> list[Path]:
+def has_journal(directory: Place, shard: int) -> bool:
+    """Whether an attempt at a shard has left anything."""
+    return bool(names_in(journal_directory(directory, shard)))
+
+
+def attempts(directory: Place) -> list[Place]:
     """List the files of a shard's journal, oldest first."""
-    return sorted(directory.glob("*.jsonl"))
+    return [directory / name for name in names_in(directory) if name.endswith(".jsonl")]
 
 
 def item_id_of(answer: Record) -> str:
     """Return the id of the item that a row or a Reject settles."""
     value: str = getattr(answer, answer.item_key)
     return value
+
+
+class _LineWriter(Protocol):
+    """Takes the lines of one attempt."""
+
+    def write(self, data: bytes) -> None:
+        """Take a line."""
+        ...
+
+    def close(self) -> None:
+        """Return when all are durable."""
+        ...
+
+
+def _open_attempt(directory: Place, number: int) -> _LineWriter:
+    if isinstance(directory, StorePath):
+        return SegmentWriter(directory, number)
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    return _Appender(directory / f"{number:05d}.jsonl")
+
+
+def _attempt_of(path: Place) -> int:
+    return int(path.name.partition(".")[0].partition("-")[0])
+
+
+def _read(path: Place) -> str:
+    with storage_errors(path):
+        return path.read_text(encoding="utf-8", errors="replace")
 
 
 class _Appender:
