@@ -17,7 +17,7 @@ from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import Feed, Job
 from arbitrage.records import Reject, Score
 from arbitrage.shards.crash import crash_point
-from arbitrage.shards.journal import open_journal, remove_journal
+from arbitrage.shards.journal import Journal, remove_journal
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.lineage import Lineage
 from arbitrage.shards.manifest import Account, ShardStats
@@ -59,14 +59,16 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
         return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
     made_from = job.lineage(shard, Lineage())
     asked = await _in_thread(lambda: worker.begin(inputs))
-    with (
-        open_journal(job.directory, shard, job.record, made_from, attempt.died) as journal,
-        meter.counting(job.name, shard) as counters,
-    ):
-        output = await settle(job, asked, journal, counters, meter)
-        num_replayed = counters.num_replayed
-        stats = await _in_thread(lambda: _finish(job, attempt, asked.items, output, started, num_replayed))
-    remove_journal(job.directory, shard)
+    journal = Journal(job.directory, shard, job.record, made_from)
+    await _in_thread(lambda: journal.open(attempt.died))
+    try:
+        with meter.counting(job.name, shard) as counters:
+            output = await settle(job, asked, journal, counters, meter)
+            num_replayed = counters.num_replayed
+            stats = await _in_thread(lambda: _finish(job, attempt, asked.items, output, started, num_replayed))
+    finally:
+        await _in_thread(journal.close)
+    await _in_thread(lambda: remove_journal(job.directory, shard))
     crash_point("journal.removed")
     return stats
 

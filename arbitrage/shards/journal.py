@@ -57,6 +57,11 @@ class Journal:
         self._directory = journal_directory(directory, shard)
         self._file: _LineWriter | None = None
 
+    def open(self, died: bool) -> None:
+        """Read what earlier attempts left and begin one; `died`: the last ended with the death of its engine."""
+        self.replay()
+        self.begin(died)
+
     def replay(self) -> None:
         """Read what earlier attempts left. Answers made from other inputs than today's are passed over."""
         for _, files in groupby(attempts(self._directory), key=_attempt_of):
@@ -138,8 +143,7 @@ def open_journal(
         died: whether the last attempt ended with the death of its engine.
     """
     journal = Journal(directory, shard, record, made_from)
-    journal.replay()
-    journal.begin(died)
+    journal.open(died)
     try:
         yield journal
     finally:
