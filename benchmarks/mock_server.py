@@ -125,6 +125,7 @@ class Server:
     open: "set[Call]" = field(default_factory=set)
     num_calls: int = 0
     num_crashes: int = 0
+    crash_times: list[float] = field(default_factory=list)
     kill_times: list[float] = field(default_factory=list)
     first_call_at: float | None = None
     down_until: float = 0.0
@@ -143,6 +144,7 @@ class Server:
     def crash(self) -> None:
         """Break off everything under way and stay away for a while."""
         self.num_crashes += 1
+        self.crash_times.append(time.monotonic())
         self.down_until = time.monotonic() + self.config.down_s
         for call in list(self.open):
             call.end(0)
@@ -163,6 +165,7 @@ class Server:
         return {
             "num_calls": self.num_calls,
             "num_crashes": self.num_crashes,
+            "crash_times": self.crash_times,
             "kill_times": self.kill_times,
             "num_keys": len(self.attempts),
             "in_flight": len(self.open),

@@ -36,7 +36,7 @@ POISON_KEY = "poison"
 """Key of the `fake` engine's config: the substring of a prompt that ends the process by `os._exit`."""
 
 MARK = "PLUTONIUM"
-RESTART_NOTES = ("starting its worker again", "engine starts again", "restarting")
+RESTART_NOTES = ("starting its worker again", "; starting again")
 
 
 def run(path: Path, run_dir: Path, backend: str, num_rows: int) -> dict[str, Any]:
