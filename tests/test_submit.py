@@ -1,6 +1,5 @@
 """`ray job submit` against a head that asks for a token, and what Prometheus would scrape from it."""
 
-import json
 import subprocess
 import sys
 import time
@@ -69,17 +68,10 @@ def test_a_job_without_the_token_is_refused(head: Head, token: str, why: str) ->
 
 
 def test_a_driver_without_the_token_is_told_so_in_a_sentence(head: Head, tmp_path: Path) -> None:
-    environ = head.environ | {"RAY_AUTH_TOKEN": "wrong"}
+    environ = {k: v for k, v in head.environ.items() if k != "RAY_AUTH_TOKEN"} | {"HOME": str(tmp_path)}
     command = arbitrage_run(tmp_path, head.address)
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 4, done.stderr
-    assert f"Ray at {head.address} cannot be reached" in done.stderr
-    assert "oken" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"error: Ray at {head.address} asks for a token")
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("generate-*"))
-
-
-def test_jobs_are_listed_only_with_the_token(head: Head) -> None:
-    done = head.ray("job", "list", "--address", head.dashboard)
-    assert done.returncode == 0, done.stderr
-    assert json.dumps(TOKEN) not in done.stdout

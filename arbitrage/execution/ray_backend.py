@@ -21,6 +21,8 @@ LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 PROBE_TIMEOUT_S = 120.0
 """Time a node has to start a worker, import us and report."""
 
+HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of its head"
+
 
 class RayBackend:
     """Runs steps as actors and tasks on a Ray cluster.
@@ -72,8 +74,15 @@ class RayBackend:
             options = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
         try:
             ray.init(**options)
+        except ray.exceptions.AuthenticationError as error:
+            raise ExecutionError(f"Ray at {self._place} asks for a token, and this process has none: {HINT}") from error
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ExecutionError(f"Ray at {self._address or 'this machine'} cannot be reached: {error}") from error
+            hint = f"; if it is up and asks for a token, {HINT}" if self._address else ""
+            raise ExecutionError(f"Ray at {self._place} cannot be reached: {error}{hint}") from error
+
+    @property
+    def _place(self) -> str:
+        return self._address or "this machine"
 
 
 def _without_source(execution: ExecutionPlan) -> ExecutionPlan:
