@@ -74,7 +74,7 @@ def test_the_script_runs_a_pipeline_on_two_nodes_and_cleans_up(environ: dict[str
 def test_the_exit_code_of_the_run_is_that_of_the_job(environ: dict[str, str], tmp_path: Path) -> None:
     """Without a cluster: `ray` and `arbitrage` only say what they were asked."""
     commands = tmp_path / "bin"
-    write_command(commands, "ray", '[[ $1 == start ]] && exec sleep 60\nexit 0\n')
+    write_command(commands, "ray", "[[ $1 == start ]] && exec sleep 60\nexit 0\n")
     write_command(commands, "arbitrage", 'echo "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN} $*"\nexit 3\n')
     done = subprocess.run(
         ["bash", str(SCRIPT), "p.yaml"], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60

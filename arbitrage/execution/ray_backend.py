@@ -75,7 +75,9 @@ class RayBackend:
         try:
             ray.init(**options)
         except ray.exceptions.AuthenticationError as error:
-            raise ExecutionError(f"Ray at {self._place} asks for a token, and this process has none: {HINT}") from error
+            raise ExecutionError(
+                f"Ray at {self._place} asks for a token, and this process has none: {HINT}"
+            ) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             hint = f"; if it is up and asks for a token, {HINT}" if self._address else ""
             raise ExecutionError(f"Ray at {self._place} cannot be reached: {error}{hint}") from error
