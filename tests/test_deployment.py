@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from arbitrage.execution.ray_metrics import COUNTERS, GAUGES
 from tests.support.head import ROOT
 
 IMAGES = {"Dockerfile.cpu": "constraints.txt", "Dockerfile.gpu": "constraints-gpu.txt"}
@@ -81,6 +82,12 @@ def test_both_constraints_pin_what_the_job_server_needs() -> None:
     for name in IMAGES.values():
         pinned = {line.split("==")[0] for line in (ROOT / name).read_text().splitlines()}
         assert wanted <= pinned, name
+
+
+def test_every_metric_is_documented() -> None:
+    text = (ROOT / "docs" / "cluster.md").read_text()
+    named = set(re.findall(r"`ray_arbitrage_(\w+)`", text))
+    assert named == set(GAUGES) | {f"{name}_total" for name in COUNTERS}
 
 
 @pytest.fixture(scope="module")

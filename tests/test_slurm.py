@@ -84,6 +84,21 @@ def test_the_exit_code_of_the_run_is_that_of_the_job(environ: dict[str, str], tm
     assert "token" not in Path(environ["SRUN_LOG"]).read_text().lower()
 
 
+def test_slurms_signal_drains_the_run(environ: dict[str, str], tmp_path: Path) -> None:
+    commands = tmp_path / "bin"
+    write_command(commands, "ray", "[[ $1 == start ]] && exec sleep 61\nexit 0\n")
+    drain = "trap 'echo drained; exit 130' TERM\necho at work\nfor n in {1..300}; do sleep 0.1; done\n"
+    write_command(commands, "arbitrage", drain)
+    with subprocess.Popen(
+        ["bash", str(SCRIPT), "p.yaml"], env=environ, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == "at work\n"
+        job.terminate()
+        assert job.stdout.read() == "drained\n"
+        assert job.wait(30) == 130
+
+
 def test_a_head_that_does_not_come_up_ends_the_job(environ: dict[str, str], tmp_path: Path) -> None:
     write_command(tmp_path / "bin", "ray", "exit 1\n")
     done = subprocess.run(
