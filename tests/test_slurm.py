@@ -59,7 +59,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_script_runs_a_pipeline_on_two_nodes_and_cleans_up(environ: dict[str, str], tmp_path: Path) -> None:
-    pipeline, directory = write_pipeline(tmp_path), tmp_path / "run"
+    pipeline, directory = write_pipeline(tmp_path, pool=["ant"]), tmp_path / "run"
     command = ["bash", str(SCRIPT), str(pipeline), "--run-dir", str(directory), "--json"]
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_S = 1.0
 
-IDLE_S = 5.0
+IDLE_S = 3.0
 """A run that nobody has been working on for so long is not worth watching."""
 
 WatchOption = Annotated[
