@@ -10,7 +10,8 @@ import pytest
 
 from arbitrage.shards.run import open_run
 from tests.support.head import ROOT, Head, running_head
-from tests.support.pipelines import write_pipeline
+from tests.support.pipelines import write_pipeline, write_pool
+from tests.test_durability import journaled
 
 pytest.importorskip("aiohttp_cors", reason="the job server needs ray[default]: the extra `cluster`")
 
@@ -75,3 +76,19 @@ def test_a_driver_without_the_token_is_told_so_in_a_sentence(head: Head, tmp_pat
     assert done.stderr.splitlines()[-1].startswith(f"error: Ray at {head.address} asks for a token")
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("generate-*"))
+
+
+def test_a_stopped_job_drains(head: Head, tmp_path: Path) -> None:
+    command = arbitrage_run(tmp_path, "auto")
+    write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.5, "max_in_flight": 2}, bee={}, cow={})
+    job = ["--address", head.dashboard, "stopped"]
+    submitted = head.ray("job", "submit", "--no-wait", "--submission-id", job[2], *job[:2], "--", *command)
+    assert submitted.returncode == 0, submitted.stderr
+    deadline = time.monotonic() + 60
+    while journaled(tmp_path / "run") < 3 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert head.ray("job", "stop", *job).returncode == 0
+    said = head.ray("job", "logs", *job).stdout
+    assert "SIGTERM: waiting for the answers that are under way" in said
+    assert "interrupted; run the same command again to go on where it stood" in said
+    assert "Traceback" not in said

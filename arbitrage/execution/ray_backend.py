@@ -1,6 +1,10 @@
 """The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -73,7 +77,8 @@ class RayBackend:
         else:
             options = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
         try:
-            ray.init(**options)
+            with _same_signal_handlers():
+                ray.init(**options)
         except ray.exceptions.AuthenticationError as error:
             raise ExecutionError(
                 f"Ray at {self._place} asks for a token, and this process has none: {HINT}"
@@ -85,6 +90,19 @@ class RayBackend:
     @property
     def _place(self) -> str:
         return self._address or "this machine"
+
+
+@contextmanager
+def _same_signal_handlers() -> Iterator[None]:
+    """Keep our handlers: Ray's own for SIGTERM, below Python's, ends the process instead of draining the run."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:  # None: not installed from Python
+                    signal.signal(number, handler)
 
 
 def _without_source(execution: ExecutionPlan) -> ExecutionPlan:

@@ -86,6 +86,7 @@ def running_head(token: str, num_cpus: int = 2) -> Iterator[Head]:
             "PYTHONPATH": str(ROOT),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": token,
+            "RAY_JOB_STOP_WAIT_TIME_S": "60",
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
