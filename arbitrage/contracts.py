@@ -4,7 +4,7 @@ A pipeline is a DAG of `Step`. Running shard k of a step means: build the step's
 shard k of each input, and store what it returns as shard k of its output.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -114,7 +114,7 @@ class AskedShard(Protocol):
         """What the shard owes, in the order in which it is asked and its rows are written."""
         ...
 
-    def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+    def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Yield the row or the Reject of each item as it arrives, in any order.
 
         Args:
@@ -203,8 +203,8 @@ class StepConfig(Config):
 
 Scope = Literal["source", "shard", "corpus"]
 
-SHARDS_IN_HAND = 2
-"""Shards under way on one worker: the long tail of one overlaps the head of the next."""
+SHARDS_IN_HAND = 4
+"""Shards under way on one worker: one takes up items, one is read and ready, two wait for their last answers."""
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ class Engine(Protocol):
     EngineDiedError.
     """
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Completion | Failure]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Completion | Failure, None]:
         """Answer all requests."""
         ...
 

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from arbitrage.errors import DataError
 from arbitrage.records import Record
@@ -46,7 +46,7 @@ def arrow_schema(record: type[Record]) -> pa.Schema:
 def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     """Turn validated records into a table of exactly `arrow_schema(record)`."""
     schema = arrow_schema(record)
-    values = [row.model_dump(mode="json") for row in rows]  # tuples become lists, enums strings
+    values = _rows_of(record).dump_python(list(rows), mode="json")  # tuples become lists, enums strings
     columns = [pa.array([row[f.name] for row in values], f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)
 
@@ -61,7 +61,9 @@ def from_table(table: pa.Table, record: type[R]) -> list[R]:
     names = tuple(record.model_fields)
     columns = [table.column(name).to_pylist() for name in names]
     try:
-        return [_build(record, dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)]
+        return _rows_of(record).validate_python(
+            [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)], strict=False
+        )
     except ValidationError as error:
         raise DataError(f"a row does not fit {record.__name__}: {error}") from error
 
@@ -83,10 +85,14 @@ def concat(tables: Iterable[pa.Table], record: type[Record]) -> pa.Table:
     return pa.concat_tables([empty_table(record), *tables])
 
 
-def _build(record: type[R], values: dict[str, Any]) -> R:
-    # JSON-mode strictness (lists become tuples, strings enums) on python values: strictness of scalars is
-    # already guaranteed by the Arrow types, which `require_schema` compared.
-    return record.model_validate(values, strict=False)
+@cache
+def _rows_of(record: type[R]) -> TypeAdapter[list[R]]:
+    """Return the converter of many rows at once, faster than one by one.
+
+    Not strict, so that lists become tuples and strings enums; strictness of scalars is already guaranteed by the
+    Arrow types, which `require_schema` compared.
+    """
+    return TypeAdapter(list[record])  # type: ignore[valid-type]
 
 
 def _field(name: str, annotation: Any) -> pa.Field:

@@ -143,7 +143,14 @@ def openai_engine(base_url: str, max_in_flight: int = 256, **more: Any) -> dict[
     return {"kind": "openai", "base_url": base_url, "max_in_flight": max_in_flight} | more
 
 
-def write_run(directory: Path, num_prompts: int, engine: Mapping[str, Any], num_shards: int = 4, **more: Any) -> Path:
+def write_run(
+    directory: Path,
+    num_prompts: int,
+    engine: Mapping[str, Any],
+    num_shards: int = 4,
+    replicas: int = 1,
+    **more: Any,
+) -> Path:
     """Write prompts, a pool of one teacher, and a pipeline; return the pipeline's path.
 
     Args:
@@ -151,12 +158,14 @@ def write_run(directory: Path, num_prompts: int, engine: Mapping[str, Any], num_
         num_prompts: to ask; 0 leaves `prompts.jsonl` as it is.
         engine: the teacher's engine config.
         num_shards: of the run.
+        replicas: of the teacher's client, each a process of its own on Ray.
         more: further top-level keys of the pipeline.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if num_prompts:
         write_prompts(directory / "prompts.jsonl", num_prompts)
     teacher = {"name": "mock", "model": "mock", "revision": "1", "languages": ["en"], "engine": dict(engine)}
+    teacher["resources"] = {"replicas": replicas}
     if engine["kind"] == "fake":
         teacher |= {"model": "", "revision": None}
     pool = directory / "teachers.yaml"

@@ -9,7 +9,7 @@ each phase.
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
 from arbitrage.cli.options import chosen_shards
@@ -30,7 +30,7 @@ from pipelines.loading import load_pipeline
 class Instant:
     """Answers without asking."""
 
-    async def generate(self, requests: Sequence[GenerationRequest]) -> AsyncIterator[Completion]:
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Completion, None]:
         for request in requests:
             yield Completion(
                 candidate_id=request.candidate_id,

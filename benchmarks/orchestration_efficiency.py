@@ -28,6 +28,7 @@ from benchmarks.harness import (
     serve,
     spread,
     stats_of,
+    write_prompts,
     write_run,
 )
 
@@ -45,7 +46,7 @@ def measure(
         target = [] if who == "raw" else [str(directory / f"answers-{repeat}.jsonl")]
         done = run_process([*script, server.base_url, str(directory / "prompts.jsonl"), *target, str(in_flight)])
     else:
-        done = run_cli(directory / "pipeline.yaml", directory / f"{who}-{repeat}", who)
+        done = run_cli(directory / who / "pipeline.yaml", directory / f"{who}-{repeat}", who)
     calls = read_calls(server).since(done.started)
     if calls.num_answers != rows or read_calls(server).num - before != rows:
         raise SystemExit(f"{who}: {calls.num_answers} answers, {calls.num} calls, wanted {rows}")
@@ -66,12 +67,19 @@ def main() -> None:
     parse.add_argument("--in-flight", type=int, default=256)
     parse.add_argument("--latency-s", type=float, default=0.05)
     parse.add_argument("--shards", type=int, default=4)
+    parse.add_argument(
+        "--replicas", type=int, default=2, help="processes that ask, on Ray; they share the in-flight cap"
+    )
     parse.add_argument("--backends", nargs="+", default=["local", "ray"], choices=["local", "ray"])
     options = parse.parse_args()
     contenders = [*RIVALS, *options.backends]
     found: dict[str, list[dict[str, float]]] = {who: [] for who in contenders}
     with scratch() as directory, serve(latency_s=options.latency_s) as server:
-        write_run(directory, options.rows, openai_engine(server.base_url, options.in_flight), options.shards)
+        write_prompts(directory / "prompts.jsonl", options.rows)
+        for who in options.backends:
+            replicas = options.replicas if who == "ray" else 1
+            engine = openai_engine(server.base_url, options.in_flight // replicas)
+            write_run(directory / who, options.rows, engine, options.shards, replicas)
         for repeat in range(options.repeats):
             for who in contenders:
                 got = measure(who, repeat, options.rows, options.in_flight, directory, server)

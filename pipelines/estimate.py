@@ -3,16 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from arbitrage.contracts import Sampling
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.records import Prompt
-from arbitrage.shards.layout import shard_of
+from arbitrage.shards.layout import shard_of, shard_path, shards_in
+from arbitrage.shards.store import read_table
 from arbitrage.teachers.pool import TeacherConfig, pool_members
 from arbitrage.teachers.tokens import tokens_per_character
 from pipelines.candidates import CandidatesConfig
@@ -94,8 +92,9 @@ def mean_completion_tokens(execution: ExecutionPlan, teacher: str) -> float | No
     """Return the mean length, in tokens, of the teacher's answers that earlier runs left in this directory."""
     planned = execution.step(f"generate-{teacher}")
     lengths: list[float] = []
-    for path in islice(sorted(Path(planned.job.directory).glob("shard-*.parquet")), 4):
-        mean = pc.mean(pq.read_table(path, columns=["completion_tokens"]).column(0)).as_py()
+    for shard in sorted(shards_in(planned.job.directory))[:4]:
+        table = read_table(shard_path(planned.job.directory, shard), columns=["completion_tokens"])
+        mean = pc.mean(table.column(0)).as_py()
         lengths += [mean] if mean is not None else []
     return sum(lengths) / len(lengths) if lengths else None
 

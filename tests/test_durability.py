@@ -9,7 +9,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,19 +156,10 @@ def test_sigkill_loses_only_what_was_in_flight(tmp_path: Path, backend: str) -> 
     wait_for(lambda: journaled(directory) >= 20, process)
     process.kill()
     process.wait()
-    time.sleep(0.5)  # workers of the dead driver go down with it
-    kept = set(_rows(directory))
-    assert len(kept) >= 20
     run(directory, asked_pipeline(150, engine), shards=3)
     run(tmp_path / "whole", asked_pipeline(150, engine), shards=3)
     assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
     assert not list(directory.glob("*/_journal/*"))
-
-
-def _rows(directory: Path) -> Iterator[str]:
-    for folder in directory.glob("*/_journal/*"):
-        for path in attempts(folder):
-            yield from (line for line in path.read_text().splitlines() if line.startswith('{"row"'))
 
 
 def test_journaled_answers_are_not_asked_for_again(tmp_path: Path) -> None:

@@ -106,14 +106,15 @@ def test_each_attempt_has_a_file_of_its_own_and_all_go_at_the_end(tmp_path: Path
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said_at_once(tmp_path: Path) -> None:
-    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
-        full = os.open("/dev/full", os.O_WRONLY)
-        os.dup2(full, journal._file._descriptor)  # the same file, on a disk that has filled up meanwhile
-        os.close(full)
+    journal = Journal(tmp_path, 7, Candidate, MADE_FROM)
+    journal.begin(died=False)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._file._descriptor)  # the same file, on a disk that has filled up meanwhile
+    os.close(full)
+    for attempt in (lambda: journal.settle("c1", a_candidate(1)), journal.close):
         with pytest.raises(StorageError, match=r"00001\.jsonl: cannot be written: No space left on device"):
-            journal.settle("c1", a_candidate(1))
-    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
-        assert journal.settled == {}
+            attempt()
+    assert replayed(tmp_path).settled == {}
 
 
 class Search:

@@ -32,7 +32,7 @@ def driver(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    return build_report(make_run(tmp_path_factory.mktemp("runs") / "run", CASE).path)
+    return build_report(make_run(tmp_path_factory.mktemp("runs") / "run", CASE).path).path
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def _parsed(html):
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def page(request, tmp_path_factory):
     run = make_run(tmp_path_factory.mktemp("runs") / "report", CASES[request.param])
-    path = build_report(run.path)
+    path = build_report(run.path).path
     assert path == run.path / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -125,8 +125,8 @@ def reading(tmp_path_factory):
 
 def test_same_run_same_page(tmp_path):
     run = make_run(tmp_path / "run", CASES["no pairs"])
-    first = build_report(run.path).read_bytes()
-    assert build_report(run.path).read_bytes() == first
+    first = build_report(run.path).path.read_bytes()
+    assert build_report(run.path).path.read_bytes() == first
     assert not list(run.path.glob("_tmp*"))
 
 

@@ -1,7 +1,6 @@
 """`arbitrage export`: write a run's data sets as a trainer reads them."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -21,7 +20,9 @@ def export(
         list[str] | None,
         typer.Option("--dataset", help="Only this one: `sft`, `preference`; or `candidates`, the whole table."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write; `RUN/export/` by default.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Where to write, on a disk or in a store; `RUN/export/` by default.")
+    ] = None,
     test_fraction: Annotated[
         float, typer.Option("--test-fraction", help="Share of prompts, 0 to 1, whose rows go to a `test` split.")
     ] = 0.0,
@@ -32,9 +33,11 @@ def export(
 ) -> None:
     """Write data sets for a trainer: Parquet, a card, provenance, and the config snippet the trainer needs."""
     from arbitrage.export.export import export_run
+    from arbitrage.shards.place import place_of
 
     wanted = cast("Trainer", trainer)  # export_run refuses what is none
-    results = export_run(find_run(run), wanted, dataset, out, test_fraction=test_fraction, licences=licence)
+    target = place_of(out) if out else None
+    results = export_run(find_run(run), wanted, dataset, target, test_fraction=test_fraction, licences=licence)
     if as_json:
         names = ("dataset", "num_rows", "skipped")
         rows = [{name: getattr(result, name) for name in names} | {"path": str(result.path)} for result in results]

@@ -1,13 +1,18 @@
 """Arguments and options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arbitrage.errors import UserError
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory, or the name of one in `runs/`.")]
+if TYPE_CHECKING:
+    from arbitrage.shards.place import Place
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run directory (a path or `s3://…`), or the name of one in `runs/`.")
+]
 PipelineArgument = Annotated[
     Path, typer.Argument(metavar="PIPELINE.yaml", help="What to run; see `pipelines/*.yaml` for examples.")
 ]
@@ -20,22 +25,42 @@ ShardsOption = Annotated[
     typer.Option("--shards", min=1, help="Do only the first N shards: a fair sample, and a pilot of the whole."),
 ]
 RunDirOption = Annotated[
-    Path | None, typer.Option("--run-dir", metavar="D", help="Where the run lives; `runs/<name>/` by default.")
+    str | None,
+    typer.Option(
+        "--run-dir",
+        metavar="D",
+        help="Where the run lives: a path, `s3://bucket/prefix` or `gs://…`; `runs/<name>/` by default.",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 RUNS = Path("runs")
 
 
-def find_run(run: Path) -> Path:
+def run_directory(given: str | None, name: str) -> "Place":
+    """Return where a run is to lie, a path made absolute."""
+    from arbitrage.shards.place import place_of
+
+    place = place_of(given) if given else RUNS / name
+    return place.absolute() if isinstance(place, Path) else place
+
+
+def find_run(run: str) -> "Place":
     """Return the directory of a run given by path or by name.
 
     Raises:
         UserError: neither is there.
     """
-    for place in (run, RUNS / run):
+    from arbitrage.shards.place import StorePath, place_of
+
+    place = place_of(run)
+    if isinstance(place, StorePath):
         if (place / "run.json").exists():
             return place
+        raise UserError(f"{run}: is not a run directory (no run.json)")
+    for path in (place, RUNS / run):
+        if (path / "run.json").exists():
+            return path
     known = sorted(p.parent.name for p in RUNS.glob("*/run.json"))
     there = f"; runs here: {', '.join(known)}" if known else ""
     raise UserError(f"{run}: is neither a run directory nor the name of one in {RUNS}/{there}")

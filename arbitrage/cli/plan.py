@@ -11,13 +11,13 @@ from rich.table import Table
 
 from arbitrage.cli.naming import title
 from arbitrage.cli.options import (
-    RUNS,
     JsonOption,
     PipelineArgument,
     RunDirOption,
     SetOption,
     ShardsOption,
     chosen_shards,
+    run_directory,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def plan(
     from pipelines.loading import load_pipeline
 
     config = load_pipeline(pipeline, assignments or []).config
-    directory = (run_dir or RUNS / config.name).absolute()
+    directory = run_directory(run_dir, config.name)
     wanted = chosen_shards(config.num_shards, shards)
     execution = plan_execution(directory, config.build().targets, config.num_shards, wanted)
     teachers = config.selected_teachers()

@@ -7,4 +7,4 @@ def report(run: RunArgument) -> None:
     """Write `report.html`, one self-contained page, and print where it is."""
     from arbitrage.report.build import build_report
 
-    print(build_report(find_run(run)))
+    print(build_report(find_run(run)).path)

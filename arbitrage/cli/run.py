@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +13,19 @@ import typer
 from rich.console import Console
 
 from arbitrage.cli.options import (
-    RUNS,
     JsonOption,
     PipelineArgument,
     RunDirOption,
     SetOption,
     ShardsOption,
     chosen_shards,
+    run_directory,
 )
 from arbitrage.errors import DrainedError, InterruptedRunError, RunDirectoryError, UserError
 
 if TYPE_CHECKING:
     from arbitrage.execution.watch import Stop
+    from arbitrage.shards.place import Place
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
 StallOption = Annotated[
@@ -77,7 +79,7 @@ def _run(
     pipeline: Path,
     assignments: list[str],
     only: int | None,
-    run_dir: Path | None,
+    run_dir: str | None,
     local: bool,
     address: str | None,
     stall_after_s: float,
@@ -92,15 +94,13 @@ def _run(
     from arbitrage.execution.run import RunRequest, execute
     from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
-    from arbitrage.report.summary import summarise
     from arbitrage.report.terminal import strategy_table
-    from arbitrage.shards.run import open_run
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
-    directory = (run_dir or RUNS / config.name).absolute()
+    directory = run_directory(run_dir, config.name)
     request = RunRequest(
         name=config.name,
         kind=config.kind,
@@ -117,9 +117,9 @@ def _run(
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
         manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
-        page = build_report(directory)
+        report = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
-    summary = summarise(open_run(directory))
+    page, summary = report.path, report.summary
     if as_json:
         paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
         print(json.dumps(paths | {"seconds": manifest.seconds, "summary": json.loads(summary.to_json())}))
@@ -157,19 +157,28 @@ def _interruptible(note: Callable[[str], None]) -> "Iterator[Stop]":
 
 
 @contextmanager
-def _working_in(directory: Path) -> Iterator[None]:
-    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`."""
+def _working_in(run_dir: "Place") -> Iterator[None]:
+    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`.
+
+    For a run in an object store, inside an empty one of this process.
+    """
+    if not isinstance(run_dir, Path):
+        with tempfile.TemporaryDirectory(prefix="arbitrage-") as empty, _working_in(Path(empty)):
+            yield
+        return
     before = Path.cwd()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        os.chdir(directory)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        os.chdir(run_dir)
     except OSError as error:
-        raise RunDirectoryError(f"{directory}: cannot be written: {error.strerror or error}") from error
+        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     try:
         yield
     finally:
         os.chdir(before)
 
 
-def _short(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+def _short(place: "Place") -> str:
+    if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
+        return str(place.relative_to(Path.cwd()))
+    return str(place)

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +18,7 @@ from arbitrage.errors import UserError
 if TYPE_CHECKING:
     from arbitrage.shards.live import LiveRun
     from arbitrage.shards.manifest import StepReport
+    from arbitrage.shards.place import Place
 
 LOOK_EVERY_S = 1.0
 
@@ -51,7 +51,7 @@ class _View:
     """What a run directory says at one moment."""
 
     name: str
-    path: Path
+    path: "Place"
     done: Mapping[str, tuple[int, int]]  # step → shards complete, shards wanted
     reports: "Mapping[str, StepReport]"
     over_budget: tuple[str, ...]
@@ -59,7 +59,7 @@ class _View:
     live: "LiveRun | None"
 
 
-def _look(path: Path) -> _View:
+def _look(path: "Place") -> _View:
     from arbitrage.execution.run import progress_of
     from arbitrage.shards.live import read_live
     from arbitrage.shards.run import open_run
@@ -79,7 +79,7 @@ def _look(path: Path) -> _View:
     )
 
 
-def _watch(path: Path) -> None:
+def _watch(path: "Place") -> None:
     """Draw the table again and again; where nobody sees it change, only the last one is printed."""
     view, seen_at = _look(path), time.monotonic()
     with Live(_table(view), console=Console(), auto_refresh=False) as screen:

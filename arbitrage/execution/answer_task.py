@@ -1,6 +1,7 @@
 """Settle a shard item by item: replay its journal, clear suspects one by one, ask for the rest, assemble the rows."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from arbitrage.contracts import AskedShard, Output, Usage
@@ -46,8 +47,9 @@ class _Asking:
         for item_id in self.journal.quarantine.condemned:
             if item_id in owed and item_id not in settled:
                 self.journal.settle(item_id, self.asked.condemned(item_id))
-        await self._clear_suspects(owed)
-        await self._ask(item_ids)
+        async with self.meter.turns.turn() as end_turn:
+            await self._clear_suspects(owed)
+            await self._ask(item_ids, end_turn)
         if any(item_id not in settled for item_id in item_ids):
             raise DrainedError(f"{self.step}: stopped as asked")
 
@@ -61,11 +63,12 @@ class _Asking:
             await self._ask(group)
         self.journal.alone([])
 
-    async def _ask(self, item_ids: Iterable[str]) -> None:
+    async def _ask(self, item_ids: Iterable[str], end_turn: Callable[[], None] = lambda: None) -> None:
         in_flight: set[str] = set()
         try:
-            async for answer in self.asked.answers(self._take(item_ids, in_flight)):
-                self._settle(answer, in_flight)
+            async with aclosing(self.asked.answers(self._take(item_ids, in_flight, end_turn))) as answers:
+                async for answer in answers:
+                    self._settle(answer, in_flight)
         finally:
             self.counters.num_in_flight -= len(in_flight)
         if in_flight:
@@ -73,16 +76,17 @@ class _Asking:
                 f"{self.step}: no answer came for {len(in_flight)} items asked, such as {min(in_flight)}"
             )
 
-    def _take(self, item_ids: Iterable[str], in_flight: set[str]) -> Iterator[str]:
-        """Hand out what is still open, until asked to stop."""
+    def _take(self, item_ids: Iterable[str], in_flight: set[str], end_turn: Callable[[], None]) -> Iterator[str]:
+        """Hand out what is still open, until there is no more or it is asked to stop."""
         for item_id in item_ids:
             if self.meter.is_draining:
-                return
+                break
             if item_id not in self.journal.settled:
                 self.journal.take(item_id)
                 in_flight.add(item_id)
                 self.counters.num_in_flight += 1
                 yield item_id
+        end_turn()
 
     def _settle(self, answer: Record, in_flight: set[str]) -> None:
         item_id = item_id_of(answer)

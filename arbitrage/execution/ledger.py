@@ -9,6 +9,7 @@ from arbitrage.execution.environment import git_commit, package_versions
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.manifest import Account, Manifest, RunPlan, ShardStats, StepReport
+from arbitrage.shards.place import for_each
 from arbitrage.shards.store import count_rows
 
 BUDGETED = ("prompts", "generate")
@@ -54,36 +55,40 @@ def now() -> str:
 
 
 def _report(planned: PlannedStep) -> StepReport:
-    shards = [(k, _read_stats(planned, k)) for k in planned.outputs]
-    for shard, stats in shards:
-        _require_balance(planned, shard, stats)
-    accounts = _sum_accounts([a for _, stats in shards for a in stats.accounts])
+    shards = for_each(planned.job.directory, lambda k: _balanced_stats(planned, k), planned.outputs)
+    accounts = _sum_accounts([a for stats in shards for a in stats.accounts])
     rejected: Counter[str] = Counter()
     notes: Counter[str] = Counter()
     for account in accounts:
         rejected.update(account.rejected)
-    for _, stats in shards:
+    for stats in shards:
         notes.update(stats.notes)
     return StepReport(
         name=planned.step.name,
         num_shards=len(shards),
         num_reused=len(shards) - len(planned.missing),
-        num_in=sum(stats.num_in for _, stats in shards),
-        num_rows=sum(stats.num_rows for _, stats in shards),
+        num_in=sum(stats.num_in for stats in shards),
+        num_rows=sum(stats.num_rows for stats in shards),
         num_rejected=rejected.total(),
         rejected=dict(sorted(rejected.items())),
         accounts=accounts,
-        seconds=round(sum(stats.seconds for _, stats in shards), 3),
-        prompt_tokens=sum(stats.prompt_tokens for _, stats in shards),
-        completion_tokens=sum(stats.completion_tokens for _, stats in shards),
-        cost_usd=sum(stats.cost_usd for _, stats in shards),
-        num_replayed=sum(stats.num_replayed for _, stats in shards),
+        seconds=round(sum(stats.seconds for stats in shards), 3),
+        prompt_tokens=sum(stats.prompt_tokens for stats in shards),
+        completion_tokens=sum(stats.completion_tokens for stats in shards),
+        cost_usd=sum(stats.cost_usd for stats in shards),
+        num_replayed=sum(stats.num_replayed for stats in shards),
         notes=dict(sorted(notes.items())),
     )
 
 
+def _balanced_stats(planned: PlannedStep, shard: int) -> ShardStats:
+    stats = ShardStats.model_validate_json(stats_path(planned.job.directory, shard).read_text(encoding="utf-8"))
+    _require_balance(planned, shard, stats)
+    return stats
+
+
 def _require_balance(planned: PlannedStep, shard: int, stats: ShardStats) -> None:
-    """Check the counts against the files: the law again, this time from what really lies on disk."""
+    """Check the counts against the files: the law again, this time from what really lies there."""
     where = f"step {planned.step.name} shard {shard}"
     rows = count_rows(shard_path(planned.job.directory, shard))
     path = rejects_path(planned.job.directory, shard)
@@ -95,10 +100,6 @@ def _require_balance(planned: PlannedStep, shard: int, stats: ShardStats) -> Non
     num_out = sum(a.num_out for a in stats.accounts)
     if stats.num_in != num_out + rejects or rejects != sum(sum(a.rejected.values()) for a in stats.accounts):
         raise ConservationError(f"{where}: {stats.num_in} items in, {num_out} out, {rejects} rejected")
-
-
-def _read_stats(planned: PlannedStep, shard: int) -> ShardStats:
-    return ShardStats.model_validate_json(stats_path(planned.job.directory, shard).read_text(encoding="utf-8"))
 
 
 def _sum_accounts(accounts: Sequence[Account]) -> tuple[Account, ...]:

@@ -5,6 +5,8 @@ from collections.abc import Set
 from dataclasses import replace
 from functools import partial
 
+import uvloop
+
 from arbitrage.contracts import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
 from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError
 from arbitrage.execution.meter import Meter
@@ -24,7 +26,8 @@ class LocalBackend:
 
     def run(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Do all missing shards."""
-        asyncio.run(_LocalRun(execution, watch).run())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_LocalRun(execution, watch).run())
 
 
 class _LocalRun:

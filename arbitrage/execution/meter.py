@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 
+from arbitrage.execution.turns import Turns
 from arbitrage.records import Candidate, Record, Reject
 
 
@@ -37,17 +38,19 @@ class Counters:
 
 @dataclass
 class Meter:
-    """The counters of one worker, and the wish that it stop.
+    """What the shards of one worker share: counters, turns, and the wish to stop.
 
     Attributes:
         shards: step and shard → counters of what is under way.
         ended: step → counters of all attempts that have ended.
         is_draining: take up nothing new.
+        turns: which shard takes up items.
     """
 
     shards: dict[tuple[str, int], Counters] = field(default_factory=dict)
     ended: dict[str, Counters] = field(default_factory=dict)
     is_draining: bool = False
+    turns: Turns = field(default_factory=Turns)
 
     @contextmanager
     def counting(self, step: str, shard: int) -> Iterator[Counters]:

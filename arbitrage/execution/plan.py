@@ -2,15 +2,23 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from arbitrage.contracts import Resources, Scope, Step, StepConfig
 from arbitrage.errors import UserError
 from arbitrage.records import Record
 from arbitrage.shards.journal import remove_journal
-from arbitrage.shards.layout import fingerprints, rejects_path, shard_path, stats_path, step_directory
-from arbitrage.shards.lineage import Lineage, read_stats
+from arbitrage.shards.layout import (
+    fingerprints,
+    journaled_in,
+    rejects_path,
+    shard_path,
+    shards_in,
+    stats_path,
+    step_directory,
+)
+from arbitrage.shards.lineage import Lineage
+from arbitrage.shards.place import Place, files_below
 from arbitrage.shards.store import remove, remove_temporary
 
 
@@ -21,7 +29,7 @@ class Feed:
     `is_narrowed`: the job depends on a part of it only, and its fingerprint says on which.
     """
 
-    directory: Path
+    directory: Place
     scope: Scope
     record: type[Record]
     is_narrowed: bool
@@ -36,7 +44,7 @@ class Job:
     record: type[Record]
     scope: Scope
     feeds: Mapping[str, tuple[Feed, ...]]
-    directory: Path
+    directory: Place
     resources: Resources
     pool: str
     num_shards: int
@@ -74,7 +82,7 @@ class PlannedStep:
 class ExecutionPlan:
     """All steps of a run in topological order. `session`: the token of the run that does it (`claim`)."""
 
-    run_dir: Path
+    run_dir: Place
     num_shards: int
     shards: tuple[int, ...]
     steps: tuple[PlannedStep, ...]
@@ -90,7 +98,7 @@ class ExecutionPlan:
         return sum(len(s.missing) for s in self.steps)
 
 
-def plan(run_dir: Path, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
+def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
     """Plan a run. Looks at the run directory and changes nothing."""
     wanted = tuple(sorted(shards))
     order = topological(targets)
@@ -111,9 +119,13 @@ def plan(run_dir: Path, targets: Sequence[Step], num_shards: int, shards: Sequen
 def drop_stale(execution: ExecutionPlan) -> None:
     """Remove files whose inputs are missing, last step first, so that a crash in between leaves nothing stale."""
     for planned in reversed(execution.steps):
+        if not planned.missing:
+            continue
+        there = set(files_below(planned.job.directory))
         for shard in planned.missing:
             for place in (shard_path, stats_path, rejects_path):
-                remove(place(planned.job.directory, shard))
+                if (path := place(planned.job.directory, shard)) in there:
+                    remove(path)
 
 
 def drop_temporary(execution: ExecutionPlan) -> None:
@@ -123,7 +135,7 @@ def drop_temporary(execution: ExecutionPlan) -> None:
     """
     for planned in execution.steps:
         remove_temporary(planned.job.directory)
-        for shard in set(planned.outputs) - set(planned.missing):
+        for shard in journaled_in(planned.job.directory) & (set(planned.outputs) - set(planned.missing)):
             remove_journal(planned.job.directory, shard)
 
 
@@ -149,7 +161,7 @@ def topological(targets: Sequence[Step]) -> list[Step]:
     return list(found.values())
 
 
-def _job(step: Step, run_dir: Path, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
+def _job(step: Step, run_dir: Place, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
     feeds = {
         role: tuple(
             Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces, role in step.narrows)
@@ -170,17 +182,17 @@ def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], line
     An input of which the step depends on a part only is left out: the fingerprint says that the part is the same.
     """
     outputs = (0,) if step.scope == "corpus" else job.shards
+    there = shards_in(job.directory)
+    lineage.look_up(job.directory, sorted(there.intersection(outputs)))
     redone: set[int] = set()
     for source in (s for role, sources in step.inputs.items() if role not in step.narrows for s in sources):
         lost = upstream[source.name]
         redone.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
-    return tuple(k for k in outputs if k in redone or not _is_up_to_date(job, k, lineage))
+    return tuple(k for k in outputs if k in redone or k not in there or not _is_up_to_date(job, k, lineage))
 
 
 def _is_up_to_date(job: Job, shard: int, lineage: Lineage) -> bool:
-    if not shard_path(job.directory, shard).exists():
-        return False
-    stats = read_stats(job.directory, shard)
+    stats = lineage.stats(job.directory, shard)
     return stats is not None and stats.made_from == job.lineage(shard, lineage)
 
 

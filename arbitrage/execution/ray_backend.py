@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -42,20 +43,23 @@ class RayBackend:
 
     def run(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Do all missing shards."""
-        self._read_source(execution, watch)
         if not any(s.missing for s in execution.steps if s.step.scope != "source"):
+            self._read_source(execution, watch)
             return
         import ray
 
-        self._connect(watch.progress)
-        try:
-            _require_equal_nodes([node for node in ray.nodes() if node["Alive"]])
-            Scheduler(_without_source(execution), Cluster(_nodes()), watch, _nodes).run()
-        finally:
-            ray.shutdown()
+        with ThreadPoolExecutor(1, "source") as beside:
+            reading = beside.submit(self._read_source, execution, watch)
+            try:
+                self._connect(watch.progress)
+                _require_equal_nodes([node for node in ray.nodes() if node["Alive"]])
+                reading.result()
+                Scheduler(_without_source(execution), Cluster(_nodes()), watch, _nodes).run()
+            finally:
+                ray.shutdown()
 
     def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
-        """Read sources in the driver: nothing else can start before, and here rows can be counted as they come."""
+        """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""
         for step in execution.steps:
             if step.step.scope == "source" and step.missing:
                 stats = do_source(step.job, step.job.config.build(), partial(watch.progress.rows_read, step))

@@ -4,10 +4,12 @@ Only shard numbers and counts cross the process border; rows go from Parquet to 
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 from arbitrage.contracts import AnswerWorker, Load, ShardWorker
+from arbitrage.errors import ArbitrageError
 from arbitrage.execution.meter import Counters, Meter
 from arbitrage.execution.plan import Job
 from arbitrage.execution.ray_metrics import Metrics
@@ -34,14 +36,23 @@ class Host:
 
     async def do(self, job: Job, attempt: Attempt) -> str:
         """Do one shard; return its counts as JSON."""
+        worker = await self._ready(job)
+        try:
+            return (await do_shard(job, worker, attempt, self._meter)).model_dump_json()
+        finally:
+            self._publish()  # whoever hears of this shard's end may kill this actor next
+
+    async def prepare(self, job: Job) -> None:
+        """Load the engine before there is work for it; what goes wrong is said when there is."""
+        with contextlib.suppress(ArbitrageError):
+            await self._ready(job)
+
+    async def _ready(self, job: Job) -> ShardWorker | AnswerWorker:
         async with self._building:
             if self._worker is None:
                 self._loop = asyncio.get_running_loop()
                 self._worker = job.config.build()
-        try:
-            return (await do_shard(job, self._worker, attempt, self._meter)).model_dump_json()
-        finally:
-            self._publish()  # whoever hears of this shard's end may kill this actor next
+            return self._worker
 
     async def report(self, is_draining: bool) -> HostReport:
         """Tell what is under way, and hear whether to stop. In the control group, beside the work."""

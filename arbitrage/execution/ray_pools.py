@@ -77,8 +77,8 @@ class Cluster:
         """Whether one more replica fits on some node beside those we hold."""
         return any(node.fits(wanted) for node in self._nodes.values())
 
-    def start(self, pool: Pool) -> None:
-        """Start one replica on the node that it fills best; there must be room."""
+    def start(self, pool: Pool) -> Any:
+        """Start one replica on the node that it fills best, and return its actor; there must be room."""
         import ray
 
         wanted = pool.resources
@@ -100,6 +100,7 @@ class Cluster:
         pool.places[actor] = node.node_id
         if group is not None:
             pool.groups[actor] = group
+        return actor
 
     def release(self, pools: Iterable[Pool]) -> None:
         """Stop all replicas of pools, all at once: gently, and then for good."""

@@ -80,6 +80,7 @@ class Scheduler:
             if step.held == "actor" and step.missing:
                 self._cluster.require_possible(step.step.name, step.step.resources)
         try:
+            self._start_early()
             while any(self._undone.values()):
                 if self._watch.stop.is_asked and not self._flights:
                     raise DrainedError("stopped as asked")
@@ -90,6 +91,24 @@ class Scheduler:
                 self._watch.tick(self._under_way)
         finally:
             self._cluster.release(self._pools.values())
+
+    def _start_early(self) -> None:
+        """Start one replica of each pool that waits for light steps alone: engines load while prompts are routed."""
+        held = {s.step.name for s in self._steps if s.held == "actor" and s.missing}
+        behind: set[str] = set()  # steps that wait for an engine
+        for step in self._steps:
+            if behind.union(held).intersection(step.upstream):
+                behind.add(step.step.name)
+            elif step.step.name in held and self._cluster.has_room(step.step.resources):
+                pool = self._pool(step.job.pool, step)
+                if not pool.in_hand:
+                    self._start_replica(pool).prepare.remote(step.job)
+
+    def _start_replica(self, pool: Pool) -> Any:
+        actor = self._cluster.start(pool)
+        self._watch.pool_size(pool.name, len(pool.in_hand))
+        self._watch.progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
+        return actor
 
     def _start_ready(self) -> None:
         ready = {s.step.name: self._ready_shards(s) for s in self._steps if self._waiting[s.step.name]}
@@ -131,10 +150,7 @@ class Scheduler:
         for step, shard in work:
             actor = pool.free_actor(most=1)
             if actor is None and not pool.is_full_size and self._cluster.has_room(pool.resources):
-                self._cluster.start(pool)
-                self._watch.pool_size(pool.name, len(pool.in_hand))
-                self._watch.progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
-                actor = pool.free_actor(most=1)
+                actor = self._start_replica(pool)
             attempt = self._attempt(step, shard)
             actor = actor or (None if attempt.is_alone else pool.free_actor())
             if actor is not None:

@@ -4,8 +4,7 @@ from collections import Counter
 
 from arbitrage.errors import ArbitrageError, ExecutionError
 from arbitrage.execution.plan import Job
-from arbitrage.shards.journal import Journal
-from arbitrage.shards.layout import journal_directory
+from arbitrage.shards.journal import Journal, has_journal
 from arbitrage.shards.lineage import Lineage
 
 MAX_FRUITLESS = 3
@@ -42,7 +41,7 @@ class Retries:
 
 def has_suspects(job: Job, shard: int) -> bool:
     """Whether a shard's journal holds an item that may kill its engine."""
-    if not journal_directory(job.directory, shard).exists():
+    if not has_journal(job.directory, shard):
         return False
     return standing(job, shard, died=False)[1] > 0
 

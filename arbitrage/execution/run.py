@@ -4,20 +4,20 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 from arbitrage.contracts import Pipeline
 from arbitrage.errors import RejectBudgetError, RunDirectoryError
-from arbitrage.execution.claim import claim
+from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now
 from arbitrage.execution.plan import ExecutionPlan, drop_stale, drop_temporary, plan
 from arbitrage.execution.progress import Progress
 from arbitrage.execution.watch import Stop, Watch
 from arbitrage.shards.crash import crash_point
-from arbitrage.shards.layout import digest_json, shard_path
+from arbitrage.shards.layout import digest_json, shards_in
 from arbitrage.shards.live import LIVE_FILE
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
+from arbitrage.shards.place import Place, names_in
 from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.shards.store import commit_json, remove
 
@@ -50,7 +50,7 @@ class RunRequest:
     name: str
     kind: str
     pipeline: Pipeline
-    run_dir: Path
+    run_dir: Place
     num_shards: int
     shards: Sequence[int]
     max_rejected: float
@@ -87,6 +87,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         backend.run(execution, Watch(execution, progress, stop or Stop(), request.stall_after_s))
         manifest = balance_books(planned, execution, time.monotonic() - started, request.max_rejected)
         crash_point("manifest")
+        require_session(request.run_dir, session)
         commit_json(request.run_dir / MANIFEST_FILE, manifest)
     if manifest.over_budget:
         raise RejectBudgetError("\n".join(manifest.over_budget))
@@ -122,13 +123,13 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
     )
 
 
-def require_same_run(run_dir: Path, planned: RunPlan) -> None:
+def require_same_run(run_dir: Place, planned: RunPlan) -> None:
     """Refuse a directory that holds a run of another name or another kind of pipeline, or files but no run.
 
     A run whose config was changed is welcome: what does not depend on the change is kept.
     """
     if not (run_dir / PLAN_FILE).exists():
-        strangers = sorted(p.name for p in run_dir.iterdir() if not p.name.startswith((".", "_")))
+        strangers = [name for name in names_in(run_dir) if not name.startswith((".", "_"))]
         if strangers:
             raise RunDirectoryError(
                 f"{run_dir}: holds other files and no run ({', '.join(strangers[:3])}); choose another --run-dir"
@@ -147,6 +148,5 @@ def progress_of(run: Run) -> dict[str, tuple[int, int]]:
     found = {}
     for step in run.plan.steps:
         wanted = run.shards(step.name)
-        done = sum(shard_path(run.directory(step.name), k).exists() for k in wanted)
-        found[step.name] = (done, len(wanted))
+        found[step.name] = (len(shards_in(run.directory(step.name)).intersection(wanted)), len(wanted))
     return found

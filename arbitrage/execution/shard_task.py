@@ -1,9 +1,11 @@
 """Do one job's shard: read its inputs, run the worker (dear answers by way of a journal), check the law, commit."""
 
+import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -15,12 +17,14 @@ from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import Feed, Job
 from arbitrage.records import Reject, Score
 from arbitrage.shards.crash import crash_point
-from arbitrage.shards.journal import open_journal, remove_journal
+from arbitrage.shards.journal import Journal, remove_journal
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.lineage import Lineage
 from arbitrage.shards.manifest import Account, ShardStats
 from arbitrage.shards.store import commit_json, commit_table, file_digest, publish, read_table, remove, staged_table
 from arbitrage.tables import require_schema
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +54,33 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     """
     started = time.perf_counter()
     shard = attempt.shard
-    inputs = read_inputs(job, shard)
+    inputs = await _in_thread(lambda: read_inputs(job, shard))
     if not isinstance(worker, AnswerWorker):
         return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
     made_from = job.lineage(shard, Lineage())
-    asked = worker.begin(inputs)
-    with (
-        open_journal(job.directory, shard, job.record, made_from, attempt.died) as journal,
-        meter.counting(job.name, shard) as counters,
-    ):
-        output = await settle(job, asked, journal, counters, meter)
-        stats = _finish(job, attempt, asked.items, output, started, counters.num_replayed)
-    remove_journal(job.directory, shard)
+    asked = await _in_thread(lambda: worker.begin(inputs))
+    journal = Journal(job.directory, shard, job.record, made_from)
+    await _in_thread(lambda: journal.open(attempt.died))
+    try:
+        with meter.counting(job.name, shard) as counters:
+            output = await settle(job, asked, journal, counters, meter)
+            num_replayed = counters.num_replayed
+            stats = await _in_thread(lambda: _finish(job, attempt, asked.items, output, started, num_replayed))
+    finally:
+        await _in_thread(journal.close)
+    await _in_thread(lambda: remove_journal(job.directory, shard))
     crash_point("journal.removed")
     return stats
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do what takes long away from the event loop, which feeds the engine meanwhile; see it through if cancelled."""
+    task = asyncio.create_task(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _finish(

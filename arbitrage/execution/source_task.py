@@ -4,7 +4,6 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pyarrow.parquet as pq
 
@@ -14,6 +13,7 @@ from arbitrage.languages import UNKNOWN
 from arbitrage.records import Prompt, Record, Reject
 from arbitrage.shards.layout import rejects_path, shard_of, shard_path, stats_path
 from arbitrage.shards.manifest import Account, ShardStats
+from arbitrage.shards.place import Place
 from arbitrage.shards.store import (
     commit_json,
     file_digest,
@@ -74,9 +74,9 @@ def _allow_open_files(wanted: int) -> None:
 
 
 class _ShardWriter:
-    """Collects one shard of prompts and its rejects under temporary names."""
+    """Collects one shard of prompts and its rejects under temporary names, on this machine."""
 
-    def __init__(self, directory: Path, shard: int) -> None:
+    def __init__(self, directory: Place, shard: int) -> None:
         self._place = directory, shard
         self._prompts = _RowWriter(shard_path(directory, shard), Prompt)
         self._rejects = _RowWriter(rejects_path(directory, shard), Reject)
@@ -138,7 +138,7 @@ class _ShardWriter:
 class _RowWriter:
     """Streams records of one kind into one Parquet file that appears when published."""
 
-    def __init__(self, path: Path, record: type[Record]) -> None:
+    def __init__(self, path: Place, record: type[Record]) -> None:
         self._path, self._record = path, record
         self._beside = temporary_beside(path)
         self._rows: list[Record] = []
@@ -165,7 +165,7 @@ class _RowWriter:
     def discard(self) -> None:
         if self._writer is not None:
             self._writer.close()
-            self._beside.unlink(missing_ok=True)
+        self._beside.unlink(missing_ok=True)
 
     def flush(self) -> None:
         if self._rows:
@@ -175,6 +175,6 @@ class _RowWriter:
 
     def _open(self) -> pq.ParquetWriter:
         if self._writer is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._beside.parent.mkdir(parents=True, exist_ok=True)
             self._writer = pq.ParquetWriter(self._beside, arrow_schema(self._record), **writer_options())
         return self._writer

@@ -10,9 +10,12 @@ from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Progress
 from arbitrage.shards.live import LIVE_FILE, LiveRun, LiveStep
 from arbitrage.shards.manifest import ShardStats
+from arbitrage.shards.place import StorePath
 from arbitrage.shards.store import replace_json
 
 PUBLISH_EVERY_S = 1.0
+PUBLISH_EVERY_IN_STORE_S = 4.0
+"""Each is a request, paid for, and the driver waits for it."""
 
 
 class Stop:
@@ -35,6 +38,7 @@ class Watch:
     def __init__(self, execution: ExecutionPlan, progress: Progress, stop: Stop, stall_after_s: float) -> None:
         self.progress, self.stop = progress, stop
         self._path = execution.run_dir / LIVE_FILE
+        self._publish_every_s = PUBLISH_EVERY_IN_STORE_S if isinstance(self._path, StorePath) else PUBLISH_EVERY_S
         self._stall_after_s = stall_after_s
         self._counters: dict[str, Mapping[str, Counters]] = {}  # worker → step → what is under way
         self._loads: dict[str, Load] = {}
@@ -94,7 +98,7 @@ class Watch:
             StalledError: nothing has.
         """
         now = time.monotonic()
-        if now - self._published_at < PUBLISH_EVERY_S:
+        if now - self._published_at < self._publish_every_s:
             return
         self._published_at = now
         steps = self.live()

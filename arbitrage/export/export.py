@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from arbitrage.export.format import Format, Trainer
 from arbitrage.export.provenance import PROVENANCE_FILE, provenance
 from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
 from arbitrage.export.summary import SkipReason, Summary, Tally
+from arbitrage.shards.place import Place, StorePath
 from arbitrage.shards.run import Run, open_run
-from arbitrage.shards.store import storage_errors
+from arbitrage.shards.store import remove, storage_errors
 from arbitrage.tables import arrow_schema, to_table
 
 EXPORT_DIRECTORY = "export"
+UPLOADING_FILE = "_uploading"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class ExportResult:
 
     dataset: str
     trainer: Trainer
-    path: Path
+    path: Place
     num_rows: int
     rows_by_language: Mapping[str, int]
     rows_by_split: Mapping[str, int]
@@ -38,10 +41,10 @@ class ExportResult:
 
 
 def export_run(
-    run_dir: Path,
+    run_dir: Place,
     trainer: Trainer = "trl",
     datasets: Sequence[str] | None = None,
-    out: Path | None = None,
+    out: Place | None = None,
     *,
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
@@ -102,7 +105,7 @@ class Export:
         self.test_fraction, self.allowed = test_fraction, allowed
         self.tally = Tally()
 
-    def write(self, out: Path) -> ExportResult | None:
+    def write(self, out: Place) -> ExportResult | None:
         """Write the data set below `out`; write nothing and return None where it has no rows."""
         plain = self.format.trainer == "trl" or self.dataset == CANDIDATES
         target = out / (self.dataset if plain else f"{self.dataset}-{self.format.trainer}")
@@ -190,15 +193,55 @@ def is_held_out(prompt_id: str, fraction: float) -> bool:
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Place) -> Iterator[Path]:
     """Give a directory to fill; on leaving, put it in the place of an earlier export. On an error change nothing.
 
     Raises:
         UserError: what lies at the target is no export.
-        StorageError: the disk refused.
+        StorageError: the disk or the store refused.
     """
+    if isinstance(target, StorePath):
+        with _replacing_in_store(target) as beside:
+            yield beside
+    else:
+        with _replacing_on_disk(target) as beside:
+            yield beside
+
+
+@contextmanager
+def _replacing_in_store(target: StorePath) -> Iterator[Path]:
+    """Fill a directory of this machine and upload it. `provenance.json` is away meanwhile, and comes last."""
+    earlier = target.files()
+    if earlier and target / PROVENANCE_FILE not in earlier and target / UPLOADING_FILE not in earlier:
+        raise _not_ours(target)
+    with storage_errors(target):
+        beside = Path(tempfile.mkdtemp(prefix="arbitrage-"))
+    try:
+        yield beside
+        if not beside.exists():
+            return
+        paths = {target / path.relative_to(beside).as_posix(): path for path in beside.rglob("*") if path.is_file()}
+        last = target / PROVENANCE_FILE
+        (target / UPLOADING_FILE).write_bytes(b"")  # should this process die, the next export knows what it finds
+        remove(last)
+        for place in sorted(paths.keys() - {last}):
+            place.upload(paths[place])
+        for place in set(earlier) - paths.keys() - {target / UPLOADING_FILE}:
+            remove(place)
+        last.upload(paths[last])
+        remove(target / UPLOADING_FILE)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _not_ours(target: Place) -> UserError:
+    return UserError(f"{target}: exists and is no export of ours; move it away or choose another place")
+
+
+@contextmanager
+def _replacing_on_disk(target: Path) -> Iterator[Path]:
     if target.exists() and not (target / PROVENANCE_FILE).is_file():
-        raise UserError(f"{target}: exists and is no export of ours; move it away or choose another place")
+        raise _not_ours(target)
     beside, before = (target.with_name(f"_{word}-{os.getpid()}-{target.name}") for word in ("new", "old"))
     with storage_errors(target):
         shutil.rmtree(beside, ignore_errors=True)

@@ -5,8 +5,8 @@ Texts pass through Jinja's autoescape; behind it a content security policy allow
 
 import base64
 import hashlib
+from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -18,14 +18,23 @@ from arbitrage.report.gallery import GalleryPrompt
 from arbitrage.report.strategy_view import language_view, strategy_view
 from arbitrage.report.summary import RunSummary, read
 from arbitrage.report.table_view import table_view
+from arbitrage.shards.place import Place
 from arbitrage.shards.run import open_run
-from arbitrage.shards.store import publish, storage_errors, temporary_beside
+from arbitrage.shards.store import commit_bytes
 
 REPORT_FILE = "report.html"
 
 
-def build_report(run_dir: Path) -> Path:
-    """Write the report of a finished run into its directory and return its path.
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A page that was written, and the figures on it."""
+
+    path: Place
+    summary: RunSummary
+
+
+def build_report(run_dir: Place) -> Report:
+    """Write the report of a finished run into its directory.
 
     Raises:
         RunDirectoryError: no run lies there, or it has not finished.
@@ -34,14 +43,8 @@ def build_report(run_dir: Path) -> Path:
     """
     found = read(open_run(run_dir))
     path = run_dir / REPORT_FILE
-    beside = temporary_beside(path)
-    try:
-        with storage_errors(path):
-            beside.write_text(render(found.summary, found.gallery), encoding="utf-8", errors="replace")
-        publish(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    commit_bytes(path, render(found.summary, found.gallery).encode("utf-8", errors="replace"))
+    return Report(path, found.summary)
 
 
 def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:

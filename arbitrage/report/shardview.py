@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from arbitrage.errors import DataError
 from arbitrage.records import Candidate, PreferencePair, Record, Score, SftExample
-from arbitrage.shards.layout import shard_path
+from arbitrage.shards.layout import shards_in
 from arbitrage.shards.run import Run
 from arbitrage.tables import concat
 
@@ -105,7 +105,7 @@ def walk(run: Run, roles: Roles) -> Iterator[ShardView]:
     )
     names = tuple(dict.fromkeys(steps))
     for name in names:
-        gone = [k for k in run.shards(name) if not shard_path(run.directory(name), k).exists()]
+        gone = sorted(set(run.shards(name)) - shards_in(run.directory(name)))
         if gone:
             raise DataError(f"{run.directory(name)}: shard {gone[0]} is gone; run it again to make it anew")
     for tables in zip(*(run.tables(name) for name in names), strict=True):

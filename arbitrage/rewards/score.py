@@ -1,6 +1,8 @@
 """The verb `score`: one reward's opinion of one teacher's answers."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,8 +13,10 @@ from arbitrage.rewards import RewardConfig
 from arbitrage.rewards.scorables import owed, scorables
 from arbitrage.tables import to_table
 
-CHUNK = 512
-"""Candidates handed to a model together: many batches for it to sort by length, little to lose."""
+CHUNK = 256
+"""Candidates handed to a model together: several batches for it to sort by length, little to lose."""
+
+CHUNKS_UNDER_WAY = 2
 
 
 class ScoreStep(StepConfig):
@@ -89,12 +93,23 @@ class AskedModel:
         """The candidates."""
         return owed(self.pairs.values())
 
-    async def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
-        """Yield the Score of each candidate, chunk by chunk."""
+    async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
+        """Yield the Score of each candidate, chunk by chunk, the next one begun before the last has ended."""
         todo = iter(item_ids)
-        while chunk := list(islice(todo, CHUNK)):
-            for one in await _scores(self.reward, [self.pairs[item_id] for item_id in chunk]):
-                yield one
+        under_way: deque[asyncio.Task[list[Score]]] = deque()
+        try:
+            while True:
+                while len(under_way) < CHUNKS_UNDER_WAY and (chunk := list(islice(todo, CHUNK))):
+                    pairs = [self.pairs[item_id] for item_id in chunk]
+                    under_way.append(asyncio.create_task(_scores(self.reward, pairs)))
+                if not under_way:
+                    return
+                for one in await under_way.popleft():
+                    yield one
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     def condemned(self, item_id: str) -> Record:
         """Return a Score without a value for an answer that kills the model's engine."""

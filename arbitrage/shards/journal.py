@@ -1,6 +1,7 @@
 """The journal of a shard under way: every answer durable as it arrives, so a killed run loses what was in flight.
 
-    <run>/<step>-<fingerprint>/_journal/shard-00007/00001.jsonl      one file for each attempt
+    <run>/<step>-<fingerprint>/_journal/shard-00007/00001.jsonl         one file for each attempt
+    <run>/<step>-<fingerprint>/_journal/shard-00007/00001-00001.jsonl   in a store, one for each segment of it
 
 An attempt is a file of lines, each a JSON object:
 
@@ -12,13 +13,16 @@ An attempt is a file of lines, each a JSON object:
 A crash can tear the last line of a file; a line that cannot be read is an answer that never arrived.
 """
 
+import asyncio
 import errno
 import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -26,7 +30,9 @@ from arbitrage.errors import StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import journal_directory
+from arbitrage.shards.place import Place, StorePath, names_in
 from arbitrage.shards.quarantine import Quarantine
+from arbitrage.shards.segments import SegmentWriter
 from arbitrage.shards.store import remove, storage_errors
 
 SYNC_EVERY_S = 0.02
@@ -43,19 +49,23 @@ class Journal:
         quarantine: what an engine died on.
     """
 
-    def __init__(self, directory: Path, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
+    def __init__(self, directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
         self.settled: dict[str, Record] = {}
         self.quarantine = Quarantine()
         self._record = record
         self._made_from = dict(made_from)
         self._directory = journal_directory(directory, shard)
-        self._file: _Appender | None = None
+        self._file: _LineWriter | None = None
+
+    def open(self, died: bool) -> None:
+        """Read what earlier attempts left and begin one; `died`: the last ended with the death of its engine."""
+        self.replay()
+        self.begin(died)
 
     def replay(self) -> None:
         """Read what earlier attempts left. Answers made from other inputs than today's are passed over."""
-        for path in attempts(self._directory):
-            with storage_errors(path):
-                lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # the last one is torn
+        for _, files in groupby(attempts(self._directory), key=_attempt_of):
+            lines = "".join(_read(path) for path in files).split("\n")[:-1]  # the last one is torn
             begin = _object(lines[0]).get("begin") if lines else None
             if isinstance(begin, dict) and begin.get("made_from") == self._made_from:
                 self.quarantine.begin(self.settled, died=bool(begin.get("died")))
@@ -65,10 +75,8 @@ class Journal:
     def begin(self, died: bool) -> None:
         """Start this attempt's file; `died`: the last attempt ended with the death of its engine."""
         self.quarantine.begin(self.settled, died)
-        with storage_errors(self._directory):
-            self._directory.mkdir(parents=True, exist_ok=True)
-        number = max((int(path.stem) for path in attempts(self._directory)), default=0) + 1
-        self._file = _Appender(self._directory / f"{number:05d}.jsonl")
+        number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
+        self._file = _open_attempt(self._directory, number)
         self._append({"begin": {"made_from": self._made_from, "died": died}})
 
     def alone(self, item_ids: Sequence[str]) -> None:
@@ -79,7 +87,7 @@ class Journal:
     def take(self, item_id: str) -> None:
         """Note that an item is handed to the engine."""
         self.quarantine.take(item_id)
-        self._append({"take": item_id})
+        self._write(f'{{"take":"{item_id}"}}\n')
 
     def settle(self, item_id: str, answer: Record) -> None:
         """Note an item's row or Reject.
@@ -123,7 +131,7 @@ class Journal:
 
 @contextmanager
 def open_journal(
-    directory: Path, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
+    directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
 ) -> Iterator[Journal]:
     """Open the journal of a shard for one attempt, earlier ones replayed.
 
@@ -135,27 +143,34 @@ def open_journal(
         died: whether the last attempt ended with the death of its engine.
     """
     journal = Journal(directory, shard, record, made_from)
-    journal.replay()
-    journal.begin(died)
+    journal.open(died)
     try:
         yield journal
     finally:
         journal.close()
 
 
-def remove_journal(directory: Path, shard: int) -> None:
+def remove_journal(directory: Place, shard: int) -> None:
     """Remove all attempts at a shard: its file has taken their place."""
     folder = journal_directory(directory, shard)
-    if folder.exists():
+    if isinstance(folder, StorePath):
+        for path in attempts(folder):
+            remove(path)
+    elif folder.exists():
         for path in attempts(folder):
             remove(path)
         with storage_errors(folder):
             folder.rmdir()
 
 
-def attempts(directory: Path) -> list[Path]:
+def has_journal(directory: Place, shard: int) -> bool:
+    """Whether an attempt at a shard has left anything."""
+    return bool(names_in(journal_directory(directory, shard)))
+
+
+def attempts(directory: Place) -> list[Place]:
     """List the files of a shard's journal, oldest first."""
-    return sorted(directory.glob("*.jsonl"))
+    return [directory / name for name in names_in(directory) if name.endswith(".jsonl")]
 
 
 def item_id_of(answer: Record) -> str:
@@ -164,26 +179,64 @@ def item_id_of(answer: Record) -> str:
     return value
 
 
+class _LineWriter(Protocol):
+    """Takes the lines of one attempt."""
+
+    def write(self, data: bytes) -> None:
+        """Take a line."""
+        ...
+
+    def close(self) -> None:
+        """Return when all are durable."""
+        ...
+
+
+def _open_attempt(directory: Place, number: int) -> _LineWriter:
+    if isinstance(directory, StorePath):
+        return SegmentWriter(directory, number)
+    with storage_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    return _Appender(directory / f"{number:05d}.jsonl")
+
+
+def _attempt_of(path: Place) -> int:
+    return int(path.name.partition(".")[0].partition("-")[0])
+
+
+def _read(path: Place) -> str:
+    with storage_errors(path):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
 class _Appender:
-    """Writes at once, so that the death of this process loses nothing; a thread makes it survive the machine's."""
+    """Writes within the event loop's turn, so that the death of this process loses nothing that was there before it.
+
+    Lines of one turn share a write. A thread makes them survive the machine's death too.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._lines: list[bytes] = []
         self._error: OSError | None = None
         self._is_dirty, self._is_closing = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._sync, name="journal", daemon=True)
         self._thread.start()
 
-    def write(self, data: bytes) -> None:
+    def write(self, line: bytes) -> None:
+        """Raises StorageError where this or an earlier line could not be written."""
         self._raise()
-        with storage_errors(self._path):
-            if os.write(self._descriptor, data) < len(data):
-                raise StorageError(f"{self._path}: cannot be written: the disk took half a line")
-        self._is_dirty.set()
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._flush)
+            except RuntimeError:  # no event loop
+                self._flush()
+                self._raise()
 
     def close(self) -> None:
+        self._flush()
         self._is_closing.set()
         self._is_dirty.set()
         self._thread.join()
@@ -193,6 +246,18 @@ class _Appender:
     def _raise(self) -> None:
         if self._error is not None:
             raise StorageError(f"{self._path}: cannot be written: {self._error.strerror}") from self._error
+
+    def _flush(self) -> None:
+        data = b"".join(self._lines)
+        self._lines.clear()
+        if not data or self._error is not None:
+            return
+        try:
+            if os.write(self._descriptor, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._error = error
+        self._is_dirty.set()
 
     def _sync(self) -> None:
         while not self._is_closing.is_set():

@@ -5,19 +5,25 @@
     <run>/<step>-<fingerprint>/_stats/shard-00007.json        counts by language and teacher, seconds, tokens
     <run>/<step>-<fingerprint>/_journal/shard-00007/          answers as they arrive, while the shard is under way
 
+On a disk a file is written beside its place and renamed. In an object store it is written once, under its final
+name: an object that exists is complete. There a journal is made of segments.
+
 Names with a leading '_' are skipped by Parquet data set readers, so a glob of a step finds its rows alone.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from arbitrage.config import Raw
 from arbitrage.contracts import Step
+from arbitrage.shards.place import Place, names_in
 from arbitrage.tables import SCHEMA_VERSION, arrow_schema
 
 FINGERPRINT_DIGITS = 12
+
+_SHARD_FILE = re.compile(r"shard-(\d{5,})\.parquet")
 
 
 def shard_of(prompt_id: str, num_shards: int) -> int:
@@ -26,24 +32,37 @@ def shard_of(prompt_id: str, num_shards: int) -> int:
     return int.from_bytes(digest, "big") % num_shards
 
 
-def shard_path(directory: Path, shard: int) -> Path:
+def shard_path(directory: Place, shard: int) -> Place:
     """Return where shard rows lie."""
     return directory / f"shard-{shard:05d}.parquet"
 
 
-def rejects_path(directory: Path, shard: int) -> Path:
+def rejects_path(directory: Place, shard: int) -> Place:
     """Return where a shard's rejects lie."""
     return directory / "_rejects" / f"shard-{shard:05d}.parquet"
 
 
-def stats_path(directory: Path, shard: int) -> Path:
+def stats_path(directory: Place, shard: int) -> Place:
     """Return where a shard's counts lie."""
     return directory / "_stats" / f"shard-{shard:05d}.json"
 
 
-def journal_directory(directory: Path, shard: int) -> Path:
+def journal_directory(directory: Place, shard: int) -> Place:
     """Return where a shard's journal lies while it is under way."""
     return directory / "_journal" / f"shard-{shard:05d}"
+
+
+def shards_in(directory: Place) -> set[int]:
+    """Return which shards of a step are there, from one look at its directory."""
+    found = (_SHARD_FILE.fullmatch(name) for name in names_in(directory))
+    return {int(match[1]) for match in found if match}
+
+
+def journaled_in(directory: Place) -> set[int]:
+    """Return which shards of a step have a journal, from one look at its directory."""
+    return {
+        int(name.removeprefix("shard-")) for name in names_in(directory / "_journal") if name.startswith("shard-")
+    }
 
 
 def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) -> dict[str, str]:

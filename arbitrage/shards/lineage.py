@@ -1,16 +1,16 @@
 """From which content a shard was made: what tells a shard that is merely there from one that is up to date."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from arbitrage.contracts import Scope
 from arbitrage.shards.layout import digest_json, stats_path
 from arbitrage.shards.manifest import ShardStats
+from arbitrage.shards.place import Place, for_each
 
 
-def read_stats(directory: Path, shard: int) -> ShardStats | None:
+def read_stats(directory: Place, shard: int) -> ShardStats | None:
     """Return a shard's counts and lineage, or None where they are missing or of an older format."""
     try:
         return ShardStats.model_validate_json(stats_path(directory, shard).read_text(encoding="utf-8"))
@@ -19,13 +19,24 @@ def read_stats(directory: Path, shard: int) -> ShardStats | None:
 
 
 class Lineage:
-    """Looks up, and remembers, the digests of shards."""
+    """Looks up, and remembers, what is known of shards."""
 
     def __init__(self) -> None:
-        self._digests: dict[tuple[Path, int], str] = {}
+        self._stats: dict[tuple[Place, int], ShardStats | None] = {}
+
+    def look_up(self, directory: Place, shards: Sequence[int]) -> None:
+        """Read the counts of many shards of a step ahead of their use."""
+        read = for_each(directory, lambda k: read_stats(directory, k), shards)
+        self._stats.update({(directory, k): stats for k, stats in zip(shards, read, strict=True)})
+
+    def stats(self, directory: Place, shard: int) -> ShardStats | None:
+        """Return a shard's counts, as `read_stats` does."""
+        if (directory, shard) not in self._stats:
+            self._stats[directory, shard] = read_stats(directory, shard)
+        return self._stats[directory, shard]
 
     def made_from(
-        self, feeds: Mapping[Path, Scope], scope: Scope, shard: int, shards: Sequence[int]
+        self, feeds: Mapping[Place, Scope], scope: Scope, shard: int, shards: Sequence[int]
     ) -> dict[str, str]:
         """Return directory name → digest of what a step reads there for its shard.
 
@@ -37,15 +48,13 @@ class Lineage:
         """
         return {path.name: self._read(path, feed, scope, shard, shards) for path, feed in sorted(feeds.items())}
 
-    def _read(self, path: Path, feed: Scope, scope: Scope, shard: int, shards: Sequence[int]) -> str:
+    def _read(self, path: Place, feed: Scope, scope: Scope, shard: int, shards: Sequence[int]) -> str:
         if feed == "corpus":
             return self._digest(path, 0)
         if scope == "corpus":
             return digest_json([self._digest(path, k) for k in sorted(shards)])
         return self._digest(path, shard)
 
-    def _digest(self, path: Path, shard: int) -> str:
-        if (path, shard) not in self._digests:
-            stats = read_stats(path, shard)
-            self._digests[path, shard] = stats.digest if stats else ""
-        return self._digests[path, shard]
+    def _digest(self, path: Place, shard: int) -> str:
+        stats = self.stats(path, shard)
+        return stats.digest if stats else ""

@@ -1,11 +1,11 @@
 """`_live.json`: where a run under way stands, rewritten every second by its driver. For `arbitrage status`."""
 
 import time
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from arbitrage.config import Config
+from arbitrage.shards.place import Place
 
 LIVE_FILE = "_live.json"
 
@@ -37,7 +37,7 @@ class LiveRun(Config):
     steps: dict[str, LiveStep]
 
 
-def read_live(run_dir: Path) -> LiveRun | None:
+def read_live(run_dir: Place) -> LiveRun | None:
     """Return where the run stands, or None if nobody is at work."""
     try:
         found = LiveRun.model_validate_json((run_dir / LIVE_FILE).read_text(encoding="utf-8"))

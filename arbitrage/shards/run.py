@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from arbitrage.errors import RunDirectoryError
 from arbitrage.shards.layout import rejects_path, shard_path
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
+from arbitrage.shards.place import Place
 from arbitrage.shards.store import read_table
 
 PLAN_FILE = "run.json"
@@ -23,7 +23,7 @@ REPORT_FILE = "report.html"
 class Run:
     """A run directory, finished or under way."""
 
-    path: Path
+    path: Place
     plan: RunPlan
 
     @cached_property
@@ -58,7 +58,7 @@ class Run:
             f"{self.path}: has no step '{name}'; steps: {', '.join(s.name for s in self.plan.steps)}"
         )
 
-    def directory(self, step: str) -> Path:
+    def directory(self, step: str) -> Place:
         """Return where a step's shards lie."""
         return self.path / self.step(step).directory
 
@@ -78,7 +78,7 @@ class Run:
         """Return all rows of a step; for steps known to be small."""
         return pa.concat_tables(self.tables(step))
 
-    def _existing(self, step: str, place: Callable[[Path, int], Path]) -> Iterator[pa.Table]:
+    def _existing(self, step: str, place: Callable[[Place, int], Place]) -> Iterator[pa.Table]:
         directory = self.directory(step)
         for shard in self.shards(step):
             path = place(directory, shard)
@@ -86,7 +86,7 @@ class Run:
                 yield read_table(path)
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Place) -> Run:
     """Open a run directory.
 
     Raises:
@@ -100,7 +100,7 @@ def open_run(path: Path) -> Run:
 M = TypeVar("M", bound=BaseModel)
 
 
-def _load(path: Path, model: type[M]) -> M:
+def _load(path: Place, model: type[M]) -> M:
     try:
         return model.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError) as error:

@@ -69,6 +69,8 @@ class Balancer:
             TeacherUnreachableError: no endpoint will serve within `retry_for_s` of that, or of the last answer.
             TeacherAccessError: all endpoints refused us for good.
         """
+        if not self._queue and (endpoint := self._choose(shunned)) is not None:
+            return endpoint.enter()
         waiter = _Waiter(shunned, self._now() if since is None else since, since is not None)
         self._queue[waiter] = None
         try:
@@ -95,6 +97,8 @@ class Balancer:
             self._denials[endpoint.url] = why
         if why:
             endpoint.trouble = why
+        if not self._queue:
+            return
         self._admit()
         if place.is_probe or endpoint.is_aside != was_aside or verdict in ("busy", "no_access"):
             for waiter in self._queue:  # what they wait for has changed
@@ -105,7 +109,7 @@ class Balancer:
             return
         admitted = []
         for waiter in self._queue:
-            if (endpoint := self._choose(waiter)) is not None:
+            if (endpoint := self._choose(waiter.shunned)) is not None:
                 waiter.place = endpoint.enter()
                 waiter.changed.set()
                 admitted.append(waiter)
@@ -114,9 +118,11 @@ class Balancer:
         for waiter in admitted:
             del self._queue[waiter]
 
-    def _choose(self, waiter: _Waiter) -> Endpoint | None:
-        now = self._now()
-        fitting = [e for e in self._endpoints if e.has_room() and waiter.shunned.get(e.url, 0.0) <= now]
+    def _choose(self, shunned: Mapping[str, float]) -> Endpoint | None:
+        fitting = [e for e in self._endpoints if e.has_room()]
+        if shunned:
+            now = self._now()
+            fitting = [e for e in fitting if shunned.get(e.url, 0.0) <= now]
         return min(fitting, key=lambda endpoint: endpoint.load, default=None)
 
     async def _change(self, waiter: _Waiter) -> None:
@@ -124,7 +130,7 @@ class Balancer:
         if not (usable := self.usable()):
             raise TeacherAccessError("; ".join(self._denials.values()))
         now = self._now()
-        if self._choose(waiter) is not None:  # a pause ended in this instant
+        if self._choose(waiter.shunned) is not None:  # a pause ended in this instant
             return
         opens_at = [max(e.opens_at(), waiter.shunned.get(e.url, 0.0)) for e in usable]
         serves_at = min(opens_at) if waiter.is_refused else min(e.opens_at() for e in usable)

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -67,7 +67,7 @@ class Fake:
         self._teacher = teacher
         self._num_answers = 0
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests, later ones not waiting for slow ones."""
         return answer_all(requests, self._ask, self._config.max_in_flight)
 
@@ -76,6 +76,7 @@ class Fake:
 
     async def _ask(self, request: GenerationRequest) -> Result:
         await self._wait(request)
+        await asyncio.sleep(0)  # no engine answers, or dies, in the very moment it is asked
         self._crash_if_due()
         self._die_of(request)
         self._num_answers += 1

@@ -1,7 +1,8 @@
 """The verb: ask one teacher for its answers to the prompts routed to it."""
 
 import math
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from arbitrage.config import Raw
@@ -124,19 +125,21 @@ class AskedTeacher:
         name = self.config.teacher.name
         return [Item(candidate_id, each.prompt.language, name) for candidate_id, each in self.asked.items()]
 
-    async def answers(self, item_ids: Iterable[str]) -> AsyncIterator[Record]:
+    async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Ask, and yield a Candidate or a Reject for each item as it arrives.
 
         Raises:
             TeacherError: the teacher cannot serve at all.
             ExecutionError: the engine gave a result that nobody asked for.
         """
-        async for result in self.engine.generate(self.asked[item_id].request for item_id in item_ids):
-            each = self.asked.get(result.candidate_id)
-            if each is None:
-                engine = type(self.engine).__name__
-                raise ExecutionError(f"{engine} gave a result that nobody asked for: {result.candidate_id}")
-            yield self._candidate(each, result) if isinstance(result, Completion) else self._reject(result)
+        requests = (self.asked[item_id].request for item_id in item_ids)
+        async with aclosing(self.engine.generate(requests)) as results:
+            async for result in results:
+                each = self.asked.get(result.candidate_id)
+                if each is None:
+                    engine = type(self.engine).__name__
+                    raise ExecutionError(f"{engine} gave a result that nobody asked for: {result.candidate_id}")
+                yield self._candidate(each, result) if isinstance(result, Completion) else self._reject(result)
 
     def condemned(self, item_id: str) -> Record:
         """Reject a prompt that kills the engine."""

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import from_json
+
 from arbitrage.contracts import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import Result
@@ -126,12 +128,19 @@ def _error(body: bytes) -> dict[str, Any]:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body)
+        found = _parsed(body)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
         raise Garbage("the answer is not JSON") from error
     if not isinstance(found, dict):
         raise Garbage(f"the answer is not an object but {type(found).__name__}")
     return found
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return from_json(body)
+    except ValueError:  # it may only hold half a surrogate pair, which the slower parser lets pass
+        return json.loads(body)
 
 
 def _count(value: object) -> int | None:

@@ -1,11 +1,14 @@
 """The client behind the `openai` engine: what to send, and when and where to try again."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from arbitrage.contracts import Failure, GenerationRequest, Load
 from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
@@ -38,7 +41,7 @@ class _Row:
 
 
 class OpenAIClient:
-    """Asks a teacher's endpoints. A session lasts for one call of `generate`, what is known of them for all."""
+    """Asks a teacher's endpoints."""
 
     def __init__(self, config: OpenAIEngine, spec: ModelSpec, headers: Mapping[str, str]) -> None:
         self._config = config
@@ -46,17 +49,22 @@ class OpenAIClient:
         self._headers = headers
         self._budget = RetryBudget()
         self._num_retries = self._num_refusals = 0
+        self._urls = {url: URL(f"{url}/chat/completions") for url in config.urls}
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         endpoints = [Endpoint(url, config.max_in_flight) for url in config.urls]
         self._balancer = Balancer(spec.teacher, endpoints, config.retry_for_s)
 
-    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests, each as soon as an endpoint answers it."""
-        async with open_session(self._config, self._headers) as session:
+        session = self._open()
 
-            async def ask(request: GenerationRequest) -> Result:
-                return refuse_empty(request) or await self._insist(session, request)
+        async def ask(request: GenerationRequest) -> Result:
+            return refuse_empty(request) or await self._insist(session, request)
 
-            async for result in answer_all(requests, ask, self._config.max_in_flight * len(self._config.urls)):
+        most = self._config.max_in_flight * len(self._config.urls)
+        async with aclosing(answer_all(requests, ask, most)) as results:
+            async for result in results:
                 yield result
 
     def load(self) -> Load:
@@ -69,7 +77,16 @@ class OpenAIClient:
         )
 
     async def close(self) -> None:
-        """Hold nothing, release nothing."""
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None and self._loop is asyncio.get_running_loop():
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        """Return the session of this event loop; its connections live on from shard to shard."""
+        if self._session is None or self._loop is not asyncio.get_running_loop():
+            self._session, self._loop = open_session(self._config, self._headers), asyncio.get_running_loop()
+        return self._session
 
     async def _insist(self, session: aiohttp.ClientSession, request: GenerationRequest) -> Result:
         """Ask until there is a result: `num_tries` times over faults, `retry_for_s` while no endpoint serves."""
@@ -90,8 +107,8 @@ class OpenAIClient:
                 return result
 
     async def _ask(self, session: aiohttp.ClientSession, row: _Row, place: Place) -> Result | None:
-        url = f"{place.endpoint.url}/chat/completions"
-        reply = await send(session, "POST", url, self._config.stall_timeout_s, self._body(row.request))
+        url, body = self._urls[place.endpoint.url], self._body(row.request)
+        reply = await send(session, "POST", url, self._config.stall_timeout_s, body)
         return judge(row.request, reply, self._spec.model, tuple(self._headers.values()))
 
     def _after(self, row: _Row, place: Place, trouble: Trouble) -> Result | None:
@@ -186,7 +203,7 @@ async def list_models(config: OpenAIEngine, url: str, spec: ModelSpec, headers: 
     where = f"teacher '{spec.teacher}': {url}"
     async with open_session(config, headers) as session:
         try:
-            reply = await send(session, "GET", f"{url}/models", config.stall_timeout_s)
+            reply = await send(session, "GET", URL(f"{url}/models"), config.stall_timeout_s)
         except Trouble as trouble:
             if trouble.kind == "no_access":
                 raise TeacherAccessError(_denial(config, spec, url, str(trouble))) from trouble

@@ -1,6 +1,6 @@
 """Completions recorded elsewhere: anyone can re-route, re-score and re-select without generating."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -92,7 +92,7 @@ class Replay:
         self._config = config
         self._recordings = recordings
 
-    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests from the recordings."""
         for request in requests:
             yield refuse_empty(request) or self._look_up(request)

@@ -1,7 +1,7 @@
 """Ask for many answers at once, at most so many in flight, and hand each on as it arrives."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from itertools import islice
 
 from arbitrage.contracts import GenerationRequest
@@ -14,7 +14,7 @@ async def answer_all(
     requests: Iterable[GenerationRequest],
     ask: Callable[[GenerationRequest], Awaitable[Result]],
     max_in_flight: int,
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Yield one result for each request, in order of arrival.
 
     Requests are taken up in order, a new one as soon as any is answered (no batch barrier). The first exception

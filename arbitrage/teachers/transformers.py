@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
@@ -94,7 +94,7 @@ class Transformers:
         self._context_length = min((limit for limit in limits if limit), default=1 << 30)
         self._lock = threading.Lock()
 
-    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests, some batches at a time: within these, shortest prompts first."""
         todo = iter(requests)
         while taken := list(islice(todo, self._config.batch_size * BATCHES_SORTED)):

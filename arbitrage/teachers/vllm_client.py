@@ -1,7 +1,7 @@
 """The running `AsyncLLM` behind the `vllm` engine."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from arbitrage.chat import ChatTokenizer
@@ -25,7 +25,7 @@ class Vllm:
         self._chat = ChatTokenizer(self._engine.get_tokenizer(), spec.template_options)
         self._num_asked = 0
 
-    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncIterator[Result]:
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests; vLLM batches those in flight as it likes."""
         return answer_all(requests, self._ask, self._config.max_in_flight)
 

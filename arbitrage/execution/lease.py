@@ -1,0 +1,97 @@
+"""A claim in an object store: an object that its holder renews, and that counts for nothing once it is old.
+
+Two drivers that look at the same moment may both find no lease and both write one; the later write stands. Each looks
+again after SETTLE_S whether the lease is its own, so both hold the directory only if a write takes longer than
+that to arrive. What then remains is caught where a shard or the manifest is published: there the token must stand.
+(S3 could refuse the second write, by `If-None-Match`; pyarrow does not offer it.) Ages are measured by the clocks of
+the machines: they must agree to within some ten seconds.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import ValidationError
+
+from arbitrage.config import Config
+from arbitrage.errors import RunDirectoryError, StorageError
+from arbitrage.shards.place import StorePath
+
+LOCK_FILE = "_lock"
+RENEW_EVERY_S = 10.0
+STALE_AFTER_S = 60.0
+SETTLE_S = 0.5
+
+
+class Lease(Config):
+    """`_lock`. `renewed_at` in seconds since the epoch."""
+
+    token: str
+    host: str
+    pid: int
+    renewed_at: float
+
+
+@contextmanager
+def lease(run_dir: StorePath, token: str) -> Iterator[None]:
+    """Hold a run directory in an object store under this token.
+
+    Raises:
+        RunDirectoryError: there is no such bucket, or another process holds the directory.
+        StorageError: the store cannot be reached, or refuses.
+    """
+    held = read_lease(run_dir)
+    if held is not None and (age := time.time() - held.renewed_at) < STALE_AFTER_S:
+        raise RunDirectoryError(
+            f"{run_dir}: another process is running in it (process {held.pid} on {held.host}, last heard of "
+            f"{max(age, 0):.0f} s ago); if it is dead, run again in {STALE_AFTER_S - age:.0f} s"
+        )
+    try:
+        _write(run_dir, token)
+    except StorageError:
+        run_dir.require_bucket()  # asked only now: credentials for a prefix alone may not look at the bucket
+        raise
+    time.sleep(SETTLE_S)
+    if not _is_ours(run_dir, token):
+        raise RunDirectoryError(f"{run_dir}: another process has just started in it")
+    released = threading.Event()
+    thread = threading.Thread(target=_renew, args=(run_dir, token, released), name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        released.set()
+        thread.join()
+        if _is_ours(run_dir, token):
+            (run_dir / LOCK_FILE).unlink(missing_ok=True)
+
+
+def read_lease(run_dir: StorePath) -> Lease | None:
+    """Return the lease that stands, however old, or None."""
+    try:
+        return Lease.model_validate_json((run_dir / LOCK_FILE).read_text())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _renew(run_dir: StorePath, token: str, released: threading.Event) -> None:
+    """Renew until released, or lost to another. A store that cannot be reached is tried again."""
+    while not released.wait(RENEW_EVERY_S):
+        try:
+            if not _is_ours(run_dir, token):
+                return  # what this run has under way is refused when it is to be published
+            _write(run_dir, token)
+        except StorageError:
+            continue
+
+
+def _is_ours(run_dir: StorePath, token: str) -> bool:
+    held = read_lease(run_dir)
+    return held is not None and held.token == token
+
+
+def _write(run_dir: StorePath, token: str) -> None:
+    mine = Lease(token=token, host=os.uname().nodename, pid=os.getpid(), renewed_at=time.time())
+    (run_dir / LOCK_FILE).write_bytes((mine.model_dump_json() + "\n").encode())

@@ -1,0 +1,218 @@
+"""Where files lie: on a disk, or in an object store (`s3://bucket/prefix`, `gs://…`) by way of pyarrow.fs.
+
+A `Place` is a `pathlib.Path`, or a `StorePath` with the few methods of one that runs need. Endpoint, region and
+credentials of a store come from the usual environment variables of the process that opens it: a StorePath is a name
+and nothing else, so it may be written down and sent to another machine.
+https://arrow.apache.org/docs/python/filesystems.html
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+from arbitrage.errors import RunDirectoryError, StorageError, UserError
+
+SCHEMES = ("s3", "gs")
+
+CONNECT_TIMEOUT_S, ATTEMPTS, GS_RETRY_S = 3.0, 4, 10
+"""A store that is silent is given up after 12 to 25 s; pyarrow's defaults take 100 s on S3 and 15 minutes on GS."""
+
+REQUESTS_AT_ONCE = 16
+"""To a store. A request takes 10 to 50 ms, and a plan makes one for each shard of each step."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class StorePath:
+    """An object, or a prefix of objects. There are no directories: what is written is there, with its parents.
+
+    Every method raises StorageError where the store cannot be reached or refuses.
+    """
+
+    uri: str  # without a '/' at its end
+
+    def __truediv__(self, name: str) -> "StorePath":
+        return StorePath(f"{self.uri}/{name}")
+
+    def __str__(self) -> str:
+        return self.uri
+
+    @property
+    def name(self) -> str:
+        """The last part of the name."""
+        return self.uri.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "StorePath":
+        """The prefix this lies under."""
+        return StorePath(self.uri.rpartition("/")[0])
+
+    def exists(self) -> bool:
+        """Whether there is an object of this name, and so a complete one."""
+        with self._errors("read"):
+            return bool(self._fs.get_file_info(self._key).type == fs.FileType.File)
+
+    def read_bytes(self) -> bytes:
+        """Return the object's content. Raises FileNotFoundError where there is none."""
+        with self._errors("read"), self._fs.open_input_stream(self._key) as stream:
+            return bytes(stream.read())
+
+    def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the object's content. Raises FileNotFoundError where there is none."""
+        return self.read_bytes().decode(encoding, errors)
+
+    def open_input(self) -> pa.NativeFile:
+        """Open the object for reading at random. Raises FileNotFoundError where there is none."""
+        with self._errors("read"):
+            return self._fs.open_input_file(self._key)
+
+    def write_bytes(self, data: "bytes | pa.Buffer") -> None:
+        """Write the object, or another in its place: the whole at once or not at all."""
+        # All in one write: a stream that is closed publishes what it has, so none may stop half-way.
+        with self._errors("written"), self._fs.open_output_stream(self._key) as stream:
+            stream.write(data)
+
+    def upload(self, path: Path) -> None:
+        """Write the object from a file of this machine, which is mapped, not read into memory."""
+        if path.stat().st_size == 0:
+            self.write_bytes(b"")
+            return
+        with pa.memory_map(str(path)) as file:
+            self.write_bytes(file.read_buffer())
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the object."""
+        with self._errors("removed"):
+            try:
+                self._fs.delete_file(self._key)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def names(self) -> list[str]:
+        """Return the names directly below this prefix, sorted."""
+        return sorted(info.base_name for info in self._list(recursive=False) if info.path != f"{self._key}/")
+
+    def files(self) -> list["StorePath"]:
+        """Return all objects below this prefix, sorted."""
+        root = self.uri.partition("://")[0]
+        found = (info.path for info in self._list(recursive=True) if info.type == fs.FileType.File)
+        return [StorePath(f"{root}://{path}") for path in sorted(found)]
+
+    def remove_all(self) -> None:
+        """Remove all objects below this prefix."""
+        with self._errors("removed"):
+            self._fs.delete_dir_contents(self._key, missing_dir_ok=True)
+
+    def require_bucket(self) -> None:
+        """Look whether the bucket is there.
+
+        Raises:
+            RunDirectoryError: it is not.
+        """
+        with self._errors("read"):
+            found = self._fs.get_file_info(self._key.partition("/")[0]).type
+        if found == fs.FileType.NotFound:
+            raise RunDirectoryError(f"{self}: there is no such bucket, or not for these credentials")
+
+    @property
+    def _key(self) -> str:
+        return self.uri.partition("://")[2]
+
+    @property
+    def _fs(self) -> fs.FileSystem:
+        scheme, _, key = self.uri.partition("://")
+        return _filesystem(scheme, key.partition("/")[0])
+
+    def _list(self, recursive: bool) -> list[fs.FileInfo]:
+        with self._errors("listed"):
+            found: list[fs.FileInfo] = self._fs.get_file_info(
+                fs.FileSelector(self._key, recursive=recursive, allow_not_found=True)
+            )
+            return found
+
+    @contextmanager
+    def _errors(self, done: str) -> Iterator[None]:
+        """Translate what pyarrow raises; that an object is missing is for the caller to judge."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise StorageError(f"{self}: cannot be {done}: {' '.join(str(error).split())}") from error
+
+
+Place = Path | StorePath
+
+
+def place_of(text: str) -> Place:
+    """Return the place that a user names.
+
+    Raises:
+        UserError: a store's name that is none, or that holds options or credentials.
+    """
+    scheme, separator, key = text.partition("://")
+    if not separator:
+        return Path(text)
+    bucket = key.partition("/")[0]
+    if scheme not in SCHEMES:
+        raise UserError(f"{text}: places are paths or names in {', '.join(f'{s}://' for s in SCHEMES)}")
+    if "@" in bucket or any(sign in text for sign in "?#"):
+        # Not repeated: it may hold a secret, and whoever reads this may not be who typed it.
+        raise UserError(
+            f"{scheme}://: credentials and options come from the environment, not from the name of a place"
+        )
+    if not bucket or "//" in key:
+        raise UserError(f"{text}: is not of the form {scheme}://bucket/prefix")
+    return StorePath(text.rstrip("/"))
+
+
+def names_in(place: Place) -> list[str]:
+    """Return the names directly below a place, sorted; none where it does not exist."""
+    if isinstance(place, StorePath):
+        return place.names()
+    return sorted(os.listdir(place)) if place.is_dir() else []
+
+
+def files_below(place: Place) -> list[Place]:
+    """Return all files below a place, sorted."""
+    if isinstance(place, StorePath):
+        return list(place.files())
+    return sorted(path for path in place.rglob("*") if path.is_file())
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def for_each(place: Place, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return the function's results in order: in a store, where requests take their time, several at once."""
+    if isinstance(place, StorePath):
+        with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="store") as threads:
+            return list(threads.map(function, items))
+    return [function(item) for item in items]
+
+
+@cache
+def _filesystem(scheme: str, bucket: str) -> Any:
+    if scheme == "gs":
+        return fs.FileSystem.from_uri(f"gs://{bucket}?retry_limit_seconds={GS_RETRY_S}")[0]
+    # Not from a URI: there the patience cannot be set. This way AWS_ENDPOINT_URL is not heard, so it is passed on.
+    endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return fs.S3FileSystem(
+        scheme=endpoint.scheme or "https",
+        endpoint_override=endpoint.netloc or None,
+        region=region or (None if endpoint.netloc else fs.resolve_s3_region(bucket)),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        allow_delayed_open=True,  # a small object is one PUT, not an upload in parts
+    )
