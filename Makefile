@@ -32,7 +32,7 @@ world: $(VENV)/.installed
 
 # Resolve the GPU install without downloading it.
 gpu-dry-run: $(VENV)/.installed
-	$(PIP) install --dry-run --ignore-installed --quiet -c constraints-gpu.txt '.[vllm,train]'
+	$(PIP) install --dry-run --ignore-installed --quiet -c constraints-gpu.txt '.[vllm,train,cluster]'
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -323,6 +324,49 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: 
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert all(p.stat().st_mtime_ns == when for p, when in before.items())
+
+
+def test_status_of_a_run_at_work_is_live(arbitrage, tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path)
+    write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.25, "max_in_flight": 4}, bee={}, cow={})
+    command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
+    driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run = tmp_path / "runs" / "small"
+    try:
+        deadline = time.monotonic() + 120
+        while not (run / "_live.json").exists() or not live_of(arbitrage("status", run, "--json").out):
+            assert driver.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        seen = live_of(arbitrage("status", run, "--json").out)
+        told = arbitrage("status", run)
+        assert "small · at work" in told.out
+        assert "in flight" in told.out
+        assert seen["num_in_flight"] > 0
+        assert 0 <= seen["num_answered"] < seen["num_owed"]
+        watched = arbitrage("status", run, "--watch")  # returns when the run is done
+        assert (watched.code, watched.out.count("small · finished")) == (0, 1)
+        driver.wait(60)
+        assert driver.returncode == 0
+    finally:
+        driver.kill()
+        driver.wait(30)
+
+
+def live_of(status: str) -> dict[str, int]:
+    """Return the live counters of the slow teacher, or nothing."""
+    found = json.loads(status)
+    step = next(s for s in found["steps"] if s["name"] == "generate-ant")
+    return step.get("live", {}) if found["at_work"] else {}
+
+
+def test_watching_a_run_that_nobody_works_on_ends(arbitrage, tmp_path: Path, finished: Path) -> None:
+    abandoned = tmp_path / "abandoned"
+    shutil.copytree(finished, abandoned)
+    (abandoned / "manifest.json").unlink()
+    told = arbitrage("status", abandoned, "--watch")
+    assert (told.code, "unfinished; run the same command again" in told.out) == (0, True)
+    assert arbitrage("status", abandoned, "--watch", "--json").code == 2
 
 
 def test_a_run_over_budget_says_so_afterwards_too(arbitrage, tmp_path: Path) -> None:

@@ -1,53 +1,138 @@
 """`arbitrage status`: how far a run is, read from its directory alone, also while it runs elsewhere."""
 
 import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from arbitrage.cli.naming import title
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.errors import UserError
+
+if TYPE_CHECKING:
+    from arbitrage.shards.live import LiveRun
+    from arbitrage.shards.manifest import StepReport
+    from arbitrage.shards.place import Place
+
+LOOK_EVERY_S = 1.0
+
+IDLE_S = 3.0
+"""A run that nobody has been working on for so long is not worth watching."""
+
+WatchOption = Annotated[
+    bool, typer.Option("--watch", help="Look again every second, until the run is done or nobody works on it.")
+]
 
 
-def status(run: RunArgument, as_json: JsonOption = False) -> None:
+def status(run: RunArgument, as_json: JsonOption = False, watch: WatchOption = False) -> None:
     """Show how many shards of each step are complete, what was rejected, and, of a run at work, what is under way."""
-    from arbitrage.cli.progress import live_sentence
+    if watch and as_json:
+        raise UserError("--watch and --json exclude each other")
+    path = find_run(run)
+    if watch:
+        _watch(path)
+        return
+    view = _look(path)
+    if as_json:
+        print(json.dumps(_as_dict(view)))
+        return
+    Console().print(_table(view))
+    _print_problems(view)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a run directory says at one moment."""
+
+    name: str
+    path: "Place"
+    done: Mapping[str, tuple[int, int]]  # step → shards complete, shards wanted
+    reports: "Mapping[str, StepReport]"
+    over_budget: tuple[str, ...]
+    is_finished: bool
+    live: "LiveRun | None"
+
+
+def _look(path: "Place") -> _View:
     from arbitrage.execution.run import progress_of
     from arbitrage.shards.live import read_live
     from arbitrage.shards.run import open_run
 
-    found = open_run(find_run(run))
+    found = open_run(path)
     done = progress_of(found)
-    is_finished = found.is_finished and all(have == want for have, want in done.values())
-    live = None if is_finished else read_live(found.path)
-    under_way = live.steps if live else {}
-    reports = {s.name: s for s in found.manifest.steps} if found.is_finished else {}
-    if as_json:
-        steps = [{"name": n, "shards_done": have, "shards": want} for n, (have, want) in done.items()]
-        for step in steps:
-            report = reports.get(str(step["name"]))
-            step |= {"rows": report.num_rows, "rejected": report.rejected} if report else {}
-            now = under_way.get(str(step["name"]))
-            step |= {"live": now.model_dump()} if now else {}
-        over = found.manifest.over_budget if found.is_finished else ()
-        head = {"run": str(found.path), "finished": is_finished, "at_work": live is not None, "over_budget": over}
-        print(json.dumps(head | {"steps": steps}))
-        return
-    state = "at work" if live else _state(is_finished)
-    last = "under way" if live else "worker seconds"
-    table = Table("step", "shards", "rows", "rejected", last, title=f"{found.plan.name} · {state}")
-    for name, (have, want) in done.items():
-        report = reports.get(name)
-        rejected = ", ".join(f"{reason} {n}" for reason, n in report.rejected.items()) if report else ""
-        rows, seconds = (f"{report.num_rows:,}", f"{report.seconds:.1f}") if report else ("", "")
-        seconds = live_sentence(under_way[name]) if name in under_way else seconds
-        table.add_row(
-            title(name), f"{have}/{want}", rows, rejected, seconds, style=None if have == want else "yellow"
-        )
-    Console().print(table)
-    for problem in found.manifest.over_budget if found.is_finished else ():
+    manifest = found.manifest if found.is_finished else None
+    is_finished = manifest is not None and all(have == want for have, want in done.values())
+    return _View(
+        name=found.plan.name,
+        path=found.path,
+        done=done,
+        reports={step.name: step for step in manifest.steps} if manifest else {},
+        over_budget=tuple(manifest.over_budget) if manifest else (),
+        is_finished=is_finished,
+        live=None if is_finished else read_live(found.path),
+    )
+
+
+def _watch(path: "Place") -> None:
+    """Draw the table again and again; where nobody sees it change, only the last one is printed."""
+    view, seen_at = _look(path), time.monotonic()
+    with Live(_table(view), console=Console(), auto_refresh=False) as screen:
+        while not view.is_finished and time.monotonic() - seen_at < IDLE_S:
+            time.sleep(LOOK_EVERY_S)
+            view = _look(path)
+            seen_at = time.monotonic() if view.live else seen_at
+            screen.update(_table(view), refresh=True)
+    _print_problems(view)
+
+
+def _as_dict(view: _View) -> dict[str, object]:
+    steps: list[dict[str, object]] = []
+    for name, (have, want) in view.done.items():
+        step: dict[str, object] = {"name": name, "shards_done": have, "shards": want}
+        if (report := view.reports.get(name)) is not None:
+            step |= {"rows": report.num_rows, "rejected": report.rejected}
+        if view.live and name in view.live.steps:
+            step |= {"live": view.live.steps[name].model_dump()}
+        steps.append(step)
+    head = {"run": str(view.path), "finished": view.is_finished, "at_work": view.live is not None}
+    return head | {"over_budget": view.over_budget, "steps": steps}
+
+
+def _table(view: _View) -> Table:
+    last = "under way" if view.live else "worker seconds"
+    table = Table("step", "shards", "rows", "rejected", last, title=f"{view.name} · {_state(view)}")
+    for name, (have, want) in view.done.items():
+        style = None if have == want else "yellow"
+        table.add_row(title(name), f"{have}/{want}", *_results(view, name), style=style)
+    return table
+
+
+def _results(view: _View, step: str) -> tuple[str, str, str]:
+    """Return the cells of one step: rows, rejects, and what is under way or the seconds it took."""
+    from arbitrage.cli.progress import live_sentence
+
+    report = view.reports.get(step)
+    rows, rejected, last = "", "", ""
+    if report is not None:
+        rows, last = f"{report.num_rows:,}", f"{report.seconds:.1f}"
+        rejected = ", ".join(f"{reason} {n}" for reason, n in report.rejected.items())
+    if view.live and step in view.live.steps:
+        last = live_sentence(view.live.steps[step])
+    return rows, rejected, last
+
+
+def _print_problems(view: _View) -> None:
+    for problem in view.over_budget:
         Console().print(problem, style="red", highlight=False)
 
 
-def _state(is_finished: bool) -> str:
-    return "finished" if is_finished else "unfinished; run the same command again to go on"
+def _state(view: _View) -> str:
+    if view.live:
+        return "at work"
+    return "finished" if view.is_finished else "unfinished; run the same command again to go on"

@@ -1,7 +1,11 @@
 """The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -21,6 +25,8 @@ LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 
 PROBE_TIMEOUT_S = 120.0
 """Time a node has to start a worker, import us and report."""
+
+HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of its head"
 
 
 class RayBackend:
@@ -75,9 +81,32 @@ class RayBackend:
         else:
             options = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
         try:
-            ray.init(**options)
+            with _same_signal_handlers():
+                ray.init(**options)
+        except ray.exceptions.AuthenticationError as error:
+            raise ExecutionError(
+                f"Ray at {self._place} asks for a token, and this process has none: {HINT}"
+            ) from error
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ExecutionError(f"Ray at {self._address or 'this machine'} cannot be reached: {error}") from error
+            hint = f"; if it is up and asks for a token, {HINT}" if self._address else ""
+            raise ExecutionError(f"Ray at {self._place} cannot be reached: {error}{hint}") from error
+
+    @property
+    def _place(self) -> str:
+        return self._address or "this machine"
+
+
+@contextmanager
+def _same_signal_handlers() -> Iterator[None]:
+    """Keep our handlers: Ray's own for SIGTERM, below Python's, ends the process instead of draining the run."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None:  # None: not installed from Python
+                    signal.signal(number, handler)
 
 
 def _without_source(execution: ExecutionPlan) -> ExecutionPlan:

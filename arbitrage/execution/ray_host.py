@@ -36,7 +36,11 @@ class Host:
 
     async def do(self, job: Job, attempt: Attempt) -> str:
         """Do one shard; return its counts as JSON."""
-        return (await do_shard(job, await self._ready(job), attempt, self._meter)).model_dump_json()
+        worker = await self._ready(job)
+        try:
+            return (await do_shard(job, worker, attempt, self._meter)).model_dump_json()
+        finally:
+            self._publish()  # whoever hears of this shard's end may kill this actor next
 
     async def prepare(self, job: Job) -> None:
         """Load the engine before there is work for it; what goes wrong is said when there is."""
@@ -53,9 +57,7 @@ class Host:
     async def report(self, is_draining: bool) -> HostReport:
         """Tell what is under way, and hear whether to stop. In the control group, beside the work."""
         self._meter.is_draining = is_draining
-        load = self._worker.load() if isinstance(self._worker, AnswerWorker) else Load()
-        self._metrics.publish(self._meter.since_start(), load)
-        return HostReport(self._meter.by_step(), load)
+        return HostReport(self._meter.by_step(), self._publish())
 
     async def stop(self) -> None:
         """Free the worker's engine, processes and connections.
@@ -66,6 +68,12 @@ class Host:
         if self._worker is not None and self._loop is not None:
             closing = asyncio.run_coroutine_threadsafe(_close(self._worker), self._loop)
             await asyncio.wrap_future(closing)
+        self._publish()
+
+    def _publish(self) -> Load:
+        load = self._worker.load() if isinstance(self._worker, AnswerWorker) else Load()
+        self._metrics.publish(self._meter.since_start(), load)
+        return load
 
 
 def do_light(job: Job, attempt: Attempt) -> str:

@@ -1,6 +1,7 @@
 """Counters for Prometheus, exported by the metrics agent of each Ray node (docs/cluster.md says where to scrape)."""
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any
 
 from arbitrage.contracts import Load
@@ -32,12 +33,14 @@ class Metrics:
         self._gauges = {name: Gauge(f"arbitrage_{name}", text, tags) for name, text in GAUGES.items()}
         self._counters = {name: Counter(f"arbitrage_{name}", text, tags) for name, text in COUNTERS.items()}
         self._published: dict[tuple[str, str], int] = {}
+        self._publishing = Lock()  # an actor publishes from the thread of its work and from that of its control
 
     def publish(self, counters: Mapping[str, Counters], load: Load) -> None:
         """Publish what has been counted since the last time."""
-        for step, each in counters.items():
-            self._publish(step, each.as_dict())
-        self._publish("", {name: getattr(load, name) for name in ("num_waiting", "num_retries", "num_refusals")})
+        with self._publishing:
+            for step, each in counters.items():
+                self._publish(step, each.as_dict())
+            self._publish("", {name: getattr(load, name) for name in ("num_waiting", "num_retries", "num_refusals")})
 
     def _publish(self, step: str, values: Mapping[str, Any]) -> None:
         tags = {"pool": self._pool, "step": step}

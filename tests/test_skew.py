@@ -1,0 +1,87 @@
+"""Two raylets of which one would run other code: found by name before any engine starts."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbitrage.errors import ExecutionError
+from arbitrage.execution.environment import package_versions
+from arbitrage.execution.ray_backend import RayBackend
+from tests.support.asked import asked_pipeline
+from tests.test_cluster import Watches
+from tests.test_durability import ROOT, run
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+@pytest.fixture
+def join(cluster: Any) -> Iterator[Callable[[Path], None]]:
+    """Let a node join whose workers look for packages in `first` before anywhere else."""
+    started = []
+
+    def add(first: Path) -> None:
+        import ray
+
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={cluster.address}"]
+        command += ["--num-cpus=1", "--object-store-memory=80000000", "--block"]
+        environ = os.environ | {"PYTHONPATH": f"{first}{os.pathsep}{ROOT}"}
+        started.append(subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        ray.init(address=cluster.address, logging_level="ERROR")
+        try:
+            deadline = time.monotonic() + 60
+            while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < deadline:
+                time.sleep(0.1)
+        finally:
+            ray.shutdown()
+
+    yield add
+    for process in started:
+        process.terminate()
+        process.wait(30)
+
+
+def refused(cluster: Any, directory: Path) -> tuple[list[str], Watches]:
+    watches = Watches()
+    with pytest.raises(ExecutionError) as caught:
+        run(directory, asked_pipeline(20, {}), RayBackend(cluster.address), progress=watches)
+    return str(caught.value).splitlines(), watches
+
+
+def test_a_node_with_other_code_and_another_version_ends_the_run_by_name(
+    cluster: Any, join: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # like the command line: Ray puts it first on the path of workers
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "arbitrage", other / "arbitrage", ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "arbitrage" / "chat.py").open("a") as changed:
+        changed.write("\n# changed\n")
+    described = other / "pydantic-9.9.9.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: pydantic\nVersion: 9.9.9\n")
+    join(other)
+
+    lines, watches = refused(cluster, tmp_path / "r")
+    assert lines[0] == "the nodes do not run the same code:"
+    assert len(lines) == 3, lines
+    nodes = {line.split(": ")[0] for line in lines[1:]}
+    assert len(nodes) == 1
+    assert "/" in nodes.pop()  # host name, and the beginning of the id that `ray list nodes` shows
+    assert ": arbitrage files is " in lines[1]
+    here = package_versions()["pydantic"]
+    assert lines[2].endswith(f": pydantic is 9.9.9, on the driver {here}")
+    assert watches.pools == []
+    assert not list((tmp_path / "r").glob("generate-*/*"))
