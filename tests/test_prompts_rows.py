@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbitrage.prompts.rows import MAX_ROW_BYTES, PromptReject
+from arbitrage.prompts.seen import SeenHashes
 from arbitrage.records import Prompt, Reject
 from arbitrage.tables import from_table, to_table
 from tests.support.reading import read, write_jsonl
@@ -254,3 +255,15 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30
 def test_texts_are_read_as_they_were_written(tmp_path, texts):
     path = write_jsonl(tmp_path / "a.jsonl", [{"prompt": text} for text in texts])
     assert read("jsonl", path, identify="off").texts == texts
+
+
+@given(values=st.lists(st.integers(0, 2**64 - 1), max_size=200), merge=st.integers(1, 20))
+def test_a_seen_hash_is_known_and_no_other(values: list[int], merge: int) -> None:
+    seen, known = SeenHashes(smallest_merge=merge), set()
+    for value in values:
+        assert (value in seen) == (value in known)
+        if value not in seen:
+            seen.add(value)
+            known.add(value)
+    assert len(seen) == len(known)
+    assert all(value in seen for value in known)

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from arbitrage.errors import ExecutionError
-from arbitrage.execution.environment import environment_digest, require_same
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.execution.progress import Progress
-from arbitrage.execution.ray_pools import Cluster, Node
+from arbitrage.execution.ray_nodes import Nodes
+from arbitrage.execution.ray_pools import Cluster
 from arbitrage.execution.ray_scheduler import Scheduler
 from arbitrage.execution.source_task import do_source
 from arbitrage.execution.watch import Watch
@@ -22,9 +22,6 @@ from arbitrage.execution.watch import Watch
 LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
 
-
-PROBE_TIMEOUT_S = 120.0
-"""Time a node has to start a worker, import us and report."""
 
 HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of its head"
 
@@ -52,9 +49,10 @@ class RayBackend:
             reading = beside.submit(self._read_source, execution, watch)
             try:
                 self._connect(watch.progress)
-                _require_equal_nodes([node for node in ray.nodes() if node["Alive"]])
+                nodes = Nodes(watch.progress)
+                cluster = Cluster(nodes.first())
                 reading.result()
-                Scheduler(_without_source(execution), Cluster(_nodes()), watch, _nodes).run()
+                Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
             finally:
                 ray.shutdown()
 
@@ -112,36 +110,3 @@ def _same_signal_handlers() -> Iterator[None]:
 def _without_source(execution: ExecutionPlan) -> ExecutionPlan:
     steps = tuple(replace(s, missing=()) if s.step.scope == "source" else s for s in execution.steps)
     return replace(execution, steps=steps)
-
-
-def _nodes() -> list[Node]:
-    import ray
-
-    alive = [(node["NodeID"], node["Resources"]) for node in ray.nodes() if node["Alive"]]
-    return [Node(node_id, has.get("CPU", 0.0), has.get("GPU", 0.0)) for node_id, has in alive]
-
-
-def _require_equal_nodes(nodes: list[dict[str, Any]]) -> None:
-    """Run one task on each node that reports its versions and files; any difference ends the run by name."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    probe = ray.remote(environment_digest)
-    found = {
-        node["NodeManagerHostname"] + "/" + node["NodeID"][:8]: probe.options(
-            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in nodes
-    }
-    require_same(environment_digest(), {name: _answer(name, ref) for name, ref in found.items()})
-
-
-def _answer(node: str, ref: Any) -> dict[str, str]:
-    import ray
-
-    try:
-        digest: dict[str, str] = ray.get(ref, timeout=PROBE_TIMEOUT_S)
-    except ray.exceptions.RayError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ExecutionError(f"node {node} cannot run this version of arbitrage: {reason}") from error
-    return digest

@@ -8,6 +8,7 @@ from arbitrage.errors import DataError
 from arbitrage.prompts.builder import PromptBuilder
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.rows import Fault, Part, PromptReject, Row, RowError
+from arbitrage.prompts.seen import SeenHashes
 from arbitrage.records import Prompt, Reject
 
 BATCH_ROWS = 1000
@@ -21,7 +22,7 @@ SNIFFED_ROWS = 100
 class PromptReader:
     """Reads a source from its beginning each time `read` is called.
 
-    Memory: one batch, and about 80 bytes for each distinct prompt and each distinct id.
+    Memory: one batch, and about ten bytes for each distinct prompt and each distinct id.
     """
 
     def __init__(self, options: ReadOptions, open_parts: Callable[[], Iterator[Part]], step: str) -> None:
@@ -49,8 +50,7 @@ class _Reading:
         self._columns = options.columns
         self._step = step
         self._builder = PromptBuilder(options)
-        self._prompt_ids: set[int] = set()
-        self._given_ids: set[bytes] = set()
+        self._prompt_ids, self._given_ids = SeenHashes(), SeenHashes()
         self._part_names: list[str] = []
         self._num_rows = 0
         self._begin_batch()
@@ -95,12 +95,12 @@ class _Reading:
         self._num_chars += sum(len(message.content) for message in prompt.messages)
 
     def _check_new(self, prompt: Prompt, given_id: str | None) -> None:
-        prompt_id = int(prompt.prompt_id, 16)
+        prompt_id = int(prompt.prompt_id[:16], 16)
         if prompt_id in self._prompt_ids:
             raise RowError("duplicate_prompt", f"the same text as an earlier {prompt.prompt_id}")
         if given_id is not None:
             # Translations of one prompt may share an id: published parallel sets number each language from 0.
-            digest = blake2b(f"{prompt.language} {given_id}".encode(), digest_size=10).digest()
+            digest = int.from_bytes(blake2b(f"{prompt.language} {given_id}".encode(), digest_size=8).digest())
             if digest in self._given_ids:
                 raise RowError("duplicate_id", f"another prompt in {prompt.language} has the id '{given_id[:60]}'")
             self._given_ids.add(digest)
