@@ -32,11 +32,13 @@ class Watches(Notes):
         super().__init__()
         self.most_replicas = 0
         self.pools: list[str] = []
+        self.at_once: list[set[str]] = []
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
         self.pools.append(pool)
 
     def live(self, steps: dict[str, LiveStep]) -> None:
+        self.at_once.append({name for name, step in steps.items() if step.num_in_flight})
         self.most_replicas = max([self.most_replicas, *(step.replicas for step in steps.values())])
 
 
@@ -103,3 +105,27 @@ def test_what_a_replica_held_is_released(cluster: Any, tmp_path: Path) -> None:
         assert set(states) == {"REMOVED"}
     finally:
         ray.shutdown()
+
+
+@pytest.fixture
+def one_gpu() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False})
+    yield made
+    made.shutdown()
+
+
+@pytest.mark.parametrize(("gpus", "most_at_once"), [(1.0, 1), (0.5, 2)], ids=["in-turn", "side-by-side"])
+def test_teachers_share_a_gpu_in_turn_or_side_by_side(
+    one_gpu: Any, tmp_path: Path, gpus: float, most_at_once: int
+) -> None:
+    watches = Watches()
+    pipeline = asked_pipeline(40, {"latency_s": 0.5, "max_in_flight": 4}, gpus=gpus, teachers=("a", "b"))
+    manifest = run(tmp_path / "r", pipeline, RayBackend(one_gpu.address), progress=watches)
+    assert {s.name: s.num_rows for s in manifest.steps if s.name.startswith("generate")} == {
+        "generate-a": 40,
+        "generate-b": 40,
+    }
+    assert set(watches.pools) == {"generate-a", "generate-b"}
+    assert max(len(steps) for steps in watches.at_once) == most_at_once

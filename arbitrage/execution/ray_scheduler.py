@@ -171,10 +171,12 @@ class Scheduler:
                 continue
             idle = pool.idle_actors()
             if len(idle) == len(pool.in_hand) and (is_crowded or self._is_finished(name)):
+                for actor in idle:
+                    self._watch.gone(str(actor))
                 self._cluster.release([pool])
             elif is_crowded:
                 for actor in idle:
-                    self._cluster.drop(pool, actor)
+                    self._drop(pool, actor)
 
     def _is_finished(self, pool: str) -> bool:
         return not any(self._undone[s.step.name] for s in self._steps if s.job.pool == pool)
@@ -194,12 +196,10 @@ class Scheduler:
         """Ask every actor at work how it stands, tell it whether to stop, and hear those that have answered."""
         import ray
 
-        asked = set(self._reports.values())
-        for pool in self._pools.values():
-            for actor in pool.in_hand:
-                if actor not in asked:
-                    report = actor.report.options(concurrency_group=CONTROL)
-                    self._reports[report.remote(self._watch.stop.is_asked)] = actor
+        at_work = {actor for pool in self._pools.values() for actor in pool.in_hand}
+        for actor in at_work.difference(self._reports.values()):
+            report = actor.report.options(concurrency_group=CONTROL)
+            self._reports[report.remote(self._watch.stop.is_asked)] = actor
         if not self._reports:
             return
         heard, _ = ray.wait(list(self._reports), num_returns=len(self._reports), timeout=0)
@@ -210,7 +210,8 @@ class Scheduler:
             except ray.exceptions.RayError:  # it is dead: its shards will say so
                 self._watch.gone(str(actor))
             else:
-                self._watch.heard(str(actor), report.counters, report.load)
+                if actor in at_work:  # not released meanwhile
+                    self._watch.heard(str(actor), report.counters, report.load)
 
     def _wait(self) -> None:
         import ray

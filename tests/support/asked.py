@@ -36,16 +36,25 @@ class _Route:
         return None
 
 
-def asked_pipeline(num_rows: int, engine: dict[str, Any], cpus: float = 1.0, replicas: int = 1) -> Pipeline:
-    """Ask `num_rows` toy questions of a fake teacher; `engine` holds the fake engine's options."""
-    raw = {
-        "name": "fake",
-        "engine": {"kind": "fake"} | engine,
-        "languages": ["en", "ar"],
-        "resources": {"cpus": cpus, "replicas": replicas},
-    }
-    teacher = parse(raw, TeacherConfig, "test")
+def asked_pipeline(
+    num_rows: int,
+    engine: dict[str, Any],
+    cpus: float = 1.0,
+    replicas: int = 1,
+    gpus: float = 0.0,
+    teachers: tuple[str, ...] = ("fake",),
+) -> Pipeline:
+    """Ask `num_rows` toy questions of each of some fake teachers; `engine` holds the fake engine's options."""
     prompts = Step("prompts", ToySource(num_rows=num_rows), Prompt, scope="source")
-    routes = Step("route", ToyRoute(teacher="fake"), Route, {"prompts": (prompts,)})
-    drafts = generate(teacher, prompts, routes, Sampling())
-    return Pipeline({"drafts": drafts}, {"prompts": (prompts,), "routes": (routes,), "drafts": (drafts,)})
+    routes, drafts = [], []
+    for name in teachers:
+        raw = {
+            "name": name,
+            "engine": {"kind": "fake"} | engine,
+            "languages": ["en", "ar"],
+            "resources": {"cpus": cpus, "gpus": gpus, "replicas": replicas},
+        }
+        routes.append(Step(f"route-{name}", ToyRoute(teacher=name), Route, {"prompts": (prompts,)}))
+        drafts.append(generate(parse(raw, TeacherConfig, "test"), prompts, routes[-1], Sampling()))
+    roles = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts)}
+    return Pipeline({"drafts": drafts[0]}, roles)
