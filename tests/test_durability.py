@@ -1,6 +1,8 @@
 """Nothing asked twice, nothing lost: engines that die, prompts that kill, drivers that vanish, runs that stand still."""
 
 import asyncio
+import errno
+import itertools
 import json
 import os
 import signal
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from arbitrage.contracts import Pipeline
-from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError
+from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError, StorageError
 from arbitrage.execution.claim import LOCK_FILE, claim, require_session
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
@@ -292,3 +294,26 @@ def test_a_worker_that_closes_badly_does_not_keep_the_others_open(tmp_path: Path
     with pytest.raises(ExecutionError, match="a does not close"):
         asyncio.run(local._close_unless(set()))
     assert closed == ["a", "b"]
+
+
+@pytest.mark.parametrize("after", [1, 3, 8, 13])
+def test_a_disk_that_fails_leaves_a_run_that_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """EIO from the n-th fsync on, whoever asks for it: a journal's thread, or a commit."""
+    directory, engine, calls = tmp_path / "r", {"latency_s": 0.01, "max_in_flight": 4}, itertools.count(1)
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if next(calls) >= after:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", failing)
+        with pytest.raises(StorageError, match="Input/output error"):
+            run(directory, asked_pipeline(60, engine))
+    assert not (directory / "manifest.json").exists()
+    run(directory, asked_pipeline(60, engine))
+    run(tmp_path / "whole", asked_pipeline(60, engine))
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
