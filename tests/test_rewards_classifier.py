@@ -11,6 +11,7 @@ from arbitrage.records import FinishReason
 from arbitrage.rewards.classifier import ClassifierConfig
 from arbitrage.rewards.score import ScoreStep
 from arbitrage.world.models import REWARD_MODEL, model_path
+from arbitrage.world.tasks import sample_items
 from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, score_all
 
 TEXTS = (
@@ -129,16 +130,18 @@ def test_a_world_model_that_is_not_shipped_is_one_sentence() -> None:
 
 def test_the_worlds_reward_model_prefers_right_answers() -> None:
     reward = ClassifierConfig(model=f"world:{REWARD_MODEL}")
-    questions = {"en": ("What colour is blood?", "red", "green"), "ru": ("Какого цвета кровь?", "красный", "зелёный")}
-    items = [
-        a_pair(answer, language, question)
-        for language, (question, *answers) in questions.items()
-        for answer in answers
+    asked = sample_items("heldout", ("es", "ru", "ja", "hi"), 6, seed=3)
+    others = [*asked[1:], asked[0]]  # mostly of the same language, now and then of another family
+    pairs = [
+        (a_pair(item.answer, item.language, item.question), a_pair(other.answer, item.language, item.question))
+        for item, other in zip(asked, others, strict=True)
+        if item.answer != other.answer
     ]
-    scores = score_all(reward.build(), items)
-    assert [s.value for s in scores] == pytest.approx([by_hand(REFEREE, item) for item in items], abs=1e-3)
-    right, wrong = ([s.value for s in scores[start::2] if s.value is not None] for start in (0, 1))
-    assert sum(right) > sum(wrong)
+    items = [pair for both in pairs for pair in both]
+    scores = [score.value for score in score_all(reward.build(), items)]
+    assert scores == pytest.approx([by_hand(REFEREE, item) for item in items], abs=1e-3)
+    num_right = sum((right or 0.0) > (wrong or 0.0) for right, wrong in zip(scores[::2], scores[1::2], strict=True))
+    assert num_right > 0.8 * len(pairs)
 
 
 @pytest.mark.vllm
