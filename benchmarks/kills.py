@@ -9,7 +9,7 @@ those of a run that nobody killed. What dies, and when, comes from the seed:
 
   call       the driver, when the server has got its n-th call since the start (the server kills it)
   random     the driver, after a part of the time an unkilled run takes
-  named      the driver, by its own hand: ARBITRAGE_CRASH_AT=<name>:<n> at the n-th pass of a named point
+  named      whoever comes first, by its own hand: ARBITRAGE_CRASH_AT=<name>:<n>:<file>, at a named point
   worker     Ray's actor process, when the server has got its n-th call (on Ray only)
   endpoint   everything under way at the server, which stays away for a moment
 
@@ -199,7 +199,8 @@ class Series:
     def _killed_once(self, kind: str, seconds: float, num_calls: int) -> None:
         after = self.draw.randrange(1, max(2, num_calls))
         name = self.draw.choice(CRASH_POINTS)
-        crash_at = f"{name}:{self.draw.randrange(1, 9)}" if kind == "named" else ""
+        marker = self.run_dir.with_suffix(f".crash-{len(self.codes)}")
+        crash_at = f"{name}:{self.draw.randrange(1, 9)}:{marker}" if kind == "named" else ""
         before = self.server.control("stats")
         pid = self.starter.start(self.run_dir, crash_at)
         if kind == "call":
@@ -216,11 +217,14 @@ class Series:
         after_it = self.server.control("stats")
         self.moments += after_it["crash_times"][len(before["crash_times"]) :]  # answers on the wire are lost with it
         by_server = after_it["kill_times"][len(before["kill_times"]) :]
-        if kind == "worker" and by_server:
+        if marker.exists():  # whoever it was: driver, actor or task
+            self.kills[name] += 1
+            self.moments.append(float(marker.read_text()))
+        elif kind == "worker" and by_server:
             self.kills[kind] += 1
             self.moments += by_server
         elif code == -signal.SIGKILL:
-            self.kills[name if kind == "named" else kind] += 1
+            self.kills[kind] += 1
             self.moments += by_server or [time.monotonic()]
         elif kind == "endpoint" and after_it["num_crashes"] > before["num_crashes"]:
             self.kills[kind] += 1
