@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure, Load
+from arbitrage.contracts.engines import Completion, Failure
+from arbitrage.contracts.workers import Load
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError
 from arbitrage.teachers import retry
 from arbitrage.teachers.endpoint import Endpoint as OneEndpoint

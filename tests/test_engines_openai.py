@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError, UserError
 from arbitrage.records import FinishReason
 from arbitrage.teachers import openai_client, retry
