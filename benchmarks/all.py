@@ -21,6 +21,7 @@ from benchmarks.harness import ROOT, machine, parser, run_process, say
 
 RESULTS = ROOT / "docs/benchmarks.json"
 DOCUMENT = ROOT / "docs/benchmarks.md"
+README = ROOT / "README.md"
 START, END = "<!-- table: written by benchmarks/all.py -->", "<!-- end of table -->"
 
 
@@ -214,6 +215,35 @@ TABLE = (
 )
 
 
+def _killed(r: Result) -> str:
+    return f"{r['duplicates']} / {r['missing']} / {r['unreadable']} after {r['kills']} kills"
+
+
+def _median(key: str, unit: str = "") -> Callable[[Result], str]:
+    return lambda r: both(r, lambda one: number(one[key]["median"]) + unit)
+
+
+SHORT: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
+    ("rows doubled / lost / unreadable when killed anywhere, again and again", "kills", _killed),
+    ("rows lost beside a prompt that kills its engine", "poison", lambda r: str(r["engine"]["ray"]["lost"])),
+    ("engine kept busy: in flight ÷ cap, with 1 % stragglers", "occupancy", _median("occupancy")),
+    (
+        "rows/s of a raw asyncio client that keeps nothing, reached",
+        "orchestration_efficiency",
+        _median("steady_ratio"),
+    ),
+    ("tokens/s of raw vLLM, reached (CPU build)", "vllm_throughput", lambda r: number(r["ratio"]["median"])),
+)
+"""What the README shows: what, benchmark, figure."""
+
+
+def render_short(results: Sequence[Result]) -> str:
+    """Return the README's few figures."""
+    by_name = {result["benchmark"]: result for result in results}
+    lines = ["| measured on two cores | |", "|---|---|"]
+    return "\n".join(lines + [f"| {what} | {read(by_name[name])} |" for what, name, read in SHORT if name in by_name])
+
+
 def render(results: Sequence[Result]) -> str:
     """Return the table of our figures, the peers beside us, and the commands."""
     by_name = {result["benchmark"]: result for result in results}
@@ -289,10 +319,10 @@ def measure(benchmark: Benchmark, is_quick: bool) -> dict[str, Any] | None:
 def write(results: Sequence[Result]) -> None:
     """Write the JSON and put the table into the document."""
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    text = DOCUMENT.read_text(encoding="utf-8")
-    before, rest = text.split(START)
-    after = rest.split(END)[1]
-    DOCUMENT.write_text(f"{before}{START}\n\n{render(results)}\n\n{END}{after}", encoding="utf-8")
+    for document, table in ((DOCUMENT, render(results)), (README, render_short(results))):
+        before, rest = document.read_text(encoding="utf-8").split(START)
+        after = rest.split(END)[1]
+        document.write_text(f"{before}{START}\n\n{table}\n\n{END}{after}", encoding="utf-8")
 
 
 def main() -> None:

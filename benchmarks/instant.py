@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
 
 from arbitrage.cli.options import chosen_shards
-from arbitrage.contracts import Completion, Engine, GenerationRequest
+from arbitrage.contracts.engines import Completion, Engine, GenerationRequest
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Quiet

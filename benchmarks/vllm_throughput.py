@@ -14,7 +14,7 @@ import os
 import time
 from typing import Any
 
-from arbitrage.contracts import Completion, GenerationRequest
+from arbitrage.contracts.engines import Completion, GenerationRequest
 from arbitrage.models import absolute_model, loadable
 from arbitrage.records import Message, content_id
 from arbitrage.teachers.engine import ModelSpec

@@ -13,7 +13,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from arbitrage.config import Config, Operational
-from arbitrage.contracts import Pipeline, PoolMember, Sampling, Step
+from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.export.format import Trainer
 from arbitrage.models import WORLD_PREFIX
 from arbitrage.prompts import PromptsConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from arbitrage.contracts import Sampling
+from arbitrage.contracts.engines import Sampling
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.records import Prompt
 from arbitrage.shards.layout import shard_of, shard_path, shards_in

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from arbitrage.contracts import Pipeline
+from arbitrage.contracts.steps import Pipeline
 from arbitrage.selection.sft import SftSelection, select_sft
 from pipelines.candidates import CandidatesConfig, build_candidates
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Literal
 
 from arbitrage.config import Config, Raw
-from arbitrage.contracts import PoolMember
+from arbitrage.contracts.routers import PoolMember
 from arbitrage.errors import ConfigError
 from arbitrage.languages import speaks
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from arbitrage.contracts import PoolMember
+from arbitrage.contracts.routers import PoolMember
 from arbitrage.languages import base_of, families, family_of, normalise_tag, primary, script_of, suggest_tag
 from arbitrage.records import Prompt, Route
 from routers.gate import Gate, GatedConfig

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from arbitrage.config import Raw
-from arbitrage.contracts import PoolMember
+from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route
 from routers.gate import Gate, GatedConfig
 

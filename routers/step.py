@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from arbitrage.config import Raw
-from arbitrage.contracts import Inputs, Item, Output, PoolMember, Router, Step, StepConfig
+from arbitrage.contracts.routers import PoolMember, Router
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.languages import name_of
 from arbitrage.records import Prompt, Reject, Route
 from arbitrage.tables import to_table

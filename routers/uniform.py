@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from arbitrage.contracts import PoolMember
+from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route, content_id
 from routers.gate import Gate, GatedConfig
 

@@ -149,3 +149,4 @@ def test_the_published_table_is_what_the_figures_say() -> None:
     results = all_benchmarks.load()
     text = (ROOT / Path("docs/benchmarks.md")).read_text(encoding="utf-8")
     assert all_benchmarks.render(results) in text
+    assert all_benchmarks.render_short(results) in (ROOT / "README.md").read_text(encoding="utf-8")

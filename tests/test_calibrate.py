@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbitrage.config import parse
-from arbitrage.contracts import Inputs
+from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, Candidate, Prompt, Score
 from arbitrage.rewards.calibrate import CalibrateConfig, CalibrateWorker, calibrate

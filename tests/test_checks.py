@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import FinishReason
 from arbitrage.rewards.emptiness import EmptinessConfig
 from arbitrage.rewards.exact import ExactConfig

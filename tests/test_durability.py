@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from arbitrage.contracts import Pipeline
+from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError, StorageError
 from arbitrage.execution.claim import LOCK_FILE, claim, require_session
 from arbitrage.execution.local import LocalBackend

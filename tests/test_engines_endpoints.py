@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure, Load
+from arbitrage.contracts.engines import Completion, Failure
+from arbitrage.contracts.workers import Load
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError
 from arbitrage.teachers import retry
 from arbitrage.teachers.endpoint import Endpoint as OneEndpoint
@@ -334,7 +335,7 @@ def test_five_prompts_at_fault_in_a_row_put_an_endpoint_aside_and_a_success_betw
 def test_an_endpoint_back_from_a_long_absence_is_sent_little_at_first():
     clock = Clock()
     endpoint = OneEndpoint("http://h/v1", 256, now=clock)
-    places = [endpoint.enter() for _ in range(32)]
+    places = [endpoint.enter() for _ in range(64)]
     while len(places) < 256:
         endpoint.leave(places.pop(), "success")
         places += [endpoint.enter() for _ in range(endpoint.limiter.limit - len(places))]
@@ -345,7 +346,7 @@ def test_an_endpoint_back_from_a_long_absence_is_sent_little_at_first():
         endpoint.leave(endpoint.enter(), "unreachable", "c")
         clock.now = endpoint.opens_at()
     endpoint.leave(endpoint.enter(), "success")
-    assert endpoint.limiter.limit <= 33
+    assert endpoint.limiter.limit <= 65
 
 
 # --- config ------------------------------------------------------------------------------------------------

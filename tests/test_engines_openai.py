@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError, UserError
 from arbitrage.records import FinishReason
 from arbitrage.teachers import openai_client, retry
@@ -257,7 +257,7 @@ async def test_concurrency_settles_at_the_servers_limit():
         elapsed_s = time.monotonic() - started
     assert all(isinstance(r, Completion) for r in results.values())
     assert num_requests * latency_s / (true_limit * elapsed_s) > 0.5  # both sides of the wire share this machine
-    assert refused < 0.06 * num_requests  # 12 of them in the first round, at 32 in flight
+    assert refused < 0.16 * num_requests  # 44 of them in the first round, at 64 in flight
 
 
 async def test_a_slow_row_holds_up_nobody():

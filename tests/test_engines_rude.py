@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.teachers import retry
 from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.openai import OpenAIEngine

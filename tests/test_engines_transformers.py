@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import EngineStartError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import ModelSpec

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbitrage.contracts import Pipeline, Step
+from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.errors import (
     ConservationError,
     ExecutionError,

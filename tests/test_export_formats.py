@@ -10,7 +10,7 @@ import pytest
 import yaml
 from datasets import load_dataset
 
-from arbitrage.contracts import Sampling
+from arbitrage.contracts.engines import Sampling
 from arbitrage.export import FORMATS
 from arbitrage.export.export import export_run
 from arbitrage.export.llamafactory import objection

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from arbitrage.contracts import Pipeline
+from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import RunDirectoryError, StorageError, UserError
 from arbitrage.execution import lease
 from arbitrage.execution.claim import claim, require_session

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from arbitrage.config import parse
-from arbitrage.contracts import Reward
+from arbitrage.contracts.rewards import Reward
 from arbitrage.errors import ConfigError, ConservationError, DataError
 from arbitrage.records import Candidate, FinishReason, Prompt, Score
 from arbitrage.rewards import CheckConfig, RewardConfig

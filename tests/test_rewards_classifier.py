@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from arbitrage.config import Config, parse
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.errors import ConfigError, EngineStartError
 from arbitrage.records import FinishReason
 from arbitrage.rewards.classifier import ClassifierConfig

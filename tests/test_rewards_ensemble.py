@@ -3,7 +3,7 @@
 import pytest
 
 from arbitrage.config import parse
-from arbitrage.contracts import Step
+from arbitrage.contracts.steps import Step
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, Candidate, FinishReason, Prompt, Score
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate

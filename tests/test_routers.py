@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from arbitrage.config import parse
-from arbitrage.contracts import Inputs, PoolMember
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
 from arbitrage.languages import speaks
 from arbitrage.prompts.step import read_prompts

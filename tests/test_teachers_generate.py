@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure, Inputs, Output, Sampling, Step, StepConfig
+from arbitrage.contracts.engines import Completion, Failure, Sampling
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import EngineDiedError, ExecutionError
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, Route, prompt_id_of
 from arbitrage.tables import from_table, to_table

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from arbitrage.config import parse
-from arbitrage.contracts import Sampling
+from arbitrage.contracts.engines import Sampling
 from arbitrage.errors import ConfigError, MissingDependencyError, UserError
 from arbitrage.languages import normalise_tag
 from arbitrage.teachers import packages, vllm

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import DataError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import ModelSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.contracts import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import EngineDiedError, EngineStartError, UserError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import ModelSpec

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 import yaml
 
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.records import Candidate, Prompt, Score
 from arbitrage.rewards.classifier import ClassifierConfig

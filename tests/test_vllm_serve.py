@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from arbitrage.config import parse
-from arbitrage.contracts import Completion, Failure
+from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import TeacherAccessError
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.records import Candidate

@@ -123,7 +123,7 @@ def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
 
 
 def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -> list[str]:
-    from arbitrage.contracts import Resources
+    from arbitrage.contracts.steps import Resources
 
     unpinned = [t.name for t in teachers if not t.is_pinned]
     warnings = [f"warning: {name}: no revision; the same name may mean other weights tomorrow" for name in unpinned]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from arbitrage.contracts import AskedShard, Output, Usage
+from arbitrage.contracts.workers import AskedShard, Output, Usage
 from arbitrage.errors import DrainedError, ExecutionError
 from arbitrage.execution.meter import Counters, Meter, count_answer
 from arbitrage.execution.plan import Job

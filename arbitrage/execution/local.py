@@ -7,7 +7,7 @@ from functools import partial
 
 import uvloop
 
-from arbitrage.contracts import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
+from arbitrage.contracts.workers import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
 from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError
 from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep

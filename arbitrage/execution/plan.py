@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from arbitrage.contracts import Resources, Scope, Step, StepConfig
+from arbitrage.contracts.steps import Resources, Scope, Step, StepConfig
 from arbitrage.errors import UserError
 from arbitrage.records import Record
 from arbitrage.shards.journal import remove_journal

@@ -8,7 +8,7 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
-from arbitrage.contracts import AnswerWorker, Load, ShardWorker
+from arbitrage.contracts.workers import AnswerWorker, Load, ShardWorker
 from arbitrage.errors import ArbitrageError
 from arbitrage.execution.meter import Counters, Meter
 from arbitrage.execution.plan import Job

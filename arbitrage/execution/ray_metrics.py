@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
-from arbitrage.contracts import Load
+from arbitrage.contracts.workers import Load
 from arbitrage.execution.meter import Counters
 
 GAUGES = {

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from arbitrage.contracts import SHARDS_IN_HAND, Resources
+from arbitrage.contracts.steps import Resources
+from arbitrage.contracts.workers import SHARDS_IN_HAND
 from arbitrage.errors import PlacementError
 from arbitrage.execution.ray_host import Host
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arbitrage.contracts import SHARDS_IN_HAND
+from arbitrage.contracts.workers import SHARDS_IN_HAND
 from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, ExecutionError
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.ray_host import do_light

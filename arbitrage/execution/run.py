@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from arbitrage.contracts import Pipeline
+from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import RejectBudgetError, RunDirectoryError
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now

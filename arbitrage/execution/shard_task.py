@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from arbitrage.contracts import AnswerWorker, CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
+from arbitrage.contracts.workers import AnswerWorker, CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
 from arbitrage.errors import ConservationError
 from arbitrage.execution.answer_task import settle
 from arbitrage.execution.claim import require_session

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pyarrow.parquet as pq
 
-from arbitrage.contracts import SourceWorker
+from arbitrage.contracts.workers import SourceWorker
 from arbitrage.execution.plan import Job
 from arbitrage.languages import UNKNOWN
 from arbitrage.records import Prompt, Record, Reject

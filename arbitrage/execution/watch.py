@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 
-from arbitrage.contracts import Load
+from arbitrage.contracts.workers import Load
 from arbitrage.errors import StalledError
 from arbitrage.execution.meter import Counters
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep

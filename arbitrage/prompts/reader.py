@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
 
-from arbitrage.contracts import Batch
+from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
 from arbitrage.prompts.builder import PromptBuilder
 from arbitrage.prompts.options import ReadOptions

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from arbitrage.contracts import StepConfig
+from arbitrage.contracts.steps import StepConfig
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
 from arbitrage.prompts.rows import Part

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from arbitrage.contracts import SourceWorker, Step
+from arbitrage.contracts.steps import Step
+from arbitrage.contracts.workers import SourceWorker
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.source import STEP_NAME
 from arbitrage.records import Prompt

@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from arbitrage.config import Raw
-from arbitrage.contracts import Batch, StepConfig
+from arbitrage.contracts.steps import StepConfig
+from arbitrage.contracts.workers import Batch
 from arbitrage.prompts.source import STEP_NAME
 from arbitrage.records import Message, Prompt, Reject, content_id, prompt_id_of
 from arbitrage.world.tasks import LANGUAGES, Split, WorldItem, sample_items

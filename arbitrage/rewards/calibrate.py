@@ -16,7 +16,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from arbitrage.config import Config
-from arbitrage.contracts import Inputs, Output, Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.languages import UNKNOWN, family_of
 from arbitrage.records import Calibration, Candidate, Prompt, Record, Score, content_id

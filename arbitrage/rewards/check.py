@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from arbitrage.contracts import Inputs, Item, Output, Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.records import Score
 from arbitrage.rewards import CheckConfig

@@ -13,7 +13,8 @@ from pydantic import AfterValidator, Field
 
 from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Operational, Raw
-from arbitrage.contracts import Resources, Scorable
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.contracts.steps import Resources
 from arbitrage.errors import DataError, EngineStartError
 from arbitrage.models import absolute_model, loadable, local_directory, revision_of
 from arbitrage.records import FinishReason, Message, Score, content_id

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arbitrage.config import AbsolutePath, Raw
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.errors import DataError
 from arbitrage.models import digest_files
 from arbitrage.records import content_id, nfc

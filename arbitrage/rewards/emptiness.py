@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.rewards.judgement import Judgement, TextReward
 from arbitrage.rewards.names import RewardName
 from arbitrage.rewards.options import CheckOptions

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from arbitrage.config import Config
-from arbitrage.contracts import Inputs, Item, Output, Scorable, Step, StepConfig
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, FinishReason, Score
 from arbitrage.rewards import CheckConfig, RewardConfig

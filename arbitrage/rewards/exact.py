@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.languages import primary
 from arbitrage.rewards.judgement import Judgement, TextReward
 from arbitrage.rewards.names import RewardName

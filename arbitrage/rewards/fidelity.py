@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.identify import find_contradiction
 from arbitrage.languages import primary
 from arbitrage.rewards.judgement import Judgement, TextReward

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from arbitrage.contracts import Scorable
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import Score
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from arbitrage.config import Config, Operational
-from arbitrage.contracts import Resources
+from arbitrage.contracts.steps import Resources
 from arbitrage.rewards.names import RewardName, versioned
 
 

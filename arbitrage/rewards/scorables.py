@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from arbitrage.contracts import Inputs, Item, Scorable
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.contracts.workers import Inputs, Item
 from arbitrage.errors import ConservationError
 from arbitrage.records import Candidate, Prompt
 

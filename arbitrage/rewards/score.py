@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from arbitrage.contracts import Inputs, Item, Load, Output, Reward, Scorable, Step, StepConfig
+from arbitrage.contracts.rewards import Reward, Scorable
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Load, Output
 from arbitrage.errors import ConservationError
 from arbitrage.records import Record, Score
 from arbitrage.rewards import RewardConfig

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from arbitrage.contracts import Inputs
+from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import DataError
 from arbitrage.records import Candidate, Message, Prompt, Score, nfc
 

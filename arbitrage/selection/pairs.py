@@ -10,7 +10,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from arbitrage.contracts import Inputs, Item, Output, Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
 from arbitrage.selection import PairPolicy
 from arbitrage.selection.contest import Contest, NothingUsable, contests

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from arbitrage.contracts import Inputs, Item, Output, Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, SftExample
 from arbitrage.selection.contest import Contender, Contest, NothingUsable, contests
 from arbitrage.tables import to_table

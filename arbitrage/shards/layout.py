@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from arbitrage.config import Raw
-from arbitrage.contracts import Step
+from arbitrage.contracts.steps import Step
 from arbitrage.shards.place import Place, names_in
 from arbitrage.tables import SCHEMA_VERSION, arrow_schema
 

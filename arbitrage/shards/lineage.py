@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from arbitrage.contracts import Scope
+from arbitrage.contracts.steps import Scope
 from arbitrage.shards.layout import digest_json, stats_path
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.shards.place import Place, for_each

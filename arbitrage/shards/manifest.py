@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from arbitrage.config import Config
-from arbitrage.contracts import Scope
+from arbitrage.contracts.steps import Scope
 
 
 class Account(Config):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from arbitrage.config import Config
-from arbitrage.contracts import Completion, Engine, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
 from arbitrage.records import content_id
 
 Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]

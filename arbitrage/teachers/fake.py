@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import AbsolutePath, Operational
-from arbitrage.contracts import Completion, Failure, GenerationFailure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import EngineDiedError
 from arbitrage.records import FinishReason, content_id
 from arbitrage.teachers.engine import EngineBase, ModelSpec, Result, chance, refuse_empty

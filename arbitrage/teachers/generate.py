@@ -6,18 +6,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from arbitrage.config import Raw
-from arbitrage.contracts import (
-    Completion,
-    Engine,
-    Failure,
-    GenerationRequest,
-    Inputs,
-    Item,
-    Load,
-    Sampling,
-    Step,
-    StepConfig,
-)
+from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, Sampling
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
 from arbitrage.teachers.engine import json_hash

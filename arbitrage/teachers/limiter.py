@@ -30,7 +30,7 @@ class Limiter:
         now: the clock, in seconds.
     """
 
-    def __init__(self, most: int, start: int = 32, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, start: int = 64, now: Callable[[], float] = time.monotonic) -> None:
         self._most = float(most)
         self._start = float(min(start, most))
         self._now = now

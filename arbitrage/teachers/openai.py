@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, field_validator
 
 from arbitrage.config import Operational
-from arbitrage.contracts import Engine
+from arbitrage.contracts.engines import Engine
 from arbitrage.errors import TeacherError, UserError
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from arbitrage.contracts import Completion, Failure, GenerationFailure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import Result
 from arbitrage.teachers.openai_wire import Reply, Trouble

@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from arbitrage.contracts import Failure, GenerationRequest, Load
+from arbitrage.contracts.engines import Failure, GenerationRequest
+from arbitrage.contracts.workers import Load
 from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
 from arbitrage.teachers.balancer import Balancer
 from arbitrage.teachers.endpoint import Endpoint, Place

@@ -8,7 +8,9 @@ from typing import Annotated, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from arbitrage.config import Config, LanguageTag, Operational, Raw, load_yaml, parse
-from arbitrage.contracts import PoolMember, Resources, Sampling
+from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.contracts.steps import Resources
 from arbitrage.errors import UserError
 from arbitrage.languages import script_of
 from arbitrage.models import UNPINNED, absolute_model, is_pinned, local_directory, revision_of

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Config, Operational, Paths
-from arbitrage.contracts import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import DataError
 from arbitrage.models import digest_files
 from arbitrage.records import FinishReason, content_id, nfc

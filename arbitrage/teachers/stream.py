@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from itertools import islice
 
-from arbitrage.contracts import GenerationRequest
+from arbitrage.contracts.engines import GenerationRequest
 from arbitrage.teachers.engine import Result
 
 _DONE = object()

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Operational
-from arbitrage.contracts import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
 from arbitrage.models import loadable
 from arbitrage.records import FinishReason

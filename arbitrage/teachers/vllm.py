@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Operational
-from arbitrage.contracts import Engine
+from arbitrage.contracts.engines import Engine
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
 from arbitrage.teachers.packages import check_local_model, find_package, installed_version, require_package
 

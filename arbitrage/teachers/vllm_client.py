@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from arbitrage.chat import ChatTokenizer
-from arbitrage.contracts import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import DataError, EngineDiedError, EngineStartError, UserError
 from arbitrage.models import loadable
 from arbitrage.records import FinishReason

@@ -3,7 +3,9 @@
 from typing import Any
 
 from arbitrage.config import parse
-from arbitrage.contracts import Inputs, Item, Output, Pipeline, Sampling, Step, StepConfig
+from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.steps import Pipeline, Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Route
 from arbitrage.tables import to_table
 from arbitrage.teachers.generate import generate

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from arbitrage.contracts import Completion, Engine, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
 from arbitrage.records import Message
 
 Results = dict[str, Completion | Failure]

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from arbitrage.contracts import Inputs, Output, Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Record, Score
 from arbitrage.tables import to_table
 

@@ -4,18 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from arbitrage.contracts import (
-    Batch,
-    Inputs,
-    Item,
-    Output,
-    Pipeline,
-    ShardWorker,
-    SourceWorker,
-    Step,
-    StepConfig,
-    Usage,
-)
+from arbitrage.contracts.steps import Pipeline, Step, StepConfig
+from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute

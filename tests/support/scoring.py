@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from arbitrage.contracts import AnswerWorker, Inputs, Output, Scorable, Step, StepConfig
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import AnswerWorker, Inputs, Output
 from arbitrage.records import Calibration, Candidate, FinishReason, Message, Prompt, Record, Score, content_id
 from arbitrage.tables import from_table, to_table
 from tests.support.settling import settle_shard

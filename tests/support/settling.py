@@ -5,7 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from arbitrage.contracts import Inputs, Output, Resources, StepConfig
+from arbitrage.contracts.steps import Resources, StepConfig
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.execution.answer_task import settle
 from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import Job

@@ -5,20 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from arbitrage.contracts import (
-    Batch,
-    CorpusWorker,
-    Inputs,
-    Item,
-    Output,
-    Pipeline,
-    Resources,
-    ShardWorker,
-    SourceWorker,
-    Step,
-    StepConfig,
-    Usage,
-)
+from arbitrage.contracts.steps import Pipeline, Resources, Step, StepConfig
+from arbitrage.contracts.workers import Batch, CorpusWorker, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
 from arbitrage.records import (
     Calibration,
     Candidate,

@@ -1,0 +1,88 @@
+"""What serves a teacher: requests in, completions and failures out."""
+
+from collections.abc import AsyncGenerator, Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from arbitrage.config import Config
+from arbitrage.records import FinishReason, Message
+
+
+class Sampling(Config):
+    """How a teacher is asked. Hedged sampling [2506.20544]: n − 1 warm samples plus one greedy."""
+
+    n: Annotated[int, Field(ge=1)] = 1
+    temperature: Annotated[float, Field(ge=0.0)] = 0.7
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    max_tokens: Annotated[int, Field(ge=1)] = 512
+    hedged: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One candidate to be sampled. Requests of one prompt come one after the other (prefix caches like that)."""
+
+    candidate_id: str
+    prompt_id: str
+    messages: tuple[Message, ...]
+    sample_index: int
+    seed: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    source_id: str = ""  # of the prompt: recordings made elsewhere know it by this
+    language: str = "und"  # of the prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A sampled answer. `cumulative_logprob`: natural log, summed over completion tokens, at temperature 1."""
+
+    candidate_id: str
+    text: str
+    finish_reason: FinishReason
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cumulative_logprob: float | None = None
+
+
+GenerationFailure = Literal[
+    "empty_prompt",
+    "prompt_too_long",
+    "bad_request",
+    "content_filter",
+    "engine_error",
+    "engine_died",
+    "timeout",
+    "no_recording",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why one request has no answer; becomes a Reject. Other requests are not harmed."""
+
+    candidate_id: str
+    reason: GenerationFailure
+    detail: str | None = None
+
+
+class Engine(Protocol):
+    """Something that answers. Yields each result as it arrives, in any order, exactly one for each request.
+
+    It takes the next request when it has room for it, no earlier: what it took and has not answered is in flight.
+
+    Raises (from the iterator) only what ends the whole step: TeacherAccessError, TeacherUnreachableError,
+    EngineDiedError.
+    """
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Completion | Failure, None]:
+        """Answer all requests."""
+        ...
+
+    async def close(self) -> None:
+        """Release processes, connections and memory."""
+        ...

@@ -1,0 +1,101 @@
+"""What a run is made of: a pipeline is a DAG of `Step`.
+
+Running shard k of a step means: build the step's worker from its config, hand it shard k of each input, and store
+what it returns as shard k of its output.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from arbitrage.config import Config, Raw
+from arbitrage.records import Record
+
+
+def _counted(number: float, thing: str) -> str:
+    return f"{number:g} {thing}" if number == 1 else f"{number:g} {thing}s"
+
+
+class Resources(Config):
+    """What one replica of a step's worker holds while it lives. A worker with none shares the driver's cores."""
+
+    cpus: float = Field(default=0.0, ge=0.0)
+    gpus: float = Field(default=0.0, ge=0.0)
+    replicas: int = Field(default=1, ge=1)
+
+    def each(self) -> str:
+        """Say what one replica holds: '2 CPUs, 1 GPU'."""
+        held = [_counted(self.cpus, "CPU"), _counted(self.gpus, "GPU")] if self.gpus else [_counted(self.cpus, "CPU")]
+        return ", ".join(held)
+
+
+class StepConfig(Config):
+    """Config of a step: its identity enters the fingerprint, `build` makes its worker (on the machine it runs on)."""
+
+    def build(self) -> Any:
+        """Build the worker. Heavy work (loading a model) belongs here, not in the config."""
+        raise TypeError(f"{type(self).__name__} does not say how to build its worker")
+
+    def seen_by(self, reader: str) -> Raw | None:
+        """Return what decides the part of the output that one reader takes, or None if that is the whole config.
+
+        A router that asks everybody tells a teacher's step that only the teacher's own languages matter to it; so a
+        pool that grows costs the answers of the new teacher alone.
+        """
+        return None
+
+
+Scope = Literal["source", "shard", "corpus"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """The one node type of the DAG.
+
+    Attributes:
+        name: unique in the pipeline, such as `generate-aya-8b`; the part before the first '-' is the verb.
+        config: what to do; built into a worker where it runs.
+        inputs: role → the steps that feed it.
+        produces: the record of its output rows.
+        resources: what a replica holds; steps with equal `pool` share replicas (and so loaded models).
+        scope: shard k → shard k; or one task over the corpus; or a source.
+        pool: the replicas' identity; by default the step's own.
+        narrows: role → what this step's rows depend on of an input of which it reads only a part (`seen_by`).
+        version: raise it when the code changes what comes out.
+    """
+
+    name: str
+    config: StepConfig
+    produces: type[Record]
+    inputs: Mapping[str, tuple["Step", ...]] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    scope: Scope = "shard"
+    pool: str | None = None
+    narrows: Mapping[str, Raw] = field(default_factory=dict)
+    version: int = 1
+
+    @cached_property
+    def upstream(self) -> tuple["Step", ...]:
+        """The steps this one reads, in order of role."""
+        return tuple(step for role in sorted(self.inputs) for step in self.inputs[role])
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """What a pipeline file builds: the data sets it writes, and the candidate table that reports read.
+
+    Attributes:
+        datasets: data set name → the step that writes it.
+        candidates: role (prompts, routes, drafts, scores, calibration, final) → the steps that hold it.
+    """
+
+    datasets: Mapping[str, Step]
+    candidates: Mapping[str, tuple[Step, ...]]
+
+    @property
+    def targets(self) -> tuple[Step, ...]:
+        """Every step somebody reads at the end."""
+        return (*(step for role in self.candidates.values() for step in role), *self.datasets.values())

@@ -1,0 +1,157 @@
+"""What does a step's work, where it runs: takes a shard's inputs, returns its rows and rejects."""
+
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar, runtime_checkable
+
+import pyarrow as pa
+
+from arbitrage.records import Prompt, Record, Reject
+from arbitrage.tables import concat, empty_table, from_table
+
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Shard k of a step's inputs, by role; a role fed by several steps holds one table for each, in order."""
+
+    tables: Mapping[str, tuple[pa.Table, ...]]
+
+    def records(self, role: str, record: type[R]) -> list[R]:
+        """Return all rows of a role as records, the tables one after the other."""
+        return from_table(self.table(role, record), record)
+
+    def table(self, role: str, record: type[R]) -> pa.Table:
+        """Return all rows of a role as one table."""
+        return concat(self.tables.get(role, ()), record)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a shard consumed."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What a worker returns for one shard: rows of the step's record, and the rejects."""
+
+    table: pa.Table
+    rejects: pa.Table = field(default_factory=lambda: empty_table(Reject))
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing a step owes an answer for: it must come out as a row or as a Reject, never both, never neither."""
+
+    item_id: str
+    language: str
+    teacher: str | None = None
+
+
+class ShardWorker(Protocol):
+    """Turns shard k of a step's inputs into shard k of its output. Pure but for what engines say."""
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List what this shard owes, before doing it. Item ids equal the `item_key` of the produced record."""
+        ...
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Do the shard. Two shards may be under way at once."""
+        ...
+
+    async def close(self) -> None:
+        """Release engines, connections and memory."""
+        ...
+
+
+class AskedShard(Protocol):
+    """One shard of an `AnswerWorker`, read and ready to be asked item by item."""
+
+    @property
+    def items(self) -> Sequence[Item]:
+        """What the shard owes, in the order in which it is asked and its rows are written."""
+        ...
+
+    def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
+        """Yield the row or the Reject of each item as it arrives, in any order.
+
+        Args:
+            item_ids: the items still open. An item is taken from it when there is room to begin with it: what was
+                taken and has no answer is what is in flight, and what is suspected should the engine die.
+        """
+        ...
+
+    def condemned(self, item_id: str) -> Record:
+        """Return the answer of an item that was found to kill its engine whenever it is asked."""
+        ...
+
+
+@runtime_checkable
+class AnswerWorker(Protocol):
+    """Does shards item by item, where every answer is dear: each is journaled as it arrives, none asked for twice."""
+
+    def begin(self, inputs: Inputs) -> AskedShard:
+        """Read a shard. Two shards may be under way at once."""
+        ...
+
+    def load(self) -> "Load":
+        """Return how busy the worker's engine is. Called from another thread."""
+        ...
+
+    async def close(self) -> None:
+        """Release engines, connections and memory."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How busy an engine is: requests under way, requests that wait for room, and what it had to ask again."""
+
+    num_in_flight: int = 0
+    num_waiting: int = 0
+    num_retries: int = 0
+    num_refusals: int = 0  # 429 and 503
+
+
+class CorpusWorker(Protocol):
+    """Sees all shards, one after the other, and returns one small table."""
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Do the whole corpus."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A piece of what a source read: `num_read` rows became prompts or rejects."""
+
+    prompts: Sequence[Prompt]
+    rejects: Sequence[Reject]
+    notes: Mapping[str, int] = field(default_factory=dict)  # counters worth showing, summed over batches
+
+    @property
+    def num_read(self) -> int:
+        """Rows read from the source for this batch."""
+        return len(self.prompts) + len(self.rejects)
+
+
+class SourceWorker(Protocol):
+    """Reads prompts from outside; the backend deals them out to shards by the hash of their id."""
+
+    def read(self) -> Iterator[Batch]:
+        """Yield batches in the order of the source."""
+        ...
+
+
+SHARDS_IN_HAND = 6
+"""Shards under way on one worker: one takes up items, one is read and ready, the others wait for their last answers.
+
+With four, shards of 750 rows and one answer in a hundred that takes ten times as long, places stood empty 13 % of the
+time; a shard that waits costs the memory of its rows.
+"""
