@@ -107,7 +107,7 @@ def test_a_second_run_does_nothing_and_a_deleted_shard_is_made_again(
     mended = run(prefix, asked_pipeline(60, {}))
     assert {s.name: s.num_shards - s.num_reused for s in mended.steps} == {
         "prompts": 0,
-        "route": 0,
+        "route-fake": 0,
         "generate-fake": 1,
     }
     assert shard_bytes(prefix) == on_disk
