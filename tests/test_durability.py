@@ -87,11 +87,16 @@ def journaled(directory: Path) -> int:
     )
 
 
-@pytest.mark.parametrize("kills", ["engine", "process"])
-@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
+@pytest.mark.parametrize(
+    ("backend", "kills"),
+    [
+        (BACKENDS[0], "engine"),
+        (BACKENDS[1], "engine"),
+        (BACKENDS[1], "process"),
+    ],  # local and process: see drivers below
+    ids=["local-engine", "ray-engine", "ray-process"],
+)
 def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, backend: Backend, kills: str) -> None:
-    if backend.name == "local" and kills == "process":
-        pytest.skip("that would kill the test itself; see the test of drivers that are killed by a prompt")
     poisoned = asked_pipeline(120, {"poison": "question 77", "poison_kills": kills, "latency_s": 0.002})
     manifest = run(tmp_path / "r", poisoned, backend)
     step = next(s for s in manifest.steps if s.name == "generate-fake")
