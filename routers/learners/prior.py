@@ -28,7 +28,7 @@ SWEEPS: Final = 3
 CHUNK: Final = 4096
 """Rows expanded at a time."""
 MAX_CROSSED: Final = 64
-"""With more languages than these, none learns its own response to the look of a prompt: squares would grow too large."""
+"""Above so many languages, none learns its own response to the look of a prompt: the squares would grow too large."""
 
 Strengths = Mapping[str, float]
 Loss = Callable[[Strengths], float]

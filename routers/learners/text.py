@@ -60,7 +60,7 @@ def fit_text(queries: Queries, residual_PT: Floats, penalty: float) -> TextRidge
 def fit_rows(
     ngrams: Ngrams, rows_UF: sparse.csr_matrix, text_P: Rows, residual_PT: Floats, penalties: Sequence[float]
 ) -> list[TextRidge]:
-    """Fit once for each penalty; `rows_UF` are the n-grams of all texts, of which `text_P` says those to learn from."""
+    """Fit once for each penalty; `rows_UF` are the n-grams of all texts, `text_P` says which to learn from."""
     texts, index_P, num_U = np.unique(text_P, return_inverse=True, return_counts=True)
     sums_UT = np.zeros((len(texts), residual_PT.shape[1]), np.float32)
     np.add.at(sums_UT, index_P, residual_PT.astype(np.float32))
