@@ -1,4 +1,4 @@
-"""A learned router on disk: `router.safetensors` holds its arrays, `router.json` the rest and who it was trained for."""
+"""A learned router on disk: `router.safetensors` holds its arrays, `router.json` the rest and its pool."""
 
 import hashlib
 import json
@@ -10,7 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from arbitrage.errors import DataError, UserError
+from routers.learners.blend import restore_blend
 from routers.learners.clusters import restore_clusters
+from routers.learners.consensus import restore_consensus
 from routers.learners.knn import restore_knn
 from routers.learners.learned import restore_learned
 from routers.learners.learner import Predictor, Restore, State, restore_fixed
@@ -28,6 +30,8 @@ RESTORE: Final[Mapping[str, Restore]] = {
     "clusters": restore_clusters,
     "ridge": restore_ridge,
     "learned": restore_learned,
+    "blend": restore_blend,
+    "consensus": restore_consensus,
 }
 """Kind of learner → what makes its predictor of its state."""
 
