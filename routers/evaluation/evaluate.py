@@ -27,6 +27,7 @@ from routers.learners.ridge import RidgeLearner
 from routers.learners.table import TableLearner
 
 Told = Callable[[str], None]
+AUTO = AutoLearner()
 
 BASELINES: Sequence[LearnerConfig] = (
     TableLearner(),
@@ -94,7 +95,7 @@ def evaluate(
     num_folds: int = 5,
     seed: int = 0,
     learners: Sequence[LearnerConfig] = (*BASELINES, *BLIND, *OURS),
-    auto: AutoLearner = AutoLearner(),
+    auto: AutoLearner = AUTO,
     jobs: int = 1,
     told: Told = lambda _: None,
 ) -> Evaluation:

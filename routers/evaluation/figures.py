@@ -1,4 +1,4 @@
-"""Figures of routers: mean reward, the share of the gap they close, regret, shares, cost; all with clustered intervals.
+"""Figures of routers: mean reward, the share of the gap they close, regret, shares, cost; intervals are clustered.
 
 gap closed = (router − best single) / (oracle − best single), sums over prompts (METHODS §3).
 """

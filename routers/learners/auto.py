@@ -1,8 +1,8 @@
 """Choose among routers by cross-validation, and leave the best single teacher only for a gain that is likely real.
 
 The ladder: best single teacher, then the language table, then the best of all others. Each rung must be above the one
-held by more than chance (a one-sided bound of the paired difference, resampled by cluster). With a second judge the gain
-must hold under it as well; with several rewards, under each of them when it is held out (METHODS §3 and §5).
+held by more than chance (a one-sided bound of the paired difference, resampled by cluster). With a second judge the
+gain must hold under it as well; with several rewards, under each of them when it is held out (METHODS §3 and §5).
 """
 
 from collections.abc import Mapping, Sequence
