@@ -3,7 +3,7 @@
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
@@ -78,16 +78,17 @@ class _Piece:
     looks_like_name: bool
 
 
-def _pieces(token: str, scripts: frozenset[str]) -> Iterator[_Piece]:
-    found, looks_like_name = _token(token)
-    for script, letters in found:
-        if letters == 1 and script in ("Latn", "Grek") and script not in scripts:
-            continue
-        weight = letters / CHARACTERS_PER_WORD if script in SPACELESS else 1.0
-        yield _Piece(script, weight, looks_like_name)
-
-
 @lru_cache(maxsize=1 << 16)
+def _pieces(token: str, scripts: frozenset[str]) -> tuple[_Piece, ...]:
+    """Return the pieces of a token, one for each script in it."""
+    found, looks_like_name = _token(token)
+    return tuple(
+        _Piece(script, letters / CHARACTERS_PER_WORD if script in SPACELESS else 1.0, looks_like_name)
+        for script, letters in found
+        if letters > 1 or script not in ("Latn", "Grek") or script in scripts
+    )
+
+
 def _token(token: str) -> tuple[tuple[tuple[str, int], ...], bool]:
     """Return the letters of a token by script, and whether it has a capital or a digit."""
     return tuple(sorted(count_scripts(token).items())), any(c.isupper() or c.isdigit() for c in token)

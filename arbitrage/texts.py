@@ -1,0 +1,53 @@
+"""A text with its language, and what several metrics need of it, each worked out once."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from arbitrage.fidelity import Passage, passages
+from arbitrage.prose import prose
+from arbitrage.segmentation import split_sentences, split_words
+
+_MARKERS = re.compile(r"^[ \t]*(?:(?:[-*+•·‣▪–]|\d{1,3}[.)、]|\#{1,6}|>)[ \t]+)+", re.MULTILINE)
+"""Bullets, numbers of items, headings, quotes: layout at the beginning of a line."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What metrics measure.
+
+    Attributes:
+        text: as it is read.
+        language: BCP-47, or 'und'.
+        embedding: a vector that came with it, of any length above zero.
+    """
+
+    text: str
+    language: str
+    embedding: Sequence[float] | None = field(default=None, repr=False)
+
+    @cached_property
+    def prose(self) -> str:
+        """The text without code, formulas, markup, addresses, and without bullets and numbers of items."""
+        return _MARKERS.sub("", prose(self.text))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words of its prose, as they are written."""
+        return split_words(self.prose, self.language)
+
+    @cached_property
+    def folded_words(self) -> list[str]:
+        """The words of its prose without difference of case."""
+        return [word.casefold() for word in self.words]
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The sentences of its prose."""
+        return split_sentences(self.prose, self.language)
+
+    @cached_property
+    def passages(self) -> list[Passage]:
+        """The lines of its prose, short ones put together until a language can be told."""
+        return passages(self.prose)
