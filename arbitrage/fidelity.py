@@ -4,6 +4,7 @@ After the Language Confusion Benchmark [2406.20052], graded: line pass rate by l
 by script. The share is the smaller of the two.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arbitrage.identify import find_contradiction
@@ -45,11 +46,15 @@ def language_share(text: str, language: str) -> Measured:
     Code, formulas, addresses and names are left out. A text of one or two words is judged by script alone: 0 where
     that is wrong, 1 where it belongs to that language only, else it is `too_short`.
     """
-    return prose_share(prose(text), language)
+    rest = prose(text)
+    parts = passages(rest)
+    return share_of(rest, language, parts, lambda: contradictions(parts, language))
 
 
-def prose_share(text: str, language: str) -> Measured:
-    """Return `language_share` of a text that is prose already."""
+def share_of(
+    text: str, language: str, parts: Sequence[Passage], others: Callable[[], Sequence[str | None]]
+) -> Measured:
+    """Return `language_share` of what is prose already, given its passages and, if asked, their contradictions."""
     scripts = expected_scripts(language)
     if not scripts:
         return UNKNOWN_LANGUAGE
@@ -57,11 +62,19 @@ def prose_share(text: str, language: str) -> Measured:
     if not words.num:
         return NO_TEXT
     share = words.share(scripts)
-    if words.num < WORDS_TO_IDENTIFY or num_letters(text) < LETTERS_TO_IDENTIFY:
+    num_letters = sum(part.num_letters for part in parts)
+    if words.num < WORDS_TO_IDENTIFY or num_letters < LETTERS_TO_IDENTIFY:
         if share < 0.5:
             return Measured(0.0)
         return Measured(1.0) if set(count_scripts(text)) & scripts & OWN_SCRIPTS else TOO_SHORT
-    return Measured(min(share, _line_pass_rate(text, language)))
+    passed = sum(part.num_letters for part, other in zip(parts, others(), strict=True) if other is None)
+    return Measured(min(share, passed / num_letters))
+
+
+def contradictions(parts: Sequence[Passage], language: str) -> list[str | None]:
+    """Return for each passage what it is reliably written in if that is not the given language, else None."""
+    found = (find_contradiction(part.text, language) for part in parts)
+    return [other.language if other else None for other in found]
 
 
 def expected_scripts(language: str) -> frozenset[str]:
@@ -74,7 +87,7 @@ def passages(text: str) -> list[Passage]:
     whole: list[Passage] = []
     pending = Passage("", 0)
     for line in text.splitlines():
-        pending = Passage(f"{pending.text}\n{line}", pending.num_letters + num_letters(line))
+        pending = Passage(f"{pending.text}\n{line}", pending.num_letters + _num_letters(line))
         if pending.num_letters >= LETTERS_PER_PASSAGE:
             whole.append(pending)
             pending = Passage("", 0)
@@ -84,15 +97,5 @@ def passages(text: str) -> list[Passage]:
     return [*whole, Passage(last.text + pending.text, last.num_letters + pending.num_letters)]
 
 
-def num_letters(text: str) -> int:
-    """Count letters, each of a spaceless script `SPACELESS_LETTERS` times."""
+def _num_letters(text: str) -> int:
     return sum(n * (SPACELESS_LETTERS if s in SPACELESS else 1) for s, n in count_scripts(text).items())
-
-
-def _line_pass_rate(text: str, language: str) -> float:
-    """Return the share of letters that stand in passages of the language, or in none that can be told."""
-    passed = total = 0
-    for passage in passages(text):
-        total += passage.num_letters
-        passed += 0 if find_contradiction(passage.text, language) else passage.num_letters
-    return passed / total if total else 1.0

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from arbitrage.fidelity import Passage, passages
+from arbitrage.fidelity import Passage, contradictions, passages
 from arbitrage.prose import prose
 from arbitrage.segmentation import split_sentences, split_words
 
@@ -51,3 +51,8 @@ class Text:
     def passages(self) -> list[Passage]:
         """The lines of its prose, short ones put together until a language can be told."""
         return passages(self.prose)
+
+    @cached_property
+    def contradictions(self) -> list[str | None]:
+        """For each passage, the other language that it is reliably in; None where it is in the text's own."""
+        return contradictions(self.passages, self.language)

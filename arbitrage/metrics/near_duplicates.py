@@ -1,0 +1,181 @@
+"""How much of a set near-duplicate removal would take away (Broder 1997; bottom-k sketches, Cohen & Kaplan 2007).
+
+Two texts are near-duplicates where the shingles of 8 letters that they share are `threshold` of all that either has
+(Jaccard). Each text is known by the 64 smallest hashes of its shingles, from which the Jaccard index is estimated with
+a standard error of at most 0.06. Texts are compared that share one of their four smallest hashes: pairs at the
+threshold are found with a chance of 1 − (1 − 0.8)⁴ = 0.998.
+
+Flat in the number of texts: from `max_texts` on, only those are kept whose smallest hash lies below a falling limit.
+Copies are thereby kept or dropped together; each text is weighted by one over its chance to be kept. A pair is then
+found with the chance `threshold` at least instead of 0.998, so the share of a huge set may be low by a fifth.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from arbitrage.contracts.metrics import SetMetric, Sketch
+from arbitrage.measured import TOO_FEW, Measured
+from arbitrage.metrics.options import Facts, Family, MetricOptions
+from arbitrage.texts import Text
+
+SHINGLE_LETTERS = 8
+NUM_HASHES = 64
+NUM_KEYS = 4
+MAX_COMPARED = 50
+"""Kept texts with which a text is compared under one hash: a phrase that all share must not cost n² comparisons."""
+
+Hashes = NDArray[np.uint64]
+
+_BLANKS = re.compile(r"[\W_]+")
+_PRIME = 0x9E3779B97F4A7C15
+_WEIGHTS = np.array([pow(_PRIME, i + 1, 1 << 64) for i in range(SHINGLE_LETTERS)], dtype=np.uint64)
+
+
+class NearDuplicatesConfig(MetricOptions):
+    """The share of texts that are near-duplicates of one that is kept.
+
+    Attributes:
+        threshold: least Jaccard index of near-duplicates.
+        max_texts: remembered exactly; above, a sample.
+    """
+
+    kind: Literal["near_duplicates"] = "near_duplicates"
+    threshold: float = Field(default=0.8, gt=0.0, le=1.0)
+    max_texts: int = Field(default=4096, ge=2)
+
+    @property
+    def usual_name(self) -> str:
+        """Return 'near_duplicates'."""
+        return "near_duplicates"
+
+    @property
+    def family(self) -> Family:
+        """Beside the other properties of sets."""
+        return "set"
+
+    @property
+    def facts(self) -> Facts:
+        """Broder 1997."""
+        title = f"texts that repeat another (Jaccard ≥ {self.threshold:g})"
+        return Facts(title, "share", 0.0, 1.0, "Broder 1997; Cohen & Kaplan 2007", "two texts with letters and more")
+
+    def build(self) -> SetMetric:
+        """Build the metric."""
+        return NearDuplicates(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The smallest hashes of a text's shingles, ascending, and how many shingles there are."""
+
+    hashes: Hashes
+    num_shingles: int
+
+
+class NearDuplicates:
+    """A `SetMetric`."""
+
+    def __init__(self, config: NearDuplicatesConfig) -> None:
+        self._config = config
+
+    @property
+    def name(self) -> str:
+        """What stands in profiles."""
+        return self._config.metric_name
+
+    def digest(self, text: Text) -> Signature | None:
+        """Return the signature of a text; None without letters."""
+        return signature_of(text.text)
+
+    def sketch(self) -> Sketch:
+        """Return the sketch of an empty set."""
+        return _Sketch(self._config.threshold, self._config.max_texts)
+
+
+def signature_of(text: str) -> Signature | None:
+    """Return the signature of a text, case and everything but letters and digits left out of account."""
+    plain = _BLANKS.sub(" ", text.casefold()).strip()
+    if not plain:
+        return None
+    points = np.frombuffer(plain.encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
+    if len(points) < SHINGLE_LETTERS:
+        points = np.concatenate([points, np.zeros(SHINGLE_LETTERS - len(points), dtype=np.uint64)])
+    num = len(points) - SHINGLE_LETTERS + 1
+    hashes = np.zeros(num, dtype=np.uint64)
+    for i, weight in enumerate(_WEIGHTS):
+        hashes += points[i : i + num] * weight
+    found = np.unique(_mix(hashes))
+    return Signature(found[:NUM_HASHES].copy(), len(found))
+
+
+def jaccard(one: Hashes, other: Hashes) -> float:
+    """Estimate the Jaccard index of two sets from the smallest hashes of each; exact where both are shorter."""
+    union = np.union1d(one, other)[: max(min(len(one), len(other)), 1) if min(len(one), len(other)) >= NUM_HASHES else None]
+    both = np.intersect1d(one, other, assume_unique=True)
+    return float(np.isin(union, both, assume_unique=True).mean())
+
+
+class _Sketch:
+    """Signatures by key; `limit` is the hash below which a text's smallest must lie."""
+
+    def __init__(self, threshold: float, max_texts: int) -> None:
+        self._threshold = threshold
+        self._max_texts = max_texts
+        self._limit = 1 << 64
+        self._kept: dict[int, Signature] = {}
+
+    def add(self, key: int, digest: Signature) -> None:
+        """Remember a text if its smallest hash lies below the limit."""
+        if int(digest.hashes[0]) < self._limit:
+            self._kept[key] = digest
+            if len(self._kept) > self._max_texts:
+                self._shrink()
+
+    def merge(self, other: Any) -> None:
+        """Take in what another sketch remembers."""
+        self._limit = min(self._limit, other._limit)
+        self._kept |= other._kept
+        self._kept = {key: found for key, found in self._kept.items() if int(found.hashes[0]) < self._limit}
+        while len(self._kept) > self._max_texts:
+            self._shrink()
+
+    def value(self) -> Measured:
+        """Return the weighted share of the texts that repeat one that comes before them in the order of keys."""
+        if len(self._kept) < 2:
+            return TOO_FEW
+        chance = self._limit / (1 << 64)
+        unique: dict[int, list[Hashes]] = {}
+        dropped = total = 0.0
+        for _, found in sorted(self._kept.items()):
+            weight = 1.0 if chance >= 1.0 else 1.0 / -np.expm1(found.num_shingles * np.log1p(-chance))
+            total += weight
+            keys = [int(value) for value in found.hashes[:NUM_KEYS]]
+            near = (other for key in keys for other in unique.get(key, ()))
+            if any(jaccard(found.hashes, other) >= self._threshold for other in near):
+                dropped += weight
+                continue
+            for key in keys:
+                if len(bucket := unique.setdefault(key, [])) < MAX_COMPARED:
+                    bucket.append(found.hashes)
+        return Measured(float(dropped / total))
+
+    def _shrink(self) -> None:
+        """Halve the limit until half of the room is free, or copies of one text are all that is left."""
+        smallest = sorted(int(found.hashes[0]) for found in self._kept.values())
+        middle = smallest[len(smallest) // 2]
+        self._limit = middle if middle > smallest[0] else middle + 1
+        self._kept = {key: found for key, found in self._kept.items() if int(found.hashes[0]) < self._limit}
+        for key in sorted(self._kept)[self._max_texts :]:
+            del self._kept[key]
+
+
+def _mix(values: Hashes) -> Hashes:
+    """Spread hashes evenly over 64 bits (the finaliser of SplitMix64, Steele et al. 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
