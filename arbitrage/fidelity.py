@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from arbitrage.identify import find_contradiction
 from arbitrage.languages import primary
 from arbitrage.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
-from arbitrage.prose import count_words, prose
+from arbitrage.prose import Words, count_words, prose
 from arbitrage.scripts import SPACELESS, count_scripts, scripts_of_language
 
 WORDS_TO_IDENTIFY = 3.0
@@ -48,17 +48,25 @@ def language_share(text: str, language: str) -> Measured:
     """
     rest = prose(text)
     parts = passages(rest)
-    return share_of(rest, language, parts, lambda: contradictions(parts, language))
+    words = count_words(rest, expected_scripts(language))
+    return share_of(rest, language, words, parts, lambda: contradictions(parts, language))
 
 
 def share_of(
-    text: str, language: str, parts: Sequence[Passage], others: Callable[[], Sequence[str | None]]
+    text: str, language: str, words: Words, parts: Sequence[Passage], others: Callable[[], Sequence[str | None]]
 ) -> Measured:
-    """Return `language_share` of what is prose already, given its passages and, if asked, their contradictions."""
+    """Return `language_share` of what is prose already.
+
+    Args:
+        text: prose.
+        language: BCP-47.
+        words: of the text, by script.
+        parts: its passages.
+        others: what contradicts each, if it comes to that.
+    """
     scripts = expected_scripts(language)
     if not scripts:
         return UNKNOWN_LANGUAGE
-    words = count_words(text, scripts)
     if not words.num:
         return NO_TEXT
     share = words.share(scripts)

@@ -83,7 +83,7 @@ def count_scripts(text: str) -> Counter[str]:
         if letters := len(text.translate(_NO_ASCII_LETTERS)):
             found["Latn"] = letters
         return found
-    for char, times in Counter(text).items():
+    for char, times in Counter(text).items() if len(text) > 40 else ((char, 1) for char in text):
         script = script_of_letter(char)
         if script is not None:
             found[script] += times

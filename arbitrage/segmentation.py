@@ -46,7 +46,7 @@ def split_words(text: str, language: str) -> list[str]:
     """Return the words of a text, in order and as they are written."""
     from icu4py.breakers import WordBreaker
 
-    found = [w for w in WordBreaker(_encodable(text), _locale(language)) if w[0].isalnum() or _HAS_WORD.search(w)]
+    found = [w for w in WordBreaker(_encodable(text), _locale(language)) if w[0].isalnum() or (len(w) > 1 and _HAS_WORD.search(w))]
     if primary(language) in ELIDING:
         return [part for word in found for part in (_ELISION.split(word) if not word.isalnum() else (word,))]
     return found

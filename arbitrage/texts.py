@@ -4,9 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from zlib import crc32
 
-from arbitrage.fidelity import Passage, contradictions, passages
-from arbitrage.prose import prose
+import numpy as np
+from numpy.typing import NDArray
+
+from arbitrage.fidelity import Passage, contradictions, expected_scripts, passages
+from arbitrage.prose import Words, count_words, prose
 from arbitrage.segmentation import split_sentences, split_words
 
 _MARKERS = re.compile(r"^[ \t]*(?:(?:[-*+•·‣▪–]|\d{1,3}[.)、]|\#{1,6}|>)[ \t]+)+", re.MULTILINE)
@@ -43,9 +47,20 @@ class Text:
         return [word.casefold() for word in self.words]
 
     @cached_property
+    def word_hashes(self) -> NDArray[np.uint32]:
+        """A hash of each of its folded words."""
+        encoded = (word.encode("utf-8", "replace") for word in self.folded_words)
+        return np.fromiter(map(crc32, encoded), np.uint32, len(self.folded_words))
+
+    @cached_property
     def sentences(self) -> list[str]:
         """The sentences of its prose."""
         return split_sentences(self.prose, self.language)
+
+    @cached_property
+    def words_by_script(self) -> Words:
+        """The words of its prose by script; names and symbols are counted nowhere."""
+        return count_words(self.prose, expected_scripts(self.language))
 
     @cached_property
     def passages(self) -> list[Passage]:

@@ -49,9 +49,17 @@ def _measure(text: Text) -> Measured:
     if num_letters < LETTERS_TO_IDENTIFY:
         return TOO_SHORT if num_letters else NO_TEXT
     amounts: Counter[str] = Counter()
+    if not any(text.contradictions):
+        for script, words in text.words_by_script.by_script.items():
+            amounts[text.language if script in scripts else script] += round(1000 * words)
+        return _outside(amounts)
     for passage, other in zip(text.passages, text.contradictions, strict=True):
         expected = expected_scripts(other) if other else scripts
         for script, words in count_words(passage.text, expected).by_script.items():
             amounts[(other or text.language) if script in expected else script] += round(1000 * words)
+    return _outside(amounts)
+
+
+def _outside(amounts: Counter[str]) -> Measured:
     total = amounts.total()
     return Measured(1.0 - max(amounts.values()) / total) if total else NO_TEXT

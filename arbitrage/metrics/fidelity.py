@@ -37,4 +37,4 @@ class FidelityConfig(MetricOptions):
 
 
 def _measure(text: Text) -> Measured:
-    return share_of(text.prose, text.language, text.passages, lambda: text.contradictions)
+    return share_of(text.prose, text.language, text.words_by_script, text.passages, lambda: text.contradictions)

@@ -10,6 +10,7 @@ reading forwards and backwards is taken. Implementations differ in three choices
 """
 
 from collections.abc import Iterable, Sequence
+from math import nextafter
 from typing import Literal
 
 from pydantic import Field
@@ -79,14 +80,14 @@ def mtld(
 
 def _factors(tokens: Iterable[str], threshold: float, *, at_or_below: bool, factor_words: int) -> float:
     """Return the number of factors, the last one in part."""
+    limit = nextafter(threshold, 1.0) if at_or_below else threshold
     factors = 0.0
     types: set[str] = set()
     length = 0
     for token in tokens:
         types.add(token)
         length += 1
-        ratio = len(types) / length
-        if (ratio < threshold or (at_or_below and ratio == threshold)) and length >= factor_words:
+        if len(types) / length < limit and length >= factor_words:
             factors += 1.0
             types.clear()
             length = 0

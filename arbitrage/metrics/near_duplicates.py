@@ -115,9 +115,15 @@ def signature_of(text: str) -> Signature | None:
 
 def jaccard(one: Hashes, other: Hashes) -> float:
     """Estimate the Jaccard index of two sets from the smallest hashes of each; exact where both are shorter."""
-    union = np.union1d(one, other)[: max(min(len(one), len(other)), 1) if min(len(one), len(other)) >= NUM_HASHES else None]
-    both = np.intersect1d(one, other, assume_unique=True)
-    return float(np.isin(union, both, assume_unique=True).mean())
+    merged = np.sort(np.concatenate([one, other]))
+    is_shared = merged[1:] == merged[:-1]
+    if len(one) < NUM_HASHES and len(other) < NUM_HASHES:
+        shared = int(is_shared.sum())
+        return shared / (len(merged) - shared)
+    first = np.concatenate([[True], ~is_shared])
+    rank = np.cumsum(first)  # of each hash in the union
+    size = min(int(rank[-1]), NUM_HASHES)
+    return float((is_shared & (rank[:-1] <= size)).sum() / size)
 
 
 class _Sketch:

@@ -21,7 +21,7 @@ def has_syllables(language: str) -> bool:
 @lru_cache(maxsize=1 << 17)
 def count_syllables(word: str, language: str) -> int:
     """Return the number of syllables of a word, at least 1, by the patterns of a language that has them."""
-    return len(_dictionary(language).positions(word.lower())) + 1
+    return len(_dictionary(language).positions(word.lower())) + 1 if len(word) > 3 else 1
 
 
 @lru_cache(maxsize=256)

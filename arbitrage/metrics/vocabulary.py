@@ -3,7 +3,6 @@
 import heapq
 from math import log
 from typing import Any, Literal
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,8 +71,7 @@ class Vocabulary:
         """Return a hash of each word of a text, in order; None where words cannot be told."""
         if not has_words(text.language) or not text.words:
             return None
-        words = text.folded_words[: self._config.num_words]
-        return np.fromiter((crc32(word.encode("utf-8", "replace")) for word in words), np.uint32, len(words))
+        return text.word_hashes[: self._config.num_words]
 
     def sketch(self) -> Sketch:
         """Return the sketch of an empty set."""
