@@ -11,7 +11,7 @@ from arbitrage.identify import find_contradiction
 from arbitrage.languages import primary
 from arbitrage.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.prose import Words, count_words, prose
-from arbitrage.scripts import SPACELESS, count_scripts, scripts_of_language
+from arbitrage.scripts import SPACELESS, count_scripts, script_of_letter, scripts_of_language
 
 WORDS_TO_IDENTIFY = 3.0
 LETTERS_TO_IDENTIFY = 20
@@ -105,5 +105,17 @@ def passages(text: str) -> list[Passage]:
     return [*whole, Passage(last.text + pending.text, last.num_letters + pending.num_letters)]
 
 
+class _Weights(dict[str, int]):
+    """What each character counts as a letter, found out when it is first met."""
+
+    def __missing__(self, char: str) -> int:
+        script = script_of_letter(char)
+        self[char] = found = 0 if script is None else SPACELESS_LETTERS if script in SPACELESS else 1
+        return found
+
+
+_WEIGHTS = _Weights()
+
+
 def _num_letters(text: str) -> int:
-    return sum(n * (SPACELESS_LETTERS if s in SPACELESS else 1) for s, n in count_scripts(text).items())
+    return sum(map(_WEIGHTS.__getitem__, text))

@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 
 from arbitrage.scripts import SPACELESS, count_scripts
 
@@ -22,6 +21,9 @@ _NOT_PROSE = re.compile(
     """,
     re.DOTALL | re.MULTILINE | re.VERBOSE,
 )
+
+_SUSPECT = re.compile(r"[`$\\<@]|~~~|://|www\.")
+"""What every match of `_NOT_PROSE` holds; most texts hold none of it, and are spared the longer search."""
 
 _TOKEN = re.compile(r"[^\s,;:!?/()\[\]{}\"«»“”„、。，；：！？（）「」『』|*_#=+<>…—–~&]+")
 
@@ -50,7 +52,7 @@ class Words:
 
 def prose(text: str) -> str:
     """Return a text without fenced and inline code, formulas, markup, URLs and mail addresses; of JSON, nothing."""
-    rest = _NOT_PROSE.sub(" ", text)
+    rest = _NOT_PROSE.sub(" ", text) if _SUSPECT.search(text) else text
     return "" if _is_json(rest) else rest
 
 
@@ -61,14 +63,26 @@ def count_words(text: str, scripts: frozenset[str]) -> Words:
     `MAX_NAME_WORDS` Latin words each with a capital or a digit ('Python', 'GPT-4', 'New York'). So are symbols:
     single Latin or Greek letters where those are foreign ('x', 'π').
     """
-    pieces = [piece for token in _TOKEN.findall(text) for piece in _pieces(token, scripts)]
-    if "Latn" not in scripts and any(piece.script in scripts for piece in pieces):
-        runs = [list(run) for _, run in groupby(pieces, key=lambda piece: piece.script == "Latn")]
-        pieces = [piece for run in runs if not _is_name(run) for piece in run]
     found: defaultdict[str, float] = defaultdict(float)
-    for piece in pieces:
+    if "Latn" in scripts:
+        for token, times in Counter(_TOKEN.findall(text)).items():
+            for piece in _pieces(token, scripts):
+                found[piece.script] += times * piece.weight
+        return Words(dict(found))
+    names = 0.0
+    run: list[_Piece] = []
+    for piece in (piece for token in _TOKEN.findall(text) for piece in _pieces(token, scripts)):
+        if piece.script == "Latn":
+            found["Latn"] += piece.weight
+            run.append(piece)
+            continue
         found[piece.script] += piece.weight
-    return Words(dict(found))
+        if run:
+            names += _names(run)
+            run.clear()
+    if any(found.get(script) for script in scripts):
+        found["Latn"] -= names + _names(run)
+    return Words({script: amount for script, amount in found.items() if amount})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +119,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _is_name(run: list[_Piece]) -> bool:
-    return len(run) <= MAX_NAME_WORDS and all(p.script == "Latn" and p.looks_like_name for p in run)
+def _names(run: list[_Piece]) -> float:
+    """Return the words of a run of Latin ones if it is a name."""
+    is_name = len(run) <= MAX_NAME_WORDS and all(piece.looks_like_name for piece in run)
+    return sum(piece.weight for piece in run) if is_name else 0.0

@@ -17,15 +17,13 @@ COMPRESSION_PROBE_BYTES = 400
 """Below this zlib's own overhead decides the ratio."""
 
 
-def has_room(text: str) -> bool:
-    """Tell whether a text is long enough to repeat itself."""
+def repeated_ngrams(text: str) -> float | None:
+    """Return the share of n-grams that have occurred before, 0..1: of 4 words, or of 8 characters without spaces.
+
+    None for a text that is too short to repeat itself.
+    """
     units, size = _units(text)
-    return len(units) * NGRAM_WORDS >= MIN_UNITS * size
-
-
-def repeated_ngrams(text: str) -> float:
-    """Return the share of n-grams that have occurred before, 0..1: of 4 words, or of 8 characters without spaces."""
-    return repeated_share(*_units(text))
+    return repeated_share(units, size) if len(units) * NGRAM_WORDS >= MIN_UNITS * size else None
 
 
 def repeated_share(units: Sequence[str], size: int) -> float:

@@ -71,7 +71,7 @@ class NearDuplicatesConfig(MetricOptions):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The smallest hashes of a text's shingles, ascending, and how many shingles there are."""
+    """The smallest hashes of a text's shingles, ascending, and how many shingles there are (repeats among many count)."""
 
     hashes: Hashes
     num_shingles: int
@@ -109,7 +109,12 @@ def signature_of(text: str) -> Signature | None:
     hashes = np.zeros(num, dtype=np.uint64)
     for i, weight in enumerate(_WEIGHTS):
         hashes += points[i : i + num] * weight
-    found = np.unique(_mix(hashes))
+    mixed = _mix(hashes)
+    if num > 2 * NUM_HASHES:
+        found = np.unique(np.partition(mixed, 2 * NUM_HASHES)[: 2 * NUM_HASHES])
+        if len(found) >= NUM_HASHES:
+            return Signature(found[:NUM_HASHES].copy(), num)
+    found = np.unique(mixed)
     return Signature(found[:NUM_HASHES].copy(), len(found))
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 from arbitrage.contracts.metrics import Metric
 from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.repetition import MIN_UNITS, has_room, repeated_lines, repeated_ngrams
+from arbitrage.repetition import MIN_UNITS, repeated_lines, repeated_ngrams
 from arbitrage.texts import Text
 
 
@@ -41,9 +41,10 @@ class RepetitionConfig(MetricOptions):
 
 
 def _ngrams(text: Text) -> Measured:
-    if not has_room(text.text):
+    share = repeated_ngrams(text.text)
+    if share is None:
         return TOO_SHORT if text.text.strip() else NO_TEXT
-    return Measured(repeated_ngrams(text.text))
+    return Measured(share)
 
 
 def _lines(text: Text) -> Measured:

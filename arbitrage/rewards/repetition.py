@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.repetition import compression_ratio, has_room, repeated_lines, repeated_ngrams
+from arbitrage.repetition import compression_ratio, repeated_lines, repeated_ngrams
 from arbitrage.rewards.judgement import Judgement, TextReward
 from arbitrage.rewards.names import RewardName
 from arbitrage.rewards.options import CheckOptions
@@ -35,9 +35,10 @@ class RepetitionConfig(CheckOptions):
 
 def judge_repetition(text: str, compression_limit: float) -> Judgement:
     """Return how little a text repeats itself: 1 not at all, 0 nothing but."""
-    if not has_room(text):
+    ngrams = repeated_ngrams(text)
+    if ngrams is None:
         return Judgement(error="too_short")
-    worst = max(repeated_ngrams(text), repeated_lines(text), _excess(text, compression_limit))
+    worst = max(ngrams, repeated_lines(text), _excess(text, compression_limit))
     return Judgement(value=1.0 - worst)
 
 
