@@ -104,8 +104,10 @@ def _pieces(token: str, scripts: frozenset[str]) -> tuple[_Piece, ...]:
 
 
 def _token(token: str) -> tuple[tuple[tuple[str, int], ...], bool]:
-    """Return the letters of a token by script, and whether it has a capital or a digit."""
-    return tuple(sorted(count_scripts(token).items())), any(c.isupper() or c.isdigit() for c in token)
+    """Return the letters of a token by script, and whether it has Latin letters and a capital or a digit."""
+    found = count_scripts(token)
+    looks_like_name = "Latn" in found and (any(map(str.isupper, token)) or any(map(str.isdigit, token)))
+    return tuple(sorted(found.items())), looks_like_name
 
 
 def _is_json(text: str) -> bool:
