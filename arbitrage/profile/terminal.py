@@ -40,8 +40,8 @@ def shift_table(found: Comparison, num_rows: int = 25) -> Table:
     table.title = f"{found.before} → {found.after}"
     table.caption = _caption(found, len(clear), tested, num_rows)
     table.caption_justify = "left"
-    for heading in ("metric", "language"):
-        table.add_column(heading)
+    table.add_column("metric", no_wrap=True)
+    table.add_column("language", overflow="fold")
     for heading in ("before", "after", "Cohen's d", "95 %", "Cliff's δ"):
         table.add_column(heading, justify="right", no_wrap=True)
     for shift in clear[:num_rows]:
