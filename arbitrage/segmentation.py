@@ -22,9 +22,9 @@ NO_SENTENCES = frozenset({"Laoo", "Thai"})
 
 _ELISION = re.compile(r"(?<=[^\W\d_])['’ʼ](?=[^\W\d_])")
 _ABBREVIATION = re.compile(
-    r"""(?<![^\W_]) (?: [^\W\d_] | Mrs? | Ms | Drs? | Dra | Prof | St | Sra? | Mme | Mlle | Hr | Fr | Frl | Ing
-        | bzw | ca | vs | cf | etc\.\ usw | [eE]\.g | [iI]\.e | [zZ]\.\ ?B | [dD]\.\ ?h | [uU]\.\ ?a | [pP]\.\ ?ex | [bB]v
-        | [Ff]ig | [Nn][or] | [Vv]ol | [Aa]bb | [Ss]tr | проф | ул | им | т\.\ ?[еп] ) \. [ \t]* \Z""",
+    r"""(?<![^\W_]) (?: (?-i:[A-ZÀ-ÖØ-ÞΑ-ΩА-Я]) | [zdup] | Mrs? | Ms | Drs? | Dra | Prof | St | Sra? | Mme | Mlle
+        | Hr | Fr | Ing | bzw | ca | vs | cf | e\.g | i\.e | z\.\ ?B | d\.\ ?h | u\.\ ?a | p\.\ ?ex
+        | bv | Fig | Nr | Abb | проф | ул | т\.\ ?[еп] ) \. [ \t]* \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
 _HAS_WORD = re.compile(r"[^\W_]")
@@ -46,7 +46,11 @@ def split_words(text: str, language: str) -> list[str]:
     """Return the words of a text, in order and as they are written."""
     from icu4py.breakers import WordBreaker
 
-    found = [w for w in WordBreaker(_encodable(text), _locale(language)) if w[0].isalnum() or (len(w) > 1 and _HAS_WORD.search(w))]
+    found = [
+        w
+        for w in WordBreaker(_encodable(text), _locale(language))
+        if w[0].isalnum() or (len(w) > 1 and _HAS_WORD.search(w))
+    ]
     if primary(language) in ELIDING:
         return [part for word in found for part in (_ELISION.split(word) if not word.isalnum() else (word,))]
     return found

@@ -24,7 +24,8 @@ def profile(
     data: Annotated[
         list[str],
         typer.Argument(
-            metavar="DATA…", help="Parquet or JSON Lines files, globs, directories; or run directories: their candidates."
+            metavar="DATA…",
+            help="Parquet or JSON Lines files, globs, directories; or run directories: their candidates.",
         ),
     ],
     column: Annotated[
@@ -44,7 +45,9 @@ def profile(
     ] = "last",
     metrics: Annotated[
         Path | None,
-        typer.Option("--metrics", metavar="FILE.yaml", help="Further metrics: classifiers, likelihood, tokens, options."),
+        typer.Option(
+            "--metrics", metavar="FILE.yaml", help="Further metrics: classifiers, likelihood, tokens, options."
+        ),
     ] = None,
     compare: Annotated[
         bool,
@@ -53,7 +56,9 @@ def profile(
     json_out: Annotated[
         str | None, typer.Option("--json", metavar="OUT", help="Write every figure as JSON; `-` prints it.")
     ] = None,
-    html_out: Annotated[Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained page.")] = None,
+    html_out: Annotated[
+        Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained page.")
+    ] = None,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="That measure; by default one for each core.")
     ] = None,

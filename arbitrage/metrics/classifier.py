@@ -87,8 +87,7 @@ class Classifier:
             config.metric_name, config.model, config.revision, config.precision, "AutoModelForSequenceClassification"
         )
         self._label = _label_of(config, self._model.config)
-        room = min(filter(None, (config.max_tokens, longest_input(self._model))), default=512)
-        self._window = max(1, room - self._tokenizer.num_special_tokens_to_add())
+        self._room = min(filter(None, (config.max_tokens, longest_input(self._model))), default=512)
 
     @property
     def name(self) -> str:
@@ -115,10 +114,10 @@ class Classifier:
             return UNDEFINED_LANGUAGE
         if not text.text.strip():
             return NO_TEXT
-        ids = self._tokenizer(text.text, add_special_tokens=False, verbose=False)["input_ids"]
-        cuts = [ids[i : i + self._window] for i in range(0, len(ids), self._window)]
-        found = [self._tokenizer.build_inputs_with_special_tokens(cut) for cut in cuts]
-        return found or NO_TEXT
+        found: list[list[int]] = self._tokenizer(
+            text.text, truncation=True, max_length=self._room, return_overflowing_tokens=True
+        )["input_ids"]
+        return [row for row in found if row] or NO_TEXT
 
     def _forward(self, ids: Any, mask: Any) -> list[float]:
         logits = self._model(input_ids=ids, attention_mask=mask).logits.float()

@@ -14,8 +14,8 @@ from arbitrage.texts import Text
 class CodeSwitchConfig(MetricOptions):
     """The share of the text outside the language that most of it is in.
 
-    A text that is all in one wrong language is not code-switched: that is a matter of fidelity. Passages of 60 letters
-    are told apart by language, words within them by script; names and symbols in Latin letters count nowhere.
+    A text that is all in one wrong language is not code-switched: that is a matter of fidelity. Passages of 60
+    letters are told apart by language, words within them by script; names in Latin letters count nowhere.
     """
 
     kind: Literal["code_switch"] = "code_switch"
@@ -34,7 +34,9 @@ class CodeSwitchConfig(MetricOptions):
     def facts(self) -> Facts:
         """The multilingual index of Gambäck & Das, over passages."""
         source = "code-mixing index of Das & Gambäck 2014, over passages"
-        return Facts("text outside its main language", "share", 0.0, 1.0, source, "known languages, 20 letters and more")
+        return Facts(
+            "text outside its main language", "share", 0.0, 1.0, source, "known languages, 20 letters and more"
+        )
 
     def build(self) -> Metric:
         """Build the metric."""

@@ -49,7 +49,7 @@ class Formula:
     needs_syllables: bool = True
 
 
-BJORNSSON = frozenset("da de en es fi fr it nb nn no pt ru sv".split())
+BJORNSSON = frozenset(["da", "de", "en", "es", "fi", "fr", "it", "nb", "nn", "no", "pt", "ru", "sv"])
 """The languages of Björnsson 1983, "Readability of newspapers in 11 languages" (Reading Research Quarterly 18:4)."""
 
 FLESCH: Mapping[str, tuple[float, float, float]] = {
@@ -68,9 +68,7 @@ FLESCH: Mapping[str, tuple[float, float, float]] = {
 def flesch(counts: Counts, language: str) -> float:
     """Return reading ease, with the weights that were fitted to the language; higher is easier."""
     base, per_sentence, per_syllable = FLESCH[language]
-    return (
-        base - per_sentence * counts.words / counts.sentences - per_syllable * counts.syllables / counts.words
-    )
+    return base - per_sentence * counts.words / counts.sentences - per_syllable * counts.syllables / counts.words
 
 
 def _gunning_fog(c: Counts, _: str) -> float:

@@ -21,8 +21,8 @@ class LikelihoodConfig(MetricOptions):
     Attributes:
         model: a directory, a Hugging Face id, or `world:<name>`.
         revision: commit of a Hugging Face id.
-        per: `token` gives mean nats a token, never above 0; `byte` gives bits for each UTF-8 byte, never below 0, which
-            can be compared across tokenizers.
+        per: `token` gives mean nats a token, never above 0; `byte` gives bits for each UTF-8 byte, never below 0,
+            which can be compared across tokenizers.
         max_tokens: longer texts are measured up to there; by default the model's own limit.
         precision: of weights and arithmetic.
         batch_size: texts in one forward pass.
@@ -89,7 +89,9 @@ class Likelihood:
         """Return one Measured for each text, in order."""
         rows = [self._encode(text) for text in texts]
         places = [i for i, row in enumerate(rows) if not isinstance(row, Measured)]
-        sums = in_batches([r for r in rows if not isinstance(r, Measured)], self._config.batch_size, self._sum, self._model)
+        sums = in_batches(
+            [r for r in rows if not isinstance(r, Measured)], self._config.batch_size, self._sum, self._model
+        )
         found = dict(zip(places, sums, strict=True))
         return [
             row if isinstance(row, Measured) else self._scale(found[i], row, text)

@@ -1,8 +1,8 @@
 """How much of a set near-duplicate removal would take away (Broder 1997; bottom-k sketches, Cohen & Kaplan 2007).
 
-Two texts are near-duplicates where the shingles of 8 letters that they share are `threshold` of all that either has
-(Jaccard). Each text is known by the 64 smallest hashes of its shingles, from which the Jaccard index is estimated with
-a standard error of at most 0.06. Texts are compared that share one of their four smallest hashes: pairs at the
+Two texts are near-duplicates where the shingles of 8 letters that they share are `threshold` of all that either
+has (Jaccard). Each text is known by the 64 smallest hashes of its shingles, from which the Jaccard index is estimated
+with a standard error of at most 0.06. Texts are compared that share one of their four smallest hashes: pairs at the
 threshold are found with a chance of 1 − (1 − 0.8)⁴ = 0.998.
 
 Flat in the number of texts: from `max_texts` on, only those are kept whose smallest hash lies below a falling limit.
@@ -71,7 +71,7 @@ class NearDuplicatesConfig(MetricOptions):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The smallest hashes of a text's shingles, ascending, and how many shingles there are (repeats among many count)."""
+    """The smallest hashes of a text's shingles, ascending, and their number (among many, repeats count)."""
 
     hashes: Hashes
     num_shingles: int

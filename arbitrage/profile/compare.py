@@ -5,6 +5,7 @@ Given several sets in the order of inheritance, each is compared with the next, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from arbitrage.errors import UserError
@@ -66,7 +67,7 @@ def compare_all(profiles: Sequence[Profile]) -> list[Comparison]:
     """
     if len(profiles) < 2:
         raise UserError(f"--compare: needs two data sets or more, found {len(profiles)}")
-    pairs = list(zip(profiles, profiles[1:], strict=False))
+    pairs = list(pairwise(profiles))
     if len(profiles) > 2:
         pairs.append((profiles[0], profiles[-1]))
     return [compare(before, after) for before, after in pairs]
@@ -78,11 +79,11 @@ def compare(before: Profile, after: Profile) -> Comparison:
     found: list[tuple[str, str, Effect]] = []
     set_shifts = []
     for seed, language in enumerate(sorted(common)):
-        cells = [profile.cells[CellKey(language=language)] for profile in (before, after)]
+        one, other = (profile.cells[CellKey(language=language)] for profile in (before, after))
         names = [config.metric_name for config in before.metrics]
-        found += [(language, name, e) for name, e in zip(names, effects(*cells, seed), strict=True)]
-        for config, one, other in zip(before.set_metrics, cells[0].sketches, cells[1].sketches, strict=True):
-            set_shifts.append(SetShift(language, config.metric_name, one.value(), other.value()))
+        found += [(language, name, e) for name, e in zip(names, effects(one, other, seed), strict=True)]
+        for config, old, new in zip(before.set_metrics, one.sketches, other.sketches, strict=True):
+            set_shifts.append(SetShift(language, config.metric_name, old.value(), new.value()))
     tested = [i for i, (_, _, effect) in enumerate(found) if effect.p is not None]
     rates = dict(zip(tested, false_discovery_rates([found[i][2].p or 0.0 for i in tested]), strict=True))
     return Comparison(

@@ -58,14 +58,17 @@ class EntryBuilder:
         texts = self._texts(values)
         prompt_id = self._label(values, "prompt_id")
         place = f"{self.salt}\0{row.position}"
-        found = {
-            "language": self._language(values),
-            "teacher": self._label(values, "teacher"),
-            "source": self._label(values, "source"),
-            "cluster": hash64(f"id\0{prompt_id}" if prompt_id is not None else f"at\0{place}"),
-            "embedding": _vector(self.columns.value(values, "embedding")),
-        }
-        return [Entry(text=text, key=hash64(f"{place}\0{i}"), **found) for i, text in enumerate(texts)]
+        language, teacher, source = (
+            self._language(values),
+            self._label(values, "teacher"),
+            self._label(values, "source"),
+        )
+        cluster = hash64(f"id\0{prompt_id}" if prompt_id is not None else f"at\0{place}")
+        vector = _vector(self.columns.value(values, "embedding"))
+        return [
+            Entry(text, language, teacher, source, cluster, hash64(f"{place}\0{i}"), vector)
+            for i, text in enumerate(texts)
+        ]
 
     def _texts(self, values: Mapping[str, Any]) -> list[str]:
         for role in ("text", "messages"):

@@ -1,6 +1,6 @@
 """Measures batches of texts, here or in worker processes: numbers and small digests come back, no texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -102,7 +102,7 @@ def _measure_cheap(
     metrics: Sequence[MetricConfig],
     set_metrics: Sequence[SetMetricConfig],
     num_processes: int,
-) -> Iterator[tuple[list[Entry], Measurements]]:
+) -> Generator[tuple[list[Entry], Measurements], None, None]:
     batches = iter(lambda: list(islice(entries, BATCH_TEXTS)), [])
     first = list(islice(batches, 2 * IN_FLIGHT))
     if num_processes < 2 or len(first) < 2 * IN_FLIGHT:  # starting processes takes as long as 2,000 texts
@@ -111,7 +111,10 @@ def _measure_cheap(
             yield batch, gauge.measure(batch)
         return
     with ProcessPoolExecutor(
-        num_processes, mp_context=get_context("spawn"), initializer=_start, initargs=(tuple(metrics), tuple(set_metrics))
+        num_processes,
+        mp_context=get_context("spawn"),
+        initializer=_start,
+        initargs=(tuple(metrics), tuple(set_metrics)),
     ) as pool:
         waiting: list[tuple[list[Entry], Future[Measurements]]] = []
         try:
@@ -128,7 +131,11 @@ def _measure_cheap(
 
 
 def _with_models(
-    batch: Sequence[Entry], measured: Measurements, cheap: Sequence[int], dear: Sequence[int], models: Sequence[Metric]
+    batch: Sequence[Entry],
+    measured: Measurements,
+    cheap: Sequence[int],
+    dear: Sequence[int],
+    models: Sequence[Metric],
 ) -> Measurements:
     """Put the columns of the models between the others."""
     if not dear:

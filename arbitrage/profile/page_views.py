@@ -64,7 +64,7 @@ def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
 
 
 def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, ...]:
-    """Return, for each family, one map for each metric: languages × teachers, or sources where there are those only."""
+    """Return for each family a map of each metric: languages × teachers, or sources where there are only those."""
     axis = "teacher" if len(profile.teachers) > 1 else "source" if len(profile.sources) > 1 else None
     if axis is None:
         return ()
@@ -74,7 +74,9 @@ def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, .
     for family, title in FAMILIES.items():
         configs = [c for c in (*profile.metrics, *profile.set_metrics) if c.family == family]
         maps = [
-            _metric_map(profile, by_key, config.metric_name, f"{config.facts.title}, {config.facts.unit}", axis, labels)
+            _metric_map(
+                profile, by_key, config.metric_name, f"{config.facts.title}, {config.facts.unit}", axis, labels
+            )
             for config in configs
         ]
         if kept := tuple(each for each in maps if each is not None):
@@ -140,7 +142,8 @@ def _metric_map(
         return None
     width = len(labels) + 1
     rows = [
-        HeatRow(name_of(tag), tag, tuple(flat[i * width : (i + 1) * width])) for i, tag in enumerate(profile.languages)
+        HeatRow(name_of(tag), tag, tuple(flat[i * width : (i + 1) * width]))
+        for i, tag in enumerate(profile.languages)
     ]
     return Heatmap(caption, "", (*labels, "all"), tuple(rows), "heat")
 

@@ -138,7 +138,7 @@ class _Cells:
 
 
 def cell_keys(language: str, teacher: str | None, source: str | None) -> Iterable[CellKey]:
-    """Yield the cells that a text belongs to: all, its language, its teacher and source, alone and in the language."""
+    """Yield the cells of a text: all, its language, its teacher and its source, alone and in the language."""
     yield CellKey()
     yield CellKey(language=language)
     if teacher is not None:

@@ -1,7 +1,7 @@
 """A sample of rows that is flat in their number, and keeps the answers to one prompt together.
 
-Rows are kept whose cluster has one of the smallest hashes ("bottom-k"). So a prompt is in the samples of two data sets
-or in neither, as far as both go: paired comparisons survive sampling, and nothing depends on the order of rows.
+Rows are kept whose cluster has one of the smallest hashes ("bottom-k"). So a prompt is in the samples of two data
+sets or in neither, as far as both go: paired comparisons survive sampling, and no order of rows matters.
 With no more rows than `max_rows`, all are kept and whatever is computed of them is exact.
 """
 

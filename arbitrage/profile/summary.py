@@ -78,7 +78,7 @@ def _cell_summary(profile: Profile, key: CellKey, cell: Cell) -> CellSummary:
     deviations = cell.deviations_M
     figures = {}
     for i, config in enumerate(profile.metrics):
-        nulls = {reason: int(n) for reason, n in zip(REASONS, cell.nulls_MR[i, 1:], strict=True) if n}
+        nulls: dict[str, int] = {reason: int(n) for reason, n in zip(REASONS, cell.nulls_MR[i, 1:], strict=True) if n}
         num = int(cell.counts_M[i])
         if not num:
             figures[config.metric_name] = Figures(0, None, None, None, None, None, nulls)

@@ -6,7 +6,6 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbitrage.measured import Measured
 from arbitrage.profile.compare import Comparison, Shift
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.profile.summary import CellSummary
@@ -56,13 +55,6 @@ def number(value: float | None) -> str:
     return compact(value) if abs(value) >= 1000 else decimal(value, 3 if abs(value) < 10 else 1)
 
 
-def measured(found: Measured | None) -> str:
-    """Return a figure, or why there is none."""
-    if found is None:
-        return ABSENT
-    return number(found.value) if found.value is not None else str(found.reason).replace("_", " ")
-
-
 def _table(profile: Profile, axis: str, columns: Sequence[CellSummary], total: CellSummary) -> Table:
     shown = columns[:MAX_COLUMNS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
@@ -78,10 +70,10 @@ def _table(profile: Profile, axis: str, columns: Sequence[CellSummary], total: C
         figures = [cell.figures[config.metric_name] for cell in (total, *shown)]
         if any(found.num for found in figures):
             table.add_row(config.metric_name, *(number(found.mean) for found in figures))
-    for config in profile.set_metrics:
-        found = [cell.of_set.get(config.metric_name) for cell in (total, *shown)]
+    for set_config in profile.set_metrics:
+        found = [cell.of_set.get(set_config.metric_name) for cell in (total, *shown)]
         if any(m and m.value is not None for m in found):
-            table.add_row(config.metric_name, *(measured(m) if m and m.value is not None else ABSENT for m in found))
+            table.add_row(set_config.metric_name, *(number(m.value) if m else ABSENT for m in found))
     return table
 
 

@@ -62,9 +62,7 @@ class FileSourceConfig(SourceConfig):
         raise TypeError(f"{type(self).__name__} does not say how a file is read")
 
 
-def find_files(
-    patterns: Sequence[str], suffixes: Sequence[str], where: str = "prompts.paths"
-) -> list[SourceFile]:
+def find_files(patterns: Sequence[str], suffixes: Sequence[str], where: str = "prompts.paths") -> list[SourceFile]:
     """Return the files that paths, globs and directories stand for, sorted by name; a hidden file must be named.
 
     Args:
