@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from arbitrage.scripts import SPACELESS, count_scripts, script_of_letter
+from arbitrage.scripts import SPACELESS, script_of_letter
 
 _NOT_PROSE = re.compile(
     r"""
@@ -105,10 +105,7 @@ def _pieces(token: str, scripts: frozenset[str]) -> tuple[_Piece, ...]:
 
 def _token(token: str) -> tuple[tuple[tuple[str, int], ...], bool]:
     """Return the letters of a token by script, and whether it has Latin letters and a capital or a digit."""
-    if token.isascii():
-        found = count_scripts(token)
-    else:
-        found = Counter(filter(None, map(script_of_letter, token)))  # tokens are short
+    found = Counter(filter(None, map(script_of_letter, token)))
     looks_like_name = "Latn" in found and (any(map(str.isupper, token)) or any(map(str.isdigit, token)))
     return tuple(sorted(found.items())), looks_like_name
 

@@ -204,7 +204,7 @@ def test_samples_keep_clusters_whole_and_do_not_depend_on_order(rows: list[tuple
         assert len(found.clusters_N) <= room
         assert sample.is_exact == (len(rows) <= room) or not sample.is_exact
         kept.append(found)
-    sizes = {c: n for c, n in zip(*np.unique(clusters, return_counts=True), strict=True)}
+    sizes = dict(zip(*np.unique(clusters, return_counts=True), strict=True))
     if len(rows) <= room:
         assert len(kept[0].clusters_N) == len(rows)
     largest = max(sizes.values())

@@ -91,7 +91,9 @@ def profile(
     sets = [[item] for item in data] if compare else [data]
     if compare and len(sets) < 2:
         raise UserError(f"--compare: needs two data sets or more, found {data[0]} alone")
-    names = _names(data) if compare else [data[0] if len(data) == 1 else f"{data[0]} and {len(data) - 1} more"]
+    names = (
+        _names(data) if compare else [Path(data[0]).name + (f" and {len(data) - 1} more" if len(data) > 1 else "")]
+    )
     found = []
     with _progress(quiet=json_out == "-") as on_texts:
         for i, (name, patterns) in enumerate(zip(names, sets, strict=True)):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbitrage.languages import name_of
+from arbitrage.metrics.options import Facts
 from arbitrage.profile.compare import Comparison
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.profile.summary import CellSummary
@@ -47,6 +48,7 @@ class ShiftLine:
     interval: str
     delta: str
     dot: Dot | None
+    zero_at: float
 
 
 def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
@@ -74,9 +76,7 @@ def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, .
     for family, title in FAMILIES.items():
         configs = [c for c in (*profile.metrics, *profile.set_metrics) if c.family == family]
         maps = [
-            _metric_map(
-                profile, by_key, config.metric_name, f"{config.facts.title}, {config.facts.unit}", axis, labels
-            )
+            _metric_map(profile, by_key, config.metric_name, _caption(config.facts), axis, labels)
             for config in configs
         ]
         if kept := tuple(each for each in maps if each is not None):
@@ -119,6 +119,7 @@ def shift_lines(found: Comparison) -> tuple[ShiftLine, ...]:
             f"[{signed(e.interval.low)}, {signed(e.interval.high)}]" if e.interval else "",
             signed(shift.effect.delta),
             dot(axis, e),
+            axis.place(0.0),
         )
         for shift, e in zip(clear, estimates, strict=True)
     )
@@ -146,6 +147,11 @@ def _metric_map(
         for i, tag in enumerate(profile.languages)
     ]
     return Heatmap(caption, "", (*labels, "all"), tuple(rows), "heat")
+
+
+def _caption(facts: Facts) -> str:
+    """Return what the figures are, and their unit where that does not say so already."""
+    return facts.title if facts.unit in facts.title else f"{facts.title}, {facts.unit}"
 
 
 def _key(language: str, axis: str, label: str) -> CellKey:
