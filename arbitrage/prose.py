@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from arbitrage.scripts import SPACELESS, script_of_letter
 
@@ -29,6 +30,8 @@ _TOKEN = re.compile(r"[^\s,;:!?/()\[\]{}\"«»“”„、。，；：！？（�
 
 MAX_NAME_WORDS = 3
 """Longer runs of capitalised Latin words inside another script are a title or a sentence, not a name."""
+
+MEMO_TOKENS = 1 << 16
 
 CHARACTERS_PER_WORD = 2.0
 """In spaceless scripts; about right for Chinese and Japanese, and near enough for a share."""
@@ -64,50 +67,55 @@ def count_words(text: str, scripts: frozenset[str]) -> Words:
     single Latin or Greek letters where those are foreign ('x', 'π').
     """
     found: defaultdict[str, float] = defaultdict(float)
+    tokens, memo = _TOKEN.findall(text), _memo(scripts)
     if "Latn" in scripts:
-        for token, times in Counter(_TOKEN.findall(text)).items():
-            for piece in _pieces(token, scripts):
+        for token, times in Counter(tokens).items():
+            for piece in memo[token]:
                 found[piece.script] += times * piece.weight
         return Words(dict(found))
     names = 0.0
     run: list[_Piece] = []
-    for piece in (piece for token in _TOKEN.findall(text) for piece in _pieces(token, scripts)):
-        if piece.script == "Latn":
-            found["Latn"] += piece.weight
-            run.append(piece)
-            continue
-        found[piece.script] += piece.weight
-        if run:
-            names += _names(run)
-            run.clear()
+    for token in tokens:
+        for piece in memo[token]:
+            found[piece.script] += piece.weight
+            if piece.script == "Latn":
+                run.append(piece)
+            elif run:
+                names += _names(run)
+                run.clear()
     if any(found.get(script) for script in scripts):
         found["Latn"] -= names + _names(run)
     return Words({script: amount for script, amount in found.items() if amount})
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     script: str
     weight: float
     looks_like_name: bool
 
 
-@lru_cache(maxsize=1 << 16)
-def _pieces(token: str, scripts: frozenset[str]) -> tuple[_Piece, ...]:
-    """Return the pieces of a token, one for each script in it."""
-    found, looks_like_name = _token(token)
-    return tuple(
-        _Piece(script, letters / CHARACTERS_PER_WORD if script in SPACELESS else 1.0, looks_like_name)
-        for script, letters in found
-        if letters > 1 or script not in ("Latn", "Grek") or script in scripts
-    )
+class _Memo(dict[str, tuple[_Piece, ...]]):
+    """The pieces of tokens, one for each script in them; forgotten when there are too many."""
+
+    def __init__(self, scripts: frozenset[str]) -> None:
+        self._scripts = scripts
+
+    def __missing__(self, token: str) -> tuple[_Piece, ...]:
+        if len(self) >= MEMO_TOKENS:
+            self.clear()
+        letters = Counter(filter(None, map(script_of_letter, token)))
+        looks_like_name = "Latn" in letters and (any(map(str.isupper, token)) or any(map(str.isdigit, token)))
+        found = self[token] = tuple(
+            _Piece(script, num / CHARACTERS_PER_WORD if script in SPACELESS else 1.0, looks_like_name)
+            for script, num in sorted(letters.items())
+            if num > 1 or script not in ("Latn", "Grek") or script in self._scripts
+        )
+        return found
 
 
-def _token(token: str) -> tuple[tuple[tuple[str, int], ...], bool]:
-    """Return the letters of a token by script, and whether it has Latin letters and a capital or a digit."""
-    found = Counter(filter(None, map(script_of_letter, token)))
-    looks_like_name = "Latn" in found and (any(map(str.isupper, token)) or any(map(str.isdigit, token)))
-    return tuple(sorted(found.items())), looks_like_name
+@lru_cache(maxsize=64)
+def _memo(scripts: frozenset[str]) -> _Memo:
+    return _Memo(scripts)
 
 
 def _is_json(text: str) -> bool:

@@ -2,7 +2,8 @@
 
 Texts are made of the lines of real answers (six models in six languages), dealt anew within a language, so that they
 are as long as real ones and all different. Prints one JSON line: texts/s of each repeat with the start of the worker
-processes, the median, the spread, and the peak memory of the process that reads, at a tenth of the rows and at all.
+processes, the median, processor time for each text over all processes (which says what two cores to themselves would
+give), and the peak memory of the process that reads, at a tenth of the rows and at all.
 Run: python -m benchmarks.profile_speed DATA/mtbench_multilingual/model_answers_6models.parquet
 """
 
@@ -14,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,17 @@ def write_texts(source: str, out: Path, num_texts: int) -> float:
     return statistics.mean(len(row["text"]) for row in rows)
 
 
-def measure(path: str, num_processes: int) -> tuple[float, float]:
-    """Profile a file; return texts/s and the peak memory of this process in MB."""
+@dataclass(frozen=True)
+class Measurement:
+    """One profile of a file."""
+
+    texts_per_s: float
+    cpu_ms_per_text: float
+    memory_mb: float
+
+
+def measure(path: str, num_processes: int) -> Measurement:
+    """Profile a file."""
     from arbitrage.profile.columns import ProfileColumns
     from arbitrage.profile.entries import EntryBuilder
     from arbitrage.profile.profile import profile_data
@@ -57,15 +68,23 @@ def measure(path: str, num_processes: int) -> tuple[float, float]:
     profile = profile_data("benchmark", reader, ProfileSettings(), num_processes=num_processes)
     summarise(profile)
     seconds = time.perf_counter() - start
-    return profile.num_texts / seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(each.ru_utime + each.ru_stime for each in used)
+    return Measurement(profile.num_texts / seconds, 1000 * cpu / profile.num_texts, _peak_mb())
 
 
-def in_fresh_process(path: Path, num_processes: int) -> tuple[float, float]:
+def _peak_mb() -> float:
+    """Return the peak memory of this process; `ru_maxrss` would include that of its parent before `exec`."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def in_fresh_process(path: Path, num_processes: int) -> Measurement:
     """Measure in a process of its own: nothing is warm, and peak memory is its own."""
     receiving, sending = get_context("spawn").Pipe(duplex=False)
     process = get_context("spawn").Process(target=_send, args=(sending, str(path), num_processes))
     process.start()
-    found: tuple[float, float] = receiving.recv()
+    found: Measurement = receiving.recv()
     process.join()
     return found
 
@@ -87,7 +106,7 @@ def main() -> None:
         pq.write_table(pq.read_table(whole).slice(0, options.texts // 10), tenth)
         small = in_fresh_process(tenth, options.processes)
         found = [in_fresh_process(whole, options.processes) for _ in range(options.repeats)]
-    rates = [rate for rate, _ in found]
+    rates = [each.texts_per_s for each in found]
     print(
         json.dumps(
             {
@@ -98,8 +117,9 @@ def main() -> None:
                 "mean_characters": round(mean_characters),
                 "texts_per_s": round(statistics.median(rates)),
                 "texts_per_s_repeats": [round(rate) for rate in rates],
-                "memory_mb_tenth": round(small[1]),
-                "memory_mb": round(max(memory for _, memory in found)),
+                "cpu_ms_per_text": round(statistics.median(each.cpu_ms_per_text for each in found), 2),
+                "memory_mb_tenth": round(small.memory_mb),
+                "memory_mb": round(max(each.memory_mb for each in found)),
                 "load_average": round(os.getloadavg()[0], 2),
             }
         )

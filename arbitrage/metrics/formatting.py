@@ -29,6 +29,9 @@ _EMOJI = (
     r"(?:\u200d\p{Extended_Pictographic}\ufe0f?\p{Emoji_Modifier}?)*)"
 )
 
+_MAYBE_EMOJI = re.compile("[\ufe0f\u20e3\u231a-\u2bff\U0001f000-\U0001faff]")
+"""What every emoji holds one of; most texts hold none, and are spared the longer search."""
+
 _TITLES: Mapping[str, tuple[str, str]] = {
     "lists": ("lines that are items of a list", "CommonMark 0.31"),
     "headings": ("lines that are headings", "CommonMark 0.31"),
@@ -106,7 +109,7 @@ def _emoji(text: Text) -> Measured:
     total = _num_visible(text.text)
     if not total:
         return NO_TEXT
-    if text.text.isascii():
+    if not _MAYBE_EMOJI.search(text.text):
         return Measured(0.0)
     return Measured(sum(map(len, _emoji_pattern().findall(text.text))) / total)
 

@@ -33,7 +33,8 @@ Hashes = NDArray[np.uint64]
 
 _BLANKS = re.compile(r"[\W_]+")
 _PRIME = 0x9E3779B97F4A7C15
-_WEIGHTS = np.array([pow(_PRIME, i + 1, 1 << 64) for i in range(SHINGLE_LETTERS)], dtype=np.uint64)
+_POWERS = np.array([pow(_PRIME, i, 1 << 64) for i in (1, 2, 4)], dtype=np.uint64)
+"""A shingle of 8 is hashed as two of 4, those as two of 2."""
 
 
 class NearDuplicatesConfig(MetricOptions):
@@ -106,10 +107,9 @@ def signature_of(text: str) -> Signature | None:
     if len(points) < SHINGLE_LETTERS:
         points = np.concatenate([points, np.zeros(SHINGLE_LETTERS - len(points), dtype=np.uint64)])
     num = len(points) - SHINGLE_LETTERS + 1
-    hashes = np.zeros(num, dtype=np.uint64)
-    for i, weight in enumerate(_WEIGHTS):
-        hashes += points[i : i + num] * weight
-    mixed = _mix(hashes)
+    pairs = points[:-1] * _POWERS[0] + points[1:]
+    fours = pairs[:-2] * _POWERS[1] + pairs[2:]
+    mixed = _mix(fours[:-4] * _POWERS[2] + fours[4:])
     if num > 2 * NUM_HASHES:
         found = np.unique(np.partition(mixed, 2 * NUM_HASHES)[: 2 * NUM_HASHES])
         if len(found) >= NUM_HASHES:
