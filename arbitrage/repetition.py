@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from arbitrage.scripts import SPACELESS, count_scripts
 
@@ -17,12 +17,16 @@ COMPRESSION_PROBE_BYTES = 400
 """Below this zlib's own overhead decides the ratio."""
 
 
-def repeated_ngrams(text: str) -> float | None:
+def repeated_ngrams(text: str, letters: Mapping[str, int] | None = None) -> float | None:
     """Return the share of n-grams that have occurred before, 0..1: of 4 words, or of 8 characters without spaces.
 
     None for a text that is too short to repeat itself.
+
+    Args:
+        text: any.
+        letters: its letters by script, if they are counted already.
     """
-    units, size = _units(text)
+    units, size = _units(text, count_scripts(text) if letters is None else letters)
     return repeated_share(units, size) if len(units) * NGRAM_WORDS >= MIN_UNITS * size else None
 
 
@@ -49,9 +53,8 @@ def compression_ratio(text: str) -> float | None:
     return len(data) / len(zlib.compress(data, 6)) if len(data) >= COMPRESSION_PROBE_BYTES else None
 
 
-def _units(text: str) -> tuple[Sequence[str], int]:
-    scripts = count_scripts(text)
-    spaceless = sum(n for script, n in scripts.items() if script in SPACELESS)
-    if spaceless * 2 > sum(scripts.values()):
+def _units(text: str, letters: Mapping[str, int]) -> tuple[Sequence[str], int]:
+    spaceless = sum(n for script, n in letters.items() if script in SPACELESS)
+    if spaceless * 2 > sum(letters.values()):
         return "".join(text.split()), NGRAM_CHARACTERS
     return text.casefold().split(), NGRAM_WORDS

@@ -1,6 +1,7 @@
 """A text with its language, and what several metrics need of it, each worked out once."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from arbitrage.fidelity import Passage, contradictions, expected_scripts, passages
 from arbitrage.prose import Words, count_words, prose
+from arbitrage.scripts import count_scripts
 from arbitrage.segmentation import split_sentences, split_words
 
 _MARKERS = re.compile(r"^[ \t]*(?:(?:[-*+•·‣▪–]|\d{1,3}[.)、]|\#{1,6}|>)[ \t]+)+", re.MULTILINE)
@@ -56,6 +58,11 @@ class Text:
     def sentences(self) -> list[str]:
         """The sentences of its prose."""
         return split_sentences(self.prose, self.language)
+
+    @cached_property
+    def letters_by_script(self) -> Counter[str]:
+        """The letters of its prose by script."""
+        return count_scripts(self.prose)
 
     @cached_property
     def words_by_script(self) -> Words:

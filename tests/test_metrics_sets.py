@@ -41,7 +41,7 @@ def test_near_duplicates_by_hand() -> None:
 
 
 def test_short_texts_are_duplicates_of_themselves_only() -> None:
-    texts = [Text(t, "en") for t in ("yes", "no", "yes.", "maybe")]
+    texts = [Text(t, "en") for t in ("yes", "no", " YES\n", "maybe")]
     assert sketch_of(NearDuplicatesConfig(), texts).value() == Measured(1 / 4)
 
 

@@ -10,7 +10,6 @@ Copies are thereby kept or dropped together; each text is weighted by one over i
 found with the chance `threshold` at least instead of 0.998, so the share of a huge set may be low by a fifth.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,7 +30,6 @@ MAX_COMPARED = 50
 
 Hashes = NDArray[np.uint64]
 
-_BLANKS = re.compile(r"[\W_]+")
 _PRIME = 0x9E3779B97F4A7C15
 _POWERS = np.array([pow(_PRIME, i, 1 << 64) for i in (1, 2, 4)], dtype=np.uint64)
 """A shingle of 8 is hashed as two of 4, those as two of 2."""
@@ -99,9 +97,9 @@ class NearDuplicates:
 
 
 def signature_of(text: str) -> Signature | None:
-    """Return the signature of a text, case and everything but letters and digits left out of account."""
-    plain = _BLANKS.sub(" ", text.casefold()).strip()
-    if not plain:
+    """Return the signature of a text, case and the kind of blanks left out of account; None without a letter."""
+    plain = " ".join(text.casefold().split())
+    if not any(map(str.isalnum, plain)):
         return None
     points = np.frombuffer(plain.encode("utf-32-le", "replace"), dtype=np.uint32).astype(np.uint64)
     if len(points) < SHINGLE_LETTERS:

@@ -41,7 +41,7 @@ class RepetitionConfig(MetricOptions):
 
 
 def _ngrams(text: Text) -> Measured:
-    share = repeated_ngrams(text.text)
+    share = repeated_ngrams(text.text, text.letters_by_script)
     if share is None:
         return TOO_SHORT if text.text.strip() else NO_TEXT
     return Measured(share)

@@ -6,7 +6,6 @@ from arbitrage.contracts.metrics import Metric
 from arbitrage.fidelity import expected_scripts
 from arbitrage.measured import NO_TEXT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.scripts import count_scripts
 from arbitrage.texts import Text
 
 
@@ -40,6 +39,6 @@ def _measure(text: Text) -> Measured:
     scripts = expected_scripts(text.language)
     if not scripts:
         return UNKNOWN_LANGUAGE
-    letters = count_scripts(text.prose)
+    letters = text.letters_by_script
     total = letters.total()
     return Measured(sum(letters[script] for script in scripts) / total) if total else NO_TEXT
