@@ -2,14 +2,15 @@
 
 Two texts are near-duplicates where the shingles of 8 letters that they share are `threshold` of all that either
 has (Jaccard). Each text is known by the 64 smallest hashes of its shingles, from which the Jaccard index is estimated
-with a standard error of at most 0.06. Texts are compared that share one of their four smallest hashes: pairs at the
-threshold are found with a chance of 1 − (1 − 0.8)⁴ = 0.998.
+with a standard error of at most 0.06. Texts are compared that share four of their eight smallest hashes: a pair at
+the threshold of 0.8 is found with a chance of 0.99, and a phrase that all share costs no comparisons.
 
 Flat in the number of texts: from `max_texts` on, only those are kept whose smallest hash lies below a falling limit.
 Copies are thereby kept or dropped together; each text is weighted by one over its chance to be kept. A pair is then
-found with the chance `threshold` at least instead of 0.998, so the share of a huge set may be low by a fifth.
+found with the chance `threshold` at least instead of 0.99, so the share of a huge set may be low by a fifth.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,9 +25,10 @@ from arbitrage.texts import Text
 
 SHINGLE_LETTERS = 8
 NUM_HASHES = 64
-NUM_KEYS = 4
+NUM_KEYS = 8
+MIN_SHARED_KEYS = 4
 MAX_COMPARED = 50
-"""Kept texts with which a text is compared under one hash: a phrase that all share must not cost n² comparisons."""
+"""Kept texts that are remembered under one hash."""
 
 Hashes = NDArray[np.uint64]
 
@@ -158,20 +160,25 @@ class _Sketch:
         if len(self._kept) < 2:
             return TOO_FEW
         chance = self._limit / (1 << 64)
-        unique: dict[int, list[Hashes]] = {}
+        unique: dict[int, list[int]] = {}
         dropped = total = 0.0
-        for _, found in sorted(self._kept.items()):
+        for key, found in sorted(self._kept.items()):
             weight = 1.0 if chance >= 1.0 else 1.0 / -np.expm1(found.num_shingles * np.log1p(-chance))
             total += weight
-            keys = [int(value) for value in found.hashes[:NUM_KEYS]]
-            near = (other for key in keys for other in unique.get(key, ()))
-            if any(jaccard(found.hashes, other) >= self._threshold for other in near):
+            smallest = found.hashes[:NUM_KEYS].tolist()
+            if self._is_near_any(found, smallest, unique):
                 dropped += weight
                 continue
-            for key in keys:
-                if len(bucket := unique.setdefault(key, [])) < MAX_COMPARED:
-                    bucket.append(found.hashes)
+            for value in smallest:
+                if len(bucket := unique.setdefault(value, [])) < MAX_COMPARED:
+                    bucket.append(key)
         return Measured(float(dropped / total))
+
+    def _is_near_any(self, found: Signature, smallest: list[int], unique: dict[int, list[int]]) -> bool:
+        shared = Counter(key for value in smallest for key in unique.get(value, ()))
+        wanted = min(MIN_SHARED_KEYS, max(1, len(smallest) // 2))
+        near = (key for key, times in shared.items() if times >= wanted)
+        return any(jaccard(found.hashes, self._kept[key].hashes) >= self._threshold for key in near)
 
     def _shrink(self) -> None:
         """Halve the limit until half of the room is free, or copies of one text are all that is left."""
