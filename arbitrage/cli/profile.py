@@ -24,7 +24,7 @@ def profile(
     data: Annotated[
         list[str],
         typer.Argument(
-            metavar="DATA…",
+            metavar="DATA",
             help="Parquet or JSON Lines files, globs, directories; or run directories: their candidates.",
         ),
     ],
@@ -77,7 +77,7 @@ def profile(
 
         arbitrage profile runs/quickstart --html profile.html
 
-        arbitrage profile --compare teacher.jsonl data/*.parquet student.jsonl
+        arbitrage profile --compare teacher.jsonl data/ student.jsonl
 
     A comparison pairs texts that answer the same prompt (`prompt_id`); without ids each text stands for itself. It
     gives Cohen's d and Cliff's delta, intervals clustered by prompt, and holds the false discovery rate at 5 %.

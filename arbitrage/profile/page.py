@@ -16,6 +16,7 @@ from arbitrage.profile.page_views import (
     ShiftLine,
     language_map,
     sections,
+    set_shift_map,
     shift_lines,
     shift_map,
 )
@@ -42,6 +43,7 @@ class ComparisonView:
     num_tested: int
     num_clear: int
     map: Heatmap | None
+    set_map: Heatmap | None
     lines: tuple[ShiftLine, ...]
 
 
@@ -76,6 +78,7 @@ def _comparison_view(found: Comparison) -> ComparisonView:
         sum(shift.q is not None for shift in found.shifts),
         sum(shift.is_clear for shift in found.shifts),
         shift_map(found),
+        set_shift_map(found),
         shift_lines(found),
     )
 

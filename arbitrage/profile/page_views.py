@@ -104,6 +104,18 @@ def shift_map(found: Comparison) -> Heatmap | None:
     return Heatmap("Cohen’s d; * where clear", "", found.languages, tuple(rows), "diverging")
 
 
+def set_shift_map(found: Comparison) -> Heatmap | None:
+    """Return metrics of sets × languages: before → after; None where no language has both."""
+    by_place = {(shift.metric, shift.language): shift for shift in found.set_shifts}
+    rows = []
+    for name in dict.fromkeys(shift.metric for shift in found.set_shifts):
+        shifts = [by_place[name, tag] for tag in found.languages]
+        if any(shift.before.value is not None and shift.after.value is not None for shift in shifts):
+            texts = (f"{number(shift.before.value)} → {number(shift.after.value)}" for shift in shifts)
+            rows.append(HeatRow(name.replace("_", " "), "", tuple(Cell(text, None, False) for text in texts)))
+    return Heatmap("Before → after, without intervals", "", found.languages, tuple(rows), "heat") if rows else None
+
+
 def shift_lines(found: Comparison) -> tuple[ShiftLine, ...]:
     """Return the largest clear shifts."""
     clear = sorted((s for s in found.shifts if s.is_clear), key=lambda s: -abs(s.effect.d or 0.0))[:MAX_LINES]
