@@ -20,51 +20,58 @@ if TYPE_CHECKING:
     from arbitrage.profile.summary import CellSummary
 
 
+DataArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATA", help="Parquet or JSON Lines files, globs, directories; or run directories: their candidates."
+    ),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="Which column holds what, where it has no usual name. Roles: text, messages, language, teacher, source, "
+        "prompt_id, embedding. `meta.lang` leads into objects.",
+    ),
+]
+LanguageOption = Annotated[
+    str | None, typer.Option("--language", metavar="TAG", help="Of rows that do not say theirs; else identified.")
+]
+TurnsOption = Annotated[
+    str, typer.Option("--turns", metavar="last|all", help="Which assistant turns of a conversation are measured.")
+]
+MetricsOption = Annotated[
+    Path | None,
+    typer.Option("--metrics", metavar="FILE.yaml", help="Further metrics: classifiers, likelihood, tokens, options."),
+]
+CompareOption = Annotated[
+    bool,
+    typer.Option("--compare", help="Each DATA is a set of its own; compare each with the next, first with last."),
+]
+JsonOutOption = Annotated[
+    str | None, typer.Option("--json", metavar="OUT", help="Write every figure as JSON; `-` prints it.")
+]
+HtmlOutOption = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained page.")]
+ProcessesOption = Annotated[
+    int | None, typer.Option("--processes", min=1, help="That measure; by default one for each core.")
+]
+SampleOption = Annotated[
+    int, typer.Option("--sample", min=100, help="Rows kept of each group for quantiles and intervals.")
+]
+
+
 def profile(
-    data: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="DATA",
-            help="Parquet or JSON Lines files, globs, directories; or run directories: their candidates.",
-        ),
-    ],
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="ROLE=NAME",
-            help="Which column holds what, where it has no usual name. Roles: text, messages, language, teacher, "
-            "source, prompt_id, embedding. `meta.lang` leads into objects.",
-        ),
-    ] = None,
-    language: Annotated[
-        str | None, typer.Option("--language", metavar="TAG", help="Of rows that do not say theirs; else identified.")
-    ] = None,
-    turns: Annotated[
-        str, typer.Option("--turns", metavar="last|all", help="Which assistant turns of a conversation are measured.")
-    ] = "last",
-    metrics: Annotated[
-        Path | None,
-        typer.Option(
-            "--metrics", metavar="FILE.yaml", help="Further metrics: classifiers, likelihood, tokens, options."
-        ),
-    ] = None,
-    compare: Annotated[
-        bool,
-        typer.Option("--compare", help="Each DATA is a set of its own; compare each with the next, first with last."),
-    ] = False,
-    json_out: Annotated[
-        str | None, typer.Option("--json", metavar="OUT", help="Write every figure as JSON; `-` prints it.")
-    ] = None,
-    html_out: Annotated[
-        Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained page.")
-    ] = None,
-    processes: Annotated[
-        int | None, typer.Option("--processes", min=1, help="That measure; by default one for each core.")
-    ] = None,
-    sample: Annotated[
-        int, typer.Option("--sample", min=100, help="Rows kept of each group for quantiles and intervals.")
-    ] = 4096,
+    data: DataArgument,
+    column: ColumnOption = None,
+    language: LanguageOption = None,
+    turns: TurnsOption = "last",
+    metrics: MetricsOption = None,
+    compare: CompareOption = False,
+    json_out: JsonOutOption = None,
+    html_out: HtmlOutOption = None,
+    processes: ProcessesOption = None,
+    sample: SampleOption = 4096,
 ) -> None:
     """Measure what a data set carries: length, diversity, readability, language, layout, by language and teacher.
 
