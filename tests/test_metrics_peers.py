@@ -4,6 +4,9 @@ Where our definition is theirs, the values are equal. Where it is not, the param
 difference to what the reason explains. docs/metrics.md repeats the reasons.
 """
 
+import json
+import re
+
 import pytest
 
 from arbitrage.metrics.formulas import FLESCH, FORMULAS, Counts, flesch
@@ -173,3 +176,27 @@ def test_values_are_near_textdescriptives(test: str) -> None:
         [found] = metric.measure([Text(unwrapped, "en")])
         apart.append(abs(found.value - row["expected"]) / max(1.0, abs(row["expected"])))
     assert sorted(apart)[len(apart) // 2] < allowed, (reason, apart)
+
+
+TEXTSTAT_CASES = {"lix": "lix", "rix": "rix", "gutierrez_polini": "gutierrez_polini", "gulpease_index": "gulpease"}
+
+
+@pytest.mark.parametrize("metric", TEXTSTAT_CASES)
+def test_formulas_equal_textstats_own_tests(metric: str) -> None:
+    """On its words and sentences; where it takes punctuation for letters or words, so does this test."""
+    texts = {row["text_key"]: row["text"] for row in rows("textstat_test_texts")}
+    cases = [row for row in rows("textstat_test_cases") if row["metric"] == metric and row["text_key"] != "EMPTY_STR"]
+    assert len(cases) >= 4
+    for case in cases:
+        text = texts[case["text_key"]]
+        words = textstat_words(text)
+        visible = len("".join(text.split())) / len(text.split()) * len(words)
+        counts = Counts(
+            words=len(words),
+            sentences=textstat_sentences(text),
+            letters=len(re.sub(r"\W", "", text)) if metric == "gutierrez_polini" else visible,
+            long_words=sum(len(word.replace("'", "")) > 6 for word in words),
+        )
+        wanted = json.loads(case["expected_json"])["expected"]
+        found = FORMULAS[TEXTSTAT_CASES[metric]].compute(counts, "en")
+        assert found == pytest.approx(wanted, abs=0.0015), case["text_key"]
