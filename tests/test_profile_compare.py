@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.errors import UserError
+from arbitrage.profile.cell import Cell
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.compare import Shift, as_json, compare, compare_all
-from arbitrage.profile.effects import cliffs_delta, false_discovery_rates
-from arbitrage.profile.entries import EntryBuilder
+from arbitrage.profile.effects import cliffs_delta, effects, false_discovery_rates
+from arbitrage.profile.entries import EntryBuilder, hash64
+from arbitrage.profile.measuring import Measurements
 from arbitrage.profile.profile import Profile, profile_data
 from arbitrage.profile.reading import Reader
 from tests.test_profile import LENGTHS, run, write_jsonl
@@ -152,3 +154,34 @@ def test_cliffs_delta_by_counting_pairs(one: list[int], other: list[int]) -> Non
     counted = sum((b > a) - (b < a) for a in one for b in other) / (len(one) * len(other))
     found = cliffs_delta(np.array([*one, np.nan], dtype=np.float32), np.array(other, dtype=np.float32))
     assert found == pytest.approx(counted)
+
+
+@pytest.mark.parametrize("is_paired", [True, False])
+def test_false_alarms_are_as_rare_as_they_claim(is_paired: bool) -> None:
+    """30 prompts with 5 answers each and no difference: p < 0.05 in about 5 of 100, and intervals hold zero in 95."""
+    random = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(30), 5)
+    alarms = covered = 0
+    for seed in range(200):
+        means = random.normal(size=30)
+        other = means if is_paired else random.normal(size=30)
+        cells = [
+            _cell(np.repeat(level, 5) + random.normal(size=150), clusters + (0 if is_paired else 100 * side))
+            for side, level in enumerate((means, other))
+        ]
+        [effect] = effects(*cells, seed)
+        assert effect.p is not None
+        assert effect.interval is not None
+        alarms += effect.p < 0.05
+        covered += effect.interval.low <= 0 <= effect.interval.high
+    assert 2 <= alarms <= 20
+    assert covered >= 180
+
+
+def _cell(values: Any, clusters: Any) -> Cell:
+    num = len(values)
+    cell = Cell(1, [], 4096)
+    found = Measurements(["en"] * num, values[:, None], np.zeros((num, 1), np.uint8), [])
+    hashes = np.array([hash64(str(cluster)) for cluster in clusters], dtype=np.uint64)
+    cell.add(np.arange(num), hashes, np.arange(num, dtype=np.uint64), found)
+    return cell
