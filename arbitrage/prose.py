@@ -10,18 +10,19 @@ from typing import NamedTuple
 
 from arbitrage.scripts import SPACELESS, script_of_letter
 
-_NOT_PROSE = re.compile(
-    r"""
+_PARTS = r"""
     ^[ \t]*(```|~~~).*?(^[ \t]*\1[`~]*[ \t]*$|\Z)   # fenced code, closed or cut off
     | `[^`\n]+`                                     # code in a line
     | \$\$.+?\$\$ | \\\[.+?\\\] | \\\(.+?\\\)       # formulas
     | \$[^$\s][^$\n]*\$
     | <[/!|]?[a-zA-Z][^<>\n]*>                      # markup, and control tokens that a teacher wrote out
     | \b(?:https?|ftp)://\S+ | \bwww\.\S+
-    | \b[\w.+-]+@[\w-]+\.[\w.-]+                    # mail addresses
-    """,
-    re.DOTALL | re.MULTILINE | re.VERBOSE,
-)
+"""
+_FLAGS = re.DOTALL | re.MULTILINE | re.VERBOSE
+_NOT_PROSE = re.compile(_PARTS, _FLAGS)
+_NOR_MAIL = re.compile(_PARTS + r" | \b[\w.+-]+@[\w-]+\.[\w.-]+", _FLAGS)
+"""With mail addresses: every word may begin one, so they are looked for only where there is an @."""
+
 
 _SUSPECT = re.compile(r"[`$\\<@]|~~~|://|www\.")
 """What every match of `_NOT_PROSE` holds; most texts hold none of it, and are spared the longer search."""
@@ -55,7 +56,7 @@ class Words:
 
 def prose(text: str) -> str:
     """Return a text without fenced and inline code, formulas, markup, URLs and mail addresses; of JSON, nothing."""
-    rest = _NOT_PROSE.sub(" ", text) if _SUSPECT.search(text) else text
+    rest = (_NOR_MAIL if "@" in text else _NOT_PROSE).sub(" ", text) if _SUSPECT.search(text) else text
     return "" if _is_json(rest) else rest
 
 
