@@ -3,9 +3,10 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 
 from arbitrage.scripts import SPACELESS, script_of_letter
@@ -23,9 +24,8 @@ _NOT_PROSE = re.compile(_PARTS, _FLAGS)
 _NOR_MAIL = re.compile(_PARTS + r" | \b[\w.+-]+@[\w-]+\.[\w.-]+", _FLAGS)
 """With mail addresses: every word may begin one, so they are looked for only where there is an @."""
 
-
 _SUSPECT = re.compile(r"[`$\\<@]|~~~|://|www\.")
-"""What every match of `_NOT_PROSE` holds; most texts hold none of it, and are spared the longer search."""
+"""What every match holds; most texts hold none of it, and are spared the longer search."""
 
 _TOKEN = re.compile(r"[^\s,;:!?/()\[\]{}\"«»“”„、。，；：！？（）「」『』|*_#=+<>…—–~&]+")
 
@@ -67,26 +67,28 @@ def count_words(text: str, scripts: frozenset[str]) -> Words:
     `MAX_NAME_WORDS` Latin words each with a capital or a digit ('Python', 'GPT-4', 'New York'). So are symbols:
     single Latin or Greek letters where those are foreign ('x', 'π').
     """
-    found: defaultdict[str, float] = defaultdict(float)
     tokens, memo = _TOKEN.findall(text), _memo(scripts)
-    if "Latn" in scripts:
-        for token, times in Counter(tokens).items():
-            for piece in memo[token]:
-                found[piece.script] += times * piece.weight
-        return Words(dict(found))
+    found: defaultdict[str, float] = defaultdict(float)
+    for kind, times in Counter(map(memo.__getitem__, tokens)).items():
+        for piece in memo.kinds[kind]:
+            found[piece.script] += times * piece.weight
+    if "Latn" in found and "Latn" not in scripts and any(found.get(script) for script in scripts):
+        found["Latn"] -= _names(piece for token in tokens for piece in memo.kinds[memo[token]])
+    return Words({script: amount for script, amount in found.items() if amount})
+
+
+def _names(pieces: Iterable["_Piece"]) -> float:
+    """Return the Latin words that are names: in runs of few, each of which looks like one."""
     names = 0.0
     run: list[_Piece] = []
-    for token in tokens:
-        for piece in memo[token]:
-            found[piece.script] += piece.weight
-            if piece.script == "Latn":
-                run.append(piece)
-            elif run:
-                names += _names(run)
-                run.clear()
-    if any(found.get(script) for script in scripts):
-        found["Latn"] -= names + _names(run)
-    return Words({script: amount for script, amount in found.items() if amount})
+    for piece in chain(pieces, (_Piece("", 0.0, False),)):
+        if piece.script == "Latn":
+            run.append(piece)
+        elif run:
+            if len(run) <= MAX_NAME_WORDS and all(each.looks_like_name for each in run):
+                names += sum(each.weight for each in run)
+            run.clear()
+    return names
 
 
 class _Piece(NamedTuple):
@@ -95,23 +97,32 @@ class _Piece(NamedTuple):
     looks_like_name: bool
 
 
-class _Memo(dict[str, tuple[_Piece, ...]]):
-    """The pieces of tokens, one for each script in them; forgotten when there are too many."""
+class _Memo(dict[str, int]):
+    """The kind of each token, forgotten when there are too many; `kinds` are its pieces, one for each script."""
 
     def __init__(self, scripts: frozenset[str]) -> None:
         self._scripts = scripts
+        self._numbers: dict[tuple[_Piece, ...], int] = {}
+        self.kinds: list[tuple[_Piece, ...]] = []
 
-    def __missing__(self, token: str) -> tuple[_Piece, ...]:
+    def __missing__(self, token: str) -> int:
         if len(self) >= MEMO_TOKENS:
             self.clear()
+        pieces = self._pieces(token)
+        number = self._numbers.setdefault(pieces, len(self.kinds))
+        if number == len(self.kinds):
+            self.kinds.append(pieces)
+        self[token] = number
+        return number
+
+    def _pieces(self, token: str) -> tuple[_Piece, ...]:
         letters = Counter(filter(None, map(script_of_letter, token)))
         looks_like_name = "Latn" in letters and (any(map(str.isupper, token)) or any(map(str.isdigit, token)))
-        found = self[token] = tuple(
+        return tuple(
             _Piece(script, num / CHARACTERS_PER_WORD if script in SPACELESS else 1.0, looks_like_name)
             for script, num in sorted(letters.items())
             if num > 1 or script not in ("Latn", "Grek") or script in self._scripts
         )
-        return found
 
 
 @lru_cache(maxsize=64)
@@ -128,9 +139,3 @@ def _is_json(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _names(run: list[_Piece]) -> float:
-    """Return the words of a run of Latin ones if it is a name."""
-    is_name = len(run) <= MAX_NAME_WORDS and all(piece.looks_like_name for piece in run)
-    return sum(piece.weight for piece in run) if is_name else 0.0

@@ -24,9 +24,9 @@ CHEAP_METRICS: tuple[MetricConfig, ...] = (
     HddConfig(),
     DistinctConfig(),
     ReadabilityConfig(formula="gunning_fog"),
+    ReadabilityConfig(formula="flesch"),  # before those that ask for fewer counts
     ReadabilityConfig(formula="lix"),
     ReadabilityConfig(formula="rix"),
-    ReadabilityConfig(formula="flesch"),
     RepetitionConfig(of="ngrams"),
     RepetitionConfig(of="lines"),
     CompressionConfig(),

@@ -1,6 +1,8 @@
 """How hard a text is to read, by formulas that were fitted to its language; elsewhere null."""
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import Field
@@ -15,7 +17,9 @@ from arbitrage.metrics.syllables import count_syllables, has_syllables
 from arbitrage.segmentation import has_sentences
 from arbitrage.texts import Text
 
-LONG_LETTERS = 7
+LONG_LETTERS, POLYSYLLABLE = 7, 3
+
+MEMO_WORDS = 1 << 16
 
 FormulaName = Literal[
     "gunning_fog",
@@ -102,17 +106,35 @@ def count(words: Sequence[str], num_sentences: int, language: str, *, with_sylla
         language: by whose patterns syllables are counted.
         with_syllables: leave them 0 otherwise.
     """
-    letters = [len(word) if word.isalnum() else sum(map(str.isalnum, word)) for word in words]
-    syllables = [count_syllables(word, language) for word in words] if with_syllables else []
+    shapes = Counter(map(_shapes(language if with_syllables else None).__getitem__, words))
     return Counts(
         words=len(words),
         sentences=num_sentences,
-        letters=sum(letters),
-        long_words=sum(n >= LONG_LETTERS for n in letters),
-        syllables=sum(syllables),
-        polysyllables=sum(n >= 3 for n in syllables),
-        monosyllables=syllables.count(1),
+        letters=sum(letters * num for (letters, _), num in shapes.items()),
+        long_words=sum(num for (letters, _), num in shapes.items() if letters >= LONG_LETTERS),
+        syllables=sum(syllables * num for (_, syllables), num in shapes.items()),
+        polysyllables=sum(num for (_, syllables), num in shapes.items() if syllables >= POLYSYLLABLE),
+        monosyllables=sum(num for (_, syllables), num in shapes.items() if syllables == 1),
     )
+
+
+class _Shapes(dict[str, tuple[int, int]]):
+    """Letters and syllables of words in a language, 0 syllables in none; forgotten when there are too many."""
+
+    def __init__(self, language: str | None) -> None:
+        self._language = language
+
+    def __missing__(self, word: str) -> tuple[int, int]:
+        if len(self) >= MEMO_WORDS:
+            self.clear()
+        letters = sum(map(str.isalnum, word))
+        found = self[word] = letters, count_syllables(word, self._language) if self._language else 0
+        return found
+
+
+@lru_cache(maxsize=64)
+def _shapes(language: str | None) -> _Shapes:
+    return _Shapes(language)
 
 
 def _counts(text: Text, with_syllables: bool) -> Counts:

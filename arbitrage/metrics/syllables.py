@@ -24,7 +24,6 @@ def has_syllables(language: str) -> bool:
     return _patterns(language) is not None
 
 
-@lru_cache(maxsize=1 << 17)
 def count_syllables(word: str, language: str) -> int:
     """Return the number of syllables of a word, at least 1, by the patterns of a language that has them."""
     found = _patterns(language)
