@@ -3,7 +3,7 @@
 - Cohen's d: difference of means over the pooled standard deviation, of all texts (Cohen 1988).
 - Cliff's delta: how much likelier a text of the second set is to exceed one of the first than to fall below it, −1..1
   (Cliff 1993); of the samples.
-- Intervals and p-values: whole prompts are drawn, the same in both sets (`report.statistics`), so that texts which
+- Intervals and p-values: whole prompts are drawn, the same in both sets (`arbitrage.statistics`), so that texts which
   answer one prompt are paired. p is two-sided, of a normal with the bootstrap's standard error.
 - Over all metrics and languages of a comparison the false discovery rate is held by Benjamini & Hochberg (1995).
 """
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from arbitrage.profile.cell import Cell
 from arbitrage.profile.sample import Sampled
-from arbitrage.report.statistics import Interval, resample_ratios
+from arbitrage.statistics import Interval, resample_ratios
 
 NUM_RESAMPLES = 1000
 MIN_CLUSTERS = 10

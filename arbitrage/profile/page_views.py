@@ -12,7 +12,7 @@ from arbitrage.profile.terminal import number
 from arbitrage.report.dotplot import Dot, axis_over, dot, ends
 from arbitrage.report.formatting import ABSENT, signed
 from arbitrage.report.heatmap import Cell, Heatmap, HeatRow
-from arbitrage.report.statistics import Estimate
+from arbitrage.statistics import Estimate
 
 FAMILIES = {
     "length": "Length",
