@@ -1,9 +1,9 @@
 """Choose among routers by cross-validation, and leave the best single teacher only for a gain that is likely real.
 
-The ladder: best single teacher; language table; the better of `learned` and `blend`; the best of the others. Each rung
-must be above the one held by more than chance (a one-sided bound of the paired difference, resampled by cluster). With
-a second judge the gain must hold under it as well; with several rewards, under each of them when it is held out
-(METHODS §3 and §5).
+The ladder: best single teacher; language table; the better of `learned` and `blend`; the best of the others. Each
+rung must be above the one held by more than chance (a one-sided bound of the paired difference, resampled by
+cluster). With a second judge the gain must hold under it as well; with several rewards, under each of them when it
+is held out (METHODS §3 and §5).
 """
 
 from collections.abc import Mapping
@@ -56,12 +56,14 @@ class AutoLearner(LearnerConfig):
     Attributes:
         folds: of the cross-validation.
         confidence: one-sided, that a rung of the ladder is above the one below it.
+        heeds_judge: whether the matrix's second judge has a say.
         seed: of the folds.
     """
 
     kind: Literal["auto"] = "auto"
     folds: int = Field(default=4, ge=2)
     confidence: float = Field(default=0.8, gt=0.5, lt=1.0)
+    heeds_judge: bool = True
     seed: int = 0
 
     def fit(self, matrix: OutcomeMatrix) -> Predictor:
@@ -87,7 +89,7 @@ class AutoLearner(LearnerConfig):
     def _is_above(self, rung: "_Trial", held: "_Trial", single: "_Trial", cluster_P: Rows) -> bool:
         if lower_bound(rung.reward_P - held.reward_P, cluster_P, self.confidence) <= 0:
             return False
-        if rung.judge_P is None or single.judge_P is None:
+        if not self.heeds_judge or rung.judge_P is None or single.judge_P is None:
             return True
         return lower_bound(rung.judge_P - single.judge_P, cluster_P, self.confidence) > 0
 

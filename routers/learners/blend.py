@@ -24,7 +24,7 @@ class BlendLearner(LearnerConfig):
     """Prior plus residual (weight 2), neighbours, and the language table.
 
     Attributes:
-        caution: standard errors taken off the advantage of a teacher over the best single one; half come with `learned`.
+        caution: standard errors taken off a teacher's advantage over the best single one; half come with `learned`.
     """
 
     kind: Literal["blend"] = "blend"
