@@ -307,6 +307,12 @@ def test_an_artifact_of_an_encoder_needs_no_model_beside_it(tmp_path):
     assert str(tmp_path) not in (tmp_path / "router" / VALUES).read_text()
 
 
+def test_an_encoder_is_named_by_its_weights(tmp_path):
+    paths = [save_encoder(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
+    identities = [EncoderLearner(model=str(path)).identity() for path in paths]
+    assert identities[0] == identities[1] != identities[2]
+
+
 def test_a_missing_encoder_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"router.model: '.*nowhere' cannot be read"):
         EncoderLearner(model=str(tmp_path / "nowhere")).fit(toy_outcomes(20))

@@ -7,13 +7,15 @@ tokenizer: it needs no hub.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from pydantic import Field
 
-from arbitrage.config import Operational
+from arbitrage.config import Operational, Raw
 from arbitrage.errors import UserError
+from arbitrage.models import digest_files
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries, Rows
 from routers.learners.learner import Floats, LearnerConfig, State
@@ -54,6 +56,11 @@ class EncoderLearner(LearnerConfig):
     with_tags: bool = True
     seed: int = 0
     device: Annotated[str | None, Operational] = None
+
+    def identity(self) -> Raw:
+        """Name a local model by what is in it, not by where it lies."""
+        found = super().identity()
+        return found | {"model": digest_files(Path(self.model))} if Path(self.model).is_dir() else found
 
     @property
     def label(self) -> str:
