@@ -226,7 +226,7 @@ def test_estimates_are_unbiased_and_their_intervals_cover(is_informed):
     policy_PT = greedy(MODEL.predict(MATRIX.queries))
     truth = float((policy_PT * MATRIX.rewards_PT).sum(axis=1).mean())
     model_PT = MODEL.predict(MATRIX.queries) if is_informed else None
-    for found in estimates(60, policy_PT, model_PT).values():
+    for found in estimates(40, policy_PT, model_PT).values():
         values = np.array([estimate.value for estimate in found])
         assert abs(values.mean() - truth) < 4 * values.std() / np.sqrt(len(values)) + 1e-3
         # intervals speak of other prompts too, so that over these they cover more than 95 %
@@ -240,7 +240,7 @@ def test_a_wrong_reward_model_does_no_harm_and_a_right_one_helps():
     wrong_PT = -2.0 * MODEL.predict(MATRIX.queries)
     spread = {}
     for name, model_PT in (("none", None), ("right", MODEL.predict(MATRIX.queries)), ("wrong", wrong_PT)):
-        values = np.array([e.value for e in estimates(60, policy_PT, model_PT)["doubly_robust"]])
+        values = np.array([e.value for e in estimates(40, policy_PT, model_PT)["doubly_robust"]])
         assert abs(values.mean() - truth) < 4 * values.std() / np.sqrt(len(values)) + 1e-3
         spread[name] = values.std()
     assert spread["right"] < 0.8 * spread["none"] < 0.8 * spread["wrong"]

@@ -38,7 +38,7 @@ def learner(encoder_path):
 
     def make(kind, **options):
         if kind == "encoder":
-            cheap = {"model": encoder_path, "num_epochs": 8, "learning_rate": 3e-3, "max_tokens": 32, "device": "cpu"}
+            cheap = {"model": encoder_path, "num_epochs": 6, "learning_rate": 3e-3, "max_tokens": 32, "device": "cpu"}
             return EncoderLearner(**{**cheap, **options})
         return KINDS[kind](**options)
 
@@ -231,7 +231,7 @@ def test_the_gradient_leads_to_the_labels():
         matrix.rewards_PT,
     )
     predictor = SoftLabelLearner().fit(same)
-    tau = 0.5 * reward_scale(same.rewards_PT)
+    tau = reward_scale(same.rewards_PT)
     shares = np.exp(predictor.predict(same.queries)[0] / tau)
     assert predictor.tau == pytest.approx(tau)
     assert np.allclose(shares, smooth_labels(same, tau, 0.3, 20.0, None).mean(axis=0), atol=1e-3)

@@ -33,7 +33,7 @@ class SoftLabelLearner(LearnerConfig):
     """
 
     kind: Literal["soft_label"] = "soft_label"
-    temperature: float = Field(default=0.5, gt=0.0)
+    temperature: float = Field(default=1.0, gt=0.0)
     own_share: float = Field(default=0.3, ge=0.0, le=1.0)
     group_shrinkage: float = Field(default=20.0, ge=0.0)
     penalty: float = Field(default=1.0, gt=0.0)
