@@ -4,10 +4,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from routers.learners.auto import AutoLearner
 from routers.learners.baselines.error_vectors import ErrorVectorsLearner
 from routers.learners.baselines.factorisation import FactorisationLearner
 from routers.learners.baselines.mlp import MlpLearner
+from routers.learners.blend import BlendLearner
 from routers.learners.clusters import ClustersLearner
+from routers.learners.consensus import ConsensusLearner
 from routers.learners.descriptor import DescriptorLearner
 from routers.learners.encoder import EncoderLearner
 from routers.learners.knn import KnnLearner
@@ -29,6 +32,9 @@ AnyLearner = Annotated[
     | EncoderLearner
     | MlpLearner
     | FactorisationLearner
-    | ErrorVectorsLearner,
+    | ErrorVectorsLearner
+    | BlendLearner
+    | ConsensusLearner
+    | AutoLearner,
     Field(discriminator="kind"),
 ]

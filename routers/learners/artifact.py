@@ -1,4 +1,4 @@
-"""A learned router on disk: `router.safetensors` holds its arrays, `router.json` the rest and its teachers."""
+"""A learned router on disk: `router.safetensors` holds its arrays, `router.json` the rest and its pool."""
 
 import hashlib
 import json
@@ -13,7 +13,9 @@ from arbitrage.errors import DataError, UserError
 from routers.learners.baselines.error_vectors import restore_error_vectors
 from routers.learners.baselines.factorisation import restore_factorisation
 from routers.learners.baselines.mlp import restore_mlp
+from routers.learners.blend import restore_blend
 from routers.learners.clusters import restore_clusters
+from routers.learners.consensus import restore_consensus
 from routers.learners.descriptor import restore_descriptor
 from routers.learners.encoder import restore_encoder
 from routers.learners.knn import restore_knn
@@ -40,6 +42,8 @@ RESTORE: Final[Mapping[str, Restore]] = {
     "mlp": restore_mlp,
     "factorisation": restore_factorisation,
     "error_vectors": restore_error_vectors,
+    "blend": restore_blend,
+    "consensus": restore_consensus,
 }
 """Kind of learner → what makes its predictor of its state."""
 
