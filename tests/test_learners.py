@@ -232,10 +232,20 @@ def test_the_gradient_leads_to_the_labels():
         matrix.rewards_PT,
     )
     predictor = SoftLabelLearner().fit(same)
-    tau = reward_scale(same.rewards_PT)
+    tau = 2.0 * reward_scale(same.rewards_PT)
     shares = np.exp(predictor.predict(same.queries)[0] / tau)
     assert predictor.tau == pytest.approx(tau)
     assert np.allclose(shares, smooth_labels(same, tau, 0.3, 20.0, None).mean(axis=0), atol=1e-3)
+
+
+def test_warm_labels_order_teachers_by_mean_reward_and_cold_ones_by_lone_wins():
+    # two are right in 3 of 5 prompts, always together; the first in the other 2, alone
+    rewards_PT = np.array([[0.0, 1.0, 1.0]] * 3 + [[1.0, 0.0, 0.0]] * 2)
+    queries = Queries(["same"] * 5, ["de"] * 5)
+    matrix = OutcomeMatrix(tuple("abcde"), queries, np.arange(5), ("lone", "steady", "twin"), rewards_PT)
+    warm, cold = (smooth_labels(matrix, tau, 1.0, 0.0, None).mean(axis=0) for tau in (1.0, 0.05))
+    assert warm.argmax() == 1
+    assert cold.argmax() == 0
 
 
 # --- descriptor --------------------------------------------------------------------------------------------

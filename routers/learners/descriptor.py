@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from arbitrage.errors import UserError
-from arbitrage.outcomes.matrix import OutcomeMatrix, centred
-from arbitrage.outcomes.queries import Queries
+from arbitrage.outcomes.matrix import Bools, OutcomeMatrix, centred
+from arbitrage.outcomes.queries import Queries, Rows
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.features.tags import Vocabulary, one_hot, vocabulary_of
 from routers.learners.bilinear import fit_bilinear
@@ -27,7 +27,7 @@ class DescriptorLearner(LearnerConfig):
 
     Attributes:
         rank: of what W adds to its prior.
-        penalty: λ, in prompts.
+        penalty: λ, in clusters: thirty translations of one text say little more of texts than one.
         seed: of the decomposition of the texts.
     """
 
@@ -46,14 +46,15 @@ class DescriptorLearner(LearnerConfig):
         advantage_PT = np.where(matrix.admitted_PT, residual_PT + means_T, np.nan)
         space = fit_space(matrix.queries, with_tags=False, seed=self.seed)
         languages = vocabulary_of(matrix.queries, "language")
-        whitening_KK = _whitening(space.read(matrix.queries), self.penalty)
-        reader = Reader(space, languages, whitening_KK, 0.0, 0.0).trusting(matrix.queries, advantage_PT)
+        penalty = self.penalty * len(matrix) / len(np.unique(matrix.cluster_P))
+        whitening_KK = _whitening(space.read(matrix.queries), penalty)
+        reader = Reader(space, languages, whitening_KK, 0.0, 0.0).trusting(matrix, advantage_PT)
         features_PD = reader.read(matrix.queries)
-        described_TD = reader.describe(features_PD, advantage_PT)
+        described_TD = reader.describe(features_PD, advantage_PT, matrix.cluster_P)
         left_PT = np.nan_to_num(advantage_PT - features_PD @ described_TD.T)
-        # descriptions of length about 1, so that λ is in prompts
+        # descriptions of length about 1, so that λ counts rows
         scale = float(np.sqrt((described_TD**2).sum(axis=1).mean())) or 1.0
-        added_DD = fit_bilinear(features_PD, described_TD / scale, left_PT, self.penalty, self.rank) / scale
+        added_DD = fit_bilinear(features_PD, described_TD / scale, left_PT, penalty, self.rank) / scale
         return Descriptor(reader, np.eye(len(added_DD)) + added_DD, described_TD)
 
 
@@ -65,8 +66,8 @@ class Reader:
         space: directions of texts.
         languages: that training saw.
         whitening_KK: gives the directions unit variance, rare ones less.
-        doubt_language: prompts in a language at which what a teacher shows there counts by half.
-        doubt_text: prompts at which what the texts say of a teacher counts by half.
+        doubt_language: clusters in a language at which what a teacher shows there counts by half.
+        doubt_text: clusters at which what the texts say of a teacher counts by half.
     """
 
     space: DenseSpace
@@ -85,39 +86,49 @@ class Reader:
         language_PL = one_hot(self.languages.codes(queries), self.num_plain - 1)
         return np.hstack([np.ones((len(queries), 1)), language_PL, self.space.read(queries) @ self.whitening_KK])
 
-    def describe(self, features_PD: Floats, advantage_PT: Floats) -> Floats:
+    def describe(self, features_PD: Floats, advantage_PT: Floats, cluster_P: Rows) -> Floats:
         """Return descriptions, shape (T, D).
 
         Args:
             features_PD: what `read` returned.
             advantage_PT: rewards without the prompts' contribution, NaN where a teacher was not asked.
+            cluster_P: codes of clusters, which are what a teacher is known by.
         """
         asked_PT = np.isfinite(advantage_PT)
         num_T1 = np.maximum(asked_PT.sum(axis=0), 1)[:, None]
         level_T1 = np.nan_to_num(advantage_PT).sum(axis=0)[:, None] / num_T1
         language_PL, text_PK = features_PD[:, 1 : self.num_plain], features_PD[:, self.num_plain :]
         left_PT = np.where(asked_PT, advantage_PT - level_T1.T, 0.0)
-        num_TL = asked_PT.T.astype(np.float64) @ language_PL
-        profile_TL = (left_PT.T @ language_PL) / np.maximum(num_TL + self.doubt_language, TINY)
+        known_TL = _count_clusters(asked_PT, language_PL, cluster_P)
+        num_TL = np.maximum(asked_PT.T.astype(np.float64) @ language_PL, 1.0)
+        trust_TL = known_TL / np.maximum(known_TL + self.doubt_language, TINY)
+        profile_TL = trust_TL * (left_PT.T @ language_PL) / num_TL
         left_PT = np.where(asked_PT, left_PT - language_PL @ profile_TL.T, 0.0)
+        known_T1 = _count_clusters(asked_PT, np.ones((len(cluster_P), 1)), cluster_P)
+        trust_T1 = known_T1 / np.maximum(known_T1 + self.doubt_text, TINY)
         # prompts weigh by how far the teacher surpassed itself there: the mean of won prompts less that of lost ones
-        excels_TK = left_PT.T @ text_PK / (num_T1 + self.doubt_text)
+        excels_TK = trust_T1 * (left_PT.T @ text_PK) / num_T1
         return np.hstack([level_T1, profile_TL, excels_TK])
 
-    def trusting(self, queries: Queries, advantage_PT: Floats) -> "Reader":
+    def trusting(self, matrix: OutcomeMatrix, advantage_PT: Floats) -> "Reader":
         """Return a reader that doubts as much as the incumbents' noise and variety warrant (empirical Bayes)."""
-        features_PD = self.read(queries)
-        plain_TD = self.describe(features_PD, advantage_PT)
+        features_PD, cluster_P = self.read(matrix.queries), matrix.cluster_P
+        plain_TD = self.describe(features_PD, advantage_PT, cluster_P)
         asked_PT = np.isfinite(advantage_PT)
-        noise = float(np.var((advantage_PT - features_PD @ plain_TD.T)[asked_PT]))
-        profile_TL, excels_TK = plain_TD[:, 1 : self.num_plain], plain_TD[:, self.num_plain :]
-        num_TL = asked_PT.T.astype(np.float64) @ features_PD[:, 1 : self.num_plain]
-        known_TL = num_TL > 0
-        variety = float((profile_TL**2 - noise / np.maximum(num_TL, 1.0))[known_TL].mean()) if known_TL.any() else 0.0
-        num_K = excels_TK.shape[1]
-        strength = float((excels_TK**2).sum(axis=1).mean()) - num_K * noise / len(queries)
-        doubts = noise / max(variety, TINY), num_K * noise / max(strength, TINY)
-        return replace(self, doubt_language=doubts[0], doubt_text=doubts[1])
+        noise_PT = np.where(asked_PT, advantage_PT - features_PD @ plain_TD.T, 0.0)
+        language_PL, text_PK = features_PD[:, 1 : self.num_plain], features_PD[:, self.num_plain :]
+
+        def doubt(found_TF: Floats, columns_PF: Floats, groups_PG: Floats) -> float:
+            num_TG = np.maximum(asked_PT.T.astype(np.float64) @ groups_PG, 1.0)
+            error_TF = _errors(noise_PT, columns_PF, cluster_P) / num_TG**2
+            return _doubt(found_TF, error_TF, _count_clusters(asked_PT, groups_PG, cluster_P))
+
+        all_P1 = np.ones((len(cluster_P), 1))
+        return replace(
+            self,
+            doubt_language=doubt(plain_TD[:, 1 : self.num_plain], language_PL, language_PL),
+            doubt_text=doubt(plain_TD[:, self.num_plain :], text_PK, all_P1),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +192,7 @@ def admit(predictor: Descriptor, probe: OutcomeMatrix, name: str) -> Descriptor:
     if not np.isfinite(advantage_P).any():
         raise UserError(f"probe: holds no prompt that both '{name}' and another teacher answered")
     features_PD = predictor.reader.read(probe.queries)
-    newcomer_1D = predictor.reader.describe(features_PD, advantage_P[:, None])
+    newcomer_1D = predictor.reader.describe(features_PD, advantage_P[:, None], probe.cluster_P)
     return replace(predictor, described_TD=np.insert(predictor.described_TD, place, newcomer_1D[0], axis=0))
 
 
@@ -190,3 +201,32 @@ def _whitening(text_PK: Floats, penalty: float) -> Floats:
     squares_K, turned_KK = np.linalg.eigh(text_PK.T @ text_PK)
     scale_K = np.sqrt(len(text_PK) / (np.maximum(squares_K, 0.0) + penalty))
     return np.ascontiguousarray((turned_KK * scale_K) @ turned_KK.T)
+
+
+def _count_clusters(asked_PT: Bools, groups_PG: Floats, cluster_P: Rows) -> Floats:
+    """Return in how many clusters each teacher was asked, by group of prompts (0/1 columns); shape (T, G)."""
+    clusters, index_P = np.unique(cluster_P, return_inverse=True)
+    found_TG = np.zeros((asked_PT.shape[1], groups_PG.shape[1]))
+    for teacher in range(asked_PT.shape[1]):
+        rows = np.flatnonzero(asked_PT[:, teacher])
+        seen_CG = np.zeros((len(clusters), groups_PG.shape[1]))
+        np.maximum.at(seen_CG, index_P[rows], groups_PG[rows])
+        found_TG[teacher] = seen_CG.sum(axis=0)
+    return found_TG
+
+
+def _errors(noise_PT: Floats, features_PF: Floats, cluster_P: Rows) -> Floats:
+    """Return the variance of Σ noise·features, shape (T, F); a cluster is one draw (Liang and Zeger 1986)."""
+    clusters, index_P = np.unique(cluster_P, return_inverse=True)
+    found_TF = np.empty((noise_PT.shape[1], features_PF.shape[1]))
+    for place, noise_P in enumerate(noise_PT.T):
+        sums_CF = np.zeros((len(clusters), features_PF.shape[1]))
+        np.add.at(sums_CF, index_P, noise_P[:, None] * features_PF)
+        found_TF[place] = (sums_CF**2).sum(axis=0)
+    return found_TF
+
+
+def _doubt(found_TF: Floats, error_TF: Floats, known: Floats) -> float:
+    """Return clusters at which error equals variety: found² = variety + error, and error falls as 1/clusters."""
+    variety = max(float((found_TF**2 - error_TF).mean()), TINY)
+    return float((known * error_TF).mean()) / variety

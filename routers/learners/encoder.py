@@ -50,7 +50,7 @@ class EncoderLearner(LearnerConfig):
     num_epochs: int = Field(default=3, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0.0)
-    temperature: float = Field(default=1.0, gt=0.0)
+    temperature: float = Field(default=2.0, gt=0.0)
     own_share: float = Field(default=0.3, ge=0.0, le=1.0)
     group_shrinkage: float = Field(default=20.0, ge=0.0)
     with_tags: bool = True

@@ -24,7 +24,9 @@ class SoftLabelLearner(LearnerConfig):
     """A linear softmax over dense features.
 
     Attributes:
-        temperature: τ, in standard deviations of rewards within a prompt, so that no scale of rewards matters.
+        temperature: τ, in standard deviations of rewards within a prompt, so that no scale of rewards matters. Well
+            below 1, the labels prefer who wins alone to who is good on average: the mean of a softmax is not the
+            softmax of a mean.
         own_share: β, the weight of a prompt's own label; the rest is its group's.
         group_shrinkage: prompts at which a group's own mean weighs as much as that of all prompts.
         penalty: λ of the L2 penalty, in prompts.
@@ -33,7 +35,7 @@ class SoftLabelLearner(LearnerConfig):
     """
 
     kind: Literal["soft_label"] = "soft_label"
-    temperature: float = Field(default=1.0, gt=0.0)
+    temperature: float = Field(default=2.0, gt=0.0)
     own_share: float = Field(default=0.3, ge=0.0, le=1.0)
     group_shrinkage: float = Field(default=20.0, ge=0.0)
     penalty: float = Field(default=1.0, gt=0.0)
