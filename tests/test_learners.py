@@ -305,10 +305,11 @@ def test_training_an_encoder_leaves_the_random_stream_alone(learner):
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_an_artifact_of_an_encoder_needs_no_model_beside_it(tmp_path):
+@pytest.mark.parametrize("kind", ["bert", "mt5"])
+def test_an_artifact_of_an_encoder_needs_no_model_beside_it(kind, tmp_path):
     import shutil
 
-    path = save_encoder(tmp_path / "model")
+    path = save_encoder(tmp_path / "model", kind=kind)
     train, test = split(toy_outcomes(20))
     predictor = EncoderLearner(model=str(path), num_epochs=1, device="cpu").fit(train)
     save_artifact(tmp_path / "router", Artifact("encoder", TEACHERS, predictor, {}))
@@ -316,6 +317,7 @@ def test_an_artifact_of_an_encoder_needs_no_model_beside_it(tmp_path):
     shutil.rmtree(path)
     assert np.array_equal(load_artifact(tmp_path / "router").predictor.predict(test.queries), expected)
     assert str(tmp_path) not in (tmp_path / "router" / VALUES).read_text()
+    assert not [name for name in predictor.state().arrays if "decoder" in name]
 
 
 def test_an_encoder_is_named_by_its_weights(tmp_path):

@@ -237,8 +237,10 @@ def _open(name: str, revision: str | None) -> tuple[Any, Any]:
 def _class_for(config: Any) -> Any:
     """Return the auto class: of models that encode and decode (mT5), the encoder alone."""
     from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
-    return AutoModelForTextEncoding if config.is_encoder_decoder else AutoModel
+    # by type: an encoder taken out of such a model no longer says that it had a decoder
+    return AutoModelForTextEncoding if config.model_type in MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES else AutoModel
 
 
 def _prepared(tokenizer: Any, max_tokens: int) -> Any:
