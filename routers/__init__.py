@@ -4,9 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from routers.bandit import BanditConfig
 from routers.language import LanguageConfig
 from routers.reward import RewardConfig
 from routers.single import SingleConfig
 from routers.uniform import UniformConfig
 
-RouterConfig = Annotated[SingleConfig | UniformConfig | LanguageConfig | RewardConfig, Field(discriminator="kind")]
+RouterConfig = Annotated[
+    SingleConfig | UniformConfig | LanguageConfig | RewardConfig | BanditConfig, Field(discriminator="kind")
+]

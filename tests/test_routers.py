@@ -40,6 +40,8 @@ CONFIGS = [
     {"kind": "uniform"},
     {"kind": "reward"},
     {"kind": "language", "table": {"roa": ["brazil", "europe"]}, "default": ["asia", "europe"], "top_k": 2},
+    {"kind": "bandit", "prior": {"europe": 1.0}},
+    {"kind": "bandit", "rule": "ema"},
 ]
 
 

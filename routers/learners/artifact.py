@@ -10,13 +10,19 @@ from typing import Any, Final
 import numpy as np
 
 from arbitrage.errors import DataError, UserError
+from routers.learners.baselines.error_vectors import restore_error_vectors
+from routers.learners.baselines.factorisation import restore_factorisation
+from routers.learners.baselines.mlp import restore_mlp
 from routers.learners.blend import restore_blend
 from routers.learners.clusters import restore_clusters
 from routers.learners.consensus import restore_consensus
+from routers.learners.descriptor import restore_descriptor
+from routers.learners.encoder import restore_encoder
 from routers.learners.knn import restore_knn
 from routers.learners.learned import restore_learned
 from routers.learners.learner import Predictor, Restore, State, restore_fixed
 from routers.learners.ridge import restore_ridge
+from routers.learners.soft_label import restore_soft_label
 from routers.learners.table import restore_table
 
 FORMAT: Final = 1
@@ -30,6 +36,12 @@ RESTORE: Final[Mapping[str, Restore]] = {
     "clusters": restore_clusters,
     "ridge": restore_ridge,
     "learned": restore_learned,
+    "soft_label": restore_soft_label,
+    "descriptor": restore_descriptor,
+    "encoder": restore_encoder,
+    "mlp": restore_mlp,
+    "factorisation": restore_factorisation,
+    "error_vectors": restore_error_vectors,
     "blend": restore_blend,
     "consensus": restore_consensus,
 }
