@@ -5,8 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from routers.language import LanguageConfig
+from routers.learned import LearnedConfig
 from routers.reward import RewardConfig
 from routers.single import SingleConfig
 from routers.uniform import UniformConfig
 
-RouterConfig = Annotated[SingleConfig | UniformConfig | LanguageConfig | RewardConfig, Field(discriminator="kind")]
+RouterConfig = Annotated[
+    SingleConfig | UniformConfig | LanguageConfig | RewardConfig | LearnedConfig, Field(discriminator="kind")
+]

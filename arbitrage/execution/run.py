@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from arbitrage.contracts.steps import Pipeline
+from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import RejectBudgetError, RunDirectoryError
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now
@@ -105,6 +105,7 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
             fingerprint=planned.fingerprint,
             inputs={role: tuple(s.name for s in steps) for role, steps in sorted(planned.step.inputs.items())},
             config=json.loads(planned.step.config.model_dump_json()),
+            shards=planned.job.shards if planned.step.span != ALL_SHARDS else None,
         )
         for planned in execution.steps
     )

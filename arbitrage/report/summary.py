@@ -147,8 +147,10 @@ def read(run: Run) -> Reading:
     prompts: Counter[str] = Counter()
     num_answers = 0
     for shard in walk(run, roles):
-        for builder in (cubes, gallery, pairs, measured):
+        for builder in (gallery, pairs, measured):
             builder.add(shard)
+        if roles.main_route not in roles.routes or roles.main_route in shard.routes:
+            cubes.add(shard)  # elsewhere others were asked, and strategies cannot be compared
         num_answers += shard.drafts.num_rows
         prompts.update(shard.prompts["language"].to_pylist())
     summary = RunSummary(

@@ -42,6 +42,7 @@ class StepPlan(Config):
     fingerprint: str
     inputs: dict[str, tuple[str, ...]]  # role → step names
     config: dict[str, Any]
+    shards: tuple[int, ...] | None = None  # those it does, or reads where its scope is the corpus; null: all
 
 
 class StepReport(Config):

@@ -64,7 +64,14 @@ class Run:
 
     def shards(self, step: str) -> tuple[int, ...]:
         """Return the shard numbers a step has when complete."""
-        return (0,) if self.step(step).scope == "corpus" else self.plan.shards
+        planned = self.step(step)
+        if planned.scope == "corpus":
+            return (0,)
+        return self.plan.shards if planned.shards is None else planned.shards
+
+    def shard(self, step: str, shard: int) -> pa.Table:
+        """Return the rows of one of a step's shards."""
+        return read_table(shard_path(self.directory(step), shard))
 
     def tables(self, step: str) -> Iterator[pa.Table]:
         """Yield a step's rows, one table for each complete shard, in order."""
