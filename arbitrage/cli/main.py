@@ -7,6 +7,7 @@ import typer
 from arbitrage.cli.export import export
 from arbitrage.cli.plan import plan
 from arbitrage.cli.report import report
+from arbitrage.cli.router import router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
 from arbitrage.cli.show import show
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 for command in (quickstart, run, plan, status, show, report, export, schema):
     app.command()(command)
+app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
 
 

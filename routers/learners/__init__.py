@@ -4,7 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from routers.learners.auto import AutoLearner
+from routers.learners.blend import BlendLearner
 from routers.learners.clusters import ClustersLearner
+from routers.learners.consensus import ConsensusLearner
 from routers.learners.knn import KnnLearner
 from routers.learners.learned import LearnedLearner
 from routers.learners.ridge import RidgeLearner
@@ -12,6 +15,14 @@ from routers.learners.single import SingleLearner
 from routers.learners.table import TableLearner
 
 AnyLearner = Annotated[
-    SingleLearner | TableLearner | KnnLearner | ClustersLearner | RidgeLearner | LearnedLearner,
+    SingleLearner
+    | TableLearner
+    | KnnLearner
+    | ClustersLearner
+    | RidgeLearner
+    | LearnedLearner
+    | BlendLearner
+    | ConsensusLearner
+    | AutoLearner,
     Field(discriminator="kind"),
 ]

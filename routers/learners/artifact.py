@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arbitrage.errors import DataError, UserError
+from routers.learners.blend import restore_blend
 from routers.learners.clusters import restore_clusters
+from routers.learners.consensus import restore_consensus
 from routers.learners.knn import restore_knn
 from routers.learners.learned import restore_learned
 from routers.learners.learner import Predictor, Restore, State, restore_fixed
@@ -29,6 +31,8 @@ RESTORE: Final[Mapping[str, Restore]] = {
     "clusters": restore_clusters,
     "ridge": restore_ridge,
     "learned": restore_learned,
+    "blend": restore_blend,
+    "consensus": restore_consensus,
 }
 """Kind of learner → what makes its predictor of its state."""
 
