@@ -1,6 +1,6 @@
 """Whom to ask, given what each teacher is expected to be worth: the best, more of them where it is not sure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Self
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.errors import ConfigError
 from arbitrage.outcomes.queries import queries_of
 from arbitrage.records import Prompt, Route
 from routers.gate import Gate, GatedConfig
@@ -59,10 +58,19 @@ class ChoiceConfig(GatedConfig):
         """
         from routers.learners.artifact import require_pool
 
-        gate = Gate(self, pool)
+        gate = self.require_pool(pool)
         require_pool(artifact, gate.names, where)
-        gate.require(sorted(self.costs), "router.costs")
         return LearnedRouter(self, artifact, gate)
+
+    def require_pool(self, pool: Sequence[PoolMember]) -> Gate:
+        """Return who may be asked what.
+
+        Raises:
+            ConfigError: the pool is empty or names a teacher twice, or a name in `costs` or `ungated` is not in it.
+        """
+        gate = Gate(self, pool)
+        gate.require(sorted(self.costs), "router.costs")
+        return gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ class LearnedRouter:
         return admitted_PT
 
     def _costs(self) -> Floats:
-        return _cost_of(self._config.costs, self._teachers)
+        return np.array([self._config.costs.get(name, 0.0) for name in self._teachers])
 
 
 def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: Floats) -> Ranking:
@@ -127,9 +135,3 @@ def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: 
         np.clip(num_close_P, config.top_k, most) if config.ask_more_below else np.full(len(order_PT), config.top_k)
     )
     return Ranking(order_PT, np.minimum(num_P, admitted_PT.sum(axis=1)))
-
-
-def _cost_of(costs: Mapping[str, float], teachers: Sequence[str]) -> Floats:
-    if unknown := sorted(set(costs) - set(teachers)):
-        raise ConfigError(f"router.costs: '{unknown[0]}' is not one of {', '.join(teachers)}")
-    return np.array([costs.get(name, 0.0) for name in teachers])

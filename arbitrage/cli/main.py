@@ -8,6 +8,7 @@ from arbitrage.cli.export import export
 from arbitrage.cli.plan import plan
 from arbitrage.cli.report import report
 from arbitrage.cli.router import router
+from arbitrage.cli.router_train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
 from arbitrage.cli.show import show
@@ -33,6 +34,8 @@ app = typer.Typer(
 )
 for command in (quickstart, run, plan, status, show, report, export, schema):
     app.command()(command)
+router.command("train")(train_router)
+router.command("show")(show_router)
 app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
 

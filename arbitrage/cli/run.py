@@ -113,21 +113,25 @@ def _run(
         stall_after_s=stall_after_s,
     )
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
-    require_ready([t for t in config.selected_teachers() if planned.step(f"generate-{t.name}").missing])
+    require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
         manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
         report = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
+        finish = config.finish(directory)
     page, summary = report.path, report.summary
     if as_json:
         paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
-        print(json.dumps(paths | {"seconds": manifest.seconds, "summary": json.loads(summary.to_json())}))
+        figures = {"seconds": manifest.seconds, "summary": json.loads(summary.to_json()), **finish.figures}
+        print(json.dumps(paths | figures))
         return
     out = Console()
     out.print(strategy_table(summary))
     for result in exports:
         print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
+    for line in finish.lines:
+        print(line)
     print(f"report: {_short(page)}")
 
 

@@ -106,9 +106,9 @@ class ExecutionPlan:
         """Return a step by name."""
         return next(s for s in self.steps if s.step.name == name)
 
-    def has_work_for(self, pool: str) -> bool:
-        """Tell whether a step that shares a pool of workers has a shard left to do."""
-        return any(s.missing for s in self.steps if s.job.pool == pool)
+    def shards_left(self, pool: str) -> set[int]:
+        """Return which shards are left to the steps that share a pool of workers."""
+        return {k for s in self.steps if s.job.pool == pool for k in s.missing}
 
     @property
     def num_missing(self) -> int:

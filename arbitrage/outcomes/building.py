@@ -129,7 +129,7 @@ class OutcomeBuilder:
             whole.cluster_P,
             whole.teachers,
             whole.rewards_PT,
-            rewards_by_name=opinions,
+            rewards_by_name={name: reward_PT for name, reward_PT in opinions.items() if name not in judges},
             judge_PT=opinions[judges[0]] if judges else None,
             cost_PT=cost_PT[keep] if np.isfinite(cost_PT[keep][whole.admitted_PT]).all() else None,
         )
