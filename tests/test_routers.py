@@ -19,6 +19,7 @@ from arbitrage.records import Message, Prompt, Reject, Route, prompt_id_of
 from arbitrage.tables import from_table, to_table
 from routers import RouterConfig
 from routers.step import RouteConfig, route
+from tests.support.outcomes import shared_router
 
 ADAPTER: TypeAdapter[RouterConfig] = TypeAdapter(RouterConfig)
 POOL = (
@@ -40,6 +41,11 @@ CONFIGS = [
     {"kind": "uniform"},
     {"kind": "reward"},
     {"kind": "language", "table": {"roa": ["brazil", "europe"]}, "default": ["asia", "europe"], "top_k": 2},
+    {
+        "kind": "learned",
+        "artifact": shared_router((("de", "europe"), ("zh", "asia")), tuple(m.name for m in POOL)),
+        "top_k": 2,
+    },
 ]
 
 
