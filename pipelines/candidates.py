@@ -4,11 +4,11 @@ Strategies, pairs, router labels and oracles are queries over this table; genera
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -25,6 +25,7 @@ from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
 from arbitrage.rewards.check import check
 from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
 from arbitrage.rewards.score import score
+from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
@@ -36,14 +37,6 @@ def _pool_path(value: str) -> str:
     if value.startswith(WORLD_PREFIX):
         return str(files("arbitrage.world") / value.removeprefix(WORLD_PREFIX))
     return str(Path(value).expanduser().absolute())
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """What a pipeline adds to the end of a run: lines for people, figures for scripts."""
-
-    lines: tuple[str, ...] = ()
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CandidatesConfig(Config):
@@ -104,9 +97,9 @@ class CandidatesConfig(Config):
         """Return who is asked in which shards, for estimates; for a router not yet trained, one that stands in."""
         return ((ALL_SHARDS, self.router),)
 
-    def finish(self, run_dir: Place) -> Finish:
-        """Do what a finished run leaves to do, besides data sets and report."""
-        return Finish()
+    def finish(self, run_dir: Place) -> Notes:
+        """Do what a finished run leaves to do besides data sets and report, and return what there is to say."""
+        return Notes()
 
 
 @dataclass(frozen=True, slots=True)

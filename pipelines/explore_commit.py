@@ -17,9 +17,10 @@ from arbitrage.contracts.steps import Pipeline, Span, Step
 from arbitrage.prompts.step import read_prompts
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.selection.sft import SftSelection, select_sft
+from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, CandidateTable, Finish, Part, ask, compare, scale, weigh
+from pipelines.candidates import CandidatesConfig, CandidateTable, Part, ask, compare, scale, weigh
 from pipelines.savings import savings_of
 from pipelines.trained import describe_router, export_router, trained_by
 from routers import RouterConfig
@@ -84,13 +85,14 @@ class ExploreCommitConfig(CandidatesConfig):
         stand_in = UniformConfig(gate=self.router.gate, ungated=self.router.ungated)
         return (Span(0, self.explore), self.router), (Span(self.explore), stand_in)
 
-    def finish(self, run_dir: Place) -> Finish:
+    def finish(self, run_dir: Place) -> Notes:
         """Write the router as files, and say what it saved."""
         artifact = trained_by(run_dir)
         place = export_router(run_dir, artifact)
         saved = savings_of(run_dir)
         figures = {"router": str(place)} | ({"savings": saved.figures()} if saved else {})
-        return Finish((*describe_router(artifact), *(saved.lines() if saved else ()), f"router: {place}"), figures)
+        lines = (*(saved.lines() if saved else ()), *describe_router(artifact), f"router: {place}")
+        return Notes(lines=lines, figures=figures)
 
     def _choice(self) -> ChoiceConfig:
         return self.commit.model_copy(update={"gate": self.router.gate, "ungated": self.router.ungated})

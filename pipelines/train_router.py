@@ -7,9 +7,10 @@ from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.export.format import Trainer
+from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, Finish, build_candidates
+from pipelines.candidates import CandidatesConfig, build_candidates
 from pipelines.trained import describe_router, export_router, trained_by
 from routers.learners import AnyLearner
 from routers.learners.learned import LearnedLearner
@@ -38,8 +39,9 @@ class TrainRouterConfig(CandidatesConfig):
         trained = train(self.learner, pool_members(self.selected_teachers()), explored)
         return table.pipeline({}, trained)
 
-    def finish(self, run_dir: Place) -> Finish:
+    def finish(self, run_dir: Place) -> Notes:
         """Write the router as files."""
         artifact = trained_by(run_dir)
         place = export_router(run_dir, artifact)
-        return Finish((*describe_router(artifact), f"router: {place}"), {"router": str(place)})
+        lines = (*describe_router(artifact), f"router: {place}")
+        return Notes(lines=lines, figures={"router": str(place)})

@@ -13,8 +13,10 @@ from arbitrage.errors import ConfigError, UserError
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.export.export import export_run
 from arbitrage.records import Candidate, Route, Score
+from arbitrage.report.build import build_report
 from arbitrage.report.summary import summarise
-from arbitrage.shards.run import Run, open_run
+from arbitrage.shards.run import NOTES_FILE, Run, open_run
+from arbitrage.shards.store import commit_json
 from arbitrage.tables import from_table
 from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.loading import load_pipeline
@@ -51,7 +53,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("explored")
     path = pipeline(directory)
     run(path, directory / "run")
-    load_pipeline(path).config.finish(directory / "run")
+    commit_json(directory / "run" / NOTES_FILE, load_pipeline(path).config.finish(directory / "run"))
     return open_run(directory / "run")
 
 
@@ -100,6 +102,13 @@ def test_strategies_are_compared_where_everybody_was_asked(explored: Run) -> Non
     assert summary.judged is not None
     assert summary.judged.overall.num_prompts == len(rows(explored, "route-reward", Route))
     assert summary.num_prompts == 240
+
+
+def test_the_report_says_what_was_saved(explored: Run) -> None:
+    page = (build_report(explored.path).path).read_text(encoding="utf-8")
+    assert "asking everybody would have taken 720" in page
+    assert "prompts that were explored; on the others a router chose" in page
+    assert "carry a reference" not in page
 
 
 def test_data_sets_hold_both_parts(explored: Run) -> None:

@@ -95,6 +95,8 @@ def _run(
     from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
     from arbitrage.report.terminal import strategy_table
+    from arbitrage.shards.run import NOTES_FILE
+    from arbitrage.shards.store import commit_json
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
@@ -117,20 +119,21 @@ def _run(
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
         manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
+        notes = config.finish(directory)
+        commit_json(directory / NOTES_FILE, notes)
         report = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
-        finish = config.finish(directory)
     page, summary = report.path, report.summary
     if as_json:
         paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
-        figures = {"seconds": manifest.seconds, "summary": json.loads(summary.to_json()), **finish.figures}
+        figures = {"seconds": manifest.seconds, "summary": json.loads(summary.to_json()), **notes.figures}
         print(json.dumps(paths | figures))
         return
     out = Console()
     out.print(strategy_table(summary))
     for result in exports:
         print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
-    for line in finish.lines:
+    for line in notes.lines:
         print(line)
     print(f"report: {_short(page)}")
 

@@ -18,7 +18,7 @@ from arbitrage.shards.layout import digest_json, shards_in
 from arbitrage.shards.live import LIVE_FILE
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
 from arbitrage.shards.place import Place, names_in
-from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
+from arbitrage.shards.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.shards.store import commit_json, remove
 
 
@@ -78,7 +78,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         execution = replace(execution, session=session)
         planned = describe(request, execution, backend.name)
         require_same_run(request.run_dir, planned)
-        for outdated in (MANIFEST_FILE, REPORT_FILE, LIVE_FILE):
+        for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
             remove(request.run_dir / outdated)
         commit_json(request.run_dir / PLAN_FILE, planned)
         drop_temporary(execution)

@@ -64,6 +64,13 @@ class StepReport(Config):
     notes: dict[str, int] = {}
 
 
+class Notes(Config):
+    """`notes.json`: what a pipeline has to say of a finished run besides its data sets."""
+
+    lines: tuple[str, ...] = ()  # for people
+    figures: dict[str, Any] = {}  # the same, for scripts
+
+
 class RunPlan(Config):
     """`run.json`."""
 
