@@ -6,6 +6,7 @@ import typer
 
 from arbitrage.cli.export import export
 from arbitrage.cli.plan import plan
+from arbitrage.cli.profile import profile
 from arbitrage.cli.report import report
 from arbitrage.cli.router import router
 from arbitrage.cli.router_train import show_router, train_router
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (quickstart, run, plan, status, show, report, export, schema):
+for command in (quickstart, run, plan, status, show, report, export, profile, schema):
     app.command()(command)
 router.command("train")(train_router)
 router.command("show")(show_router)

@@ -126,6 +126,10 @@ class Prior:
         ends = np.cumsum(list(widths.values()))
         return dict(zip(widths, np.split(self.weights_XT, ends[:-1]), strict=True))
 
+    def with_weights(self, weights_XT: Floats) -> "Prior":
+        """Return the same prior with other coefficients."""
+        return Prior(self.design, self.strengths, weights_XT)
+
     def state(self) -> State:
         """Return design and coefficients."""
         arrays = {
@@ -184,6 +188,15 @@ def fit_prior(queries: Queries, residual_PT: Floats, weight_T: Floats, fold_P: R
         rows = np.flatnonzero(fold_P == fold)
         held_out_PT[rows] = Prior(design, strengths, _solve(total - part, scale_X)).predict(queries.take(rows))
     return PriorFits(Prior(design, strengths, _solve(total, scale_X)), held_out_PT)
+
+
+def fit_columns(prior: Prior, queries: Queries, residual_PT: Floats) -> Prior:
+    """Fit further columns with the design and the strengths of a prior."""
+    squares = _sum_squares(prior.design, queries, residual_PT, np.arange(len(queries)))
+    widths = {
+        name: block.shape[1] for name, block in prior.design.blocks(queries.take(np.zeros(1, np.int64))).items()
+    }
+    return prior.with_weights(_solve(squares, _scales(prior.strengths, widths)))
 
 
 def _descend(loss: Loss, names: Sequence[str]) -> dict[str, float]:
