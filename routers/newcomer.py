@@ -18,6 +18,7 @@ from arbitrage.outcomes.queries import Queries, Rows
 from arbitrage.records import content_id
 from routers.learners.learned import Learned
 from routers.learners.prior import fit_columns
+from routers.learners.table import Table
 from routers.learners.text import TextRidge, fit_more
 
 CALIBRATION_SIZE: Final = 128
@@ -79,7 +80,7 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
         left_P1 = left_P1 - prior.predict(incumbents.queries)
         text = fit_more(learned.text, incumbents.queries, left_P1, learned.penalty)
     place = int(np.searchsorted(incumbents.teachers, name))
-    own = Learned(np.array([mean]), prior, text, learned.penalty)
+    own = Learned(np.array([mean]), prior, learned.price, text, learned.penalty)
     joined = join_column(learned, own, place)
     return Extended(joined, tuple(np.insert(np.asarray(incumbents.teachers, dtype=object), place, name)), len(rows))
 
@@ -104,7 +105,7 @@ class Extended:
 
 
 def join_column(learned: Learned, own: Learned, place: int) -> Learned:
-    """Put the one column of `own` beside those of `learned`."""
+    """Put the one column of `own` beside those of `learned`; its price is the median teacher's."""
 
     def insert(many: Floats, one: Floats) -> Floats:
         return np.insert(many, place, one[..., 0], axis=-1)
@@ -112,8 +113,14 @@ def join_column(learned: Learned, own: Learned, place: int) -> Learned:
     prior = learned.prior.with_weights(insert(learned.prior.weights_XT, own.prior.weights_XT))
     text = learned.text
     if text is not None and own.text is not None:
-        text = TextRidge(text.ngrams, insert(text.weights_FT, own.text.weights_FT).astype(np.float32))
-    return Learned(insert(learned.means_T, own.means_T), prior, text, learned.penalty)
+        weights_FT = np.insert(text.weights_FT, place, own.text.weights_FT[:, 0], axis=1)
+        text = TextRidge(text.ngrams, weights_FT)
+    price = Table(
+        learned.price.vocabulary,
+        insert(learned.price.means_T, np.median(learned.price.means_T, keepdims=True)),
+        insert(learned.price.departures_RT, np.median(learned.price.departures_RT, axis=1, keepdims=True)),
+    )
+    return Learned(insert(learned.means_T, own.means_T), prior, price, text, learned.penalty)
 
 
 def pick_calibration(queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int) -> Rows:

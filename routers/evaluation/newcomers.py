@@ -61,8 +61,11 @@ def study_newcomers(
             level_P = guess_PT.mean(axis=1) + plain
             by_means[size] += _worth(_with_column(guess_PT, column, level_P), test) - without
     total = sum(full.values())
-    share = lambda gains: {size: gain / total if total else 0.0 for size, gain in gains.items()}  # noqa: E731
-    return NewcomerStudy(total / len(full), share(joined), share(by_means), full)
+    return NewcomerStudy(total / len(full), _shares(joined, total), _shares(by_means, total), full)
+
+
+def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:
+    return {size: gain / total if total else 0.0 for size, gain in gains.items()}
 
 
 def _with_column(expected_PT: Floats, place: int, column_P: Floats | None) -> Floats:

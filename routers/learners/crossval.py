@@ -6,7 +6,7 @@ import numpy as np
 
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Rows
-from routers.learners.blend import Blend, BlendLearner
+from routers.learners.blend import BlendLearner
 from routers.learners.learner import Floats, LearnerConfig, Predictor
 
 Told = Callable[[str], None]
@@ -35,7 +35,7 @@ class Fits:
 
     def _fit(self, learner: LearnerConfig) -> Predictor:
         if isinstance(learner, BlendLearner):
-            return Blend(tuple(self.of(member) for member in learner.members))
+            return learner.join([self.of(member) for member in learner.members], self._matrix)
         return learner.fit(self._matrix)
 
 

@@ -13,9 +13,11 @@ from pydantic import Field
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, centred
 from arbitrage.outcomes.queries import Queries, Rows
 from routers.features.ngrams import ngrams_of
+from routers.learners.caution import price_uncertainty
 from routers.learners.folds import deal_folds
 from routers.learners.learner import LearnerConfig, State, nested
 from routers.learners.prior import Prior, fit_prior, restore_prior
+from routers.learners.table import Table, restore_table
 from routers.learners.text import TextRidge, fit_rows, restore_text
 
 PENALTIES: Final = (30.0, 10.0, 3.0)
@@ -29,12 +31,14 @@ class LearnedLearner(LearnerConfig):
         folds: of the cross-validation that chooses the strengths.
         seed: of its folds.
         use_text: whether the text residual is tried at all.
+        caution: standard errors taken off the advantage of any teacher over the best single one.
     """
 
     kind: Literal["learned"] = "learned"
     folds: int = Field(default=4, ge=2)
     seed: int = 0
     use_text: bool = True
+    caution: float = Field(default=0.5, ge=0.0)
 
     @property
     def label(self) -> str:
@@ -46,37 +50,39 @@ class LearnedLearner(LearnerConfig):
         residual_PT, means_T = centred(matrix.rewards_PT)
         weight_T = win_shares(matrix.rewards_PT)
         fold_P = deal_folds(matrix.cluster_P, self.folds, self.seed)
+        price = price_uncertainty(matrix, self.caution)
         fits = fit_prior(matrix.queries, residual_PT, weight_T, fold_P)
         if not self.use_text:
-            return Learned(means_T, fits.prior, None, None)
+            return Learned(means_T, fits.prior, price, None, None)
         left_PT = residual_PT - fits.held_out_PT
         penalty = _choose_penalty(matrix.queries, left_PT, weight_T, fold_P)
         if penalty is None:
-            return Learned(means_T, fits.prior, None, None)
+            return Learned(means_T, fits.prior, price, None, None)
         left_PT = residual_PT - fits.prior.predict(matrix.queries)
         ngrams = ngrams_of(matrix.queries)
         rows = ngrams.read(matrix.queries)
         text = fit_rows(ngrams, rows, matrix.queries.text_P, left_PT, [penalty])[0]
-        return Learned(means_T, fits.prior, text, penalty)
+        return Learned(means_T, fits.prior, price, text, penalty)
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Teacher means, prior and text residual, added up."""
+    """Teacher means, prior, the price of uncertainty, and text residual, added up."""
 
     means_T: Floats
     prior: Prior
+    price: Table
     text: TextRidge | None
     penalty: float | None
 
     def predict(self, queries: Queries) -> Floats:
         """Return the expected reward of each teacher, shape (P, T)."""
-        expected_PT = self.means_T + self.prior.predict(queries)
+        expected_PT = self.means_T + self.prior.predict(queries) + self.price.predict(queries)
         return expected_PT if self.text is None else expected_PT + self.text.predict(queries)
 
     def state(self) -> State:
-        """Return the three parts."""
-        parts = {"means": State({"T": self.means_T}), "prior": self.prior.state()}
+        """Return all parts."""
+        parts = {"means": State({"T": self.means_T}), "prior": self.prior.state(), "price": self.price.state()}
         if self.text is not None:
             parts["text"] = self.text.state()
         return nested({"penalty": self.penalty}, **parts)
@@ -86,7 +92,8 @@ def restore_learned(state: State) -> Learned:
     """Make the predictor of its state."""
     text = restore_text(state.part("text")) if "text" in state.values else None
     prior = restore_prior(state.part("prior"))
-    return Learned(state.arrays["means.T"], prior, text, state.values["penalty"])
+    price = restore_table(state.part("price"))
+    return Learned(state.arrays["means.T"], prior, price, text, state.values["penalty"])
 
 
 def win_shares(rewards_PT: Floats) -> Floats:
