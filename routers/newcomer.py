@@ -7,9 +7,10 @@ its one regressor is fitted. Plain means of so few prompts mislead: they compare
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import solve
 
 from arbitrage.errors import UserError
@@ -25,11 +26,28 @@ CALIBRATION_SIZE: Final = 128
 EXPLORE_ONLY_BELOW: Final = 32
 """With fewer prompts a newcomer is not asked on its expected merit, only to learn about it."""
 PENALTIES: Final = (1.0, 3.0, 10.0, 30.0, 100.0)
+CAUTION: Final = 0.5
+"""Standard errors taken off what is expected of a newcomer."""
+NEVER: Final = 1e6
+"""Taken off a newcomer that is only explored."""
 LANGUAGE_SHRINKAGE: Final = 8.0
 """Prompts at which a language's own residual weighs half."""
 
 
-def impute_column(incumbents: OutcomeMatrix, rows: Rows, rewards_N: Floats) -> Floats:
+@dataclass(frozen=True, slots=True)
+class Imputed:
+    """What is believed of a newcomer.
+
+    Attributes:
+        rewards_P: its expected reward on every prompt.
+        error: standard deviation of a single reward around it, left out of the fit.
+    """
+
+    rewards_P: Floats
+    error: float
+
+
+def impute_column(incumbents: OutcomeMatrix, rows: Rows, rewards_N: Floats) -> Imputed:
     """Estimate a newcomer's reward on every prompt of the incumbents.
 
     Args:
@@ -38,7 +56,7 @@ def impute_column(incumbents: OutcomeMatrix, rows: Rows, rewards_N: Floats) -> F
         rewards_N: how well, same order.
 
     Returns:
-        Its expected reward, shape (P,); what is known is not put in.
+        Its expected reward on every prompt; what is known is not put in.
     """
     known_PT = np.where(incumbents.admitted_PT, incumbents.rewards_PT, np.nanmean(incumbents.rewards_PT))
     level_T, scale_T = known_PT.mean(axis=0), np.maximum(known_PT.std(axis=0), 1e-9)
@@ -51,7 +69,7 @@ def impute_column(incumbents: OutcomeMatrix, rows: Rows, rewards_N: Floats) -> F
         there_N = languages[rows] == language
         shift = residual_N[there_N].sum() / (there_N.sum() + LANGUAGE_SHRINKAGE)
         fitted_P[languages == language] += shift
-    return fitted_P
+    return Imputed(fitted_P, float(np.sqrt(_left_out_error(design_PX[rows], rewards_N, penalty))))
 
 
 def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, rewards_N: Floats) -> "Extended":
@@ -69,7 +87,8 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
     """
     if name in incumbents.teachers:
         raise UserError(f"add-teacher: '{name}' is in the router's pool already")
-    column_P = impute_column(incumbents, rows, rewards_N)
+    imputed = impute_column(incumbents, rows, rewards_N)
+    column_P = imputed.rewards_P
     means_T = teacher_means(incumbents.rewards_PT)
     prompt_P = np.nanmean(incumbents.rewards_PT - means_T, axis=1)
     mean = float((column_P - prompt_P).mean())
@@ -81,7 +100,7 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
         text = fit_more(learned.text, incumbents.queries, left_P1, learned.penalty)
     place = int(np.searchsorted(incumbents.teachers, name))
     own = Learned(np.array([mean]), prior, learned.price, text, learned.penalty)
-    joined = join_column(learned, own, place)
+    joined = join_column(learned, own, place, _price(learned, incumbents.queries.languages[rows], imputed.error))
     return Extended(joined, tuple(np.insert(np.asarray(incumbents.teachers, dtype=object), place, name)), len(rows))
 
 
@@ -104,8 +123,8 @@ class Extended:
         return self.num_prompts < EXPLORE_ONLY_BELOW
 
 
-def join_column(learned: Learned, own: Learned, place: int) -> Learned:
-    """Put the one column of `own` beside those of `learned`; its price is the median teacher's."""
+def join_column(learned: Learned, own: Learned, place: int, price_R: Floats) -> Learned:
+    """Put the one column of `own` beside those of `learned`; `price_R` is taken off it, unseen languages last."""
 
     def insert(many: Floats, one: Floats) -> Floats:
         return np.insert(many, place, one[..., 0], axis=-1)
@@ -117,10 +136,19 @@ def join_column(learned: Learned, own: Learned, place: int) -> Learned:
         text = TextRidge(text.ngrams, weights_FT)
     price = Table(
         learned.price.vocabulary,
-        insert(learned.price.means_T, np.median(learned.price.means_T, keepdims=True)),
-        insert(learned.price.departures_RT, np.median(learned.price.departures_RT, axis=1, keepdims=True)),
+        insert(learned.price.means_T, -price_R[-1:]),
+        insert(learned.price.departures_RT, (price_R[-1] - price_R[:-1])[:, None]),
     )
     return Learned(insert(learned.means_T, own.means_T), prior, price, text, learned.penalty)
+
+
+def _price(learned: Learned, languages_N: NDArray[Any], error: float) -> Floats:
+    """Return what is taken off a newcomer by language, and at the end where training saw none."""
+    num_R = np.array(
+        [np.count_nonzero(languages_N == language) for language in learned.price.vocabulary.values] + [0]
+    )
+    priced_R: Floats = CAUTION * error * np.sqrt(1.0 / (num_R + LANGUAGE_SHRINKAGE) + 1.0 / len(languages_N))
+    return priced_R + (NEVER if len(languages_N) < EXPLORE_ONLY_BELOW else 0.0)
 
 
 def pick_calibration(queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int) -> Rows:

@@ -9,6 +9,8 @@ from arbitrage.cli.plan import plan
 from arbitrage.cli.profile import profile
 from arbitrage.cli.report import report
 from arbitrage.cli.router import router
+from arbitrage.cli.router_extend import add_teacher, pick_prompts
+from arbitrage.cli.router_study import admit_newcomers, judge_routers, trace_router
 from arbitrage.cli.router_train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
@@ -37,6 +39,11 @@ for command in (quickstart, run, plan, status, show, report, export, profile, sc
     app.command()(command)
 router.command("train")(train_router)
 router.command("show")(show_router)
+router.command("judges")(judge_routers)
+router.command("samples")(trace_router)
+router.command("newcomers")(admit_newcomers)
+router.command("calibration-set")(pick_prompts)
+router.command("add-teacher")(add_teacher)
 app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
 

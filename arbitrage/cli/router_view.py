@@ -45,10 +45,11 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
     console.print(_router_table(found))
     console.print(f"auto chose {summarise_choices(found.choices)}: {found.choices[0].reason}")
     comparison = found.comparison
-    console.print(
-        f"auto − {comparison.baseline}, the strongest language-aware baseline (picked with hindsight): "
-        f"{_interval(comparison.difference, lambda v: signed(v, 4))}"
-    )
+    if comparison:
+        console.print(
+            f"auto − {comparison.baseline}, the strongest language-aware baseline (picked with hindsight): "
+            f"{_interval(comparison.difference, lambda v: signed(v, 4))}"
+        )
     if len(languages) > 1:
         console.print(_language_table(found, languages))
 
@@ -123,7 +124,8 @@ def evaluation_json(found: Evaluation, reading: MatrixReading, name: str) -> dic
             {"chose": choice.learner.label, "reason": choice.reason, "gains": dict(choice.gains)}
             for choice in found.choices
         ],
-        "comparison": {"baseline": found.comparison.baseline, **_estimate_json(found.comparison.difference, "gain")},
+        "comparison": found.comparison
+        and {"baseline": found.comparison.baseline, **_estimate_json(found.comparison.difference, "gain")},
     }
 
 

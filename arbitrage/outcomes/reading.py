@@ -103,6 +103,22 @@ def read_matrix(
     return MatrixReading(matrix, dropped, missing)
 
 
+def read_rewards(paths: Sequence[Path], columns: MatrixColumns, model: str) -> dict[str, float]:
+    """Read one model's mean reward on each prompt it answered.
+
+    Raises:
+        UserError: a file or column is not there, the model is not, or several rewards are asked for.
+    """
+    if len(columns.rewards) != 1:
+        raise UserError("--reward-column: give one")
+    table, found = _read_files(paths, columns)
+    _chosen_models(table, found.model, [model], at_least=1)
+    table = table.filter(pc.equal(table[found.model], model))
+    ids, _, prompt_R = _prompts(table, found)
+    column_P1 = _pivot(table, found.rewards[0], prompt_R, np.zeros(len(prompt_R), np.int64), (len(ids), 1))
+    return {name: float(value) for name, value in zip(ids, column_P1[:, 0], strict=True) if np.isfinite(value)}
+
+
 def blend_rewards(by_name: Mapping[str, Floats], languages: Sequence[str]) -> Floats:
     """Return the mean of several rewards, each standardised within its language; a single one is left as it is.
 
@@ -176,7 +192,7 @@ def _numbers(found: MatrixColumns) -> list[str]:
     return sorted({*found.rewards, *(name for name in (found.judge, found.cost) if name)})
 
 
-def _chosen_models(table: pa.Table, column: str, models: Sequence[str] | None) -> list[str]:
+def _chosen_models(table: pa.Table, column: str, models: Sequence[str] | None, at_least: int = 2) -> list[str]:
     present = sorted({str(name) for name in table[column].unique().to_pylist() if name is not None})
     for name in models or ():
         if name not in present:
@@ -184,7 +200,7 @@ def _chosen_models(table: pa.Table, column: str, models: Sequence[str] | None) -
             hint = f" (did you mean '{near[0]}'?)" if near else ""
             raise UserError(f"--models: '{name}' is not in the matrix{hint}; it holds {', '.join(present)}")
     names = sorted(set(models)) if models else present
-    if len(names) < 2:
+    if len(names) < at_least:
         raise UserError(f"--models: a router chooses among at least two models; found {', '.join(names) or 'none'}")
     return names
 

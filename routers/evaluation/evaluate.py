@@ -75,7 +75,7 @@ class Evaluation:
     matrix: OutcomeMatrix
     routers: Sequence[RouterFigures]
     choices: Sequence[Choice]
-    comparison: Comparison
+    comparison: Comparison | None
     expected: Mapping[str, Floats]
     single: Outcome
 
@@ -179,7 +179,9 @@ def _run_fold(
     return FoldResult(fold, expected, choice)
 
 
-def _compare(auto: Outcome, baselines: Sequence[Outcome], matrix: OutcomeMatrix, seed: int) -> Comparison:
+def _compare(auto: Outcome, baselines: Sequence[Outcome], matrix: OutcomeMatrix, seed: int) -> Comparison | None:
+    if not baselines:
+        return None
     strongest = max(baselines, key=lambda outcome: outcome.reward_P.mean())
     difference = mean_differences([auto.reward_P], strongest.reward_P, matrix.cluster_P, seed)[0]
     return Comparison(strongest.name, difference)
