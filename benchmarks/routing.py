@@ -1,4 +1,4 @@
-"""What routers reach on real outcome matrices, and what they cost; writes docs/routing.json and docs/routing.md's figures.
+"""What routers reach on real outcome matrices, and at what speed; writes all figures of docs/routing.md.
 
     python -m benchmarks.routing --data DIR                  everything: about half an hour on two cores
     python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, speed
@@ -122,8 +122,8 @@ def _rate(
         parts = [slice(start, start + 2048) for start in range(0, len(unique), 2048)]
         started = time.perf_counter()
         with ThreadPoolExecutor(2) as pool:
-            done = pool.map(lambda part: predict(Queries(unique[part], languages[part])), parts)
-            rows = sum(len(np.asarray(each)) for each in done)
+            done = [pool.submit(lambda u, g: predict(Queries(u, g)), unique[p], languages[p]) for p in parts]
+            rows = sum(len(np.asarray(each.result())) for each in done)
         rates.append(rows / (time.perf_counter() - started))
     return {"median": statistics.median(rates), "low": min(rates), "high": max(rates), "n": repeats}
 

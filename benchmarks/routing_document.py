@@ -47,7 +47,8 @@ def _between(text: str, name: str, table: str) -> str:
 
 def _pools(found: Found) -> str:
     lines = [
-        "| pool | prompts × models | best single / oracle | blind, best | language-aware, best | `learned` | `auto` | `auto` − best language-aware |",
+        "| pool | prompts × models | best single / oracle | best blind | best language-aware | `learned` | `auto` "
+        "| `auto` − best language-aware |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for pool, one in found.items():
@@ -105,8 +106,8 @@ def _speed(found: Found) -> str:
         for name, rate in one["prompts_per_s"].items()
     )
     return (
-        f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt: trained in "
-        f"{one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory of the "
+        f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt: "
+        f"trained in {one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory of the "
         f"process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB.\n"
     )
 
@@ -156,11 +157,11 @@ def _picture(pools: Found) -> str:
             lines.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y + 10}" y2="{y + 10}" class="{kind}"/>')
             lines.append(f'<circle cx="{at:.1f}" cy="{y + 10}" r="4" class="{kind}"/>')
         y += row + 8
-    ticks = [
-        f'<line x1="{left + axis.place(t) * width / 100:.1f}" x2="{left + axis.place(t) * width / 100:.1f}" y1="{top}" y2="{y}" class="{"zero" if t == 0 else "tick"}"/>'
-        f'<text x="{left + axis.place(t) * width / 100:.1f}" y="{y + 16}" class="label">{t:g} %</text>'
-        for t in axis.ticks
-    ]
+    ticks: list[str] = []
+    for tick in axis.ticks:
+        x, kind = left + axis.place(tick) * width / 100, "tick" if tick else "zero"
+        ticks.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{y}" class="{kind}"/>')
+        ticks.append(f'<text x="{x:.1f}" y="{y + 16}" class="label">{tick:g} %</text>')
     style = (
         "text{font:12px sans-serif;fill:#222}.pool{font-weight:bold}.name{text-anchor:end}.label{text-anchor:middle}"
         ".tick{stroke:#ddd}.zero{stroke:#888}line.other{stroke:#7a8794;stroke-width:2}circle.other{fill:#7a8794}"

@@ -6,10 +6,12 @@ from pydantic import Field
 
 from routers.bandit import BanditConfig
 from routers.language import LanguageConfig
+from routers.learned import LearnedConfig
 from routers.reward import RewardConfig
 from routers.single import SingleConfig
 from routers.uniform import UniformConfig
 
 RouterConfig = Annotated[
-    SingleConfig | UniformConfig | LanguageConfig | RewardConfig | BanditConfig, Field(discriminator="kind")
+    SingleConfig | UniformConfig | LanguageConfig | RewardConfig | BanditConfig | LearnedConfig,
+    Field(discriminator="kind"),
 ]
