@@ -15,7 +15,9 @@ from arbitrage.report.formatting import decimal, percent, signed
 from arbitrage.statistics import Estimate
 from routers.evaluation.evaluate import Evaluation, summarise_choices
 from routers.evaluation.figures import RouterFigures
+from routers.evaluation.frontier import Frontier, count_generations, trace_frontier
 
+MOST_GENERATIONS = 5
 NUM_SHARES = 3
 """Teachers named beside a router, those asked most."""
 
@@ -52,6 +54,9 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
         )
     if len(languages) > 1:
         console.print(_language_table(found, languages))
+    console.print(_generation_table(found))
+    if frontier := trace_frontier(found.expected["auto"], matrix):
+        console.print(_frontier_table(frontier))
 
 
 def _router_table(found: Evaluation) -> Table:
@@ -92,6 +97,32 @@ def _language_table(found: Evaluation, languages: list[str]) -> Table:
     return table
 
 
+def _generation_table(found: Evaluation) -> Table:
+    """Show what more answers buy: the least sure prompts get a second one, then all of them, then more."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Best of several answers, by auto", title_justify="left")
+    table.add_column("asked")
+    table.add_column("generations per prompt", justify="right")
+    table.add_column("mean reward", justify="right")
+    counted = count_generations(found.expected["auto"], found.matrix)
+    for one in [point for point in counted if point.per_prompt <= MOST_GENERATIONS]:
+        table.add_row(one.how, decimal(one.per_prompt, 2), decimal(one.mean_reward, 4))
+    return table
+
+
+def _frontier_table(frontier: Frontier) -> Table:
+    title = (
+        f"Cost and quality, by auto: area {percent(frontier.area, 1)} "
+        f"(mixing single models: {percent(frontier.area_of_singles, 1)})"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for heading in ("cost weight", "cost per prompt", "mean reward"):
+        table.add_column(heading, justify="right")
+    step = max(1, len(frontier.points) // 8)
+    for point in [*frontier.points[:-1:step], frontier.points[-1]]:
+        table.add_row(f"{point.cost_weight:.3g}", decimal(point.cost, 4), decimal(point.mean_reward, 4))
+    return table
+
+
 def _shares(figures: RouterFigures) -> str:
     top = list(figures.shares.items())[:NUM_SHARES]
     more = len(figures.shares) - len(top)
@@ -112,6 +143,7 @@ def _interval(found: Estimate | None, form: Callable[[float], str]) -> str:
 
 def evaluation_json(found: Evaluation, reading: MatrixReading, name: str) -> dict[str, Any]:
     """Return all figures; fractions, not per cent."""
+    frontier = trace_frontier(found.expected["auto"], reading.matrix)
     return {
         "matrix": name,
         "prompts": len(reading.matrix),
@@ -119,6 +151,8 @@ def evaluation_json(found: Evaluation, reading: MatrixReading, name: str) -> dic
         "groups": len(set(reading.matrix.cluster_P.tolist())),
         "dropped": dict(reading.dropped),
         "missing": dict(reading.missing),
+        "frontier": asdict(frontier) if frontier else None,
+        "generations": [asdict(point) for point in count_generations(found.expected["auto"], reading.matrix)],
         "routers": [_figures_json(figures) for figures in found.routers],
         "auto": [
             {"chose": choice.learner.label, "reason": choice.reason, "gains": dict(choice.gains)}

@@ -14,7 +14,7 @@ from arbitrage.outcomes.reading import blend_rewards
 from arbitrage.statistics import Estimate
 from routers.evaluation.evaluate import evaluate
 from routers.learners.auto import AutoLearner
-from routers.learners.consensus import ConsensusLearner
+from routers.learners.consensus import ConsensusLearner, spread
 from routers.learners.learned import LearnedLearner
 
 Told = Callable[[str], None]
@@ -25,6 +25,8 @@ CAUTIOUS = ConsensusLearner()
 @dataclass(frozen=True, slots=True)
 class JudgeFigures:
     """Gains above the best single teacher of the other rewards, under a judge no router has seen.
+
+    In standard deviations of the judge's opinions of different teachers on one prompt.
 
     Attributes:
         naive: argmax of the mean reward.
@@ -77,7 +79,7 @@ def _judge(matrix: OutcomeMatrix, judge: str, seed: int, jobs: int, told: Told) 
         matrix,
         rewards_PT=blended_PT,
         rewards_by_name=others if len(others) > 1 else {},
-        judge_PT=matrix.rewards_by_name[judge],
+        judge_PT=matrix.rewards_by_name[judge] / spread(matrix.rewards_by_name[judge]),
     )
     found = evaluate(
         judged,

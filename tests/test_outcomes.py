@@ -1,0 +1,96 @@
+"""Outcome matrices: what is read, what is dropped and said so, and what bad files are told."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from arbitrage.errors import DataError, UserError
+from arbitrage.outcomes.matrix import centred, teacher_means
+from arbitrage.outcomes.reading import MatrixColumns, read_matrix, read_rewards
+
+ROWS = [
+    {"prompt_id": p, "prompt": f"text {p}", "language": lang, "model": m, "reward": r}
+    for p, lang, rewards in [("p1", "de", (1.0, 0.0)), ("p2", "sw", (0.2, 0.4)), ("p3", "sw", (0.0, 1.0))]
+    for m, r in zip(("a", "b"), rewards, strict=True)
+]
+
+
+def write(tmp_path, rows, name="m.parquet"):
+    path = tmp_path / name
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def test_rewards_lie_where_prompt_and_model_meet(tmp_path):
+    matrix = read_matrix([write(tmp_path, ROWS)]).matrix
+    assert matrix.teachers == ("a", "b")
+    assert matrix.prompt_ids == ("p1", "p2", "p3")
+    np.testing.assert_allclose(matrix.rewards_PT, [[1.0, 0.0], [0.2, 0.4], [0.0, 1.0]])
+    assert matrix.queries.languages.tolist() == ["de", "sw", "sw"]
+    assert len(set(matrix.cluster_P.tolist())) == 3
+
+
+def test_several_answers_of_a_model_are_averaged(tmp_path):
+    matrix = read_matrix([write(tmp_path, [*ROWS, {**ROWS[0], "reward": 0.0}])]).matrix
+    assert matrix.rewards_PT[0, 0] == 0.5
+
+
+def test_prompts_that_a_chosen_model_did_not_answer_are_dropped_and_counted(tmp_path):
+    rows = [*ROWS[:3], {**ROWS[3], "reward": None}, *ROWS[4:]]
+    reading = read_matrix([write(tmp_path, rows)])
+    assert reading.matrix.prompt_ids == ("p1", "p3")
+    assert sum(reading.dropped.values()) == 1
+    assert reading.missing == {"b": 1}
+
+
+def test_files_add_up_and_only_the_chosen_models_count(tmp_path):
+    paths = [write(tmp_path, ROWS), write(tmp_path, [{**row, "model": "c"} for row in ROWS[::2]], "c.parquet")]
+    assert read_matrix(paths).matrix.teachers == ("a", "b", "c")
+    assert read_matrix(paths, models=["c", "a"]).matrix.teachers == ("a", "c")
+    assert read_rewards(paths, MatrixColumns(), "c") == {"p1": 1.0, "p2": 0.2, "p3": 0.0}
+
+
+def test_groups_are_found_under_their_usual_names(tmp_path):
+    rows = [{**row, "doc_group": "d" if row["prompt_id"] != "p1" else None} for row in ROWS]
+    cluster_P = read_matrix([write(tmp_path, rows)]).matrix.cluster_P
+    assert cluster_P[1] == cluster_P[2] != cluster_P[0]
+
+
+def test_several_rewards_weigh_the_same_whatever_their_scale(tmp_path):
+    rows = [{**row, "other": -1000.0 * row["reward"]} for row in ROWS]
+    matrix = read_matrix([write(tmp_path, rows)], MatrixColumns(rewards=("reward", "other"))).matrix
+    np.testing.assert_allclose(matrix.rewards_PT, 0.0, atol=1e-12)
+    assert set(matrix.rewards_by_name) == {"reward", "other"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "models", "told"),
+    [
+        (MatrixColumns(rewards=("rewrd",)), None, "no column 'rewrd' (did you mean 'reward'?)"),
+        (MatrixColumns(), ["a", "bb"], "'bb' is not in the matrix (did you mean 'b'?)"),
+        (MatrixColumns(), ["a"], "at least two models"),
+    ],
+)
+def test_what_is_not_there_is_named(tmp_path, columns, models, told):
+    with pytest.raises(UserError, match=told.replace("(", r"\(").replace(")", r"\)").replace("?", r"\?")):
+        read_matrix([write(tmp_path, ROWS)], columns, models)
+
+
+def test_garbage_is_refused(tmp_path):
+    (tmp_path / "bad.parquet").write_text("nothing of the kind")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read_matrix([tmp_path / "bad.parquet"])
+    with pytest.raises(UserError, match="is not there"):
+        read_matrix([tmp_path / "none.parquet"])
+    with pytest.raises(DataError, match="expected numbers"):
+        read_matrix([write(tmp_path, [{**row, "reward": "good"} for row in ROWS])])
+    with pytest.raises(DataError, match="no prompt was answered by all"):
+        read_matrix([write(tmp_path, [ROWS[0], ROWS[3]])])
+
+
+def test_easy_prompts_do_not_pass_for_good_teachers():
+    rewards_PT = np.array([[1.0, np.nan], [1.0, np.nan], [0.1, 0.3], [0.0, 0.2]])
+    means_T = teacher_means(rewards_PT)
+    assert means_T[1] - means_T[0] == pytest.approx(0.2, abs=0.01)
+    residual_PT, _ = centred(rewards_PT)
+    assert np.isfinite(residual_PT).all()

@@ -1,0 +1,241 @@
+"""Router evaluation: what is gained where there is something to gain, what is left alone where there is nothing."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from arbitrage.cli.main import app
+from arbitrage.outcomes.reading import blend_rewards
+from routers.evaluation.evaluate import evaluate
+from routers.evaluation.frontier import count_generations, trace_frontier
+from routers.evaluation.policy import best_admitted, chosen
+from routers.evaluation.samples import trace_samples
+from routers.evaluation.validity import judge_in_turn
+from routers.learners.auto import AutoLearner
+from routers.learners.folds import deal_folds
+from routers.learners.learned import LearnedLearner
+from routers.learners.table import TableLearner
+from routers.newcomer import EXPLORE_ONLY_BELOW, admit, pick_calibration
+from tests.support.outcomes import TEACHERS, split, toy_outcomes
+
+FEW = (TableLearner(), LearnedLearner())
+
+
+def figures(found, name):
+    return next(f for f in found.routers if f.name == name)
+
+
+def without_signal(num_sources=80):
+    """One teacher is best everywhere; all else is noise."""
+    matrix = toy_outcomes(num_sources, language_gain=0.0, topic_gain=0.0, noise=0.2)
+    return replace(matrix, rewards_PT=matrix.rewards_PT + np.array([0.3, 0.0, 0.0, 0.0]))
+
+
+def test_folds_never_split_a_cluster_and_are_of_about_equal_size():
+    cluster_P = np.repeat(np.arange(60), 3)
+    fold_P = deal_folds(cluster_P, 5, seed=1)
+    assert all(len(set(fold_P[cluster_P == c].tolist())) == 1 for c in range(60))
+    assert np.ptp(np.bincount(fold_P)) <= 3
+    assert not np.array_equal(fold_P, deal_folds(cluster_P, 5, seed=2))
+
+
+def test_routing_pays_where_teachers_differ_and_auto_finds_it():
+    found = evaluate(toy_outcomes(), learners=FEW)
+    assert figures(found, "oracle").gap_closed.value == pytest.approx(1.0)
+    assert figures(found, "best_single").gap_closed.value == 0.0
+    assert figures(found, "learned").gap_closed.value > 0.8
+    auto = figures(found, "auto")
+    assert auto.gap_closed.interval.low > 0.7
+    assert auto.mean_reward > figures(found, "random").mean_reward
+    assert set(auto.per_language) == {"de", "ja", "pt", "sw"}
+    assert sum(auto.shares.values()) == pytest.approx(1.0)
+
+
+def test_auto_stays_with_the_best_single_teacher_where_there_is_nothing_to_gain():
+    found = evaluate(without_signal(), learners=FEW)
+    assert {choice.learner.label for choice in found.choices} <= {
+        "best_single",
+        "per_language_shrunken",
+        "learned",
+        "blend",
+    }
+    assert figures(found, "auto").gain.value > -0.01
+    assert "best_single" in {choice.learner.label for choice in found.choices}
+
+
+def test_processes_change_nothing():
+    matrix = toy_outcomes(40)
+    one, two = (evaluate(matrix, learners=FEW, jobs=jobs) for jobs in (1, 2))
+    for name in one.expected:
+        np.testing.assert_allclose(one.expected[name], two.expected[name], atol=1e-9)
+
+
+def test_a_second_judge_who_disagrees_keeps_auto_at_home():
+    matrix = toy_outcomes(60)
+    against = replace(matrix, judge_PT=-matrix.rewards_PT)
+    assert AutoLearner().choose(against).learner.label == "best_single"
+    assert AutoLearner(heeds_judge=False).choose(against).learner.label != "best_single"
+
+
+def test_rewards_that_agree_are_followed_and_one_that_lies_is_not():
+    matrix, noise = toy_outcomes(80), np.random.default_rng(1)
+    rewards = {name: matrix.rewards_PT + noise.normal(0, 0.05, matrix.rewards_PT.shape) for name in "abc"}
+    languages = matrix.queries.languages.tolist()
+    honest = replace(matrix, rewards_by_name=rewards, rewards_PT=blend_rewards(rewards, languages))
+    assert AutoLearner().choose(honest).learner.label == "consensus"
+    lying = {**rewards, "c": -matrix.rewards_PT}
+    liar = replace(matrix, rewards_by_name=lying, rewards_PT=blend_rewards(lying, languages))
+    assert AutoLearner().choose(liar).learner.label == "best_single"
+    judged = {one.judge: one for one in judge_in_turn(liar)}
+    assert judged["c"].naive.interval.high < 0  # what two honest rewards like, the liar punishes
+    assert judged["a"].auto.interval.high >= 0  # with a liar among the two others, auto stays at home
+    assert set(judged["a"].chose) == {"best_single"}
+
+
+def test_cost_weight_trades_reward_for_cost():
+    matrix = toy_outcomes(60)
+    costed = replace(matrix, cost_PT=np.tile([1.0, 2.0, 3.0, 10.0], (len(matrix), 1)))
+    frontier = trace_frontier(matrix.rewards_PT, costed)
+    costs, rewards = [p.cost for p in frontier.points], [p.mean_reward for p in frontier.points]
+    assert costs == sorted(costs)
+    assert rewards == sorted(rewards)
+    assert costs[0] == 1.0
+    assert rewards[-1] == pytest.approx(matrix.rewards_PT.max(axis=1).mean())
+    assert frontier.area > frontier.area_of_singles
+    assert trace_frontier(matrix.rewards_PT, matrix) is None
+
+
+def test_second_answers_help_most_where_the_router_is_least_sure():
+    matrix = toy_outcomes(300, noise=0.15)
+    train, test = split(matrix)
+    expected_PT = LearnedLearner().fit(train).predict(test.queries)
+    points = count_generations(expected_PT, test)
+    by_how = {point.how: point for point in points}
+    assert by_how["top 4"].mean_reward == pytest.approx(test.rewards_PT.max(axis=1).mean())
+    one, some, two = by_how["0% unsure get 2"], by_how["30% unsure get 2"], by_how["top 2"]
+    assert one.mean_reward < some.mean_reward < two.mean_reward
+    share = (some.mean_reward - one.mean_reward) / (two.mean_reward - one.mean_reward)
+    assert share > some.per_prompt - 1.0  # more than lots would buy
+
+
+def test_more_prompts_teach_more():
+    curve = trace_samples(LearnedLearner(), toy_outcomes(noise=0.2), sizes=(16, 64), num_folds=3)
+    gaps = [point.gap_closed for point in curve.points]
+    assert gaps[-1] > gaps[0]
+    assert all(point.single_gap_closed <= 1e-9 for point in curve.points)
+
+
+def test_a_newcomer_is_asked_where_it_is_good_from_a_few_prompts_only():
+    train, test = split(toy_outcomes(300))
+    others = [name for name in TEACHERS if name != "bert"]
+    incumbents, column = train.among(others), TEACHERS.index("bert")
+    learned = LearnedLearner().fit(incumbents)
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
+    extended = admit(learned, incumbents, "bert", rows, train.rewards_PT[rows, column])
+    assert extended.teachers == TEACHERS
+    choice_P = best_admitted(extended.predictor.predict(test.queries), test)
+    before_P = best_admitted(np.insert(learned.predict(test.queries), column, -np.inf, axis=1), test)
+    full_P = best_admitted(LearnedLearner().fit(train).predict(test.queries), test)
+    gained, possible = (
+        chosen(test.rewards_PT, c).mean() - chosen(test.rewards_PT, before_P).mean() for c in (choice_P, full_P)
+    )
+    assert gained > 0.6 * possible > 0
+    is_german = test.queries.languages == "de"
+    assert (choice_P[~is_german] == column).mean() > (choice_P[is_german] == column).mean()
+
+
+def test_a_newcomer_seen_on_too_few_prompts_is_only_explored():
+    train, test = split(toy_outcomes(60))
+    incumbents = train.among(TEACHERS[1:])
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+    extended = admit(LearnedLearner().fit(incumbents), incumbents, "anna", rows, np.full(len(rows), 9.0))
+    assert extended.is_explore_only
+    assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
+
+
+def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():
+    matrix = toy_outcomes(100)
+    rows = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32)
+    assert len(rows) == len(set(rows.tolist())) == 32
+    strata = set(zip(matrix.queries.languages[rows], matrix.queries.tasks[rows], strict=True))
+    assert len(strata) == 8
+    assert len(set(matrix.cluster_P[rows].tolist())) == 32
+    np.testing.assert_array_equal(rows, pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32))
+
+
+@pytest.fixture
+def matrix_file(tmp_path):
+    matrix = toy_outcomes(60)
+    rows = [
+        {
+            "prompt_id": matrix.prompt_ids[p],
+            "prompt": matrix.queries.texts[matrix.queries.text_P[p]],
+            "language": matrix.queries.languages[p],
+            "group": f"g{matrix.cluster_P[p]}",
+            "model": name,
+            "reward": matrix.rewards_PT[p, t],
+            "second": matrix.rewards_PT[p, t] ** 3,
+            "cost": float(t + 1),
+        }
+        for p in range(len(matrix))
+        for t, name in enumerate(matrix.teachers)
+    ]
+    path = tmp_path / "outcomes.parquet"
+    pd.DataFrame(rows).to_parquet(path)
+    return path
+
+
+def call(*args):
+    result = CliRunner().invoke(app, ["router", *map(str, args)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_eval_prints_a_table_and_writes_what_it_promises(tmp_path, matrix_file):
+    out = tmp_path / "out.json"
+    printed = call("eval", "--matrix", matrix_file, "--models", "anna,bert,carl", "--jobs", 1, "--json", out)
+    assert "auto chose" in printed
+    assert "Cost and quality" in printed
+    found = json.loads(out.read_text())
+    assert found["prompts"] == 240
+    assert found["models"] == ["anna", "bert", "carl"]
+    names = [router["name"] for router in found["routers"]]
+    assert names[0] == "auto"
+    assert {"random", "best_single", "per_language", "oracle", "knn_40", "learned"} <= set(names)
+    auto = found["routers"][0]
+    assert 0.0 < auto["gap_closed"] <= 1.0
+    assert auto["ci"][0] <= auto["gap_closed"] <= auto["ci"][1]
+    assert set(auto["per_language"]) == {"de", "ja", "pt", "sw"}
+    assert sum(auto["shares"].values()) == pytest.approx(1.0)
+    assert found["frontier"]["points"]
+
+
+def test_a_teacher_joins_from_the_command_line(tmp_path, matrix_file):
+    call("train", "--matrix", matrix_file, "--models", "anna,carl,dora", "--out", tmp_path / "one")
+    call("calibration-set", "--matrix", matrix_file, "--size", 64, "--out", tmp_path / "prompts.jsonl")
+    prompts = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
+    table = pd.read_parquet(matrix_file)
+    newcomer = table[(table.model == "bert") & table.prompt_id.isin({p["prompt_id"] for p in prompts})]
+    incumbents = table[table.model != "bert"]
+    pd.concat([incumbents, newcomer]).to_parquet(tmp_path / "more.parquet")
+    joined = call(
+        "add-teacher",
+        "bert",
+        "--router",
+        tmp_path / "one",
+        "--matrix",
+        tmp_path / "more.parquet",
+        "--out",
+        tmp_path / "two",
+    )
+    assert "joined 3 incumbents from 64 prompts" in joined
+    assert "anna, bert, carl, dora" in call("show", tmp_path / "two")
+
+
+def test_judges_wants_two_rewards(matrix_file):
+    result = CliRunner().invoke(app, ["router", "judges", "--matrix", str(matrix_file)])
+    assert result.exit_code != 0
