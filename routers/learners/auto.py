@@ -1,12 +1,14 @@
 """Choose among routers by cross-validation, and leave the best single teacher only for a gain that is likely real.
 
-The ladder: best single teacher; language table; the better of `learned` and `blend`; the best of the others. Each
-rung must be above the one held by more than chance (a one-sided bound of the paired difference, resampled by
-cluster). With a second judge the gain must hold under it as well; with several rewards, under each of them when it
-is held out (METHODS §3 and §5).
+Held against the best single teacher: the better of `learned` and `blend`, and then the best of the others. Each must
+be above by more than chance (a one-sided bound of the paired difference, resampled by cluster). Where nothing is, yet
+`blend` is above on average, it is followed with twice the caution, so that the best single teacher is left only for a
+large and steady advantage: choosing all or nothing on weak evidence loses more than either. Where not even that, the
+best single teacher it is. With a second judge the gain must hold under it as well; with several rewards, under each
+of them when it is held out (METHODS §3 and §5).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,9 +32,9 @@ from routers.learners.single import SingleLearner
 from routers.learners.table import TableLearner
 
 SINGLE = SingleLearner()
-TABLE = TableLearner(shrinkage=10.0)
+CAUTIOUS = BlendLearner(caution=1.5)
 OURS: tuple[LearnerConfig, ...] = (LearnedLearner(), BlendLearner())
-OTHERS: tuple[LearnerConfig, ...] = (RidgeLearner(), KnnLearner(), ClustersLearner())
+OTHERS: tuple[LearnerConfig, ...] = (TableLearner(shrinkage=10.0), RidgeLearner(), KnnLearner(), ClustersLearner())
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class AutoLearner(LearnerConfig):
 
     Attributes:
         folds: of the cross-validation.
-        confidence: one-sided, that a rung of the ladder is above the one below it.
+        confidence: one-sided, that a router is above the one held so far.
         heeds_judge: whether the matrix's second judge has a say.
         seed: of the folds.
     """
@@ -75,23 +77,32 @@ class AutoLearner(LearnerConfig):
         fold_P = deal_folds(matrix.cluster_P, self.folds, self.seed)
         if matrix.rewards_by_name:
             return self._choose_by_agreement(matrix, fold_P, told)
-        learners = (SINGLE, TABLE, *OURS, *OTHERS)
+        learners = (SINGLE, *OURS, *OTHERS)
         expected = predict_held_out(learners, matrix, fold_P, told)
         trials = [_Trial(learner, *_values(matrix, e_PT)) for learner, e_PT in zip(learners, expected, strict=True)]
-        ours, others = (max(part, key=lambda t: t.reward_P.mean()) for part in (trials[2:4], trials[4:]))
-        held, reason = trials[0], "nothing is better than the best single teacher by more than chance"
-        for rung in (trials[1], ours, others):
-            if self._is_above(rung, held, trials[0], matrix.cluster_P):
-                held, reason = rung, f"above {held.learner.label} by more than chance"
+        learner, reason = self._climb(trials, matrix.cluster_P)
         gains = {t.learner.label: float((t.reward_P - trials[0].reward_P).mean()) for t in trials}
-        return Choice(held.learner, reason, gains)
+        return Choice(learner, reason, gains)
 
-    def _is_above(self, rung: "_Trial", held: "_Trial", single: "_Trial", cluster_P: Rows) -> bool:
-        if lower_bound(rung.reward_P - held.reward_P, cluster_P, self.confidence) <= 0:
+    def _climb(self, trials: "Sequence[_Trial]", cluster_P: Rows) -> tuple[LearnerConfig, str]:
+        single, ours = trials[0], max(trials[1:3], key=lambda trial: trial.reward_P.mean())
+        others = max(trials[3:], key=lambda trial: trial.reward_P.mean())
+        held = single
+        for rung in (ours, others):
+            if self._is_above(rung, held, single, cluster_P, self.confidence):
+                held = rung
+        if held is not single:
+            return held.learner, "above the best single teacher by more than chance"
+        if self._is_above(trials[2], single, single, cluster_P, 0.5):
+            return CAUTIOUS, "nothing is surely above the best single teacher: left only for large advantages"
+        return SINGLE, "nothing is above the best single teacher"
+
+    def _is_above(self, rung: "_Trial", held: "_Trial", single: "_Trial", cluster_P: Rows, confidence: float) -> bool:
+        if lower_bound(rung.reward_P - held.reward_P, cluster_P, confidence) <= 0:
             return False
         if not self.heeds_judge or rung.judge_P is None or single.judge_P is None:
             return True
-        return lower_bound(rung.judge_P - single.judge_P, cluster_P, self.confidence) > 0
+        return lower_bound(rung.judge_P - single.judge_P, cluster_P, confidence) > 0
 
     def _choose_by_agreement(self, matrix: OutcomeMatrix, fold_P: Rows, told: Told) -> Choice:
         """Hold each reward out in turn: what is chosen by the others must gain under it."""

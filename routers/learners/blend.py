@@ -34,6 +34,11 @@ class BlendLearner(LearnerConfig):
     caution: float = Field(default=0.5, ge=0.0)
 
     @property
+    def label(self) -> str:
+        """Name of the router in reports."""
+        return "blend" if self.caution <= 0.5 else "blend_cautious"
+
+    @property
     def members(self) -> tuple[LearnerConfig, ...]:
         """Whose expectations are averaged."""
         return (self.learned, self.neighbours, self.table)
