@@ -88,6 +88,7 @@ def _run(
     if local and address:
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
+    from arbitrage.execution.garbage import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.plan import plan
     from arbitrage.execution.ray_backend import RayBackend
@@ -98,6 +99,7 @@ def _run(
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
+    collect_seldom()
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
     directory = run_directory(run_dir, config.name)
