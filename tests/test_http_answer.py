@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from arbitrage.teachers import http_answer
 from arbitrage.teachers.http_answer import AnswerError, AnswerReader
 
-
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n"
 
 
