@@ -118,7 +118,8 @@ def _run(
     require_ready([t for t in config.selected_teachers() if planned.step(f"generate-{t.name}").missing])
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
-        manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
+        backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
+        manifest = execute(request, backend, progress, stop)
         report = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
     page, summary = report.path, report.summary

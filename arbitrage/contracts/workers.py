@@ -20,7 +20,7 @@ class Inputs:
     _known: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def records(self, role: str, record: type[R]) -> tuple[R, ...]:
-        """Return all rows of a role as records, the tables one after the other; made once, however often asked for."""
+        """Return all rows of a role as records, the tables one after the other; made once, however often asked."""
         if role not in self._known:
             self._known[role] = tuple(from_table(self.table(role, record), record))
         return self._known[role]
