@@ -15,19 +15,21 @@ those of a run that nobody killed. What dies, and when, comes from the seed:
 
 Driver kills on `local` fork a process that has imported everything: the same code as the command line, without its
 start. `duplicates`, `missing`, `unreadable`: rows and files of all steps. `changed`: shards that are not byte-
-identical. `wasted`: calls for a key that had been answered in full before. `journaled_wasted`: those whose answer
-had arrived `--settle-s` or more before the kill, which a journal must have kept. `beyond_window`: wasted calls
-above one in-flight window per kill. `points`: kills by what died; `not_reached`: named points that were never
-passed.
+identical. `left_over`: temporary files and journals. `wasted`: calls for a key that had been answered in full before.
+`journaled_wasted`: those whose answer had left the server `--settle-s` or more before the kill, which a journal must
+have kept. `beyond_window`: wasted calls above one in-flight window per kill. `points`: kills by what died;
+`not_reached`: named points that were never passed.
 """
 
 import hashlib
+import math
 import os
 import random
 import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -246,25 +248,30 @@ class Series:
             time.sleep(0.02)
 
 
-def count_waste(calls: Calls, moments: list[float], window: int, settle_s: float) -> dict[str, int]:
-    """Count calls for keys that had been answered already, against the kills they were lost in."""
-    answered: dict[str, float] = {}
+def count_waste(calls: Calls, moments: Sequence[float], window: int, settle_s: float) -> dict[str, int]:
+    """Count calls for keys that had been answered already, against the kills their answers were lost in.
+
+    An answer is lost in the first kill after its call began: a process takes some milliseconds to die, and what the
+    server answers meanwhile nobody reads.
+    """
+    answered: dict[str, tuple[float, float]] = {}
     wasted = journaled = 0
-    by_epoch: Counter[int] = Counter()
+    by_kill: Counter[float] = Counter()
     for key, status, start, end in zip(calls.key, calls.status, calls.start, calls.end, strict=True):
         if key in answered:
+            began, arrived = answered[key]
+            kill = next((moment for moment in sorted(moments) if began <= moment <= start), math.inf)
             wasted += 1
-            by_epoch[int(np.searchsorted(moments, start))] += 1
-            lost_in = [m for m in moments if answered[key] <= m <= start]
-            journaled += bool(not lost_in or lost_in[0] - answered[key] > settle_s)
-        elif status == 200:
-            answered[key] = end
+            journaled += bool(kill - arrived > settle_s)
+            by_kill[kill] += 1
+        if status == 200:
+            answered[key] = start, end
     return {
         "calls": calls.num,
         "aborted": int(np.sum(calls.status == 499)),
         "wasted": wasted,
         "journaled_wasted": journaled,
-        "beyond_window": sum(max(0, n - window) for n in by_epoch.values()),
+        "beyond_window": sum(max(0, n - window) for n in by_kill.values()),
     }
 
 
@@ -315,7 +322,9 @@ def compare(run_dir: Path, wanted_files: dict[str, str], wanted_rows: Counter[st
     """Compare a killed and resumed run with one that nobody killed."""
     files = fingerprint_files(run_dir)
     rows, unreadable = rows_of(run_dir)
-    strays = [f for f in run_dir.rglob("*") if f.is_file() and f.name.startswith(("_tmp-", "_journal"))]
+    strays = [f for f in run_dir.rglob("*") if f.is_file() and ("_journal" in f.parts or f.name.startswith("_tmp-"))]
+    for stray in strays:
+        say(f"left over: {stray}")
     return {
         "duplicates": sum((rows - wanted_rows).values()),
         "missing": sum((wanted_rows - rows).values()),
