@@ -255,15 +255,20 @@ def count_waste(calls: Calls, moments: Sequence[float], window: int, settle_s: f
     server answers meanwhile nobody reads.
     """
     answered: dict[str, tuple[float, float]] = {}
+    last_began: dict[str, float] = {}
     wasted = journaled = 0
     by_kill: Counter[float] = Counter()
+
+    def kill_between(began: float, again: float) -> float:
+        return next((kill for kill in sorted(moments) if began <= kill <= again), math.inf)
+
     for key, status, start, end in zip(calls.key, calls.status, calls.start, calls.end, strict=True):
         if key in answered:
             began, arrived = answered[key]
-            kill = next((moment for moment in sorted(moments) if began <= moment <= start), math.inf)
             wasted += 1
-            journaled += bool(kill - arrived > settle_s)
-            by_kill[kill] += 1
+            journaled += bool(kill_between(began, start) - arrived > settle_s)
+            by_kill[kill_between(last_began[key], start)] += 1
+        last_began[key] = start
         if status == 200:
             answered[key] = start, end
     return {
