@@ -73,6 +73,8 @@ PRELOADED = (
     "pipelines.loading",
 )
 DEADLINE_S = 120.0
+DYING_S = 0.05
+"""What a killed process had sent may reach the server so much later; its successor takes longer to start."""
 
 
 def fingerprint_files(run_dir: Path) -> dict[str, str]:
@@ -251,8 +253,8 @@ class Series:
 def count_waste(calls: Calls, moments: Sequence[float], window: int, settle_s: float) -> dict[str, int]:
     """Count calls for keys that had been answered already, against the kills their answers were lost in.
 
-    An answer is lost in the first kill after its call began: a process takes some milliseconds to die, and what the
-    server answers meanwhile nobody reads.
+    An answer is lost in the first kill after its call began, or a moment before: a process takes some milliseconds to
+    die, and what the server hears and answers meanwhile nobody reads.
     """
     answered: dict[str, tuple[float, float]] = {}
     last_began: dict[str, float] = {}
@@ -260,7 +262,7 @@ def count_waste(calls: Calls, moments: Sequence[float], window: int, settle_s: f
     by_kill: Counter[float] = Counter()
 
     def kill_between(began: float, again: float) -> float:
-        return next((kill for kill in sorted(moments) if began <= kill <= again), math.inf)
+        return next((kill for kill in sorted(moments) if began - DYING_S <= kill <= again), math.inf)
 
     for key, status, start, end in zip(calls.key, calls.status, calls.start, calls.end, strict=True):
         if key in answered:
