@@ -23,7 +23,7 @@ from arbitrage.records import FinishReason
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.openai import OpenAIEngine
-from benchmarks.harness import parser, say
+from benchmarks.measuring import parser, say
 from pipelines.loading import load_pipeline
 
 

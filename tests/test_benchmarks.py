@@ -15,7 +15,7 @@ import pytest
 from benchmarks import all as all_benchmarks
 from benchmarks.harness import ROOT, Calls, MockServer, environment, read_calls, serve
 from benchmarks.kills import count_waste
-from benchmarks.mock_server import ServerConfig
+from benchmarks.mock_behaviour import ServerConfig
 from benchmarks.occupancy import ideal_end, summarise
 
 
