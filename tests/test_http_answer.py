@@ -2,7 +2,6 @@
 
 import gzip
 import itertools
-import zlib
 
 import pytest
 from hypothesis import given
@@ -109,15 +108,14 @@ def test_what_is_no_answer_is_refused(data):
         AnswerReader().feed(data)
 
 
-@pytest.mark.parametrize(("coding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
-def test_a_packed_body_is_unpacked_and_no_larger_than_any(coding, pack, monkeypatch):
+def test_a_packed_body_is_unpacked_and_no_larger_than_any(monkeypatch):
     monkeypatch.setattr(http_answer, "MAX_BODY_BYTES", 1000)
 
     def answer(body: bytes) -> AnswerReader:
-        return read(b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\n" % coding.encode() + sized(body)[17:])
+        return read(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n" + sized(body)[17:])
 
-    assert answer(pack(b"yes" * 100)).body() == b"yes" * 100
-    for body in (pack(b"0" * 1001), pack(b"yes")[:-5], b"yes"):
+    assert answer(gzip.compress(b"yes" * 100)).body() == b"yes" * 100
+    for body in (gzip.compress(b"0" * 1001), gzip.compress(b"yes")[:-5], b"yes"):
         with pytest.raises(AnswerError):
             answer(body).body()
 

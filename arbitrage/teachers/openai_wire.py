@@ -152,7 +152,7 @@ def _target(method: str, url: str, headers: Mapping[str, str], tls: ssl.SSLConte
         "Host": shown if port == usual else f"{shown}:{port}",
         "User-Agent": "arbitrage",
         "Accept": "application/json",
-        "Accept-Encoding": "gzip, deflate",
+        "Accept-Encoding": "gzip",
         "Content-Type": "application/json",
     }
     given = {header.lower() for header in headers}
