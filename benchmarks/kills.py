@@ -17,9 +17,8 @@ Driver kills on `local` fork a process that has imported everything: the same co
 start. `duplicates`, `missing`, `unreadable`: rows and files of all steps. `changed`: shards that are not byte-
 identical. `left_over`: temporary files and journals. `wasted`: calls for a key that had been answered in full before.
 `journaled_wasted`: those whose answer had left the server `--settle-s` or more before the kill, which a journal
-must have kept. `beyond_window`: wasted calls above one in-flight window per kill: answers that had arrived, whose
-lines were not written yet when the next questions had gone out (some milliseconds, where other work delays it).
-`points`: kills by what died; `not_reached`: named points that were never passed.
+must have kept. `beyond_window`: wasted calls above one in-flight window per kill. `points`: kills by what died;
+`not_reached`: named points that were never passed.
 """
 
 import hashlib
