@@ -6,18 +6,21 @@ import ssl
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+import aiohttp.connector
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from yarl import URL
 
 from arbitrage.errors import UserError
+from arbitrage.teachers import openai_wire
 from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.openai_wire import Trouble, Wire
 
 
 @asynccontextmanager
-async def listening(tls=None, host="127.0.0.1"):
+async def listening(tls=None, host="127.0.0.1", more=b""):
     """Answer every request with `{}`; yield the base URL and all that was said, connection by connection."""
     heard: list[list[bytes]] = []
 
@@ -28,7 +31,7 @@ async def listening(tls=None, host="127.0.0.1"):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 said.append(head)
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+                writer.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: 2\r\n\r\n{}" % more)
         except asyncio.IncompleteReadError:
             writer.close()
 
@@ -39,39 +42,49 @@ async def listening(tls=None, host="127.0.0.1"):
     server.close()
 
 
-def wire_to(url, headers=None, **options):
-    return Wire(OpenAIEngine(base_url=url, **options), headers or {})
+@asynccontextmanager
+async def wire_to(url, headers=None, **options):
+    wire = Wire(OpenAIEngine(base_url=url, **options), headers or {})
+    try:
+        yield lambda path="": wire.send("GET", URL(url + path))
+    finally:
+        await wire.close()
+        await asyncio.sleep(0.05)
 
 
 async def test_a_request_says_where_it_goes_what_it_takes_and_what_the_user_added():
-    async with listening() as (url, heard):
-        wire = wire_to(url, {"Authorization": "Bearer ü", "user-agent": "mine"})
-        reply = await wire.send("GET", f"{url}/mod els/ü")
-        wire.close()
+    added = {"Authorization": "Bearer ü", "user-agent": "mine"}
+    async with listening() as (url, heard), wire_to(url, added) as ask:
+        reply = await ask("/mod els/ü")
     assert (reply.status, reply.body) == (200, b"{}")
     first, *lines = heard[0][0].decode().split("\r\n")
     assert first == "GET /v1/mod%20els/%C3%BC HTTP/1.1"
     assert f"Host: {url[7:-3]}" in lines
     assert "Authorization: Bearer ü" in lines
-    assert [line for line in lines if line.lower().startswith("user-agent")] == ["user-agent: mine"]
+    assert [line.lower() for line in lines if line.lower().startswith("user-agent")] == ["user-agent: mine"]
+    assert [line for line in lines if line.lower().startswith("accept-encoding")] == ["Accept-Encoding: gzip"]
     assert not [line for line in lines if line.lower().startswith("content-length")]
 
 
 async def test_a_connection_is_used_again_and_closed_at_the_end():
-    async with listening() as (url, heard):
-        wire = wire_to(url)
+    async with listening() as (url, heard), wire_to(url) as ask:
         for _ in range(3):
-            await wire.send("GET", url)
-        await asyncio.gather(*(wire.send("GET", url) for _ in range(2)))
-        assert sorted(len(said) for said in heard) == [1, 4]
-        wire.close()
-        await asyncio.sleep(0.05)
+            await ask()
+        await asyncio.gather(ask(), ask())
+    assert sorted(len(said) for said in heard) == [1, 4]
+
+
+async def test_cookies_are_not_sent_back():
+    async with listening(more=b"Set-Cookie: session=1; Path=/\r\n") as (url, heard), wire_to(url) as ask:
+        for _ in range(2):
+            await ask()
+    assert not [said for said in heard[0] if b"ookie" in said]
 
 
 async def test_an_ipv6_address_is_named_in_brackets():
     try:
-        async with listening(host="::1") as (url, heard):
-            await wire_to(url).send("GET", url)
+        async with listening(host="::1") as (url, heard), wire_to(url) as ask:
+            await ask()
     except OSError:
         pytest.skip("no IPv6 here")
     assert b"Host: [::1]:" in heard[0][0]
@@ -104,22 +117,23 @@ def certified(tmp_path_factory):
 async def test_a_certificate_is_trusted_only_where_the_machine_trusts_it(certified, monkeypatch):
     context, path = certified
     async with listening(tls=context) as (url, heard):
-        with pytest.raises(Trouble, match="certificate that is not trusted") as caught:
-            await wire_to(url).send("GET", url)
+        async with wire_to(url) as ask:
+            with pytest.raises(Trouble, match="certificate that is not trusted") as caught:
+                await ask()
         assert caught.value.kind == "no_access"
-        monkeypatch.setenv("SSL_CERT_FILE", str(path))
-        wire = wire_to(url)
-        for _ in range(2):
-            assert (await wire.send("GET", url)).body == b"{}"
-        wire.close()
-        await asyncio.sleep(0.05)
+        trusting = ssl.create_default_context(cafile=path)
+        monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", trusting)  # read once, when it is imported
+        async with wire_to(url) as ask:
+            for _ in range(2):
+                assert (await ask()).body == b"{}"
     assert [len(said) for said in heard if said] == [2]
 
 
-async def test_plain_text_where_tls_is_expected_is_unreachable():
-    async with listening() as (url, _):
+async def test_plain_text_where_tls_is_expected_is_unreachable(monkeypatch):
+    monkeypatch.setattr(openai_wire, "_CONNECT_S", 0.2)
+    async with listening() as (url, _), wire_to(url.replace("http:", "https:"), timeout_s=20.0) as ask:
         with pytest.raises(Trouble) as caught:
-            await wire_to(url.replace("http:", "https:"), timeout_s=2.0).send("GET", url.replace("http:", "https:"))
+            await ask()
     assert caught.value.kind == "unreachable"
 
 

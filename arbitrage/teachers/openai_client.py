@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
+from yarl import URL
 
 from arbitrage.contracts.engines import Failure, GenerationRequest
 from arbitrage.contracts.workers import Load
@@ -49,7 +50,7 @@ class OpenAIClient:
         self._headers = headers
         self._budget = RetryBudget()
         self._num_retries = self._num_refusals = 0
-        self._urls = {url: f"{url}/chat/completions" for url in config.urls}
+        self._urls = {url: URL(f"{url}/chat/completions") for url in config.urls}
         self._wire: Wire | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         endpoints = [Endpoint(url, config.max_in_flight) for url in config.urls]
@@ -80,7 +81,7 @@ class OpenAIClient:
         """Close the connections."""
         wire, self._wire = self._wire, None
         if wire is not None and self._loop is asyncio.get_running_loop():
-            wire.close()
+            await wire.close()
 
     def _open(self) -> Wire:
         """Return the connections of this event loop; they live on from shard to shard."""
@@ -203,13 +204,13 @@ async def list_models(config: OpenAIEngine, url: str, spec: ModelSpec, headers: 
     where = f"teacher '{spec.teacher}': {url}"
     wire = Wire(config, headers)
     try:
-        reply = await wire.send("GET", f"{url}/models")
+        reply = await wire.send("GET", URL(f"{url}/models"))
     except Trouble as trouble:
         if trouble.kind == "no_access":
             raise TeacherAccessError(_denial(config, spec, url, str(trouble))) from trouble
         raise TeacherUnreachableError(f"{where}: {trouble}") from trouble
     finally:
-        wire.close()
+        await wire.close()
     if reply.status >= 500 or reply.status in BUSY:
         raise TeacherUnreachableError(f"{where}: it answers {reply.status}")
     if reply.status != 200:
