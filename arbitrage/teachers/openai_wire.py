@@ -94,13 +94,18 @@ class Wire:
         sent = _Sent()
         _SENT.set(sent)
         try:
-            async with self._session.request(method, url, data=body, allow_redirects=False) as response:
-                sent.has_headers = True
+            data = None if body is None else aiohttp.BytesPayload(body)
+            response = await self._session.request(method, url, data=data, allow_redirects=False)
+            sent.has_headers = True
+            try:  # a body read to its end has given its connection back
                 content = await _read(response, self._stall_timeout_s)
-                said = response.headers
-                return Reply(response.status, content, said.get(hdrs.RETRY_AFTER), said.get(hdrs.DATE))
+            except BaseException:
+                response.close()
+                raise
         except (aiohttp.ClientError, TimeoutError) as error:
             raise _trouble(error, sent) from error
+        said = response.headers
+        return Reply(response.status, content, said.get(hdrs.RETRY_AFTER), said.get(hdrs.DATE))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -140,7 +145,7 @@ async def _read(response: aiohttp.ClientResponse, stall_timeout_s: float) -> byt
     if (response.content_length or 0) > _MAX_BODY_BYTES:
         raise _too_large()
     if response.content.is_eof():  # all of it has arrived, as with most: nothing to time
-        body = await response.read()
+        body = response.content.read_nowait()
         if len(body) > _MAX_BODY_BYTES:  # it was compressed
             raise _too_large()
         return body
