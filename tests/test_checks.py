@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import FinishReason
+from arbitrage.repetition import repeated_share
 from arbitrage.rewards.emptiness import EmptinessConfig
 from arbitrage.rewards.exact import ExactConfig
 from arbitrage.rewards.refusal import RefusalConfig, fold, phrases
-from arbitrage.rewards.repetition import RepetitionConfig, repeated_share
+from arbitrage.rewards.repetition import RepetitionConfig
 from arbitrage.rewards.truncation import TruncationConfig
 from tests.support.scoring import a_candidate, a_pair, a_prompt
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from arbitrage.prose import count_words, prose
 from arbitrage.rewards.fidelity import FidelityConfig, judge_fidelity
-from arbitrage.rewards.prose import count_words, prose
 from arbitrage.scripts import scripts_of_language
 from arbitrage.world.tasks import LANGUAGES, items
 from tests.support.scoring import a_pair

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbitrage.report.statistics import Estimate, Interval, estimate, ratios, resample_ratios
+from arbitrage.statistics import Estimate, Interval, estimate, ratios, resample_ratios
 
 
 def _means(values_P, cluster_P, *, seed=0, num_resamples=2000):

@@ -6,7 +6,11 @@ import typer
 
 from arbitrage.cli.export import export
 from arbitrage.cli.plan import plan
+from arbitrage.cli.profile import profile
 from arbitrage.cli.report import report
+from arbitrage.cli.router import router
+from arbitrage.cli.router_extend import add_teacher, pick_prompts
+from arbitrage.cli.router_study import admit_newcomers, judge_routers, trace_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
 from arbitrage.cli.show import show
@@ -30,8 +34,14 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (quickstart, run, plan, status, show, report, export, schema):
+for command in (quickstart, run, plan, status, show, report, export, profile, schema):
     app.command()(command)
+router.command("judges")(judge_routers)
+router.command("samples")(trace_router)
+router.command("newcomers")(admit_newcomers)
+router.command("calibration-set")(pick_prompts)
+router.command("add-teacher")(add_teacher)
+app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
 
 

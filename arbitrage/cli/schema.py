@@ -7,7 +7,9 @@ import typer
 
 
 def schema(
-    what: Annotated[str, typer.Argument(help="`pipeline`, `teachers`, or a record: `Candidate` …")] = "pipeline",
+    what: Annotated[
+        str, typer.Argument(help="`pipeline`, `teachers`, `metrics`, or a record: `Candidate` …")
+    ] = "pipeline",
 ) -> None:
     """Print a schema: JSON Schema of pipeline and pool files, or the columns of a record.
 
@@ -21,6 +23,10 @@ def schema(
         from arbitrage.teachers.pool import TeacherPool
 
         print(json.dumps(TeacherPool.model_json_schema(), indent=1))
+    elif what == "metrics":
+        from arbitrage.profile.settings import ProfileSettings
+
+        print(json.dumps(ProfileSettings.model_json_schema(), indent=1))
     else:
         _print_record(what)
 
@@ -32,6 +38,6 @@ def _print_record(name: str) -> None:
 
     known = {r.__name__: r for r in records.Record.__subclasses__()}
     if name not in known:
-        raise UserError(f"schema: '{name}' is not one of pipeline, teachers, {', '.join(known)}")
+        raise UserError(f"schema: '{name}' is not one of pipeline, teachers, metrics, {', '.join(known)}")
     for field in arrow_schema(known[name]):
         print(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}")

@@ -62,13 +62,18 @@ class FileSourceConfig(SourceConfig):
         raise TypeError(f"{type(self).__name__} does not say how a file is read")
 
 
-def find_files(patterns: Sequence[str], suffixes: Sequence[str]) -> list[SourceFile]:
+def find_files(patterns: Sequence[str], suffixes: Sequence[str], where: str = "prompts.paths") -> list[SourceFile]:
     """Return the files that paths, globs and directories stand for, sorted by name; a hidden file must be named.
+
+    Args:
+        patterns: at least one.
+        suffixes: of the files that are taken from a directory.
+        where: what an error names.
 
     Raises:
         ConfigError: one of the patterns matches no file.
     """
-    paths = sorted({path for pattern in patterns for path in _expand(pattern, suffixes)})
+    paths = sorted({path for pattern in patterns for path in _expand(pattern, suffixes, where)})
     shared = os.path.commonpath([path.parent for path in paths])
     return [SourceFile(path.relative_to(shared).as_posix(), path) for path in paths]
 
@@ -86,7 +91,7 @@ def digest_file(path: Path) -> str:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _expand(pattern: str, suffixes: Sequence[str]) -> list[Path]:
+def _expand(pattern: str, suffixes: Sequence[str], where: str) -> list[Path]:
     path = Path(pattern)
     if path.is_file():
         return [path]
@@ -99,7 +104,7 @@ def _expand(pattern: str, suffixes: Sequence[str]) -> list[Path]:
         found = [p for p in matches if p.is_file() and not _is_hidden(p.name)]
         wanted = "matches no file" if glob.has_magic(pattern) else "no such file or directory"
     if not found:
-        raise ConfigError(f"prompts.paths: {pattern}: {wanted}")
+        raise ConfigError(f"{where}: {pattern}: {wanted}")
     return found
 
 

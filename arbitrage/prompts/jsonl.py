@@ -11,21 +11,28 @@ from arbitrage.errors import DataError
 from arbitrage.prompts.files import FileSourceConfig, SourceFile
 from arbitrage.prompts.rows import MAX_ROW_BYTES, Fault, Part, Row, printable
 
+JSONL_SUFFIXES = tuple(
+    stem + packed for stem in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst", ".bz2", ".lz4")
+)
+
 BOM = b"\xef\xbb\xbf"
 
 
 class JsonlConfig(FileSourceConfig):
     """Prompts in JSON Lines files: one object per line."""
 
-    suffixes: ClassVar[tuple[str, ...]] = tuple(
-        stem + packed for stem in (".jsonl", ".ndjson") for packed in ("", ".gz", ".zst", ".bz2", ".lz4")
-    )
+    suffixes: ClassVar[tuple[str, ...]] = JSONL_SUFFIXES
 
     kind: Literal["jsonl"] = "jsonl"
 
     def open_file(self, file: SourceFile) -> Part:
         """Open a file; its columns are only known from its rows."""
-        return Part(file.name, None, _rows(file))
+        return open_jsonl(file)
+
+
+def open_jsonl(file: SourceFile) -> Part:
+    """Open a JSON Lines file, whatever its columns."""
+    return Part(file.name, None, _rows(file))
 
 
 def open_stream(file: SourceFile) -> io.BufferedReader:

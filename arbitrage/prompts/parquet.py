@@ -1,6 +1,6 @@
 """Prompts from Parquet; only the columns that are asked for are read."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -22,12 +22,25 @@ class ParquetConfig(FileSourceConfig):
 
     def open_file(self, file: SourceFile) -> Part:
         """Open a file and read its footer."""
-        try:
-            parquet = pq.ParquetFile(file.path, pre_buffer=False)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{file.path}: cannot be read as Parquet: {error}") from error
-        columns = tuple(parquet.schema_arrow.names)
-        return Part(file.name, columns, _rows(parquet, self.columns.needed(columns), file))
+        return open_parquet(file, self.columns.needed)
+
+
+def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]]) -> Part:
+    """Open a file and read its footer.
+
+    Args:
+        file: which.
+        needed: those of the columns present that are to be read.
+
+    Raises:
+        DataError: it is no Parquet file.
+    """
+    try:
+        parquet = pq.ParquetFile(file.path, pre_buffer=False)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{file.path}: cannot be read as Parquet: {error}") from error
+    columns = tuple(parquet.schema_arrow.names)
+    return Part(file.name, columns, _rows(parquet, needed(columns), file))
 
 
 def _rows(parquet: pq.ParquetFile, columns: list[str], file: SourceFile) -> Iterator[Row | Fault]:

@@ -7,8 +7,8 @@ import numpy as np
 from arbitrage.records import content_id
 from arbitrage.report.cube import Bools, Cube, Floats
 from arbitrage.report.ranking import Yield
-from arbitrage.report.statistics import Estimate, estimate, ratios, resample_ratios
 from arbitrage.report.strategies import Budget, Comparison, Outcome
+from arbitrage.statistics import Estimate, estimate, ratios, resample_ratios
 
 
 @dataclass(frozen=True, slots=True)

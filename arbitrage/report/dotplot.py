@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from arbitrage.report.statistics import Estimate
+from arbitrage.statistics import Estimate
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 

@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 
 from arbitrage.report.cube import Metric
-from arbitrage.report.statistics import Estimate
+from arbitrage.statistics import Estimate
 
 ABSENT = "–"
 MINUS = "−"

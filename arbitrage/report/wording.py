@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from arbitrage.report.comparing import StrategyRow
 from arbitrage.report.formatting import compact, metric_difference, metric_interval, metric_value, percent, signed
-from arbitrage.report.statistics import Estimate
 from arbitrage.report.summary import Judged, RunSummary
+from arbitrage.statistics import Estimate
 
 
 @dataclass(frozen=True, slots=True)

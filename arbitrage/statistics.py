@@ -90,6 +90,15 @@ def estimate(value: float, draws_R: Floats) -> Estimate | None:
     return Estimate(float(value), Interval(float(low), float(high)))
 
 
+def lower_bound(
+    difference_P: Floats, cluster_P: Ints, confidence: float, *, seed: int = 0, num_resamples: int = 1000
+) -> float:
+    """Return what the mean difference exceeds with a one-sided confidence; −∞ where fewer than two clusters tell."""
+    ones_P1 = np.ones((len(difference_P), 1))
+    draws_R = resample_ratios(difference_P[:, None], ones_P1, cluster_P, seed=seed, num_resamples=num_resamples)[:, 0]
+    return float(np.quantile(draws_R, 1.0 - confidence)) if np.isfinite(draws_R).all() else float("-inf")
+
+
 def _draw_counts(random: np.random.Generator, num_resamples: int, num_clusters: int) -> Floats:
     """Draw C − 1 clusters with replacement, `num_resamples` times; return how often each was drawn."""
     drawn = random.integers(0, num_clusters, size=(num_resamples, num_clusters - 1))

@@ -1,0 +1,130 @@
+"""`arbitrage router`: learn who is best asked, and find out whether it pays."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from arbitrage.outcomes.reading import MatrixReading
+
+router = typer.Typer(
+    help="Learn who is best asked, and find out whether it pays: evaluate, train, extend.", no_args_is_help=True
+)
+
+MatrixOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--matrix",
+        metavar="FILE",
+        help="Parquet, a row for each prompt and model: `prompt_id, prompt, language, model, reward`. Repeatable.",
+    ),
+]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", metavar="A,B,…", help="Only these models; all in the file by default.")
+]
+RewardOption = Annotated[
+    list[str] | None,
+    typer.Option("--reward-column", metavar="COLUMN", help="Repeat it to learn from several rewards; `reward`."),
+]
+GroupOption = Annotated[
+    str | None,
+    typer.Option("--group-column", metavar="COLUMN", help="Prompts that belong together; `group` or `doc_group`."),
+]
+TaskOption = Annotated[
+    str | None, typer.Option("--task-column", metavar="COLUMN", help="`task` or `domain` by default.")
+]
+LanguageOption = Annotated[str, typer.Option("--language-column", metavar="COLUMN", help="BCP-47 tags.")]
+JudgeOption = Annotated[
+    str | None,
+    typer.Option("--judge-column", metavar="COLUMN", help="A second opinion: `auto` routes only if it agrees."),
+]
+CostOption = Annotated[
+    str | None, typer.Option("--cost-column", metavar="COLUMN", help="`cost` or `cost_usd` by default.")
+]
+RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="A run's own candidate table instead.")]
+
+
+@router.command("eval")
+def evaluate_routers(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    judge_column: JudgeOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    cost_column: CostOption = None,
+    folds: Annotated[int, typer.Option("--folds", min=2, help="Of the cross-validation; groups stay whole.")] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Of folds and resamples.")] = 0,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", min=1, help="Processes; as many as there are cores by default.")
+    ] = None,
+    json_out: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="OUT", help="Write all figures as JSON; `-` prints them."),
+    ] = None,
+) -> None:
+    """Find out which router is best for a pool of models, beside random, best single, best per language and oracle.
+
+    Routers are judged on prompts that they have not seen. *Gap closed* is how much of the way from the best
+    single model to the oracle a router goes, with a 95 % interval from resampling groups of prompts.
+
+    Example: `arbitrage router eval --matrix outcomes.parquet --models aya-8b,gemma-12b,qwen-7b`
+    """
+    from arbitrage.cli.router_view import evaluation_json, print_evaluation, status_line
+    from routers.evaluation.evaluate import evaluate
+
+    reading = read_outcomes(
+        matrix, run, models, reward_column, group_column, judge_column, task_column, language_column, cost_column
+    )
+    with status_line() as told:
+        found = evaluate(
+            reading.matrix, num_folds=folds, seed=seed, jobs=jobs or min(folds, os.cpu_count() or 1), told=told
+        )
+    name = run or ", ".join(str(path) for path in matrix or ())
+    document = evaluation_json(found, reading, name)
+    if str(json_out) != "-":
+        print_evaluation(found, reading, name)
+    if json_out:
+        text = json.dumps(document, ensure_ascii=False, indent=1)
+        if str(json_out) == "-":
+            print(text)
+        else:
+            json_out.write_text(text + "\n", encoding="utf-8")
+
+
+def read_outcomes(
+    matrix: list[Path] | None,
+    run: str | None,
+    models: str | None,
+    reward_column: list[str] | None,
+    group_column: str | None,
+    judge_column: str | None,
+    task_column: str | None,
+    language_column: str,
+    cost_column: str | None,
+) -> "MatrixReading":
+    """Read the outcomes that the options name.
+
+    Raises:
+        UserError: neither or both of `--matrix` and `--run` are given.
+    """
+    from arbitrage.errors import UserError
+    from arbitrage.outcomes.reading import MatrixColumns, read_matrix
+
+    if bool(matrix) == bool(run):
+        raise UserError("give either --matrix FILE or --run RUN")
+    columns = MatrixColumns(
+        language=language_column,
+        rewards=tuple(reward_column or ("reward",)),
+        group=group_column,
+        task=task_column,
+        judge=judge_column,
+        cost=cost_column,
+    )
+    names = [name.strip() for name in models.split(",") if name.strip()] if models else None
+    return read_matrix(matrix or (), columns, names)

@@ -1,0 +1,169 @@
+"""`arbitrage router judges`, `samples` and `newcomers`: what a router's gain rests on."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arbitrage.cli.options import JsonOption
+from arbitrage.cli.router import GroupOption, MatrixOption, ModelsOption, RewardOption, RunOption, read_outcomes
+
+if TYPE_CHECKING:
+    from arbitrage.outcomes.matrix import OutcomeMatrix
+    from arbitrage.statistics import Estimate
+
+SeedOption = Annotated[int, typer.Option("--seed", help="Of folds, draws and resamples.")]
+
+
+def judge_routers(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out whether routing survives a judge it has not seen: hold each of several rewards out in turn.
+
+    Shown beside each other: the naive router, which maximises the mean of the other rewards; the consensus, which
+    leaves the best single model only where they agree; and `auto`, which besides wants the gain to hold under each.
+
+    Example: `arbitrage router judges --matrix outcomes.parquet --reward-column bleurt --reward-column comet
+    --reward-column gpt_judge`
+    """
+    from arbitrage.cli.router_view import status_line
+    from arbitrage.errors import UserError
+    from routers.evaluation.validity import judge_in_turn, measure_agreement
+
+    outcomes = _read(matrix, run, models, reward_column, group_column)
+    if len(outcomes.rewards_by_name) < 2:
+        raise UserError("router judges: give at least two rewards, each with its own --reward-column")
+    with status_line() as told:
+        judges = judge_in_turn(outcomes, seed=seed, jobs=min(5, os.cpu_count() or 1), told=told)
+    agreement = measure_agreement(outcomes)
+    if as_json:
+        print(json.dumps({"judges": [asdict(j) for j in judges], "agreement": [asdict(a) for a in agreement]}))
+        return
+    rows = [
+        [j.judge, *(_interval(e) for e in (j.naive, j.consensus, j.auto, j.oracle)), _counted(j.chose)]
+        for j in judges
+    ]
+    headings = ("held-out judge", "naive", "consensus", "auto", "oracle of the others", "auto chose")
+    _print_table("Gain above the best single model, by the reward held out", headings, rows)
+    rows = [[a.first, a.second, f"{a.within_prompts:.2f}", *_extremes(a.of_means)] for a in agreement]
+    headings = ("reward", "reward", "within prompts", "model means, worst language", "best language")
+    _print_table("Rank correlation of rewards", headings, rows)
+
+
+def trace_router(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    learner: Annotated[str, typer.Option("--learner", metavar="KIND", help="Which router learns.")] = "learned",
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out how many prompts, each scored with every model, a router needs.
+
+    Example: `arbitrage router samples --matrix outcomes.parquet`
+    """
+    from pydantic import TypeAdapter
+
+    from arbitrage.cli.router_view import status_line
+    from arbitrage.config import parse
+    from routers.evaluation.samples import trace_samples
+    from routers.learners import AnyLearner
+
+    adapter: TypeAdapter[AnyLearner] = TypeAdapter(AnyLearner)
+    config = parse({"kind": learner}, adapter, "--learner")
+    outcomes = _read(matrix, run, models, reward_column, group_column)
+    with status_line() as told:
+        curve = trace_samples(config, outcomes, seed=seed, told=told)
+    if as_json:
+        print(json.dumps(asdict(curve)))
+        return
+    rows = [[f"{p.num_prompts:,}", f"{p.gap_closed:.1%}", f"{p.single_gap_closed:.1%}"] for p in curve.points]
+    _print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
+    enough = f"{curve.enough:,} prompts give" if curve.enough else "only all prompts give"
+    print(f"{enough} 90 % of what all of them give")
+
+
+def admit_newcomers(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out how much of a new model's worth is had from a few of its answers: each model in turn is the newcomer.
+
+    Example: `arbitrage router newcomers --matrix outcomes.parquet`
+    """
+    from arbitrage.cli.router_view import status_line
+    from routers.evaluation.newcomers import study_newcomers
+
+    outcomes = _read(matrix, run, models, reward_column, group_column)
+    with status_line() as told:
+        study = study_newcomers(outcomes, seed=seed, told=told)
+    if as_json:
+        print(json.dumps(asdict(study)))
+        return
+    rows = [[f"{n}", f"{share:.0%}", f"{study.kept_by_means[n]:.0%}"] for n, share in study.kept.items()]
+    _print_table(
+        f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
+        ("prompts", "collaborative ridge", "plain means"),
+        rows,
+    )
+
+
+def _read(
+    matrix: list[Path] | None,
+    run: str | None,
+    models: str | None,
+    reward_column: list[str] | None,
+    group_column: str | None,
+) -> "OutcomeMatrix":
+    reading = read_outcomes(matrix, run, models, reward_column, group_column, None, None, "language", None)
+    return reading.matrix
+
+
+def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    import sys
+
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
+
+
+def _interval(found: "Estimate | None") -> str:
+    from arbitrage.report.formatting import signed
+
+    if found is None:
+        return "–"
+    bounds = f" [{signed(found.interval.low, 3)}, {signed(found.interval.high, 3)}]" if found.interval else ""
+    return f"{signed(found.value, 3)}{bounds}"
+
+
+def _counted(chose: Sequence[str]) -> str:
+    return ", ".join(f"{name} {chose.count(name)}" for name in dict.fromkeys(chose))
+
+
+def _extremes(values: Mapping[str, float]) -> list[Any]:
+    worst, best = min(values, key=lambda k: values[k]), max(values, key=lambda k: values[k])
+    return [f"{values[worst]:.2f} ({worst})", f"{values[best]:.2f} ({best})"]

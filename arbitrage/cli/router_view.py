@@ -1,0 +1,157 @@
+"""An evaluation of routers on a terminal, and as JSON."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from arbitrage.outcomes.reading import MatrixReading
+from arbitrage.report.formatting import decimal, percent, signed
+from arbitrage.statistics import Estimate
+from routers.evaluation.evaluate import Evaluation, summarise_choices
+from routers.evaluation.figures import RouterFigures
+
+NUM_SHARES = 3
+"""Teachers named beside a router, those asked most."""
+
+
+@contextmanager
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Show what is being done: a spinner on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with console.status("reading") as status:
+        yield lambda what: status.update(what)
+
+
+def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> None:
+    """Print the table of routers, then the languages, and what `auto` did."""
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    matrix = reading.matrix
+    languages = sorted(set(matrix.queries.languages.tolist()))
+    console.print(
+        f"{name}: {len(matrix):,} prompts, {len(matrix.teachers)} models, {len(languages)} languages, "
+        f"{len(set(matrix.cluster_P.tolist())):,} groups"
+    )
+    for reason, count in reading.dropped.items():
+        console.print(f"  left out: {count:,} prompts ({reason})")
+    console.print(_router_table(found))
+    console.print(f"auto chose {summarise_choices(found.choices)}: {found.choices[0].reason}")
+    comparison = found.comparison
+    if comparison:
+        console.print(
+            f"auto − {comparison.baseline}, the strongest language-aware baseline (picked with hindsight): "
+            f"{_interval(comparison.difference, lambda v: signed(v, 4))}"
+        )
+    if len(languages) > 1:
+        console.print(_language_table(found, languages))
+
+
+def _router_table(found: Evaluation) -> Table:
+    has_cost = any(figures.cost is not None for figures in found.routers)
+    has_judge = any(figures.judge_gain is not None for figures in found.routers)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("router", no_wrap=True)
+    table.add_column("mean reward", justify="right")
+    table.add_column("gap closed", justify="right", no_wrap=True)
+    table.add_column("regret", justify="right")
+    if has_judge:
+        table.add_column("gain under judge", justify="right", no_wrap=True)
+    if has_cost:
+        table.add_column("cost", justify="right")
+    table.add_column("asks")
+    for figures in found.routers:
+        cells = [figures.name, decimal(figures.mean_reward, 4), _gap(figures.gap_closed), decimal(figures.regret, 4)]
+        cells += [_interval(figures.judge_gain, lambda v: signed(v, 4))] if has_judge else []
+        cells += [decimal(figures.cost, 4)] if has_cost else []
+        style = "bold" if figures.name == "auto" else "dim" if figures.name == "oracle" else ""
+        table.add_row(*cells, _shares(figures), style=style)
+    return table
+
+
+def _language_table(found: Evaluation, languages: list[str]) -> Table:
+    shown = {figures.name: figures for figures in found.routers}
+    names = [name for name in ("auto", "best_single", "per_language", "learned") if name in shown]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Mean reward by language", title_justify="left")
+    table.add_column("language")
+    table.add_column("prompts", justify="right")
+    for name in (*names, "oracle"):
+        table.add_column(name, justify="right")
+    table.add_column("auto: gap closed", justify="right", no_wrap=True)
+    for language in languages:
+        auto = shown["auto"].per_language[language]
+        means = [decimal(shown[name].per_language[language].mean_reward, 4) for name in (*names, "oracle")]
+        table.add_row(language, f"{auto.num_prompts:,}", *means, _gap(auto.gap_closed))
+    return table
+
+
+def _shares(figures: RouterFigures) -> str:
+    top = list(figures.shares.items())[:NUM_SHARES]
+    more = len(figures.shares) - len(top)
+    return ", ".join(f"{name} {percent(share, 0)}" for name, share in top) + (f", {more} more" if more > 0 else "")
+
+
+def _gap(found: Estimate | None) -> str:
+    return _interval(found, lambda value: percent(value, 1))
+
+
+def _interval(found: Estimate | None, form: Callable[[float], str]) -> str:
+    if found is None:
+        return "–"
+    if found.interval is None:
+        return form(found.value)
+    return f"{form(found.value)} [{form(found.interval.low)}, {form(found.interval.high)}]"
+
+
+def evaluation_json(found: Evaluation, reading: MatrixReading, name: str) -> dict[str, Any]:
+    """Return all figures; fractions, not per cent."""
+    return {
+        "matrix": name,
+        "prompts": len(reading.matrix),
+        "models": list(reading.matrix.teachers),
+        "groups": len(set(reading.matrix.cluster_P.tolist())),
+        "dropped": dict(reading.dropped),
+        "missing": dict(reading.missing),
+        "routers": [_figures_json(figures) for figures in found.routers],
+        "auto": [
+            {"chose": choice.learner.label, "reason": choice.reason, "gains": dict(choice.gains)}
+            for choice in found.choices
+        ],
+        "comparison": found.comparison
+        and {"baseline": found.comparison.baseline, **_estimate_json(found.comparison.difference, "gain")},
+    }
+
+
+def _figures_json(figures: RouterFigures) -> dict[str, Any]:
+    per_language = {
+        language: {
+            "prompts": f.num_prompts,
+            "mean_reward": f.mean_reward,
+            **_estimate_json(f.gap_closed, "gap_closed"),
+        }
+        for language, f in figures.per_language.items()
+    }
+    return {
+        "name": figures.name,
+        "mean_reward": figures.mean_reward,
+        **_estimate_json(figures.gap_closed, "gap_closed"),
+        "gain": asdict(figures.gain) if figures.gain else None,
+        "judge_gain": asdict(figures.judge_gain) if figures.judge_gain else None,
+        "regret": figures.regret,
+        "cost": figures.cost,
+        "shares": dict(figures.shares),
+        "per_language": per_language,
+    }
+
+
+def _estimate_json(found: Estimate | None, key: str) -> dict[str, Any]:
+    if found is None:
+        return {key: None, "ci": None}
+    return {key: found.value, "ci": [found.interval.low, found.interval.high] if found.interval else None}

@@ -1,0 +1,121 @@
+"""How much of a text is in a language. The field's best-known failure is an answer in English.
+
+After the Language Confusion Benchmark [2406.20052], graded: line pass rate by language identification, word pass rate
+by script. The share is the smaller of the two.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from arbitrage.identify import find_contradiction
+from arbitrage.languages import primary
+from arbitrage.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
+from arbitrage.prose import Words, count_words, prose
+from arbitrage.scripts import SPACELESS, count_scripts, script_of_letter, scripts_of_language
+
+WORDS_TO_IDENTIFY = 3.0
+LETTERS_TO_IDENTIFY = 20
+"""Shorter text is identified wrongly once in twenty times (`benchmarks/language_identification.py`)."""
+
+LETTERS_PER_PASSAGE = 60
+"""Lines are put together until they hold this many letters: from there on 2 to 7 of 1,000 raise a false alarm."""
+
+SPACELESS_LETTERS = 3
+"""A letter of a spaceless script says as much as this many others."""
+
+NO_LANGUAGE = frozenset({"mis", "mul", "und", "zxx"})
+"""Tags of no, several or unknown languages (ISO 639-2)."""
+
+OWN_SCRIPTS = frozenset(
+    {"Armn", "Geor", "Grek", "Hang", "Hira", "Kana", "Khmr", "Knda", "Laoo", "Mlym", "Sinh", "Taml", "Telu", "Thai"}
+)
+"""Scripts of one language: a single word in it says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Some lines of a text; a letter of a spaceless script counts `SPACELESS_LETTERS`."""
+
+    text: str
+    num_letters: int
+
+
+def language_share(text: str, language: str) -> Measured:
+    """Return the share of a text that is in a language, 0..1, or why it cannot be told.
+
+    Code, formulas, addresses and names are left out. A text of one or two words is judged by script alone: 0 where
+    that is wrong, 1 where it belongs to that language only, else it is `too_short`.
+    """
+    rest = prose(text)
+    parts = passages(rest)
+    words = count_words(rest, expected_scripts(language))
+    return share_of(rest, language, words, parts, lambda: contradictions(parts, language))
+
+
+def share_of(
+    text: str, language: str, words: Words, parts: Sequence[Passage], others: Callable[[], Sequence[str | None]]
+) -> Measured:
+    """Return `language_share` of what is prose already.
+
+    Args:
+        text: prose.
+        language: BCP-47.
+        words: of the text, by script.
+        parts: its passages.
+        others: what contradicts each, if it comes to that.
+    """
+    scripts = expected_scripts(language)
+    if not scripts:
+        return UNKNOWN_LANGUAGE
+    if not words.num:
+        return NO_TEXT
+    share = words.share(scripts)
+    num_letters = sum(part.num_letters for part in parts)
+    if words.num < WORDS_TO_IDENTIFY or num_letters < LETTERS_TO_IDENTIFY:
+        if share < 0.5:
+            return Measured(0.0)
+        return Measured(1.0) if set(count_scripts(text)) & scripts & OWN_SCRIPTS else TOO_SHORT
+    passed = sum(part.num_letters for part, other in zip(parts, others(), strict=True) if other is None)
+    return Measured(min(share, passed / num_letters))
+
+
+def contradictions(parts: Sequence[Passage], language: str) -> list[str | None]:
+    """Return for each passage what it is reliably written in if that is not the given language, else None."""
+    found = (find_contradiction(part.text, language) for part in parts)
+    return [other.language if other else None for other in found]
+
+
+def expected_scripts(language: str) -> frozenset[str]:
+    """Return the scripts a language is written in; empty where the tag names none."""
+    return frozenset() if primary(language) in NO_LANGUAGE else scripts_of_language(language)
+
+
+def passages(text: str) -> list[Passage]:
+    """Split into lines, short ones together with those that follow; what is left at the end joins the last."""
+    whole: list[Passage] = []
+    pending = Passage("", 0)
+    for line in text.splitlines():
+        pending = Passage(f"{pending.text}\n{line}", pending.num_letters + _num_letters(line))
+        if pending.num_letters >= LETTERS_PER_PASSAGE:
+            whole.append(pending)
+            pending = Passage("", 0)
+    if not whole or not pending.num_letters:
+        return whole or [pending]
+    last = whole.pop()
+    return [*whole, Passage(last.text + pending.text, last.num_letters + pending.num_letters)]
+
+
+class _Weights(dict[str, int]):
+    """What each character counts as a letter, found out when it is first met."""
+
+    def __missing__(self, char: str) -> int:
+        script = script_of_letter(char)
+        self[char] = found = 0 if script is None else SPACELESS_LETTERS if script in SPACELESS else 1
+        return found
+
+
+_WEIGHTS = _Weights()
+
+
+def _num_letters(text: str) -> int:
+    return sum(map(_WEIGHTS.__getitem__, text))

@@ -1,0 +1,48 @@
+"""What can be measured of texts: one file a metric, each with its source, range, unit, and where it is defined."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from arbitrage.metrics.classifier import ClassifierConfig
+from arbitrage.metrics.code_switch import CodeSwitchConfig
+from arbitrage.metrics.compression import CompressionConfig
+from arbitrage.metrics.dispersion import DispersionConfig
+from arbitrage.metrics.distinct import DistinctConfig
+from arbitrage.metrics.fidelity import FidelityConfig
+from arbitrage.metrics.formatting import FormattingConfig
+from arbitrage.metrics.hdd import HddConfig
+from arbitrage.metrics.length import LengthConfig
+from arbitrage.metrics.likelihood import LikelihoodConfig
+from arbitrage.metrics.mtld import MtldConfig
+from arbitrage.metrics.near_duplicates import NearDuplicatesConfig
+from arbitrage.metrics.readability import ReadabilityConfig
+from arbitrage.metrics.repetition import RepetitionConfig
+from arbitrage.metrics.script_share import ScriptShareConfig
+from arbitrage.metrics.tokens import TokensConfig
+from arbitrage.metrics.vocabulary import VocabularyConfig
+
+MetricConfig = Annotated[
+    ClassifierConfig
+    | CodeSwitchConfig
+    | CompressionConfig
+    | DistinctConfig
+    | FidelityConfig
+    | FormattingConfig
+    | HddConfig
+    | LengthConfig
+    | LikelihoodConfig
+    | MtldConfig
+    | ReadabilityConfig
+    | RepetitionConfig
+    | ScriptShareConfig
+    | TokensConfig,
+    Field(discriminator="kind"),
+]
+"""A property of one text."""
+
+SetMetricConfig = Annotated[
+    DispersionConfig | NearDuplicatesConfig | VocabularyConfig,
+    Field(discriminator="kind"),
+]
+"""A property of a set of texts."""

@@ -1,0 +1,42 @@
+"""How far a text can be packed: redundancy of any kind."""
+
+from typing import Literal
+
+from arbitrage.contracts.metrics import Metric
+from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
+from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.repetition import COMPRESSION_PROBE_BYTES, compression_ratio
+from arbitrage.texts import Text
+
+
+class CompressionConfig(MetricOptions):
+    """UTF-8 bytes over those that zlib (level 6) needs. It grows with length, and with the bytes of a script."""
+
+    kind: Literal["compression"] = "compression"
+
+    @property
+    def usual_name(self) -> str:
+        """Return 'compression_ratio'."""
+        return "compression_ratio"
+
+    @property
+    def family(self) -> Family:
+        """Beside repetition."""
+        return "repetition"
+
+    @property
+    def facts(self) -> Facts:
+        """Shaib et al. 2024."""
+        defined = f"{COMPRESSION_PROBE_BYTES} bytes and more"
+        return Facts("compression ratio", "ratio", 0.0, None, "Shaib et al. 2024 [2403.00553]; RFC 1950", defined)
+
+    def build(self) -> Metric:
+        """Build the metric."""
+        return TextMetric(self.metric_name, _measure)
+
+
+def _measure(text: Text) -> Measured:
+    ratio = compression_ratio(text.text)
+    if ratio is None:
+        return TOO_SHORT if text.text.strip() else NO_TEXT
+    return Measured(ratio)

@@ -1,0 +1,125 @@
+"""How much of a text is layout: lists, headings, tables, emphasis, code, emoji (CommonMark, GFM, Unicode TR51)."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal
+
+from arbitrage.contracts.metrics import Metric
+from arbitrage.measured import NO_TEXT, Measured
+from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.texts import Text
+
+Aspect = Literal["lists", "headings", "tables", "bold", "code", "markdown", "emoji"]
+
+_LINES: Mapping[str, str] = {
+    "lists": r"[ \t]*(?:(?:[-*+•·‣▪]|\d{1,3}[.)])[ \t]+|(?:[•‣▪①-⑳]|\d{1,3}[、．])[ \t]*)\S",
+    "headings": r"\#{1,6}[ \t]+\S",
+    "tables": r"[ \t]*\|.*\|[ \t]*$",
+    "bold": r".*(?:\*\*|__)(?=\S).+?(?<=\S)(?:\*\*|__)",
+}
+_OTHERS = r"[ \t]*>|.*`[^`\n]+`|.*\[[^\]\n]+\]\([^)\n]+\)|.*(?<![\w*])\*(?=[^\s*])[^*\n]+(?<=[^\s*])\*(?![\w*])"
+
+_FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"`[^`\n]+`")
+
+_EMOJI = (
+    r"(?:\p{Regional_Indicator}{2}|[0-9#*]\ufe0f?\u20e3"
+    r"|(?:\p{Emoji_Presentation}|\p{Extended_Pictographic}\ufe0f)\p{Emoji_Modifier}?"
+    r"(?:\u200d\p{Extended_Pictographic}\ufe0f?\p{Emoji_Modifier}?)*)"
+)
+
+_MAYBE_EMOJI = re.compile("[\ufe0f\u20e3\u231a-\u2bff\U0001f000-\U0001faff]")
+"""What every emoji holds one of; most texts hold none, and are spared the longer search."""
+
+_TITLES: Mapping[str, tuple[str, str]] = {
+    "lists": ("lines that are items of a list", "CommonMark 0.31"),
+    "headings": ("lines that are headings", "CommonMark 0.31"),
+    "tables": ("lines that are rows of a table", "GFM 0.29"),
+    "bold": ("lines with bold text", "CommonMark 0.31"),
+    "code": ("characters of code", "CommonMark 0.31"),
+    "markdown": ("lines with any Markdown", "CommonMark 0.31, GFM 0.29"),
+    "emoji": ("characters of emoji", "Unicode TR51"),
+}
+
+
+class FormattingConfig(MetricOptions):
+    """The share of lines, or of characters, that are layout.
+
+    Attributes:
+        aspect: of lines that are not blank, outside fenced code: `lists` (bullets and numbers), `headings`, `tables`,
+            `bold`, `markdown` (any of them, quotes, links, emphasis or code). Of characters that are no blanks:
+            `code` (fenced and inline) and `emoji`.
+    """
+
+    kind: Literal["formatting"] = "formatting"
+    aspect: Aspect = "markdown"
+
+    @property
+    def usual_name(self) -> str:
+        """Return 'lists', …."""
+        return self.aspect
+
+    @property
+    def family(self) -> Family:
+        """Beside the other aspects."""
+        return "format"
+
+    @property
+    def facts(self) -> Facts:
+        """CommonMark and GFM; Unicode TR51."""
+        title, source = _TITLES[self.aspect]
+        return Facts(title, "share", 0.0, 1.0, source, "everywhere")
+
+    def build(self) -> Metric:
+        """Build the metric."""
+        measures: dict[str, Callable[[Text], Measured]] = {"code": _code, "emoji": _emoji}
+        return TextMetric(self.metric_name, measures.get(self.aspect) or self._share_of_lines)
+
+    def _share_of_lines(self, text: Text) -> Measured:
+        fenced = [m.group() for m in _FENCED.finditer(text.text)] if "```" in text.text or "~~~" in text.text else []
+        rest = _FENCED.sub("\n", text.text) if fenced else text.text
+        lines = [line for line in rest.splitlines() if line.strip()]
+        in_code = sum(bool(line.strip()) for block in fenced for line in block.splitlines())
+        if not lines and not in_code:
+            return NO_TEXT
+        if self.aspect != "markdown":
+            return Measured(sum(map(_is(self.aspect), lines)) / len(lines)) if lines else Measured(0.0)
+        return Measured((sum(map(_is("markdown"), lines)) + in_code) / (len(lines) + in_code))
+
+
+@cache
+def _is(aspect: str) -> Callable[[str], bool]:
+    pattern = "|".join([*_LINES.values(), _OTHERS]) if aspect == "markdown" else _LINES[aspect]
+    match = re.compile(pattern).match
+    return lambda line: match(line) is not None
+
+
+def _code(text: Text) -> Measured:
+    total = _num_visible(text.text)
+    if not total:
+        return NO_TEXT
+    if "`" not in text.text and "~~~" not in text.text:
+        return Measured(0.0)
+    rest = _INLINE.sub(" ", _FENCED.sub(" ", text.text))
+    return Measured(1.0 - _num_visible(rest) / total)
+
+
+def _emoji(text: Text) -> Measured:
+    total = _num_visible(text.text)
+    if not total:
+        return NO_TEXT
+    if not _MAYBE_EMOJI.search(text.text):
+        return Measured(0.0)
+    return Measured(sum(map(len, _emoji_pattern().findall(text.text))) / total)
+
+
+def _num_visible(text: str) -> int:
+    return sum(map(len, text.split()))
+
+
+@cache
+def _emoji_pattern() -> Any:
+    import regex
+
+    return regex.compile(_EMOJI)

@@ -1,0 +1,44 @@
+"""Is a text written in its language's script?"""
+
+from typing import Literal
+
+from arbitrage.contracts.metrics import Metric
+from arbitrage.fidelity import expected_scripts
+from arbitrage.measured import NO_TEXT, UNKNOWN_LANGUAGE, Measured
+from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.texts import Text
+
+
+class ScriptShareConfig(MetricOptions):
+    """The share of the prose's letters that are of the language's scripts (of each of the three of Japanese)."""
+
+    kind: Literal["script_share"] = "script_share"
+
+    @property
+    def usual_name(self) -> str:
+        """Return 'script_share'."""
+        return "script_share"
+
+    @property
+    def family(self) -> Family:
+        """Beside fidelity."""
+        return "language"
+
+    @property
+    def facts(self) -> Facts:
+        """Unicode TR24, CLDR likely subtags."""
+        defined = "languages whose script CLDR knows, texts with letters"
+        return Facts("letters of the language's script", "share", 0.0, 1.0, "Unicode TR24; CLDR", defined)
+
+    def build(self) -> Metric:
+        """Build the metric."""
+        return TextMetric(self.metric_name, _measure)
+
+
+def _measure(text: Text) -> Measured:
+    scripts = expected_scripts(text.language)
+    if not scripts:
+        return UNKNOWN_LANGUAGE
+    letters = text.letters_by_script
+    total = letters.total()
+    return Measured(sum(letters[script] for script in scripts) / total) if total else NO_TEXT

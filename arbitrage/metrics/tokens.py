@@ -1,0 +1,74 @@
+"""How long a text is for a given model."""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from arbitrage.contracts.metrics import Metric
+from arbitrage.measured import Measured
+from arbitrage.metrics.models import load_tokenizer
+from arbitrage.metrics.options import Facts, Family, MetricOptions
+from arbitrage.models import absolute_model
+from arbitrage.texts import Text
+
+
+class TokensConfig(MetricOptions):
+    """The number of tokens by a reference tokenizer, special tokens left out.
+
+    Attributes:
+        model: whose tokenizer: a directory, a Hugging Face id, or `world:<name>`.
+        revision: commit of a Hugging Face id.
+    """
+
+    kind: Literal["tokens"] = "tokens"
+    model: Annotated[str, AfterValidator(absolute_model)]
+    revision: str | None = None
+
+    @property
+    def usual_name(self) -> str:
+        """Return 'tokens'."""
+        return "tokens"
+
+    @property
+    def family(self) -> Family:
+        """Beside the other lengths."""
+        return "length"
+
+    @property
+    def facts(self) -> Facts:
+        """The tokenizer that is given."""
+        return Facts("length in tokens", "tokens", 0.0, None, f"tokenizer of {self.model}", "everywhere")
+
+    @property
+    def is_model(self) -> bool:
+        """A tokenizer is loaded once."""
+        return True
+
+    def build(self) -> Metric:
+        """Load the tokenizer.
+
+        Raises:
+            EngineStartError: it cannot be loaded.
+        """
+        return TokenCounter(self)
+
+
+class TokenCounter:
+    """A `Metric`."""
+
+    def __init__(self, config: TokensConfig) -> None:
+        self._name = config.metric_name
+        self._tokenizer = load_tokenizer(self._name, config.model, config.revision)
+
+    @property
+    def name(self) -> str:
+        """What stands in profiles and objectives."""
+        return self._name
+
+    def measure(self, texts: Sequence[Text]) -> list[Measured]:
+        """Return the number of tokens of each text, in order."""
+        if not texts:
+            return []
+        rows = self._tokenizer([t.text for t in texts], add_special_tokens=False, verbose=False)["input_ids"]
+        return [Measured(float(len(row))) for row in rows]

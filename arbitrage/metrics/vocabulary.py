@@ -1,0 +1,112 @@
+"""How many different words a set of texts uses: of so many words, so that sets of any size compare (Heaps 1978)."""
+
+import heapq
+from math import log
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from arbitrage.contracts.metrics import SetMetric, Sketch
+from arbitrage.measured import TOO_FEW, Measured
+from arbitrage.metrics.options import Facts, Family, MetricOptions
+from arbitrage.segmentation import has_words
+from arbitrage.texts import Text
+
+Words = NDArray[np.uint32]
+
+
+class VocabularyConfig(MetricOptions):
+    """The different words among so many words of a set, or the rate at which new ones come.
+
+    The words are those of texts drawn at random. Flat in the number of texts: what is not drawn is not remembered.
+
+    Attributes:
+        num_words: sets of fewer are `too_few`.
+        report: `types` gives the number of different words; `growth` Heaps' exponent between a tenth of the words and
+            all of them: 1 where every word is new, 0 where none is.
+    """
+
+    kind: Literal["vocabulary"] = "vocabulary"
+    num_words: int = Field(default=10_000, ge=100)
+    report: Literal["types", "growth"] = "types"
+
+    @property
+    def usual_name(self) -> str:
+        """Return 'vocabulary' or 'vocabulary_growth'."""
+        return "vocabulary" if self.report == "types" else "vocabulary_growth"
+
+    @property
+    def family(self) -> Family:
+        """Beside the other properties of sets."""
+        return "set"
+
+    @property
+    def facts(self) -> Facts:
+        """Heaps 1978."""
+        defined = f"{self.num_words:,} words and more"
+        if self.report == "types":
+            title = f"different words in {self.num_words:,}"
+            return Facts(title, "words", 1.0, float(self.num_words), "Heaps 1978", defined)
+        return Facts("growth of the vocabulary", "exponent", 0.0, 1.0, "Heaps 1978", defined)
+
+    def build(self) -> SetMetric:
+        """Build the metric."""
+        return Vocabulary(self)
+
+
+class Vocabulary:
+    """A `SetMetric`."""
+
+    def __init__(self, config: VocabularyConfig) -> None:
+        self._config = config
+
+    @property
+    def name(self) -> str:
+        """What stands in profiles."""
+        return self._config.metric_name
+
+    def digest(self, text: Text) -> Words | None:
+        """Return a hash of each word of a text, in order; None where words cannot be told."""
+        if not has_words(text.language) or not text.words:
+            return None
+        return text.word_hashes[: self._config.num_words]
+
+    def sketch(self) -> Sketch:
+        """Return the sketch of an empty set."""
+        return _Sketch(self._config)
+
+
+class _Sketch:
+    """The texts of the smallest keys that hold `num_words` words between them, as a heap: largest key first."""
+
+    def __init__(self, config: VocabularyConfig) -> None:
+        self._config = config
+        self._heap: list[tuple[int, bytes]] = []
+        self._num_words = 0
+
+    def add(self, key: int, digest: Words) -> None:
+        """Remember a text while the words do not suffice without it."""
+        if self._num_words >= self._config.num_words and -key < self._heap[0][0]:
+            return
+        heapq.heappush(self._heap, (-key, digest.tobytes()))
+        self._num_words += len(digest)
+        while self._num_words - len(self._heap[0][1]) // 4 >= self._config.num_words:
+            self._num_words -= len(heapq.heappop(self._heap)[1]) // 4
+
+    def merge(self, other: Any) -> None:
+        """Take in what another sketch remembers."""
+        for key, words in other._heap:
+            self.add(-key, np.frombuffer(words, np.uint32))
+
+    def value(self) -> Measured:
+        """Return the number of different words, or Heaps' exponent."""
+        wanted = self._config.num_words
+        if self._num_words < wanted:
+            return TOO_FEW
+        words = np.frombuffer(b"".join(data for _, data in sorted(self._heap, reverse=True)), np.uint32)[:wanted]
+        types = len(np.unique(words))
+        if self._config.report == "types":
+            return Measured(float(types))
+        return Measured(log(types / len(np.unique(words[: wanted // 10]))) / log(wanted / (wanted // 10)))

@@ -1,0 +1,1 @@
+"""Who answered what how well: rewards of prompts × teachers, from which routers are learned and judged."""

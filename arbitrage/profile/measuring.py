@@ -1,0 +1,167 @@
+"""Measures batches of texts, here or in worker processes: numbers and small digests come back, no texts."""
+
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arbitrage.contracts.metrics import Metric, SetMetric
+from arbitrage.identify import identify
+from arbitrage.measured import Measured, Reason
+from arbitrage.metrics import MetricConfig, SetMetricConfig
+from arbitrage.profile.entries import Entry
+from arbitrage.texts import Text
+
+BATCH_TEXTS = 128
+IN_FLIGHT = 4
+"""Batches waiting for each worker process: enough to keep it busy, few enough to hold no more than 1,000 texts."""
+
+IDENTIFIED_CHARS = 4000
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
+_CODES = {reason: np.uint8(i + 1) for i, reason in enumerate(REASONS)}
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What was found of N texts by M metrics and S set metrics.
+
+    Attributes:
+        languages: of each text, given or identified.
+        values_NM: NaN where there is a reason.
+        reasons_NM: 0, or 1 + the place in `REASONS`.
+        digests_SN: what each set metric wants to know of each text.
+    """
+
+    languages: list[str]
+    values_NM: Floats
+    reasons_NM: NDArray[np.uint8]
+    digests_SN: list[list[Any]]
+
+
+class Gauge:
+    """Built metrics."""
+
+    def __init__(self, metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig]) -> None:
+        self._metrics: list[Metric] = [config.build() for config in metrics]
+        self._set_metrics: list[SetMetric] = [config.build() for config in set_metrics]
+
+    def measure(self, entries: Sequence[Entry]) -> Measurements:
+        """Measure texts."""
+        texts = [Text(e.text, e.language or _identified(e.text), e.embedding) for e in entries]
+        values = np.full((len(texts), len(self._metrics)), np.nan)
+        reasons = np.zeros(values.shape, dtype=np.uint8)
+        for column, metric in enumerate(self._metrics):
+            write_column(values, reasons, column, metric.measure(texts))
+        digests = [[metric.digest(text) for text in texts] for metric in self._set_metrics]
+        return Measurements([text.language for text in texts], values, reasons, digests)
+
+
+def write_column(values: Floats, reasons: NDArray[np.uint8], column: int, found: Sequence[Measured]) -> None:
+    """Write what one metric found into its column."""
+    for row, measured in enumerate(found):
+        if measured.value is None:
+            reasons[row, column] = _CODES[measured.reason or "not_finite"]
+        else:
+            values[row, column] = measured.value
+
+
+def measure_all(
+    entries: Iterator[Entry],
+    metrics: Sequence[MetricConfig],
+    set_metrics: Sequence[SetMetricConfig],
+    num_processes: int,
+) -> Iterator[tuple[list[Entry], Measurements]]:
+    """Yield batches in order, measured: metrics without a model in worker processes, those with one here.
+
+    Args:
+        entries: texts; a few batches are read ahead.
+        metrics: of each text; columns come in this order.
+        set_metrics: of sets.
+        num_processes: workers; with 1 everything is done here.
+    """
+    cheap = [i for i, config in enumerate(metrics) if not config.is_model]
+    dear = [i for i, config in enumerate(metrics) if config.is_model]
+    models = [metrics[i].build() for i in dear]
+    found = _measure_cheap(entries, [metrics[i] for i in cheap], set_metrics, num_processes)
+    with closing(found):
+        for batch, measured in found:
+            yield batch, _with_models(batch, measured, cheap, dear, models)
+
+
+def _measure_cheap(
+    entries: Iterator[Entry],
+    metrics: Sequence[MetricConfig],
+    set_metrics: Sequence[SetMetricConfig],
+    num_processes: int,
+) -> Generator[tuple[list[Entry], Measurements], None, None]:
+    batches = iter(lambda: list(islice(entries, BATCH_TEXTS)), [])
+    first = list(islice(batches, 2 * IN_FLIGHT))
+    if num_processes < 2 or len(first) < 2 * IN_FLIGHT:  # starting processes takes as long as 2,000 texts
+        gauge = Gauge(metrics, set_metrics)
+        for batch in (*first, *batches):
+            yield batch, gauge.measure(batch)
+        return
+    with ProcessPoolExecutor(
+        num_processes,
+        mp_context=get_context("spawn"),
+        initializer=_start,
+        initargs=(tuple(metrics), tuple(set_metrics)),
+    ) as pool:
+        waiting: list[tuple[list[Entry], Future[Measurements]]] = []
+        try:
+            for source in (first, batches):
+                for batch in source:
+                    waiting.append((batch, pool.submit(_measure, batch)))
+                    if len(waiting) >= IN_FLIGHT * num_processes:
+                        done, future = waiting.pop(0)
+                        yield done, future.result()
+            for done, future in waiting:
+                yield done, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _with_models(
+    batch: Sequence[Entry],
+    measured: Measurements,
+    cheap: Sequence[int],
+    dear: Sequence[int],
+    models: Sequence[Metric],
+) -> Measurements:
+    """Put the columns of the models between the others."""
+    if not dear:
+        return measured
+    texts = [Text(e.text, tag, e.embedding) for e, tag in zip(batch, measured.languages, strict=True)]
+    values = np.full((len(batch), len(cheap) + len(dear)), np.nan)
+    reasons = np.zeros(values.shape, dtype=np.uint8)
+    values[:, cheap], reasons[:, cheap] = measured.values_NM, measured.reasons_NM
+    for column, model in zip(dear, models, strict=True):
+        write_column(values, reasons, column, model.measure(texts))
+    return Measurements(measured.languages, values, reasons, measured.digests_SN)
+
+
+def _identified(text: str) -> str:
+    return identify(text[:IDENTIFIED_CHARS]).language
+
+
+_gauge: Gauge | None = None
+
+
+def _start(metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig]) -> None:
+    """Build the metrics of a worker process."""
+    global _gauge
+    _gauge = Gauge(metrics, set_metrics)
+
+
+def _measure(batch: Sequence[Entry]) -> Measurements:
+    assert _gauge is not None
+    return _gauge.measure(batch)

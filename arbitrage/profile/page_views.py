@@ -1,0 +1,189 @@
+"""The heatmaps and lines of the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arbitrage.languages import name_of
+from arbitrage.metrics.options import Facts
+from arbitrage.profile.compare import Comparison
+from arbitrage.profile.profile import CellKey, Profile
+from arbitrage.profile.summary import CellSummary
+from arbitrage.profile.terminal import number
+from arbitrage.report.dotplot import Dot, axis_over, dot, ends
+from arbitrage.report.formatting import ABSENT, signed
+from arbitrage.report.heatmap import Cell, Heatmap, HeatRow
+from arbitrage.statistics import Estimate
+
+FAMILIES = {
+    "length": "Length",
+    "diversity": "Diversity",
+    "readability": "Readability",
+    "repetition": "Repetition",
+    "language": "Language",
+    "format": "Layout",
+    "model": "By models",
+    "set": "Of all texts together",
+}
+
+MAX_LINES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A family of metrics, each language by teacher or by source."""
+
+    title: str
+    maps: tuple[Heatmap, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftLine:
+    """One clear shift, with its interval on a common axis."""
+
+    metric: str
+    language: str
+    before: str
+    after: str
+    d: str
+    interval: str
+    delta: str
+    dot: Dot | None
+    zero_at: float
+
+
+def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
+    """Return languages × metrics: means, each metric tinted from its lowest language to its highest."""
+    by_key = {cell.key: cell for cell in cells}
+    rows = [(name_of(tag), tag, by_key[CellKey(language=tag)]) for tag in profile.languages]
+    names = [config.metric_name for config in (*profile.metrics, *profile.set_metrics)]
+    grid = [[_value(cell, name) for name in names] for _, _, cell in rows]
+    kept = [i for i in range(len(names)) if any(row[i] is not None for row in grid)]
+    columns = [_tinted([row[i] for row in grid]) for i in kept]
+    counts = tuple(Cell(f"{cell.num_texts:,}", None, False) for _, _, cell in rows)
+    lines = [HeatRow(label, tag, (counts[k], *(c[k] for c in columns))) for k, (label, tag, _) in enumerate(rows)]
+    heads = ("texts", *(names[i].replace("_", " ") for i in kept))
+    return Heatmap("Means by language", "", heads, tuple(lines), "heat")
+
+
+def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, ...]:
+    """Return for each family a map of each metric: languages × teachers, or sources where there are only those."""
+    axis = "teacher" if len(profile.teachers) > 1 else "source" if len(profile.sources) > 1 else None
+    if axis is None:
+        return ()
+    labels = profile.teachers if axis == "teacher" else profile.sources
+    by_key = {cell.key: cell for cell in cells}
+    found = []
+    for family, title in FAMILIES.items():
+        configs = [c for c in (*profile.metrics, *profile.set_metrics) if c.family == family]
+        maps = [
+            _metric_map(profile, by_key, config.metric_name, _caption(config.facts), axis, labels)
+            for config in configs
+        ]
+        if kept := tuple(each for each in maps if each is not None):
+            found.append(Section(title, kept))
+    return tuple(found)
+
+
+def shift_map(found: Comparison) -> Heatmap | None:
+    """Return metrics × languages: Cohen's d, marked where it is clear; None without a common language."""
+    by_place = {(shift.metric, shift.language): shift for shift in found.shifts}
+    rows = []
+    for name in dict.fromkeys(shift.metric for shift in found.shifts):
+        cells = []
+        for tag in found.languages:
+            shift = by_place[name, tag]
+            d = shift.effect.d
+            if d is None:
+                cells.append(Cell(ABSENT, None, False))
+            else:
+                cells.append(Cell(f"{signed(d)}{'*' if shift.is_clear else ''}", min(1.0, abs(d)), d < 0))
+        if any(cell.strength is not None for cell in cells):
+            rows.append(HeatRow(name.replace("_", " "), "", tuple(cells)))
+    if not rows:
+        return None
+    return Heatmap("Cohen’s d; * where clear", "", found.languages, tuple(rows), "diverging")
+
+
+def set_shift_map(found: Comparison) -> Heatmap | None:
+    """Return metrics of sets × languages: before → after; None where no language has both."""
+    by_place = {(shift.metric, shift.language): shift for shift in found.set_shifts}
+    rows = []
+    for name in dict.fromkeys(shift.metric for shift in found.set_shifts):
+        shifts = [by_place[name, tag] for tag in found.languages]
+        if any(shift.before.value is not None and shift.after.value is not None for shift in shifts):
+            texts = (f"{number(shift.before.value)} → {number(shift.after.value)}" for shift in shifts)
+            rows.append(HeatRow(name.replace("_", " "), "", tuple(Cell(text, None, False) for text in texts)))
+    return Heatmap("Before → after, without intervals", "", found.languages, tuple(rows), "heat") if rows else None
+
+
+def shift_lines(found: Comparison) -> tuple[ShiftLine, ...]:
+    """Return the largest clear shifts."""
+    clear = sorted((s for s in found.shifts if s.is_clear), key=lambda s: -abs(s.effect.d or 0.0))[:MAX_LINES]
+    estimates = [Estimate(s.effect.d or 0.0, s.effect.interval) for s in clear]
+    axis = axis_over([0.0, *ends(estimates)])
+    return tuple(
+        ShiftLine(
+            shift.metric.replace("_", " "),
+            shift.language,
+            number(shift.effect.before),
+            number(shift.effect.after),
+            signed(shift.effect.d),
+            f"[{signed(e.interval.low)}, {signed(e.interval.high)}]" if e.interval else "",
+            signed(shift.effect.delta),
+            dot(axis, e),
+            axis.place(0.0),
+        )
+        for shift, e in zip(clear, estimates, strict=True)
+    )
+
+
+def _metric_map(
+    profile: Profile,
+    by_key: dict[CellKey, CellSummary],
+    name: str,
+    caption: str,
+    axis: str,
+    labels: Sequence[str],
+) -> Heatmap | None:
+    grid = [
+        [_value(by_key.get(_key(tag, axis, label)), name) for label in labels]
+        + [_value(by_key.get(CellKey(language=tag)), name)]
+        for tag in profile.languages
+    ]
+    flat = _tinted([value for row in grid for value in row])
+    if all(cell.strength is None for cell in flat):
+        return None
+    width = len(labels) + 1
+    rows = [
+        HeatRow(name_of(tag), tag, tuple(flat[i * width : (i + 1) * width]))
+        for i, tag in enumerate(profile.languages)
+    ]
+    return Heatmap(caption, "", (*labels, "all"), tuple(rows), "heat")
+
+
+def _caption(facts: Facts) -> str:
+    """Return what the figures are, and their unit where that does not say so already."""
+    return facts.title if facts.unit in facts.title else f"{facts.title}, {facts.unit}"
+
+
+def _key(language: str, axis: str, label: str) -> CellKey:
+    return CellKey(language, label, None) if axis == "teacher" else CellKey(language, None, label)
+
+
+def _value(cell: CellSummary | None, name: str) -> float | None:
+    if cell is None:
+        return None
+    if name in cell.figures:
+        return cell.figures[name].mean
+    return cell.of_set[name].value if name in cell.of_set else None
+
+
+def _tinted(values: Sequence[float | None]) -> list[Cell]:
+    """Return cells from blank at the lowest value to three quarters of the hue at the highest."""
+    present = [value for value in values if value is not None]
+    low, high = (min(present), max(present)) if present else (0.0, 0.0)
+    span = (high - low) or 1.0
+    return [
+        Cell(ABSENT, None, False) if value is None else Cell(number(value), 0.75 * (value - low) / span, False)
+        for value in values
+    ]

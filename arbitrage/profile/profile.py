@@ -1,0 +1,149 @@
+"""Profiles a data set: every metric, for all texts and by language, teacher and source."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from arbitrage.errors import DataError
+from arbitrage.metrics import MetricConfig, SetMetricConfig
+from arbitrage.profile.cell import Cell
+from arbitrage.profile.entries import Entry
+from arbitrage.profile.measuring import Measurements, measure_all
+from arbitrage.profile.reading import Reader
+from arbitrage.profile.settings import ProfileSettings
+
+MAX_LABELS = 200
+"""Teachers and sources that are told apart; later ones are one, '(other)', so that memory stays flat."""
+
+OTHER = "(other)"
+SAMPLE_ROWS = 4096
+"""Of a cell; the standard error of a median's rank is then 0.8 %, at most."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class CellKey:
+    """Which texts a cell holds; None stands for all."""
+
+    language: str | None = None
+    teacher: str | None = None
+    source: str | None = None
+
+
+@dataclass
+class Profile:
+    """What a data set carries."""
+
+    name: str
+    metrics: tuple[MetricConfig, ...]
+    set_metrics: tuple[SetMetricConfig, ...]
+    cells: dict[CellKey, Cell]
+    num_rows: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_texts(self) -> int:
+        """Texts that were measured."""
+        return self.cells[CellKey()].num_texts
+
+    @property
+    def languages(self) -> list[str]:
+        """Languages, that of most texts first."""
+        found = {k.language: c.num_texts for k, c in self.cells.items() if k == CellKey(language=k.language)}
+        return sorted((tag for tag in found if tag is not None), key=lambda tag: (-found[tag], tag))
+
+    @property
+    def teachers(self) -> list[str]:
+        """Teachers, by name."""
+        return sorted({key.teacher for key in self.cells if key.teacher is not None})
+
+    @property
+    def sources(self) -> list[str]:
+        """Sources, by name."""
+        return sorted({key.source for key in self.cells if key.source is not None})
+
+
+def profile_data(
+    name: str,
+    reader: Reader,
+    settings: ProfileSettings,
+    *,
+    num_processes: int = 1,
+    max_rows: int = SAMPLE_ROWS,
+    on_texts: Callable[[int], None] = lambda num: None,
+) -> Profile:
+    """Read a data set once and profile it, in memory that is flat in its rows.
+
+    Args:
+        name: of the data set, in what is shown.
+        reader: of its texts.
+        settings: what is measured.
+        num_processes: that measure.
+        max_rows: of the sample that each cell keeps for quantiles and intervals.
+        on_texts: called with the number of texts after each batch.
+
+    Raises:
+        UserError: a path or column is missing.
+        DataError: a file cannot be read, or there is no text.
+    """
+    metrics, set_metrics = settings.all_metrics, settings.all_set_metrics
+    cells = _Cells(metrics, set_metrics, max_rows)
+    for entries, found in measure_all(reader.entries(), metrics, set_metrics, num_processes):
+        cells.add(entries, found)
+        on_texts(len(entries))
+    if not cells.by_key:
+        why = "; ".join(f"{reason}: {reader.examples[reason]}" for reason in sorted(reader.rejected))
+        raise DataError(f"{name}: holds no text{f' ({why})' if why else ''}")
+    return Profile(name, metrics, set_metrics, cells.by_key, reader.num_rows, reader.rejected, reader.examples)
+
+
+class _Cells:
+    def __init__(
+        self, metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig], max_rows: int
+    ) -> None:
+        self.by_key: dict[CellKey, Cell] = {}
+        self._num_metrics = len(metrics)
+        self._set_metrics = [config.build() for config in set_metrics]
+        self._max_rows = max_rows
+        self._labels: dict[str, set[str]] = {"teacher": set(), "source": set()}
+
+    def add(self, entries: Sequence[Entry], found: Measurements) -> None:
+        """Take in a batch: each text into every cell it belongs to."""
+        clusters = np.array([entry.cluster for entry in entries], dtype=np.uint64)
+        keys = np.array([entry.key for entry in entries], dtype=np.uint64)
+        rows: dict[CellKey, list[int]] = {}
+        for i, (entry, language) in enumerate(zip(entries, found.languages, strict=True)):
+            teacher, source = self._label("teacher", entry.teacher), self._label("source", entry.source)
+            for key in cell_keys(language, teacher, source):
+                rows.setdefault(key, []).append(i)
+        for key, places in rows.items():
+            self._cell(key).add(np.array(places, dtype=np.int64), clusters, keys, found)
+
+    def _cell(self, key: CellKey) -> Cell:
+        if key not in self.by_key:
+            sketched = self._set_metrics if key.source is None and (key.language or not key.teacher) else []
+            self.by_key[key] = Cell(self._num_metrics, sketched, self._max_rows)
+        return self.by_key[key]
+
+    def _label(self, role: str, value: str | None) -> str | None:
+        known = self._labels[role]
+        if value is None or value in known:
+            return value
+        if len(known) >= MAX_LABELS:
+            return OTHER
+        known.add(value)
+        return value
+
+
+def cell_keys(language: str, teacher: str | None, source: str | None) -> Iterable[CellKey]:
+    """Yield the cells of a text: all, its language, its teacher and its source, alone and in the language."""
+    yield CellKey()
+    yield CellKey(language=language)
+    if teacher is not None:
+        yield CellKey(teacher=teacher)
+        yield CellKey(language=language, teacher=teacher)
+    if source is not None:
+        yield CellKey(source=source)
+        yield CellKey(language=language, source=source)

@@ -1,0 +1,118 @@
+"""The figures of a profile, ready to be written as JSON or shown."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arbitrage.measured import Measured
+from arbitrage.profile.cell import Cell
+from arbitrage.profile.measuring import REASONS
+from arbitrage.profile.profile import CellKey, Profile
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One metric over the texts of a cell; None where no text has a value.
+
+    Attributes:
+        num: texts with a value.
+        deviation: standard deviation; None below two values.
+        quantiles: at `QUANTILES`; of the cell's sample, exact where that holds every text.
+        nulls: reason → texts without a value.
+    """
+
+    num: int
+    mean: float | None
+    deviation: float | None
+    low: float | None
+    high: float | None
+    quantiles: tuple[float, ...] | None
+    nulls: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """The figures of one cell: by metric, and of the set."""
+
+    key: CellKey
+    num_texts: int
+    is_exact: bool
+    figures: dict[str, Figures]
+    of_set: dict[str, Measured]
+
+
+def summarise(profile: Profile) -> list[CellSummary]:
+    """Return the figures of every cell: all texts first, then by language, teacher and source."""
+    order = sorted(profile.cells, key=lambda k: (k.teacher or "", k.source or "", k.language or ""))
+    return [_cell_summary(profile, key, profile.cells[key]) for key in order]
+
+
+def as_json(profile: Profile, cells: list[CellSummary]) -> dict[str, Any]:
+    """Return a profile as JSON values. Every figure that is null has its reasons beside it."""
+    return {
+        "name": profile.name,
+        "rows": profile.num_rows,
+        "texts": profile.num_texts,
+        "rejected": dict(sorted(profile.rejected.items())),
+        "metrics": [
+            {
+                "name": config.metric_name,
+                "family": config.family,
+                "title": config.facts.title,
+                "unit": config.facts.unit,
+                "range": config.facts.range,
+                "source": config.facts.source,
+                "defined": config.facts.defined,
+            }
+            for config in (*profile.metrics, *profile.set_metrics)
+        ],
+        "cells": [_cell_json(cell) for cell in cells],
+    }
+
+
+def _cell_summary(profile: Profile, key: CellKey, cell: Cell) -> CellSummary:
+    values = cell.sample.rows().values_NM
+    deviations = cell.deviations_M
+    figures = {}
+    for i, config in enumerate(profile.metrics):
+        nulls: dict[str, int] = {reason: int(n) for reason, n in zip(REASONS, cell.nulls_MR[i, 1:], strict=True) if n}
+        num = int(cell.counts_M[i])
+        if not num:
+            figures[config.metric_name] = Figures(0, None, None, None, None, None, nulls)
+            continue
+        column = values[:, i]
+        present = column[~np.isnan(column)].astype(np.float64)
+        quantiles = tuple(float(q) for q in np.quantile(present, QUANTILES)) if len(present) else None
+        figures[config.metric_name] = Figures(
+            num,
+            float(cell.means_M[i]),
+            float(deviations[i]) if num > 1 else None,
+            float(cell.lows_M[i]),
+            float(cell.highs_M[i]),
+            quantiles,
+            nulls,
+        )
+    names = (config.metric_name for config in profile.set_metrics)
+    of_set = {name: sketch.value() for name, sketch in zip(names, cell.sketches, strict=False)}
+    return CellSummary(key, cell.num_texts, cell.sample.is_exact, figures, of_set)
+
+
+def _cell_json(cell: CellSummary) -> dict[str, Any]:
+    return {
+        "language": cell.key.language,
+        "teacher": cell.key.teacher,
+        "source": cell.key.source,
+        "texts": cell.num_texts,
+        "quantiles_are_exact": cell.is_exact,
+        "metrics": {name: _figures_json(found) for name, found in cell.figures.items()},
+        "set": {name: {"value": m.value, "null": m.reason} for name, m in cell.of_set.items()},
+    }
+
+
+def _figures_json(found: Figures) -> dict[str, Any]:
+    quantiles = zip(("p05", "p25", "p50", "p75", "p95"), found.quantiles or (None,) * 5, strict=True)
+    figures = {"mean": found.mean, "sd": found.deviation, "min": found.low, "max": found.high} | dict(quantiles)
+    return {"texts": found.num} | figures | {"nulls": found.nulls}

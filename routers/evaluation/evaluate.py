@@ -1,0 +1,187 @@
+"""Evaluate routers on an outcome matrix: each fold is judged by routers that have seen only the others."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.queries import Rows
+from arbitrage.statistics import Estimate
+from routers.evaluation.figures import RouterFigures, mean_differences, measure
+from routers.evaluation.policy import Outcome, best_admitted, follow, oracle_outcome, random_outcome
+from routers.features.ngrams import count_ngrams
+from routers.features.surface import measure_surface
+from routers.learners.auto import SINGLE, AutoLearner, Choice
+from routers.learners.blend import BlendLearner
+from routers.learners.clusters import ClustersLearner
+from routers.learners.crossval import Fits
+from routers.learners.folds import deal_folds
+from routers.learners.knn import KnnLearner
+from routers.learners.learned import LearnedLearner
+from routers.learners.learner import LearnerConfig
+from routers.learners.ridge import RidgeLearner
+from routers.learners.table import TableLearner
+
+Told = Callable[[str], None]
+AUTO = AutoLearner()
+
+BASELINES: Sequence[LearnerConfig] = (
+    TableLearner(),
+    TableLearner(by="language_task"),
+    KnnLearner(k=10),
+    KnnLearner(k=40),
+    KnnLearner(k=100),
+    ClustersLearner(),
+    RidgeLearner(),
+)
+"""What others would use, each given the language."""
+BLIND: Sequence[LearnerConfig] = (
+    KnnLearner(k=40, with_tags=False),
+    ClustersLearner(with_tags=False),
+    RidgeLearner(with_tags=False),
+)
+"""The same without the language, as public routers are."""
+OURS: Sequence[LearnerConfig] = (
+    TableLearner(shrinkage=10.0),
+    LearnedLearner(use_text=False),
+    LearnedLearner(),
+    BlendLearner(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`auto` beside the strongest of the language-aware baselines, which is picked with hindsight."""
+
+    baseline: str
+    difference: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        routers: figures, `auto` first, then by mean reward.
+        choices: what `auto` chose in each fold, and why.
+        expected: by router, what it expected of each teacher on prompts it had not seen, shape (P, T).
+        held_out: the best single teacher's outcome, chosen on the training folds.
+    """
+
+    matrix: OutcomeMatrix
+    routers: Sequence[RouterFigures]
+    choices: Sequence[Choice]
+    comparison: Comparison | None
+    expected: Mapping[str, Floats]
+    single: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class FoldResult:
+    """What one fold's prompts were expected to yield."""
+
+    fold: int
+    expected: Mapping[str, Floats]
+    choice: Choice
+
+
+def evaluate(
+    matrix: OutcomeMatrix,
+    *,
+    num_folds: int = 5,
+    seed: int = 0,
+    learners: Sequence[LearnerConfig] = (*BASELINES, *BLIND, *OURS),
+    auto: AutoLearner = AUTO,
+    jobs: int = 1,
+    told: Told = lambda _: None,
+) -> Evaluation:
+    """Cross-validate routers, clusters kept whole.
+
+    Args:
+        matrix: outcomes.
+        num_folds: of the outer cross-validation; `auto` cross-validates within each training part.
+        seed: of folds and resamples.
+        learners: what is compared beside random, best single, `auto` and the oracle.
+        auto: how the automatic choice is made.
+        jobs: processes.
+        told: is told what is done.
+    """
+    fold_P = deal_folds(matrix.cluster_P, num_folds, seed)
+    everyone = (SINGLE, *learners)
+    results = _run_folds(matrix, fold_P, everyone, auto, jobs, told)
+    expected = {name: np.zeros(matrix.rewards_PT.shape) for name in results[0].expected}
+    for result in results:
+        for name, part_PT in result.expected.items():
+            expected[name][fold_P == result.fold] = part_PT
+    outcomes = {name: follow(name, best_admitted(e_PT, matrix), matrix) for name, e_PT in expected.items()}
+    single, oracle = outcomes[SINGLE.label], oracle_outcome(matrix)
+    told("resampling clusters")
+    shown = [outcomes.pop("auto"), random_outcome(matrix), *outcomes.values(), oracle]
+    figures = measure(shown, single, oracle, matrix, seed)
+    ranked = [figures[0], *sorted(figures[1:], key=lambda f: -f.mean_reward)]
+    comparison = _compare(shown[0], [outcomes[b.label] for b in BASELINES if b.label in outcomes], matrix, seed)
+    return Evaluation(matrix, ranked, [result.choice for result in results], comparison, expected, single)
+
+
+def summarise_choices(choices: Sequence[Choice]) -> str:
+    """Say what `auto` chose: 'learned (4 of 5 folds), best_single (1 of 5 folds)'."""
+    counted = Counter(choice.learner.label for choice in choices)
+    return ", ".join(f"{name} ({count} of {len(choices)} folds)" for name, count in counted.most_common())
+
+
+def _run_folds(
+    matrix: OutcomeMatrix,
+    fold_P: Rows,
+    learners: Sequence[LearnerConfig],
+    auto: AutoLearner,
+    jobs: int,
+    told: Told,
+) -> list[FoldResult]:
+    matrix.queries.derive("ngrams", count_ngrams)
+    matrix.queries.derive("surface", measure_surface)
+    folds = range(int(fold_P.max()) + 1)
+    if jobs == 1:
+        return [_run_fold(matrix, fold_P, fold, learners, auto, told) for fold in folds]
+    results: list[FoldResult] = []
+    with ProcessPoolExecutor(min(jobs, len(folds)), mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(_run_fold, matrix, fold_P, fold, learners, auto, None) for fold in folds]
+        for task in as_completed(tasks):
+            results.append(task.result())
+            told(f"{len(results)} of {len(folds)} folds done")
+    return sorted(results, key=lambda result: result.fold)
+
+
+def _run_fold(
+    matrix: OutcomeMatrix,
+    fold_P: Rows,
+    fold: int,
+    learners: Sequence[LearnerConfig],
+    auto: AutoLearner,
+    told: Told | None,
+) -> FoldResult:
+    from threadpoolctl import threadpool_limits
+
+    def tell(what: str) -> None:
+        if told:
+            told(f"fold {fold + 1} of {int(fold_P.max()) + 1}: {what}")
+
+    with threadpool_limits(1 if told is None else None):
+        held, rest = np.flatnonzero(fold_P == fold), np.flatnonzero(fold_P != fold)
+        queries, training = matrix.queries.take(held), matrix.take(rest)
+        fits = Fits(training, tell)
+        expected = {learner.label: fits.of(learner).predict(queries) for learner in learners}
+        choice = auto.choose(training, lambda what: tell(f"auto, {what}"))
+        expected["auto"] = fits.of(choice.learner).predict(queries)
+    return FoldResult(fold, expected, choice)
+
+
+def _compare(auto: Outcome, baselines: Sequence[Outcome], matrix: OutcomeMatrix, seed: int) -> Comparison | None:
+    if not baselines:
+        return None
+    strongest = max(baselines, key=lambda outcome: outcome.reward_P.mean())
+    difference = mean_differences([auto.reward_P], strongest.reward_P, matrix.cluster_P, seed)[0]
+    return Comparison(strongest.name, difference)

@@ -1,0 +1,122 @@
+"""Figures of routers: mean reward, the share of the gap they close, regret, shares, cost; intervals are clustered.
+
+gap closed = (router − best single) / (oracle − best single), sums over prompts (METHODS §3).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.queries import Rows
+from arbitrage.statistics import Estimate, estimate, resample_ratios
+from routers.evaluation.policy import Outcome
+
+NUM_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageFigures:
+    """One router in one language."""
+
+    num_prompts: int
+    mean_reward: float
+    gap_closed: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouterFigures:
+    """One router on all prompts.
+
+    Attributes:
+        gap_closed: a fraction; None where nothing is to gain.
+        gain: mean reward above that of the best single teacher.
+        regret: mean reward below the oracle's.
+        judge_gain: the gain under the second judge.
+        shares: of prompts, by teacher; those of 0 left out.
+        cost: mean cost of a prompt.
+    """
+
+    name: str
+    mean_reward: float
+    gap_closed: Estimate | None
+    gain: Estimate | None
+    regret: float
+    judge_gain: Estimate | None
+    shares: Mapping[str, float]
+    cost: float | None
+    per_language: Mapping[str, LanguageFigures] = field(default_factory=dict)
+    note: str = ""
+
+
+def measure(
+    outcomes: Sequence[Outcome], single: Outcome, oracle: Outcome, matrix: OutcomeMatrix, seed: int = 0
+) -> list[RouterFigures]:
+    """Measure routers side by side; all see the same resamples of clusters."""
+    gaps = gap_estimates(outcomes, single, oracle, matrix.cluster_P, seed)
+    gains = mean_differences([o.reward_P for o in outcomes], single.reward_P, matrix.cluster_P, seed)
+    judged = [o.judge_P for o in outcomes if o.judge_P is not None]
+    judge_gains: list[Estimate | None] = [None] * len(outcomes)
+    if single.judge_P is not None and len(judged) == len(outcomes):
+        judge_gains = mean_differences(judged, single.judge_P, matrix.cluster_P, seed)
+    per_language = _by_language(outcomes, single, oracle, matrix, seed)
+    found: list[RouterFigures] = []
+    for place, outcome in enumerate(outcomes):
+        shares_T = outcome.shares_PT.mean(axis=0)
+        shares = {name: float(s) for name, s in zip(matrix.teachers, shares_T, strict=True) if s > 0}
+        found.append(
+            RouterFigures(
+                name=outcome.name,
+                mean_reward=float(outcome.reward_P.mean()),
+                gap_closed=gaps[place],
+                gain=gains[place],
+                regret=float((oracle.reward_P - outcome.reward_P).mean()),
+                judge_gain=judge_gains[place],
+                shares=dict(sorted(shares.items(), key=lambda pair: -pair[1])),
+                cost=None if outcome.cost_P is None else float(outcome.cost_P.mean()),
+                per_language={language: figures[place] for language, figures in per_language.items()},
+                note=outcome.note,
+            )
+        )
+    return found
+
+
+def gap_estimates(
+    outcomes: Sequence[Outcome], single: Outcome, oracle: Outcome, cluster_P: Rows, seed: int
+) -> list[Estimate | None]:
+    """Return the share of the gap each router closes."""
+    gain_PO = np.stack([outcome.reward_P - single.reward_P for outcome in outcomes], axis=1)
+    gap_P = oracle.reward_P - single.reward_P
+    return _ratio_estimates(gain_PO, np.repeat(gap_P[:, None], len(outcomes), axis=1), cluster_P, seed)
+
+
+def mean_differences(
+    values: Sequence[Floats], reference_P: Floats, cluster_P: Rows, seed: int
+) -> list[Estimate | None]:
+    """Return the mean paired difference of each to the reference."""
+    difference_PO = np.stack(values, axis=1) - reference_P[:, None]
+    return _ratio_estimates(difference_PO, np.ones_like(difference_PO), cluster_P, seed)
+
+
+def _ratio_estimates(
+    numerator_PO: Floats, denominator_PO: Floats, cluster_P: Rows, seed: int
+) -> list[Estimate | None]:
+    draws_RO = resample_ratios(numerator_PO, denominator_PO, cluster_P, seed=seed, num_resamples=NUM_RESAMPLES)
+    totals = zip(numerator_PO.sum(axis=0), denominator_PO.sum(axis=0), draws_RO.T, strict=True)
+    return [estimate(float(n / d), draws_R) if d > 1e-12 else None for n, d, draws_R in totals]
+
+
+def _by_language(
+    outcomes: Sequence[Outcome], single: Outcome, oracle: Outcome, matrix: OutcomeMatrix, seed: int
+) -> dict[str, list[LanguageFigures]]:
+    found: dict[str, list[LanguageFigures]] = {}
+    for language in sorted(set(matrix.queries.languages.tolist())):
+        rows = np.flatnonzero(matrix.queries.languages == language)
+        parts = [Outcome(o.name, o.shares_PT[rows], o.reward_P[rows]) for o in (*outcomes, single, oracle)]
+        gaps = gap_estimates(parts[:-2], parts[-2], parts[-1], matrix.cluster_P[rows], seed)
+        found[language] = [
+            LanguageFigures(len(rows), float(part.reward_P.mean()), gap)
+            for part, gap in zip(parts[:-2], gaps, strict=True)
+        ]
+    return found

@@ -1,0 +1,69 @@
+"""What a choice of teachers is worth on a matrix whose every cell is known."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.queries import Rows
+
+
+def best_admitted(expected_PT: Floats, matrix: OutcomeMatrix) -> Rows:
+    """Return the column of the best teacher among those admitted, shape (P,)."""
+    choice_P: Rows = np.where(matrix.admitted_PT, expected_PT, -np.inf).argmax(axis=1)
+    return choice_P
+
+
+def chosen(values_PT: Floats, choice_P: Rows) -> Floats:
+    """Return the value of the chosen teacher of each prompt, shape (P,)."""
+    found_P: Floats = values_PT[np.arange(len(choice_P)), choice_P]
+    return found_P
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What following one router yields on each prompt.
+
+    Attributes:
+        name: of the router.
+        shares_PT: probability of asking each teacher.
+        reward_P: expected reward.
+        cost_P: expected cost; None if unknown.
+        judge_P: expected opinion of the second judge; None if there is none.
+        note: what the router has to say of itself.
+    """
+
+    name: str
+    shares_PT: Floats
+    reward_P: Floats
+    cost_P: Floats | None = None
+    judge_P: Floats | None = None
+    note: str = ""
+
+
+def outcome_of(name: str, shares_PT: Floats, matrix: OutcomeMatrix, note: str = "") -> Outcome:
+    """Weigh every cell of the matrix by the probability that it is asked for."""
+
+    def weigh(values_PT: Floats | None) -> Floats | None:
+        return None if values_PT is None else (shares_PT * np.where(shares_PT > 0, values_PT, 0.0)).sum(axis=1)
+
+    reward_P = weigh(matrix.rewards_PT)
+    if reward_P is None:
+        raise ValueError("a matrix has rewards")
+    return Outcome(name, shares_PT, reward_P, weigh(matrix.cost_PT), weigh(matrix.judge_PT), note)
+
+
+def follow(name: str, choice_P: Rows, matrix: OutcomeMatrix, note: str = "") -> Outcome:
+    """Ask one teacher for each prompt."""
+    return outcome_of(name, np.eye(len(matrix.teachers))[choice_P], matrix, note)
+
+
+def random_outcome(matrix: OutcomeMatrix) -> Outcome:
+    """Ask each admitted teacher with the same probability."""
+    admitted_PT = matrix.admitted_PT.astype(float)
+    return outcome_of("random", admitted_PT / admitted_PT.sum(axis=1, keepdims=True), matrix)
+
+
+def oracle_outcome(matrix: OutcomeMatrix) -> Outcome:
+    """Ask who turns out best: the bound of every router."""
+    return follow("oracle", best_admitted(matrix.rewards_PT, matrix), matrix, "knows the outcome")

@@ -1,0 +1,119 @@
+"""Does routing survive another judge? Train on all rewards but one, judge by that one, each in turn.
+
+Choosing by one metric and judging by another can lose more than the whole gap; so the naive router (argmax of the
+mean reward) stands beside ours, which leaves the best single teacher only where rewards agree.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, centred
+from arbitrage.outcomes.reading import blend_rewards
+from arbitrage.statistics import Estimate
+from routers.evaluation.evaluate import evaluate
+from routers.learners.auto import AutoLearner
+from routers.learners.consensus import ConsensusLearner
+from routers.learners.learned import LearnedLearner
+
+Told = Callable[[str], None]
+NAIVE = LearnedLearner(caution=0.0)
+CAUTIOUS = ConsensusLearner()
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeFigures:
+    """Gains above the best single teacher of the other rewards, under a judge no router has seen.
+
+    Attributes:
+        naive: argmax of the mean reward.
+        consensus: only where the rewards agree.
+        auto: only if, besides, the gain holds under each of the training rewards when it is held out.
+        oracle: asking whom the mean of the other rewards finds best, knowing the outcome.
+    """
+
+    judge: str
+    naive: Estimate | None
+    consensus: Estimate | None
+    auto: Estimate | None
+    oracle: Estimate | None
+    chose: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two rewards agree on teachers: overall, and by language.
+
+    Attributes:
+        within_prompts: mean rank correlation of the teachers' rewards within a prompt.
+        of_means: rank correlation of the teachers' means, by language.
+    """
+
+    first: str
+    second: str
+    within_prompts: float
+    of_means: Mapping[str, float]
+
+
+def judge_in_turn(
+    matrix: OutcomeMatrix, *, seed: int = 0, jobs: int = 1, told: Told = lambda _: None
+) -> list[JudgeFigures]:
+    """Hold each reward of the matrix out of everything, and judge by it."""
+    return [_judge(matrix, judge, seed, jobs, told) for judge in sorted(matrix.rewards_by_name)]
+
+
+def measure_agreement(matrix: OutcomeMatrix) -> list[Agreement]:
+    """Compare every two rewards."""
+    names = sorted(matrix.rewards_by_name)
+    pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    return [_agree(matrix, a, b) for a, b in pairs]
+
+
+def _judge(matrix: OutcomeMatrix, judge: str, seed: int, jobs: int, told: Told) -> JudgeFigures:
+    others = {name: reward_PT for name, reward_PT in matrix.rewards_by_name.items() if name != judge}
+    blended_PT = blend_rewards(others, matrix.queries.languages.tolist())
+    judged = replace(
+        matrix,
+        rewards_PT=blended_PT,
+        rewards_by_name=others if len(others) > 1 else {},
+        judge_PT=matrix.rewards_by_name[judge],
+    )
+    found = evaluate(
+        judged,
+        seed=seed,
+        learners=(NAIVE, CAUTIOUS),
+        auto=AutoLearner(heeds_judge=False),
+        jobs=jobs,
+        told=lambda what: told(f"judge {judge}, {what}"),
+    )
+    gains = {figures.name: figures.judge_gain for figures in found.routers}
+    return JudgeFigures(
+        judge=judge,
+        naive=gains[NAIVE.label],
+        consensus=gains[CAUTIOUS.label],
+        auto=gains["auto"],
+        oracle=gains["oracle"],
+        chose=[choice.learner.label for choice in found.choices],
+    )
+
+
+def _agree(matrix: OutcomeMatrix, first: str, second: str) -> Agreement:
+    one_PT, two_PT = (centred(matrix.rewards_by_name[name])[0] for name in (first, second))
+    by_language = {
+        language: _rank_correlation(
+            matrix.rewards_by_name[first][matrix.queries.languages == language].mean(axis=0),
+            matrix.rewards_by_name[second][matrix.queries.languages == language].mean(axis=0),
+        )
+        for language in sorted(set(matrix.queries.languages.tolist()))
+    }
+    ranks = [np.argsort(np.argsort(values_PT, axis=1), axis=1).astype(float) for values_PT in (one_PT, two_PT)]
+    level = [rank_PT - rank_PT.mean(axis=1, keepdims=True) for rank_PT in ranks]
+    within = float((level[0] * level[1]).sum() / np.sqrt((level[0] ** 2).sum() * (level[1] ** 2).sum()))
+    return Agreement(first, second, within, by_language)
+
+
+def _rank_correlation(one_T: Floats, two_T: Floats) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(one_T, two_T).statistic)

@@ -1,0 +1,75 @@
+"""A short dense vector for each prompt: its n-grams in their principal directions, beside its tags.
+
+Latent semantic analysis (Deerwester et al. 1990) of hashed n-grams, by a randomised decomposition (Halko et al.
+2011).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arbitrage.outcomes.queries import Queries
+from routers.features.ngrams import Ngrams, ngrams_of
+from routers.features.tags import Vocabulary, one_hot, vocabulary_of
+
+Floats = NDArray[np.float64]
+
+NUM_DIRECTIONS: Final = 64
+MAX_TEXTS: Final = 20_000
+"""Texts the directions are found from; more would not turn them."""
+TAG_LENGTH: Final = {"language": 1.0, "task": 0.3}
+"""Length of a tag's vector beside that of the text, 1: prompts of other languages are no nearest neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenseSpace:
+    """Directions found in the training texts, and the tags training saw.
+
+    Attributes:
+        ngrams: what is read of a text.
+        directions_FK: n-grams × directions.
+        tags: levels that the vector shows; none for a space that is blind to them.
+    """
+
+    ngrams: Ngrams
+    directions_FK: NDArray[np.float32]
+    tags: tuple[Vocabulary, ...]
+
+    def read(self, queries: Queries) -> Floats:
+        """Return the vectors, shape (P, K + tags): a text part of unit length beside 0/1 tags times `TAG_LENGTH`."""
+        found_UK = np.asarray(self.ngrams.read(queries) @ self.directions_FK, np.float64)
+        found_UK /= np.maximum(np.linalg.norm(found_UK, axis=1, keepdims=True), 1e-9)
+        tags = [TAG_LENGTH[v.level] * one_hot(v.codes(queries), len(v.values)) for v in self.tags]
+        return np.hstack([found_UK[queries.text_P], *tags])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what an artifact keeps as tensors."""
+        return {"buckets": self.ngrams.buckets, "idf": self.ngrams.idf, "directions_FK": self.directions_FK}
+
+    def values(self) -> dict[str, list[str]]:
+        """Return what an artifact keeps as JSON."""
+        return {v.level: list(v.values) for v in self.tags}
+
+
+def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
+    """Find the directions in which the texts of the training prompts differ most."""
+    from sklearn.utils.extmath import randomized_svd
+
+    ngrams = ngrams_of(queries)
+    texts = np.unique(queries.text_P)
+    if len(texts) > MAX_TEXTS:
+        texts = np.sort(np.random.default_rng(seed).choice(texts, MAX_TEXTS, replace=False))
+    rows = ngrams.read(queries)[texts]
+    num = min(NUM_DIRECTIONS, min(rows.shape) - 1)
+    directions_KF = randomized_svd(rows, max(num, 1), n_iter=2, random_state=seed)[2]
+    tags = [vocabulary_of(queries, level) for level in TAG_LENGTH] if with_tags else []
+    return DenseSpace(ngrams, np.ascontiguousarray(directions_KF.T, np.float32), tuple(tags))
+
+
+def restore_space(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, list[str]]) -> DenseSpace:
+    """Make the space of what its `arrays` and `values` returned."""
+    tags = tuple(Vocabulary(level, tuple(found)) for level, found in values.items())
+    return DenseSpace(Ngrams(arrays["buckets"], arrays["idf"]), arrays["directions_FK"], tags)

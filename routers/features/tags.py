@@ -1,0 +1,77 @@
+"""What a prompt's tags say: language, family, script, task, and language with task, each a block of 0/1 columns."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arbitrage.languages import family_of, normalise_tag, script_of
+from arbitrage.outcomes.queries import Queries, Rows
+
+Floats = NDArray[np.float64]
+
+UNSEEN: Final = -1
+"""The code of a value that training did not see: all its columns are zero."""
+
+
+def _canonical(language: str) -> str:
+    return normalise_tag(language) or language
+
+
+def _script(language: str) -> str:
+    return script_of(_canonical(language))
+
+
+def _family(language: str) -> str:
+    return family_of(_canonical(language))
+
+
+_LEVELS: Final[Mapping[str, Callable[[str, str], str]]] = {
+    "family": lambda language, task: _family(language),
+    "script": lambda language, task: _script(language),
+    "language": lambda language, task: language,
+    "task": lambda language, task: task,
+    "language_task": lambda language, task: f"{language}\t{task}",
+}
+LEVELS: Final = tuple(_LEVELS)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The values of one level that training saw, sorted."""
+
+    level: str
+    values: tuple[str, ...]
+
+    def codes(self, queries: Queries) -> Rows:
+        """Return the position of each prompt's value, shape (P,); `UNSEEN` where training did not see it."""
+        place = {value: code for code, value in enumerate(self.values)}
+        return level_codes(queries, self.level, place)
+
+
+def vocabulary_of(queries: Queries, level: str) -> Vocabulary:
+    """Collect the values of a level."""
+    name = _LEVELS[level]
+    return Vocabulary(level, tuple(sorted({name(*pair) for pair in _pairs(queries)})))
+
+
+def level_codes(queries: Queries, level: str, place: Mapping[str, int]) -> Rows:
+    """Return the code of each prompt's value of a level; `UNSEEN` where `place` has none."""
+    name = _LEVELS[level]
+    known = {pair: place.get(name(*pair), UNSEEN) for pair in _pairs(queries)}
+    pairs = zip(queries.languages, queries.tasks, strict=True)
+    return np.fromiter((known[pair] for pair in pairs), np.int64, len(queries))
+
+
+def one_hot(codes_P: Rows, num: int) -> Floats:
+    """Return 0/1 columns, shape (P, num)."""
+    columns = np.zeros((len(codes_P), num))
+    seen = np.flatnonzero(codes_P != UNSEEN)
+    columns[seen, codes_P[seen]] = 1.0
+    return columns
+
+
+def _pairs(queries: Queries) -> Sequence[tuple[str, str]]:
+    return sorted(set(zip(queries.languages, queries.tasks, strict=True)))

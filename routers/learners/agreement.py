@@ -1,0 +1,33 @@
+"""Would the gain survive a judge that the router has not seen? Each reward is held out in turn."""
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, teacher_means
+from arbitrage.outcomes.queries import Rows
+from routers.learners.consensus import agreed_advantage, spread
+from routers.learners.crossval import Told, predict_held_out, silent
+from routers.learners.learner import LearnerConfig
+
+
+def hold_out_rewards(
+    learner: LearnerConfig, matrix: OutcomeMatrix, fold_P: Rows, told: Told = silent
+) -> dict[str, Floats]:
+    """Choose by the agreement of all rewards but one, and judge by that one.
+
+    Returns:
+        By the reward held out: its gain above the best single teacher of the others on each prompt, shape (P,), in
+        standard deviations.
+    """
+    rewards = matrix.rewards_by_name
+    expected = {
+        name: predict_held_out([learner], matrix.rewarded_by(reward_PT), fold_P, told)[0] / spread(reward_PT)
+        for name, reward_PT in sorted(rewards.items())
+    }
+    found: dict[str, Floats] = {}
+    for judge, judged_PT in sorted(rewards.items()):
+        others = [name for name in expected if name != judge]
+        single = int(np.argmax(sum(teacher_means(rewards[name]) / spread(rewards[name]) for name in others)))
+        choice_P = agreed_advantage([expected[name] for name in others], single).argmax(axis=1)
+        gain_P = judged_PT[np.arange(len(choice_P)), choice_P] - judged_PT[:, single]
+        found[judge] = gain_P / spread(judged_PT)
+    return found

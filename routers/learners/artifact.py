@@ -1,0 +1,123 @@
+"""A learned router on disk: `router.safetensors` holds its arrays, `router.json` the rest and its pool."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from arbitrage.errors import DataError, UserError
+from routers.learners.blend import restore_blend
+from routers.learners.clusters import restore_clusters
+from routers.learners.consensus import restore_consensus
+from routers.learners.knn import restore_knn
+from routers.learners.learned import restore_learned
+from routers.learners.learner import Predictor, Restore, State, restore_fixed
+from routers.learners.ridge import restore_ridge
+from routers.learners.table import restore_table
+
+FORMAT: Final = 1
+ARRAYS: Final = "router.safetensors"
+VALUES: Final = "router.json"
+
+RESTORE: Final[Mapping[str, Restore]] = {
+    "best_single": restore_fixed,
+    "language_table": restore_table,
+    "knn": restore_knn,
+    "clusters": restore_clusters,
+    "ridge": restore_ridge,
+    "learned": restore_learned,
+    "blend": restore_blend,
+    "consensus": restore_consensus,
+}
+"""Kind of learner → what makes its predictor of its state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A predictor and what is known of its making.
+
+    Attributes:
+        kind: of the learner whose predictor it is; `auto` writes the kind it chose.
+        teachers: T names, the columns of `predict`.
+        about: how it was made (prompts, languages, figures), for people.
+        digest: of both files; the identity of the router in fingerprints.
+    """
+
+    kind: str
+    teachers: tuple[str, ...]
+    predictor: Predictor
+    about: Mapping[str, Any]
+    digest: str = ""
+
+
+def save_artifact(directory: Path, artifact: Artifact) -> None:
+    """Write a router; equal routers give equal bytes."""
+    from safetensors.numpy import save_file
+
+    state = artifact.predictor.state()
+    directory.mkdir(parents=True, exist_ok=True)
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(state.arrays.items())}
+    save_file(arrays, directory / ARRAYS)
+    values = {
+        "format": FORMAT,
+        "kind": artifact.kind,
+        "teachers": list(artifact.teachers),
+        "about": dict(artifact.about),
+        "values": dict(state.values),
+    }
+    text = json.dumps(values, ensure_ascii=False, indent=1, sort_keys=True)
+    (directory / VALUES).write_text(text + "\n", encoding="utf-8")
+
+
+def load_artifact(directory: Path) -> Artifact:
+    """Read a router.
+
+    Raises:
+        UserError: there is none.
+        DataError: its files are damaged, or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not (directory / VALUES).is_file() or not (directory / ARRAYS).is_file():
+        raise UserError(f"{directory}: holds no learned router ({VALUES} and {ARRAYS}); `arbitrage router train`")
+    try:
+        values = json.loads((directory / VALUES).read_text(encoding="utf-8"))
+        arrays = load_file(directory / ARRAYS)
+        if values["format"] != FORMAT or values["kind"] not in RESTORE:
+            known = ", ".join(RESTORE)
+            raise DataError(
+                f"{directory}: format {values['format']}, kind '{values['kind']}'; known: {FORMAT}, {known}"
+            )
+        predictor = RESTORE[values["kind"]](State(arrays, values["values"]))
+        teachers, about = tuple(values["teachers"]), values["about"]
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(f"{directory}: is damaged: {error!r}") from error
+    return Artifact(values["kind"], teachers, predictor, about, digest_of(directory))
+
+
+def digest_of(directory: Path) -> str:
+    """Return a digest of a router's files, 20 hex digits."""
+    hashed = hashlib.blake2b(digest_size=10)
+    for name in (VALUES, ARRAYS):
+        hashed.update((directory / name).read_bytes())
+    return hashed.hexdigest()
+
+
+def require_pool(artifact: Artifact, pool: Sequence[str], where: str) -> None:
+    """Refuse a pool the router was not trained for.
+
+    Raises:
+        UserError: naming the teachers it does not know, and those it knows that are missing.
+    """
+    new, gone = sorted(set(pool) - set(artifact.teachers)), sorted(set(artifact.teachers) - set(pool))
+    if not new and not gone:
+        return
+    parts = [f"it does not know {', '.join(new)}"] if new else []
+    parts += [f"the pool lacks {', '.join(gone)}, which it was trained for"] if gone else []
+    hint = "; `arbitrage router add-teacher` lets a new one join" if new else ""
+    raise UserError(f"{where}: the router was not trained for this pool: {'; '.join(parts)}{hint}")

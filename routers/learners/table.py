@@ -1,0 +1,68 @@
+"""A table of means by language, or by language and task: "fixed routing" of [2408.14960], learned from outcomes."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from arbitrage.outcomes.matrix import OutcomeMatrix, centred
+from arbitrage.outcomes.queries import Queries
+from routers.features.tags import UNSEEN, Vocabulary, vocabulary_of
+from routers.learners.learner import Floats, LearnerConfig, State
+
+
+class TableLearner(LearnerConfig):
+    """Expect of each teacher its mean in the prompt's language; where training saw none, its mean overall.
+
+    Attributes:
+        by: what the rows of the table are.
+        shrinkage: prompts at which a row's own mean weighs as much as the mean overall (0: plain means).
+    """
+
+    kind: Literal["language_table"] = "language_table"
+    by: Literal["language", "language_task", "family"] = "language"
+    shrinkage: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def label(self) -> str:
+        """Name of the router in reports."""
+        shrunken = "_shrunken" if self.shrinkage else ""
+        return f"per_{self.by}{shrunken}"
+
+    def fit(self, matrix: OutcomeMatrix) -> "Table":
+        """Average the rewards of each teacher in each row."""
+        residual_PT, means_T = centred(matrix.rewards_PT)
+        vocabulary = vocabulary_of(matrix.queries, self.by)
+        codes_P = vocabulary.codes(matrix.queries)
+        sums_RT = np.zeros((len(vocabulary.values), len(matrix.teachers)))
+        np.add.at(sums_RT, codes_P, residual_PT)
+        num_R = np.bincount(codes_P, minlength=len(sums_RT))
+        return Table(vocabulary, means_T, sums_RT / (num_R + self.shrinkage)[:, None])
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Means of all teachers, and how each row of the table departs from them."""
+
+    vocabulary: Vocabulary
+    means_T: Floats
+    departures_RT: Floats
+
+    def predict(self, queries: Queries) -> Floats:
+        """Look the rows up."""
+        rows_RT = np.vstack([self.means_T + self.departures_RT, self.means_T])
+        codes_P = self.vocabulary.codes(queries)
+        found: Floats = rows_RT[np.where(codes_P == UNSEEN, len(self.departures_RT), codes_P)]
+        return found
+
+    def state(self) -> State:
+        """Return the table."""
+        arrays = {"means_T": self.means_T, "departures_RT": self.departures_RT}
+        return State(arrays, {"level": self.vocabulary.level, "rows": list(self.vocabulary.values)})
+
+
+def restore_table(state: State) -> Table:
+    """Make the predictor of its state."""
+    vocabulary = Vocabulary(state.values["level"], tuple(state.values["rows"]))
+    return Table(vocabulary, state.arrays["means_T"], state.arrays["departures_RT"])

@@ -1,0 +1,279 @@
+"""`arbitrage profile`: foreign data in, figures out; bounded memory; wrong input says what, where, found, wanted."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from arbitrage.cli.main import app
+from arbitrage.errors import ArbitrageError, ConfigError, DataError, UserError
+from arbitrage.profile.columns import ProfileColumns, parse_columns
+from arbitrage.profile.entries import EntryBuilder, hash64
+from arbitrage.profile.profile import MAX_LABELS, OTHER, CellKey, Profile, profile_data
+from arbitrage.profile.reading import Reader
+from arbitrage.profile.sample import Sample
+from arbitrage.profile.settings import ProfileSettings, load_settings
+from arbitrage.profile.summary import summarise
+from tests.support.pipelines import run as run_pipeline
+from tests.support.pipelines import write_pipeline
+
+PROSE = {
+    "en": "The river rises in the mountains and flows through three countries before it reaches the sea.",
+    "de": "Der Fluss entspringt in den Bergen und fließt durch drei Länder, bevor er das Meer erreicht.",
+    "zh": "这条河发源于山区，流经三个国家，最后注入大海。几个世纪以来，河水推动着磨坊。",
+}
+LENGTHS = ProfileSettings.model_validate_json(
+    '{"defaults": false, "metrics": [{"kind": "length", "unit": "characters"}, {"kind": "readability"}]}'
+)
+
+
+def write_jsonl(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def profile_of(*paths: Path, columns: tuple[str, ...] = (), wanted: ProfileSettings = LENGTHS, **how: Any) -> Profile:
+    builder = EntryBuilder(parse_columns(columns), turns=how.pop("turns", "last"), language=how.pop("language", None))
+    return profile_data("data", Reader([str(p) for p in paths], builder), wanted, **how)
+
+
+def mean(profile: Profile, metric: str = "characters", **key: str) -> float | None:
+    [cell] = [cell for cell in summarise(profile) if cell.key == CellKey(**key)]
+    return cell.figures[metric].mean
+
+
+def run(*arguments: Any) -> Any:
+    result = CliRunner().invoke(app, ["profile", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_by_language_teacher_and_source(tmp_path: Path) -> None:
+    rows = [
+        {"text": "a" * 10, "language": "en", "teacher": "x", "source": "s"},
+        {"text": "a" * 20, "language": "en", "teacher": "y", "source": "s"},
+        {"text": "a" * 60, "language": "de", "teacher": "y", "source": "t"},
+    ]
+    found = profile_of(write_jsonl(tmp_path / "a.jsonl", rows))
+    assert mean(found) == 30
+    assert mean(found, language="en") == 15
+    assert mean(found, teacher="y") == 40
+    assert mean(found, source="t") == 60
+    assert mean(found, language="en", teacher="y") == 20
+    assert (found.languages, found.teachers, found.sources) == (["en", "de"], ["x", "y"], ["s", "t"])
+
+
+def test_parquet_jsonl_directories_and_globs_say_the_same(tmp_path: Path) -> None:
+    rows = [{"answer": f"{'word ' * i}", "lang": "en", "extra": i} for i in range(1, 40)]
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows[:20]), folder / "one.parquet")
+    write_jsonl(folder / "deep" / "two.jsonl", rows[20:])
+    whole = write_jsonl(tmp_path / "whole.jsonl", rows)
+    assert mean(profile_of(folder)) == mean(profile_of(whole)) == mean(profile_of(folder / "**/*.*"))
+
+
+def test_columns_are_renamed_and_lead_into_objects(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"out": {"body": "abcd"}, "who": "m", "l": "fr"}])
+    found = profile_of(path, columns=("text=out.body", "teacher=who", "language=l"))
+    assert mean(found, language="fr", teacher="m") == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "last", "every"),
+    [
+        ([{"role": "user", "content": "q"}, {"role": "assistant", "content": "abc"}], [3], [3]),
+        (
+            [{"from": "human", "value": "q"}, {"from": "gpt", "value": "ab"}, {"from": "gpt", "value": "abcd"}],
+            [4],
+            [2, 4],
+        ),
+        (["a", "abc"], [3], [1, 3]),
+    ],
+)
+def test_turns_of_conversations(tmp_path: Path, value: Any, last: list[int], every: list[int]) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"messages": value, "language": "en"}])
+    assert mean(profile_of(path)) == np.mean(last)
+    assert mean(profile_of(path, turns="all")) == np.mean(every)
+
+
+def test_languages_are_identified_where_absent(tmp_path: Path) -> None:
+    found = profile_of(write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in PROSE.values()]))
+    assert sorted(found.languages) == sorted(PROSE)
+    assert profile_of(write_jsonl(tmp_path / "b.jsonl", [{"text": PROSE["en"]}]), language="nl").languages == ["nl"]
+
+
+def test_what_is_not_defined_is_null_with_its_reason(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": PROSE["zh"], "language": "zh"}] * 3)
+    [cell] = [c for c in summarise(profile_of(path)) if c.key == CellKey(language="zh")]
+    assert cell.figures["lix"].mean is None
+    assert cell.figures["lix"].nulls == {"undefined_language": 3}
+
+
+def test_rows_that_cannot_be_read_are_counted_with_an_example(tmp_path: Path) -> None:
+    path = write_jsonl(
+        tmp_path / "a.jsonl", [{"text": "x"}, {"text": None}, {"text": 7}, {"text": "y", "language": "??"}]
+    )
+    path.write_text(path.read_text() + "{broken\n")
+    found = profile_of(path)
+    assert found.rejected == {"missing_value": 1, "wrong_type": 1, "unknown_language": 1, "broken_json": 1}
+    assert found.examples["wrong_type"].startswith("a.jsonl:3: ")
+    assert (found.num_texts, found.num_rows) == (1, 5)
+
+
+def test_errors_name_file_key_and_what_there_is(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"answr": "x", "id": 1}])
+    with pytest.raises(UserError, match=r"a\.jsonl: has no column of texts .*columns present: answr, id"):
+        profile_of(path)
+    with pytest.raises(UserError, match=r"no column 'answer' for --column text=answer .*did you mean 'answr'"):
+        profile_of(path, columns=("text=answer",))
+    with pytest.raises(UserError, match=r"--column txt=a: 'txt' is not one of text, messages.*did you mean 'text'"):
+        parse_columns(["txt=a"])
+    with pytest.raises(UserError, match="expected role=column"):
+        parse_columns(["text"])
+    with pytest.raises(ConfigError, match=r"DATA: .*none\.jsonl: no such file"):
+        profile_of(tmp_path / "none.jsonl")
+    with pytest.raises(DataError, match=r"holds no text \(missing_value: b\.jsonl:1"):
+        profile_of(write_jsonl(tmp_path / "b.jsonl", [{"text": ""}]))
+    (tmp_path / "c.csv").write_text("text\nx\n")
+    with pytest.raises(UserError, match="neither Parquet nor JSON Lines"):
+        profile_of(tmp_path / "c.csv")
+
+
+def test_metrics_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.yaml"
+    path.write_text("metrics: [{kind: tokens, model: 'world:commons'}, {kind: mtld, min_words: 20}]")
+    names = [config.metric_name for config in load_settings(path).all_metrics]
+    assert names.count("mtld") == 1
+    assert "tokens" in names
+    found = profile_of(write_jsonl(tmp_path / "a.jsonl", [{"text": PROSE["en"]}] * 2), wanted=load_settings(path))
+    assert mean(found, "tokens") > 10
+    path.write_text("metrics: [{kind: mtdl}]")
+    with pytest.raises(ConfigError, match=r"m\.yaml: metrics\[0\]\.kind: 'mtdl' is not one of .*did you mean 'mtld'"):
+        load_settings(path)
+    path.write_text("metrics: [{kind: mtld}, {kind: mtld, threshold: 0.7}]")
+    with pytest.raises(ConfigError, match="mtld: measured twice"):
+        load_settings(path)
+
+
+def test_processes_change_nothing(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{PROSE['en']} {i} {PROSE['de']}", "language": "en", "teacher": f"t{i % 3}"} for i in range(1400)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    one, two = (profile_of(path, wanted=ProfileSettings(), num_processes=n) for n in (1, 2))
+    assert summarise(one) == summarise(two)
+
+
+def test_a_run_is_profiled_by_its_candidates(tmp_path: Path) -> None:
+    run_pipeline(write_pipeline(tmp_path), tmp_path / "run")
+    found = profile_of(tmp_path / "run")
+    assert len(found.teachers) > 1
+    assert len(found.languages) > 1
+    assert not set(found.rejected) - {"missing_value"}
+
+
+def test_labels_beyond_the_limit_are_one(tmp_path: Path) -> None:
+    rows = [{"text": "x", "language": "en", "source": f"https://example.org/{i}"} for i in range(MAX_LABELS + 50)]
+    found = profile_of(write_jsonl(tmp_path / "a.jsonl", rows))
+    assert len(found.sources) == MAX_LABELS + 1
+    assert found.cells[CellKey(source=OTHER)].num_texts == 50
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.floats(-1e3, 1e3)), min_size=1, max_size=400), st.integers(20, 50))
+@settings(max_examples=40)
+def test_samples_keep_clusters_whole_and_do_not_depend_on_order(rows: list[tuple[int, float]], room: int) -> None:
+    clusters = np.array([hash64(f"c{c}") for c, _ in rows], dtype=np.uint64)
+    keys = np.array([hash64(f"k{i}") for i in range(len(rows))], dtype=np.uint64)
+    values = np.array([[v] for _, v in rows])
+    kept = []
+    for order in (np.arange(len(rows)), np.arange(len(rows))[::-1]):
+        sample = Sample(1, room)
+        for start in range(0, len(rows), 7):
+            part = order[start : start + 7]
+            sample.add(clusters[part], keys[part], values[part])
+        found = sample.rows()
+        assert len(found.clusters_N) <= room
+        assert sample.is_exact == (len(rows) <= room) or not sample.is_exact
+        kept.append(found)
+    sizes = dict(zip(*np.unique(clusters, return_counts=True), strict=True))
+    if len(rows) <= room:
+        assert len(kept[0].clusters_N) == len(rows)
+    largest = max(sizes.values())
+    if largest < room:  # one prompt that fills the sample is cut instead
+        for cluster, num in zip(*np.unique(kept[0].clusters_N, return_counts=True), strict=True):
+            assert num == sizes[cluster]
+
+
+def test_memory_is_flat_in_rows() -> None:
+    sample = Sample(3, 100)
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        hashes = random.integers(0, 2**63, 64).astype(np.uint64)
+        sample.add(hashes, hashes, random.normal(size=(64, 3)))
+        assert sum(len(part[0]) for part in sample._parts) <= 264
+    values = sample.rows().values_NM
+    assert abs(float(np.median(values))) < 0.3
+    assert not sample.is_exact
+
+
+def test_the_command_writes_json_html_and_tables(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"{text} {i}", "language": tag, "teacher": f"t{i % 2}"}
+        for tag, text in PROSE.items()
+        for i in range(6)
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    result = run(path, "--json", tmp_path / "o.json", "--html", tmp_path / "o.html", "--processes", 1)
+    assert "characters" in result.stdout
+    written = json.loads((tmp_path / "o.json").read_text())
+    [profile] = written["profiles"]
+    assert profile["texts"] == 18
+    by_key = {(c["language"], c["teacher"]): c for c in profile["cells"]}
+    assert by_key["zh", None]["metrics"]["lix"] == {
+        "texts": 0, "mean": None, "sd": None, "min": None, "max": None, "p05": None, "p25": None, "p50": None,
+        "p75": None, "p95": None, "nulls": {"undefined_language": 6},
+    }  # fmt: skip
+    assert by_key["en", "t1"]["metrics"]["words"]["mean"] == 17
+    page = (tmp_path / "o.html").read_text()
+    assert "<script>" in page
+    assert "Chinese" in page
+    only = run(path, "--json", "-", "--processes", 1)
+    assert json.loads(only.stdout)["profiles"][0]["texts"] == 18
+
+
+def test_the_page_lets_no_text_of_the_data_in_as_markup(tmp_path: Path) -> None:
+    rows = [{"text": "x", "language": "en", "teacher": t} for t in ("<script>alert(1)</script>", "b")]
+    run(write_jsonl(tmp_path / "a.jsonl", rows), "--html", tmp_path / "o.html", "--processes", 1)
+    page = (tmp_path / "o.html").read_text()
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert" in page
+
+
+def test_command_line_mistakes_are_sentences(tmp_path: Path) -> None:
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
+    for arguments, words in (
+        (("--turns", "first"), "--turns first: is not one of last, all"),
+        (("--language", "english!"), "is not a BCP-47 tag"),
+        (("--compare",), "needs two data sets"),
+        (("--json", tmp_path / "no" / "x.json"), "cannot be written"),
+    ):
+        with pytest.raises(ArbitrageError, match=words):
+            run(path, *arguments)
+
+
+def test_usual_columns_need_no_names() -> None:
+    assert ProfileColumns().needed(["id", "completion", "model", "lang", "junk"]) == [
+        "id",
+        "completion",
+        "model",
+        "lang",
+    ]
