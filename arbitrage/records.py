@@ -116,6 +116,19 @@ class Calibration(Record):
     knots_z: tuple[float, ...] = ()
 
 
+class RouterPart(Record):
+    """One piece of a learned router: an array, laid out flat, or JSON. Written by the corpus step that trains it."""
+
+    item_key: ClassVar[str] = "name"
+    row_key: ClassVar[tuple[str, ...]] = ("name",)
+    name: str
+    dtype: str  # of the array, as numpy names it; empty for JSON
+    shape: tuple[int, ...] = ()
+    floats: tuple[float, ...] = ()  # values of an array of floats, the last axis fastest
+    integers: tuple[int, ...] = ()  # values of an array of integers
+    text: str | None = None  # the JSON
+
+
 class SftExample(Record):
     """A conversation worth imitating."""
 

@@ -4,7 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.preference import PreferenceConfig
 from pipelines.sft import SftConfig
+from pipelines.train_router import TrainRouterConfig
 
-PipelineConfig = Annotated[PreferenceConfig | SftConfig, Field(discriminator="kind")]
+PipelineConfig = Annotated[
+    PreferenceConfig | SftConfig | TrainRouterConfig | ExploreCommitConfig, Field(discriminator="kind")
+]

@@ -5,7 +5,7 @@ Strategies, pairs, router labels and oracles are queries over this table; genera
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from arbitrage.config import Config, Operational
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.contracts.steps import Pipeline, Step
+from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
 from arbitrage.export.format import Trainer
 from arbitrage.models import WORLD_PREFIX
 from arbitrage.prompts import PromptsConfig
@@ -25,6 +25,8 @@ from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
 from arbitrage.rewards.check import check
 from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
 from arbitrage.rewards.score import score
+from arbitrage.shards.manifest import Notes
+from arbitrage.shards.place import Place
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
 from routers import RouterConfig
@@ -91,6 +93,14 @@ class CandidatesConfig(Config):
         pool = load_pool(Path(self.teachers))
         return pool.select(self.pool) if self.pool is not None else pool.teachers
 
+    def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
+        """Return who is asked in which shards, for estimates; for a router not yet trained, one that stands in."""
+        return ((ALL_SHARDS, self.router),)
+
+    def finish(self, run_dir: Place) -> Notes:
+        """Do what a finished run leaves to do besides data sets and report, and return what there is to say."""
+        return Notes()
+
 
 @dataclass(frozen=True, slots=True)
 class CandidateTable:
@@ -104,14 +114,15 @@ class CandidateTable:
     calibration: Step | None
     final: Step
 
-    def pipeline(self, datasets: dict[str, Step]) -> Pipeline:
-        """Return the pipeline that writes these data sets beside the table."""
+    def pipeline(self, datasets: dict[str, Step], router: Step | None = None) -> Pipeline:
+        """Return the pipeline that writes these data sets beside the table, and trains a router of it."""
         roles = {
             "prompts": (self.prompts,),
             "routes": (self.routes, *self.compared),
             "drafts": self.drafts,
             "scores": self.scores,
             "calibration": (self.calibration,) if self.calibration else (),
+            "router": (router,) if router else (),
             "final": (self.final,),
         }
         return Pipeline(datasets, roles)
@@ -123,14 +134,67 @@ def build_candidates(config: CandidatesConfig) -> CandidateTable:
     members = pool_members(teachers)
     prompts = read_prompts(config.prompts)
     routes = route(config.router, members, prompts)
-    compared = tuple(_compared(config, members, prompts))
-    drafts = tuple(generate(teacher, prompts, routes, config.sampling) for teacher in teachers)
-    scores = tuple(step for t, d in zip(teachers, drafts, strict=True) for step in _opinions(config, t, prompts, d))
-    needs_scale = config.calibration if config.rewards else None  # checks have one already
-    calibration = calibrate(needs_scale, prompts, drafts, scores) if needs_scale else None
+    compared = compare(config, members, prompts)
+    asked = ask(config, teachers, prompts, routes)
+    calibration = scale(config, prompts, asked)
+    final = weigh(config, prompts, asked, calibration)
+    return CandidateTable(prompts, routes, compared, asked.drafts, asked.scores, calibration, final)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the run's shards, and what the names of its steps end in."""
+
+    span: Span = ALL_SHARDS
+    suffix: str = ""
+
+    def of(self, step: Step) -> Step:
+        """Return the same step for this part alone."""
+        return replace(step, name=step.name + self.suffix, span=self.span)
+
+
+EVERYTHING = Part()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The steps that hold answers, and those that hold opinions on them."""
+
+    drafts: tuple[Step, ...]
+    scores: tuple[Step, ...]
+
+    def __add__(self, other: "Asked") -> "Asked":
+        """Return both."""
+        return Asked(self.drafts + other.drafts, self.scores + other.scores)
+
+
+def ask(
+    config: CandidatesConfig, teachers: Sequence[TeacherConfig], prompts: Step, routes: Step, part: Part = EVERYTHING
+) -> Asked:
+    """Ask the teachers what was routed to them, and score what they answer."""
+    drafts = tuple(part.of(generate(teacher, prompts, routes, config.sampling)) for teacher in teachers)
+    pairs = zip(teachers, drafts, strict=True)
+    return Asked(drafts, tuple(part.of(step) for t, d in pairs for step in _opinions(config, t, prompts, d)))
+
+
+def scale(config: CandidatesConfig, prompts: Step, asked: Asked, part: Part = EVERYTHING) -> Step | None:
+    """Put the rewards on one scale; None where there are none, for checks have one already."""
+    if not config.rewards or config.calibration is None:
+        return None
+    return part.of(calibrate(config.calibration, prompts, asked.drafts, asked.scores))
+
+
+def weigh(
+    config: CandidatesConfig, prompts: Step, asked: Asked, calibration: Step | None, part: Part = EVERYTHING
+) -> Step:
+    """Make one score of all opinions."""
     weights = config.ensemble or EnsembleConfig(weights={reward.name: 1.0 for reward in config.rewards})
-    final = ensemble(weights, prompts, drafts, scores, calibration)
-    return CandidateTable(prompts, routes, compared, drafts, scores, calibration, final)
+    return part.of(ensemble(weights, prompts, asked.drafts, asked.scores, calibration))
+
+
+def compare(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> tuple[Step, ...]:
+    """Route by the routers to compare with."""
+    return tuple(_compared(config, members, prompts))
 
 
 def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> Iterator[Step]:

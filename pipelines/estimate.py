@@ -58,16 +58,17 @@ def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], exec
 
     Prompts are those of the run's shards; asked are those that a teacher has not answered yet.
     """
-    router = config.router.build(pool_members(teachers))
-    missing = {t.name: set(execution.step(f"generate-{t.name}").missing) for t in teachers}
-    shards = set(execution.shards)
+    members, shards = pool_members(teachers), set(execution.shards)
+    routers = [(span, router.build(members)) for span, router in config.routers()]
+    missing = {t.name: execution.shards_left(f"generate-{t.name}") for t in teachers}
     asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list))
     for batch in config.prompts.build().read():
         asks.rejected.update(r.reason for r in batch.rejects if shard_of(r.item_id, config.num_shards) in shards)
-        mine = [p for p in batch.prompts if shard_of(p.prompt_id, config.num_shards) in shards]
-        for prompt, route in zip(mine, router.route(mine), strict=True):
-            shard = shard_of(prompt.prompt_id, config.num_shards)
-            _count(asks, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
+        dealt = [(p, k) for p in batch.prompts if (k := shard_of(p.prompt_id, config.num_shards)) in shards]
+        for span, router in routers:
+            mine = [(p, k) for p, k in dealt if k in span]
+            for (prompt, shard), route in zip(mine, router.route([p for p, _ in mine]), strict=True):
+                _count(asks, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
     return asks
 
 

@@ -4,9 +4,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from routers.bandit import BanditConfig
 from routers.language import LanguageConfig
+from routers.learned import LearnedConfig
 from routers.reward import RewardConfig
 from routers.single import SingleConfig
 from routers.uniform import UniformConfig
 
-RouterConfig = Annotated[SingleConfig | UniformConfig | LanguageConfig | RewardConfig, Field(discriminator="kind")]
+RouterConfig = Annotated[
+    SingleConfig | UniformConfig | LanguageConfig | RewardConfig | BanditConfig | LearnedConfig,
+    Field(discriminator="kind"),
+]

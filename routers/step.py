@@ -77,15 +77,19 @@ def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step, name:
         ConfigError: the pool is empty or names a teacher twice, or the router names a teacher that is not in it.
     """
     config.build(pool)
-    members = tuple(
-        PoolMember(name=member.name, languages=tuple(sorted(member.languages)))
-        for member in sorted(pool, key=lambda member: member.name)
-    )
     return Step(
         name=name or step_name(config),
-        config=RouteConfig(router=config, pool=members),
+        config=RouteConfig(router=config, pool=members_of(pool)),
         inputs={"prompts": (prompts,)},
         produces=Route,
+    )
+
+
+def members_of(pool: Sequence[PoolMember]) -> tuple[PoolMember, ...]:
+    """Return what a router may know of the pool, in one order whatever that of the file."""
+    return tuple(
+        PoolMember(name=member.name, languages=tuple(sorted(member.languages)))
+        for member in sorted(pool, key=lambda member: member.name)
     )
 
 

@@ -19,6 +19,7 @@ from arbitrage.records import Message, Prompt, Reject, Route, prompt_id_of
 from arbitrage.tables import from_table, to_table
 from routers import RouterConfig
 from routers.step import RouteConfig, route
+from tests.support.trained import shared_router
 
 ADAPTER: TypeAdapter[RouterConfig] = TypeAdapter(RouterConfig)
 POOL = (
@@ -40,6 +41,13 @@ CONFIGS = [
     {"kind": "uniform"},
     {"kind": "reward"},
     {"kind": "language", "table": {"roa": ["brazil", "europe"]}, "default": ["asia", "europe"], "top_k": 2},
+    {"kind": "bandit", "prior": {"europe": 1.0}},
+    {"kind": "bandit", "rule": "ema"},
+    {
+        "kind": "learned",
+        "artifact": shared_router((("de", "europe"), ("zh", "asia")), tuple(m.name for m in POOL)),
+        "top_k": 2,
+    },
 ]
 
 

@@ -11,6 +11,7 @@ from arbitrage.cli.report import report
 from arbitrage.cli.router import router
 from arbitrage.cli.router_extend import add_teacher, pick_prompts
 from arbitrage.cli.router_study import admit_newcomers, judge_routers, trace_router
+from arbitrage.cli.router_train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
 from arbitrage.cli.show import show
@@ -36,6 +37,8 @@ app = typer.Typer(
 )
 for command in (quickstart, run, plan, status, show, report, export, profile, schema):
     app.command()(command)
+router.command("train")(train_router)
+router.command("show")(show_router)
 router.command("judges")(judge_routers)
 router.command("samples")(trace_router)
 router.command("newcomers")(admit_newcomers)

@@ -118,6 +118,11 @@ def read_outcomes(
 
     if bool(matrix) == bool(run):
         raise UserError("give either --matrix FILE or --run RUN")
+    if run:
+        from arbitrage.cli.options import find_run
+        from pipelines.outcomes import reading_of_run
+
+        return reading_of_run(find_run(run))
     columns = MatrixColumns(
         language=language_column,
         rewards=tuple(reward_column or ("reward",)),

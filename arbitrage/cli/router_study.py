@@ -55,9 +55,9 @@ def judge_routers(
     ]
     headings = ("held-out judge", "naive", "consensus", "auto", "oracle of the others", "auto chose")
     _print_table("Gain above the best single model, by the reward held out", headings, rows)
-    pairs = [[a.first, a.second, f"{a.within_prompts:.2f}", *_extremes(a.of_means)] for a in agreement]
+    rows = [[a.first, a.second, f"{a.within_prompts:.2f}", *_extremes(a.of_means)] for a in agreement]
     columns = ("reward", "reward", "within prompts", "model means, worst language", "best language")
-    _print_table("Rank correlation of rewards", columns, pairs)
+    _print_table("Rank correlation of rewards", columns, rows)
 
 
 def trace_router(

@@ -24,7 +24,12 @@ from arbitrage.cli.options import (
 from arbitrage.errors import DrainedError, InterruptedRunError, RunDirectoryError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from arbitrage.execution.watch import Stop
+    from arbitrage.export.export import ExportResult
+    from arbitrage.report.build import Report
+    from arbitrage.shards.manifest import Notes
     from arbitrage.shards.place import Place
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
@@ -95,7 +100,8 @@ def _run(
     from arbitrage.execution.run import RunRequest, execute
     from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
-    from arbitrage.report.terminal import strategy_table
+    from arbitrage.shards.run import NOTES_FILE
+    from arbitrage.shards.store import commit_json
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
@@ -115,23 +121,32 @@ def _run(
         stall_after_s=stall_after_s,
     )
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
-    require_ready([t for t in config.selected_teachers() if planned.step(f"generate-{t.name}").missing])
+    require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
+        notes = config.finish(directory)
+        commit_json(directory / NOTES_FILE, notes)
         report = build_report(directory)
         exports = [result for trainer in config.export for result in export_run(directory, trainer)]
-    page, summary = report.path, report.summary
     if as_json:
-        paths = {"run": str(directory), "report": str(page), "exports": [str(e.path) for e in exports]}
-        print(json.dumps(paths | {"seconds": manifest.seconds, "summary": json.loads(summary.to_json())}))
-        return
-    out = Console()
-    out.print(strategy_table(summary))
+        paths = {"run": str(directory), "report": str(report.path), "exports": [str(e.path) for e in exports]}
+        figures = {"seconds": manifest.seconds, "summary": json.loads(report.summary.to_json()), **notes.figures}
+        print(json.dumps(paths | figures))
+    else:
+        _tell(report, exports, notes)
+
+
+def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -> None:
+    from arbitrage.report.terminal import strategy_table
+
+    Console().print(strategy_table(report.summary))
     for result in exports:
         print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
-    print(f"report: {_short(page)}")
+    for line in notes.lines:
+        print(line)
+    print(f"report: {_short(report.path)}")
 
 
 @contextmanager

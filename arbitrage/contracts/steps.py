@@ -51,6 +51,25 @@ class StepConfig(Config):
 Scope = Literal["source", "shard", "corpus"]
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some of a run's shards: those from `first` on, up to `end` (not included; None: to the last)."""
+
+    first: int = 0
+    end: int | None = None
+
+    def __contains__(self, shard: int) -> bool:
+        """Tell whether a shard is among them."""
+        return self.first <= shard and (self.end is None or shard < self.end)
+
+    def covers(self, other: "Span") -> bool:
+        """Tell whether all of another's shards are among them."""
+        return self.first <= other.first and (self.end is None or (other.end is not None and other.end <= self.end))
+
+
+ALL_SHARDS = Span()
+
+
 @dataclass(frozen=True)
 class Step:
     """The one node type of the DAG.
@@ -63,6 +82,7 @@ class Step:
         resources: what a replica holds; steps with equal `pool` share replicas (and so loaded models).
         scope: shard k → shard k; or one task over the corpus; or a source.
         pool: the replicas' identity; by default the step's own.
+        span: the shards it does, or reads where its scope is the corpus; to who reads others of it, they are empty.
         narrows: role → what this step's rows depend on of an input of which it reads only a part (`seen_by`).
         version: raise it when the code changes what comes out.
     """
@@ -74,6 +94,7 @@ class Step:
     resources: Resources = field(default_factory=Resources)
     scope: Scope = "shard"
     pool: str | None = None
+    span: Span = ALL_SHARDS
     narrows: Mapping[str, Raw] = field(default_factory=dict)
     version: int = 1
 

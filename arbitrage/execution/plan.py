@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from arbitrage.contracts.steps import Resources, Scope, Step, StepConfig
+from arbitrage.contracts.steps import ALL_SHARDS, Resources, Scope, Span, Step, StepConfig
 from arbitrage.errors import UserError
 from arbitrage.records import Record
 from arbitrage.shards.journal import remove_journal
@@ -26,13 +26,22 @@ from arbitrage.shards.store import remove, remove_temporary
 class Feed:
     """One upstream step as a job reads it: its directory, and which of its shards answers to shard k.
 
-    `is_narrowed`: the job depends on a part of it only, and its fingerprint says on which.
+    Attributes:
+        span: the shards it has; to who reads others, they are empty.
+        is_narrowed: the job depends on a part of it only, and its fingerprint says on which.
     """
 
     directory: Place
     scope: Scope
     record: type[Record]
     is_narrowed: bool
+    span: Span = ALL_SHARDS
+
+    def reads(self, shard: int) -> int | None:
+        """Return which of its shards answers to shard k; None if none does."""
+        if self.scope == "corpus":
+            return 0
+        return shard if shard in self.span else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +61,13 @@ class Job:
 
     def lineage(self, shard: int, lineage: Lineage) -> dict[str, str]:
         """Return the digests of what this shard is made from, as it lies on disk now."""
-        feeds = {f.directory: f.scope for group in self.feeds.values() for f in group if not f.is_narrowed}
-        return lineage.made_from(feeds, self.scope, shard, self.shards)
+        reads: dict[Place, int | Sequence[int]] = {}
+        for feed in (f for group in self.feeds.values() for f in group if not f.is_narrowed):
+            if self.scope == "corpus" and feed.scope != "corpus":
+                reads[feed.directory] = [k for k in self.shards if k in feed.span]
+            elif (read := feed.reads(shard)) is not None:
+                reads[feed.directory] = read
+        return lineage.made_from(reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +105,10 @@ class ExecutionPlan:
     def step(self, name: str) -> PlannedStep:
         """Return a step by name."""
         return next(s for s in self.steps if s.step.name == name)
+
+    def shards_left(self, pool: str) -> set[int]:
+        """Return which shards are left to the steps that share a pool of workers."""
+        return {k for s in self.steps if s.job.pool == pool for k in s.missing}
 
     @property
     def num_missing(self) -> int:
@@ -167,13 +185,14 @@ def topological(targets: Sequence[Step]) -> list[Step]:
 def _job(step: Step, run_dir: Place, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
     feeds = {
         role: tuple(
-            Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces, role in step.narrows)
+            Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces, role in step.narrows, s.span)
             for s in steps
         )
         for role, steps in step.inputs.items()
     }
     directory = run_dir / step_directory(step.name, prints[step.name])
     pool = step.pool or step.name
+    shards = tuple(k for k in shards if k in step.span)
     return Job(
         step.name, step.config, step.produces, step.scope, feeds, directory, step.resources, pool, num_shards, shards
     )
@@ -189,7 +208,7 @@ def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], line
     lineage.look_up(job.directory, sorted(there.intersection(outputs)))
     redone: set[int] = set()
     for source in (s for role, sources in step.inputs.items() if role not in step.narrows for s in sources):
-        lost = upstream[source.name]
+        lost = upstream[source.name] if source.scope == "corpus" else set(upstream[source.name]) & set(job.shards)
         redone.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
     return tuple(k for k in outputs if k in redone or k not in there or not _is_up_to_date(job, k, lineage))
 

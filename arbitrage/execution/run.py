@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from arbitrage.contracts.steps import Pipeline
+from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import RejectBudgetError, RunDirectoryError
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now
@@ -18,7 +18,7 @@ from arbitrage.shards.layout import digest_json, shards_in
 from arbitrage.shards.live import LIVE_FILE
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
 from arbitrage.shards.place import Place, names_in
-from arbitrage.shards.run import MANIFEST_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
+from arbitrage.shards.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.shards.store import commit_json, remove
 
 
@@ -78,7 +78,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         execution = replace(execution, session=session)
         planned = describe(request, execution, backend.name)
         require_same_run(request.run_dir, planned)
-        for outdated in (MANIFEST_FILE, REPORT_FILE, LIVE_FILE):
+        for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
             remove(request.run_dir / outdated)
         commit_json(request.run_dir / PLAN_FILE, planned)
         drop_temporary(execution)
@@ -106,6 +106,7 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
             fingerprint=planned.fingerprint,
             inputs={role: tuple(s.name for s in steps) for role, steps in sorted(planned.step.inputs.items())},
             config=json.loads(planned.step.config.model_dump_json()),
+            shards=planned.job.shards if planned.step.span != ALL_SHARDS else None,
         )
         for planned in execution.steps
     )

@@ -22,7 +22,7 @@ from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.lineage import Lineage
 from arbitrage.shards.manifest import Account, ShardStats
 from arbitrage.shards.store import commit_json, commit_table, file_digest, publish, read_table, remove, staged_table
-from arbitrage.tables import require_schema
+from arbitrage.tables import empty_table, require_schema
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ def do_corpus(job: Job, worker: CorpusWorker) -> ShardStats:
 
 
 def read_inputs(job: Job, shard: int) -> Inputs:
-    """Read shard k of each input; a corpus step's one table answers to every k."""
+    """Read shard k of each input: a corpus step's one table, whatever k; nothing, where an input does not reach k."""
     return Inputs({role: tuple(_read(feed, shard) for feed in feeds) for role, feeds in job.feeds.items()})
 
 
@@ -192,7 +192,8 @@ def _stats(
 
 
 def _read(feed: Feed, shard: int) -> pa.Table:
-    return read_table(shard_path(feed.directory, 0 if feed.scope == "corpus" else shard))
+    read = feed.reads(shard)
+    return empty_table(feed.record) if read is None else read_table(shard_path(feed.directory, read))
 
 
 def _column(table: pa.Table, name: str) -> list[str]:

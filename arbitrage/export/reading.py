@@ -11,9 +11,7 @@ from arbitrage.export.candidates import CandidateRow, candidate_rows
 from arbitrage.export.format import Format, Objection, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
 from arbitrage.records import PreferencePair, Prompt, Record, SftExample
-from arbitrage.shards.layout import shard_path
 from arbitrage.shards.run import Run
-from arbitrage.shards.store import read_table
 from arbitrage.tables import from_table
 
 CANDIDATES = "candidates"
@@ -101,7 +99,7 @@ class CandidateSource:
         """Yield one entry for each candidate of a shard."""
         [prompts] = self._roles["prompts"]
         drafts, scores, final = (
-            [_shard(self._run, step, shard) for step in self._roles.get(role, ())]
+            [_shard(self._run, step, shard) for step in self._roles.get(role, ()) if shard in self._run.shards(step)]
             for role in ("drafts", "scores", "final")
         )
         for row in candidate_rows(_shard(self._run, prompts, shard), drafts, scores, final, self.teachers):
@@ -130,7 +128,7 @@ def authors(item: SftExample | PreferencePair) -> tuple[str, ...]:
 
 
 def _shard(run: Run, step: str, shard: int) -> pa.Table:
-    return read_table(shard_path(run.directory(step), shard))
+    return run.shard(step, shard)
 
 
 def count_candidates(run: Run, steps: Sequence[str]) -> int:

@@ -99,15 +99,3 @@ class Cube:
             metric_PTS=self.metric_PTS[:, order],
             routes={name: route_PT[:, order] for name, route_PT in self.routes.items()},
         )
-
-
-def cluster_key(prompt_id: str, source_id: str, language: str) -> str:
-    """Return what a prompt shares with its translations and rewordings: the id its source knows it by.
-
-    Parallel sets number their questions alike in every language; an id that ends in the prompt's own language
-    (`17/de`) is taken without it. Prompts without a source id stand alone.
-    """
-    if not source_id:
-        return f"prompt {prompt_id}"
-    group, _, member = source_id.rpartition("/")
-    return group if group and member == language else source_id

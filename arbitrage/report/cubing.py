@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from arbitrage.report.cube import Bools, Cube, Floats, Ints, Metric, cluster_key
+from arbitrage.outcomes.clusters import cluster_key
+from arbitrage.report.cube import Bools, Cube, Floats, Ints, Metric
 from arbitrage.report.shardview import Roles, ShardView, route_kind
 
 EXACT_PREFIX = "exact@"

@@ -19,7 +19,10 @@ CHECK_VERB = "check"
 
 @dataclass(frozen=True)
 class ShardView:
-    """One shard. Scores of checks and of rewards are apart, and `final` is what selection chose by."""
+    """One shard. Scores of checks and of rewards are apart, and `final` is what selection chose by.
+
+    `routes` lacks the routers that had no say in this shard.
+    """
 
     prompts: pa.Table
     routes: dict[str, pa.Table]
@@ -47,7 +50,10 @@ class ShardView:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Which steps of a run play which part; parts may be empty."""
+    """Which steps of a run play which part; parts may be empty.
+
+    `main_route` says who was asked; where the run asked in two ways, the first of them.
+    """
 
     prompts: str
     routes: tuple[str, ...]
@@ -73,11 +79,11 @@ def roles_of(run: Run) -> Roles:
     final = next(iter(named.get("final", ())), None)
     scores = [step for step in named.get("scores", ()) if step != final]
     drafts = named.get("drafts", ())
-    asked = {step for name in drafts for step in run.step(name).inputs.get("routes", ())}
+    asked = [step for name in drafts for step in run.step(name).inputs.get("routes", ())]
     return Roles(
         prompts=named["prompts"][0],
         routes=named.get("routes", ()),
-        main_route=min(asked, default=None),
+        main_route=next(iter(asked), None),
         drafts=drafts,
         rewards=tuple(s for s in scores if verb_of(s) != CHECK_VERB),
         checks=tuple(s for s in scores if verb_of(s) == CHECK_VERB),
@@ -108,11 +114,13 @@ def walk(run: Run, roles: Roles) -> Iterator[ShardView]:
         gone = sorted(set(run.shards(name)) - shards_in(run.directory(name)))
         if gone:
             raise DataError(f"{run.directory(name)}: shard {gone[0]} is gone; run it again to make it anew")
-    for tables in zip(*(run.tables(name) for name in names), strict=True):
-        by_name = dict(zip(names, tables, strict=True))
+    for shard in run.plan.shards:
+        by_name: dict[str | None, pa.Table] = {
+            name: run.shard(name, shard) for name in names if shard in run.shards(name)
+        }
         yield ShardView(
             prompts=by_name[roles.prompts],
-            routes={name: by_name[name] for name in roles.routes},
+            routes={name: by_name[name] for name in roles.routes if name in by_name},
             drafts=_joined(by_name, roles.drafts, Candidate),
             rewards=_joined(by_name, roles.rewards, Score),
             checks=_joined(by_name, roles.checks, Score),
@@ -127,8 +135,8 @@ def route_kind(step: str) -> str:
     return step.partition("-")[2] or step
 
 
-def _joined(tables: dict[str, pa.Table], names: Sequence[str | None], record: type[Record]) -> pa.Table:
-    return concat([tables[name] for name in names if name], record).combine_chunks()
+def _joined(tables: dict[str | None, pa.Table], names: Sequence[str | None], record: type[Record]) -> pa.Table:
+    return concat([tables[name] for name in names if name in tables], record).combine_chunks()
 
 
 def _index(keys: pa.ChunkedArray, among: pa.ChunkedArray, what: str) -> pa.Array:

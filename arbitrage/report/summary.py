@@ -113,6 +113,8 @@ class RunSummary:
     tables: Tables
     judged: Judged | None
     pairs: PairSummary | None
+    num_compared: int | None = None  # prompts of the shards on which strategies are compared; None: of all
+    notes: tuple[str, ...] = ()  # what the pipeline itself has to say
 
     def to_json(self) -> str:
         """Return the summary as JSON, without NaN."""
@@ -145,10 +147,13 @@ def read(run: Run) -> Reading:
         measures.calibrations_of(run, roles), measures.minimums_of(run, roles), has_sft=roles.sft is not None
     )
     prompts: Counter[str] = Counter()
-    num_answers = 0
+    num_answers = num_compared = 0
     for shard in walk(run, roles):
-        for builder in (cubes, gallery, pairs, measured):
+        for builder in (gallery, pairs, measured):
             builder.add(shard)
+        if roles.main_route not in roles.routes or roles.main_route in shard.routes:
+            cubes.add(shard)  # elsewhere others were asked, and strategies cannot be compared
+            num_compared += shard.prompts.num_rows
         num_answers += shard.drafts.num_rows
         prompts.update(shard.prompts["language"].to_pylist())
     summary = RunSummary(
@@ -162,6 +167,8 @@ def read(run: Run) -> Reading:
         tables=_tables(measured.tally, sorted(prompts), cubes.teachers),
         judged=_judged(cubes.build(), manifest.plan.fingerprint),
         pairs=pairs.build(),
+        num_compared=num_compared,
+        notes=run.notes.lines,
     )
     return Reading(summary, gallery.build())
 

@@ -103,9 +103,15 @@ def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
             f"Only {judged.overall.num_clusters} independent groups of prompts: intervals are rough below about 30."
         )
     num_judged = judged.overall.num_prompts
-    if num_judged < summary.num_prompts:
+    num_compared = summary.num_compared or summary.num_prompts
+    if num_compared < summary.num_prompts:
         found.append(
-            f"{compact(num_judged)} of {compact(summary.num_prompts)} prompts carry a reference; strategies are "
+            f"Strategies are compared on the {compact(num_compared)} prompts that were explored; on the others a "
+            "router chose whom to ask."
+        )
+    if num_judged < num_compared:
+        found.append(
+            f"{compact(num_judged)} of {compact(num_compared)} prompts carry a reference; strategies are "
             "judged on those."
         )
     return found

@@ -81,16 +81,26 @@ def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) 
             "produces": [step.produces.__name__, str(arrow_schema(step.produces).remove_metadata())],
             "schema_version": SCHEMA_VERSION,
             "inputs": {
-                role: step.narrows[role] if role in step.narrows else [found[s.name] for s in step.inputs[role]]
-                for role in sorted(step.inputs)
+                role: step.narrows[role] if role in step.narrows else [_read(found[s.name], s, step) for s in sources]
+                for role, sources in sorted(step.inputs.items())
             },
         }
         if step.scope == "source":
             parts["num_shards"] = num_shards
         if step.scope == "corpus":
-            parts["shards"] = sorted(shards)
+            parts["shards"] = sorted(k for k in shards if k in step.span)
         found[step.name] = digest_json(parts)
     return found
+
+
+def _read(fingerprint: str, source: Step, reader: Step) -> Raw | str:
+    """Return what a reader's fingerprint holds of an input: also where it ends, if the reader goes beyond that.
+
+    So a step may do more shards than it did, and what lies there stays good.
+    """
+    if source.scope == "corpus" or source.span.covers(reader.span):
+        return fingerprint
+    return {"of": fingerprint, "span": [source.span.first, source.span.end]}
 
 
 def digest_json(value: object) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from arbitrage.contracts.steps import Scope
 from arbitrage.shards.layout import digest_json, stats_path
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.shards.place import Place, for_each
@@ -35,25 +34,14 @@ class Lineage:
             self._stats[directory, shard] = read_stats(directory, shard)
         return self._stats[directory, shard]
 
-    def made_from(
-        self, feeds: Mapping[Place, Scope], scope: Scope, shard: int, shards: Sequence[int]
-    ) -> dict[str, str]:
-        """Return directory name → digest of what a step reads there for its shard.
-
-        Args:
-            feeds: directory → scope of each upstream step.
-            scope: of the reading step; a corpus step reads all shards.
-            shard: the reading step's shard.
-            shards: all shards of the run.
-        """
-        return {path.name: self._read(path, feed, scope, shard, shards) for path, feed in sorted(feeds.items())}
-
-    def _read(self, path: Place, feed: Scope, scope: Scope, shard: int, shards: Sequence[int]) -> str:
-        if feed == "corpus":
-            return self._digest(path, 0)
-        if scope == "corpus":
-            return digest_json([self._digest(path, k) for k in sorted(shards)])
-        return self._digest(path, shard)
+    def made_from(self, reads: Mapping[Place, int | Sequence[int]]) -> dict[str, str]:
+        """Return directory name → digest of what a step reads there: of one shard, or of several together."""
+        return {
+            path.name: self._digest(path, read)
+            if isinstance(read, int)
+            else digest_json([self._digest(path, k) for k in sorted(read)])
+            for path, read in sorted(reads.items())
+        }
 
     def _digest(self, path: Place, shard: int) -> str:
         stats = self.stats(path, shard)

@@ -42,6 +42,7 @@ class StepPlan(Config):
     fingerprint: str
     inputs: dict[str, tuple[str, ...]]  # role → step names
     config: dict[str, Any]
+    shards: tuple[int, ...] | None = None  # those it does, or reads where its scope is the corpus; null: all
 
 
 class StepReport(Config):
@@ -61,6 +62,13 @@ class StepReport(Config):
     cost_usd: float
     num_replayed: int = 0  # items answered by an attempt that did not live to finish its shard
     notes: dict[str, int] = {}
+
+
+class Notes(Config):
+    """`notes.json`: what a pipeline has to say of a finished run besides its data sets."""
+
+    lines: tuple[str, ...] = ()  # for people
+    figures: dict[str, Any] = {}  # the same, for scripts
 
 
 class RunPlan(Config):

@@ -10,13 +10,14 @@ from pydantic import BaseModel, ValidationError
 
 from arbitrage.errors import RunDirectoryError
 from arbitrage.shards.layout import rejects_path, shard_path
-from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
+from arbitrage.shards.manifest import Manifest, Notes, RunPlan, StepPlan
 from arbitrage.shards.place import Place
 from arbitrage.shards.store import read_table
 
 PLAN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
 REPORT_FILE = "report.html"
+NOTES_FILE = "notes.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class Run:
                 f"{self.path}: the run has not finished (no {MANIFEST_FILE}); run it again to resume"
             )
         return _load(path, Manifest)
+
+    @cached_property
+    def notes(self) -> Notes:
+        """What the pipeline has to say of the finished run; mostly nothing."""
+        path = self.path / NOTES_FILE
+        return _load(path, Notes) if path.exists() else Notes()
 
     @property
     def is_finished(self) -> bool:
@@ -64,7 +71,14 @@ class Run:
 
     def shards(self, step: str) -> tuple[int, ...]:
         """Return the shard numbers a step has when complete."""
-        return (0,) if self.step(step).scope == "corpus" else self.plan.shards
+        planned = self.step(step)
+        if planned.scope == "corpus":
+            return (0,)
+        return self.plan.shards if planned.shards is None else planned.shards
+
+    def shard(self, step: str, shard: int) -> pa.Table:
+        """Return the rows of one of a step's shards."""
+        return read_table(shard_path(self.directory(step), shard))
 
     def tables(self, step: str) -> Iterator[pa.Table]:
         """Yield a step's rows, one table for each complete shard, in order."""

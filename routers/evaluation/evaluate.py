@@ -16,14 +16,19 @@ from routers.evaluation.policy import Outcome, best_admitted, follow, oracle_out
 from routers.features.ngrams import count_ngrams
 from routers.features.surface import measure_surface
 from routers.learners.auto import SINGLE, AutoLearner, Choice
+from routers.learners.baselines.error_vectors import ErrorVectorsLearner
+from routers.learners.baselines.factorisation import FactorisationLearner
+from routers.learners.baselines.mlp import MlpLearner
 from routers.learners.blend import BlendLearner
 from routers.learners.clusters import ClustersLearner
 from routers.learners.crossval import Fits
+from routers.learners.descriptor import DescriptorLearner
 from routers.learners.folds import deal_folds
 from routers.learners.knn import KnnLearner
 from routers.learners.learned import LearnedLearner
 from routers.learners.learner import LearnerConfig
 from routers.learners.ridge import RidgeLearner
+from routers.learners.soft_label import SoftLabelLearner
 from routers.learners.table import TableLearner
 
 Told = Callable[[str], None]
@@ -37,6 +42,9 @@ BASELINES: Sequence[LearnerConfig] = (
     KnnLearner(k=100),
     ClustersLearner(),
     RidgeLearner(),
+    MlpLearner(),
+    FactorisationLearner(),
+    ErrorVectorsLearner(),
 )
 """What others would use, each given the language."""
 BLIND: Sequence[LearnerConfig] = (
@@ -47,6 +55,8 @@ BLIND: Sequence[LearnerConfig] = (
 """The same without the language, as public routers are."""
 OURS: Sequence[LearnerConfig] = (
     TableLearner(shrinkage=10.0),
+    SoftLabelLearner(),
+    DescriptorLearner(),
     LearnedLearner(use_text=False),
     LearnedLearner(),
     BlendLearner(),

@@ -8,15 +8,22 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arbitrage.errors import DataError, UserError
+from routers.learners.baselines.error_vectors import restore_error_vectors
+from routers.learners.baselines.factorisation import restore_factorisation
+from routers.learners.baselines.mlp import restore_mlp
 from routers.learners.blend import restore_blend
 from routers.learners.clusters import restore_clusters
 from routers.learners.consensus import restore_consensus
+from routers.learners.descriptor import restore_descriptor
+from routers.learners.encoder import restore_encoder
 from routers.learners.knn import restore_knn
 from routers.learners.learned import restore_learned
 from routers.learners.learner import Predictor, Restore, State, restore_fixed
 from routers.learners.ridge import restore_ridge
+from routers.learners.soft_label import restore_soft_label
 from routers.learners.table import restore_table
 
 FORMAT: Final = 1
@@ -30,6 +37,12 @@ RESTORE: Final[Mapping[str, Restore]] = {
     "clusters": restore_clusters,
     "ridge": restore_ridge,
     "learned": restore_learned,
+    "soft_label": restore_soft_label,
+    "descriptor": restore_descriptor,
+    "encoder": restore_encoder,
+    "mlp": restore_mlp,
+    "factorisation": restore_factorisation,
+    "error_vectors": restore_error_vectors,
     "blend": restore_blend,
     "consensus": restore_consensus,
 }
@@ -58,10 +71,15 @@ def save_artifact(directory: Path, artifact: Artifact) -> None:
     """Write a router; equal routers give equal bytes."""
     from safetensors.numpy import save_file
 
-    state = artifact.predictor.state()
+    arrays, text = written(artifact)
     directory.mkdir(parents=True, exist_ok=True)
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(state.arrays.items())}
     save_file(arrays, directory / ARRAYS)
+    (directory / VALUES).write_text(text, encoding="utf-8")
+
+
+def written(artifact: Artifact) -> tuple[dict[str, NDArray[Any]], str]:
+    """Return a router's arrays, by name, and the JSON beside them."""
+    state = artifact.predictor.state()
     values = {
         "format": FORMAT,
         "kind": artifact.kind,
@@ -70,7 +88,24 @@ def save_artifact(directory: Path, artifact: Artifact) -> None:
         "values": dict(state.values),
     }
     text = json.dumps(values, ensure_ascii=False, indent=1, sort_keys=True)
-    (directory / VALUES).write_text(text + "\n", encoding="utf-8")
+    return {name: np.ascontiguousarray(array) for name, array in sorted(state.arrays.items())}, text + "\n"
+
+
+def read_written(arrays: Mapping[str, NDArray[Any]], text: str, where: str, digest: str = "") -> Artifact:
+    """Make a router of what `written` returned.
+
+    Raises:
+        DataError: it is damaged, or of another format; `where` names it.
+    """
+    try:
+        values = json.loads(text)
+        if values["format"] != FORMAT or values["kind"] not in RESTORE:
+            known = ", ".join(RESTORE)
+            raise DataError(f"{where}: format {values['format']}, kind '{values['kind']}'; known: {FORMAT}, {known}")
+        predictor = RESTORE[values["kind"]](State(arrays, values["values"]))
+        return Artifact(values["kind"], tuple(values["teachers"]), predictor, values["about"], digest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{where}: is damaged: {error!r}") from error
 
 
 def load_artifact(directory: Path) -> Artifact:
@@ -86,18 +121,10 @@ def load_artifact(directory: Path) -> Artifact:
     if not (directory / VALUES).is_file() or not (directory / ARRAYS).is_file():
         raise UserError(f"{directory}: holds no learned router ({VALUES} and {ARRAYS}); `arbitrage router train`")
     try:
-        values = json.loads((directory / VALUES).read_text(encoding="utf-8"))
-        arrays = load_file(directory / ARRAYS)
-        if values["format"] != FORMAT or values["kind"] not in RESTORE:
-            known = ", ".join(RESTORE)
-            raise DataError(
-                f"{directory}: format {values['format']}, kind '{values['kind']}'; known: {FORMAT}, {known}"
-            )
-        predictor = RESTORE[values["kind"]](State(arrays, values["values"]))
-        teachers, about = tuple(values["teachers"]), values["about"]
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        text, arrays = (directory / VALUES).read_text(encoding="utf-8"), load_file(directory / ARRAYS)
+    except (ValueError, SafetensorError) as error:
         raise DataError(f"{directory}: is damaged: {error!r}") from error
-    return Artifact(values["kind"], teachers, predictor, about, digest_of(directory))
+    return read_written(arrays, text, str(directory), digest_of(directory))
 
 
 def digest_of(directory: Path) -> str:

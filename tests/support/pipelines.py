@@ -1,6 +1,7 @@
 """Small pipeline files with fake teachers, for tests of whole runs."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def write_pipeline(directory: Path, **changes: Any) -> Path:
     return path
 
 
-def run(path: Path, directory: Path, backend: Backend | None = None) -> Manifest:
+def run(path: Path, directory: Path, backend: Backend | None = None, shards: Sequence[int] | None = None) -> Manifest:
     """Run a pipeline file without export and report."""
     loaded = load_pipeline(path)
     config = loaded.config
@@ -83,7 +84,7 @@ def run(path: Path, directory: Path, backend: Backend | None = None) -> Manifest
         pipeline=config.build(),
         run_dir=directory,
         num_shards=config.num_shards,
-        shards=range(config.num_shards),
+        shards=range(config.num_shards) if shards is None else shards,
         max_rejected=config.max_rejected,
         config=loaded.raw,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from arbitrage.contracts.steps import Pipeline, Resources, Step, StepConfig
+from arbitrage.contracts.steps import Pipeline, Resources, Span, Step, StepConfig
 from arbitrage.contracts.workers import Batch, CorpusWorker, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
 from arbitrage.records import (
     Calibration,
@@ -158,6 +158,18 @@ class _Label:
 
     async def close(self) -> None:
         return None
+
+
+def toy_explorer(num_rows: int = 40, explore: int = 2) -> Pipeline:
+    """Ask `a` on the first shards, count its answers there, ask `b` on the rest, label what both said."""
+    first, rest = Span(0, explore), Span(explore)
+    prompts = Step("prompts", ToySource(num_rows=num_rows), Prompt, scope="source")
+    a = Step("generate-a", ToyAnswer(teacher="a"), Candidate, {"prompts": (prompts,)}, span=first)
+    count = Step("calibrate", ToyCount(), Calibration, {"drafts": (a,)}, scope="corpus", span=first)
+    b = Step("generate-b", ToyAnswer(teacher="b"), Candidate, {"prompts": (prompts,), "count": (count,)}, span=rest)
+    label = Step("ensemble", ToyLabel(), Score, {"drafts": (a, b), "calibration": (count,)})
+    roles = {"prompts": (prompts,), "drafts": (a, b), "calibration": (count,), "final": (label,)}
+    return Pipeline({"labels": label}, roles)
 
 
 def toy_pipeline(source: ToySource, *answers: ToyAnswer, cpus: float = 0.0) -> Pipeline:

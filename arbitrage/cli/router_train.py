@@ -1,0 +1,120 @@
+"""`arbitrage router train` and `router show`: learn who is best asked, and look at what was learned."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arbitrage.cli.options import JsonOption
+from arbitrage.cli.router import (
+    CostOption,
+    GroupOption,
+    JudgeOption,
+    LanguageOption,
+    MatrixOption,
+    ModelsOption,
+    RewardOption,
+    RunOption,
+    TaskOption,
+    read_outcomes,
+)
+
+if TYPE_CHECKING:
+    from routers.learners import AnyLearner
+    from routers.learners.artifact import Artifact
+
+LearnerOption = Annotated[
+    str,
+    typer.Option(
+        "--learner",
+        metavar="KIND",
+        help="`learned` (shrunken language prior and text), `auto` (whatever holds up in cross-validation, the best "
+        "single teacher if nothing does), `best_single`, `language_table`, `knn`, `clusters`, `ridge` …",
+    ),
+]
+LearnerSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change an option of the learner, such as `folds=5`."),
+]
+
+
+def train_router(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write the router.")],
+    run: RunOption = None,
+    matrix: MatrixOption = None,
+    learner: LearnerOption = "learned",
+    assignments: LearnerSetOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    judge_column: JudgeOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    cost_column: CostOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn who is best asked, from a run that asked everybody or from a file of rewards; write it to a directory.
+
+    A run counts where its router was `reward`: every teacher that speaks the language has answered. Its exact check,
+    if it has one, is not learned from. Equal outcomes give equal files.
+
+    Then let it route: `router: {kind: learned, artifact: DIR}` in a pipeline's YAML.
+
+    Example: `arbitrage router train --run quickstart --out routers/quickstart`
+    """
+    from routers.fitting import fit_router
+    from routers.learners.artifact import load_artifact, save_artifact
+
+    config = learner_of(learner, assignments or [])
+    if run and not matrix:
+        from arbitrage.cli.options import find_run
+        from pipelines.outcomes import reading_of_run
+
+        reading = reading_of_run(find_run(run), with_judge=False)
+    else:
+        reading = read_outcomes(
+            matrix, run, models, reward_column, group_column, judge_column, task_column, language_column, cost_column
+        )
+    save_artifact(out, fit_router(config, reading.matrix, sum(reading.dropped.values())))
+    _show(load_artifact(out), out, as_json)
+
+
+def show_router(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A router that `train` or a run wrote.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a router was trained on, for which teachers, and what was chosen in training."""
+    from routers.learners.artifact import load_artifact
+
+    _show(load_artifact(directory), directory, as_json)
+
+
+def learner_of(kind: str, assignments: list[str]) -> "AnyLearner":
+    """Return the learner that the options name.
+
+    Raises:
+        ConfigError: no such kind, or an option it does not have.
+    """
+    from pydantic import TypeAdapter
+
+    from arbitrage.config import override, parse
+    from routers.learners import AnyLearner
+
+    adapter: TypeAdapter[AnyLearner] = TypeAdapter(AnyLearner)
+    return parse(override({"kind": kind}, assignments), adapter, "--learner")
+
+
+def _show(artifact: "Artifact", directory: Path, as_json: bool) -> None:
+    from pipelines.trained import describe_router
+
+    if as_json:
+        told = {"kind": artifact.kind, "teachers": artifact.teachers, "digest": artifact.digest}
+        print(json.dumps({"path": str(directory), **told, "about": artifact.about}, ensure_ascii=False, indent=1))
+        return
+    print(f"{directory}: router '{artifact.kind}' for {', '.join(artifact.teachers)}")
+    for line in describe_router(artifact):
+        print(f"  {line}")
+    print(f"  languages: {', '.join(f'{tag} {num:,}' for tag, num in artifact.about['languages'].items())}")
+    print(f"  digest {artifact.digest}")
+    print(f"route by it:  router: {{kind: learned, artifact: {directory}}}")

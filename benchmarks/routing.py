@@ -1,0 +1,165 @@
+"""What routers reach on real outcome matrices, and at what speed; writes all figures of docs/routing.md.
+
+    python -m benchmarks.routing --data DIR                  everything: about half an hour on two cores
+    python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, speed
+    python -m benchmarks.routing --render                    the document again from the JSON
+
+DIR holds the matrices and `pools.json`, the lists of models (see CONTRIBUTING.md).
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import OutcomeMatrix
+from arbitrage.outcomes.queries import Queries
+from arbitrage.outcomes.reading import MatrixColumns, read_matrix
+from benchmarks.routing_document import RESULTS, render
+from routers.evaluation.evaluate import evaluate
+from routers.evaluation.newcomers import study_newcomers
+from routers.evaluation.samples import trace_samples
+from routers.evaluation.validity import judge_in_turn
+from routers.learners.blend import BlendLearner
+from routers.learners.learned import LearnedLearner
+
+JUDGES = ("gemba_cmda", "xcomet_xl", "cometkiwi_xl", "metricx24_hybrid_xl")
+SHOWN = ("random", "best_single", "per_language", "per_language_task", "oracle", "auto", "learned", "blend")
+JOBS = min(5, os.cpu_count() or 1)
+Found = dict[str, Any]
+
+
+def load(data: Path, pool: str, rewards: Sequence[str] = ("reward",)) -> OutcomeMatrix:
+    """Read the matrix of one pool."""
+    models = json.loads((data / "pools.json").read_text())[pool]
+    name = "wmt25_teacher_matrix" if pool.startswith("wmt25") else "textclass_policy_matrix"
+    return read_matrix([data / f"{name}.parquet"], MatrixColumns(rewards=tuple(rewards)), models).matrix
+
+
+def measure_pool(data: Path, pool: str) -> Found:
+    """Evaluate all routers on one pool."""
+    started = time.perf_counter()
+    matrix = load(data, pool)
+    found = evaluate(matrix, jobs=JOBS)
+    rows = {
+        f.name: {
+            "mean_reward": f.mean_reward,
+            "gap_closed": f.gap_closed.value if f.gap_closed else None,
+            "ci": [f.gap_closed.interval.low, f.gap_closed.interval.high]
+            if f.gap_closed and f.gap_closed.interval
+            else None,
+        }
+        for f in found.routers
+    }
+    comparison = asdict(found.comparison) if found.comparison else None
+    chose = [choice.learner.label for choice in found.choices]
+    seconds = time.perf_counter() - started
+    return {
+        "prompts": len(matrix),
+        "models": len(matrix.teachers),
+        "routers": rows,
+        "comparison": comparison,
+        "chose": chose,
+        "seconds": seconds,
+    }
+
+
+def measure_judges(data: Path, pool: str) -> Found:
+    """Hold each metric out in turn."""
+    return {figures.judge: asdict(figures) for figures in judge_in_turn(load(data, pool, JUDGES), jobs=JOBS)}
+
+
+def measure_newcomers(data: Path, pool: str) -> Found:
+    """Let each teacher join in turn."""
+    return asdict(study_newcomers(load(data, pool)))
+
+
+def measure_samples(data: Path, pool: str) -> Found:
+    """Learn from more and more prompts."""
+    return asdict(trace_samples(LearnedLearner(), load(data, pool)))
+
+
+def measure_speed(data: Path, _: str) -> Found:
+    """Time training on the largest pool, and features with prediction, each text read anew; memory of the process."""
+    models = sorted(set(json.loads((data / "pools.json").read_text())["wmt25_21"]))
+    everyone = read_matrix([data / "wmt25_teacher_matrix.parquet"]).matrix
+    started = time.perf_counter()
+    predictor = LearnedLearner().fit(everyone)
+    trained_s = time.perf_counter() - started
+    blend = BlendLearner().fit(everyone)
+    texts = [everyone.queries.texts[code] for code in everyone.queries.text_P]
+    languages = everyone.queries.languages.tolist()
+    rates = {name: _rate(p.predict, texts, languages) for name, p in (("learned", predictor), ("blend", blend))}
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "teachers": len(everyone.teachers),
+        "prompts": len(everyone),
+        "mean_characters": statistics.fmean(map(len, texts)),
+        "train_s": trained_s,
+        "prompts_per_s": rates,
+        "has_text_residual": predictor.text is not None,
+        "peak_mb": peak_mb,
+        "models_of_largest_pool": len(models),
+    }
+
+
+def _rate(
+    predict: Callable[[Queries], Any], texts: Sequence[str], languages: Sequence[str], repeats: int = 5
+) -> Found:
+    """Return prompts/s over two threads: each prompt's text is made unique, so that nothing is read only once."""
+    rates: list[float] = []
+    for repeat in range(repeats):
+        unique = [f"{text} {repeat} {number}" for number, text in enumerate(texts)]
+        parts = [slice(start, start + 2048) for start in range(0, len(unique), 2048)]
+        started = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            done = [pool.submit(lambda u, g: predict(Queries(u, g)), unique[p], languages[p]) for p in parts]
+            rows = sum(len(np.asarray(each.result())) for each in done)
+        rates.append(rows / (time.perf_counter() - started))
+    return {"median": statistics.median(rates), "low": min(rates), "high": max(rates), "n": repeats}
+
+
+WMT = ("wmt25_small", "wmt25_open_20b", "wmt25_frontier", "wmt25_21")
+ALL = (*WMT, "policy_mixed", "policy_small")
+PARTS: Mapping[str, tuple[Callable[[Path, str], Found], Sequence[str]]] = {
+    "pools": (measure_pool, ALL),
+    "judges": (measure_judges, WMT),
+    "newcomers": (measure_newcomers, ALL),
+    "samples": (measure_samples, ("wmt25_small", "policy_small")),
+    "speed": (measure_speed, ("all",)),
+}
+
+
+def main() -> None:
+    """Measure, keep, render."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="directory with the matrices and pools.json")
+    parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=list(PARTS))
+    parser.add_argument("--pools", nargs="+", help="only these")
+    parser.add_argument("--render", action="store_true", help="measure nothing")
+    args = parser.parse_args()
+    results: Found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if not args.render:
+        if args.data is None:
+            parser.error("--data DIR is needed to measure")
+        for part in args.only:
+            measure, pools = PARTS[part]
+            for pool in pools:
+                if args.pools is None or pool in args.pools:
+                    print(f"{part}: {pool}", flush=True)
+                    results.setdefault(part, {})[pool] = measure(args.data, pool)
+                    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    render(results)
+
+
+if __name__ == "__main__":
+    main()

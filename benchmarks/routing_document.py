@@ -1,0 +1,176 @@
+"""Writes the tables and the picture of docs/routing.md from docs/routing.json."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from arbitrage.report.dotplot import axis_over
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs/routing.json"
+DOCUMENT = ROOT / "docs/routing.md"
+PICTURE = ROOT / "docs/routing.svg"
+Found = Mapping[str, Any]
+LANGUAGE_AWARE = (
+    "per_language",
+    "per_language_task",
+    "knn_10",
+    "knn_40",
+    "knn_100",
+    "clusters",
+    "ridge",
+    "mlp",
+    "factorisation",
+    "error_vectors",
+)
+
+
+def render(results: Found) -> None:
+    """Write each part that has been measured between its marks."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    parts = {"pools": _pools, "judges": _judges, "newcomers": _newcomers, "samples": _samples, "speed": _speed}
+    for name, table in parts.items():
+        if name in results:
+            text = _between(text, name, table(results[name]))
+    DOCUMENT.write_text(text, encoding="utf-8")
+    if "pools" in results:
+        PICTURE.write_text(_picture(results["pools"]), encoding="utf-8")
+
+
+def _between(text: str, name: str, table: str) -> str:
+    start, end = f"<!-- {name}: written by benchmarks/routing.py -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    return f"{before}{start}\n\n{table}\n{end}{after}"
+
+
+def _pools(found: Found) -> str:
+    lines = [
+        "| pool | prompts × models | best single / oracle | best blind | best language-aware | `learned` | `auto` "
+        "| `auto` − best language-aware |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for pool, one in found.items():
+        routers = one["routers"]
+        blind = _best(routers, [name for name in routers if name.endswith("_blind")])
+        aware = _best(routers, [name for name in LANGUAGE_AWARE if name in routers])
+        difference = one["comparison"]["difference"]
+        single, oracle = routers["best_single"]["mean_reward"], routers["oracle"]["mean_reward"]
+        lines.append(
+            f"| {pool} | {one['prompts']:,} × {one['models']} | {single:.3f} / {oracle:.3f} "
+            f"| {_gap(routers, blind)} ({blind}) | {_gap(routers, aware)} ({aware}) | {_gap(routers, 'learned')} "
+            f"| **{_gap(routers, 'auto')}** | {_signed(difference)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _judges(found: Found) -> str:
+    lines = [
+        "| pool | held-out judge | naive | consensus | `auto` | oracle of the others |",
+        "|---|---|---|---|---|---|",
+    ]
+    for pool, judges in found.items():
+        for judge, one in judges.items():
+            cells = " | ".join(_signed(one[name]) for name in ("naive", "consensus", "auto", "oracle"))
+            lines.append(f"| {pool} | {judge} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
+def _newcomers(found: Found) -> str:
+    sizes = list(next(iter(found.values()))["kept"])
+    lines = [
+        f"| pool | full gain | {' | '.join(f'{size} prompts' for size in sizes)} | plain means of 128 |",
+        "|---" * (len(sizes) + 3) + "|",
+    ]
+    for pool, one in found.items():
+        kept = " | ".join(f"{one['kept'][size]:.0%}" for size in sizes)
+        lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {one['kept_by_means']['128']:.0%} |")
+    mean = " | ".join(f"{sum(one['kept'][size] for one in found.values()) / len(found):.0%}" for size in sizes)
+    return "\n".join([*lines, f"| mean | | {mean} | |"]) + "\n"
+
+
+def _samples(found: Found) -> str:
+    lines = ["| pool | prompts, all scored → gap closed | 90 % of it from |", "|---|---|---|"]
+    for pool, one in found.items():
+        curve = ", ".join(f"{p['num_prompts']:,}: {p['gap_closed']:.1%}" for p in one["points"])
+        enough = f"{one['enough']:,}" if one["enough"] else "all"
+        lines.append(f"| {pool} | {curve} | {enough} |")
+    return "\n".join(lines) + "\n"
+
+
+def _speed(found: Found) -> str:
+    one = found["all"]
+    rates = ", ".join(
+        f"`{name}` {rate['median']:,.0f} ({rate['low']:,.0f}–{rate['high']:,.0f}, n = {rate['n']})"
+        for name, rate in one["prompts_per_s"].items()
+    )
+    return (
+        f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt: "
+        f"trained in {one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory of "
+        f"the process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB.\n"
+    )
+
+
+def _best(routers: Found, names: Sequence[str]) -> str:
+    return max(names, key=lambda name: routers[name]["mean_reward"])
+
+
+def _gap(routers: Found, name: str) -> str:
+    one = routers[name]
+    if one["gap_closed"] is None:
+        return "–"
+    bounds = f" [{one['ci'][0] * 100:.1f}, {one['ci'][1] * 100:.1f}]" if one["ci"] else ""
+    return f"{one['gap_closed'] * 100:.1f} %{bounds}"
+
+
+def _signed(estimate: Found | None) -> str:
+    if estimate is None:
+        return "–"
+    interval = estimate["interval"]
+    bounds = f" [{interval['low']:+.4f}, {interval['high']:+.4f}]" if interval else ""
+    return f"{estimate['value']:+.4f}{bounds}"
+
+
+def _picture(pools: Found) -> str:
+    """Draw the gap closed by each router in each pool: a dot and its interval."""
+    names = ("per_language", "knn_40", "ridge", "learned", "blend", "auto")
+    ends = [
+        end
+        for one in pools.values()
+        for name in names
+        if one["routers"][name]["ci"]
+        for end in one["routers"][name]["ci"]
+    ]
+    axis = axis_over([100 * end for end in ends], num_ticks=6)
+    left, width, row, top = 190, 560, 20, 30
+    lines, y = [], top
+    for pool, one in pools.items():
+        lines.append(f'<text x="8" y="{y + 14}" class="pool">{escape(pool)}</text>')
+        for name in names:
+            y += row
+            figures = one["routers"][name]
+            at = left + axis.place(100 * figures["gap_closed"]) * width / 100
+            low, high = (left + axis.place(100 * end) * width / 100 for end in figures["ci"])
+            kind = "auto" if name == "auto" else "other"
+            lines.append(f'<text x="{left - 10}" y="{y + 14}" class="name">{name}</text>')
+            lines.append(f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y + 10}" y2="{y + 10}" class="{kind}"/>')
+            lines.append(f'<circle cx="{at:.1f}" cy="{y + 10}" r="4" class="{kind}"/>')
+        y += row + 8
+    ticks: list[str] = []
+    for tick in axis.ticks:
+        x, kind = left + axis.place(tick) * width / 100, "tick" if tick else "zero"
+        ticks.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{y}" class="{kind}"/>')
+        ticks.append(f'<text x="{x:.1f}" y="{y + 16}" class="label">{tick:g} %</text>')
+    style = (
+        "text{font:12px sans-serif;fill:#222}.pool{font-weight:bold}.name{text-anchor:end}.label{text-anchor:middle}"
+        ".tick{stroke:#ddd}.zero{stroke:#888}line.other{stroke:#7a8794;stroke-width:2}circle.other{fill:#7a8794}"
+        "line.auto{stroke:#0b6e4f;stroke-width:3}circle.auto{fill:#0b6e4f}"
+    )
+    title = "Share of the gap between best single teacher and oracle that each router closes, with 95 % intervals"
+    size = f'width="{left + width + 30}" height="{y + 30}"'
+    body = "".join([*ticks, *lines])
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img"><title>{title}</title><style>{style}</style>'
+        f'<rect width="100%" height="100%" fill="#fff"/><text x="8" y="18">{title}</text>{body}</svg>\n'
+    )

@@ -1,0 +1,106 @@
+"""Explore, then commit: ask everybody on the first shards, learn who is best asked, ask only these on the rest.
+
+    prompts ─> route-reward ─> generate, score ─> ensemble-explore ─> train-router        the first shards
+    prompts ────────────────────────────────────────> route-learned ─> generate, score    the rest
+    select: from both
+
+A shard is a fair sample, so what holds on the first ones holds on the rest. Rewards are calibrated on the first ones
+for all: there everybody was asked, and nobody is judged on the prompts he was chosen for.
+"""
+
+from dataclasses import replace
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from arbitrage.contracts.steps import Pipeline, Span, Step
+from arbitrage.prompts.step import read_prompts
+from arbitrage.selection.pairs import PairSelection, select_pairs
+from arbitrage.selection.sft import SftSelection, select_sft
+from arbitrage.shards.manifest import Notes
+from arbitrage.shards.place import Place
+from arbitrage.teachers.pool import pool_members
+from pipelines.candidates import CandidatesConfig, CandidateTable, Part, ask, compare, scale, weigh
+from pipelines.savings import savings_of
+from pipelines.trained import describe_router, export_router, trained_by
+from routers import RouterConfig
+from routers.choice import ChoiceConfig
+from routers.learners import AnyLearner
+from routers.learners.learned import LearnedLearner
+from routers.reward import RewardConfig
+from routers.step import route
+from routers.train import Explored, route_trained, train
+from routers.uniform import UniformConfig
+
+COMMIT_ROUTE = "route-learned"
+
+
+class ExploreCommitConfig(CandidatesConfig):
+    """Config of a run that learns whom to ask while it runs.
+
+    Attributes:
+        explore: on how many shards everybody is asked.
+        router: who may be asked there; its gate holds for the rest as well.
+        learner: how to learn from these shards.
+        commit: how to choose on the others.
+        sft: which answers are worth imitating; null writes no SFT data.
+        pairs: which answers are set against each other: on the rest, those of `commit.top_k` teachers; null writes
+            none.
+    """
+
+    kind: Literal["explore_commit"]
+    explore: int = Field(default=2, ge=1)
+    router: RewardConfig = RewardConfig()
+    learner: AnyLearner = LearnedLearner()
+    commit: ChoiceConfig = ChoiceConfig()
+    sft: SftSelection | None = SftSelection()
+    pairs: PairSelection | None = None
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Self:
+        if self.explore >= self.num_shards:
+            raise ValueError(f"explore: all {self.num_shards} shards would be explored; raise num_shards")
+        return self
+
+    def build(self) -> Pipeline:
+        """Build the steps."""
+        teachers = self.selected_teachers()
+        members = pool_members(teachers)
+        first, rest = Part(Span(0, self.explore)), Part(Span(self.explore), "-commit")
+        prompts = read_prompts(self.prompts)
+        everybody = first.of(route(self.router, members, prompts))
+        explored = ask(self, teachers, prompts, everybody, first)
+        calibration = scale(self, prompts, explored, first)
+        rated = replace(weigh(self, prompts, explored, calibration, first), name="ensemble-explore")
+        trained = train(self.learner, members, Explored(prompts, everybody, explored.drafts, rated), first.span)
+        chosen = replace(route_trained(self._choice(), members, prompts, trained, COMMIT_ROUTE), span=rest.span)
+        asked = explored + ask(self, teachers, prompts, chosen, rest)
+        final = weigh(self, prompts, asked, calibration)
+        compared = compare(self, members, prompts)
+        table = CandidateTable(prompts, everybody, compared, asked.drafts, asked.scores, calibration, final)
+        return table.pipeline(self._datasets(table), trained)
+
+    def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
+        """Return who is asked: everybody on the first shards; on the rest one at random stands in for the best."""
+        stand_in = UniformConfig(gate=self.router.gate, ungated=self.router.ungated)
+        return (Span(0, self.explore), self.router), (Span(self.explore), stand_in)
+
+    def finish(self, run_dir: Place) -> Notes:
+        """Write the router as files, and say what it saved."""
+        artifact = trained_by(run_dir)
+        place = export_router(run_dir, artifact)
+        saved = savings_of(run_dir)
+        figures = {"router": str(place)} | ({"savings": saved.figures()} if saved else {})
+        lines = (*(saved.lines() if saved else ()), *describe_router(artifact), f"router: {place}")
+        return Notes(lines=lines, figures=figures)
+
+    def _choice(self) -> ChoiceConfig:
+        return self.commit.model_copy(update={"gate": self.router.gate, "ungated": self.router.ungated})
+
+    def _datasets(self, table: CandidateTable) -> dict[str, Step]:
+        found = {}
+        if self.sft is not None:
+            found["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
+        if self.pairs is not None:
+            found["preference"] = select_pairs(self.pairs, table.prompts, table.drafts, table.final)
+        return found

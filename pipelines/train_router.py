@@ -1,0 +1,47 @@
+"""Learn who is best asked: ask everybody, score, train.
+
+What was learned routes other runs: `router: {kind: learned, artifact: …}`.
+"""
+
+from typing import Literal
+
+from arbitrage.contracts.steps import Pipeline
+from arbitrage.export.format import Trainer
+from arbitrage.shards.manifest import Notes
+from arbitrage.shards.place import Place
+from arbitrage.teachers.pool import pool_members
+from pipelines.candidates import CandidatesConfig, build_candidates
+from pipelines.trained import describe_router, export_router, trained_by
+from routers.learners import AnyLearner
+from routers.learners.learned import LearnedLearner
+from routers.reward import RewardConfig
+from routers.train import Explored, train
+
+
+class TrainRouterConfig(CandidatesConfig):
+    """Config of a run that trains a router.
+
+    Attributes:
+        router: everybody who speaks the language is asked, or who would have been best is not known.
+        learner: how to learn.
+        export: no data set is written; `arbitrage export candidates` writes the answers.
+    """
+
+    kind: Literal["train_router"]
+    router: RewardConfig = RewardConfig()
+    learner: AnyLearner = LearnedLearner()
+    export: tuple[Trainer, ...] = ()
+
+    def build(self) -> Pipeline:
+        """Build the steps."""
+        table = build_candidates(self)
+        explored = Explored(table.prompts, table.routes, table.drafts, table.final)
+        trained = train(self.learner, pool_members(self.selected_teachers()), explored)
+        return table.pipeline({}, trained)
+
+    def finish(self, run_dir: Place) -> Notes:
+        """Write the router as files."""
+        artifact = trained_by(run_dir)
+        place = export_router(run_dir, artifact)
+        lines = (*describe_router(artifact), f"router: {place}")
+        return Notes(lines=lines, figures={"router": str(place)})

@@ -1,0 +1,145 @@
+"""Ask one teacher and learn from what it earned: Thompson sampling (1933), or greedy by a moving average.
+
+The probability of every choice is known and logged, so that any other router can be judged on the outcomes
+(`routers.off_policy`). A router never learns while it routes: outcomes of earlier shards or runs come as a file, and
+the same file gives the same routes.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from arbitrage.config import AbsolutePath, Raw
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.models import digest_files
+from arbitrage.outcomes.queries import NO_TASK
+from arbitrage.records import Prompt, Route, content_id
+from routers.gate import Gate, GatedConfig
+from routers.outcome_log import OUTCOME, read_outcomes
+from routers.posterior import Belief, Outcome, Posterior, update
+
+Shares = dict[str, float]
+
+
+class BanditConfig(GatedConfig):
+    """Draw one teacher by what is believed of it in the prompt's language and task.
+
+    Attributes:
+        rule: `thompson` asks a teacher as often as it is believed to be the best; `ema` asks the one whose moving
+            average is highest, which follows teachers that change.
+        outcomes: a Parquet file of earlier outcomes (see `routers.outcome_log`); without, only the prior is known.
+        prior: teacher → reward expected of it before any outcome.
+        prior_mean: the same for teachers that `prior` does not name.
+        prior_weight: outcomes that the prior is worth, and that a language's mean is worth to its tasks.
+        noise: standard deviation of single rewards about their mean; calibrated rewards have about 1.
+        decay: weight of the newest outcome in the moving average.
+        floor: least probability of being asked, for every teacher that may be; at most an equal share.
+        num_draws: from the beliefs, by which `thompson` finds each teacher's chance to be the best.
+        seed: of draws and choices.
+    """
+
+    kind: Literal["bandit"] = "bandit"
+    rule: Literal["thompson", "ema"] = "thompson"
+    outcomes: AbsolutePath | None = None
+    prior: dict[str, float] = {}
+    prior_mean: float = 0.0
+    prior_weight: float = Field(default=5.0, gt=0.0)
+    noise: float = Field(default=1.0, gt=0.0)
+    decay: float = Field(default=0.05, gt=0.0, le=1.0)
+    floor: float = Field(default=0.02, ge=0.0, le=1.0)
+    num_draws: int = Field(default=2000, ge=1)
+    seed: int = 0
+
+    def identity(self) -> Raw:
+        """Name the outcomes by their content."""
+        found = super().identity()
+        return found if self.outcomes is None else found | {"outcomes": digest_files(Path(self.outcomes))}
+
+    def build(self, pool: Sequence[PoolMember]) -> "BanditRouter":
+        """Read the outcomes; those of teachers that are not in the pool change nothing.
+
+        Raises:
+            ConfigError: `prior` names a teacher that is not in the pool.
+            DataError: the outcomes cannot be read.
+        """
+        gate = Gate(self, pool)
+        gate.require(sorted(self.prior), "router.prior")
+        decay = self.decay if self.rule == "ema" else None
+        blank = Posterior(self.noise, self.prior_weight, decay, self.prior, self.prior_mean)
+        found = read_outcomes(Path(self.outcomes)) if self.outcomes else {name: [] for name in OUTCOME}
+        rows = zip(*(found[name] for name in OUTCOME), strict=True)
+        outcomes = (Outcome(language, task or NO_TASK, teacher, reward) for language, task, teacher, reward in rows)
+        return BanditRouter(self, update(blank, outcomes), gate)
+
+
+class BanditRouter:
+    """Draws by what is believed, never less than the floor."""
+
+    def __init__(self, config: BanditConfig, posterior: Posterior, gate: Gate) -> None:
+        self._config = config
+        self._posterior = posterior
+        self._gate = gate
+        self._shares = lru_cache(maxsize=4096)(self._find_shares)
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
+        """Return one route for each prompt, in order; None where nobody may be asked."""
+        return [self._one(prompt) for prompt in prompts]
+
+    def shares(self, language: str, task: str = NO_TASK) -> Shares:
+        """Return the probability of each eligible teacher to be asked, by name; empty where there is none."""
+        return dict(self._shares(language, task))
+
+    def _one(self, prompt: Prompt) -> Route | None:
+        task = prompt.task or NO_TASK
+        shares = self._shares(prompt.language, task)
+        if not shares:
+            return None
+        drawn = self._draw(prompt.prompt_id, shares)
+        expected = self._posterior.believe(drawn, prompt.language, task).mean
+        return Route(
+            prompt_id=prompt.prompt_id,
+            router=f"bandit:{self._config.rule}",
+            teachers=(drawn,),
+            expected=(expected,),
+            propensity=shares[drawn],
+        )
+
+    def _draw(self, prompt_id: str, shares: Shares) -> str:
+        """Draw by weighted rendezvous hashing: the highest log(u)/share wins, with probability `share`."""
+
+        def height(name: str) -> float:
+            hashed = content_id("bandit", self._config.seed, prompt_id, name)
+            return math.log((int(hashed[:13], 16) + 0.5) / 16**13) / shares[name]
+
+        return max((name for name in shares if shares[name] > 0.0), key=height)
+
+    def _find_shares(self, language: str, task: str) -> Shares:
+        """Return shares that sum to 1.
+
+        The draws from the beliefs are seeded by language and task, not by the prompt: the share of wins among them
+        *is* the policy, from which each prompt's id then draws. So the logged propensity is exact, however few the
+        draws are; 2000 find a chance of one half to ±0.011.
+        """
+        names = self._gate.eligible(language)
+        if not names:
+            return {}
+        beliefs = [self._posterior.believe(name, language, task) for name in names]
+        best = self._wins(beliefs, content_id("beliefs", self._config.seed, language, task, *names))
+        floor = min(self._config.floor, 1.0 / len(names))
+        rest = 1.0 - floor * len(names)
+        return {name: floor + rest * share for name, share in zip(names, best, strict=True)}
+
+    def _wins(self, beliefs: Sequence[Belief], seed: str) -> list[float]:
+        """Return how often each is the best, summing to 1."""
+        means_T = np.array([belief.mean for belief in beliefs])
+        if self._config.rule == "ema":
+            return [float(place == means_T.argmax()) for place in range(len(beliefs))]
+        sd_T = np.sqrt([belief.variance for belief in beliefs])
+        draws_ST = np.random.default_rng(int(seed, 16)).standard_normal((self._config.num_draws, len(beliefs)))
+        counts_T = np.bincount((means_T + sd_T * draws_ST).argmax(axis=1), minlength=len(beliefs))
+        return [float(count) / self._config.num_draws for count in counts_T]

@@ -1,0 +1,137 @@
+"""Whom to ask, given what each teacher is expected to be worth: the best, more of them where it is not sure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.outcomes.queries import queries_of
+from arbitrage.records import Prompt, Route
+from routers.gate import Gate, GatedConfig
+
+if TYPE_CHECKING:
+    from routers.learners.artifact import Artifact
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+DECIMALS: Final = 9
+"""Of expected rewards; what lies beyond depends on which prompts are predicted together."""
+
+
+class ChoiceConfig(GatedConfig):
+    """How a learned router chooses.
+
+    Attributes:
+        top_k: how many teachers are asked.
+        ask_more_below: those expected to be worse than the best by less than this are asked too, in units of the
+            reward; 0 asks nobody more.
+        max_asked: how many are asked at most, however close they are.
+        cost_weight: λ; teachers are ranked by expected reward − λ · cost.
+        costs: of asking each teacher once, in any unit; a teacher that is not named costs nothing.
+    """
+
+    top_k: int = Field(default=1, ge=1)
+    ask_more_below: float = Field(default=0.0, ge=0.0)
+    max_asked: int = Field(default=3, ge=1)
+    cost_weight: float = Field(default=0.0, ge=0.0)
+    costs: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if self.cost_weight and not self.costs:
+            raise ValueError("cost_weight weighs `costs`, and none are given")
+        if self.ask_more_below and self.max_asked < self.top_k:
+            raise ValueError(f"max_asked is less than top_k, which is {self.top_k}")
+        return self
+
+    def with_predictor(self, artifact: "Artifact", pool: Sequence[PoolMember], where: str) -> "LearnedRouter":
+        """Build the router around what was learned.
+
+        Raises:
+            UserError: it was learned for another pool.
+            ConfigError: a name in `costs` or `ungated` is not in the pool.
+        """
+        from routers.learners.artifact import require_pool
+
+        gate = self.require_pool(pool)
+        require_pool(artifact, gate.names, where)
+        return LearnedRouter(self, artifact, gate)
+
+    def require_pool(self, pool: Sequence[PoolMember]) -> Gate:
+        """Return who may be asked what.
+
+        Raises:
+            ConfigError: the pool is empty or names a teacher twice, or a name in `costs` or `ungated` is not in it.
+        """
+        gate = Gate(self, pool)
+        gate.require(sorted(self.costs), "router.costs")
+        return gate
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The teachers of each prompt in order of worth, those that may not be asked last; and how many are asked."""
+
+    order_PT: NDArray[np.int64]
+    num_asked_P: NDArray[np.int64]
+
+
+class LearnedRouter:
+    """Asks whom a predictor expects most of, among those who speak the language."""
+
+    def __init__(self, config: ChoiceConfig, artifact: "Artifact", gate: Gate) -> None:
+        self._config, self._artifact, self._gate = config, artifact, gate
+        self._teachers = artifact.teachers
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
+        """Return one route for each prompt, in order; None where nobody speaks the language."""
+        from routers.learners.reproducible import one_thread
+
+        if not prompts:
+            return []
+        queries = queries_of(prompts)
+        with one_thread():
+            expected_PT = np.round(self._artifact.predictor.predict(queries), DECIMALS)
+        ranking = rank(self._config, expected_PT, self._admitted(queries.languages), self._costs())
+        values_PT = np.take_along_axis(expected_PT, ranking.order_PT, axis=1).tolist()
+        rows = zip(prompts, ranking.order_PT.tolist(), values_PT, ranking.num_asked_P.tolist(), strict=True)
+        return [self._one(prompt, order, values, num) for prompt, order, values, num in rows]
+
+    def _one(self, prompt: Prompt, order: list[int], values: list[float], num: int) -> Route | None:
+        if not num:
+            return None
+        return Route(
+            prompt_id=prompt.prompt_id,
+            router="learned",
+            teachers=tuple(self._teachers[t] for t in order[:num]),
+            expected=tuple(values[:num]),
+            propensity=1.0,
+        )
+
+    def _admitted(self, languages: NDArray[np.object_]) -> Bools:
+        names, code_P = np.unique(languages.astype(str), return_inverse=True)
+        eligible = [set(self._gate.eligible(str(name))) for name in names]
+        admitted_LT = np.array([[teacher in some for teacher in self._teachers] for some in eligible])
+        admitted_PT: Bools = admitted_LT[code_P]
+        return admitted_PT
+
+    def _costs(self) -> Floats:
+        return np.array([self._config.costs.get(name, 0.0) for name in self._teachers])
+
+
+def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: Floats) -> Ranking:
+    """Put the teachers of each prompt in order; equals in order of their names."""
+    worth_PT = np.where(admitted_PT, expected_PT - config.cost_weight * cost_T, -np.inf)
+    order_PT = np.argsort(-worth_PT, axis=1, kind="stable")
+    best_P = worth_PT.max(axis=1, keepdims=True)
+    num_close_P = (admitted_PT & (worth_PT > best_P - config.ask_more_below)).sum(axis=1)
+    most = max(config.top_k, config.max_asked)
+    num_P = (
+        np.clip(num_close_P, config.top_k, most) if config.ask_more_below else np.full(len(order_PT), config.top_k)
+    )
+    return Ranking(order_PT, np.minimum(num_P, admitted_PT.sum(axis=1)))

@@ -1,0 +1,53 @@
+"""Ask whom a router trained before expects most of: one generation where asking everybody takes one of each."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from arbitrage.config import AbsolutePath, Raw
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.errors import UserError
+from routers.choice import ChoiceConfig, LearnedRouter
+
+
+class LearnedConfig(ChoiceConfig):
+    """Ask by a trained router.
+
+    Attributes:
+        artifact: the directory that `arbitrage router train` wrote; on a cluster, one that every node reads. What
+            lies in it enters the fingerprint, where it lies does not.
+    """
+
+    kind: Literal["learned"] = "learned"
+    artifact: AbsolutePath
+
+    def identity(self) -> Raw:
+        """Return the options, and a digest in place of the path.
+
+        Raises:
+            UserError: no router lies there.
+        """
+        from routers.learners.artifact import digest_of
+
+        return {**super().identity(), "artifact": digest_of(self._directory())}
+
+    def build(self, pool: Sequence[PoolMember]) -> LearnedRouter:
+        """Load the router.
+
+        Raises:
+            UserError: there is none, or it was trained for another pool.
+        """
+        from routers.learners.artifact import load_artifact
+
+        return self.with_predictor(load_artifact(self._directory()), pool, f"router.artifact: {self.artifact}")
+
+    def _directory(self) -> Path:
+        from routers.learners.artifact import ARRAYS, VALUES
+
+        directory = Path(self.artifact)
+        if not (directory / VALUES).is_file() or not (directory / ARRAYS).is_file():
+            raise UserError(
+                f"router.artifact: {directory}: holds no learned router ({VALUES} and {ARRAYS}); "
+                "`arbitrage router train` writes one; on a cluster it must lie on a file system that every node reads"
+            )
+        return directory

@@ -1,0 +1,168 @@
+"""Partial feedback, as a router leaves it: who was asked, how likely that was, and how good the answer.
+
+A Parquet file with a row for each outcome, the oldest first: language, task, teacher, reward; for evaluation also
+prompt (its text), propensity, and cluster (prompts that translate each other share one).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arbitrage.errors import DataError
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.queries import NO_TASK, Queries, Rows, queries_of
+from arbitrage.records import Prompt, Route
+
+OUTCOME: Final = ("language", "task", "teacher", "reward")
+EVALUATION: Final = ("prompt", *OUTCOME, "propensity", "cluster")
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeLog:
+    """P outcomes, the oldest first.
+
+    Attributes:
+        queries: what was asked.
+        cluster_P: codes of clusters, for intervals.
+        teachers: T names, sorted.
+        asked_P: who was asked, a position in `teachers`.
+        reward_P: how good the answer was.
+        propensity_P: probability with which that teacher was chosen.
+    """
+
+    queries: Queries
+    cluster_P: Rows
+    teachers: tuple[str, ...]
+    asked_P: Rows
+    reward_P: Floats
+    propensity_P: Floats
+
+    def __post_init__(self) -> None:
+        """Raise DataError if a propensity is no probability: nothing can be estimated then."""
+        wrong = np.flatnonzero(~((self.propensity_P > 0.0) & (self.propensity_P <= 1.0)))
+        if len(wrong):
+            raise DataError(f"row {wrong[0]}: propensity {self.propensity_P[wrong[0]]}; wanted above 0, at most 1")
+
+    def __len__(self) -> int:
+        """Return the number of outcomes, P."""
+        return len(self.asked_P)
+
+
+def log_routes(
+    prompts: Sequence[Prompt],
+    routes: Sequence[Route],
+    rewards: Mapping[str, float],
+    teachers: Sequence[str] | None = None,
+) -> OutcomeLog:
+    """Make a log of what was routed to one teacher each and rewarded; other prompts are left out.
+
+    Args:
+        prompts: in any order; those of one source id are a cluster.
+        routes: any of them.
+        rewards: prompt id → reward of the answer.
+        teachers: the pool; without, those that were asked.
+    """
+    known = {prompt.prompt_id: prompt for prompt in prompts}
+    kept = [r for r in routes if r.prompt_id in rewards and r.propensity is not None and len(r.teachers) == 1]
+    asked = [known[route.prompt_id] for route in kept]
+    return _assemble(
+        queries_of(asked),
+        clusters=[prompt.source_id for prompt in asked],
+        asked=[route.teachers[0] for route in kept],
+        rewards=[rewards[route.prompt_id] for route in kept],
+        chances=[route.propensity for route in kept],
+        teachers=teachers,
+    )
+
+
+def write_log(path: Path, log: OutcomeLog) -> None:
+    """Write a log; equal logs give equal bytes."""
+    columns = {
+        "prompt": [log.queries.texts[code] for code in log.queries.text_P],
+        "language": list(log.queries.languages),
+        "task": list(log.queries.tasks),
+        "teacher": [log.teachers[code] for code in log.asked_P],
+        "reward": log.reward_P,
+        "propensity": log.propensity_P,
+        "cluster": [str(code) for code in log.cluster_P],
+    }
+    pq.write_table(pa.table(columns), path)
+
+
+def read_log(path: Path, teachers: Sequence[str] | None = None) -> OutcomeLog:
+    """Read a log for evaluation; rows without a reward are left out.
+
+    Args:
+        path: a Parquet file.
+        teachers: the pool; without, those that were asked.
+
+    Raises:
+        DataError: no such file, no Parquet, a column is missing, a teacher is not of the pool, or a propensity is
+            no probability.
+    """
+    found = read_outcomes(path, EVALUATION)
+    queries = Queries(found["prompt"], found["language"], [task or NO_TASK for task in found["task"]])
+    return _assemble(queries, found["cluster"], found["teacher"], found["reward"], found["propensity"], teachers)
+
+
+def read_outcomes(path: Path, columns: Sequence[str] = OUTCOME) -> dict[str, list[Any]]:
+    """Read columns of a log, in order of rows; rows without a finite reward are left out.
+
+    Raises:
+        DataError: no such file, no Parquet, or a column is missing.
+    """
+    try:
+        present = pq.read_schema(path).names
+        if missing := [name for name in columns if name not in present]:
+            raise DataError(f"{path}: has no column '{missing[0]}'; it has {', '.join(present)}")
+        table = pq.read_table(path, columns=list(columns))
+        rewards = np.asarray(table.column("reward").cast(pa.float64()).to_numpy(), np.float64)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"{path}: is no log of outcomes: {error}") from error
+    kept = table.take(np.flatnonzero(np.isfinite(rewards)))
+    return {name: kept.column(name).to_pylist() for name in columns}
+
+
+def _assemble(
+    queries: Queries,
+    clusters: Sequence[Any],
+    asked: Sequence[str],
+    rewards: Sequence[float],
+    chances: Sequence[float | None],
+    teachers: Sequence[str] | None,
+) -> OutcomeLog:
+    names = sorted(set(asked if teachers is None else teachers))
+    place = {name: code for code, name in enumerate(names)}
+    if strange := sorted(set(asked) - set(names)):
+        raise DataError(f"the log holds outcomes of '{strange[0]}'; the pool is {', '.join(names)}")
+    cluster_P = np.unique(np.asarray([str(cluster) for cluster in clusters]), return_inverse=True)[1]
+    return OutcomeLog(
+        queries,
+        cluster_P.astype(np.int64),
+        tuple(names),
+        np.asarray([place[name] for name in asked], np.int64),
+        np.asarray(rewards, np.float64),
+        np.asarray([np.nan if chance is None else chance for chance in chances], np.float64),
+    )
+
+
+def complete(log: OutcomeLog) -> OutcomeMatrix:
+    """Guess what was not observed, so that any learner can learn from partial feedback.
+
+    A teacher's mean everywhere, plus, where it was asked, its surprise divided by the propensity: each cell is
+    unbiased for the reward but for order 1/P (doubly robust pseudo-outcomes, Dudík et al. 2011), if noisy.
+    Teachers that were never asked are not admitted (NaN).
+    """
+    asked_PT = np.zeros((len(log), len(log.teachers)))
+    asked_PT[np.arange(len(log)), log.asked_P] = 1.0 / log.propensity_P
+    weight_T = asked_PT.sum(axis=0)
+    means_T = (asked_PT * log.reward_P[:, None]).sum(axis=0) / np.maximum(weight_T, 1.0)
+    guessed_PT = means_T + asked_PT * (log.reward_P[:, None] - means_T)
+    guessed_PT[:, weight_T == 0.0] = np.nan
+    ids = tuple(str(row) for row in range(len(log)))
+    return OutcomeMatrix(ids, log.queries, log.cluster_P, log.teachers, guessed_PT)
