@@ -107,8 +107,8 @@ def _speed(found: Found) -> str:
     )
     return (
         f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt: "
-        f"trained in {one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory of "
-        f"the process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB.\n"
+        f"trained in {one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory "
+        f"of the process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB.\n"
     )
 
 
