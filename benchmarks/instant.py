@@ -14,6 +14,7 @@ from pathlib import Path
 
 from arbitrage.cli.options import chosen_shards
 from arbitrage.contracts.engines import Completion, Engine, GenerationRequest
+from arbitrage.execution.garbage import collect_seldom
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Quiet
@@ -23,7 +24,7 @@ from arbitrage.records import FinishReason
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.openai import OpenAIEngine
-from benchmarks.harness import parser, say
+from benchmarks.measuring import parser, say
 from pipelines.loading import load_pipeline
 
 
@@ -98,6 +99,7 @@ def main() -> None:
     parse.add_argument("--backend", default="local", choices=["local", "ray"])
     parse.add_argument("--ask", action="store_true", help="leave the engine as it is")
     options = parse.parse_args()
+    collect_seldom()  # as the command line does
     if not options.ask:
         OpenAIEngine.build = build_instant  # type: ignore[method-assign]
     print(json.dumps(do_run(options.pipeline, options.run_dir, options.backend)))

@@ -14,19 +14,8 @@ import heapq
 
 import numpy as np
 
-from benchmarks.harness import (
-    Calls,
-    emit,
-    openai_engine,
-    parser,
-    read_calls,
-    run_cli,
-    say,
-    scratch,
-    serve,
-    spread,
-    write_run,
-)
+from benchmarks.harness import Calls, ask_all, openai_engine, scratch, serve, write_run
+from benchmarks.measuring import Measures, emit, parser_with, spreads, take_turns
 
 
 def ideal_end(durations: np.ndarray, cap: int) -> float:
@@ -46,7 +35,7 @@ def reached_at(calls: Calls, cap: int) -> float:
     return float(moments[order][full[0]]) if len(full) else float(calls.start.min())
 
 
-def summarise(calls: Calls, cap: int) -> dict[str, float]:
+def summarise(calls: Calls, cap: int) -> Measures:
     first, last_start, last_end = calls.start.min(), calls.start.max(), calls.end.max()
     durations = calls.end - calls.start
     ramped = reached_at(calls, cap)
@@ -64,36 +53,24 @@ def summarise(calls: Calls, cap: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parse = parser(__doc__)
-    parse.add_argument("--rows", type=int, default=6000)
-    parse.add_argument("--in-flight", type=int, default=128)
-    parse.add_argument("--latency-s", type=float, default=0.4)
-    parse.add_argument("--shards", type=int, default=8)
-    parse.add_argument("--repeats", type=int, default=3)
-    parse.add_argument("--backends", nargs="+", default=["local", "ray"], choices=["local", "ray"])
-    options = parse.parse_args()
-    result: dict[str, object] = {
+    options = parser_with(__doc__, rows=6000, in_flight=128, latency_s=0.4, shards=8, repeats=3).parse_args()
+    with scratch() as directory, serve(latency_s=options.latency_s, latency="lognormal", stragglers=0.01) as server:
+        engine = openai_engine(server.base_url, options.in_flight)
+        path = write_run(directory, options.rows, engine, options.shards)
+
+        def measure(backend: str, repeat: int) -> Measures:
+            asked = ask_all(path, directory / f"{backend}-{repeat}", backend, server, options.rows)
+            return summarise(asked.calls, options.in_flight)
+
+        found = take_turns(options.backends, options.repeats, measure)
+    about = {
         "rows": options.rows,
         "in_flight": options.in_flight,
         "latency_s": options.latency_s,
         "shards": options.shards,
         "stragglers": 0.01,
     }
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.backends}
-    with scratch() as directory, serve(latency_s=options.latency_s, latency="lognormal", stragglers=0.01) as server:
-        engine = openai_engine(server.base_url, options.in_flight)
-        path = write_run(directory, options.rows, engine, options.shards)
-        for repeat in range(options.repeats):
-            for backend in options.backends:
-                done = run_cli(path, directory / f"{backend}-{repeat}", backend)
-                calls = read_calls(server).since(done.started)
-                if calls.num_answers != options.rows:
-                    raise SystemExit(f"{backend}: {calls.num_answers} answers, wanted {options.rows}")
-                found[backend].append(summarise(calls, options.in_flight))
-                say(f"{repeat} {backend}: " + ", ".join(f"{k} {v:.3f}" for k, v in found[backend][-1].items()))
-    for backend, measures in found.items():
-        result[backend] = {name: spread([m[name] for m in measures]) for name in measures[0]}
-    emit("occupancy", result)
+    emit("occupancy", about | {backend: spreads(turns) for backend, turns in found.items()})
 
 
 if __name__ == "__main__":

@@ -17,27 +17,22 @@ from pathlib import Path
 from benchmarks.harness import (
     ROOT,
     MockServer,
-    emit,
     openai_engine,
-    parser,
     read_calls,
     run_cli,
     run_process,
-    say,
     scratch,
     serve,
-    spread,
     stats_of,
     write_prompts,
     write_run,
 )
+from benchmarks.measuring import Measures, emit, parser_with, spread, spreads, take_turns
 
 RIVALS = {"raw": "raw_asyncio.py", "jsonl_script": "asyncio_jsonl.py"}
 
 
-def measure(
-    who: str, repeat: int, rows: int, in_flight: int, directory: Path, server: MockServer
-) -> dict[str, float]:
+def measure(who: str, repeat: int, rows: int, in_flight: int, directory: Path, server: MockServer) -> Measures:
     """Run one contender once; return its rates in rows a second."""
     before = read_calls(server).num
     cpu_before = stats_of(server)["cpu_s"]
@@ -61,43 +56,34 @@ def measure(
 
 
 def main() -> None:
-    parse = parser(__doc__)
-    parse.add_argument("--rows", type=int, default=20_000)
-    parse.add_argument("--repeats", type=int, default=5)
-    parse.add_argument("--in-flight", type=int, default=256)
-    parse.add_argument("--latency-s", type=float, default=0.05)
-    parse.add_argument("--shards", type=int, default=4)
+    parse = parser_with(__doc__, rows=20_000, repeats=5, in_flight=256, latency_s=0.05, shards=4)
     parse.add_argument(
         "--replicas", type=int, default=2, help="processes that ask, on Ray; they share the in-flight cap"
     )
-    parse.add_argument("--backends", nargs="+", default=["local", "ray"], choices=["local", "ray"])
     options = parse.parse_args()
-    contenders = [*RIVALS, *options.backends]
-    found: dict[str, list[dict[str, float]]] = {who: [] for who in contenders}
     with scratch() as directory, serve(latency_s=options.latency_s) as server:
         write_prompts(directory / "prompts.jsonl", options.rows)
         for who in options.backends:
             replicas = options.replicas if who == "ray" else 1
             engine = openai_engine(server.base_url, options.in_flight // replicas)
             write_run(directory / who, options.rows, engine, options.shards, replicas)
-        for repeat in range(options.repeats):
-            for who in contenders:
-                got = measure(who, repeat, options.rows, options.in_flight, directory, server)
-                found[who].append(got)
-                say(f"{repeat} {who}: " + ", ".join(f"{k} {v:.2f}" for k, v in got.items()))
+
+        def turn(who: str, repeat: int) -> Measures:
+            return measure(who, repeat, options.rows, options.in_flight, directory, server)
+
+        found = take_turns([*RIVALS, *options.backends], options.repeats, turn)
     result: dict[str, object] = {
         "rows": options.rows,
         "in_flight": options.in_flight,
         "latency_s": options.latency_s,
         "ceiling_rows_per_s": round(options.in_flight / options.latency_s),
     }
-    for who in contenders:
-        measures = {name: spread([m[name] for m in found[who]], 2) for name in found[who][0]}
+    for who, turns in found.items():
+        result[who] = measures = spreads(turns, 2)
         if who != "raw":
             for name in ("steady", "end_to_end"):
-                ratios = [a[name] / b["steady"] for a, b in zip(found[who], found["raw"], strict=True)]
+                ratios = [a[name] / b["steady"] for a, b in zip(turns, found["raw"], strict=True)]
                 measures[f"{name}_ratio"] = spread(ratios)
-        result[who] = measures
     emit("orchestration_efficiency", result)
 
 

@@ -18,19 +18,8 @@ from typing import Any
 
 from arbitrage.shards.run import open_run
 from arbitrage.teachers.fake import FakeEngine
-from benchmarks.harness import (
-    CLI,
-    emit,
-    openai_engine,
-    parser,
-    read_calls,
-    run_process,
-    say,
-    scratch,
-    serve,
-    write_prompts,
-    write_run,
-)
+from benchmarks.harness import CLI, openai_engine, read_calls, run_process, scratch, serve, write_prompts, write_run
+from benchmarks.measuring import emit, parser_with, say
 
 POISON_KEY = "poison"
 """Key of the `fake` engine's config: the substring of a prompt that ends the process by `os._exit`."""
@@ -63,12 +52,7 @@ def run(path: Path, run_dir: Path, backend: str, num_rows: int) -> dict[str, Any
 
 
 def main() -> None:
-    parse = parser(__doc__)
-    parse.add_argument("--rows", type=int, default=400)
-    parse.add_argument("--poisoned", type=int, default=1)
-    parse.add_argument("--in-flight", type=int, default=64)
-    parse.add_argument("--backends", nargs="+", default=["local", "ray"], choices=["local", "ray"])
-    options = parse.parse_args()
+    options = parser_with(__doc__, rows=400, poisoned=1, in_flight=64).parse_args()
     marked = {options.rows // 3 + 7 * n: MARK for n in range(options.poisoned)}
     result: dict[str, Any] = {
         "rows": options.rows,

@@ -13,24 +13,13 @@ import json
 
 import numpy as np
 
-from benchmarks.harness import (
-    Calls,
-    emit,
-    openai_engine,
-    parser,
-    read_calls,
-    run_cli,
-    say,
-    scratch,
-    serve,
-    spread,
-    write_run,
-)
+from benchmarks.harness import Calls, ask_all, openai_engine, scratch, serve, write_run
+from benchmarks.measuring import Measures, emit, parser_with, spreads, take_turns
 
 STEP_S = 0.005
 
 
-def summarise(calls: Calls, origin: float, limits: list[tuple[float, int]], period_s: float) -> dict[str, float]:
+def summarise(calls: Calls, origin: float, limits: list[tuple[float, int]], period_s: float) -> Measures:
     """Compare accepted calls under way with the limit, moment by moment.
 
     Args:
@@ -54,42 +43,24 @@ def summarise(calls: Calls, origin: float, limits: list[tuple[float, int]], peri
 
 
 def main() -> None:
-    parse = parser(__doc__)
-    parse.add_argument("--rows", type=int, default=8000)
-    parse.add_argument("--in-flight", type=int, default=256)
-    parse.add_argument("--latency-s", type=float, default=0.1)
+    parse = parser_with(__doc__, rows=8000, in_flight=256, latency_s=0.1, period_s=10.0, shards=4, repeats=3)
     parse.add_argument("--limits", type=json.loads, default=[[0, 64], [5, 32]])
-    parse.add_argument("--period-s", type=float, default=10.0)
     parse.add_argument("--retry-after-s", type=float, default=-1.0, help="sent with a 429; below 0, none is")
-    parse.add_argument("--shards", type=int, default=4)
-    parse.add_argument("--repeats", type=int, default=3)
-    parse.add_argument("--backends", nargs="+", default=["local", "ray"], choices=["local", "ray"])
     options = parse.parse_args()
     limits = [(float(t), int(n)) for t, n in options.limits]
     moving = {"limits": limits, "limits_period_s": options.period_s, "retry_after_s": options.retry_after_s}
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.backends}
     with scratch() as directory:
-        for repeat in range(options.repeats):
-            for backend in options.backends:
-                with serve(latency_s=options.latency_s, latency="uniform", **moving) as server:
-                    engine = openai_engine(server.base_url, options.in_flight)
-                    path = write_run(directory, options.rows, engine, options.shards)
-                    run_cli(path, directory / f"{backend}-{repeat}", backend)
-                    calls = read_calls(server)
-                    got = summarise(calls, float(calls.start.min()), limits, options.period_s)
-                if got["answered"] != options.rows:
-                    raise SystemExit(f"{backend}: {got['answered']} answers, wanted {options.rows}")
-                found[backend].append(got)
-                say(f"{repeat} {backend}: " + ", ".join(f"{k} {v:.3f}" for k, v in got.items()))
-    result: dict[str, object] = {
-        "rows": options.rows,
-        "limits": limits,
-        "period_s": options.period_s,
-        "latency_s": options.latency_s,
-    }
-    for backend, measures in found.items():
-        result[backend] = {name: spread([m[name] for m in measures]) for name in measures[0]}
-    emit("rate_limit", result)
+
+        def measure(backend: str, repeat: int) -> Measures:
+            with serve(latency_s=options.latency_s, latency="uniform", **moving) as server:
+                engine = openai_engine(server.base_url, options.in_flight)
+                path = write_run(directory, options.rows, engine, options.shards)
+                calls = ask_all(path, directory / f"{backend}-{repeat}", backend, server, options.rows).calls
+            return summarise(calls, float(calls.start.min()), limits, options.period_s)
+
+        found = take_turns(options.backends, options.repeats, measure)
+    about = {"rows": options.rows, "limits": limits, "period_s": options.period_s, "latency_s": options.latency_s}
+    emit("rate_limit", about | {backend: spreads(turns) for backend, turns in found.items()})
 
 
 if __name__ == "__main__":

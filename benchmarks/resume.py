@@ -17,19 +17,8 @@ from pathlib import Path
 
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.run import open_run
-from benchmarks.harness import (
-    emit,
-    openai_engine,
-    parser,
-    read_calls,
-    run_cli,
-    run_process,
-    say,
-    scratch,
-    serve,
-    spread,
-    write_run,
-)
+from benchmarks.harness import openai_engine, read_calls, run_cli, run_process, scratch, serve, write_run
+from benchmarks.measuring import emit, parser, say, spread
 
 
 def forget_shard(run_dir: Path, shard: int) -> int:

@@ -4,63 +4,50 @@
     python -m benchmarks.small_job --rows 500 --latency-s 0.2 --backends local
 
 `first_call_s`: from the process's start to the first call at the server. `after_start_s`: from there to the end of
-the process, everything included. `asking_s`: from the first call to the last answer. `help_s`: `arbitrage --help`.
+the process, everything included. `asking_s`: from the first call to the last answer; `report_s`: to the report, which
+is the last file written; on Ray, its processes end meanwhile and after it. `help_s`: `arbitrage --help`.
 With 256 in flight 500 rows need two rounds, so 0.4 s is the least.
 """
 
 import math
+import time
+from pathlib import Path
 
-from benchmarks.harness import (
-    CLI,
-    emit,
-    openai_engine,
-    parser,
-    read_calls,
-    run_cli,
-    run_process,
-    say,
-    scratch,
-    serve,
-    spread,
-    write_run,
-)
+from benchmarks.harness import CLI, ask_all, openai_engine, run_process, scratch, serve, write_run
+from benchmarks.measuring import Measures, emit, parser_with, spreads, take_turns
 
 
 def main() -> None:
-    parse = parser(__doc__)
-    parse.add_argument("--rows", type=int, default=500)
-    parse.add_argument("--latency-s", type=float, default=0.2)
-    parse.add_argument("--in-flight", type=int, default=256)
-    parse.add_argument("--repeats", type=int, default=5)
-    parse.add_argument("--backends", nargs="+", default=["local", "ray"], choices=["local", "ray"])
+    parse = parser_with(__doc__, rows=500, latency_s=0.2, in_flight=256, repeats=5)
     options = parse.parse_args()
-    least_s = math.ceil(options.rows / options.in_flight) * options.latency_s
-    result: dict[str, object] = {"rows": options.rows, "latency_s": options.latency_s, "least_s": least_s}
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in options.backends}
-    helps = []
     with scratch() as directory, serve(latency_s=options.latency_s) as server:
         path = write_run(directory, options.rows, openai_engine(server.base_url, options.in_flight), num_shards=2)
-        for repeat in range(options.repeats):
-            helps.append(run_process([*CLI, "--help"]).seconds)
-            for backend in options.backends:
-                done = run_cli(path, directory / f"{backend}-{repeat}", backend)
-                calls = read_calls(server).since(done.started)
-                if calls.num_answers != options.rows:
-                    raise SystemExit(f"{backend}: {calls.num_answers} answers, wanted {options.rows}")
-                first = calls.start.min()
-                found[backend].append(
-                    {
-                        "total_s": done.seconds,
-                        "first_call_s": first - done.started,
-                        "asking_s": calls.span_s,
-                        "after_start_s": done.ended - first,
-                    }
-                )
-                say(f"{repeat} {backend}: " + ", ".join(f"{k} {v:.2f}" for k, v in found[backend][-1].items()))
-    result["help_s"] = spread(helps)
-    for backend, measures in found.items():
-        result[backend] = {name: spread([m[name] for m in measures]) for name in measures[0]}
-    emit("small_job", result)
+
+        def measure(who: str, repeat: int) -> Measures:
+            if who == "help":
+                return {"total_s": run_process([*CLI, "--help"]).seconds}
+            run_dir = directory / f"{who}-{repeat}"
+            asked = ask_all(path, run_dir, who, server, options.rows)
+            first = float(asked.calls.start.min())
+            return {
+                "total_s": asked.done.seconds,
+                "first_call_s": first - asked.done.started,
+                "asking_s": asked.calls.span_s,
+                "report_s": written_at(run_dir / "report.html") - first,
+                "after_start_s": asked.done.ended - first,
+            }
+
+        found = take_turns(["help", *options.backends], options.repeats, measure)
+    result: dict[str, object] = {name: spreads(turns) for name, turns in found.items()}
+    help_s = spreads(found["help"])["total_s"]
+    least_s = math.ceil(options.rows / options.in_flight) * options.latency_s
+    about = {"rows": options.rows, "latency_s": options.latency_s, "least_s": least_s, "help_s": help_s}
+    emit("small_job", about | {name: value for name, value in result.items() if name != "help"})
+
+
+def written_at(path: Path) -> float:
+    """Return when a file was last written, by CLOCK_MONOTONIC."""
+    return path.stat().st_mtime - time.time() + time.monotonic()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from arbitrage.models import absolute_model, loadable
 from arbitrage.records import Message, content_id
 from arbitrage.teachers.engine import ModelSpec
 from arbitrage.teachers.vllm import VllmEngine
-from benchmarks.harness import emit, parser, say, spread
+from benchmarks.measuring import emit, parser, say, spread
 
 TOPICS = ["rivers", "trains", "bread", "maps", "winters", "letters", "bridges", "islands", "songs", "markets"]
 

@@ -204,6 +204,14 @@ def test_death_at_any_named_point_leaves_the_same_bytes(tmp_path: Path, point: s
     assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
 
 
+def test_a_worker_that_dies_while_it_writes_leaves_nothing_beside_its_driver(tmp_path: Path) -> None:
+    directory, marker = tmp_path / "r", tmp_path / "died"
+    process = driver(directory, "ray", 60, {"latency_s": 0.002}, ARBITRAGE_CRASH_AT=f"shard.staged:1:{marker}")
+    assert process.wait(120) == 0
+    assert marker.exists()
+    assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
 def test_a_prompt_that_kills_the_driver_itself_is_found_by_running_again(tmp_path: Path) -> None:
     engine = {"poison": "question 7", "poison_kills": "process", "max_in_flight": 4, "latency_s": 0.001}
     for _ in range(20):

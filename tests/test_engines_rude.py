@@ -1,6 +1,8 @@
 """The openai engine against raw sockets: half-closed, stalled, truncated, endless."""
 
 import asyncio
+import gzip
+import tracemalloc
 
 import pytest
 
@@ -27,7 +29,10 @@ async def ask_rudely(answer, num_rows=1, **options):
         config = OpenAIEngine(base_url=server.base_url, **({"retry_for_s": 5.0, "timeout_s": 20.0} | options))
         client = config.build(ModelSpec("remote", "m"))
         requests = [a_request(f"q{i}", candidate_id=f"c{i}") for i in range(num_rows)]
-        return await asyncio.wait_for(collect(client, requests), 20), server, client
+        try:
+            return await asyncio.wait_for(collect(client, requests), 20), server, client
+        finally:
+            await client.close()
 
 
 def then_close(*pieces: bytes):
@@ -38,6 +43,10 @@ def then_close(*pieces: bytes):
         writer.close()
 
     return answer
+
+
+def packed(body: bytes) -> bytes:
+    return head(f"Content-Length: {len(body)}", "Content-Encoding: gzip") + body
 
 
 async def half_close(_, writer):
@@ -69,6 +78,10 @@ BROKEN = {
     "chunk-size-garbage": then_close(CHUNKED + b"zz\r\n" + BODY),
     "not-http": then_close(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"),
     "not-gzip": then_close(head(f"Content-Length: {len(BODY)}", "Content-Encoding: gzip") + BODY),
+    "gzip-cut-short": then_close(packed(gzip.compress(BODY)[:-20])),
+    "never-asked-for-brotli": then_close(head(f"Content-Length: {len(BODY)}", "Content-Encoding: br") + BODY),
+    "two-sizes": then_close(head("Content-Length: 5", "Content-Length: 6") + BODY),
+    "endless-header": then_close(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000),
     "empty-body": then_close(head("Content-Length: 0")),
 }
 
@@ -185,6 +198,41 @@ async def test_a_gigantic_body_is_not_read():
         results, _, _ = await ask_rudely(endless, num_tries=1)
         assert results["c0"] == Failure("c0", "engine_error", "an answer of more than 64 MB")
     assert 60 <= num_sent_mb < 100
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 10_000])
+async def test_an_answer_is_the_same_in_whatever_pieces_it_comes(piece_bytes):
+    chunked = CHUNKED + b"".join(b"%X;name=value\r\n%b\r\n" % (len(c), c) for c in (HALF, BODY[len(HALF) :]))
+    unsized = head("Connection: close") + BODY
+    answers = [whole(), packed(gzip.compress(BODY)), chunked + b"0\r\nX-Trailer: 1\r\n\r\n", unsized]
+
+    async def in_pieces(asked, writer):
+        said = b"HTTP/1.1 100 Continue\r\n\r\n" + answers[asked.ordinal]
+        for at in range(0, len(said), piece_bytes):
+            writer.write(said[at : at + piece_bytes])
+            await asyncio.sleep(0)
+        if answers[asked.ordinal] is unsized:
+            writer.close()
+
+    results, server, _ = await ask_rudely(in_pieces, num_rows=4, max_in_flight=1, num_tries=1)
+    assert [r.text for r in results.values() if isinstance(r, Completion)] == ["yes"] * 4
+    assert server.num_connections == 1
+
+
+async def test_a_small_body_that_unpacks_to_a_gigantic_one_is_not_unpacked():
+    bomb = gzip.compress(b" " * 300 * 2**20, compresslevel=1)
+
+    async def explodes(_, writer):
+        writer.write(packed(bomb))
+
+    tracemalloc.start()
+    try:
+        results, _, _ = await ask_rudely(explodes, num_tries=1)
+        most_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert results["c0"] == Failure("c0", "engine_error", "an answer of more than 64 MB")
+    assert most_bytes < 200 * 2**20
 
 
 async def test_a_stalled_row_holds_up_nobody():

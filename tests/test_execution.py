@@ -22,11 +22,13 @@ from arbitrage.errors import (
     UserError,
 )
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.plan import plan
+from arbitrage.execution.plan import ExecutionPlan, plan
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.execution.watch import Watch
 from arbitrage.records import Calibration, Candidate, Prompt
+from arbitrage.shards.journal import Journal
 from arbitrage.shards.layout import shard_of, shard_path
 from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import open_run
@@ -273,10 +275,26 @@ def test_a_lost_shard_of_prompts_leaves_the_others_untouched(tmp_path: Path) -> 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
     directory = tmp_path / "r"
     run(directory, two_teachers())
-    litter = open_run(directory).directory("generate-a") / "_tmp-1-shard-00000.parquet"
-    litter.touch()
+    litter = [open_run(directory).directory("generate-a") / "_tmp-1-shard-00000.parquet"]
+    litter.append(directory / "_tmp-1-_live.json")
+    for file in litter:
+        file.touch()
     run(directory, two_teachers())
-    assert not litter.exists()
+    assert not any(file.exists() for file in litter)
+
+
+def test_what_a_worker_of_a_dead_run_leaves_meanwhile_is_removed_at_the_end(tmp_path: Path) -> None:
+    class Haunted(LocalBackend):
+        def run(self, execution: ExecutionPlan, watch: Watch) -> None:
+            super().run(execution, watch)
+            directory = execution.step("generate-a").job.directory
+            (directory / "_tmp-1-shard-00000.parquet").touch()
+            late = Journal(directory, 0, Candidate, {})
+            late.open(died=False)
+            late.close()
+
+    run(tmp_path / "r", two_teachers(), Haunted())
+    assert not list((tmp_path / "r").rglob("_tmp-*")) + list((tmp_path / "r").glob("*/_journal/*"))
 
 
 def test_steps_of_one_pool_must_want_the_same_worker(tmp_path: Path) -> None:

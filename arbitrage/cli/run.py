@@ -93,6 +93,7 @@ def _run(
     if local and address:
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
+    from arbitrage.execution.garbage import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.plan import plan
     from arbitrage.execution.ray_backend import RayBackend
@@ -104,6 +105,7 @@ def _run(
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
+    collect_seldom()
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
     directory = run_directory(run_dir, config.name)
@@ -122,7 +124,8 @@ def _run(
     require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
     console = Console(stderr=True)
     with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
-        manifest = execute(request, LocalBackend() if local else RayBackend(address), progress, stop)
+        backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
+        manifest = execute(request, backend, progress, stop)
         notes = config.finish(directory)
         commit_json(directory / NOTES_FILE, notes)
         report = build_report(directory)

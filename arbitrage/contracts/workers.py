@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -17,10 +17,13 @@ class Inputs:
     """Shard k of a step's inputs, by role; a role fed by several steps holds one table for each, in order."""
 
     tables: Mapping[str, tuple[pa.Table, ...]]
+    _known: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def records(self, role: str, record: type[R]) -> list[R]:
-        """Return all rows of a role as records, the tables one after the other."""
-        return from_table(self.table(role, record), record)
+    def records(self, role: str, record: type[R]) -> tuple[R, ...]:
+        """Return all rows of a role as records, the tables one after the other; made once, however often asked."""
+        if role not in self._known:
+            self._known[role] = tuple(from_table(self.table(role, record), record))
+        return self._known[role]
 
     def table(self, role: str, record: type[R]) -> pa.Table:
         """Return all rows of a role as one table."""

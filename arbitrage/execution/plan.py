@@ -146,14 +146,17 @@ def drop_stale(execution: ExecutionPlan) -> None:
                     remove(path)
 
 
-def drop_temporary(execution: ExecutionPlan) -> None:
-    """Remove what a killed run left half-written, and journals of shards that are complete.
+def drop_temporary(execution: ExecutionPlan, is_done: bool = False) -> None:
+    """Remove what killed processes left half-written, and journals of shards that are complete.
 
-    Only for the process that holds the run directory.
+    Only for the process that holds the run directory; with `is_done`, after its last shard: workers of a dead run may
+    have outlived its driver by a moment, and died in their turn.
     """
+    remove_temporary(execution.run_dir, is_deep=False)
     for planned in execution.steps:
         remove_temporary(planned.job.directory)
-        for shard in journaled_in(planned.job.directory) & (set(planned.outputs) - set(planned.missing)):
+        complete = set(planned.outputs) if is_done else set(planned.outputs) - set(planned.missing)
+        for shard in journaled_in(planned.job.directory) & complete:
             remove_journal(planned.job.directory, shard)
 
 

@@ -29,14 +29,17 @@ HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to th
 class RayBackend:
     """Runs steps as actors and tasks on a Ray cluster.
 
-    Attributes:
+    Args:
         address: of a running cluster; None starts one on this machine and stops it afterwards.
+        awaits_end: return when Ray's processes have ended. They take a second and a half: a caller that uses Ray no
+            more may do something else meanwhile; its process ends after them in any case.
     """
 
     name = "ray"
 
-    def __init__(self, address: str | None = None) -> None:
+    def __init__(self, address: str | None = None, awaits_end: bool = True) -> None:
         self._address = address
+        self._awaits_end = awaits_end
 
     def run(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Do all missing shards."""
@@ -54,7 +57,10 @@ class RayBackend:
                 reading.result()
                 Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
             finally:
-                ray.shutdown()
+                ending = threading.Thread(target=ray.shutdown, name="ray-end")
+                ending.start()
+                if self._awaits_end:
+                    ending.join()
 
     def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""

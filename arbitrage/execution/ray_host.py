@@ -10,6 +10,7 @@ from typing import Any
 
 from arbitrage.contracts.workers import AnswerWorker, Load, ShardWorker
 from arbitrage.errors import ArbitrageError
+from arbitrage.execution.garbage import collect_seldom
 from arbitrage.execution.meter import Counters, Meter
 from arbitrage.execution.plan import Job
 from arbitrage.execution.ray_metrics import Metrics
@@ -28,6 +29,7 @@ class Host:
     """Lives where its resources are. Builds the pool's worker once and does shards of any of the pool's jobs."""
 
     def __init__(self, pool: str) -> None:
+        collect_seldom()
         self._worker: ShardWorker | AnswerWorker | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._building = asyncio.Lock()
@@ -78,6 +80,7 @@ class Host:
 
 def do_light(job: Job, attempt: Attempt) -> str:
     """Do one shard of a job that holds nothing, with a worker built for it alone; return its counts as JSON."""
+    collect_seldom()
     if job.scope == "corpus":
         return do_corpus(job, job.config.build()).model_dump_json()
     return asyncio.run(_build_and_do(job, attempt))

@@ -54,11 +54,11 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     """
     started = time.perf_counter()
     shard = attempt.shard
-    inputs = await _in_thread(lambda: read_inputs(job, shard))
     if not isinstance(worker, AnswerWorker):
+        inputs = await _in_thread(lambda: read_inputs(job, shard))
         return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
     made_from = job.lineage(shard, Lineage())
-    asked = await _in_thread(lambda: worker.begin(inputs))
+    asked = await _in_thread(lambda: worker.begin(read_inputs(job, shard)))
     journal = Journal(job.directory, shard, job.record, made_from)
     await _in_thread(lambda: journal.open(attempt.died))
     try:

@@ -143,11 +143,11 @@ def temporary_beside(path: Place) -> Path:
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
 
 
-def remove_temporary(directory: Place) -> None:
-    """Remove what killed processes left half-written below a step's directory."""
+def remove_temporary(directory: Place, is_deep: bool = True) -> None:
+    """Remove what killed processes left half-written in a directory, and unless told otherwise below it."""
     if isinstance(directory, StorePath):
         return  # nothing is ever half-written there
-    for path in directory.glob(f"**/{TEMPORARY}*"):
+    for path in directory.glob(f"{'**/' if is_deep else ''}{TEMPORARY}*"):
         remove(path)
 
 

@@ -206,4 +206,6 @@ def _finite(value: float | None) -> float | None:
 
 def _sound(text: str) -> str:
     """Replace lone surrogates, which a JSON answer may hold and UTF-8 cannot."""
+    if text.isascii():
+        return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -17,6 +17,7 @@ from arbitrage.errors import TeacherError, UserError
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]  # a token of RFC 9110 §5.6.2
 
 
 class OpenAIEngine(EngineBase):
@@ -44,7 +45,7 @@ class OpenAIEngine(EngineBase):
     kind: Literal["openai"] = "openai"
     base_url: Annotated[str | tuple[str, ...], Operational]
     api_key_env: Annotated[EnvironmentName | None, Operational] = None
-    headers_env: Annotated[dict[str, EnvironmentName], Operational] = {}
+    headers_env: Annotated[dict[HeaderName, EnvironmentName], Operational] = {}
     send_seed: bool = True
     logprobs: Annotated[bool, Operational] = False
     max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], Operational] = "max_tokens"
@@ -86,7 +87,7 @@ class OpenAIEngine(EngineBase):
         """Return the secret headers.
 
         Raises:
-            UserError: a named variable is not set.
+            UserError: a named variable is not set, or holds what a header cannot.
         """
         wanted = dict(self.headers_env)
         if self.api_key_env:
@@ -99,6 +100,8 @@ class OpenAIEngine(EngineBase):
                     f"teacher '{teacher}': the environment variable {variable} is not set; "
                     f"{', '.join(self.urls)} needs it"
                 )
+            if not value.isprintable():
+                raise UserError(f"teacher '{teacher}': {variable} holds a character that a header cannot")
             headers[header] = f"Bearer {value}" if header == "Authorization" else value
         return headers
 
@@ -130,7 +133,7 @@ def _http(url: object) -> str:
         raise ValueError("expected a URL that starts with http:// or https://, or a list of them")
     try:
         parts = urlsplit(url)
-        has_address = bool(parts.hostname) and parts.port != 0  # .port raises above 65535
+        has_address = bool((parts.hostname or "").encode("idna")) and parts.port != 0  # .port raises above 65535
     except ValueError as error:
         raise ValueError(f"is no URL: {error}") from error
     if "@" in parts.netloc:

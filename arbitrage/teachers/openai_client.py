@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
+from pydantic_core import to_json
 from yarl import URL
 
 from arbitrage.contracts.engines import Failure, GenerationRequest
@@ -18,7 +18,7 @@ from arbitrage.teachers.endpoint import Endpoint, Place
 from arbitrage.teachers.engine import ModelSpec, Result, refuse_empty
 from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.openai_answer import BUSY, Garbage, denial, judge, parse_models
-from arbitrage.teachers.openai_wire import Trouble, open_session, send
+from arbitrage.teachers.openai_wire import Trouble, Wire
 from arbitrage.teachers.retry import RetryBudget, backoff_s, longest_backoff_s
 from arbitrage.teachers.stream import answer_all
 
@@ -51,17 +51,17 @@ class OpenAIClient:
         self._budget = RetryBudget()
         self._num_retries = self._num_refusals = 0
         self._urls = {url: URL(f"{url}/chat/completions") for url in config.urls}
-        self._session: aiohttp.ClientSession | None = None
+        self._wire: Wire | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         endpoints = [Endpoint(url, config.max_in_flight) for url in config.urls]
         self._balancer = Balancer(spec.teacher, endpoints, config.retry_for_s)
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests, each as soon as an endpoint answers it."""
-        session = self._open()
+        wire = self._open()
 
         async def ask(request: GenerationRequest) -> Result:
-            return refuse_empty(request) or await self._insist(session, request)
+            return refuse_empty(request) or await self._insist(wire, request)
 
         most = self._config.max_in_flight * len(self._config.urls)
         async with aclosing(answer_all(requests, ask, most)) as results:
@@ -79,24 +79,24 @@ class OpenAIClient:
 
     async def close(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None and self._loop is asyncio.get_running_loop():
-            await session.close()
+        wire, self._wire = self._wire, None
+        if wire is not None and self._loop is asyncio.get_running_loop():
+            await wire.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """Return the session of this event loop; its connections live on from shard to shard."""
-        if self._session is None or self._loop is not asyncio.get_running_loop():
-            self._session, self._loop = open_session(self._config, self._headers), asyncio.get_running_loop()
-        return self._session
+    def _open(self) -> Wire:
+        """Return the connections of this event loop; they live on from shard to shard."""
+        if self._wire is None or self._loop is not asyncio.get_running_loop():
+            self._wire, self._loop = Wire(self._config, self._headers), asyncio.get_running_loop()
+        return self._wire
 
-    async def _insist(self, session: aiohttp.ClientSession, request: GenerationRequest) -> Result:
+    async def _insist(self, wire: Wire, request: GenerationRequest) -> Result:
         """Ask until there is a result: `num_tries` times over faults, `retry_for_s` while no endpoint serves."""
         self._budget.earn()
         row = _Row(request)
         while True:
             place = await self._balancer.enter(row.shunned, row.since)
             try:
-                result = await self._ask(session, row, place)
+                result = await self._ask(wire, row, place)
             except Trouble as trouble:
                 result = self._after(row, place, trouble)
             except BaseException:
@@ -107,9 +107,9 @@ class OpenAIClient:
             if result is not None:
                 return result
 
-    async def _ask(self, session: aiohttp.ClientSession, row: _Row, place: Place) -> Result | None:
-        url, body = self._urls[place.endpoint.url], self._body(row.request)
-        reply = await send(session, "POST", url, self._config.stall_timeout_s, body)
+    async def _ask(self, wire: Wire, row: _Row, place: Place) -> Result | None:
+        url, body = self._urls[place.endpoint.url], to_json(self._body(row.request))
+        reply = await wire.send("POST", url, body)
         return judge(row.request, reply, self._spec.model, tuple(self._headers.values()))
 
     def _after(self, row: _Row, place: Place, trouble: Trouble) -> Result | None:
@@ -202,13 +202,15 @@ async def list_models(config: OpenAIEngine, url: str, spec: ModelSpec, headers: 
         TeacherUnreachableError: nobody answers, or not sensibly.
     """
     where = f"teacher '{spec.teacher}': {url}"
-    async with open_session(config, headers) as session:
-        try:
-            reply = await send(session, "GET", URL(f"{url}/models"), config.stall_timeout_s)
-        except Trouble as trouble:
-            if trouble.kind == "no_access":
-                raise TeacherAccessError(_denial(config, spec, url, str(trouble))) from trouble
-            raise TeacherUnreachableError(f"{where}: {trouble}") from trouble
+    wire = Wire(config, headers)
+    try:
+        reply = await wire.send("GET", URL(f"{url}/models"))
+    except Trouble as trouble:
+        if trouble.kind == "no_access":
+            raise TeacherAccessError(_denial(config, spec, url, str(trouble))) from trouble
+        raise TeacherUnreachableError(f"{where}: {trouble}") from trouble
+    finally:
+        await wire.close()
     if reply.status >= 500 or reply.status in BUSY:
         raise TeacherUnreachableError(f"{where}: it answers {reply.status}")
     if reply.status != 200:

@@ -1,13 +1,15 @@
-"""HTTP with an OpenAI-compatible endpoint: how a request is sent, and what becomes of one that breaks on the way."""
+"""HTTP with OpenAI-compatible endpoints: how a request is sent, and what becomes of one that breaks on the way."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import aiohttp
-from pydantic_core import to_json
+from aiohttp import hdrs
+from multidict import CIMultiDict
 from yarl import URL
 
 from arbitrage.teachers.openai import OpenAIEngine
@@ -15,6 +17,13 @@ from arbitrage.teachers.openai import OpenAIEngine
 _CONNECT_S = 30.0
 _MAX_BODY_BYTES = 64 * 2**20
 """No answer is that long: 128 k tokens with their log-probabilities take about 15 MB."""
+
+_SAID_ALWAYS = {
+    hdrs.USER_AGENT: "arbitrage",
+    hdrs.ACCEPT: "application/json",
+    hdrs.ACCEPT_ENCODING: "gzip",
+    hdrs.CONTENT_TYPE: "application/json",
+}
 
 
 class Trouble(Exception):
@@ -56,51 +65,63 @@ class _Sent:
     has_headers: bool = False
 
 
-_JSON = {"Content-Type": "application/json"}
-
 _SENT: ContextVar[_Sent] = ContextVar("_SENT")
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Notes which requests needed a new connection; aiohttp's tracing, which says so too, costs 6 % of a request."""
+class Wire:
+    """Keeps connections to a teacher's endpoints. Made in the event loop it belongs to; the limiters limit how many.
 
-    async def _create_connection(self, *about: Any) -> Any:
-        if (sent := _SENT.get(None)) is not None:
-            sent.is_reused = False
-        return await super()._create_connection(*about)
-
-
-def open_session(config: OpenAIEngine, headers: Mapping[str, str]) -> aiohttp.ClientSession:
-    """Return a session for all endpoints of a teacher."""
-    return aiohttp.ClientSession(
-        headers=headers,
-        connector=_Connector(limit=0),  # the limiters limit
-        timeout=aiohttp.ClientTimeout(total=config.timeout_s, connect=None, sock_connect=_CONNECT_S),
-    )
-
-
-async def send(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: URL,
-    stall_timeout_s: float,
-    body: Mapping[str, Any] | None = None,
-) -> Reply:
-    """Send a request and read the answer.
-
-    Raises:
-        Trouble: `unreachable`, `stale`, `fault`, `timeout` or `no_access`.
+    Headers, cookies and sockets are settled once for all requests: a tenth less processor time for each.
     """
-    sent = _Sent()
-    _SENT.set(sent)
-    try:
-        data = None if body is None else to_json(body)
-        async with session.request(method, url, data=data, headers=_JSON, allow_redirects=False) as response:
+
+    def __init__(self, config: OpenAIEngine, headers: Mapping[str, str]) -> None:
+        self._stall_timeout_s = config.stall_timeout_s
+        said = CIMultiDict(_SAID_ALWAYS)
+        said.update(headers)
+        self._session = aiohttp.ClientSession(
+            headers=said,
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_open_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=config.timeout_s, connect=None, sock_connect=_CONNECT_S),
+        )
+
+    async def send(self, method: Literal["GET", "POST"], url: URL, body: bytes | None = None) -> Reply:
+        """Send a request and read the answer.
+
+        Raises:
+            Trouble: `unreachable`, `stale`, `fault`, `timeout` or `no_access`.
+        """
+        sent = _Sent()
+        _SENT.set(sent)
+        try:
+            data = None if body is None else aiohttp.BytesPayload(body)
+            response = await self._session.request(method, url, data=data, allow_redirects=False)
             sent.has_headers = True
-            content = await _read(response, stall_timeout_s)
-            return Reply(response.status, content, response.headers.get("Retry-After"), response.headers.get("Date"))
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise _trouble(error, sent) from error
+            try:  # a body read to its end has given its connection back
+                content = await _read(response, self._stall_timeout_s)
+            except BaseException:
+                response.close()
+                raise
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise _trouble(error, sent) from error
+        said = response.headers
+        return Reply(response.status, content, said.get(hdrs.RETRY_AFTER), said.get(hdrs.DATE))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def _open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Open a socket that finds out when its peer is gone, and note that this request needs a new connection.
+
+    aiohttp's tracing says that too, but costs 6 % of a request.
+    """
+    if (sent := _SENT.get(None)) is not None:
+        sent.is_reused = False
+    opened = socket.socket(*address[:3])
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # an engine may think for minutes
+    return opened
 
 
 def _trouble(error: Exception, sent: _Sent) -> Trouble:
@@ -121,13 +142,12 @@ def _trouble(error: Exception, sent: _Sent) -> Trouble:
 
 async def _read(response: aiohttp.ClientResponse, stall_timeout_s: float) -> bytes:
     """Read a body piece by piece: endless ones and those that stall end here, not at the timeout of the whole."""
-    too_large = f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB"
     if (response.content_length or 0) > _MAX_BODY_BYTES:
-        raise Trouble("fault", too_large)
+        raise _too_large()
     if response.content.is_eof():  # all of it has arrived, as with most: nothing to time
-        body = await response.read()
+        body = response.content.read_nowait()
         if len(body) > _MAX_BODY_BYTES:  # it was compressed
-            raise Trouble("fault", too_large)
+            raise _too_large()
         return body
     pieces: list[bytes] = []
     size_bytes = 0
@@ -141,5 +161,9 @@ async def _read(response: aiohttp.ClientResponse, stall_timeout_s: float) -> byt
             raise
         size_bytes += len(pieces[-1])
         if size_bytes > _MAX_BODY_BYTES:
-            raise Trouble("fault", too_large)
+            raise _too_large()
     return b"".join(pieces)
+
+
+def _too_large() -> Trouble:
+    return Trouble("fault", f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB")

@@ -17,18 +17,15 @@ from benchmarks.harness import (
     CLI,
     ROOT,
     MockServer,
-    emit,
     environment,
     openai_engine,
-    parser,
     read_calls,
     run_process,
-    say,
     scratch,
     serve,
-    spread,
     write_run,
 )
+from benchmarks.measuring import emit, parser, say, spread
 
 PEERS = {"ray_data": "ray_data.py", "datatrove": "with_datatrove.py", "data_designer": "with_data_designer.py"}
 HERE = ROOT / "benchmarks/peers"

@@ -1,4 +1,4 @@
-"""A real S3 protocol server on the loopback, as a process of its own."""
+"""A real S3 protocol server on the loopback, as a process of its own, and runs in it."""
 
 import os
 import socket
@@ -11,7 +11,13 @@ from contextlib import contextmanager
 import pytest
 from pyarrow import fs
 
+from arbitrage.contracts.steps import Pipeline
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.progress import Quiet
+from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.shards import place
+from arbitrage.shards.manifest import Manifest
+from arbitrage.shards.place import Place, files_below
 
 SECRET = "a-secret-that-nobody-may-write-down"
 
@@ -52,3 +58,16 @@ def _wait_until_it_listens(server: "subprocess.Popen[bytes]", port: int) -> None
             assert server.poll() is None, "the server has ended"
             assert time.monotonic() < deadline, "the server does not listen"
             time.sleep(0.05)
+
+
+def run(directory: Place, pipeline: Pipeline, backend: Backend | None = None, shards: int = 2) -> Manifest:
+    request = RunRequest("toy", "toy", pipeline, directory, shards, range(shards), 0.2, {}, stall_after_s=120.0)
+    return execute(request, backend or LocalBackend(), Quiet())
+
+
+def shard_bytes(directory: Place) -> dict[str, bytes]:
+    return {
+        str(path)[len(str(directory)) + 1 :]: path.read_bytes()
+        for path in files_below(directory)
+        if path.name.endswith(".parquet")
+    }
