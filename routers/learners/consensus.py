@@ -22,7 +22,7 @@ class ConsensusLearner(LearnerConfig):
     """One `learned` router for each reward, and their agreement."""
 
     kind: Literal["consensus"] = "consensus"
-    each: LearnedLearner = LearnedLearner()
+    each: LearnedLearner = LearnedLearner(folds=2)
 
     def fit(self, matrix: OutcomeMatrix) -> "Consensus":
         """Fit once for each reward of the matrix."""
