@@ -4,7 +4,8 @@
     python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, speed
     python -m benchmarks.routing --render                    the document again from the JSON
 
-DIR holds the matrices and `pools.json`, the lists of models (see CONTRIBUTING.md).
+DIR holds `wmt25_teacher_matrix.parquet`, `textclass_policy_matrix.parquet` and `pools.json`, which names the models of
+each pool.
 """
 
 import argparse
