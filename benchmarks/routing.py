@@ -4,8 +4,8 @@
     python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, speed
     python -m benchmarks.routing --render                    the document again from the JSON
 
-DIR holds `wmt25_teacher_matrix.parquet`, `textclass_policy_matrix.parquet` and `pools.json`, which names the models of
-each pool.
+DIR holds `wmt25_teacher_matrix.parquet`, `textclass_policy_matrix.parquet` and `pools.json`, which names each pool's
+models.
 """
 
 import argparse

@@ -84,10 +84,15 @@ def _newcomers(found: Found) -> str:
         "|---" * (len(sizes) + 3) + "|",
     ]
     for pool, one in found.items():
-        kept = " | ".join(f"{one['kept'][size]:.0%}" for size in sizes)
-        lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {one['kept_by_means']['128']:.0%} |")
-    mean = " | ".join(f"{sum(one['kept'][size] for one in found.values()) / len(found):.0%}" for size in sizes)
+        kept = " | ".join(f"{_at(one['kept'], size):.0%}" for size in sizes)
+        lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {_at(one['kept_by_means'], 128):.0%} |")
+    mean = " | ".join(f"{sum(_at(one['kept'], size) for one in found.values()) / len(found):.0%}" for size in sizes)
     return "\n".join([*lines, f"| mean | | {mean} | |"]) + "\n"
+
+
+def _at(by_size: Found, size: str | int) -> float:
+    """Return the figure of a size; keys are text once they have been through JSON."""
+    return float(by_size[size] if size in by_size else by_size[str(size)])
 
 
 def _samples(found: Found) -> str:

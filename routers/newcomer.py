@@ -30,8 +30,8 @@ CAUTION: Final = 0.5
 """Standard errors taken off what is expected of a newcomer."""
 NEVER: Final = 1e6
 """Taken off a newcomer that is only explored."""
-LANGUAGE_SHRINKAGE: Final = 8.0
-"""Prompts at which a language's own residual weighs half."""
+SHRINKAGE: Final = (0.5, 64.0)
+"""Least and most prompts of a language at which a newcomer's own residual there weighs half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,12 @@ class Imputed:
     Attributes:
         rewards_P: its expected reward on every prompt.
         error: standard deviation of a single reward around it, left out of the fit.
+        shrinkage: prompts of a language at which its own residual weighs half.
     """
 
     rewards_P: Floats
     error: float
+    shrinkage: float
 
 
 def impute_column(incumbents: OutcomeMatrix, rows: Rows, rewards_N: Floats) -> Imputed:
@@ -65,11 +67,40 @@ def impute_column(incumbents: OutcomeMatrix, rows: Rows, rewards_N: Floats) -> I
     fitted_P: Floats = design_PX @ _ridge(design_PX[rows], rewards_N, penalty)
     residual_N = rewards_N - fitted_P[rows]
     languages = incumbents.queries.languages
+    shrinkage = estimate_shrinkage(design_PX[:, :-1], languages, rows, penalty)
     for language in sorted(set(languages[rows].tolist())):
         there_N = languages[rows] == language
-        shift = residual_N[there_N].sum() / (there_N.sum() + LANGUAGE_SHRINKAGE)
+        shift = residual_N[there_N].sum() / (there_N.sum() + shrinkage)
         fitted_P[languages == language] += shift
-    return Imputed(fitted_P, float(np.sqrt(_left_out_error(design_PX[rows], rewards_N, penalty))))
+    error = float(np.sqrt(_left_out_error(design_PX[rows], rewards_N, penalty)))
+    return Imputed(fitted_P, error, shrinkage)
+
+
+def estimate_shrinkage(known_PT: Floats, languages: NDArray[Any], rows: Rows, penalty: float) -> float:
+    """Learn from the incumbents how much a teacher's languages depart from what its fellows tell of it.
+
+    Each incumbent plays the newcomer: regressed on the others over the same N prompts, and looked at on all P. The
+    variance within languages over that between them is the number of prompts at which both count the same.
+
+    Args:
+        known_PT: rewards of the incumbents, each standardised.
+        languages: of the P prompts.
+        rows: the N prompts the newcomer answered.
+        penalty: of the regression.
+    """
+    _, code_P = np.unique(languages.astype(str), return_inverse=True)
+    num_L = np.bincount(code_P)
+    within = between = 0.0
+    for column in range(known_PT.shape[1]):
+        others_PX = np.delete(known_PT, column, axis=1)
+        others_PX = np.hstack([others_PX, np.ones((len(others_PX), 1))])
+        left_P = known_PT[:, column] - others_PX @ _ridge(others_PX[rows], known_PT[rows, column], penalty)
+        mean_L = np.bincount(code_P, weights=left_P) / num_L
+        noise = float(((left_P - mean_L[code_P]) ** 2).mean())
+        spread = mean_L - np.average(mean_L, weights=num_L)
+        within += noise
+        between += max(float(np.average(spread**2, weights=num_L)) - noise * len(num_L) / len(left_P), 0.0)
+    return float(np.clip(within / max(between, 1e-9), *SHRINKAGE))
 
 
 def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, rewards_N: Floats) -> "Extended":
@@ -100,7 +131,7 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
         text = fit_more(learned.text, incumbents.queries, left_P1, learned.penalty)
     place = int(np.searchsorted(incumbents.teachers, name))
     own = Learned(np.array([mean]), prior, learned.price, text, learned.penalty)
-    joined = join_column(learned, own, place, _price(learned, incumbents.queries.languages[rows], imputed.error))
+    joined = join_column(learned, own, place, _price(learned, incumbents.queries.languages[rows], imputed))
     return Extended(joined, tuple(np.insert(np.asarray(incumbents.teachers, dtype=object), place, name)), len(rows))
 
 
@@ -142,12 +173,12 @@ def join_column(learned: Learned, own: Learned, place: int, price_R: Floats) -> 
     return Learned(insert(learned.means_T, own.means_T), prior, price, text, learned.penalty)
 
 
-def _price(learned: Learned, languages_N: NDArray[Any], error: float) -> Floats:
+def _price(learned: Learned, languages_N: NDArray[Any], imputed: Imputed) -> Floats:
     """Return what is taken off a newcomer by language, and at the end where training saw none."""
     num_R = np.array(
         [np.count_nonzero(languages_N == language) for language in learned.price.vocabulary.values] + [0]
     )
-    priced_R: Floats = CAUTION * error * np.sqrt(1.0 / (num_R + LANGUAGE_SHRINKAGE) + 1.0 / len(languages_N))
+    priced_R: Floats = CAUTION * imputed.error * np.sqrt(1.0 / (num_R + imputed.shrinkage) + 1.0 / len(languages_N))
     return priced_R + (NEVER if len(languages_N) < EXPLORE_ONLY_BELOW else 0.0)
 
 
