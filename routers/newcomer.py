@@ -26,7 +26,7 @@ CALIBRATION_SIZE: Final = 128
 EXPLORE_ONLY_BELOW: Final = 32
 """With fewer prompts a newcomer is not asked on its expected merit, only to learn about it."""
 PENALTIES: Final = (1.0, 3.0, 10.0, 30.0, 100.0)
-CAUTION: Final = 0.5
+CAUTION: Final = 0.25
 """Standard errors taken off what is expected of a newcomer."""
 NEVER: Final = 1e6
 """Taken off a newcomer that is only explored."""
