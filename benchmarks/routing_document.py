@@ -78,16 +78,17 @@ def _judges(found: Found) -> str:
 
 
 def _newcomers(found: Found) -> str:
-    sizes = list(next(iter(found.values()))["kept"])
-    lines = [
-        f"| pool | full gain | {' | '.join(f'{size} prompts' for size in sizes)} | plain means of 128 |",
-        "|---" * (len(sizes) + 3) + "|",
-    ]
+    sizes = [size for size in next(iter(found.values()))["kept"]]
+    heads = " | ".join(f"{size} prompts" for size in sizes)
+    lines = [f"| pool | a newcomer's gain | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
+    lines.append("|---" * (len(sizes) + 4) + "|")
     for pool, one in found.items():
         kept = " | ".join(f"{_at(one['kept'], size):.0%}" for size in sizes)
-        lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {_at(one['kept_by_means'], 128):.0%} |")
+        routing = f"{_at(one['routing_kept'], 0):.0%}, {_at(one['routing_kept'], 128):.0%}"
+        means = f"{_at(one['kept_by_means'], 128):.0%}"
+        lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {means} | {routing} |")
     mean = " | ".join(f"{sum(_at(one['kept'], size) for one in found.values()) / len(found):.0%}" for size in sizes)
-    return "\n".join([*lines, f"| mean | | {mean} | |"]) + "\n"
+    return "\n".join([*lines, f"| mean | | {mean} | | |"]) + "\n"
 
 
 def _at(by_size: Found, size: str | int) -> float:

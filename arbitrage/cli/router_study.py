@@ -117,11 +117,17 @@ def admit_newcomers(
     if as_json:
         print(json.dumps(asdict(study)))
         return
-    rows = [[f"{n}", f"{share:.0%}", f"{study.kept_by_means[n]:.0%}"] for n, share in study.kept.items()]
+    rows = [
+        [f"{n}", f"{study.kept[n]:.0%}", f"{study.kept_by_means[n]:.0%}", f"{study.routing_kept[n]:.0%}"]
+        for n in study.kept
+    ]
     _print_table(
         f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
-        ("prompts", "collaborative ridge", "plain means"),
+        ("prompts", "collaborative ridge", "plain means", "kept of all that routing gains"),
         rows,
+    )
+    print(
+        f"without the newcomer, {study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f}) is left"
     )
 
 

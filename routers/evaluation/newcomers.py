@@ -9,6 +9,7 @@ from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from routers.evaluation.policy import best_admitted, chosen
 from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
+from routers.learners.single import SingleLearner
 from routers.newcomer import admit, pick_calibration
 
 Told = Callable[[str], None]
@@ -17,18 +18,23 @@ SIZES: Sequence[int] = (16, 32, 64, 128, 256)
 
 @dataclass(frozen=True, slots=True)
 class NewcomerStudy:
-    """What newcomers bring, summed over all who took the part.
+    """What newcomers bring, mean over all who took the part.
 
     Attributes:
         full_gain: mean reward that the pool gains by a newcomer whose outcomes are known on all training prompts.
         kept: calibration prompts → share of that gain.
         kept_by_means: the same where the newcomer's plain mean difference to the incumbents is believed.
+        routing_gain: of the router that knows all outcomes, above the best single teacher of the whole pool.
+        routing_kept: calibration prompts → share of `routing_gain` that the extended routers keep; at 0 prompts, what
+            is left without the newcomer.
         full_by_teacher: the gain by newcomer.
     """
 
     full_gain: float
     kept: Mapping[int, float]
     kept_by_means: Mapping[int, float]
+    routing_gain: float
+    routing_kept: Mapping[int, float]
     full_by_teacher: Mapping[str, float]
 
 
@@ -60,8 +66,13 @@ def study_newcomers(
             guess_PT = router.predict(test.queries)
             level_P = guess_PT.mean(axis=1) + plain
             by_means[size] += _worth(_with_column(guess_PT, column, level_P), test) - without
-    total = sum(full.values())
-    return NewcomerStudy(total / len(full), _shares(joined, total), _shares(by_means, total), full)
+    total, num = sum(full.values()), len(full)
+    single_PT = SingleLearner().fit(training).predict(test.queries)
+    routing = _worth(full_PT, test) - _worth(single_PT, test)
+    kept = {size: routing + (gain - total) / num for size, gain in {0: 0.0, **joined}.items()}
+    return NewcomerStudy(
+        total / num, _shares(joined, total), _shares(by_means, total), routing, _shares(kept, routing), full
+    )
 
 
 def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:
