@@ -78,7 +78,7 @@ def _judges(found: Found) -> str:
 
 
 def _newcomers(found: Found) -> str:
-    sizes = [size for size in next(iter(found.values()))["kept"]]
+    sizes = list(next(iter(found.values()))["kept"])
     heads = " | ".join(f"{size} prompts" for size in sizes)
     lines = [f"| pool | a newcomer's gain | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
     lines.append("|---" * (len(sizes) + 4) + "|")
