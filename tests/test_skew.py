@@ -22,9 +22,11 @@ from tests.test_durability import ROOT, run
 
 
 @pytest.fixture
-def cluster() -> Iterator[Any]:
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head whose workers find the pipelines of these tests wherever the driver's working directory is."""
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     yield made
     made.shutdown()
