@@ -113,7 +113,7 @@ def _speed(found: Found) -> str:
     )
     return (
         f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt: "
-        f"{'' if one['has_text_residual'] else 'no text residual was worth its while here, so n-grams are not read; '}"
+        f"{'' if one['has_text_residual'] else 'no text residual was chosen here, so n-grams are not read; '}"
         f"trained in {one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory "
         f"of the process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB.\n"
     )
