@@ -25,7 +25,7 @@ def _aim_table(aim: Aim, found: SteeringSummary) -> Table:
     table.title = f"Steered to {aim.label}, on {found.num_cases:,} prompts"
     table.caption = "before: all candidates; control: one at random of the same; 95 % intervals; reward in deviations"
     table.caption_justify = "left"
-    table.add_column("language")
+    table.add_column("language", no_wrap=True)
     for heading in ("before", "control", "steered", "steered − control", "reward − control"):
         table.add_column(heading, justify="right", no_wrap=True)
     costs = {shift.language: shift for shift in found.cost}
