@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbitrage.report.shardview import Roles
-from arbitrage.report.steering_reading import SideBySide, SteeringRows, Trio, read_steering, reasons_of
+from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering, reasons_of
 from arbitrage.shards.run import Run
 from arbitrage.statistics import Estimate, Floats, estimate, ratios, resample_ratios
 from arbitrage.steering.objectives import REWARD, Objective, SteerConfig
@@ -150,7 +150,7 @@ def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats
     before, control, steered, difference, effect = (
         estimate(float(mean), draws_R5[:, column]) for column, mean in enumerate(means_5)
     )
-    if name.startswith("check "):  # a verdict has no scale of its own: its difference says it all
+    if name.startswith(CHECK):  # a verdict has no scale of its own: its difference says it all
         effect = difference
     return Shift(name, language, num, before, control, steered, difference, effect)
 

@@ -22,7 +22,9 @@ from arbitrage.steering.objectives import REWARD
 from arbitrage.steering.scale import ScaleTable
 from arbitrage.tables import from_table
 
-STEERED, CONTROL = "steered", "control"
+STEERED = "steered"
+CHECK = "check "
+"""Stands before the name of a check, so that it is not taken for the metric of that name."""
 EXAMPLES_PER_LANGUAGE = 2
 
 Values = dict[str, float]
@@ -138,7 +140,7 @@ def _values(
             values[score.candidate_id][REWARD] = (score.value - scale.mean) / scale.sd
     for score in _scores(run, shard, roles.checks):
         if score.value is not None:
-            values[score.candidate_id][f"check {base_name(score.reward)}"] = score.value
+            values[score.candidate_id][CHECK + base_name(score.reward)] = score.value
     return values
 
 

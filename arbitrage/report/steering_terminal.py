@@ -7,15 +7,18 @@ from rich.table import Table
 
 from arbitrage.report.formatting import decimal, signed
 from arbitrage.report.steering import ALL, Aim, Shift, SteeringSummary
+from arbitrage.report.steering_reading import CHECK
 from arbitrage.statistics import Estimate
 
 MOVED_SHOWN = 6
+EXACT = "exact"
 
 
 def steering_tables(found: SteeringSummary) -> Iterator[Table | str]:
     """Yield a table for each objective, then a few lines."""
     for aim in found.aims:
         yield _aim_table(aim, found)
+    yield from _verdicts(found)
     yield _moved(found)
     yield from _fallen_short(found)
 
@@ -25,7 +28,7 @@ def _aim_table(aim: Aim, found: SteeringSummary) -> Table:
     table.title = f"Steered to {aim.label}, on {found.num_cases:,} prompts"
     table.caption = "before: all candidates; control: one at random of the same; 95 % intervals; reward in deviations"
     table.caption_justify = "left"
-    table.add_column("language", no_wrap=True)
+    table.add_column("lang.", no_wrap=True)
     for heading in ("before", "control", "steered", "steered − control", "reward − control"):
         table.add_column(heading, justify="right", no_wrap=True)
     costs = {shift.language: shift for shift in found.cost}
@@ -52,12 +55,22 @@ def with_interval(found: Estimate | None) -> str:
         return "–"
     if found.interval is None:
         return signed(found.value)
-    return f"{signed(found.value)} [{signed(found.interval.low)}, {signed(found.interval.high)}]"
+    return f"{signed(found.value)} [{decimal(found.interval.low)}, {decimal(found.interval.high)}]"
 
 
 def is_clear(shift: Shift) -> bool:
     """Tell whether the interval of a shift excludes zero."""
     return bool(shift.effect and shift.effect.interval and shift.effect.interval.excludes_zero)
+
+
+def _verdicts(found: SteeringSummary) -> Iterator[str]:
+    for shift in found.others:
+        if shift.metric.removeprefix(CHECK).startswith(EXACT):
+            means = " → ".join(number(each) for each in (shift.before, shift.control, shift.steered))
+            yield (
+                f"right by {shift.metric.removeprefix(CHECK)}, before → control → steered: {means} "
+                f"(steered − control {with_interval(shift.difference)})"
+            )
 
 
 def _moved(found: SteeringSummary) -> str:
