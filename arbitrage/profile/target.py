@@ -5,7 +5,8 @@ Read as `arbitrage profile` reads: Parquet or JSON Lines, ours or foreign, the l
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
+from hashlib import file_digest
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -43,10 +44,8 @@ class TargetData(Config):
 
     def identity(self) -> Raw:
         """Name the files by what they hold, wherever they lie."""
-        digest = blake2b(digest_size=16)
-        for file in find_files(self.paths, SUFFIXES, "like.paths"):
-            digest.update(blake2b(file.path.read_bytes()).digest())
-        return super().identity() | {"digest": digest.hexdigest()}
+        files = find_files(self.paths, SUFFIXES, "like.paths")
+        return super().identity() | {"files": [_digest(file.path) for file in files]}
 
     def reader(self) -> Reader:
         """Return a reader of its texts."""
@@ -113,3 +112,8 @@ class TargetWorker:
                 f"with a value of {', '.join(names)}"
             )
         return Output(to_table(rows, TargetQuantiles))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

@@ -84,7 +84,10 @@ class SteerWorker:
         rejects: list[Reject] = []
         for contest in contests(inputs):
             row = _decide(judge, contest, found)
-            (choices if isinstance(row, SteeringChoice) else rejects).append(row)  # type: ignore[arg-type]
+            if isinstance(row, SteeringChoice):
+                choices.append(row)
+            else:
+                rejects.append(row)
         return Output(to_table(choices, SteeringChoice), to_table(rejects, Reject))
 
     async def close(self) -> None:
