@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.records import (
     Candidate,
-    Measurement,
     MetricScale,
     Prompt,
     Reject,
@@ -131,9 +130,10 @@ def _values(
 ) -> dict[str, Values]:
     values: dict[str, Values] = defaultdict(dict)
     for step in run.plan.candidates["measures"]:
-        for row in from_table(run.shard(step, shard), Measurement):
-            if row.value is not None:
-                values[row.candidate_id][row.metric] = row.value
+        table = run.shard(step, shard).select(["candidate_id", "metric", "value"])
+        for candidate_id, metric, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
+            if value is not None:
+                values[candidate_id][metric] = value
     for score in _scores(run, shard, (roles.final,) if roles.final else ()):
         scale = scales.row(REWARD, prompts[score.prompt_id].language)
         if score.value is not None and scale is not None:

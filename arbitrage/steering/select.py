@@ -109,10 +109,11 @@ class Selector(ABC):
         prompts = {p.prompt_id: p for p in inputs.records("prompts", Prompt)}
         drafts = {c.candidate_id: c for c in inputs.records("drafts", Candidate)}
         quotas = {q.language: q for q in inputs.records("quotas", LanguageQuota)}
-        found = measured_by_candidate(inputs, set())
+        choices = inputs.records("choices", SteeringChoice)
+        found = measured_by_candidate(inputs, "candidate_id", map(self.taken, choices))
         rows: list[Record] = []
         rejects: list[Reject] = []
-        for choice in inputs.records("choices", SteeringChoice):
+        for choice in choices:
             row: Record | SelectReject = "quota_filled"
             if self._has_room(choice, quotas):
                 row = self.row(choice, prompts[choice.prompt_id], drafts, found)
@@ -126,6 +127,10 @@ class Selector(ABC):
     async def close(self) -> None:
         """Hold nothing."""
         return
+
+    def taken(self, choice: SteeringChoice) -> str:
+        """Return the id of the candidate that is written."""
+        return choice.control_id if self.config.rows == "control" else choice.steered_id
 
     @abstractmethod
     def row(
@@ -155,7 +160,7 @@ class ExampleSelector(Selector):
         found: Mapping[str, Mapping[str, Measurement]],
     ) -> Record | SelectReject:
         """Return a SteeredExample."""
-        candidate = drafts[choice.steered_id if self.config.rows == "steered" else choice.control_id]
+        candidate = drafts[self.taken(choice)]
         measured = found.get(candidate.candidate_id, {})
         return SteeredExample(
             prompt_id=prompt.prompt_id,

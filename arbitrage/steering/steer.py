@@ -6,7 +6,11 @@ Chance draws from the same k candidates, above the reward floor or not: it takes
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -15,7 +19,7 @@ from arbitrage.selection.contest import Contest, contests
 from arbitrage.steering.objectives import SteerConfig
 from arbitrage.steering.scale import ScaleTable
 from arbitrage.steering.standing import Choice, Found, Judge
-from arbitrage.tables import to_table
+from arbitrage.tables import from_table, to_table
 
 STEER_STEP = "steer"
 
@@ -79,7 +83,7 @@ class SteerWorker:
         """Choose within each prompt, in order of prompt id."""
         scales = ScaleTable(inputs.records("scales", MetricScale))
         judge = Judge(self._config, scales, inputs.records("targets", TargetQuantiles))
-        found = measured_by_candidate(inputs, {objective.name for objective in self._config.objectives})
+        found = measured_by_candidate(inputs, "metric", (o.name for o in self._config.objectives))
         choices: list[SteeringChoice] = []
         rejects: list[Reject] = []
         for contest in contests(inputs):
@@ -94,12 +98,15 @@ class SteerWorker:
         """Hold nothing."""
 
 
-def measured_by_candidate(inputs: Inputs, metrics: set[str]) -> dict[str, dict[str, Measurement]]:
-    """Return candidate id → metric → Measurement, of the metrics named; of all where none is named."""
+def measured_by_candidate(
+    inputs: Inputs, column: Literal["metric", "candidate_id"], among: Iterable[str]
+) -> dict[str, dict[str, Measurement]]:
+    """Return candidate id → metric → Measurement, of the metrics or the candidates named."""
     found: dict[str, dict[str, Measurement]] = defaultdict(dict)
-    for row in inputs.records("measures", Measurement):
-        if not metrics or row.metric in metrics:
-            found[row.candidate_id][row.metric] = row
+    table = inputs.table("measures", Measurement)
+    wanted = pc.is_in(table[column], value_set=pa.array(sorted(set(among)), pa.string()))
+    for row in from_table(table.filter(wanted), Measurement):  # first filtered: a row takes 20 µs to become a record
+        found[row.candidate_id][row.metric] = row
     return found
 
 
