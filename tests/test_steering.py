@@ -1,40 +1,28 @@
 """Steering moves what it is told to, within the bounds it was given, and chance draws from the same candidates."""
 
-import json
+import asyncio
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from arbitrage.contracts.workers import Inputs
-from arbitrage.errors import ConfigError
-from arbitrage.execution.ray_backend import RayBackend
-from arbitrage.export.export import export_run
 from arbitrage.languages import UNKNOWN
+from arbitrage.metrics.length import LengthConfig
+from arbitrage.metrics.readability import ReadabilityConfig
 from arbitrage.records import (
-    LanguageQuota,
+    FinishReason,
     Measurement,
     MetricScale,
-    PreferencePair,
     Reject,
-    SteeredExample,
-    SteeringChoice,
     TargetQuantiles,
 )
-from arbitrage.report.build import build_report
-from arbitrage.report.summary import summarise
-from arbitrage.shards.run import Run, open_run
+from arbitrage.steering.measure import MeasureStep
 from arbitrage.steering.objectives import Objective, RewardTerm, SteerConfig
-from arbitrage.steering.quantiles import quantiles_of, share_of, value_at
-from arbitrage.steering.quota import QuotaConfig, QuotaWorker
+from arbitrage.steering.quantiles import value_at
 from arbitrage.steering.scale import ScaleWorker
-from arbitrage.tables import from_table, to_table
-from pipelines.loading import load_pipeline
-from tests.support.pipelines import run, write_pipeline
+from arbitrage.tables import from_table
+from tests.support.scoring import a_candidate, a_prompt, a_shard
 from tests.support.steering import CHARACTERS, Answer, World, a_world, choices, steered, toward
 
 # --- directions: a known better and a known worse candidate -------------------------------------------------
@@ -110,104 +98,33 @@ def test_a_prompt_without_a_steered_answer_says_why(answers: list[Answer], confi
     assert [reject.reason for reject in from_table(output.rejects, Reject)] == [reason]
 
 
-# --- properties ----------------------------------------------------------------------------------------------
-
-measured = st.builds(Answer, st.floats(-5, 5), st.floats(0, 100)) | st.builds(Answer, st.floats(-5, 5))
-worlds = st.dictionaries(
-    st.tuples(st.sampled_from(["en", "de", "th"]), st.text("abcdef", min_size=1, max_size=3)),
-    st.lists(measured, max_size=5),
-    min_size=1,
-    max_size=8,
-).map(a_world)
+# --- measuring -----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None)
-@given(worlds, st.floats(0, 100), st.floats(0, 100), st.sampled_from(["up", "down", 50.0]), st.integers(2, 4))
-def test_bounds_and_floor_are_never_violated(
-    world: World, one: float, other: float, direction: str | float, k: int
-) -> None:
-    low, high = sorted((one, other))
-    config = toward(direction, floor=low, ceiling=high, k=k, reward=RewardTerm(weight=0.5, floor_z=-0.5))
-    found = choices(config, world)
-    for choice in found:
-        value = world.value(choice.steered_id)
-        assert value is not None
-        assert low <= value <= high
-        assert choice.steered_reward >= -0.5
-        assert len(choice.considered) <= k
-        assert {choice.steered_id, choice.control_id} <= set(choice.considered)
-        assert choice.away_id is None or choice.away_id != choice.steered_id
-    owed = {p.prompt_id for p in world.prompts}
-    rejected = {r.item_id for r in from_table(steered(config, world).rejects, Reject)}
-    assert {c.prompt_id for c in found} | rejected == owed
-    assert not {c.prompt_id for c in found} & rejected
-
-
-@settings(max_examples=40, deadline=None)
-@given(worlds)
-def test_the_order_of_rows_does_not_matter(world: World) -> None:
-    turned = World(world.prompts[::-1], world.drafts[::-1], world.scores[::-1], world.measures[::-1])
-    config = toward("up", k=3)
-    scales = ScaleWorker(20.0).run([world.inputs()]).table
-    import asyncio
-
-    from arbitrage.steering.steer import SteerWorker
-
-    one, two = (asyncio.run(SteerWorker(config).run(w.inputs(scales=(scales,)))) for w in (world, turned))
-    assert one.table.equals(two.table)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.tuples(st.sampled_from(["en", "de", "th"]), st.integers(0, 10**6)), max_size=40, unique=True),
-    st.dictionaries(st.sampled_from(["en", "de", "sw"]), st.integers(0, 10), max_size=3),
-    st.none() | st.integers(0, 10),
-)
-def test_quotas_are_met_where_there_is_enough_and_never_exceeded(
-    rows: list[tuple[str, int]], languages: dict[str, int], default: int | None
-) -> None:
-    config = QuotaConfig(default=default, languages=languages)
-    made = [
-        SteeringChoice(
-            prompt_id=f"{language}{number}",
-            language=language,
-            considered=("a",),
-            steered_id="a",
-            steered_pull=0.0,
-            steered_reward=0.0,
-            control_id="a",
-            control_pull=0.0,
-            control_reward=0.0,
-        )
-        for language, number in rows
+def test_each_answer_and_metric_gets_a_value_or_a_reason() -> None:
+    english, thai = a_prompt("q", "en"), a_prompt("q", "th")
+    drafts = [
+        a_candidate(english, "One two three."),
+        a_candidate(thai, "สวัสดี"),
+        a_candidate(english, "", FinishReason.ERROR, teacher="bee", error="timeout"),
     ]
-    halves = [Inputs({"choices": (to_table(part, SteeringChoice),)}) for part in (made[::2], made[1::2])]
-    limits = {row.language: row for row in from_table(QuotaWorker(config).run(halves).table, LanguageQuota)}
-    available = Counter(language for language, _ in rows)
-    for language in {*available, *languages}:
-        wanted = languages.get(language, default)
-        assert (language in limits) == (wanted is not None)
-        if wanted is not None:
-            last = limits[language].last_lot
-            kept = [c for c in made if c.language == language and (last is None or config.lot(c.prompt_id) <= last)]
-            assert len(kept) == min(wanted, available[language])
-            assert (limits[language].wanted, limits[language].available) == (wanted, available[language])
+    worker = MeasureStep(metrics=(LengthConfig(unit="characters"), ReadabilityConfig(formula="gunning_fog"))).build()
+    shard = a_shard([english, thai], drafts)
+    rows = from_table(asyncio.run(worker.run(shard)).table, Measurement)
+    found = {(m.candidate_id, m.metric): (m.value, m.reason) for m in rows}
+    one, two, three = (draft.candidate_id for draft in drafts)
+    assert found[one, "characters"] == (14.0, None)
+    assert found[two, "characters"] == (6.0, None)
+    assert found[two, "gunning_fog"] == (None, "undefined_language")
+    assert found[three, "characters"] == (None, "no_text")
+    assert len(found) == 6
+    assert [(i.item_id, i.language) for i in worker.items(shard)] == [(one, "en"), (two, "th"), (three, "en")]
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50), st.floats(0, 1))
-def test_a_share_leads_to_a_value_and_back(values: list[float], share: float) -> None:
-    quantiles = quantiles_of(sorted(values))
-    value = value_at(quantiles, share)
-    assert min(values) <= value <= max(values)
-    assert 0.0 <= share_of(quantiles, value) <= 1.0
-
-
-def test_shares_of_known_quantiles() -> None:
-    quantiles = quantiles_of([0.0, 10.0])
-    assert value_at(quantiles, 0.25) == pytest.approx(2.5)
-    assert share_of(quantiles, 2.5) == pytest.approx(0.25)
-    assert (share_of(quantiles, -1.0), share_of(quantiles, 11.0)) == (0.0, 1.0)
-    assert share_of((5.0, 5.0, 5.0), 5.0) == 0.5
+@pytest.mark.parametrize(("value", "reason"), [(None, None), (1.0, "too_short")])
+def test_a_measurement_is_a_value_or_a_reason(value: float | None, reason: str | None) -> None:
+    with pytest.raises(ValidationError, match="exactly one"):
+        Measurement(candidate_id="c", prompt_id="p", metric="m", value=value, reason=reason)
 
 
 # --- scales --------------------------------------------------------------------------------------------------
@@ -296,140 +213,3 @@ def test_what_is_watched_does_not_measure_an_objective_twice() -> None:
     names = [metric.metric_name for metric in toward("up").metrics]
     assert names[0] == "characters"
     assert len(names) == len(set(names)) > 10
-
-
-# --- whole runs ----------------------------------------------------------------------------------------------
-
-
-def steering(directory: Path, **changes: Any) -> Path:
-    """Three fake teachers, six languages, three shards."""
-    config: dict[str, Any] = {
-        "kind": "steering",
-        "compare": [],
-        "steering": {
-            "objectives": [
-                {"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 3.0},
-                {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0},
-            ],
-        },
-        "quotas": {"default": 6, "languages": {"ru": 3, "en": 50}},
-    }
-    return write_pipeline(directory, **(config | changes))
-
-
-def bytes_of(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.parquet"))}
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    directory = tmp_path_factory.mktemp("steering")
-    run(steering(directory), directory / "run")
-    return open_run(directory / "run")
-
-
-def rows(found: Run, step: str, record: Any) -> list[Any]:
-    return [row for table in found.tables(step) for row in from_table(table, record)]
-
-
-def test_both_backends_write_the_same_bytes(done: Run, tmp_path: Path) -> None:
-    run(steering(tmp_path), tmp_path / "run", RayBackend())
-    assert bytes_of(tmp_path / "run") == bytes_of(done.path)
-
-
-def test_the_control_stands_on_the_same_prompts_and_candidates(done: Run) -> None:
-    steered_rows, control = rows(done, "select-steered", SteeredExample), rows(done, "select-control", SteeredExample)
-    assert [r.prompt_id for r in steered_rows] == [r.prompt_id for r in control]
-    considered = {c.prompt_id: set(c.considered) for c in rows(done, "steer", SteeringChoice)}
-    assert all(r.candidate_id in considered[r.prompt_id] for r in (*steered_rows, *control))
-    assert {r.objective for r in steered_rows} == {"characters:up+words:within"}
-    assert {r.objective for r in control} == {"random_of_k"}
-
-    def mean(found: list[SteeredExample]) -> float:
-        values = [m.value for r in found for m in r.metrics if m.name == "characters" and m.value is not None]
-        return sum(values) / len(values)
-
-    assert mean(steered_rows) > mean(control)
-
-
-def test_quotas_hold_over_all_shards(done: Run) -> None:
-    counts = Counter(r.language for r in rows(done, "select-steered", SteeredExample))
-    assert counts["ru"] == 3
-    assert all(count <= 6 for language, count in counts.items() if language != "en")
-
-
-def test_pairs_set_toward_against_away(done: Run) -> None:
-    pairs = rows(done, "select-steered-preference", PreferencePair)
-    assert pairs
-    assert all(p.score_gap >= 0.5 and p.policy == "toward_vs_away" for p in pairs)
-    characters = {m.candidate_id: m.value for s in done.plan.candidates["measures"]
-                  for m in rows(done, s, Measurement) if m.metric == "characters"}  # fmt: skip
-    assert all(characters[p.chosen_id] > characters[p.rejected_id] for p in pairs)
-
-
-def test_the_report_tells_before_control_and_steered(done: Run) -> None:
-    found = summarise(done).steering
-    assert found is not None
-    first = found.aims[0].shifts[0]
-    assert first.language == ""
-    assert first.num == found.num_cases
-    assert first.difference is not None
-    assert first.difference.value > 0
-    assert first.before
-    assert {s.metric for s in found.others} >= {"check fidelity", "emoji"}
-    short = {s.language: s for s in found.shortfalls}
-    assert short["en"].wanted == 50
-    assert short["en"].missing == 50 - short["en"].written
-    assert found.examples
-    page = build_report(done.path).path.read_text(encoding="utf-8")
-    assert 'id="steering"' in page
-    json.loads(summarise(done).to_json())
-
-
-def test_trainers_get_the_steered_data(done: Run) -> None:
-    exports = {(e.dataset): e for e in export_run(done.path, "trl")}
-    assert set(exports) == {"steered", "control", "steered_preference"}
-    assert (
-        exports["steered"].num_rows
-        == exports["control"].num_rows
-        == len(rows(done, "select-steered", SteeredExample))
-    )
-
-
-def test_a_new_weight_measures_nothing_anew(tmp_path: Path) -> None:
-    run(steering(tmp_path), tmp_path / "run")
-    changed = {
-        "objectives": [{"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 1.0},
-                       {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0}]
-    }  # fmt: skip
-    manifest = run(steering(tmp_path, steering=changed), tmp_path / "run")
-    redone = {s.name for s in manifest.steps if s.num_reused < s.num_shards}
-    assert redone == {
-        "steer",
-        "quota-steered",
-        "select-steered",
-        "select-control",
-        "select-steered-preference",
-    }
-
-
-def test_a_run_looks_like_a_data_set(tmp_path: Path) -> None:
-    lines = [
-        json.dumps({"text": "x" * (n % 40 + 1), "language": tag})
-        for tag in ("en", "de", "ru", "ar", "hi")
-        for n in range(40)
-    ]
-    (tmp_path / "like.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    aim = {"objectives": [{"metric": {"kind": "length", "unit": "characters"}, "toward": "like"}]}
-    like = {"paths": str(tmp_path / "like.jsonl")}
-    run(steering(tmp_path, steering=aim, like=like, quotas=None), tmp_path / "run")
-    found = open_run(tmp_path / "run")
-    assert {t.language for t in rows(found, "target-profile", TargetQuantiles)} == {"en", "de", "ru", "ar", "hi"}
-    languages = {r.language for r in rows(found, "select-steered", SteeredExample)}
-    assert "th" not in languages
-    assert languages
-
-
-def test_a_target_without_a_use_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no objective is"):
-        load_pipeline(steering(tmp_path, like={"paths": "x.jsonl"}))
