@@ -148,6 +148,11 @@ def test_moments_are_those_of_the_language_and_lean_on_all() -> None:
     assert alone["reward", "th"].raw_mean == 0.5
 
 
+def test_answers_that_cannot_be_taken_do_not_count() -> None:
+    world = a_world({("en", "q"): [Answer(0.0, 1.0), Answer(1.0, 3.0), Answer(None, 500.0)]})
+    assert scales_of(world, 0.0)["characters", "en"].raw_mean == 2.0
+
+
 def test_a_metric_without_spread_pulls_nowhere() -> None:
     world = a_world({("en", "q"): [Answer(0.0, 5.0), Answer(1.0, 5.0)]})
     [choice] = choices(toward("up", reward=RewardTerm(weight=1.0, floor_quantile=None)), world)
@@ -202,6 +207,14 @@ def test_a_language_without_a_target_is_not_steered() -> None:
 def test_an_objective_that_makes_no_sense_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         Objective.model_validate({"metric": CHARACTERS} | fields)
+
+
+def test_an_objective_is_named_by_where_it_goes() -> None:
+    objective = Objective.model_validate({"metric": CHARACTERS, "toward": 120})
+    assert (objective.toward, objective.label) == (120.0, "characters:120")
+    assert isinstance(objective.toward, float)
+    assert toward("up", floor=3.0).label == "characters:up"
+    assert Objective(metric=CHARACTERS, floor=3.0).label == "characters:within"
 
 
 def test_something_must_move() -> None:

@@ -1,6 +1,5 @@
 """What steering did to data: before, control, steered; what it cost in reward; what else moved; what fell short."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from arbitrage.report.shardview import Roles
 from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering, reasons_of
 from arbitrage.shards.run import Run
 from arbitrage.statistics import Estimate, Floats, estimate, ratios, resample_ratios
-from arbitrage.steering.objectives import REWARD, Objective, SteerConfig
+from arbitrage.steering.objectives import REWARD
 
 ALL = ""
 """Stands for all languages together."""
@@ -88,12 +87,13 @@ def steering_of(run: Run, roles: Roles) -> SteeringSummary | None:
     """Summarise steering; None for a run that does not steer."""
     if not run.plan.candidates.get("choices"):
         return None
-    objectives = _objectives(run)
-    names = tuple(objective.name for objective in objectives)
+    [step] = run.plan.candidates["choices"]
+    objectives = [(aim["metric"], aim["label"]) for aim in run.step(step).config["aims"]]
+    names = tuple(name for name, _ in objectives)
     rows = read_steering(run, roles, names)
     reasons_of(run, rows)
     shifts = _shifts(rows)
-    aims = [Aim(o.name, o.label, tuple(s for s in shifts if s.metric == o.name)) for o in objectives]
+    aims = [Aim(name, label, tuple(s for s in shifts if s.metric == name)) for name, label in objectives]
     others = [s for s in shifts if s.language == ALL and s.metric not in (*names, REWARD)]
     return SteeringSummary(
         aims=tuple(aims),
@@ -103,11 +103,6 @@ def steering_of(run: Run, roles: Roles) -> SteeringSummary | None:
         examples=tuple(example for tag in sorted(rows.examples) for _, example in rows.examples[tag]),
         num_cases=len(rows.trios),
     )
-
-
-def _objectives(run: Run) -> tuple[Objective, ...]:
-    [step] = run.plan.candidates["choices"]
-    return SteerConfig.model_validate_json(json.dumps(run.step(step).config["steer"])).objectives
 
 
 def _shifts(rows: SteeringRows) -> list[Shift]:

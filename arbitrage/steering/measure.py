@@ -32,6 +32,8 @@ def measure(
 ) -> Step:
     """Measure one teacher's drafts: one Measurement for each candidate and metric.
 
+    Where a metric has a model, all teachers' steps share a pool, so that it is loaded once.
+
     Args:
         metrics: with unique names.
         teacher_name: the step is called `measure-<teacher_name>`.
@@ -45,6 +47,7 @@ def measure(
         produces=Measurement,
         inputs={"prompts": (prompts,), "drafts": (drafts,)},
         resources=resources or Resources(),
+        pool="measure" if any(metric.is_model for metric in metrics) else None,
     )
 
 

@@ -1,5 +1,7 @@
 """The verb `scale`: how each metric, and the final score, is spread in each language, as a small table.
 
+Only candidates with a final score count: those whom steering may take.
+
 A language of few candidates leans on its family and that on all, as rewards do (`arbitrage.rewards.shrinkage`).
 """
 
@@ -88,14 +90,15 @@ def _take_in(shard: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
     languages = dict(zip(prompts["prompt_id"].to_pylist(), prompts["language"].to_pylist(), strict=True))
     measures = shard.table("measures", Measurement).select(["metric", "prompt_id", "candidate_id", "value"])
     scores = shard.table("scores", Score).select(["prompt_id", "candidate_id", "value"])
-    rows = [
-        *zip(*(c.to_pylist() for c in measures.columns), strict=True),
-        *((REWARD, *row) for row in zip(*(c.to_pylist() for c in scores.columns), strict=True)),
+    scored = [
+        (REWARD, *row) for row in zip(*(c.to_pylist() for c in scores.columns), strict=True) if row[2] is not None
     ]
+    usable = {candidate_id for _, _, candidate_id, _ in scored}
+    rows = [*zip(*(c.to_pylist() for c in measures.columns), strict=True), *scored]
     by_prompt: dict[tuple[str, str], list[float]] = defaultdict(list)
     keys: dict[str, int] = {}
     for metric, prompt_id, candidate_id, value in rows:
-        if value is None:
+        if value is None or candidate_id not in usable:
             continue
         if candidate_id not in keys:
             keys[candidate_id] = int(content_id("scale", candidate_id), 16)

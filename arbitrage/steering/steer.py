@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arbitrage.config import Config
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Measurement, MetricScale, Prompt, Reject, SteeringChoice, TargetQuantiles
@@ -24,10 +25,23 @@ from arbitrage.tables import from_table, to_table
 STEER_STEP = "steer"
 
 
+class Aim(Config):
+    """An objective in words: the name of its metric, and where it is to go."""
+
+    metric: str
+    label: str
+
+
 class SteerStep(StepConfig):
-    """Chooses by objectives. What is watched plays no part."""
+    """Chooses by objectives. What is watched plays no part.
+
+    Attributes:
+        steer: the objectives, the reward, the lots.
+        aims: names and labels of the objectives, for who reads the plan.
+    """
 
     steer: SteerConfig
+    aims: tuple[Aim, ...]
 
     def build(self) -> "SteerWorker":
         """Make the worker."""
@@ -56,7 +70,10 @@ def steer(
     """
     return Step(
         name=STEER_STEP,
-        config=SteerStep(steer=config.model_copy(update={"watch": ()})),
+        config=SteerStep(
+            steer=config.model_copy(update={"watch": ()}),
+            aims=tuple(Aim(metric=o.name, label=o.label) for o in config.objectives),
+        ),
         produces=SteeringChoice,
         inputs={
             "prompts": (prompts,),
