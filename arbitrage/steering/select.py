@@ -58,6 +58,11 @@ class SelectStep(StepConfig):
     quotas: QuotaConfig | None = None
     min_gap: float = 0.5
 
+    @property
+    def step_name(self) -> str:
+        """The step's name, by what it writes."""
+        return "select-steered-preference" if self.rows == "preference" else f"select-{self.rows}"
+
     def build(self) -> "Selector":
         """Build the worker."""
         return PairSelector(self) if self.rows == "preference" else ExampleSelector(self)
@@ -87,7 +92,7 @@ def select_steered(
     if quotas is not None:
         inputs["quotas"] = (quotas,)
     return Step(
-        name="select-steered-preference" if config.rows == "preference" else f"select-{config.rows}",
+        name=config.step_name,
         config=config,
         produces=PreferencePair if config.rows == "preference" else SteeredExample,
         inputs=inputs,
@@ -120,7 +125,7 @@ class Selector(ABC):
             if isinstance(row, Record):
                 rows.append(row)
             else:
-                rejects.append(Reject(item_id=choice.prompt_id, step=f"select-{self.config.rows}", reason=row))
+                rejects.append(Reject(item_id=choice.prompt_id, step=self.config.step_name, reason=row))
         record = PreferencePair if self.config.rows == "preference" else SteeredExample
         return Output(to_table(rows, record), to_table(rejects, Reject))
 
