@@ -183,6 +183,83 @@ class SteeredExample(Record):
     metrics: tuple[Metric, ...]
 
 
+class Measurement(Record):
+    """One metric of one candidate: a value in the metric's own unit, or the reason why there is none."""
+
+    item_key: ClassVar[str] = "candidate_id"
+    row_key: ClassVar[tuple[str, ...]] = ("candidate_id", "metric")
+    candidate_id: str
+    prompt_id: str
+    metric: str
+    value: float | None = None
+    reason: str | None = None  # of `arbitrage.measured.Reason`
+
+    @model_validator(mode="after")
+    def _value_or_reason(self) -> Self:
+        if (self.value is None) == (self.reason is None):
+            raise ValueError("a Measurement has exactly one of value and reason")
+        return self
+
+
+class MetricScale(Record):
+    """How one metric is spread over the candidates of one language. Written by the corpus step."""
+
+    item_key: ClassVar[str] = "language"
+    row_key: ClassVar[tuple[str, ...]] = ("metric", "language")
+    metric: str  # or 'reward', the final score
+    language: str  # 'und': all languages
+    family: str
+    num_values: int
+    raw_mean: float
+    raw_sd: float
+    mean: float  # after shrinkage to family and all
+    sd: float  # above 0
+    quantiles: tuple[float, ...]  # of the candidates' values, rising, evenly spaced from 0 to 1
+    prompt_quantiles: tuple[float, ...]  # of the prompts' mean values
+
+
+class TargetQuantiles(Record):
+    """How one metric is spread in one language of the data set that a run is to look like."""
+
+    item_key: ClassVar[str] = "language"
+    row_key: ClassVar[tuple[str, ...]] = ("metric", "language")
+    metric: str
+    language: str
+    num_values: int
+    quantiles: tuple[float, ...]  # rising, evenly spaced from 0 to 1
+
+
+class SteeringChoice(Record):
+    """What steering does with one prompt: whom it takes, whom chance takes, and who stands on the other side.
+
+    `_pull` is Σ weight · z(metric), `_reward` the final score in standard deviations of its language.
+    """
+
+    prompt_id: str
+    language: str
+    considered: tuple[str, ...]  # candidate ids, sorted: the k that steering and chance choose from
+    steered_id: str
+    steered_pull: float
+    steered_reward: float
+    control_id: str
+    control_pull: float
+    control_reward: float
+    away_id: str | None = None  # the candidate farthest from the objectives that is no better by reward
+    away_pull: float | None = None
+    away_reward: float | None = None
+
+
+class LanguageQuota(Record):
+    """How many prompts of a language are wanted, and how many can be had."""
+
+    item_key: ClassVar[str] = "language"
+    row_key: ClassVar[tuple[str, ...]] = ("language",)
+    language: str
+    wanted: int
+    available: int
+    last_lot: str | None = None  # the highest lot that is kept; null keeps all
+
+
 class Reject(Record):
     """A row that stops here, and why. Nothing vanishes."""
 

@@ -7,8 +7,10 @@ from pydantic import Field
 from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.preference import PreferenceConfig
 from pipelines.sft import SftConfig
+from pipelines.steering import SteeringConfig
 from pipelines.train_router import TrainRouterConfig
 
 PipelineConfig = Annotated[
-    PreferenceConfig | SftConfig | TrainRouterConfig | ExploreCommitConfig, Field(discriminator="kind")
+    PreferenceConfig | SftConfig | TrainRouterConfig | ExploreCommitConfig | SteeringConfig,
+    Field(discriminator="kind"),
 ]

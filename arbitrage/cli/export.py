@@ -18,7 +18,7 @@ def export(
     ] = "trl",
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="Only this one: `sft`, `preference`; or `candidates`, the whole table."),
+        typer.Option("--dataset", help="Only this one, such as `sft`; or `candidates`, the whole table."),
     ] = None,
     out: Annotated[
         str | None, typer.Option("--out", help="Where to write, on a disk or in a store; `RUN/export/` by default.")

@@ -139,9 +139,13 @@ def _run(
 
 
 def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -> None:
+    from arbitrage.report.steering_terminal import steering_tables
     from arbitrage.report.terminal import strategy_table
 
-    Console().print(strategy_table(report.summary))
+    console = Console()
+    console.print(strategy_table(report.summary))
+    for part in steering_tables(report.summary.steering) if report.summary.steering else ():
+        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     for result in exports:
         print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
     for line in notes.lines:

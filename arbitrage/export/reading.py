@@ -10,15 +10,16 @@ from arbitrage.errors import UserError
 from arbitrage.export.candidates import CandidateRow, candidate_rows
 from arbitrage.export.format import Format, Objection, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
-from arbitrage.records import PreferencePair, Prompt, Record, SftExample
+from arbitrage.records import PreferencePair, Prompt, Record, SftExample, SteeredExample
 from arbitrage.shards.run import Run
 from arbitrage.tables import from_table
 
 CANDIDATES = "candidates"
 """Name of the data set that every run has: its candidate table."""
 
-_EXPORTABLE: Mapping[str, type[SftExample | PreferencePair]] = {
+_EXPORTABLE: Mapping[str, type[SftExample | PreferencePair | SteeredExample]] = {
     "SftExample": SftExample,
+    "SteeredExample": SteeredExample,
     "PreferencePair": PreferencePair,
 }
 
@@ -59,9 +60,10 @@ class SelectedSource:
     def __init__(self, run: Run, dataset: str, format: Format) -> None:
         self.step: str | None = run.plan.datasets[dataset]
         self._run, self._format, self._plan = run, format, run.step(run.plan.datasets[dataset])
-        self.kind = self._plan.record
-        if self.kind not in format.rows or self.kind not in _EXPORTABLE:
-            raise UserError(f"data set '{dataset}' holds {self.kind} rows, which {format.trainer} has no format for")
+        held = self._plan.record
+        self.kind = SftExample.__name__ if held == SteeredExample.__name__ else held  # trainers imitate both alike
+        if self.kind not in format.rows or held not in _EXPORTABLE:
+            raise UserError(f"data set '{dataset}' holds {held} rows, which {format.trainer} has no format for")
         self._row: RowFormat = format.rows[self.kind]
         self.record = self._row.record
         self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._plan.inputs.get("drafts", ()))
@@ -70,7 +72,8 @@ class SelectedSource:
         """Yield one entry for each row of a shard, in its order."""
         [prompts] = self._plan.inputs["prompts"]
         by_id = {p.prompt_id: p for p in from_table(_shard(self._run, prompts, shard), Prompt)}
-        for item in from_table(_shard(self._run, self._plan.name, shard), _EXPORTABLE[self.kind]):
+        for found in from_table(_shard(self._run, self._plan.name, shard), _EXPORTABLE[self._plan.record]):
+            item = as_sft(found) if isinstance(found, SteeredExample) else found
             origin = origin_of(by_id[item.prompt_id], self.teachers)
             teachers = authors(item)
             yield Entry(
@@ -118,6 +121,19 @@ def open_source(run: Run, dataset: str, format: Format) -> Source:
         known = ", ".join([*sorted(run.plan.datasets), CANDIDATES])
         raise UserError(f"{run.path}: has no data set '{dataset}'; data sets: {known}")
     return SelectedSource(run, dataset, format)
+
+
+def as_sft(example: SteeredExample) -> SftExample:
+    """Return a steered example as one to imitate: its strategy is the objective, or `random_of_k` of the control."""
+    return SftExample(
+        prompt_id=example.prompt_id,
+        language=example.language,
+        messages=example.prompt + example.completion,
+        candidate_id=example.candidate_id,
+        teacher=example.teacher,
+        score=None,
+        strategy=example.objective,
+    )
 
 
 def authors(item: SftExample | PreferencePair) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from arbitrage.config import LanguageTag, Operational
+from arbitrage.config import LanguageTag, Operational, Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.errors import EngineStartError
 from arbitrage.languages import speaks
 from arbitrage.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
-from arbitrage.metrics.models import Precision, in_batches, load_model, load_tokenizer, longest_input
+from arbitrage.metrics.models import Precision, in_batches, load_model, load_tokenizer, longest_input, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricName, MetricOptions
 from arbitrage.models import absolute_model
 from arbitrage.texts import Text
@@ -44,6 +44,10 @@ class ClassifierConfig(MetricOptions):
     languages: tuple[LanguageTag, ...] = ()
     precision: Precision = "fp32"
     batch_size: Annotated[int, Field(ge=1), Operational] = 32
+
+    def identity(self) -> Raw:
+        """Name the weights by what is in them, not by where they lie."""
+        return super().identity() | {"model": weights_of(self.model, self.revision)}
 
     @property
     def usual_name(self) -> str:

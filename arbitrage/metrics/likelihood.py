@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from arbitrage.config import Operational
+from arbitrage.config import Operational, Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
-from arbitrage.metrics.models import Precision, in_batches, load_model, load_tokenizer, longest_input
+from arbitrage.metrics.models import Precision, in_batches, load_model, load_tokenizer, longest_input, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricOptions
 from arbitrage.models import absolute_model
 from arbitrage.texts import Text
@@ -35,6 +35,10 @@ class LikelihoodConfig(MetricOptions):
     max_tokens: int | None = Field(default=None, ge=2)
     precision: Precision = "fp32"
     batch_size: Annotated[int, Field(ge=1), Operational] = 8
+
+    def identity(self) -> Raw:
+        """Name the weights by what is in them, not by where they lie."""
+        return super().identity() | {"model": weights_of(self.model, self.revision)}
 
     @property
     def usual_name(self) -> str:

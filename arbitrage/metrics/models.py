@@ -1,14 +1,22 @@
 """Loading the models that measure: tokenizers, classifiers, causal language models, on Hugging Face transformers."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
-from arbitrage.models import loadable
+from arbitrage.models import loadable, local_directory, revision_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@lru_cache(maxsize=64)
+def weights_of(model: str, revision: str | None) -> str:
+    """Return what tells two sets of weights apart: the digest of a directory's files, else id and revision."""
+    found = revision_of(model, revision)
+    return found if local_directory(model) else f"{model}@{found}"
 
 
 def load_tokenizer(metric: str, model: str, revision: str | None) -> Any:

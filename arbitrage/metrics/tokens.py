@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
+from arbitrage.config import Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.measured import Measured
-from arbitrage.metrics.models import load_tokenizer
+from arbitrage.metrics.models import load_tokenizer, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricOptions
 from arbitrage.models import absolute_model
 from arbitrage.texts import Text
@@ -24,6 +25,10 @@ class TokensConfig(MetricOptions):
     kind: Literal["tokens"] = "tokens"
     model: Annotated[str, AfterValidator(absolute_model)]
     revision: str | None = None
+
+    def identity(self) -> Raw:
+        """Name the weights by what is in them, not by where they lie."""
+        return super().identity() | {"model": weights_of(self.model, self.revision)}
 
     @property
     def usual_name(self) -> str:

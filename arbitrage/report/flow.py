@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from arbitrage.report.shardview import Roles, verb_of
 from arbitrage.shards.manifest import Manifest, StepReport
 
-_ONE_STAGE = frozenset({"generate", "score", "check"})
+_ONE_STAGE = frozenset({"generate", "score", "check", "measure"})
 """Verbs with a step for each teacher, shown as one stage; the others are stages of their own."""
 
 

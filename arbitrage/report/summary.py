@@ -15,6 +15,7 @@ from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
 from arbitrage.report.pairing import PairBuilder, PairSummary
 from arbitrage.report.shardview import roles_of, walk
+from arbitrage.report.steering import SteeringSummary, steering_of
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare
 from arbitrage.report.tally import Grid, Tally
 from arbitrage.shards.manifest import Manifest
@@ -115,6 +116,7 @@ class RunSummary:
     pairs: PairSummary | None
     num_compared: int | None = None  # prompts of the shards on which strategies are compared; None: of all
     notes: tuple[str, ...] = ()  # what the pipeline itself has to say
+    steering: SteeringSummary | None = None  # of a run that steers
 
     def to_json(self) -> str:
         """Return the summary as JSON, without NaN."""
@@ -169,6 +171,7 @@ def read(run: Run) -> Reading:
         pairs=pairs.build(),
         num_compared=num_compared,
         notes=run.notes.lines,
+        steering=steering_of(run, roles),
     )
     return Reading(summary, gallery.build())
 

@@ -1,0 +1,119 @@
+"""The verb `look_like`: how metrics are spread, by language, in the data set that a run is to look like.
+
+Read as `arbitrage profile` reads: Parquet or JSON Lines, ours or foreign, the language identified where absent.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import file_digest
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from arbitrage.config import Config, LanguageTag, Operational, Paths, Raw
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Output
+from arbitrage.errors import DataError
+from arbitrage.metrics import MetricConfig
+from arbitrage.profile.columns import ProfileColumns, Role
+from arbitrage.profile.entries import EntryBuilder
+from arbitrage.profile.measuring import measure_all
+from arbitrage.profile.reading import SUFFIXES, Reader
+from arbitrage.prompts.files import find_files
+from arbitrage.records import TargetQuantiles
+from arbitrage.rewards.moments import Sample
+from arbitrage.steering.quantiles import quantiles_of
+from arbitrage.tables import to_table
+
+
+class TargetData(Config):
+    """The data set to look like.
+
+    Attributes:
+        paths: files, globs or directories of Parquet or JSON Lines.
+        columns: role → column, where the usual names are not used: text, messages, language.
+        language: of rows that do not say theirs; null identifies it.
+        min_texts: languages with fewer values of a metric have no target, and are not steered by it.
+    """
+
+    paths: Annotated[Paths, Operational]  # identified by what the files hold
+    columns: Mapping[Role, str] = {}
+    language: LanguageTag | None = None
+    min_texts: int = Field(default=20, ge=2)
+
+    def identity(self) -> Raw:
+        """Name the files by what they hold, wherever they lie."""
+        files = find_files(self.paths, SUFFIXES, "like.paths")
+        return super().identity() | {"files": [_digest(file.path) for file in files]}
+
+    def reader(self) -> Reader:
+        """Return a reader of its texts."""
+        return Reader(self.paths, EntryBuilder(ProfileColumns(self.columns), language=self.language))
+
+
+class TargetStep(StepConfig):
+    """Measures the target. What feeds it plays no part."""
+
+    data: TargetData
+    metrics: tuple[MetricConfig, ...]
+
+    def build(self) -> "TargetWorker":
+        """Make the worker."""
+        return TargetWorker(self)
+
+
+def look_like(data: TargetData, metrics: Sequence[MetricConfig]) -> Step:
+    """Find the quantiles of metrics in a data set, by language."""
+    return Step(
+        name="target-profile",
+        config=TargetStep(data=data, metrics=tuple(metrics)),
+        produces=TargetQuantiles,
+        scope="corpus",
+    )
+
+
+class TargetWorker:
+    """Reads the data set once; holds a sample of each metric and language."""
+
+    def __init__(self, config: TargetStep) -> None:
+        self._config = config
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return rows sorted by metric and language.
+
+        Raises:
+            DataError: no language has enough texts.
+        """
+        del shards  # the target lies outside the run
+        names = [metric.metric_name for metric in self._config.metrics]
+        samples: dict[tuple[str, str], Sample] = defaultdict(Sample)
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        entries = self._config.data.reader().entries()
+        for batch, found in measure_all(entries, self._config.metrics, (), 1):
+            for entry, language, values in zip(batch, found.languages, found.values_NM.tolist(), strict=True):
+                for name, value in zip(names, values, strict=True):
+                    if value == value:  # not NaN: there is a value
+                        samples[name, language].add(entry.key, value)
+                        counts[name, language] += 1
+        rows = [
+            TargetQuantiles(
+                metric=name,
+                language=language,
+                num_values=counts[name, language],
+                quantiles=quantiles_of(samples[name, language].values()),
+            )
+            for name, language in sorted(samples)
+            if counts[name, language] >= self._config.data.min_texts
+        ]
+        if not rows:
+            raise DataError(
+                f"like: no language of {', '.join(self._config.data.paths)} has {self._config.data.min_texts} texts "
+                f"with a value of {', '.join(names)}"
+            )
+        return Output(to_table(rows, TargetQuantiles))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()

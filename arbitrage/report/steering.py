@@ -1,0 +1,164 @@
+"""What steering did to data: before, control, steered; what it cost in reward; what else moved; what fell short."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.report.shardview import Roles
+from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering, reasons_of
+from arbitrage.shards.run import Run
+from arbitrage.statistics import Estimate, Floats, estimate, ratios, resample_ratios
+from arbitrage.steering.objectives import REWARD
+
+ALL = ""
+"""Stands for all languages together."""
+
+SEED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """One metric in one language (or all): means over the kept prompts, with clustered 95 % intervals.
+
+    Attributes:
+        num: prompts where both the control's and the steered answer have a value; only these are compared.
+        before: over all candidates of these prompts, each prompt weighing alike.
+        difference: steered − control, in the metric's unit.
+        effect: the same in standard deviations of each prompt's language.
+    """
+
+    metric: str
+    language: str
+    num: int
+    before: Estimate | None
+    control: Estimate | None
+    steered: Estimate | None
+    difference: Estimate | None
+    effect: Estimate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """An objective in words, and what became of it: all languages first."""
+
+    metric: str
+    label: str
+    shifts: tuple[Shift, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """Prompts of one language, rows wanted (None: all) and written, and why the others gave none."""
+
+    language: str
+    num_prompts: int
+    wanted: int | None
+    written: int
+    reasons: dict[str, int]
+
+    @property
+    def missing(self) -> int:
+        """Rows wanted and not written."""
+        wanted = self.num_prompts if self.wanted is None else self.wanted
+        return max(0, wanted - self.written)
+
+
+@dataclass(frozen=True, slots=True)
+class SteeringSummary:
+    """Everything the report says of steering.
+
+    Attributes:
+        aims: the objectives, in the order given.
+        cost: the reward: all languages first.
+        others: of the metrics nobody asked to move, over all languages, the largest effect first.
+        num_cases: kept prompts.
+    """
+
+    aims: tuple[Aim, ...]
+    cost: tuple[Shift, ...]
+    others: tuple[Shift, ...]
+    shortfalls: tuple[Shortfall, ...]
+    examples: tuple[SideBySide, ...]
+    num_cases: int
+
+
+def steering_of(run: Run, roles: Roles) -> SteeringSummary | None:
+    """Summarise steering; None for a run that does not steer."""
+    if not run.plan.candidates.get("choices"):
+        return None
+    [step] = run.plan.candidates["choices"]
+    objectives = [(aim["metric"], aim["label"]) for aim in run.step(step).config["aims"]]
+    names = tuple(name for name, _ in objectives)
+    rows = read_steering(run, roles, names)
+    reasons_of(run, rows)
+    shifts = _shifts(rows)
+    aims = [Aim(name, label, tuple(s for s in shifts if s.metric == name)) for name, label in objectives]
+    others = [s for s in shifts if s.language == ALL and s.metric not in (*names, REWARD)]
+    return SteeringSummary(
+        aims=tuple(aims),
+        cost=tuple(s for s in shifts if s.metric == REWARD),
+        others=tuple(sorted(others, key=lambda s: (-abs(s.effect.value) if s.effect else 1.0, s.metric))),
+        shortfalls=_shortfalls(rows),
+        examples=tuple(example for tag in sorted(rows.examples) for _, example in rows.examples[tag]),
+        num_cases=len(rows.trios),
+    )
+
+
+def _shifts(rows: SteeringRows) -> list[Shift]:
+    """Compare in all languages together, then in each."""
+    names = sorted({name for trio in rows.trios for name in (*trio.steered, *trio.control)})
+    found = _compare(ALL, names, rows.trios, rows)
+    for language in sorted({trio.language for trio in rows.trios}):
+        found += _compare(language, names, [t for t in rows.trios if t.language == language], rows)
+    return found
+
+
+def _compare(language: str, names: Sequence[str], trios: Sequence[Trio], rows: SteeringRows) -> list[Shift]:
+    """Return one Shift for each metric with a value; every column sees the same resamples."""
+    values_P5X = np.zeros((len(trios), 5 * len(names)))
+    weight_PX = np.zeros((len(trios), len(names)))
+    for p, trio in enumerate(trios):
+        for x, name in enumerate(names):
+            if name in trio.steered and name in trio.control:
+                weight_PX[p, x] = 1.0
+                values_P5X[p, 5 * x : 5 * x + 5] = _columns(name, trio, rows)
+    weight_P5X = np.repeat(weight_PX, 5, axis=1)
+    codes = np.unique([trio.cluster for trio in trios], return_inverse=True)[1] if trios else np.zeros(0, np.int64)
+    draws = resample_ratios(values_P5X, weight_P5X, codes.astype(np.int64), seed=SEED)
+    means = ratios(values_P5X, weight_P5X)
+    return [
+        _shift(name, language, int(weight_PX[:, x].sum()), means[5 * x : 5 * x + 5], draws[:, 5 * x : 5 * x + 5])
+        for x, name in enumerate(names)
+        if weight_PX[:, x].any()
+    ]
+
+
+def _columns(name: str, trio: Trio, rows: SteeringRows) -> tuple[float, float, float, float, float]:
+    steered, control = trio.steered[name], trio.control[name]
+    scale = rows.scales.row(name, trio.language)
+    sd = 1.0 if name == REWARD or scale is None else scale.sd  # the reward is in standard deviations already
+    return trio.before[name], control, steered, steered - control, (steered - control) / sd
+
+
+def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats) -> Shift:
+    before, control, steered, difference, effect = (
+        estimate(float(mean), draws_R5[:, column]) for column, mean in enumerate(means_5)
+    )
+    if name.startswith(CHECK):  # a verdict has no scale of its own: its difference says it all
+        effect = difference
+    return Shift(name, language, num, before, control, steered, difference, effect)
+
+
+def _shortfalls(rows: SteeringRows) -> tuple[Shortfall, ...]:
+    written = {tag: sum(trio.language == tag for trio in rows.trios) for tag in rows.num_prompts}
+    return tuple(
+        Shortfall(
+            tag,
+            rows.num_prompts[tag],
+            rows.wanted.get(tag),
+            written.get(tag, 0),
+            dict(sorted(rows.reasons[tag].items())),
+        )
+        for tag in sorted({*rows.num_prompts, *rows.wanted})
+    )

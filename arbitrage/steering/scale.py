@@ -1,0 +1,138 @@
+"""The verb `scale`: how each metric, and the final score, is spread in each language, as a small table.
+
+Only candidates with a final score count: those whom steering may take.
+
+A language of few candidates leans on its family and that on all, as rewards do (`arbitrage.rewards.shrinkage`).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Output
+from arbitrage.languages import UNKNOWN, family_of
+from arbitrage.records import Measurement, MetricScale, Prompt, Score, content_id
+from arbitrage.rewards.moments import Moments, Sample, merge, pool_within
+from arbitrage.rewards.shrinkage import Level, level_of, shrink
+from arbitrage.steering.objectives import REWARD
+from arbitrage.steering.quantiles import quantiles_of
+from arbitrage.tables import to_table
+
+MIN_VALUES = 20
+"""A language with fewer values takes the quantiles of all."""
+
+
+class ScaleStep(StepConfig):
+    """Scales what feeds it. `shrinkage`: number of values at which a group weighs as much as the level above."""
+
+    shrinkage: float
+
+    def build(self) -> "ScaleWorker":
+        """Make the worker."""
+        return ScaleWorker(self.shrinkage)
+
+
+def scale_metrics(shrinkage: float, prompts: Step, measures: Sequence[Step], final: Step) -> Step:
+    """Find the moments and quantiles of all metrics and of the final score, by language."""
+    return Step(
+        name="scale-metrics",
+        config=ScaleStep(shrinkage=shrinkage),
+        produces=MetricScale,
+        inputs={"prompts": (prompts,), "measures": tuple(measures), "scores": (final,)},
+        scope="corpus",
+    )
+
+
+@dataclass(slots=True)
+class _Group:
+    moments: Moments = field(default_factory=Moments)
+    values: Sample = field(default_factory=Sample)
+    prompt_means: Sample = field(default_factory=Sample)
+
+
+class ScaleWorker:
+    """Sums up shard after shard; holds a few numbers and two samples for each metric and language."""
+
+    def __init__(self, shrinkage: float) -> None:
+        self._shrinkage = shrinkage
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return rows sorted by metric and language; the row of 'und' is all languages."""
+        groups: dict[str, dict[str, _Group]] = defaultdict(lambda: defaultdict(_Group))
+        for shard in shards:
+            _take_in(shard, groups)
+        rows = [row for metric in sorted(groups) for row in self._rows(metric, groups[metric])]
+        return Output(to_table(rows, MetricScale))
+
+    def _rows(self, metric: str, groups: dict[str, _Group]) -> list[MetricScale]:
+        k = self._shrinkage
+        everybody = _Group(
+            pool_within(groups[language].moments for language in sorted(groups)),
+            merge(groups[language].values for language in sorted(groups)),
+            merge(groups[language].prompt_means for language in sorted(groups)),
+        )
+        everything = level_of(everybody.moments)
+        rows = {UNKNOWN: _row(metric, UNKNOWN, everybody, everything, everybody)}
+        for language in sorted(set(groups) - {UNKNOWN}):
+            family = family_of(language)
+            relatives = [m for m in sorted(groups) if family != UNKNOWN and family_of(m) == family]
+            kin = level_of(pool_within(groups[m].moments for m in relatives))
+            above = shrink(kin, everything, k) if len(relatives) > 1 else everything
+            shrunk = shrink(level_of(groups[language].moments), above, k)
+            rows[language] = _row(metric, language, groups[language], shrunk, everybody)
+        return [rows[language] for language in sorted(rows)]
+
+
+def _take_in(shard: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
+    prompts = shard.table("prompts", Prompt)
+    languages = dict(zip(prompts["prompt_id"].to_pylist(), prompts["language"].to_pylist(), strict=True))
+    measures = shard.table("measures", Measurement).select(["metric", "prompt_id", "candidate_id", "value"])
+    scores = shard.table("scores", Score).select(["prompt_id", "candidate_id", "value"])
+    scored = [
+        (REWARD, *row) for row in zip(*(c.to_pylist() for c in scores.columns), strict=True) if row[2] is not None
+    ]
+    usable = {candidate_id for _, _, candidate_id, _ in scored}
+    rows = [*zip(*(c.to_pylist() for c in measures.columns), strict=True), *scored]
+    by_prompt: dict[tuple[str, str], list[float]] = defaultdict(list)
+    keys: dict[str, int] = {}
+    for metric, prompt_id, candidate_id, value in rows:
+        if value is None or candidate_id not in usable:
+            continue
+        if candidate_id not in keys:
+            keys[candidate_id] = int(content_id("scale", candidate_id), 16)
+        group = groups[metric][languages[prompt_id]]
+        group.moments.add(value, 0.0)
+        group.values.add(keys[candidate_id], value)
+        by_prompt[metric, prompt_id].append(value)
+    for (metric, prompt_id), values in by_prompt.items():
+        key = int(content_id("scale", prompt_id), 16)
+        groups[metric][languages[prompt_id]].prompt_means.add(key, sum(values) / len(values))
+
+
+def _row(metric: str, language: str, own: _Group, shrunk: Level, everybody: _Group) -> MetricScale:
+    told = own if own.moments.num >= MIN_VALUES else everybody
+    return MetricScale(
+        metric=metric,
+        language=language,
+        family=UNKNOWN if language == UNKNOWN else family_of(language),
+        num_values=own.moments.num,
+        raw_mean=own.moments.mean,
+        raw_sd=sqrt(own.moments.variance),
+        mean=shrunk.mean,
+        sd=shrunk.sd,
+        quantiles=quantiles_of(told.values.values()),
+        prompt_quantiles=quantiles_of(told.prompt_means.values()),
+    )
+
+
+class ScaleTable:
+    """The scales of a run, by metric and language."""
+
+    def __init__(self, rows: Iterable[MetricScale]) -> None:
+        self._rows = {(row.metric, row.language): row for row in rows}
+
+    def row(self, metric: str, language: str) -> MetricScale | None:
+        """Return the scale of a metric in a language, of an unseen one that of all; None if nothing was measured."""
+        return self._rows.get((metric, language)) or self._rows.get((metric, UNKNOWN))

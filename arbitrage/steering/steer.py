@@ -1,0 +1,150 @@
+"""The verb `steer`: of each prompt's candidates, whom steering takes, whom chance takes, and who is farthest away.
+
+    total = w_r · z(reward) + Σ wᵢ · z(metricᵢ)        z within the language [2407.01490]
+
+Chance draws from the same k candidates, above the reward floor or not: it takes random-of-k, the fair baseline.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arbitrage.config import Config
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.records import Measurement, MetricScale, Prompt, Reject, SteeringChoice, TargetQuantiles
+from arbitrage.selection.contest import Contest, contests
+from arbitrage.steering.objectives import SteerConfig
+from arbitrage.steering.scale import ScaleTable
+from arbitrage.steering.standing import Choice, Found, Judge
+from arbitrage.tables import from_table, to_table
+
+STEER_STEP = "steer"
+
+
+class Aim(Config):
+    """An objective in words: the name of its metric, and where it is to go."""
+
+    metric: str
+    label: str
+
+
+class SteerStep(StepConfig):
+    """Chooses by objectives. What is watched plays no part.
+
+    Attributes:
+        steer: the objectives, the reward, the lots.
+        aims: names and labels of the objectives, for who reads the plan.
+    """
+
+    steer: SteerConfig
+    aims: tuple[Aim, ...]
+
+    def build(self) -> "SteerWorker":
+        """Make the worker."""
+        return SteerWorker(self.steer)
+
+
+def steer(
+    config: SteerConfig,
+    prompts: Step,
+    drafts: Sequence[Step],
+    final: Step,
+    measures: Sequence[Step],
+    scales: Step,
+    targets: Step | None,
+) -> Step:
+    """Choose among candidates.
+
+    Args:
+        config: objectives, reward and lots.
+        prompts: each becomes a SteeringChoice or a Reject.
+        drafts: steps of Candidate rows, one for each teacher.
+        final: the ensemble; candidates without a score take no part.
+        measures: steps of Measurement rows over those drafts.
+        scales: the step of `scale_metrics`.
+        targets: the step of `look_like`, where an objective asks for it.
+    """
+    return Step(
+        name=STEER_STEP,
+        config=SteerStep(
+            steer=config.model_copy(update={"watch": ()}),
+            aims=tuple(Aim(metric=o.name, label=o.label) for o in config.objectives),
+        ),
+        produces=SteeringChoice,
+        inputs={
+            "prompts": (prompts,),
+            "drafts": tuple(drafts),
+            "scores": (final,),
+            "measures": tuple(measures),
+            "scales": (scales,),
+        }
+        | ({} if targets is None else {"targets": (targets,)}),
+    )
+
+
+class SteerWorker:
+    """Chooses shard after shard."""
+
+    def __init__(self, config: SteerConfig) -> None:
+        self._config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """Owe a choice or Reject for each prompt."""
+        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Choose within each prompt, in order of prompt id."""
+        scales = ScaleTable(inputs.records("scales", MetricScale))
+        judge = Judge(self._config, scales, inputs.records("targets", TargetQuantiles))
+        found = measured_by_candidate(inputs, "metric", (o.name for o in self._config.objectives))
+        choices: list[SteeringChoice] = []
+        rejects: list[Reject] = []
+        for contest in contests(inputs):
+            row = _decide(judge, contest, found)
+            if isinstance(row, SteeringChoice):
+                choices.append(row)
+            else:
+                rejects.append(row)
+        return Output(to_table(choices, SteeringChoice), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+def measured_by_candidate(
+    inputs: Inputs, column: Literal["metric", "candidate_id"], among: Iterable[str]
+) -> dict[str, dict[str, Measurement]]:
+    """Return candidate id → metric → Measurement, of the metrics or the candidates named."""
+    found: dict[str, dict[str, Measurement]] = defaultdict(dict)
+    table = inputs.table("measures", Measurement)
+    wanted = pc.is_in(table[column], value_set=pa.array(sorted(set(among)), pa.string()))
+    for row in from_table(table.filter(wanted), Measurement):  # most metrics are only watched
+        found[row.candidate_id][row.metric] = row
+    return found
+
+
+def _decide(judge: Judge, contest: Contest, found: Mapping[str, Found]) -> SteeringChoice | Reject:
+    prompt = contest.prompt
+    considered = judge.considered(contest.contenders)
+    choice = judge.choose(judge.stand(prompt, considered, found)) if considered else contest.why_nothing()
+    if not isinstance(choice, Choice):
+        return Reject(item_id=prompt.prompt_id, step=STEER_STEP, reason=choice, detail=contest.census())
+    steered, control, away = choice.steered, choice.control, choice.away
+    return SteeringChoice(
+        prompt_id=prompt.prompt_id,
+        language=prompt.language,
+        considered=tuple(c.candidate.candidate_id for c in considered),
+        steered_id=steered.candidate_id,
+        steered_pull=steered.pull,
+        steered_reward=steered.reward,
+        control_id=control.candidate_id,
+        control_pull=control.pull,
+        control_reward=control.reward,
+        away_id=away.candidate_id if away else None,
+        away_pull=away.pull if away else None,
+        away_reward=away.reward if away else None,
+    )

@@ -1,0 +1,165 @@
+"""Whole steering runs over fake teachers: the same bytes everywhere, a fair control, a report, and exports."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbitrage.errors import ConfigError
+from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.export import FORMATS
+from arbitrage.export.export import export_run
+from arbitrage.profile.target import TargetData
+from arbitrage.records import Measurement, PreferencePair, SteeredExample, SteeringChoice, TargetQuantiles
+from arbitrage.report.build import build_report
+from arbitrage.report.summary import summarise
+from arbitrage.shards.run import Run, open_run
+from arbitrage.tables import from_table
+from pipelines.loading import load_pipeline
+from tests.support.pipelines import run, write_pipeline
+
+
+def steering(directory: Path, **changes: Any) -> Path:
+    """Three fake teachers, six languages, three shards."""
+    config: dict[str, Any] = {
+        "kind": "steering",
+        "compare": [],
+        "steering": {
+            "objectives": [
+                {"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 3.0},
+                {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0},
+            ],
+        },
+        "quotas": {"default": 6, "languages": {"ru": 3, "en": 50}},
+    }
+    return write_pipeline(directory, **(config | changes))
+
+
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.parquet"))}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    directory = tmp_path_factory.mktemp("steering")
+    run(steering(directory), directory / "run")
+    return open_run(directory / "run")
+
+
+def rows(found: Run, step: str, record: Any) -> list[Any]:
+    return [row for table in found.tables(step) for row in from_table(table, record)]
+
+
+def test_both_backends_write_the_same_bytes(done: Run, tmp_path: Path) -> None:
+    run(steering(tmp_path), tmp_path / "run", RayBackend())
+    assert bytes_of(tmp_path / "run") == bytes_of(done.path)
+
+
+def test_the_control_stands_on_the_same_prompts_and_candidates(done: Run) -> None:
+    steered_rows, control = rows(done, "select-steered", SteeredExample), rows(done, "select-control", SteeredExample)
+    assert [r.prompt_id for r in steered_rows] == [r.prompt_id for r in control]
+    considered = {c.prompt_id: set(c.considered) for c in rows(done, "steer", SteeringChoice)}
+    assert all(r.candidate_id in considered[r.prompt_id] for r in (*steered_rows, *control))
+    assert {r.objective for r in steered_rows} == {"characters:up+words:within"}
+    assert {r.objective for r in control} == {"random_of_k"}
+
+    def mean(found: list[SteeredExample]) -> float:
+        values = [m.value for r in found for m in r.metrics if m.name == "characters" and m.value is not None]
+        return sum(values) / len(values)
+
+    assert mean(steered_rows) > mean(control)
+
+
+def test_quotas_hold_over_all_shards(done: Run) -> None:
+    counts = Counter(r.language for r in rows(done, "select-steered", SteeredExample))
+    assert counts["ru"] == 3
+    assert all(count <= 6 for language, count in counts.items() if language != "en")
+
+
+def test_pairs_set_toward_against_away(done: Run) -> None:
+    pairs = rows(done, "select-steered-preference", PreferencePair)
+    assert pairs
+    assert all(p.score_gap >= 0.5 and p.policy == "toward_vs_away" for p in pairs)
+    characters = {m.candidate_id: m.value for s in done.plan.candidates["measures"]
+                  for m in rows(done, s, Measurement) if m.metric == "characters"}  # fmt: skip
+    assert all(characters[p.chosen_id] > characters[p.rejected_id] for p in pairs)
+
+
+def test_the_report_tells_before_control_and_steered(done: Run) -> None:
+    found = summarise(done).steering
+    assert found is not None
+    first = found.aims[0].shifts[0]
+    assert first.language == ""
+    assert first.num == found.num_cases
+    assert first.difference is not None
+    assert first.difference.value > 0
+    assert first.before
+    assert {s.metric for s in found.others} >= {"check fidelity", "emoji"}
+    short = {s.language: s for s in found.shortfalls}
+    assert short["en"].wanted == 50
+    assert short["en"].missing == 50 - short["en"].written
+    assert found.examples
+    page = build_report(done.path).path.read_text(encoding="utf-8")
+    assert 'id="steering"' in page
+    json.loads(summarise(done).to_json())
+
+
+@pytest.mark.parametrize("trainer", FORMATS)
+def test_trainers_get_the_steered_data(done: Run, tmp_path: Path, trainer: Any) -> None:
+    exports = {e.dataset: e for e in export_run(done.path, trainer, out=tmp_path)}
+    assert set(exports) == {"steered", "control", "steered_preference"}
+    assert (
+        exports["steered"].num_rows
+        == exports["control"].num_rows
+        == len(rows(done, "select-steered", SteeredExample))
+    )
+
+
+def test_a_new_weight_measures_nothing_anew(tmp_path: Path) -> None:
+    run(steering(tmp_path), tmp_path / "run")
+    changed = {
+        "objectives": [{"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 1.0},
+                       {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0}]
+    }  # fmt: skip
+    manifest = run(steering(tmp_path, steering=changed), tmp_path / "run")
+    redone = {s.name for s in manifest.steps if s.num_reused < s.num_shards}
+    assert redone == {
+        "steer",
+        "quota-steered",
+        "select-steered",
+        "select-control",
+        "select-steered-preference",
+    }
+
+
+def test_a_run_looks_like_a_data_set(tmp_path: Path) -> None:
+    lines = [
+        json.dumps({"text": "x" * (n % 40 + 1), "language": tag})
+        for tag in ("en", "de", "ru", "ar", "hi")
+        for n in range(40)
+    ]
+    (tmp_path / "like.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    aim = {"objectives": [{"metric": {"kind": "length", "unit": "characters"}, "toward": "like"}]}
+    like = {"paths": str(tmp_path / "like.jsonl")}
+    run(steering(tmp_path, steering=aim, like=like, quotas=None), tmp_path / "run")
+    found = open_run(tmp_path / "run")
+    assert {t.language for t in rows(found, "target-profile", TargetQuantiles)} == {"en", "de", "ru", "ar", "hi"}
+    languages = {r.language for r in rows(found, "select-steered", SteeredExample)}
+    assert "th" not in languages
+    assert languages
+
+
+def test_a_target_without_a_use_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no objective is"):
+        load_pipeline(steering(tmp_path, like={"paths": "x.jsonl"}))
+
+
+def test_a_target_is_known_by_what_it_holds(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
+    one.write_text('{"text": "a"}\n', encoding="utf-8")
+    two.write_text('{"text": "a"}\n', encoding="utf-8")
+    assert TargetData(paths=(str(one),)).identity() == TargetData(paths=(str(two),)).identity()
+    two.write_text('{"text": "b"}\n', encoding="utf-8")
+    assert TargetData(paths=(str(one),)).identity() != TargetData(paths=(str(two),)).identity()
