@@ -8,7 +8,6 @@ import pyarrow.compute as pc
 
 from arbitrage.errors import UserError
 from arbitrage.outcomes.building import JUDGE, OutcomeBuilder, OutcomeRows
-from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.reading import MatrixReading
 from arbitrage.records import Candidate, Record, Route, Score
 from arbitrage.shards.place import Place
@@ -16,11 +15,6 @@ from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import concat
 
 UNSCORED = "an answer that was asked for has no score"
-
-
-def matrix_of_run(run_dir: Place, with_judge: bool = True) -> OutcomeMatrix:
-    """Return the outcome matrix of a finished run. Arguments and errors as of `reading_of_run`."""
-    return reading_of_run(run_dir, with_judge).matrix
 
 
 def reading_of_run(run_dir: Place, with_judge: bool = True) -> MatrixReading:

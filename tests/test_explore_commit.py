@@ -20,7 +20,7 @@ from arbitrage.shards.store import commit_json
 from arbitrage.tables import from_table
 from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.loading import load_pipeline
-from pipelines.outcomes import matrix_of_run, reading_of_run
+from pipelines.outcomes import reading_of_run
 from pipelines.savings import savings_of
 from pipelines.trained import trained_by
 from routers.learners.artifact import digest_of, load_artifact
@@ -93,7 +93,7 @@ def test_the_router_it_trained_is_written_as_files(explored: Run) -> None:
     artifact = load_artifact(Path(str(place)))
     assert artifact.teachers == ("ant", "bee", "cow")
     assert artifact.about["num_prompts"] == len(rows(explored, "route-reward", Route))
-    queries = matrix_of_run(explored.path).queries
+    queries = reading_of_run(explored.path).matrix.queries
     assert (artifact.predictor.predict(queries) == trained_by(explored.path).predictor.predict(queries)).all()
 
 
@@ -195,7 +195,7 @@ def test_the_matrix_holds_mean_final_scores(tmp_path: Path) -> None:
 def test_a_run_that_asked_some_says_nothing_of_the_others(tmp_path: Path) -> None:
     run(write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[]), tmp_path / "run")
     with pytest.raises(UserError, match="did not ask everybody"):
-        matrix_of_run(tmp_path / "run")
+        reading_of_run(tmp_path / "run")
 
 
 # --- the command line --------------------------------------------------------------------------------------

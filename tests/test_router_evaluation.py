@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from arbitrage.cli.main import app
+from arbitrage.outcomes.matrix import best_admitted, chosen
 from arbitrage.outcomes.reading import blend_rewards
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
-from routers.evaluation.policy import best_admitted, chosen
 from routers.evaluation.samples import trace_samples
 from routers.evaluation.validity import judge_in_turn
 from routers.learners.auto import AutoLearner

@@ -74,15 +74,11 @@ def trace_router(
 
     Example: `arbitrage router samples --matrix outcomes.parquet`
     """
-    from pydantic import TypeAdapter
-
+    from arbitrage.cli.router_train import learner_of
     from arbitrage.cli.router_view import status_line
-    from arbitrage.config import parse
     from routers.evaluation.samples import trace_samples
-    from routers.learners import AnyLearner
 
-    adapter: TypeAdapter[AnyLearner] = TypeAdapter(AnyLearner)
-    config = parse({"kind": learner}, adapter, "--learner")
+    config = learner_of(learner, [])
     outcomes = _read(matrix, run, models, reward_column, group_column)
     with status_line() as told:
         curve = trace_samples(config, outcomes, seed=seed, told=told)

@@ -76,6 +76,18 @@ class OutcomeMatrix:
         )
 
 
+def best_admitted(expected_PT: Floats, matrix: OutcomeMatrix) -> Rows:
+    """Return the column of the best teacher among those admitted, shape (P,)."""
+    choice_P: Rows = np.where(matrix.admitted_PT, expected_PT, -np.inf).argmax(axis=1)
+    return choice_P
+
+
+def chosen(values_PT: Floats, choice_P: Rows) -> Floats:
+    """Return the value of the chosen teacher of each prompt, shape (P,)."""
+    found_P: Floats = values_PT[np.arange(len(choice_P)), choice_P]
+    return found_P
+
+
 def teacher_means(rewards_PT: Floats) -> Floats:
     """Return each teacher's mean advantage over its fellows, shape (T,), summing to zero.
 

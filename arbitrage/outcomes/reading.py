@@ -1,7 +1,6 @@
 """Read an outcome matrix from Parquet: one row for each prompt and model."""
 
 import difflib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,8 +249,3 @@ def _clusters(first: pa.Table, found: MatrixColumns, ids: Sequence[str]) -> Rows
 
 def _where(paths: Sequence[Path]) -> str:
     return ", ".join(str(path) for path in paths)
-
-
-def count_languages(matrix: OutcomeMatrix) -> dict[str, int]:
-    """Count the prompts of each language."""
-    return dict(sorted(Counter(matrix.queries.languages.tolist()).items()))

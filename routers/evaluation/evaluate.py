@@ -8,11 +8,11 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted
 from arbitrage.outcomes.queries import Rows
 from arbitrage.statistics import Estimate
 from routers.evaluation.figures import RouterFigures, mean_differences, measure
-from routers.evaluation.policy import Outcome, best_admitted, follow, oracle_outcome, random_outcome
+from routers.evaluation.policy import Outcome, follow, oracle_outcome, random_outcome
 from routers.features.ngrams import count_ngrams
 from routers.features.surface import measure_surface
 from routers.learners.auto import SINGLE, AutoLearner, Choice

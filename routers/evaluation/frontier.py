@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
-from routers.evaluation.policy import chosen
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, chosen
 
 NUM_POINTS = 33
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)

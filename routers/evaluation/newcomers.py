@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
-from routers.evaluation.policy import best_admitted, chosen
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen
 from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.single import SingleLearner

@@ -4,20 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted
 from arbitrage.outcomes.queries import Rows
-
-
-def best_admitted(expected_PT: Floats, matrix: OutcomeMatrix) -> Rows:
-    """Return the column of the best teacher among those admitted, shape (P,)."""
-    choice_P: Rows = np.where(matrix.admitted_PT, expected_PT, -np.inf).argmax(axis=1)
-    return choice_P
-
-
-def chosen(values_PT: Floats, choice_P: Rows) -> Floats:
-    """Return the value of the chosen teacher of each prompt, shape (P,)."""
-    found_P: Floats = values_PT[np.arange(len(choice_P)), choice_P]
-    return found_P
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import OutcomeMatrix
+from arbitrage.outcomes.matrix import OutcomeMatrix, best_admitted, chosen
 from arbitrage.outcomes.queries import Rows
-from routers.evaluation.policy import best_admitted, chosen
 from routers.learners.folds import deal_folds
 from routers.learners.learner import LearnerConfig
 from routers.learners.single import SingleLearner

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, teacher_means
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen, teacher_means
 from arbitrage.outcomes.queries import Rows
 from routers.learners.consensus import agreed_advantage, spread
 from routers.learners.crossval import Told, predict_held_out, silent
@@ -27,7 +27,7 @@ def hold_out_rewards(
     for judge, judged_PT in sorted(rewards.items()):
         others = [name for name in expected if name != judge]
         single = int(np.argmax(sum(teacher_means(rewards[name]) / spread(rewards[name]) for name in others)))
-        choice_P = agreed_advantage([expected[name] for name in others], single).argmax(axis=1)
-        gain_P = judged_PT[np.arange(len(choice_P)), choice_P] - judged_PT[:, single]
+        choice_P = best_admitted(agreed_advantage([expected[name] for name in others], single), matrix)
+        gain_P = chosen(judged_PT, choice_P) - judged_PT[:, single]
         found[judge] = gain_P / spread(judged_PT)
     return found

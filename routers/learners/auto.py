@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
-from arbitrage.outcomes.matrix import OutcomeMatrix
+from arbitrage.outcomes.matrix import OutcomeMatrix, best_admitted, chosen
 from arbitrage.outcomes.queries import Rows
 from arbitrage.statistics import lower_bound
 from routers.learners.agreement import hold_out_rewards
@@ -124,7 +123,6 @@ class _Trial:
 
 
 def _values(matrix: OutcomeMatrix, expected_PT: Floats) -> tuple[Floats, Floats | None]:
-    choice_P = np.where(matrix.admitted_PT, expected_PT, -np.inf).argmax(axis=1)
-    rows = np.arange(len(choice_P))
-    judge_P = None if matrix.judge_PT is None else matrix.judge_PT[rows, choice_P]
-    return matrix.rewards_PT[rows, choice_P], judge_P
+    choice_P = best_admitted(expected_PT, matrix)
+    judge_P = None if matrix.judge_PT is None else chosen(matrix.judge_PT, choice_P)
+    return chosen(matrix.rewards_PT, choice_P), judge_P
