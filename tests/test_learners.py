@@ -1,5 +1,6 @@
 """What every learner promises, and what each is for."""
 
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from arbitrage.errors import DataError, UserError
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries
+from routers.features.tags import Vocabulary
 from routers.learners import AnyLearner
 from routers.learners.artifact import ARRAYS, RESTORE, VALUES, Artifact, load_artifact, save_artifact
 from routers.learners.baselines.error_vectors import ErrorVectorsLearner
@@ -16,8 +18,11 @@ from routers.learners.baselines.mlp import MlpLearner
 from routers.learners.bilinear import fit_bilinear
 from routers.learners.descriptor import DescriptorLearner, admit
 from routers.learners.encoder import EncoderLearner
+from routers.learners.learned import Learned
+from routers.learners.prior import Prior, design_of
 from routers.learners.single import SingleLearner
 from routers.learners.soft_label import SoftLabelLearner, reward_scale, smooth_labels
+from routers.learners.table import Table
 from tests.support.outcomes import LANGUAGES, TEACHERS, regret, split, toy_outcomes
 from tests.support.tiny_encoder import save_encoder
 
@@ -60,6 +65,14 @@ def fitted(learner):
     return fit
 
 
+def learned_of(prior):
+    """Return a router that is its prior and nothing else."""
+    nothing_T = np.zeros(len(TEACHERS))
+    return Learned(
+        nothing_T, prior, Table(Vocabulary("language", ()), nothing_T, np.zeros((0, len(TEACHERS)))), None, None
+    )
+
+
 # --- every learner -----------------------------------------------------------------------------------------
 
 
@@ -97,6 +110,31 @@ def test_an_artifact_predicts_bit_for_bit_the_same(kind, fitted, tmp_path):
     assert (loaded.kind, loaded.teachers, loaded.about) == (kind, TEACHERS, {"prompts": 1})
     save_artifact(tmp_path / "b", Artifact(kind, TEACHERS, loaded.predictor, {"prompts": 1}))
     assert load_artifact(tmp_path / "b").digest == loaded.digest
+
+
+def test_a_prior_keeps_its_columns_apart_when_it_is_read_back(tmp_path):
+    matrix = toy_outcomes()
+    design = design_of(matrix.queries)
+    width = sum(block.shape[1] for block in design.blocks(matrix.queries).values())
+    weights_XT = np.random.default_rng(0).normal(size=(width, len(TEACHERS)))  # every block counts
+    save_artifact(tmp_path, Artifact("learned", TEACHERS, learned_of(Prior(design, {}, weights_XT)), {}))
+    loaded = load_artifact(tmp_path).predictor
+    expected_PT = np.hstack(list(design.blocks(matrix.queries).values())) @ weights_XT
+    assert np.allclose(loaded.predict(matrix.queries), expected_PT)
+
+
+def test_a_consensus_is_read_back_whatever_its_rewards_are_called(tmp_path):
+    matrix = toy_outcomes(60)
+    rewards = {
+        "rewards": matrix.rewards_PT,
+        "single": matrix.rewards_PT**2,
+        "a.b": matrix.rewards_PT,
+        "a": 0.5 * matrix.rewards_PT,
+    }
+    predictor = KINDS["consensus"]().fit(replace(matrix, rewards_by_name=rewards))
+    save_artifact(tmp_path, Artifact("consensus", TEACHERS, predictor, {}))
+    loaded = load_artifact(tmp_path).predictor
+    assert np.array_equal(loaded.predict(matrix.queries), predictor.predict(matrix.queries))
 
 
 @WRITTEN

@@ -48,7 +48,8 @@ class Consensus:
     def state(self) -> State:
         """Return all predictors."""
         values = {"single": self.single, "scales": dict(self.scales), "rewards": list(self.by_reward)}
-        return nested(values, **{name: fit.state() for name, fit in self.by_reward.items()})
+        fits = nested({}, **{name: fit.state() for name, fit in self.by_reward.items()})
+        return nested(values, by_reward=fits)
 
 
 def agreed_advantage(expected: Sequence[Floats], single: int) -> Floats:
@@ -72,5 +73,6 @@ def spread(reward_PT: Floats) -> float:
 
 def restore_consensus(state: State) -> Consensus:
     """Make the predictor of its state."""
-    fits = {name: restore_learned(state.part(name)) for name in state.values["rewards"]}
+    written = state.part("by_reward")
+    fits = {name: restore_learned(written.part(name)) for name in state.values["rewards"]}
     return Consensus(fits, state.values["scales"], state.values["single"])

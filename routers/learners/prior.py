@@ -137,14 +137,14 @@ class Prior:
             "surface_mean_S": self.design.surface_mean_S,
             "surface_scale_S": self.design.surface_scale_S,
         }
-        levels = {v.level: list(v.values) for v in self.design.levels}
+        levels = [[v.level, list(v.values)] for v in self.design.levels]  # a list: their order is that of the columns
         return State(arrays, {"levels": levels, "strengths": dict(self.strengths)})
 
 
 def restore_prior(state: State) -> Prior:
     """Make the prior of its state."""
     arrays = state.arrays
-    levels = tuple(Vocabulary(level, tuple(values)) for level, values in state.values["levels"].items())
+    levels = tuple(Vocabulary(level, tuple(values)) for level, values in state.values["levels"])
     design = Design(levels, arrays["surface_mean_S"], arrays["surface_scale_S"])
     return Prior(design, state.values["strengths"], arrays["weights_XT"])
 
