@@ -1,4 +1,7 @@
-"""The first command a newcomer runs: real models, a real reward model, real Ray, no network."""
+"""The first command a newcomer runs: real models, a real reward model, real Ray, no network.
+
+Its driver is killed half way, and the same command is given again: what comes of that is what the README promises.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +27,46 @@ def without_network(command: list[str]) -> list[str]:
     return ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *command]
 
 
+@dataclass(frozen=True)
+class Killed:
+    """What lay there when the driver had been killed, and the finished run's own account."""
+
+    shards: dict[Path, int]
+    had_manifest: bool
+    told: dict[str, Any]
+
+
+def kill_half_way(command: list[str], directory: Path) -> None:
+    """SIGKILL the driver while teachers answer; its Ray goes down with it."""
+    with (directory / "log").open("w") as log:
+        driver = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
+        run = directory / "runs" / "quickstart"
+        deadline = time.monotonic() + 240
+        while len(list(run.glob("generate-*/shard-*.parquet"))) < 8:
+            assert driver.poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < deadline, (directory / "log").read_text()
+            time.sleep(0.05)
+        os.kill(driver.pid, signal.SIGKILL)
+        driver.wait()
+    time.sleep(3)  # actors notice that their driver is gone; one of them may have been committing a shard
+
+
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     directory = tmp_path_factory.mktemp("quickstart")
     command = without_network([*QUICKSTART, "--json"])
+    kill_half_way(command, directory)
+    run = directory / "runs" / "quickstart"
+    shards = {path: path.stat().st_mtime_ns for path in run.rglob("shard-*.parquet")}
+    had_manifest = (run / "manifest.json").exists()
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return Killed(shards, had_manifest, json.loads(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def told(killed: Killed) -> dict[str, Any]:
+    return killed.told
 
 
 def rows_of(told: dict[str, Any], budget: str) -> dict[str, dict[str, Any]]:
@@ -81,27 +117,11 @@ def test_exports_load_with_their_types(told: dict[str, Any], dataset: str, colum
     assert len(files) == len(rows)
 
 
-def test_a_run_killed_half_way_goes_on_where_it_stood(tmp_path: Path) -> None:
-    """SIGKILL to the driver while teachers answer; its Ray goes down with it; the second run redoes nothing."""
-    command = [*QUICKSTART, "--set", "prompts.per_language=8", "--set", "num_shards=6", "--set", "sampling.n=2"]
-    with (tmp_path / "log").open("w") as log:
-        driver = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
-        run = tmp_path / "runs" / "quickstart"
-        deadline = time.monotonic() + 240
-        while len(list(run.glob("generate-*/shard-*.parquet"))) < 8:
-            assert driver.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
-            time.sleep(0.05)
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
-    time.sleep(3)  # actors notice that their driver is gone; one of them may have been committing a shard
-    before = {p: p.stat().st_mtime_ns for p in run.rglob("shard-*.parquet")}
-    assert not (run / "manifest.json").exists()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert again.returncode == 0, again.stderr
-    assert all(p.stat().st_mtime_ns == when for p, when in before.items())
-    manifest = json.loads((run / "manifest.json").read_text())
-    assert sum(s["num_reused"] for s in manifest["steps"]) == len([p for p in before if "_rejects" not in str(p)])
+def test_a_run_killed_half_way_goes_on_where_it_stood(killed: Killed) -> None:
+    assert not killed.had_manifest
+    assert all(path.stat().st_mtime_ns == when for path, when in killed.shards.items())
+    manifest = json.loads((Path(killed.told["run"]) / "manifest.json").read_text())
+    finished = [path for path in killed.shards if "_rejects" not in str(path)]
+    assert sum(s["num_reused"] for s in manifest["steps"]) == len(finished) >= 8
     steps = {s["name"]: s for s in manifest["steps"]}
-    assert steps["generate-commons"]["num_rows"] == 2 * steps["prompts"]["num_rows"]
     assert steps["select-sft"]["num_rows"] + steps["select-sft"]["num_rejected"] == steps["prompts"]["num_rows"]

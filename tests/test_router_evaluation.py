@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from arbitrage.cli.main import app
 from arbitrage.outcomes.matrix import best_admitted, chosen
 from arbitrage.outcomes.reading import blend_rewards
+from routers.calibration import pick_calibration
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
 from routers.evaluation.samples import trace_samples
@@ -19,7 +20,7 @@ from routers.learners.auto import AutoLearner
 from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.table import TableLearner
-from routers.newcomer import EXPLORE_ONLY_BELOW, admit, pick_calibration
+from routers.newcomer import EXPLORE_ONLY_BELOW, admit
 from tests.support.outcomes import TEACHERS, split, toy_outcomes
 
 FEW = (TableLearner(), LearnedLearner())

@@ -36,7 +36,7 @@ def pick_prompts(
 
     Example: `arbitrage router calibration-set --matrix outcomes.parquet --out calibration.jsonl`
     """
-    from routers.newcomer import pick_calibration
+    from routers.calibration import pick_calibration
 
     found = read_outcomes(matrix, run, models, None, group_column, None, task_column, language_column, None).matrix
     rows = pick_calibration(found.queries, found.cluster_P, found.prompt_ids, size)

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen
+from routers.calibration import pick_calibration
 from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.single import SingleLearner
-from routers.newcomer import admit, pick_calibration
+from routers.newcomer import admit
 
 Told = Callable[[str], None]
 SIZES: Sequence[int] = (16, 32, 64, 128, 256)

@@ -62,6 +62,14 @@ class Design:
         """Return the values of a level; none if the design leaves it out."""
         return next((v for v in self.levels if v.level == level), Vocabulary(level, ()))
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Return how many columns each block has, in the order of the blocks."""
+        found = {v.level: len(v.values) for v in self.levels} | {"surface": len(NAMES) + 1}
+        if self.is_crossed:
+            found["language_surface"] = found["language"] * found["surface"]
+        return found
+
     def surface(self, queries: Queries) -> Floats:
         """Return the look of each prompt, standardised and cut at three, and the square of its length."""
         raw_US = queries.derive("surface", measure_surface)
@@ -120,15 +128,9 @@ class Prior:
         return expected_PT
 
     def _by_block(self) -> dict[str, Floats]:
-        widths = {v.level: len(v.values) for v in self.design.levels} | {"surface": len(NAMES) + 1}
-        if self.design.is_crossed:
-            widths["language_surface"] = len(self.design.of("language").values) * (len(NAMES) + 1)
+        widths = self.design.widths
         ends = np.cumsum(list(widths.values()))
         return dict(zip(widths, np.split(self.weights_XT, ends[:-1]), strict=True))
-
-    def with_weights(self, weights_XT: Floats) -> "Prior":
-        """Return the same prior with other coefficients."""
-        return Prior(self.design, self.strengths, weights_XT)
 
     def state(self) -> State:
         """Return design and coefficients."""
@@ -175,7 +177,7 @@ def fit_prior(queries: Queries, residual_PT: Floats, weight_T: Floats, fold_P: R
     folds = range(int(fold_P.max()) + 1)
     squares = [_sum_squares(design, queries, residual_PT, np.flatnonzero(fold_P == fold)) for fold in folds]
     total = Squares(*(sum(parts) for parts in zip(*((s.xx, s.xy, s.yy_T) for s in squares), strict=True)))
-    widths = {name: block.shape[1] for name, block in design.blocks(queries.take(np.zeros(1, np.int64))).items()}
+    widths = design.widths
 
     def loss(strengths: Strengths) -> float:
         scale_X = _scales(strengths, widths)
@@ -188,15 +190,6 @@ def fit_prior(queries: Queries, residual_PT: Floats, weight_T: Floats, fold_P: R
         rows = np.flatnonzero(fold_P == fold)
         held_out_PT[rows] = Prior(design, strengths, _solve(total - part, scale_X)).predict(queries.take(rows))
     return PriorFits(Prior(design, strengths, _solve(total, scale_X)), held_out_PT)
-
-
-def fit_columns(prior: Prior, queries: Queries, residual_PT: Floats) -> Prior:
-    """Fit further columns with the design and the strengths of a prior."""
-    squares = _sum_squares(prior.design, queries, residual_PT, np.arange(len(queries)))
-    widths = {
-        name: block.shape[1] for name, block in prior.design.blocks(queries.take(np.zeros(1, np.int64))).items()
-    }
-    return prior.with_weights(_solve(squares, _scales(prior.strengths, widths)))
 
 
 def _descend(loss: Loss, names: Sequence[str]) -> dict[str, float]:

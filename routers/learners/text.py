@@ -57,11 +57,6 @@ def fit_text(queries: Queries, residual_PT: Floats, penalty: float) -> TextRidge
     return fit_rows(ngrams, ngrams.read(queries), queries.text_P, residual_PT, [penalty])[0]
 
 
-def fit_more(text: TextRidge, queries: Queries, residual_PT: Floats, penalty: float) -> TextRidge:
-    """Fit further columns on the n-grams of a fitted regression."""
-    return fit_rows(text.ngrams, text.ngrams.read(queries), queries.text_P, residual_PT, [penalty])[0]
-
-
 def fit_rows(
     ngrams: Ngrams, rows_UF: sparse.csr_matrix, text_P: Rows, residual_PT: Floats, penalties: Sequence[float]
 ) -> list[TextRidge]:

@@ -1,0 +1,159 @@
+"""What a few answers say of a teacher, read through its fellows (collaborative filtering with side information).
+
+Its advantage over the fellows is explained by ridge regression on three blocks: what is expected of each fellow on
+the prompt (it may be good where one of them is), how each departed from that (what is hard for one is often hard for
+all: it takes noise away, and is not predicted from), and the prompt's tags. How far each block is shrunken is learned
+from the fellows: each in turn plays the stranger on the same prompts, and what is expected of it on all is the truth.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from arbitrage.outcomes.matrix import Floats
+from arbitrage.outcomes.queries import Rows
+
+TINY: Final = 1e-9
+MAX_PLAYED: Final = 16
+"""Fellows that play the stranger, where there are more."""
+
+
+class Penalties(NamedTuple):
+    """Ridge penalties of the blocks, in prompts."""
+
+    expected: float
+    surprise: float
+    tags: float
+
+
+_EXPECTED: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e5)
+_SURPRISE: Final = (3.0, 30.0, 300.0, 1e6)
+_TAGS: Final = (3.0, 10.0, 30.0, 100.0, 1e5)
+GRID: Final = tuple(Penalties(*values) for values in product(_EXPECTED, _SURPRISE, _TAGS))
+UNTUNED: Final = Penalties(10.0, 30.0, 10.0)
+"""For a single fellow: there is nobody to play the stranger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """P prompts as T fellows and G tags show them.
+
+    Attributes:
+        known_PX: expectations of the fellows, their surprises (T columns each), tags (G), and a constant.
+        num_fellows: T.
+        easy_P: what the prompt gave to everybody.
+        mean_P: what is expected of the fellows on average.
+        scale: reward that one unit of an expectation stands for.
+    """
+
+    known_PX: Floats
+    num_fellows: int
+    easy_P: Floats
+    mean_P: Floats
+    scale: float
+
+    @property
+    def foretold_PX(self) -> Floats:
+        """Return the prompts as they look before anybody is asked: without surprises."""
+        foretold_PX = self.known_PX.copy()
+        foretold_PX[:, self.num_fellows : 2 * self.num_fellows] = 0.0
+        return foretold_PX
+
+    def penalty_X(self, penalties: Penalties) -> Floats:
+        """Return the penalty of each column; the constant is not shrunken."""
+        num_tags = self.known_PX.shape[1] - 2 * self.num_fellows - 1
+        numbers = [self.num_fellows, self.num_fellows, num_tags, 1]
+        return np.repeat([*penalties, TINY], numbers)
+
+    def advantage(self, rewards_N: Floats, rows: Rows) -> Floats:
+        """Return how a teacher's rewards on some prompts surpass what the fellows lead to expect, shape (N,)."""
+        advantage_N: Floats = rewards_N - self.easy_P[rows] - self.mean_P[rows]
+        return advantage_N
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is believed of a teacher.
+
+    Attributes:
+        share_T: how much of what is expected of each fellow goes into what is expected of it; they sum to 1.
+        tags_G: what a tag adds.
+        constant: what it has above the fellows everywhere.
+        error_P: standard error of its expected advantage on each prompt.
+    """
+
+    share_T: Floats
+    tags_G: Floats
+    constant: float
+    error_P: Floats
+
+
+def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
+    """Collect what is known of prompts.
+
+    Args:
+        expected_PT: what a router expects of T fellows.
+        rewards_PT: how they did; NaN where one was not asked.
+        tags_PG: 0/1 columns.
+    """
+    departures_PT = rewards_PT - expected_PT
+    num_P = np.maximum(np.isfinite(departures_PT).sum(axis=1), 1)
+    easy_P = np.nan_to_num(departures_PT).sum(axis=1) / num_P
+    surprise_PT = np.nan_to_num(departures_PT - easy_P[:, None])
+    mean_P = expected_PT.mean(axis=1)
+    relative_PT = expected_PT - mean_P[:, None]
+    scale = float(np.sqrt(relative_PT.var(axis=0).mean())) + TINY
+    blocks = [relative_PT / scale, surprise_PT / (surprise_PT.std() + TINY), tags_PG, np.ones((len(expected_PT), 1))]
+    return Evidence(np.hstack(blocks), expected_PT.shape[1], easy_P, mean_P, scale)
+
+
+def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> Estimate:
+    """Learn of a teacher from its rewards on the N prompts in `rows`."""
+    known_NX = evidence.known_PX[rows]
+    advantage_N = evidence.advantage(rewards_N, rows)
+    inverse_XX = np.linalg.inv(known_NX.T @ known_NX + np.diag(evidence.penalty_X(penalties)))
+    weights_X = inverse_XX @ (known_NX.T @ advantage_N)
+    freedom = len(rows) - float(np.einsum("nx,xy,ny->", known_NX, inverse_XX, known_NX))
+    noise = float(((advantage_N - known_NX @ weights_X) ** 2).sum()) / max(freedom, 1.0)
+    foretold_PX = evidence.foretold_PX
+    error_P = np.sqrt(noise * np.einsum("px,px->p", foretold_PX @ inverse_XX, foretold_PX))
+    num = evidence.num_fellows
+    likeness_T = weights_X[:num] / evidence.scale
+    share_T = likeness_T + (1.0 - likeness_T.sum()) / num
+    return Estimate(share_T, weights_X[2 * num : -1], float(weights_X[-1]), error_P)
+
+
+def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Penalties:
+    """Choose the penalties under which fellows that play the stranger are known best from the prompts in `rows`.
+
+    Args:
+        expected_PT: what a router expects of T fellows, taken for the truth about the one that plays.
+        rewards_PT: how they did; the stranger's count on `rows` only.
+        tags_PG: 0/1 columns.
+        rows: the prompts that strangers are tried on.
+    """
+    num = expected_PT.shape[1]
+    if num < 2:
+        return UNTUNED
+    players = np.unique(np.linspace(0, num - 1, min(num, MAX_PLAYED)).astype(np.int64))
+    errors = sum(_errors_of(player, expected_PT, rewards_PT, tags_PG, rows) for player in players.tolist())
+    return GRID[int(np.argmin(errors))]
+
+
+def _errors_of(player: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Floats:
+    """Return the mean squared error about one fellow for each place of the grid."""
+    evidence = look_at(np.delete(expected_PT, player, axis=1), np.delete(rewards_PT, player, axis=1), tags_PG)
+    asked = rows[np.isfinite(rewards_PT[rows, player])]
+    known_NX = evidence.known_PX[asked]
+    squares_XX = known_NX.T @ known_NX
+    target_X = known_NX.T @ evidence.advantage(rewards_PT[asked, player], asked)
+    foretold_PX = evidence.foretold_PX
+    truth_P = expected_PT[:, player] - evidence.mean_P
+    moments_XX, moments_X = foretold_PX.T @ foretold_PX, foretold_PX.T @ truth_P
+    found = np.empty(len(GRID))
+    for place, penalties in enumerate(GRID):
+        weights_X = np.linalg.solve(squares_XX + np.diag(evidence.penalty_X(penalties)), target_X)
+        found[place] = truth_P @ truth_P + weights_X @ (moments_XX @ weights_X - 2.0 * moments_X)
+    return found / len(truth_P)
