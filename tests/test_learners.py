@@ -18,6 +18,7 @@ from routers.learners.baselines.mlp import MlpLearner
 from routers.learners.bilinear import fit_bilinear
 from routers.learners.descriptor import DescriptorLearner, admit
 from routers.learners.encoder import EncoderLearner
+from routers.learners.knn import KnnLearner
 from routers.learners.learned import Learned
 from routers.learners.prior import Prior, design_of
 from routers.learners.single import SingleLearner
@@ -309,6 +310,19 @@ def test_incumbents_are_read_as_before():
     before = DescriptorLearner().fit(train.among(TEACHERS[1:]))
     joined = admit(before, train.take(np.arange(60)), "anna")
     assert np.allclose(joined.predict(test.queries)[:, 1:], before.predict(test.queries))
+
+
+@pytest.mark.parametrize("k", [3, 40, 200])
+def test_neighbours_are_those_of_a_search_through_the_whole_memory(k):
+    """84 prompts a language: 3 are all found in their own, of 40 some lie elsewhere, 200 it cannot hold."""
+    train, test = split(toy_outcomes())
+    knn = KnnLearner(k=k).fit(train)
+    near_PM = knn.space.read(test.queries).astype(np.float32) @ knn.memory_MK.T
+    expected_PT = knn.predict(test.queries)
+    for row, near_M in enumerate(near_PM):
+        order = np.argsort(-near_M, kind="stable")
+        if near_M[order[k - 1]] - near_M[order[k]] > 1e-5:  # no tie for the last place
+            assert np.allclose(expected_PT[row], knn.outcomes_MT[order[:k]].mean(axis=0), atol=1e-5)
 
 
 def test_a_probe_must_hold_the_incumbents_and_the_newcomer():

@@ -45,6 +45,16 @@ class DenseSpace:
         tags = [TAG_LENGTH[v.level] * one_hot(v.codes(queries), len(v.values)) for v in self.tags]
         return np.hstack([found_UK[queries.text_P], *tags])
 
+    def place_of(self, level: str) -> tuple[Vocabulary, slice] | None:
+        """Return a tag's values, and which places of a vector show them; None if the space is blind to it."""
+        start = self.directions_FK.shape[1]
+        for vocabulary in self.tags:
+            end = start + len(vocabulary.values)
+            if vocabulary.level == level:
+                return vocabulary, slice(start, end)
+            start = end
+        return None
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return what an artifact keeps as tensors."""
         return {"buckets": self.ngrams.buckets, "idf": self.ngrams.idf, "directions_FK": self.directions_FK}
@@ -71,5 +81,5 @@ def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
 
 def restore_space(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, list[str]]) -> DenseSpace:
     """Make the space of what its `arrays` and `values` returned."""
-    tags = tuple(Vocabulary(level, tuple(found)) for level, found in values.items())
+    tags = tuple(Vocabulary(level, tuple(values[level])) for level in TAG_LENGTH if level in values)
     return DenseSpace(Ngrams(arrays["buckets"], arrays["idf"]), arrays["directions_FK"], tags)

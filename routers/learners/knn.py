@@ -9,12 +9,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from arbitrage.outcomes.matrix import OutcomeMatrix, centred
-from arbitrage.outcomes.queries import Queries
-from routers.features.dense import DenseSpace, fit_space, restore_space
+from arbitrage.outcomes.queries import Queries, Rows
+from routers.features.dense import TAG_LENGTH, DenseSpace, fit_space, restore_space
+from routers.features.tags import UNSEEN
 from routers.learners.learner import Floats, LearnerConfig, State, nested
 
 CELLS: Final = 8_000_000
 """Similarities held at a time: 32 MB."""
+NEAREST_FOREIGN: Final = 1.0 + TAG_LENGTH["task"] ** 2 + 1e-5
+"""No prompt of another language is more similar: with `k` nearer ones in its own, the others need no look."""
+
+Singles = NDArray[np.float32]
 
 
 class KnnLearner(LearnerConfig):
@@ -49,21 +54,48 @@ class Knn:
     """Vectors and outcomes of the training prompts."""
 
     space: DenseSpace
-    memory_MK: NDArray[np.float32]
-    outcomes_MT: NDArray[np.float32]
+    memory_MK: Singles
+    outcomes_MT: Singles
     k: int
 
     def predict(self, queries: Queries) -> Floats:
         """Average the outcomes of the nearest, shape (P, T)."""
-        found = [self.outcomes_MT[rows].mean(axis=1) for rows in self._nearest(queries)]
-        return np.concatenate(found).astype(np.float64) if found else np.zeros((0, self.outcomes_MT.shape[1]))
-
-    def _nearest(self, queries: Queries) -> Iterator[NDArray[np.int64]]:
         vectors_PK = self.space.read(queries).astype(np.float32)
-        step = max(1, CELLS // len(self.memory_MK))
-        for start in range(0, len(vectors_PK), step):
-            near_PM = vectors_PK[start : start + step] @ self.memory_MK.T
-            yield np.argpartition(-near_PM, self.k - 1, axis=1)[:, : self.k]
+        found_PT = np.zeros((len(queries), self.outcomes_MT.shape[1]))
+        is_left_P = np.ones(len(queries), bool)
+        for rows, memory in self._by_language(queries):
+            self._average(vectors_PK, rows, memory, found_PT, is_left_P)
+        self._average(vectors_PK, np.flatnonzero(is_left_P), np.arange(len(self.memory_MK)), found_PT, is_left_P)
+        return found_PT
+
+    def _by_language(self, queries: Queries) -> Iterator[tuple[Rows, Rows]]:
+        """Yield prompts and memory of one language, where that remembers enough."""
+        place = self.space.place_of("language")
+        if place is None:
+            return
+        vocabulary, columns = place
+        is_own_ML = self.memory_MK[:, columns] > 0
+        codes_P = vocabulary.codes(queries)
+        for code in np.unique(codes_P[codes_P != UNSEEN]):
+            memory = np.flatnonzero(is_own_ML[:, code])
+            if len(memory) >= self.k:
+                yield np.flatnonzero(codes_P == code), memory
+
+    def _average(
+        self, vectors_PK: Singles, rows: Rows, memory: Rows, found_PT: Floats, is_left_P: NDArray[np.bool_]
+    ) -> None:
+        """Average the nearest in a part of the memory, for those prompts that have nobody nearer outside it."""
+        is_all = len(memory) == len(self.memory_MK)
+        part_NK = self.memory_MK if is_all else self.memory_MK[memory]
+        step = max(1, CELLS // len(memory))
+        for start in range(0, len(rows), step):
+            batch = rows[start : start + step]
+            near_BN = vectors_PK[batch] @ part_NK.T
+            nearest_Bk = np.argpartition(-near_BN, self.k - 1, axis=1)[:, : self.k]
+            farthest_B = np.take_along_axis(near_BN, nearest_Bk, axis=1).min(axis=1)
+            sure = np.full(len(batch), True) if is_all else farthest_B > NEAREST_FOREIGN
+            found_PT[batch[sure]] = self.outcomes_MT[memory[nearest_Bk[sure]]].mean(axis=1)
+            is_left_P[batch[sure]] = False
 
     def state(self) -> State:
         """Return space and memory."""
