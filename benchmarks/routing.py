@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries
@@ -35,6 +36,8 @@ from routers.learners.learned import LearnedLearner
 
 JUDGES = ("gemba_cmda", "xcomet_xl", "cometkiwi_xl", "metricx24_hybrid_xl")
 SHOWN = ("random", "best_single", "per_language", "per_language_task", "oracle", "auto", "learned", "blend")
+NUM_TIMED = 26
+"""Models whose router is timed: all of WMT25's."""
 JOBS = min(5, os.cpu_count() or 1)
 Found = dict[str, Any]
 
@@ -89,27 +92,26 @@ def measure_samples(data: Path, pool: str) -> Found:
     return asdict(trace_samples(LearnedLearner(), load(data, pool)))
 
 
-def measure_speed(data: Path, _: str) -> Found:
-    """Time training on the largest pool, and features with prediction, each text read anew; memory of the process."""
-    models = sorted(set(json.loads((data / "pools.json").read_text())["wmt25_21"]))
-    everyone = read_matrix([data / "wmt25_teacher_matrix.parquet"]).matrix
+def measure_speed(data: Path, name: str) -> Found:
+    """Time training for 26 models, and features with prediction, each text read anew; memory of the process."""
+    path = data / f"{name}.parquet"
+    models = sorted(set(pq.read_table(path, columns=["model"])["model"].unique().to_pylist()))[:NUM_TIMED]
+    matrix = read_matrix([path], models=models).matrix
     started = time.perf_counter()
-    predictor = LearnedLearner().fit(everyone)
+    predictor = LearnedLearner().fit(matrix)
     trained_s = time.perf_counter() - started
-    blend = BlendLearner().fit(everyone)
-    texts = [everyone.queries.texts[code] for code in everyone.queries.text_P]
-    languages = everyone.queries.languages.tolist()
+    blend = BlendLearner().fit(matrix)
+    texts = [matrix.queries.texts[code] for code in matrix.queries.text_P]
+    languages = matrix.queries.languages.tolist()
     rates = {name: _rate(p.predict, texts, languages) for name, p in (("learned", predictor), ("blend", blend))}
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "teachers": len(everyone.teachers),
-        "prompts": len(everyone),
+        "teachers": len(matrix.teachers),
+        "prompts": len(matrix),
         "mean_characters": statistics.fmean(map(len, texts)),
         "train_s": trained_s,
         "prompts_per_s": rates,
         "has_text_residual": predictor.text is not None,
-        "peak_mb": peak_mb,
-        "models_of_largest_pool": len(models),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
@@ -136,7 +138,7 @@ PARTS: Mapping[str, tuple[Callable[[Path, str], Found], Sequence[str]]] = {
     "judges": (measure_judges, WMT),
     "newcomers": (measure_newcomers, ALL),
     "samples": (measure_samples, ("wmt25_small", "policy_small")),
-    "speed": (measure_speed, ("all",)),
+    "speed": (measure_speed, ("wmt25_teacher_matrix", "textclass_policy_matrix")),
 }
 
 

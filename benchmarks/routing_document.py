@@ -1,5 +1,6 @@
 """Writes the tables and the picture of docs/routing.md from docs/routing.json."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -87,8 +88,14 @@ def _newcomers(found: Found) -> str:
         routing = f"{_at(one['routing_kept'], 0):.0%}, {_at(one['routing_kept'], 128):.0%}"
         means = f"{_at(one['kept_by_means'], 128):.0%}"
         lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {means} | {routing} |")
-    mean = " | ".join(f"{sum(_at(one['kept'], size) for one in found.values()) / len(found):.0%}" for size in sizes)
-    return "\n".join([*lines, f"| mean | | {mean} | | |"]) + "\n"
+    for prefix in ("wmt25", "policy"):
+        pools = [one for pool, one in found.items() if pool.startswith(prefix)]
+        gain = statistics.fmean(one["full_gain"] for one in pools)
+        plain = " | ".join(f"{statistics.fmean(_at(one['kept'], size) for one in pools):.0%}" for size in sizes)
+        had = (statistics.fmean(_at(one["kept"], size) * one["full_gain"] for one in pools) / gain for size in sizes)
+        lines.append(f"| mean of {prefix}_* | | {plain} | | |")
+        lines.append(f"| {prefix}_*, by gain | {gain:+.4f} | {' | '.join(f'{share:.0%}' for share in had)} | | |")
+    return "\n".join(lines) + "\n"
 
 
 def _at(by_size: Found, size: str | int) -> float:
@@ -106,16 +113,19 @@ def _samples(found: Found) -> str:
 
 
 def _speed(found: Found) -> str:
-    one = found["all"]
+    return "".join(f"- {name}: {_speed_of(one)}\n" for name, one in found.items())
+
+
+def _speed_of(one: Found) -> str:
     rates = ", ".join(
         f"`{name}` {rate['median']:,.0f} ({rate['low']:,.0f}–{rate['high']:,.0f}, n = {rate['n']})"
         for name, rate in one["prompts_per_s"].items()
     )
     return (
-        f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt: "
-        f"{'' if one['has_text_residual'] else 'no text residual was chosen here, so n-grams are not read; '}"
+        f"{one['prompts']:,} prompts × {one['teachers']} teachers, {one['mean_characters']:.0f} characters a prompt; "
+        f"{'' if one['has_text_residual'] else 'no text residual was chosen, so `learned` reads no n-grams; '}"
         f"trained in {one['train_s']:.0f} s; features and prediction, prompts/s on two threads: {rates}; peak memory "
-        f"of the process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB.\n"
+        f"of the process that read the matrix, trained and predicted {one['peak_mb']:,.0f} MB."
     )
 
 

@@ -1,18 +1,20 @@
-"""A run's own candidate table as an outcome matrix: what routers are trained and judged on."""
+"""A run's own candidate table as an outcome matrix or as a log: what routers are trained and judged on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from arbitrage.errors import UserError
 from arbitrage.outcomes.building import JUDGE, OutcomeBuilder, OutcomeRows
 from arbitrage.outcomes.reading import MatrixReading
-from arbitrage.records import Candidate, Record, Route, Score
+from arbitrage.records import Candidate, Prompt, Record, Route, Score
 from arbitrage.shards.place import Place
 from arbitrage.shards.run import Run, open_run
-from arbitrage.tables import concat
+from arbitrage.tables import concat, from_table
+from routers.outcome_log import OutcomeLog, log_routes
 
 UNSCORED = "an answer that was asked for has no score"
 
@@ -45,6 +47,35 @@ def reading_of_run(run_dir: Place, with_judge: bool = True) -> MatrixReading:
     built = builder.build()
     dropped = {UNSCORED: built.num_dropped} if built.num_dropped else {}
     return MatrixReading(built.matrix, dropped)
+
+
+def log_of_run(run_dir: Place) -> OutcomeLog:
+    """Return whom the routers of a finished run asked alone, how likely that was, and what it earned.
+
+    A reward is the mean final score of the teacher's samples, gated ones at the floor of their language.
+
+    Raises:
+        RunDirectoryError: no run lies there, or it has not finished.
+        UserError: nobody was asked alone.
+        DataError: no answer has a score.
+    """
+    run = open_run(run_dir)
+    _ = run.manifest  # says so if the run has not finished
+    asked = asked_by(run, routes_of(run))
+    routes = [route for name in asked.routes for table in run.tables(name) for route in from_table(table, Route)]
+    alone = [route for route in routes if len(route.teachers) == 1 and route.propensity is not None]
+    if not alone:
+        raise UserError(
+            f"{run_dir}: its router asked nobody alone; logs come from runs with `router: {{kind: bandit}}`, "
+            "`uniform`, `learned` or `language`"
+        )
+    builder = OutcomeBuilder(asked.teachers)
+    add_outcomes(builder, run, asked, with_judge=False)
+    matrix = builder.build().matrix
+    rewards = dict(zip(matrix.prompt_ids, np.nanmean(matrix.rewards_PT, axis=1).tolist(), strict=True))
+    [name] = run.plan.candidates["prompts"]
+    prompts = [prompt for table in run.tables(name) for prompt in from_table(table, Prompt)]
+    return log_routes(prompts, alone, rewards, asked.teachers)
 
 
 @dataclass(frozen=True, slots=True)

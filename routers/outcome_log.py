@@ -5,21 +5,25 @@ prompt (its text), propensity, and cluster (prompts that translate each other sh
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from arbitrage.errors import DataError
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
+from arbitrage.outcomes.matrix import Bools, Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows, queries_of
 from arbitrage.records import Prompt, Route
 
 OUTCOME: Final = ("language", "task", "teacher", "reward")
 EVALUATION: Final = ("prompt", *OUTCOME, "propensity", "cluster")
+SCHEMA: Final = pa.schema(
+    [(name, pa.float64() if name in ("reward", "propensity") else pa.string()) for name in EVALUATION]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class OutcomeLog:
 
     Attributes:
         queries: what was asked.
-        cluster_P: codes of clusters, for intervals.
+        clusters_P: labels of clusters, for intervals: prompts that translate each other share one.
         teachers: T names, sorted.
         asked_P: who was asked, a position in `teachers`.
         reward_P: how good the answer was.
@@ -36,7 +40,7 @@ class OutcomeLog:
     """
 
     queries: Queries
-    cluster_P: Rows
+    clusters_P: NDArray[Any]
     teachers: tuple[str, ...]
     asked_P: Rows
     reward_P: Floats
@@ -51,6 +55,32 @@ class OutcomeLog:
     def __len__(self) -> int:
         """Return the number of outcomes, P."""
         return len(self.asked_P)
+
+    @property
+    def cluster_P(self) -> Rows:
+        """Return codes of the clusters."""
+        codes_P: Rows = np.unique(self.clusters_P.astype(str), return_inverse=True)[1].astype(np.int64)
+        return codes_P
+
+    @property
+    def admitted_PT(self) -> Bools:
+        """Tell who may be asked: in each language those that were asked there at least once."""
+        _, code_P = np.unique(self.queries.languages.astype(str), return_inverse=True)
+        asked_LT = np.zeros((int(code_P.max(initial=-1)) + 1, len(self.teachers)), bool)
+        asked_LT[code_P, self.asked_P] = True
+        admitted_PT: Bools = asked_LT[code_P]
+        return admitted_PT
+
+    def take(self, rows: Rows) -> "OutcomeLog":
+        """Return some of the outcomes, in the order of `rows`."""
+        return replace(
+            self,
+            queries=self.queries.take(rows),
+            clusters_P=self.clusters_P[rows],
+            asked_P=self.asked_P[rows],
+            reward_P=self.reward_P[rows],
+            propensity_P=self.propensity_P[rows],
+        )
 
 
 def log_routes(
@@ -80,8 +110,12 @@ def log_routes(
     )
 
 
-def write_log(path: Path, log: OutcomeLog) -> None:
-    """Write a log; equal logs give equal bytes."""
+def write_log(path: Path, logs: Sequence[OutcomeLog]) -> None:
+    """Write logs below each other, the oldest first; equal logs give equal bytes."""
+    pq.write_table(pa.concat_tables([_table_of(log) for log in logs]), path)
+
+
+def _table_of(log: OutcomeLog) -> pa.Table:
     columns = {
         "prompt": [log.queries.texts[code] for code in log.queries.text_P],
         "language": list(log.queries.languages),
@@ -89,9 +123,9 @@ def write_log(path: Path, log: OutcomeLog) -> None:
         "teacher": [log.teachers[code] for code in log.asked_P],
         "reward": log.reward_P,
         "propensity": log.propensity_P,
-        "cluster": [str(code) for code in log.cluster_P],
+        "cluster": [str(label) for label in log.clusters_P],
     }
-    pq.write_table(pa.table(columns), path)
+    return pa.table({name: columns[name] for name in EVALUATION}, schema=SCHEMA)
 
 
 def read_log(path: Path, teachers: Sequence[str] | None = None) -> OutcomeLog:
@@ -140,10 +174,9 @@ def _assemble(
     place = {name: code for code, name in enumerate(names)}
     if strange := sorted(set(asked) - set(names)):
         raise DataError(f"the log holds outcomes of '{strange[0]}'; the pool is {', '.join(names)}")
-    cluster_P = np.unique(np.asarray([str(cluster) for cluster in clusters]), return_inverse=True)[1]
     return OutcomeLog(
         queries,
-        cluster_P.astype(np.int64),
+        np.asarray([str(cluster) for cluster in clusters], dtype=object),
         tuple(names),
         np.asarray([place[name] for name in asked], np.int64),
         np.asarray(rewards, np.float64),
@@ -156,13 +189,13 @@ def complete(log: OutcomeLog) -> OutcomeMatrix:
 
     A teacher's mean everywhere, plus, where it was asked, its surprise divided by the propensity: each cell is
     unbiased for the reward but for order 1/P (doubly robust pseudo-outcomes, Dudík et al. 2011), if noisy.
-    Teachers that were never asked are not admitted (NaN).
+    Where a teacher was never asked in a language it is not admitted there (NaN).
     """
     asked_PT = np.zeros((len(log), len(log.teachers)))
     asked_PT[np.arange(len(log)), log.asked_P] = 1.0 / log.propensity_P
     weight_T = asked_PT.sum(axis=0)
     means_T = (asked_PT * log.reward_P[:, None]).sum(axis=0) / np.maximum(weight_T, 1.0)
     guessed_PT = means_T + asked_PT * (log.reward_P[:, None] - means_T)
-    guessed_PT[:, weight_T == 0.0] = np.nan
+    guessed_PT[~log.admitted_PT] = np.nan
     ids = tuple(str(row) for row in range(len(log)))
     return OutcomeMatrix(ids, log.queries, log.cluster_P, log.teachers, guessed_PT)

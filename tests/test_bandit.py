@@ -180,7 +180,7 @@ def logged(seed, matrix=MATRIX):
 
 def test_a_log_is_read_as_it_was_written(tmp_path):
     log = logged(0)
-    write_log(tmp_path / "log.parquet", log)
+    write_log(tmp_path / "log.parquet", [log])
     found = read_log(tmp_path / "log.parquet")
     assert found.teachers == log.teachers
     for name in ("asked_P", "reward_P", "propensity_P"):

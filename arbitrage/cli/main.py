@@ -10,6 +10,7 @@ from arbitrage.cli.profile import profile
 from arbitrage.cli.report import report
 from arbitrage.cli.router import router
 from arbitrage.cli.router_extend import add_teacher, pick_prompts
+from arbitrage.cli.router_log import judge_by_log, write_outcomes
 from arbitrage.cli.router_study import admit_newcomers, judge_routers, trace_router
 from arbitrage.cli.router_train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
@@ -44,6 +45,8 @@ router.command("samples")(trace_router)
 router.command("newcomers")(admit_newcomers)
 router.command("calibration-set")(pick_prompts)
 router.command("add-teacher")(add_teacher)
+router.command("log")(write_outcomes)
+router.command("off-policy")(judge_by_log)
 app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
 

@@ -14,7 +14,6 @@ from arbitrage.cli.router import GroupOption, MatrixOption, ModelsOption, Reward
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.matrix import OutcomeMatrix
-    from arbitrage.statistics import Estimate
 
 SeedOption = Annotated[int, typer.Option("--seed", help="Of folds, draws and resamples.")]
 
@@ -36,7 +35,7 @@ def judge_routers(
     Example: `arbitrage router judges --matrix outcomes.parquet --reward-column bleurt --reward-column comet
     --reward-column gpt_judge`
     """
-    from arbitrage.cli.router_view import status_line
+    from arbitrage.cli.router_view import print_table, status_line, with_interval
     from arbitrage.errors import UserError
     from routers.evaluation.validity import judge_in_turn, measure_agreement
 
@@ -50,14 +49,14 @@ def judge_routers(
         print(json.dumps({"judges": [asdict(j) for j in judges], "agreement": [asdict(a) for a in agreement]}))
         return
     rows = [
-        [j.judge, *(_interval(e) for e in (j.naive, j.consensus, j.auto, j.oracle)), _counted(j.chose)]
+        [j.judge, *(with_interval(e) for e in (j.naive, j.consensus, j.auto, j.oracle)), _counted(j.chose)]
         for j in judges
     ]
     headings = ("held-out judge", "naive", "consensus", "auto", "oracle of the others", "auto chose")
-    _print_table("Gain above the best single model, by the reward held out", headings, rows)
+    print_table("Gain above the best single model, by the reward held out", headings, rows)
     rows = [[a.first, a.second, f"{a.within_prompts:.2f}", *_extremes(a.of_means)] for a in agreement]
     columns = ("reward", "reward", "within prompts", "model means, worst language", "best language")
-    _print_table("Rank correlation of rewards", columns, rows)
+    print_table("Rank correlation of rewards", columns, rows)
 
 
 def trace_router(
@@ -75,7 +74,7 @@ def trace_router(
     Example: `arbitrage router samples --matrix outcomes.parquet`
     """
     from arbitrage.cli.router_train import learner_of
-    from arbitrage.cli.router_view import status_line
+    from arbitrage.cli.router_view import print_table, status_line
     from routers.evaluation.samples import trace_samples
 
     config = learner_of(learner, [])
@@ -86,7 +85,7 @@ def trace_router(
         print(json.dumps(asdict(curve)))
         return
     rows = [[f"{p.num_prompts:,}", f"{p.gap_closed:.1%}", f"{p.single_gap_closed:.1%}"] for p in curve.points]
-    _print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
+    print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
     enough = f"{curve.enough:,} prompts give" if curve.enough else "only all prompts give"
     print(f"{enough} 90 % of what all of them give")
 
@@ -104,7 +103,7 @@ def admit_newcomers(
 
     Example: `arbitrage router newcomers --matrix outcomes.parquet`
     """
-    from arbitrage.cli.router_view import status_line
+    from arbitrage.cli.router_view import print_table, status_line
     from routers.evaluation.newcomers import study_newcomers
 
     outcomes = _read(matrix, run, models, reward_column, group_column)
@@ -117,7 +116,7 @@ def admit_newcomers(
         [f"{n}", f"{study.kept[n]:.0%}", f"{study.kept_by_means[n]:.0%}", f"{study.routing_kept[n]:.0%}"]
         for n in study.kept
     ]
-    _print_table(
+    print_table(
         f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
         ("prompts", "collaborative ridge", "plain means", "kept of all that routing gains"),
         rows,
@@ -136,30 +135,6 @@ def _read(
 ) -> "OutcomeMatrix":
     reading = read_outcomes(matrix, run, models, reward_column, group_column, None, None, "language", None)
     return reading.matrix
-
-
-def _print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    import sys
-
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 140, highlight=False).print(table)
-
-
-def _interval(found: "Estimate | None") -> str:
-    from arbitrage.report.formatting import signed
-
-    if found is None:
-        return "–"
-    bounds = f" [{signed(found.interval.low, 3)}, {signed(found.interval.high, 3)}]" if found.interval else ""
-    return f"{signed(found.value, 3)}{bounds}"
 
 
 def _counted(chose: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from arbitrage.cli.router import (
 )
 
 if TYPE_CHECKING:
+    from arbitrage.outcomes.reading import MatrixReading
     from routers.learners import AnyLearner
     from routers.learners.artifact import Artifact
 
@@ -52,12 +53,16 @@ def train_router(
     task_column: TaskOption = None,
     language_column: LanguageOption = "language",
     cost_column: CostOption = None,
+    log: Annotated[
+        Path | None, typer.Option("--log", metavar="FILE", help="Outcomes that `arbitrage router log` wrote.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Learn who is best asked, from a run that asked everybody or from a file of rewards; write it to a directory.
 
     A run counts where its router was `reward`: every teacher that speaks the language has answered. Its exact check,
-    if it has one, is not learned from. Equal outcomes give equal files.
+    if it has one, is not learned from. Where one teacher was asked per prompt, by a router that draws (`bandit`,
+    `uniform`), learn from the log. Equal outcomes give equal files.
 
     Then let it route: `router: {kind: learned, artifact: DIR}` in a pipeline's YAML.
 
@@ -67,7 +72,9 @@ def train_router(
     from routers.learners.artifact import load_artifact, save_artifact
 
     config = learner_of(learner, assignments or [])
-    if run and not matrix:
+    if log:
+        reading = _reading_of_log(log, bool(matrix or run))
+    elif run and not matrix:
         from arbitrage.cli.options import find_run
         from pipelines.outcomes import reading_of_run
 
@@ -78,6 +85,16 @@ def train_router(
         )
     save_artifact(out, fit_router(config, reading.matrix, sum(reading.dropped.values())))
     _show(load_artifact(out), out, as_json)
+
+
+def _reading_of_log(log: Path, has_other: bool) -> "MatrixReading":
+    from arbitrage.errors import UserError
+    from arbitrage.outcomes.reading import MatrixReading
+    from routers.outcome_log import complete, read_log
+
+    if has_other:
+        raise UserError("give one of --log FILE, --matrix FILE and --run RUN")
+    return MatrixReading(complete(read_log(log)), {})
 
 
 def show_router(

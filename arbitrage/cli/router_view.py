@@ -1,7 +1,7 @@
 """An evaluation of routers on a terminal, and as JSON."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +18,8 @@ from routers.evaluation.figures import RouterFigures
 from routers.evaluation.frontier import Frontier, count_generations, trace_frontier
 
 MOST_GENERATIONS = 5
+WIDTH = 140
+"""Columns where there is no terminal."""
 NUM_SHARES = 3
 """Teachers named beside a router, those asked most."""
 
@@ -35,7 +37,7 @@ def status_line() -> Iterator[Callable[[str], None]]:
 
 def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> None:
     """Print the table of routers, then the languages, and what `auto` did."""
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     matrix = reading.matrix
     languages = sorted(set(matrix.queries.languages.tolist()))
     console.print(
@@ -50,13 +52,23 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
     if comparison:
         console.print(
             f"auto − {comparison.baseline}, the strongest language-aware baseline (picked with hindsight): "
-            f"{_interval(comparison.difference, lambda v: signed(v, 4))}"
+            f"{with_interval(comparison.difference, lambda v: signed(v, 4))}"
         )
     if len(languages) > 1:
         console.print(_language_table(found, languages))
     console.print(_generation_table(found))
     if frontier := trace_frontier(found.expected["auto"], matrix):
         console.print(_frontier_table(frontier))
+
+
+def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first column names things, and whose others are figures."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
 
 
 def _router_table(found: Evaluation) -> Table:
@@ -71,10 +83,10 @@ def _router_table(found: Evaluation) -> Table:
         table.add_column("gain under judge", justify="right", no_wrap=True)
     if has_cost:
         table.add_column("cost", justify="right")
-    table.add_column("asks")
+    table.add_column("asks", no_wrap=True, overflow="ellipsis")
     for figures in found.routers:
         cells = [figures.name, decimal(figures.mean_reward, 4), _gap(figures.gap_closed), decimal(figures.regret, 4)]
-        cells += [_interval(figures.judge_gain, lambda v: signed(v, 4))] if has_judge else []
+        cells += [with_interval(figures.judge_gain, lambda v: signed(v, 4))] if has_judge else []
         cells += [decimal(figures.cost, 4)] if has_cost else []
         style = "bold" if figures.name == "auto" else "dim" if figures.name == "oracle" else ""
         table.add_row(*cells, _shares(figures), style=style)
@@ -130,10 +142,11 @@ def _shares(figures: RouterFigures) -> str:
 
 
 def _gap(found: Estimate | None) -> str:
-    return _interval(found, lambda value: percent(value, 1))
+    return with_interval(found, lambda value: percent(value, 1))
 
 
-def _interval(found: Estimate | None, form: Callable[[float], str]) -> str:
+def with_interval(found: Estimate | None, form: Callable[[float], str] = lambda value: signed(value, 3)) -> str:
+    """Return a figure with its interval; a dash where there is none."""
     if found is None:
         return "–"
     if found.interval is None:

@@ -14,6 +14,7 @@ from routers.newcomer import admit
 
 Told = Callable[[str], None]
 SIZES: Sequence[int] = (16, 32, 64, 128, 256)
+LEARNER = LearnedLearner()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,40 +40,61 @@ class NewcomerStudy:
 
 
 def study_newcomers(
-    matrix: OutcomeMatrix, sizes: Sequence[int] = SIZES, seed: int = 0, told: Told = lambda _: None
+    matrix: OutcomeMatrix,
+    sizes: Sequence[int] = SIZES,
+    num_folds: int = 5,
+    seed: int = 0,
+    told: Told = lambda _: None,
 ) -> NewcomerStudy:
-    """Train on four fifths, let each teacher in turn join from a few prompts, and judge on the last fifth."""
-    fold_P = deal_folds(matrix.cluster_P, 5, seed)
-    training = matrix.take(np.flatnonzero(fold_P != 0))
-    test = matrix.take(np.flatnonzero(fold_P == 0))
-    learner = LearnedLearner()
-    full_PT = learner.fit(training).predict(test.queries)
-    full: dict[str, float] = {}
-    joined: dict[int, float] = dict.fromkeys(sizes, 0.0)
-    by_means: dict[int, float] = dict.fromkeys(sizes, 0.0)
-    for name in matrix.teachers:
-        told(f"newcomer {name}")
-        others = [teacher for teacher in matrix.teachers if teacher != name]
-        incumbents, column = training.among(others), training.teachers.index(name)
-        router = learner.fit(incumbents)
-        without = _worth(_with_column(router.predict(test.queries), column, None), test)
-        full[name] = _worth(full_PT, test) - without
-        for size in sizes:
-            rows = pick_calibration(training.queries, training.cluster_P, training.prompt_ids, size)
-            rewards_N = training.rewards_PT[rows, column]
-            extended = admit(router, incumbents, name, rows, rewards_N)
-            joined[size] += _worth(extended.predictor.predict(test.queries), test) - without
-            plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[rows], axis=1)).mean())
-            guess_PT = router.predict(test.queries)
-            level_P = guess_PT.mean(axis=1) + plain
-            by_means[size] += _worth(_with_column(guess_PT, column, level_P), test) - without
-    total, num = sum(full.values()), len(full)
-    single_PT = SingleLearner().fit(training).predict(test.queries)
-    routing = _worth(full_PT, test) - _worth(single_PT, test)
-    kept = {size: routing + (gain - total) / num for size, gain in {0: 0.0, **joined}.items()}
+    """Train on all folds but one, let each teacher in turn join from a few prompts, and judge on that one."""
+    fold_P = deal_folds(matrix.cluster_P, num_folds, seed)
+    sums = Gains(dict.fromkeys(matrix.teachers, 0.0), dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0.0))
+    for fold in range(num_folds):
+        training, test = (matrix.take(np.flatnonzero(rows)) for rows in (fold_P != fold, fold_P == fold))
+        full_PT = LEARNER.fit(training).predict(test.queries)
+        sums.routing += _worth(full_PT, test) - _worth(SingleLearner().fit(training).predict(test.queries), test)
+        for name in matrix.teachers:
+            told(f"fold {fold + 1} of {num_folds}, newcomer {name}")
+            _let_join(name, training, test, _worth(full_PT, test), sums)
+    num = num_folds * len(matrix.teachers)
+    total, routing = sum(sums.full.values()) / num, sums.routing / num_folds
+    joined, by_means = ({size: gain / num for size, gain in gains.items()} for gains in (sums.joined, sums.by_means))
     return NewcomerStudy(
-        total / num, _shares(joined, total), _shares(by_means, total), routing, _shares(kept, routing), full
+        full_gain=total,
+        kept=_shares(joined, total),
+        kept_by_means=_shares(by_means, total),
+        routing_gain=routing,
+        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **joined}.items()}, routing),
+        full_by_teacher={name: gain / num_folds for name, gain in sums.full.items()},
     )
+
+
+@dataclass(slots=True)
+class Gains:
+    """Sums over newcomers and folds of what is gained above the pool without the newcomer; `routing`: over folds."""
+
+    full: dict[str, float]
+    joined: dict[int, float]
+    by_means: dict[int, float]
+    routing: float = 0.0
+
+
+def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full: float, sums: Gains) -> None:
+    """Add up what one newcomer brings."""
+    incumbents = training.among([teacher for teacher in training.teachers if teacher != name])
+    column = training.teachers.index(name)
+    router = LEARNER.fit(incumbents)
+    guess_PT = router.predict(test.queries)
+    without = _worth(_with_column(guess_PT, column, None), test)
+    sums.full[name] += full - without
+    for size in sums.joined:
+        rows = pick_calibration(training.queries, training.cluster_P, training.prompt_ids, size)
+        rewards_N = training.rewards_PT[rows, column]
+        extended = admit(router, incumbents, name, rows, rewards_N)
+        sums.joined[size] += _worth(extended.predictor.predict(test.queries), test) - without
+        plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[rows], axis=1)).mean())
+        level_P = guess_PT.mean(axis=1) + plain
+        sums.by_means[size] += _worth(_with_column(guess_PT, column, level_P), test) - without
 
 
 def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:
