@@ -1,7 +1,7 @@
 """What routers reach on real outcome matrices, and at what speed; writes all figures of docs/routing.md.
 
     python -m benchmarks.routing --data DIR                  everything: about half an hour on two cores
-    python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, speed
+    python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, cost, speed
     python -m benchmarks.routing --render                    the document again from the JSON
 
 DIR holds `wmt25_teacher_matrix.parquet`, `textclass_policy_matrix.parquet` and `pools.json`, which names each pool's
@@ -28,10 +28,13 @@ from arbitrage.outcomes.queries import Queries
 from arbitrage.outcomes.reading import MatrixColumns, read_matrix
 from benchmarks.routing_document import RESULTS, render
 from routers.evaluation.evaluate import evaluate
+from routers.evaluation.frontier import count_generations, trace_frontier
 from routers.evaluation.newcomers import study_newcomers
 from routers.evaluation.samples import trace_samples
 from routers.evaluation.validity import judge_in_turn
 from routers.learners.blend import BlendLearner
+from routers.learners.crossval import predict_held_out
+from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
 
 JUDGES = ("gemba_cmda", "xcomet_xl", "cometkiwi_xl", "metricx24_hybrid_xl")
@@ -42,11 +45,11 @@ JOBS = min(5, os.cpu_count() or 1)
 Found = dict[str, Any]
 
 
-def load(data: Path, pool: str, rewards: Sequence[str] = ("reward",)) -> OutcomeMatrix:
+def load(data: Path, pool: str, rewards: Sequence[str] = ("reward",), cost: str | None = None) -> OutcomeMatrix:
     """Read the matrix of one pool."""
     models = json.loads((data / "pools.json").read_text())[pool]
     name = "wmt25_teacher_matrix" if pool.startswith("wmt25") else "textclass_policy_matrix"
-    return read_matrix([data / f"{name}.parquet"], MatrixColumns(rewards=tuple(rewards)), models).matrix
+    return read_matrix([data / f"{name}.parquet"], MatrixColumns(rewards=tuple(rewards), cost=cost), models).matrix
 
 
 def measure_pool(data: Path, pool: str) -> Found:
@@ -90,6 +93,22 @@ def measure_newcomers(data: Path, pool: str) -> Found:
 def measure_samples(data: Path, pool: str) -> Found:
     """Learn from more and more prompts."""
     return asdict(trace_samples(LearnedLearner(), load(data, pool)))
+
+
+def measure_cost(data: Path, pool: str) -> Found:
+    """Trace quality against seconds of answering, and against generations, on prompts `learned` has not seen."""
+    matrix = load(data, pool, cost="latency_s")
+    fold_P = deal_folds(matrix.cluster_P, 5, 0)
+    [expected_PT] = predict_held_out([LearnedLearner()], matrix, fold_P)
+    frontier = trace_frontier(expected_PT, matrix)
+    if frontier is None:
+        raise ValueError(f"{pool}: an answer has no cost")
+    singles = {
+        name: {"cost": float(np.mean(costs)), "mean_reward": float(np.mean(rewards))}
+        for name, costs, rewards in zip(matrix.teachers, matrix.cost_PT.T, matrix.rewards_PT.T, strict=True)  # type: ignore[union-attr]
+    }
+    generations = [asdict(one) for one in count_generations(expected_PT, matrix)]
+    return {"frontier": asdict(frontier), "singles": singles, "generations": generations}
 
 
 def measure_speed(data: Path, name: str) -> Found:
@@ -138,6 +157,7 @@ PARTS: Mapping[str, tuple[Callable[[Path, str], Found], Sequence[str]]] = {
     "judges": (measure_judges, WMT),
     "newcomers": (measure_newcomers, ALL),
     "samples": (measure_samples, ("wmt25_small", "policy_small")),
+    "cost": (measure_cost, ("policy_mixed", "policy_small")),
     "speed": (measure_speed, ("wmt25_teacher_matrix", "textclass_policy_matrix")),
 }
 

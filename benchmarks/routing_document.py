@@ -13,6 +13,8 @@ RESULTS = ROOT / "docs/routing.json"
 DOCUMENT = ROOT / "docs/routing.md"
 PICTURE = ROOT / "docs/routing.svg"
 Found = Mapping[str, Any]
+MOST_ASKED = 3
+"""Answers per prompt up to which the table goes."""
 LANGUAGE_AWARE = (
     "per_language",
     "per_language_task",
@@ -30,7 +32,8 @@ LANGUAGE_AWARE = (
 def render(results: Found) -> None:
     """Write each part that has been measured between its marks."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    parts = {"pools": _pools, "judges": _judges, "newcomers": _newcomers, "samples": _samples, "speed": _speed}
+    parts = {"pools": _pools, "judges": _judges, "newcomers": _newcomers, "samples": _samples}
+    parts |= {"cost": _cost, "speed": _speed}
     for name, table in parts.items():
         if name in results:
             text = _between(text, name, table(results[name]))
@@ -110,6 +113,31 @@ def _samples(found: Found) -> str:
         enough = f"{one['enough']:,}" if one["enough"] else "all"
         lines.append(f"| {pool} | {curve} | {enough} |")
     return "\n".join(lines) + "\n"
+
+
+def _cost(found: Found) -> str:
+    lines = [
+        "| pool | best single | of equal quality | most quality | area (mixing single teachers) "
+        "| best of several answers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for pool, one in found.items():
+        best = max(one["singles"].values(), key=lambda single: single["mean_reward"])
+        points = one["frontier"]["points"]
+        equal = next((p for p in points if p["mean_reward"] >= best["mean_reward"]), None)
+        area = f"{one['frontier']['area']:.0%} ({one['frontier']['area_of_singles']:.0%})"
+        several = ", ".join(
+            f"{g['per_prompt']:.2f}: {g['mean_reward']:.3f}"
+            for g in one["generations"]
+            if g["per_prompt"] <= MOST_ASKED
+        )
+        cells = (pool, _point(best), _point(equal), _point(points[-1]), area, several)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _point(found: Found | None) -> str:
+    return "–" if found is None else f"{found['mean_reward']:.3f} at {found['cost']:.2f} s"
 
 
 def _speed(found: Found) -> str:
