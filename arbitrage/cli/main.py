@@ -18,6 +18,7 @@ from arbitrage.cli.show import show
 from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
 from arbitrage.cli.train import train
+from arbitrage.cli.train_monitor import monitor
 from arbitrage.errors import ArbitrageError
 
 EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
@@ -45,6 +46,7 @@ router.command("samples")(trace_router)
 router.command("newcomers")(admit_newcomers)
 router.command("calibration-set")(pick_prompts)
 router.command("add-teacher")(add_teacher)
+train.command("monitor")(monitor)
 app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
 app.add_typer(train, name="train")

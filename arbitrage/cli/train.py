@@ -1,7 +1,7 @@
 """`arbitrage train`: students and reward models by TRL, from runs and exports."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +61,19 @@ LoraSetOption = Annotated[
 MergeOption = Annotated[
     bool | None, typer.Option("--merge/--no-merge", help="Write a LoRA student as whole weights too (default).")
 ]
+MonitorOption = Annotated[
+    list[str] | None,
+    typer.Option("--monitor", metavar="PROBE", help="Watch for over-optimisation on these preference rows."),
+]
+MonitorSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--monitor-set", metavar="KEY=VALUE", help="Of the monitor, such as `every=20`, `alarms.mass_drop=0.1`."
+    ),
+]
+EarlyStopOption = Annotated[
+    bool | None, typer.Option("--early-stop", help="End training when the monitor sounds for all languages together.")
+]
 
 
 def command(method: "Method", about: str) -> Callable[..., None]:
@@ -79,6 +92,9 @@ def command(method: "Method", about: str) -> Callable[..., None]:
         lora: LoraOption = False,
         lora_arguments: LoraSetOption = None,
         merge: MergeOption = None,
+        monitor: MonitorOption = None,
+        monitor_settings: MonitorSetOption = None,
+        early_stop: EarlyStopOption = None,
         as_json: JsonOption = False,
     ) -> None:
         given = {
@@ -90,8 +106,10 @@ def command(method: "Method", about: str) -> Callable[..., None]:
             "merge": merge,
             "mix": {"weights": _weights(mix), "rows": rows, "max_repeats": max_repeats},
             "lora": {} if lora or lora_arguments else None,
+            "monitor": {"probe": monitor, "early_stop": early_stop or None},
         }
-        _train(read_config(config, given, arguments or (), lora_arguments or ()), as_json)
+        sets = {"arguments": arguments, "lora": lora_arguments, "monitor": monitor_settings}
+        _train(read_config(config, given, sets), as_json)
 
     run.__doc__ = (
         f"{about}\n\nRun the same command again after an interruption: it goes on from the newest checkpoint, by the "
@@ -101,10 +119,13 @@ def command(method: "Method", about: str) -> Callable[..., None]:
     return run
 
 
-def read_config(
-    file: Path | None, given: dict[str, Any], arguments: Sequence[str], lora_arguments: Sequence[str]
-) -> "TrainConfig":
+def read_config(file: Path | None, given: dict[str, Any], sets: Mapping[str, Sequence[str] | None]) -> "TrainConfig":
     """Return the config of a YAML file, overridden by what the command line gives (None: not given).
+
+    Args:
+        file: the YAML.
+        given: key → value.
+        sets: key of a mapping → assignments below it.
 
     Raises:
         ConfigError: the file or a value does not validate.
@@ -117,10 +138,10 @@ def read_config(
     if raw.get("method", given["method"]) != given["method"]:
         raise UserError(f"{file}: method: is '{raw['method']}', yet the command is `train {given['method']}`")
     merged = _merge(raw, given)
-    merged = override(merged, [f"arguments.{item}" for item in arguments])
-    merged = override(merged, [f"lora.{item}" for item in lora_arguments])
-    if isinstance(merged.get("data"), str | list):
-        merged["data"] = [_source(item) for item in as_tuple(merged["data"])]
+    merged = override(merged, [f"{key}.{item}" for key, items in sets.items() for item in items or ()])
+    for mapping, key in ((merged, "data"), (merged.get("monitor"), "probe")):
+        if isinstance(mapping, dict) and isinstance(mapping.get(key), str | list):
+            mapping[key] = [find_source(item) for item in as_tuple(mapping[key])]
     needed = {"model": "--model", "data": "DATA", "out": "--out"}
     if missing := [name for key, name in needed.items() if key not in merged]:
         raise UserError(f"train {given['method']}: needs {', '.join(missing)}")
@@ -149,7 +170,7 @@ def _merge(raw: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _source(item: str) -> str:
+def find_source(item: str) -> str:
     """Return a path or place; the name of a run in `runs/` becomes its path."""
     named = RUNS / str(item)
     return str(named) if not Path(item).exists() and (named / "run.json").exists() else item
@@ -196,6 +217,8 @@ def _tell(student: "TrainedStudent") -> None:
     print(
         f"steps: {record.num_steps:,} in {record.seconds:,.0f} s" + (f", loss {loss:.4g}" if loss is not None else "")
     )
+    for alarm in record.alarms:
+        print(f"alarm: {alarm}")
     if record.stopped:
         print(f"stopped early: {record.stopped}")
     print(f"model: {student.path}")

@@ -42,6 +42,7 @@ def axis_over(values: Iterable[float], *, num_ticks: int = 5, bounds: tuple[floa
     if bounds:
         first = max(first, math.ceil(bounds[0] / step - 1e-9))
         last = min(last, math.floor(bounds[1] / step + 1e-9))
+        first -= first == last  # all values at the upper bound
     ticks = tuple(round(i * step, 10) for i in range(first, last + 1))
     return Axis(min(ticks[0], low), max(ticks[-1], high), ticks)
 

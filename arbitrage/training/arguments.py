@@ -37,7 +37,7 @@ def checked(given: Values, target: type, where: str) -> dict[str, Any]:
             problems.append(f"{where}: {name}: {target.__name__} has no such argument{_nearest(name, names)}")
             continue
         try:
-            values[name] = _adapter(hints[name]).validate_python(value)
+            values[name] = _typed(value, _adapter(hints[name]))
         except ValidationError as error:
             found = "; ".join(dict.fromkeys(detail["msg"] for detail in error.errors(include_url=False)))
             problems.append(f"{where}: {name}: {found} (found {value!r})")
@@ -56,6 +56,20 @@ def build(values: Values, target: type, where: str) -> Any:
         return target(**values)
     except (ValueError, TypeError, NotImplementedError, ImportError) as error:
         raise ConfigError(f"{where}: {target.__name__}: {' '.join(str(error).split())}") from error
+
+
+def _typed(value: Any, adapter: TypeAdapter[Any]) -> Any:
+    """Convert a value; one alone where a list is wanted, as in `loss_type: ipo`, becomes a list of it."""
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        if not isinstance(value, str | int | float):
+            raise
+        try:
+            return adapter.validate_python([value])
+        except ValidationError:
+            pass
+        raise
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:

@@ -70,11 +70,17 @@ def choose_rows(languages: Sequence[str], keys: Sequence[str], mix: MixConfig) -
         return list(range(len(languages)))
     held = Counter(languages)
     wanted = row_counts(held, mix)
-    ranked: dict[str, list[int]] = defaultdict(list)
-    for position in sorted(range(len(languages)), key=lambda i: (_rank(keys[i], mix.seed), i)):
-        ranked[languages[position]].append(position)
+    ranked = rank_rows(languages, keys, mix.seed)
     chosen = [ranked[tag][i % held[tag]] for tag, count in wanted.items() for i in range(count)]
     return sorted(chosen)
+
+
+def rank_rows(languages: Sequence[str], keys: Sequence[str], seed: int) -> dict[str, list[int]]:
+    """Return language → positions in the order of their hash: the first n are a fair sample."""
+    ranked: dict[str, list[int]] = defaultdict(list)
+    for position in sorted(range(len(languages)), key=lambda i: (_rank(keys[i], seed), i)):
+        ranked[languages[position]].append(position)
+    return ranked
 
 
 def row_counts(held: Mapping[str, int], mix: MixConfig) -> dict[str, int]:

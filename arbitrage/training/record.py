@@ -28,6 +28,7 @@ class TrainingPlan(_Written):
         data_digest: of the rows, in order, after the mix.
         by_language: language → rows trained on.
         arguments, lora: as they were given.
+        stops_by: the monitor that may end training early, or None.
     """
 
     format_version: int = FORMAT_VERSION
@@ -41,6 +42,7 @@ class TrainingPlan(_Written):
     mix: dict[str, Any]
     arguments: dict[str, Any]
     lora: dict[str, Any] | None
+    stops_by: dict[str, Any] | None
 
 
 class TrainingRecord(_Written):
@@ -51,6 +53,7 @@ class TrainingRecord(_Written):
         num_steps: optimiser steps taken, those before an interruption included.
         resumed_from: the step at which this process went on, or None.
         stopped: why training ended before its last step, or None.
+        alarms: of the monitor, in words.
         figures: the trainer's own, such as `train_loss`.
     """
 
@@ -63,6 +66,7 @@ class TrainingRecord(_Written):
     num_epochs: float
     resumed_from: int | None
     stopped: str | None
+    alarms: tuple[str, ...]
     seconds: float
     figures: dict[str, float]
     packages: dict[str, str]

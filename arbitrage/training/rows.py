@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from arbitrage.errors import DataError, UserError
 from arbitrage.prompts.files import find_files
@@ -50,9 +50,8 @@ def load_rows(sources: Sequence[Path], method: Method, mix: MixConfig) -> Traini
         ConfigError: a source matches no file.
         DataError: a file cannot be read, lacks columns, or there are too few rows of a language.
     """
-    train = _joined([_read(_files(source, "train"), method) for source in sources])
-    held_out = [_read(files, method) for source in sources if (files := _test_files(source))]
-    if not len(train):
+    train, held_out = read_split(sources, method, "train"), read_split(sources, method, "test")
+    if train is None or not len(train):
         raise DataError(f"{', '.join(map(str, sources))}: no rows to train on")
     languages: list[str] = train[LANGUAGE]
     if not mix.is_all and set(languages) == {UNDETERMINED}:
@@ -61,10 +60,19 @@ def load_rows(sources: Sequence[Path], method: Method, mix: MixConfig) -> Traini
     picked = train if mix.is_all else train.select(chosen)
     return TrainingRows(
         train=_without_facts(picked),
-        test=_without_facts(_joined(held_out)) if held_out else None,
+        test=None if held_out is None else _without_facts(held_out),
         by_language=dict(sorted(Counter(languages[i] for i in chosen).items())),
         digest=digest_rows(picked.remove_columns(KEY)),
     )
+
+
+def read_split(sources: Sequence[Path], method: Method, split: Literal["train", "test"]) -> "Dataset | None":
+    """Read one split of each source: the columns of TRL's shape, `language` and `row_key`.
+
+    Sources that are no exports are all `train`. None where no source has the split. Raises like `load_rows`.
+    """
+    found = [_read(files, method) for source in sources if (files := _files(source, split))]
+    return _joined(found) if found else None
 
 
 def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -77,13 +85,11 @@ def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:
 
 def _files(source: Path, split: str) -> list[Path]:
     """Return the files of a split of an export, or whatever files a path or glob stands for."""
-    folder = source / "data" / split
-    found = find_files([str(folder if folder.is_dir() else source)], SUFFIXES, "data")
-    return [file.path for file in found]
-
-
-def _test_files(source: Path) -> list[Path]:
-    return _files(source, "test") if (source / "data" / "test").is_dir() else []
+    is_export = (source / "data" / "train").is_dir() or (source / "data" / "test").is_dir()
+    folder = source / "data" / split if is_export else source
+    if (is_export and not folder.is_dir()) or (not is_export and split == "test"):
+        return []
+    return [file.path for file in find_files([str(folder)], SUFFIXES, "data")]
 
 
 def _read(files: Sequence[Path], method: Method) -> "Dataset":

@@ -1,6 +1,5 @@
 """What a training run is asked to do."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -8,6 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from arbitrage.config import AbsolutePath, Config, Operational, as_tuple
 from arbitrage.models import absolute_model
 from arbitrage.training.mix import MixConfig
+from arbitrage.training.monitor.settings import MonitorConfig
+from arbitrage.training.sources import Source
 
 Method = Literal["sft", "dpo", "reward"]
 
@@ -26,14 +27,6 @@ OURS = {
 """TRL's arguments that are not given, and why."""
 
 
-def _absolute(source: str) -> str:
-    return source if "://" in source else str(Path(source).expanduser().absolute())
-
-
-Source = Annotated[str, AfterValidator(_absolute)]
-"""A run directory (also `s3://…`), an export's directory, a file, a glob."""
-
-
 class TrainConfig(Config):
     """One training run.
 
@@ -48,6 +41,7 @@ class TrainConfig(Config):
         arguments: of TRL's SFTConfig, DPOConfig or RewardConfig.
         lora: arguments of peft's LoraConfig; none trains all weights.
         merge: write a LoRA student as whole weights too, in `model/`, so that any engine serves it.
+        monitor: watch a student for over-optimisation while it trains.
     """
 
     method: Method
@@ -62,6 +56,7 @@ class TrainConfig(Config):
     arguments: dict[str, Any] = Field(default_factory=dict)
     lora: dict[str, Any] | None = None
     merge: Annotated[bool, Operational] = True
+    monitor: MonitorConfig | None = None
 
     @model_validator(mode="after")
     def _leaves_ours(self) -> "TrainConfig":
@@ -71,6 +66,8 @@ class TrainConfig(Config):
         kwargs = self.arguments.get("model_init_kwargs")
         if isinstance(kwargs, dict) and "trust_remote_code" in kwargs:
             raise ValueError(f"model_init_kwargs.trust_remote_code cannot be set: it {OURS['trust_remote_code']}")
+        if self.monitor and self.method == "reward":
+            raise ValueError("monitor: watches what a student would write, and a reward model writes nothing")
         return self
 
     @property

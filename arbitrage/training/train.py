@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from arbitrage.errors import InterruptedRunError, MissingDependencyError, RunDirectoryError
 from arbitrage.models import revision_of
-from arbitrage.shards.place import StorePath, place_of
-from arbitrage.shards.run import PLAN_FILE as RUN_FILE
 from arbitrage.shards.store import commit_json, storage_errors
 from arbitrage.training.checkpoints import newest_checkpoint, step_of
+from arbitrage.training.monitor.callback import Watcher, monitor_callback
 from arbitrage.training.progress import Hooks, hooks_callback
 from arbitrage.training.record import (
     PLAN_FILE,
@@ -24,6 +23,7 @@ from arbitrage.training.record import (
 )
 from arbitrage.training.rows import TrainingRows, load_rows
 from arbitrage.training.settings import TrainConfig
+from arbitrage.training.sources import local_sources
 from arbitrage.training.trainers import build_trainer, quieten, save_student, training_arguments
 
 if TYPE_CHECKING:
@@ -82,12 +82,16 @@ def train(
         return TrainedStudent(out / done.student, done, is_new=False)
     commit_json(out / PLAN_FILE, plan)
     hooks.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
-    trainer = build_trainer(config, arguments, rows, [hooks_callback(hooks), *callbacks])
-    record = _run(trainer, config, plan, hooks)
+    watcher = Watcher(config.monitor, out, hooks.note) if config.monitor else None
+    watching = [monitor_callback(watcher)] if watcher else []
+    trainer = build_trainer(config, arguments, rows, [*watching, *callbacks, hooks_callback(hooks)])
+    record = _run(trainer, config, plan, hooks, watcher)
     return TrainedStudent(out / record.student, record, is_new=True)
 
 
-def _run(trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: Hooks) -> TrainingRecord:
+def _run(
+    trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: Hooks, watcher: Watcher | None
+) -> TrainingRecord:
     """Take the steps that are left, write the student and its record."""
     out, started = Path(config.out), time.monotonic()
     checkpoint = newest_checkpoint(out)
@@ -109,7 +113,8 @@ def _run(trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: Hoo
         num_steps=trainer.state.global_step,
         num_epochs=float(trainer.state.epoch or 0.0),
         resumed_from=step_of(checkpoint) if checkpoint else None,
-        stopped=_why_stopped(trainer),
+        stopped=_why_stopped(trainer, watcher),
+        alarms=tuple(alarm.sentence for alarm in watcher.alarms) if watcher else (),
         seconds=round(time.monotonic() - started, 3),
         figures={name: float(value) for name, value in result.metrics.items() if isinstance(value, int | float)},
         packages=_versions(),
@@ -121,22 +126,10 @@ def _run(trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: Hoo
 
 
 def _load(config: TrainConfig, arguments: Any) -> TrainingRows:
-    """Export runs into `data/` beside the student, then read everything."""
-    from arbitrage.export.export import export_run
-
     with arguments.main_process_first(desc="read the data"):
-        sources = []
-        for position, source in enumerate(config.data):
-            place = place_of(source)
-            if not (place / RUN_FILE).exists():
-                if isinstance(place, StorePath):
-                    raise RunDirectoryError(f"{place}: is no run directory (no {RUN_FILE})")
-                sources.append(place)
-                continue
-            target = Path(config.out) / DATA_FOLDER / str(position)
-            if arguments.process_index == 0:
-                export_run(place, "trl", [config.dataset_name], target)
-            sources.append(target / config.dataset_name)
+        sources = local_sources(
+            config.data, config.dataset_name, Path(config.out) / DATA_FOLDER, is_main=arguments.process_index == 0
+        )
         return load_rows(sources, config.method, config.mix)
 
 
@@ -152,6 +145,7 @@ def _plan(config: TrainConfig, rows: TrainingRows) -> TrainingPlan:
         mix=config.mix.model_dump(mode="json"),
         arguments=config.arguments,
         lora=config.lora,
+        stops_by=config.monitor.identity() if config.monitor and config.monitor.early_stop else None,
     )
 
 
@@ -169,11 +163,10 @@ def _already(out: Path, plan: TrainingPlan) -> TrainingRecord | None:
     return record
 
 
-def _why_stopped(trainer: "Trainer") -> str | None:
+def _why_stopped(trainer: "Trainer", watcher: Watcher | None) -> str | None:
     if trainer.state.global_step >= trainer.state.max_steps:
         return None
-    reasons = (getattr(callback, "stopped", None) for callback in trainer.callback_handler.callbacks)
-    return next((str(reason) for reason in reasons if reason), "a callback ended it")
+    return (watcher.stopped if watcher else None) or "a callback ended it"
 
 
 def _effective(arguments: Any) -> dict[str, Any]:
