@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +78,11 @@ class TestArguments:
     def test_what_is_ours_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match=rf"arguments\.{name} cannot be set"):
             TrainConfig(method="sft", model="m", data=("d",), out="o", arguments={name: True})
+
+    @pytest.mark.parametrize("kwargs", [{"trust_remote_code": True}, '{"trust_remote_code": true}'])
+    def test_no_code_out_of_repositories(self, kwargs: Any) -> None:
+        with pytest.raises(ValueError, match="model_init_kwargs"):
+            TrainConfig(method="sft", model="m", data=("d",), out="o", arguments={"model_init_kwargs": kwargs})
 
 
 class TestMix:
@@ -207,6 +216,20 @@ def weights(directory: Path) -> bytes:
     return (directory / "model.safetensors").read_bytes()
 
 
+TRAIN_AND_DIE = """
+import os, signal, sys
+from arbitrage.training.progress import Hooks
+from arbitrage.training.settings import TrainConfig
+from arbitrage.training.train import train
+
+def die(step):
+    if step.number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+train(TrainConfig.model_validate_json(sys.argv[1]), Hooks(tell=die))
+"""
+
+
 @pytest.mark.trainer
 @pytest.mark.timeout(120)
 class TestTraining:
@@ -230,6 +253,16 @@ class TestTraining:
         assert len(losses) == 4
         assert all(map(math.isfinite, losses))
         assert Step(4, 4) in heard
+
+    def test_a_killed_student_takes_the_same_steps(self, run: Path, model: Path, tmp_path: Path) -> None:
+        whole = train(self.config(run, model, tmp_path / "whole", "dpo"))
+        config = self.config(run, model, tmp_path / "killed", "dpo")
+        command = [sys.executable, "-c", TRAIN_AND_DIE, config.model_dump_json()]
+        died = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        resumed = train(config)
+        assert (resumed.record.resumed_from, resumed.record.num_steps) == (2, 4)
+        assert weights(resumed.path) == weights(whole.path)
 
     def test_what_is_done_is_not_done_again_nor_replaced(self, run: Path, model: Path, tmp_path: Path) -> None:
         config = self.config(run, model, tmp_path / "out", arguments={"max_steps": 1})

@@ -201,9 +201,12 @@ class TestInTraining:
             method="dpo", model=str(model), data=(str(run),), out=str(out), arguments=arguments, **more
         )
 
-    def test_training_is_what_it_is_without_it(self, run: Path, model: Path, tmp_path: Path) -> None:
-        watched = train(self.config(run, model, tmp_path / "a", monitor=settings(run)))
-        alone = train(self.config(run, model, tmp_path / "b"))
+    @pytest.mark.parametrize("lora", [None, {"r": 4}])
+    def test_training_is_what_it_is_without_it(
+        self, run: Path, model: Path, tmp_path: Path, lora: dict[str, Any] | None
+    ) -> None:
+        watched = train(self.config(run, model, tmp_path / "a", monitor=settings(run), lora=lora))
+        alone = train(self.config(run, model, tmp_path / "b", lora=lora))
         weights = [student.path / "model.safetensors" for student in (watched, alone)]
         assert weights[0].read_bytes() == weights[1].read_bytes()
         checks = read_checks(tmp_path / "a/monitor.jsonl")

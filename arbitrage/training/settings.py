@@ -63,8 +63,10 @@ class TrainConfig(Config):
         for name, why in OURS.items():
             if name in self.arguments:
                 raise ValueError(f"arguments.{name} cannot be set: it {why}")
-        kwargs = self.arguments.get("model_init_kwargs")
-        if isinstance(kwargs, dict) and "trust_remote_code" in kwargs:
+        kwargs = self.arguments.get("model_init_kwargs") or {}
+        if not isinstance(kwargs, dict):
+            raise ValueError(f"arguments.model_init_kwargs: must be a mapping (found {kwargs!r})")
+        if "trust_remote_code" in kwargs:
             raise ValueError(f"model_init_kwargs.trust_remote_code cannot be set: it {OURS['trust_remote_code']}")
         if self.monitor and self.method == "reward":
             raise ValueError("monitor: watches what a student would write, and a reward model writes nothing")

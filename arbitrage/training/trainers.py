@@ -100,16 +100,14 @@ def save_student(trainer: "Trainer", out: Path, *, is_adapter: bool, merge: bool
 
     A LoRA student is its adapter in `adapter/`, and whole in `model/` where it is to be merged.
     """
-    directory = out / ("adapter" if is_adapter else "model")
-    trainer.save_model(str(directory))
+    trainer.save_model(str(out / ("adapter" if is_adapter else "model")))
     if is_adapter and merge and trainer.is_world_process_zero():
-        directory = out / "model"
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
-        merged.save_pretrained(directory, safe_serialization=True)
-        trainer.processing_class.save_pretrained(directory)
+        merged.save_pretrained(out / "model", safe_serialization=True)
+        trainer.processing_class.save_pretrained(out / "model")
     for folder in ("adapter", "model"):  # a pickle of this machine's paths; `training.json` says the same in words
         (out / folder / "training_args.bin").unlink(missing_ok=True)
-    return directory
+    return out / ("model" if merge or not is_adapter else "adapter")
 
 
 def quieten() -> None:
