@@ -75,6 +75,14 @@ EarlyStopOption = Annotated[
     bool | None, typer.Option("--early-stop", help="End training when the monitor sounds for all languages together.")
 ]
 
+HELP = """
+
+Run the same command again after an interruption: it goes on from the newest checkpoint, by the same steps.
+docs/training.md says what is written, and how to do without this command.
+
+Example: `arbitrage train {method} quickstart --model my/model --out students/one --set learning_rate=1e-5`
+"""
+
 
 def command(method: "Method", about: str) -> Callable[..., None]:
     """Return the command that trains by a method."""
@@ -111,11 +119,7 @@ def command(method: "Method", about: str) -> Callable[..., None]:
         sets = {"arguments": arguments, "lora": lora_arguments, "monitor": monitor_settings}
         _train(read_config(config, given, sets), as_json)
 
-    run.__doc__ = (
-        f"{about}\n\nRun the same command again after an interruption: it goes on from the newest checkpoint, by the "
-        "same steps. docs/training.md says what is written, and how to do without this command.\n\n"
-        f"Example: `arbitrage train {method} quickstart --model my/model --out students/one --set learning_rate=1e-5`"
-    )
+    run.__doc__ = about + HELP.format(method=method)
     return run
 
 
