@@ -266,7 +266,8 @@ class TestTraining:
 
     def test_what_is_done_is_not_done_again_nor_replaced(self, run: Path, model: Path, tmp_path: Path) -> None:
         config = self.config(run, model, tmp_path / "out", arguments={"max_steps": 1})
-        first, second = train(config), train(config)
+        written = {"max_steps": 1, "learning_rate": "1e-2", "logging_steps": 5}  # the same, and another way to watch
+        first, second = train(config), train(self.config(run, model, tmp_path / "out", arguments=written))
         assert (first.is_new, second.is_new) == (True, False)
         assert second.record == first.record == read_record(tmp_path / "out")
         assert sum(first.record.plan.by_language.values()) == first.record.plan.num_rows == 24

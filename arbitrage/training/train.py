@@ -24,7 +24,7 @@ from arbitrage.training.record import (
 from arbitrage.training.rows import TrainingRows, load_rows
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.sources import local_sources
-from arbitrage.training.trainers import build_trainer, quieten, save_student, training_arguments
+from arbitrage.training.trainers import build_trainer, given_arguments, quieten, save_student, training_arguments
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -143,7 +143,7 @@ def _plan(config: TrainConfig, rows: TrainingRows) -> TrainingPlan:
         num_rows=len(rows.train),
         by_language=dict(rows.by_language),
         mix=config.mix.model_dump(mode="json"),
-        arguments=config.arguments,
+        arguments=given_arguments(config),
         lora=config.lora,
         stops_by=config.monitor.identity() if config.monitor and config.monitor.early_stop else None,
     )

@@ -29,16 +29,22 @@ ON_CPU: dict[str, Any] = {"bf16": False, "gradient_checkpointing": False, "datal
 """TRL's defaults are for GPUs: without one it refuses bf16, and recomputing saves memory that nobody lacks."""
 
 
+def given_arguments(config: TrainConfig) -> dict[str, Any]:
+    """Return the arguments that a config gives, in the types of TRL's config.
+
+    Raises:
+        ConfigError: an argument does not exist, or has a wrong type.
+    """
+    return checked(config.arguments, _target(config), "arguments")
+
+
 def training_arguments(config: TrainConfig) -> Any:
     """Return TRL's config for a training run.
 
     Raises:
         ConfigError: an argument does not exist, has a wrong type, or does not go with the others.
     """
-    import trl
-
-    target = getattr(trl, f"{CLASSES[config.method]}Config")
-    given = checked(config.arguments, target, "arguments")
+    target, given = _target(config), given_arguments(config)
     defaults = DEFAULTS | (ON_CPU if _is_cpu(given) else {})
     values = defaults | given | {"output_dir": str(config.out)}
     if config.revision:
@@ -120,6 +126,13 @@ def quieten() -> None:
     logging.getLogger("trl").setLevel(logging.ERROR)
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
+
+
+def _target(config: TrainConfig) -> type:
+    import trl
+
+    found: type = getattr(trl, f"{CLASSES[config.method]}Config")
+    return found
 
 
 def _require_writer(config: TrainConfig) -> None:
