@@ -96,9 +96,11 @@ class TestAlarms:
 
 def test_all_is_the_mean_over_languages(tmp_path: Path) -> None:
     one = Check(5, "en", 10, -4.0, -6.0, 2.0, 1.0, 0.9, 0.25, 8)
-    other = Check(5, "sw", 2, -2.0, -6.0, 4.0, 2.0, 0.7, None, 0)
-    found = overall([one, other])
-    assert found == Check(5, OVERALL, 12, -3.0, -6.0, 3.0, 1.5, pytest.approx(0.8), 0.25, 8)  # type: ignore[arg-type]
+    other = Check(5, "sw", 2, -2.0, -6.0, 4.0, 2.0, 0.7, 1.0, 2)
+    third = Check(5, "zh", 2, -3.0, -6.0, 3.0, 1.5, 0.8, None, 0)
+    found = overall([one, other, third])
+    wanted = Check(5, OVERALL, 14, -3.0, -6.0, 3.0, 1.5, pytest.approx(0.8), 0.4, 10)  # type: ignore[arg-type]
+    assert found == wanted
     write_checks(tmp_path / "c.jsonl", [one, other])
     assert read_checks(tmp_path / "c.jsonl") == [one, other]
     assert read_checks(tmp_path / "none.jsonl") == []

@@ -12,7 +12,7 @@ from arbitrage.shards.store import commit_bytes
 
 CURVES_FILE = "monitor.jsonl"
 OVERALL = "all"
-"""In place of a language: the mean over languages, each counting the same."""
+"""In place of a language: the mean over languages, each counting the same; of confusion, the share of all answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,15 @@ _CHECK = TypeAdapter(Check)
 
 def overall(checks: Sequence[Check]) -> Check:
     """Return the mean over languages of the checks of one step."""
-    judged = [check.confusion for check in checks if check.confusion is not None]
+    num_judged = sum(check.num_judged for check in checks)
+    num_confused = sum(check.num_judged * (check.confusion or 0.0) for check in checks)
     return Check(
         step=checks[0].step,
         language=OVERALL,
         num_rows=sum(check.num_rows for check in checks),
         **{name: fmean(getattr(check, name) for check in checks) for name in CURVES if name != "confusion"},
-        confusion=fmean(judged) if judged else None,
-        num_judged=sum(check.num_judged for check in checks),
+        confusion=num_confused / num_judged if num_judged else None,
+        num_judged=num_judged,
         model=checks[0].model,
     )
 
