@@ -169,6 +169,14 @@ def test_axis_holds_its_values_on_few_round_ticks(values):
     assert all(0 <= axis.place(v) <= 100 for v in values)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.4, 1.0])
+def test_axis_of_one_share_stays_within_its_bounds(value):
+    axis = axis_over([value, value], num_ticks=4, bounds=(0.0, 1.0))
+    assert 0.0 <= axis.low < axis.high <= 1.0
+    assert axis.low <= value <= axis.high
+    assert 0 <= axis.place(value) <= 100
+
+
 def test_heatmap_colours_by_value_and_leaves_absent_cells_blank():
     found = heatmap("x", [("r", "")], ["a", "b", "c"], ((1.0, None, 3.0),), decimal)
     assert [cell.strength for cell in found.rows[0].cells] == [0.0, None, 1.0]

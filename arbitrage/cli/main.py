@@ -18,6 +18,8 @@ from arbitrage.cli.schema import schema
 from arbitrage.cli.show import show
 from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
+from arbitrage.cli.train import train
+from arbitrage.cli.train_monitor import monitor
 from arbitrage.errors import ArbitrageError
 
 EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
@@ -47,8 +49,10 @@ router.command("calibration-set")(pick_prompts)
 router.command("add-teacher")(add_teacher)
 router.command("log")(write_outcomes)
 router.command("off-policy")(judge_by_log)
+train.command("monitor")(monitor)
 app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
+app.add_typer(train, name="train")
 
 
 def main() -> None:

@@ -35,13 +35,16 @@ def axis_over(values: Iterable[float], *, num_ticks: int = 5, bounds: tuple[floa
     """Return an axis with about `num_ticks` round ticks that holds all values, not wider than `bounds` asks."""
     found = [v for v in values if math.isfinite(v)] or [0.0, 1.0]
     low, high = min(found), max(found)
-    step = _round_step((high - low or abs(high) or 1.0) / num_ticks)
+    # ticks are rounded to ten decimals: nothing closer together can be told apart
+    width = next(size for size in (high - low, abs(high), 1.0) if size > 1e-9)
+    step = _round_step(width / num_ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     if first == last:
         last += 1
     if bounds:
         first = max(first, math.ceil(bounds[0] / step - 1e-9))
         last = min(last, math.floor(bounds[1] / step + 1e-9))
+        first -= first == last  # all values at the upper bound
     ticks = tuple(round(i * step, 10) for i in range(first, last + 1))
     return Axis(min(ticks[0], low), max(ticks[-1], high), ticks)
 

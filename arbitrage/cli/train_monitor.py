@@ -1,0 +1,84 @@
+"""`arbitrage train monitor`: look for over-optimisation in models and checkpoints that lie there."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from arbitrage.cli.options import JsonOption, SetOption
+from arbitrage.cli.train import find_source
+
+if TYPE_CHECKING:
+    from arbitrage.training.monitor.curves import Check
+    from arbitrage.training.monitor.offline import Watched
+
+
+def monitor(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL…", help="What `arbitrage train` wrote, checkpoints, or models in the order of training."
+        ),
+    ],
+    probe: Annotated[
+        list[str], typer.Option("--probe", metavar="DATA", help="Preference rows: runs, exports, files. Repeatable.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="For monitor.jsonl and monitor.svg; the first MODEL.")
+    ] = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure six curves on a probe set and say where they look like over-optimisation.
+
+    Mean log-likelihood of chosen and rejected answers, their margin, entropy and probability of the ten likeliest
+    tokens, and the share of sampled answers in another language; by language. docs/training.md explains them.
+
+    Example: `arbitrage train monitor students/one --probe quickstart --set per_language=50`
+    """
+    from arbitrage.config import override, parse
+    from arbitrage.errors import UserError
+    from arbitrage.training.monitor.offline import watch_models
+    from arbitrage.training.monitor.settings import MonitorConfig
+
+    raw = override({"probe": [find_source(item) for item in probe]}, assignments or [])
+    config = parse(raw, MonitorConfig, "train monitor")
+    if out is None and not Path(models[0]).is_dir():
+        raise UserError(f"{models[0]}: is no directory here; name one by --out")
+    target = out or Path(models[0])
+    console = Console(stderr=True)
+    watched = watch_models(models, config, target, lambda sentence: console.print(sentence, style="dim"))
+    if as_json:
+        print(
+            json.dumps({"checks": [asdict(c) for c in watched.checks], "alarms": [asdict(a) for a in watched.alarms]})
+        )
+    else:
+        _tell(watched, target)
+
+
+def _tell(watched: "Watched", target: Path) -> None:
+    from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL
+    from arbitrage.training.monitor.picture import PICTURE_FILE
+
+    Console().print(checks_table([check for check in watched.checks if check.language == OVERALL]))
+    for alarm in watched.alarms:
+        print(f"alarm: {alarm.sentence}")
+    if not watched.alarms:
+        print("no alarm")
+    print(f"by language: {target / CURVES_FILE}, {target / PICTURE_FILE}")
+
+
+def checks_table(checks: "list[Check]") -> Table:
+    """Return the curves as a table, a line for each check."""
+    table = Table(title="All languages", title_justify="left", box=None)
+    for name in ("step", "chosen", "rejected", "margin", "entropy", "mass", "confusion"):
+        table.add_column(name, justify="right")
+    for c in checks:
+        confusion = "–" if c.confusion is None else f"{c.confusion:.1%}"
+        likelihoods = (f"{c.chosen:.2f}", f"{c.rejected:.2f}", f"{c.margin:.2f}")
+        table.add_row(f"{c.step:,}", *likelihoods, f"{c.entropy:.3f}", f"{c.mass:.4f}", confusion)
+    return table

@@ -1,0 +1,85 @@
+"""The probe set: the same preference rows of each language at every check, as token ids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from arbitrage.chat import ChatTokenizer
+from arbitrage.errors import DataError
+from arbitrage.records import Message
+from arbitrage.training.mix import rank_rows
+from arbitrage.training.monitor.settings import MonitorConfig
+from arbitrage.training.rows import read_split
+from arbitrage.training.shapes import KEY, LANGUAGE
+from arbitrage.training.sources import local_sources
+
+PROBE_FOLDER = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The ids of a prompt with an answer; the answer's are those from `start` on."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRow:
+    """One preference row."""
+
+    prompt: tuple[int, ...]
+    chosen: Answered
+    rejected: Answered
+
+
+Probe = Mapping[str, Sequence[ProbeRow]]
+"""Language → its rows, the languages sorted."""
+
+
+def load_probe(config: MonitorConfig, tokenizer: Any, folder: Path, *, is_main: bool = True) -> Probe:
+    """Choose and encode the rows to watch.
+
+    Args:
+        config: where they come from and how many.
+        tokenizer: the model's; without a chat template it writes plain text.
+        folder: runs are exported to `probe/` below it.
+        is_main: whether this process may write.
+
+    Raises:
+        DataError: no rows, or no conversations; otherwise like `local_sources` and `load_rows`.
+    """
+    sources = local_sources(config.probe, config.dataset, folder / PROBE_FOLDER, is_main=is_main)
+    held_out = read_split(sources, "dpo", "test")
+    rows = read_split(sources, "dpo", "train") if held_out is None else held_out
+    if rows is None or not len(rows):
+        raise DataError(f"probe: {', '.join(config.probe)}: no rows")
+    ranked = rank_rows(rows[LANGUAGE], rows[KEY], config.seed)
+    encoder = _Encoder(ChatTokenizer(tokenizer), config.max_tokens)
+    return {tag: [encoder.encode(rows[i]) for i in ranked[tag][: config.per_language]] for tag in sorted(ranked)}
+
+
+class _Encoder:
+    def __init__(self, chat: ChatTokenizer, max_tokens: int) -> None:
+        self._chat, self._max_tokens = chat, max_tokens
+
+    def encode(self, row: Mapping[str, Any]) -> ProbeRow:
+        """Encode a row of message lists, the prompt in a column of its own or not."""
+        if isinstance(row["chosen"], str):
+            raise DataError("probe: wants conversations, found texts; see `arbitrage export --for trl`")
+        prompt, chosen, rejected = (_messages(row.get(name) or ()) for name in ("prompt", "chosen", "rejected"))
+        asked = tuple(self._chat.encode(prompt or chosen[:-1]))
+        return ProbeRow(asked, self._answered(asked, [*prompt, *chosen]), self._answered(asked, [*prompt, *rejected]))
+
+    def _answered(self, asked: tuple[int, ...], conversation: Sequence[Message]) -> Answered:
+        whole = self._chat.encode(conversation, is_complete=True)
+        # A template may write a finished turn otherwise than one that is to be written.
+        start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(asked, whole, strict=False)))
+        kept = tuple(whole[: self._max_tokens])
+        return Answered(kept, min(max(start, 1), len(kept) - 1))
+
+
+def _messages(turns: Sequence[Mapping[str, Any]]) -> list[Message]:
+    return [Message(role=turn["role"], content=turn["content"]) for turn in turns]

@@ -1,0 +1,50 @@
+"""Where rows come from: runs are exported beside the student first, so that what was trained on lies there."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from arbitrage.errors import RunDirectoryError
+from arbitrage.shards.place import StorePath, place_of
+from arbitrage.shards.run import PLAN_FILE
+
+
+def _absolute(source: str) -> str:
+    return source if "://" in source else str(Path(source).expanduser().absolute())
+
+
+Source = Annotated[str, AfterValidator(_absolute)]
+"""A run directory (also `s3://…`), an export's directory, a file, a glob."""
+
+
+def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main: bool = True) -> list[Path]:
+    """Return paths to read rows from, in order.
+
+    Args:
+        sources: runs, exports, files, globs.
+        dataset: of each run.
+        folder: runs are exported to `<folder>/<position>/<dataset>`.
+        is_main: whether this process writes; the others find what the main process has written.
+
+    Raises:
+        RunDirectoryError: a place in a store is no run, or a run has not finished.
+        UserError: a run has no such data set.
+        DataError: the data set has no rows.
+    """
+    from arbitrage.export.export import export_run
+
+    found = []
+    for position, source in enumerate(sources):
+        place = place_of(source)
+        if (place / PLAN_FILE).exists():
+            target = folder / str(position)
+            if is_main:
+                export_run(place, "trl", [dataset], target)
+            found.append(target / dataset)
+        elif isinstance(place, StorePath):
+            raise RunDirectoryError(f"{place}: is no run directory (no {PLAN_FILE})")
+        else:
+            found.append(place)
+    return found
