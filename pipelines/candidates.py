@@ -33,7 +33,8 @@ from routers import RouterConfig
 from routers.step import route, step_name
 
 
-def _pool_path(value: str) -> str:
+def pool_path(value: str) -> str:
+    """Return where a pool file lies, `world:<file>` for one of the shipped micro-world."""
     if value.startswith(WORLD_PREFIX):
         return str(files("arbitrage.world") / value.removeprefix(WORLD_PREFIX))
     return str(Path(value).expanduser().absolute())
@@ -61,7 +62,7 @@ class CandidatesConfig(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     prompts: PromptsConfig
-    teachers: Annotated[str, AfterValidator(_pool_path)] = "teachers.yaml"
+    teachers: Annotated[str, AfterValidator(pool_path)] = "teachers.yaml"
     pool: tuple[str, ...] | None = None
     router: RouterConfig
     compare: tuple[RouterConfig, ...] = ()

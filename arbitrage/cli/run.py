@@ -1,11 +1,6 @@
 """`arbitrage run` and `arbitrage quickstart`: do a pipeline, export its data sets, write its report."""
 
 import json
-import os
-import signal
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,12 +16,11 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
-from arbitrage.errors import DrainedError, InterruptedRunError, RunDirectoryError, UserError
+from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arbitrage.execution.watch import Stop
     from arbitrage.export.export import ExportResult
     from arbitrage.report.build import Report
     from arbitrage.shards.manifest import Notes
@@ -93,6 +87,7 @@ def _run(
     if local and address:
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
+    from arbitrage.cli.session import interruptible, working_in
     from arbitrage.execution.garbage import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.plan import plan
@@ -123,7 +118,7 @@ def _run(
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
     require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
     console = Console(stderr=True)
-    with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
+    with progress_for(console) as progress, interruptible(progress.note) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
         notes = config.finish(directory)
@@ -151,53 +146,6 @@ def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -
     for line in notes.lines:
         print(line)
     print(f"report: {_short(report.path)}")
-
-
-@contextmanager
-def _interruptible(note: Callable[[str], None]) -> "Iterator[Stop]":
-    """Let the first Ctrl-C or SIGTERM drain the run, the second end it at once; either way nothing done is lost."""
-    from arbitrage.execution.watch import Stop
-
-    stop = Stop()
-
-    def hear(number: int, _: object) -> None:
-        if stop.is_asked:
-            raise KeyboardInterrupt
-        stop.is_asked = True
-        name = signal.Signals(number).name
-        note(f"{name}: waiting for the answers that are under way; once more to stop at once")
-
-    # A shell starts background jobs with SIGINT ignored; SIGTERM must work there all the same.
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    except (KeyboardInterrupt, DrainedError) as error:
-        raise InterruptedRunError("interrupted; run the same command again to go on where it stood") from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _working_in(run_dir: "Place") -> Iterator[None]:
-    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`.
-
-    For a run in an object store, inside an empty one of this process.
-    """
-    if not isinstance(run_dir, Path):
-        with tempfile.TemporaryDirectory(prefix="arbitrage-") as empty, _working_in(Path(empty)):
-            yield
-        return
-    before = Path.cwd()
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        os.chdir(run_dir)
-    except OSError as error:
-        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _short(place: "Place") -> str:
