@@ -260,6 +260,19 @@ class LanguageQuota(Record):
     last_lot: str | None = None  # the highest lot that is kept; null keeps all
 
 
+class MixQuota(Record):
+    """How many preference pairs of a language, about safety or not, there are, are wanted at most, and are kept."""
+
+    item_key: ClassVar[str] = "language"
+    row_key: ClassVar[tuple[str, ...]] = ("language", "kind")
+    language: str
+    kind: Literal["general", "safety"]
+    wanted: int
+    available: int
+    kept: int
+    last_lot: str  # the highest lot that is kept; empty where none is
+
+
 class Verdict(Record):
     """What one judge makes of two answers to one prompt. Only a verdict that both orders agree on is a win."""
 

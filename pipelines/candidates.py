@@ -125,6 +125,7 @@ class CandidateTable:
             "calibration": (self.calibration,) if self.calibration else (),
             "router": (router,) if router else (),
             "final": (self.final,),
+            "mix": tuple(step for dataset in datasets.values() for step in dataset.inputs.get("mix", ())),
         }
         return Pipeline(datasets, roles)
 

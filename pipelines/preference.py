@@ -3,9 +3,10 @@
 from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
-from arbitrage.selection.pairs import PairSelection, select_pairs
+from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.sft import SftSelection, select_sft
 from pipelines.candidates import CandidatesConfig, build_candidates
+from pipelines.pairs import preference_pairs
 
 
 class PreferenceConfig(CandidatesConfig):
@@ -23,7 +24,7 @@ class PreferenceConfig(CandidatesConfig):
     def build(self) -> Pipeline:
         """Build the steps."""
         table = build_candidates(self)
-        datasets = {"preference": select_pairs(self.pairs, table.prompts, table.drafts, table.final)}
+        datasets = {"preference": preference_pairs(self.pairs, self.selected_teachers(), table)}
         if self.sft is not None:
             datasets["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
         return table.pipeline(datasets)

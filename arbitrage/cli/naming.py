@@ -12,6 +12,8 @@ VERBS = {
     "calibrate": "calibrate",
     "ensemble": "weigh",
     "select": "select",
+    "pair": "pair",
+    "mix": "mix",
     "answers": "read answers of",
     "judge": "ask the judge",
     "verdicts": "read verdicts of",
