@@ -116,7 +116,7 @@ def _run(
         stall_after_s=stall_after_s,
     )
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
-    require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
+    require_ready([teacher for pool, teacher in config.engines() if planned.shards_left(pool)])
     console = Console(stderr=True)
     with progress_for(console) as progress, interruptible(progress.note) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)

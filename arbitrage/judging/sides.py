@@ -45,6 +45,8 @@ def _steps_of(given: str, run: Run, part: str) -> list[str]:
     parts = {name: [step] for name, step in run.plan.datasets.items()}
     for draft in run.plan.candidates.get("drafts", ()):
         parts.setdefault(str(run.step(draft).config["teacher"]["name"]), []).append(draft)
+    if fused := run.plan.candidates.get("fused"):
+        parts["fused"] = list(fused)
     wanted = part or next((name for name in PREFERRED if name in parts), "")
     if wanted not in parts:
         raise UserError(f"{given}: the run has no part '{part}'; parts: {', '.join(parts) or 'none'}")

@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import Field
 
 from arbitrage.config import Raw
-from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.judging.matches import Match, Sides, matches
@@ -19,7 +18,7 @@ from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, 
 from arbitrage.judging.rows import verdict_of
 from arbitrage.records import Candidate, Verdict, content_id
 from arbitrage.tables import to_table
-from arbitrage.teachers.asking import asked_about
+from arbitrage.teachers.asking import asked_about, greedy
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherPool
 
@@ -62,7 +61,7 @@ class TeacherJudge(JudgeOptions):
         [teacher] = pool.select([self.teacher])
         config = JudgeStep(
             teacher=teacher,
-            sampling=teacher.resolved_sampling(Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=self.max_tokens)),
+            sampling=greedy(teacher, self.max_tokens),
             revision=teacher.weights_revision(),
             label=self.label,
             criteria=self.criteria,
