@@ -260,6 +260,42 @@ class LanguageQuota(Record):
     last_lot: str | None = None  # the highest lot that is kept; null keeps all
 
 
+class MixQuota(Record):
+    """How many preference pairs of a language, about safety or not, there are, are wanted at most, and are kept."""
+
+    item_key: ClassVar[str] = "language"
+    row_key: ClassVar[tuple[str, ...]] = ("language", "kind")
+    language: str
+    kind: Literal["general", "safety"]
+    wanted: int
+    available: int
+    kept: int
+    last_lot: str  # the highest lot that is kept; empty where none is
+
+
+class Verdict(Record):
+    """What one judge makes of two answers to one prompt. Only a verdict that both orders agree on is a win."""
+
+    item_key: ClassVar[str] = "match_id"
+    row_key: ClassVar[tuple[str, ...]] = ("match_id",)
+    match_id: str
+    prompt_id: str
+    source_id: str  # of the prompt: equal in its translations
+    language: str
+    judge: str
+    a_id: str
+    b_id: str
+    a_characters: int
+    b_characters: int
+    winner: Literal["a", "b", "tie"]
+    how: Literal["consistent", "inconsistent", "scored", "identical", "failed"]  # the last two, and the second: ties
+    a_first: Literal["a", "b", "tie"] | None = None  # what was said when A stood first; null: not asked, or nothing
+    b_first: Literal["a", "b", "tie"] | None = None
+    a_score: float | None = None  # of a judge that scores
+    b_score: float | None = None
+    errors: tuple[str, ...] = ()  # why a verdict or a score is missing
+
+
 class Reject(Record):
     """A row that stops here, and why. Nothing vanishes."""
 

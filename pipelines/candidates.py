@@ -17,6 +17,7 @@ from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
 from arbitrage.export.format import Trainer
+from arbitrage.judging.committee import CommitteeConfig, committee
 from arbitrage.models import WORLD_PREFIX
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
@@ -24,6 +25,7 @@ from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
 from arbitrage.rewards.check import check
 from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
+from arbitrage.rewards.options import OpinionOptions
 from arbitrage.rewards.score import score
 from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
@@ -33,7 +35,8 @@ from routers import RouterConfig
 from routers.step import route, step_name
 
 
-def _pool_path(value: str) -> str:
+def pool_path(value: str) -> str:
+    """Return where a pool file lies, `world:<file>` for one of the shipped micro-world."""
     if value.startswith(WORLD_PREFIX):
         return str(files("arbitrage.world") / value.removeprefix(WORLD_PREFIX))
     return str(Path(value).expanduser().absolute())
@@ -51,6 +54,7 @@ class CandidatesConfig(Config):
         compare: other routers, whose choices the report shows beside the one used. They cost nothing.
         sampling: how teachers are asked; what is not given here each teacher's entry decides.
         rewards: reward models and recorded scores.
+        committee: teachers that review the answers of other families' teachers: one more reward.
         checks: cheap text checks; those with `gate: true` close the way to selection.
         calibration: how rewards are put on one scale across languages; null weighs raw scores.
         ensemble: how opinions become one.
@@ -61,12 +65,13 @@ class CandidatesConfig(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     prompts: PromptsConfig
-    teachers: Annotated[str, AfterValidator(_pool_path)] = "teachers.yaml"
+    teachers: Annotated[str, AfterValidator(pool_path)] = "teachers.yaml"
     pool: tuple[str, ...] | None = None
     router: RouterConfig
     compare: tuple[RouterConfig, ...] = ()
     sampling: Sampling = Sampling()
     rewards: tuple[RewardConfig, ...] = ()
+    committee: CommitteeConfig | None = None
     checks: tuple[CheckConfig, ...] = ()
     calibration: CalibrateConfig | None = CalibrateConfig()
     ensemble: EnsembleConfig | None = None
@@ -84,9 +89,23 @@ class CandidatesConfig(Config):
 
     @model_validator(mode="after")
     def _something_is_weighed(self) -> Self:
-        if not self.rewards and self.ensemble is None:
+        if not self.opinions() and self.ensemble is None:
             raise ValueError("nothing ranks the answers; add `rewards`, or weigh checks in `ensemble`")
+        if self.committee is not None and self.committee.name in {reward.name for reward in self.rewards}:
+            raise ValueError(f"the name '{self.committee.name}' is given to a reward and to the committee")
         return self
+
+    def opinions(self) -> tuple[OpinionOptions, ...]:
+        """Return all that scores answers on a scale of its own."""
+        return (*self.rewards, *((self.committee,) if self.committee else ()))
+
+    def engines(self) -> tuple[tuple[str, TeacherConfig], ...]:
+        """Return every teacher that is asked, to answer or to review, beside the pool of workers that asks it."""
+        found = [(f"generate-{teacher.name}", teacher) for teacher in self.selected_teachers()]
+        if self.committee is not None:
+            members = load_pool(Path(self.teachers)).select(self.committee.members)
+            found += [(f"{verb}-{member.name}", member) for member in members for verb in ("review", "adjudicate")]
+        return tuple(found)
 
     def selected_teachers(self) -> tuple[TeacherConfig, ...]:
         """Return the teachers that take part, read from the pool file."""
@@ -124,6 +143,7 @@ class CandidateTable:
             "calibration": (self.calibration,) if self.calibration else (),
             "router": (router,) if router else (),
             "final": (self.final,),
+            "mix": tuple(step for dataset in datasets.values() for step in dataset.inputs.get("mix", ())),
         }
         return Pipeline(datasets, roles)
 
@@ -174,12 +194,12 @@ def ask(
     """Ask the teachers what was routed to them, and score what they answer."""
     drafts = tuple(part.of(generate(teacher, prompts, routes, config.sampling)) for teacher in teachers)
     pairs = zip(teachers, drafts, strict=True)
-    return Asked(drafts, tuple(part.of(step) for t, d in pairs for step in _opinions(config, t, prompts, d)))
+    return Asked(drafts, tuple(part.of(step) for t, d in pairs for step in opinions(config, t, prompts, d, part)))
 
 
 def scale(config: CandidatesConfig, prompts: Step, asked: Asked, part: Part = EVERYTHING) -> Step | None:
     """Put the rewards on one scale; None where there are none, for checks have one already."""
-    if not config.rewards or config.calibration is None:
+    if not config.opinions() or config.calibration is None:
         return None
     return part.of(calibrate(config.calibration, prompts, asked.drafts, asked.scores))
 
@@ -188,7 +208,7 @@ def weigh(
     config: CandidatesConfig, prompts: Step, asked: Asked, calibration: Step | None, part: Part = EVERYTHING
 ) -> Step:
     """Make one score of all opinions."""
-    weights = config.ensemble or EnsembleConfig(weights={reward.name: 1.0 for reward in config.rewards})
+    weights = config.ensemble or EnsembleConfig(weights={opinion.name: 1.0 for opinion in config.opinions()})
     return part.of(ensemble(weights, prompts, asked.drafts, asked.scores, calibration))
 
 
@@ -207,6 +227,12 @@ def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: 
         yield route(router, members, prompts, name)
 
 
-def _opinions(config: CandidatesConfig, teacher: TeacherConfig, prompts: Step, drafts: Step) -> Sequence[Step]:
+def opinions(
+    config: CandidatesConfig, teacher: TeacherConfig, prompts: Step, drafts: Step, part: Part = EVERYTHING
+) -> Sequence[Step]:
+    """Score and check one teacher's answers by all that the config names."""
     scored = [score(reward, teacher.name, prompts, drafts) for reward in config.rewards]
+    if config.committee is not None:
+        members = load_pool(Path(config.teachers))
+        scored.append(committee(config.committee, members, teacher, prompts, drafts, part.of))
     return [*scored, check(config.checks, teacher.name, prompts, drafts)] if config.checks else scored

@@ -15,12 +15,13 @@ from pydantic import Field, model_validator
 
 from arbitrage.contracts.steps import Pipeline, Span, Step
 from arbitrage.prompts.step import read_prompts
-from arbitrage.selection.pairs import PairSelection, select_pairs
+from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
 from arbitrage.teachers.pool import pool_members
 from pipelines.candidates import CandidatesConfig, CandidateTable, Part, ask, compare, scale, weigh
+from pipelines.pairs import preference_pairs
 from pipelines.savings import savings_of
 from pipelines.trained import describe_router, export_router, trained_by
 from routers import RouterConfig
@@ -102,5 +103,5 @@ class ExploreCommitConfig(CandidatesConfig):
         if self.sft is not None:
             found["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
         if self.pairs is not None:
-            found["preference"] = select_pairs(self.pairs, table.prompts, table.drafts, table.final)
+            found["preference"] = preference_pairs(self.pairs, self.selected_teachers(), table)
         return found

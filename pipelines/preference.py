@@ -3,27 +3,27 @@
 from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
-from arbitrage.selection.pairs import PairSelection, select_pairs
-from arbitrage.selection.sft import SftSelection, select_sft
-from pipelines.candidates import CandidatesConfig, build_candidates
+from arbitrage.selection.pairs import PairSelection
+from pipelines.candidates import build_candidates
+from pipelines.fusing import FusibleConfig, select_examples
+from pipelines.pairs import preference_pairs
 
 
-class PreferenceConfig(CandidatesConfig):
+class PreferenceConfig(FusibleConfig):
     """Config of a preference run.
 
     Attributes:
-        sft: which answers are worth imitating; null writes no SFT data.
         pairs: which answers are set against each other.
     """
 
     kind: Literal["preference"]
-    sft: SftSelection | None = SftSelection()
     pairs: PairSelection = PairSelection()
 
     def build(self) -> Pipeline:
         """Build the steps."""
         table = build_candidates(self)
-        datasets = {"preference": select_pairs(self.pairs, table.prompts, table.drafts, table.final)}
-        if self.sft is not None:
-            datasets["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
-        return table.pipeline(datasets)
+        pairs = preference_pairs(self.pairs, self.selected_teachers(), table)
+        if self.sft is None:
+            return table.pipeline({"preference": pairs})
+        selected = select_examples(self, self.sft, table)
+        return selected.add_to(table.pipeline({"preference": pairs, "sft": selected.sft}))

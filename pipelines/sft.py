@@ -3,11 +3,12 @@
 from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
-from arbitrage.selection.sft import SftSelection, select_sft
-from pipelines.candidates import CandidatesConfig, build_candidates
+from arbitrage.selection.sft import SftSelection
+from pipelines.candidates import build_candidates
+from pipelines.fusing import FusibleConfig, select_examples
 
 
-class SftConfig(CandidatesConfig):
+class SftConfig(FusibleConfig):
     """Config of an SFT run.
 
     Attributes:
@@ -20,4 +21,5 @@ class SftConfig(CandidatesConfig):
     def build(self) -> Pipeline:
         """Build the steps."""
         table = build_candidates(self)
-        return table.pipeline({"sft": select_sft(self.sft, table.prompts, table.drafts, table.final)})
+        selected = select_examples(self, self.sft, table)
+        return selected.add_to(table.pipeline({"sft": selected.sft}))

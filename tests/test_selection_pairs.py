@@ -11,7 +11,7 @@ from arbitrage.config import parse
 from arbitrage.errors import ConfigError
 from arbitrage.records import PreferencePair, Reject
 from arbitrage.selection.pairs import PairSelection
-from arbitrage.selection.policies import BestVsRandom, BestVsWorst, MaxGap, OnPolicy, StrongVsWeak
+from arbitrage.selection.policies import BestVsRandom, BestVsWorst, MaxGap, NativeVsTranslated, OnPolicy, StrongVsWeak
 from arbitrage.tables import from_table
 from tests.support.contest_rows import Rows, a_candidate, a_prompt, a_score, many_rows, one_prompt, select
 
@@ -20,6 +20,7 @@ POLICIES = [
     BestVsRandom(),
     MaxGap(),
     StrongVsWeak(teachers=("t2", "t0", "t1")),
+    NativeVsTranslated(translated=("t1",)),
     OnPolicy(student="t1"),
 ]
 policies = pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.kind)
@@ -40,6 +41,8 @@ def test_the_known_better_answer_is_chosen(policy: BestVsWorst, better_first: bo
     rows = one_prompt(*([right, wrong] if better_first else [wrong, right]))
     if policy.kind == "strong_vs_weak":
         policy = StrongVsWeak(teachers=("t0", "t1") if better_first else ("t1", "t0"))
+    if policy.kind == "native_vs_translated":
+        policy = NativeVsTranslated(translated=("t1",) if better_first else ("t0",))
     [pair] = pairs_of(PairSelection(policy=policy), rows)
     assert pair.chosen[0].content == right[0]
     assert pair.rejected[0].content == wrong[0]
@@ -67,6 +70,21 @@ def test_on_policy_pairs_always_show_the_student_once() -> None:
     pairs = pairs_of(PairSelection(policy=OnPolicy(student="t1"), max_pairs=9), rows)
     assert [(p.chosen_id, p.rejected_id) for p in pairs] == [("c1", "c2"), ("c0", "c1")]
     assert reasons_of(PairSelection(policy=OnPolicy(student="nobody")), rows) == ["no_opponent"]
+
+
+def test_a_translation_is_never_chosen_and_never_meets_another() -> None:
+    rows = one_prompt(("translated well", 5.0), ("native", 3.0), ("native too", 2.0), ("translated badly", 0.0))
+    policy = NativeVsTranslated(translated=("t0", "t3"))
+    pairs = pairs_of(PairSelection(policy=policy, max_pairs=9), rows)
+    assert [(p.chosen_id, p.rejected_id) for p in pairs] == [("c1", "c3")]  # the score overrules the other
+    alone = NativeVsTranslated(translated=("t0", "t1", "t2", "t3"))
+    assert reasons_of(PairSelection(policy=alone), rows) == ["no_opponent"]
+
+
+def test_the_hardest_translation_goes_first() -> None:
+    rows = one_prompt(("native", 4.0), ("translated", 1.0), ("translated too", 2.0))
+    pairs = pairs_of(PairSelection(policy=NativeVsTranslated(translated=("t1", "t2"))), rows)
+    assert [(p.chosen_id, p.rejected_id) for p in pairs] == [("c0", "c2")]
 
 
 def test_best_vs_worst_works_inwards_and_max_gap_reuses() -> None:

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from arbitrage.contracts.workers import Inputs
 from arbitrage.records import LanguageQuota, Reject, SteeringChoice
+from arbitrage.selection.quotas import QuotaConfig
 from arbitrage.steering.objectives import RewardTerm
 from arbitrage.steering.quantiles import quantiles_of, share_of, value_at
-from arbitrage.steering.quota import QuotaConfig, QuotaWorker
+from arbitrage.steering.quota import QuotaWorker
 from arbitrage.steering.scale import ScaleWorker
 from arbitrage.steering.steer import SteerWorker
 from arbitrage.tables import from_table, to_table

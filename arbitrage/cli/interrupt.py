@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from arbitrage.execution.watch import Stop
 
 
+WAITING = "waiting for the answers that are under way"
+
+
 @contextmanager
-def interruptible(note: Callable[[str], None], meanwhile: str) -> "Iterator[Stop]":
+def interruptible(note: Callable[[str], None], meanwhile: str = WAITING) -> "Iterator[Stop]":
     """Give a wish to stop that the signals utter.
 
     Args:

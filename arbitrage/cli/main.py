@@ -5,6 +5,7 @@ import sys
 import typer
 
 from arbitrage.cli.export import export
+from arbitrage.cli.judge import judge
 from arbitrage.cli.plan import plan
 from arbitrage.cli.profile import profile
 from arbitrage.cli.report import report
@@ -38,7 +39,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (quickstart, run, plan, status, show, report, export, profile, schema):
+for command in (quickstart, run, plan, status, show, report, export, profile, judge, schema):
     app.command()(command)
 router.command("train")(train_router)
 router.command("show")(show_router)

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from arbitrage.cli.naming import shortest_names
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ def profile(
     if compare and len(sets) < 2:
         raise UserError(f"--compare: needs two data sets or more, found {data[0]} alone")
     names = (
-        _names(data) if compare else [Path(data[0]).name + (f" and {len(data) - 1} more" if len(data) > 1 else "")]
+        shortest_names(data)
+        if compare
+        else [Path(data[0]).name + (f" and {len(data) - 1} more" if len(data) > 1 else "")]
     )
     found = []
     with _progress(quiet=json_out == "-") as on_texts:
@@ -145,16 +148,6 @@ def _compare(found: Sequence["Profile"]) -> list["Comparison"]:
     from arbitrage.profile.compare import compare_all
 
     return compare_all(found)
-
-
-def _names(data: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the paths that tell them apart."""
-    parts = [Path(item).parts for item in data]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{i + 1}: {item}" for i, item in enumerate(data)]
 
 
 @contextmanager

@@ -1,10 +1,6 @@
 """`arbitrage run` and `arbitrage quickstart`: do a pipeline, export its data sets, write its report."""
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +17,7 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
-from arbitrage.errors import RunDirectoryError, UserError
+from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +27,6 @@ if TYPE_CHECKING:
     from arbitrage.shards.manifest import Notes
     from arbitrage.shards.place import Place
 
-WAITING = "waiting for the answers that are under way"
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
 StallOption = Annotated[
@@ -94,6 +89,7 @@ def _run(
     if local and address:
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
+    from arbitrage.cli.session import working_in
     from arbitrage.execution.garbage import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.plan import plan
@@ -122,9 +118,9 @@ def _run(
         stall_after_s=stall_after_s,
     )
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
-    require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
+    require_ready([teacher for pool, teacher in config.engines() if planned.shards_left(pool)])
     console = Console(stderr=True)
-    with progress_for(console) as progress, interruptible(progress.note, WAITING) as stop, _working_in(directory):
+    with progress_for(console) as progress, interruptible(progress.note) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
         notes = config.finish(directory)
@@ -152,28 +148,6 @@ def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -
     for line in notes.lines:
         print(line)
     print(f"report: {_short(report.path)}")
-
-
-@contextmanager
-def _working_in(run_dir: "Place") -> Iterator[None]:
-    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`.
-
-    For a run in an object store, inside an empty one of this process.
-    """
-    if not isinstance(run_dir, Path):
-        with tempfile.TemporaryDirectory(prefix="arbitrage-") as empty, _working_in(Path(empty)):
-            yield
-        return
-    before = Path.cwd()
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        os.chdir(run_dir)
-    except OSError as error:
-        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _short(place: "Place") -> str:

@@ -22,6 +22,7 @@ class TeacherFacts:
     licence: str
     precision: str
     languages: tuple[str, ...]
+    source_licences: tuple[str, ...] = ()  # of those whose answers it read, where it fused them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,9 @@ class Origin:
 
     def licences(self, *teachers: str) -> tuple[str, ...]:
         """Return the licences that bind a row made from this prompt and answers of these teachers, sorted."""
-        return tuple(sorted({self.prompt_licence, *(self._facts(name).licence for name in teachers)}))
+        facts = [self._facts(name) for name in teachers]
+        read = {licence for each in facts for licence in each.source_licences}
+        return tuple(sorted({self.prompt_licence, *(each.licence for each in facts), *read}))
 
     def revision(self, teacher: str) -> str:
         """Return the revision of a teacher's weights."""
@@ -73,4 +76,5 @@ def _facts(config: Mapping[str, Any]) -> TeacherFacts:
         licence=teacher.get("licence") or UNKNOWN_LICENCE,
         precision=teacher.get("precision") or "",
         languages=tuple(teacher.get("languages") or ()),
+        source_licences=tuple(config.get("source_licences") or ()),
     )

@@ -66,7 +66,11 @@ class SelectedSource:
             raise UserError(f"data set '{dataset}' holds {held} rows, which {format.trainer} has no format for")
         self._row: RowFormat = format.rows[self.kind]
         self.record = self._row.record
-        self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._plan.inputs.get("drafts", ()))
+        self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._answers())
+
+    def _answers(self) -> tuple[str, ...]:
+        """Return the steps whose answers it holds, fused ones last."""
+        return (*self._plan.inputs.get("drafts", ()), *self._plan.inputs.get("fused", ()))
 
     def read(self, shard: int) -> Iterator[Entry]:
         """Yield one entry for each row of a shard, in its order."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from arbitrage.languages import UNKNOWN, normalise_tag, suggest_tag
 from arbitrage.profile.columns import ProfileColumns, Role, is_absent
-from arbitrage.prompts.messages import ROLES as CHAT_ROLES
+from arbitrage.prompts.messages import turns_of
 from arbitrage.prompts.rows import Row, RowError, printable
 
 Turns = Literal["last", "all"]
@@ -98,31 +98,6 @@ class EntryBuilder:
         if isinstance(value, str | int | float):
             return printable(str(value))
         raise RowError("wrong_type", f"{role} is {type(value).__name__}, not text")
-
-
-def turns_of(value: Any) -> list[str]:
-    """Return the assistant's turns of a text, a list of texts, or a list of chat messages.
-
-    Raises:
-        RowError: it is none of them.
-    """
-    if isinstance(value, str):
-        return [value]
-    if not isinstance(value, list):
-        raise RowError("wrong_type", f"expected text or a list of messages, found {type(value).__name__}")
-    texts = []
-    for position, item in enumerate(value):
-        if isinstance(item, str):
-            texts.append(item)
-            continue
-        if not isinstance(item, Mapping):
-            raise RowError("broken_messages", f"message {position} is {type(item).__name__}, not an object")
-        role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
-        if CHAT_ROLES.get(str(role)) == "assistant":
-            if not isinstance(content, str):
-                raise RowError("broken_messages", f"the content of message {position} is not text")
-            texts.append(content)
-    return texts
 
 
 def hash64(text: str) -> int:

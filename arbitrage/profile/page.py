@@ -1,15 +1,10 @@
 """Profiles and comparisons as one self-contained page, in the looks of the run report."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import PackageLoader
 
-from arbitrage.languages import name_of
 from arbitrage.profile.compare import Comparison
 from arbitrage.profile.page_views import (
     Section,
@@ -22,8 +17,8 @@ from arbitrage.profile.page_views import (
 )
 from arbitrage.profile.profile import Profile
 from arbitrage.profile.summary import CellSummary
-from arbitrage.report import formatting
 from arbitrage.report.heatmap import Heatmap
+from arbitrage.report.page import render_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +46,17 @@ def render(
     profiles: Sequence[Profile], summaries: Sequence[Sequence[CellSummary]], comparisons: Sequence[Comparison]
 ) -> str:
     """Return the page: comparisons first, then each data set by language and teacher, then what is measured."""
-    style, script = _asset("report.css"), _asset("report.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     views = [
         ProfileView(profile, language_map(profile, cells), sections(profile, cells))
         for profile, cells in zip(profiles, summaries, strict=True)
     ]
-    return (
-        _environment()
-        .get_template("profile.html.j2")
-        .render(
-            title=" → ".join(profile.name for profile in profiles),
-            style=Markup(style),
-            script=Markup(script),
-            policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:",
-            profiles=views,
-            comparisons=[_comparison_view(each) for each in comparisons],
-            metrics=(*profiles[0].metrics, *profiles[0].set_metrics),
-        )
+    return render_page(
+        "profile.html.j2",
+        loader=PackageLoader("arbitrage.profile"),
+        title=" → ".join(profile.name for profile in profiles),
+        profiles=views,
+        comparisons=[_comparison_view(each) for each in comparisons],
+        metrics=(*profiles[0].metrics, *profiles[0].set_metrics),
     )
 
 
@@ -81,20 +69,3 @@ def _comparison_view(found: Comparison) -> ComparisonView:
         set_shift_map(found),
         shift_lines(found),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("arbitrage.profile"), PackageLoader("arbitrage.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["compact"] = formatting.compact
-    environment.globals.update(name_of=name_of)
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (files("arbitrage.report") / "templates" / name).read_text(encoding="utf-8")

@@ -63,6 +63,31 @@ def chat_conversation(value: Any) -> Conversation:
     return Conversation(tuple(turns[:end]), len(turns) - end)
 
 
+def turns_of(value: Any) -> list[str]:
+    """Return the assistant's turns of a text, a list of texts, or a list of chat messages.
+
+    Raises:
+        RowError: it is none of them.
+    """
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list):
+        raise RowError("wrong_type", f"expected text or a list of messages, found {type(value).__name__}")
+    texts = []
+    for position, item in enumerate(value):
+        if isinstance(item, str):
+            texts.append(item)
+            continue
+        if not isinstance(item, Mapping):
+            raise RowError("broken_messages", f"message {position} is {type(item).__name__}, not an object")
+        role, content = item.get("role", item.get("from")), item.get("content", item.get("value"))
+        if ROLES.get(str(role)) == "assistant":
+            if not isinstance(content, str):
+                raise RowError("broken_messages", f"the content of message {position} is not text")
+            texts.append(content)
+    return texts
+
+
 def encodable(text: str) -> str:
     """Return text as it is.
 

@@ -1,20 +1,11 @@
-"""Write `report.html`: one file, no network, nothing in it that an answer's text could set in motion.
+"""Write `report.html` of a run."""
 
-Texts pass through Jinja's autoescape; behind it a content security policy allows our own script alone, by its hash.
-"""
-
-import base64
-import hashlib
 from dataclasses import dataclass
-from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from arbitrage.languages import is_rtl, name_of
-from arbitrage.report import formatting, wording
+from arbitrage.report import wording
 from arbitrage.report.curve_view import curve_view
 from arbitrage.report.gallery import GalleryPrompt
+from arbitrage.report.page import render_page
 from arbitrage.report.strategy_view import language_view, strategy_view
 from arbitrage.report.summary import RunSummary, read
 from arbitrage.report.table_view import table_view
@@ -49,48 +40,17 @@ def build_report(run_dir: Place) -> Report:
 
 def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
     """Return the page."""
-    style, script = _asset("report.css"), _asset("report.js")
     judged = summary.judged
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            summary=summary,
-            style=Markup(style),
-            script=Markup(script),
-            policy=_policy(script),
-            verdict=wording.verdict(judged),
-            matched=wording.matched_verdict(judged),
-            caveats=wording.caveats(summary),
-            tables=table_view(summary),
-            strategies=strategy_view(judged) if judged else None,
-            languages=language_view(summary, judged) if judged else None,
-            curves=curve_view(judged) if judged else None,
-            gallery=gallery,
-            gallery_languages=tuple(dict.fromkeys(prompt.language for prompt in gallery)),
-        )
+    return render_page(
+        "report.html.j2",
+        summary=summary,
+        verdict=wording.verdict(judged),
+        matched=wording.matched_verdict(judged),
+        caveats=wording.caveats(summary),
+        tables=table_view(summary),
+        strategies=strategy_view(judged) if judged else None,
+        languages=language_view(summary, judged) if judged else None,
+        curves=curve_view(judged) if judged else None,
+        gallery=gallery,
+        gallery_languages=tuple(dict.fromkeys(prompt.language for prompt in gallery)),
     )
-
-
-def _policy(script: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("arbitrage.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    for name in ("percent", "decimal", "signed", "compact", "money", "duration", "moment"):
-        environment.filters[name] = getattr(formatting, name)
-    environment.filters["why_not"] = wording.why_not
-    environment.globals.update(name_of=name_of, is_rtl=is_rtl)
-    return environment
-
-
-def _asset(name: str) -> str:
-    return (files("arbitrage.report") / "templates" / name).read_text(encoding="utf-8")

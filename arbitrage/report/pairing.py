@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arbitrage.records import MixQuota
 from arbitrage.report.cube import Floats
 from arbitrage.report.shardview import ShardView
+from arbitrage.shards.run import Run
+from arbitrage.tables import from_table
 
 NUM_BINS = 20
 
@@ -21,6 +24,17 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class MixRow:
+    """Pairs of one language, about safety or not: wanted at most, available, kept."""
+
+    language: str
+    kind: str
+    wanted: int
+    available: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
 class PairSummary:
     """All pairs of a run.
 
@@ -30,6 +44,7 @@ class PairSummary:
         by_language: number of pairs.
         teachers: names, sorted.
         chosen_by_rejected: number of pairs; rows are chosen teachers, columns rejected ones.
+        mix: what was kept of each language and kind, where the run asks for a mix.
     """
 
     num_pairs: int
@@ -39,6 +54,14 @@ class PairSummary:
     by_language: dict[str, int]
     teachers: tuple[str, ...]
     chosen_by_rejected: tuple[tuple[int, ...], ...]
+    mix: tuple[MixRow, ...] = ()
+
+
+def mix_of(run: Run) -> tuple[MixRow, ...]:
+    """Return what a run kept of its pairs, by language and kind; nothing where it asks for no mix."""
+    steps = run.plan.candidates.get("mix", ())
+    rows = [row for step in steps for row in from_table(run.table(step), MixQuota)]
+    return tuple(MixRow(row.language, row.kind, row.wanted, row.available, row.kept) for row in rows)
 
 
 class PairBuilder:
@@ -60,7 +83,7 @@ class PairBuilder:
         )
         self._policies.update(pairs["policy"].to_pylist())
 
-    def build(self) -> PairSummary | None:
+    def build(self, mix: tuple[MixRow, ...] = ()) -> PairSummary | None:
         """Return the summary, or None if there are no pairs."""
         gaps = np.concatenate(self._gaps) if self._gaps else np.empty(0)
         if not len(gaps):
@@ -78,4 +101,5 @@ class PairBuilder:
             by_language=dict(sorted(self._languages.items())),
             teachers=tuple(teachers),
             chosen_by_rejected=tuple(tuple(self._teachers[(c, r)] for r in teachers) for c in teachers),
+            mix=mix,
         )

@@ -13,7 +13,7 @@ from arbitrage.report.cube import Cube, Metric
 from arbitrage.report.cubing import CubeBuilder
 from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
-from arbitrage.report.pairing import PairBuilder, PairSummary
+from arbitrage.report.pairing import PairBuilder, PairSummary, mix_of
 from arbitrage.report.shardview import roles_of, walk
 from arbitrage.report.steering import SteeringSummary, steering_of
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare
@@ -168,7 +168,7 @@ def read(run: Run) -> Reading:
         rejects=rejects_of(manifest),
         tables=_tables(measured.tally, sorted(prompts), cubes.teachers),
         judged=_judged(cubes.build(), manifest.plan.fingerprint),
-        pairs=pairs.build(),
+        pairs=pairs.build(mix_of(run)),
         num_compared=num_compared,
         notes=run.notes.lines,
         steering=steering_of(run, roles),

@@ -12,13 +12,14 @@ from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, FinishReason, Score
-from arbitrage.rewards import CheckConfig, RewardConfig
+from arbitrage.rewards import CheckConfig
 from arbitrage.rewards.calibration import CalibrationTable, calibrated, log_length
 from arbitrage.rewards.check import CheckStep
 from arbitrage.rewards.judgement import Judgement, score_of
 from arbitrage.rewards.names import RewardName, base_name, versioned
+from arbitrage.rewards.options import OpinionOptions
 from arbitrage.rewards.scorables import owed, scorables
-from arbitrage.rewards.score import ScoreStep
+from arbitrage.rewards.score import OpinionStep
 from arbitrage.tables import to_table
 
 VERSION = 1
@@ -35,7 +36,8 @@ class EnsembleConfig(Config):
 
     Attributes:
         weights: of each reward or check, by plain name; only their proportions matter, negative ones count against.
-        gates: names of checks whose failure makes a candidate unselectable; by default those that say so themselves.
+        gates: names of checks, and of rewards that reject, whose failure makes a candidate unselectable; by default
+            those that say so themselves.
         missing: what happens to a candidate that one of the weighted rewards could not score: no ensemble score, or
             the weighted mean of the others.
     """
@@ -47,7 +49,7 @@ class EnsembleConfig(Config):
 
 
 class Gate(Config):
-    """A check and the value below which it fails."""
+    """A check, or a reward that rejects, and the raw value below which an answer fails it."""
 
     check: str
     minimum: float
@@ -88,14 +90,18 @@ def ensemble(
     for name in sorted(rewards.keys() & checks.keys()):
         raise ConfigError(f"rewards: '{name}': names a reward and a check")
     _require_known("ensemble.weights", config.weights, [*rewards, *checks])
-    gates = config.gates if config.gates is not None else tuple(n for n, c in checks.items() if c.gate)
-    _require_known("ensemble.gates", gates, list(checks))
+    least = {n: c.minimum for n, c in checks.items()} | {
+        n: r.least for n, r in rewards.items() if r.least is not None
+    }
+    own = (n for n in least if n in rewards or checks[n].gate)
+    gates = config.gates if config.gates is not None else tuple(own)
+    _require_known("ensemble.gates", gates, list(least))
     raw = [*checks, *(rewards if calibration is None else ())]
     return Step(
         name="ensemble" if config.name == "ensemble" else f"ensemble-{config.name}",
         config=EnsembleStep(
             ensemble=config,
-            gates=tuple(Gate(check=name, minimum=checks[name].minimum) for name in sorted(gates)),
+            gates=tuple(Gate(check=name, minimum=least[name]) for name in sorted(gates)),
             raw=tuple(sorted(raw)),
         ),
         produces=Score,
@@ -105,11 +111,11 @@ def ensemble(
     )
 
 
-def _rewards(scores: Sequence[Step]) -> dict[str, RewardConfig]:
-    found: dict[str, RewardConfig] = {}
+def _rewards(scores: Sequence[Step]) -> dict[str, OpinionOptions]:
+    found: dict[str, OpinionOptions] = {}
     for step in scores:
-        if isinstance(step.config, ScoreStep):
-            reward = step.config.reward
+        if isinstance(step.config, OpinionStep):
+            reward = step.config.opinion
             if found.setdefault(reward.name, reward) != reward:
                 raise ConfigError(f"rewards: '{reward.name}': names two different rewards")
     return found

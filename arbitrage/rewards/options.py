@@ -9,27 +9,40 @@ from arbitrage.contracts.steps import Resources
 from arbitrage.rewards.names import RewardName, versioned
 
 
-class RewardOptions(Config):
-    """Base of the reward configs.
+class OpinionOptions(Config):
+    """Base of the configs of all that scores answers on a scale of its own, which is then calibrated.
 
     Attributes:
         name: stands in step names and, before the '@', in Score.reward.
-        resources: what one replica holds while its model is loaded.
     """
 
     version: ClassVar[int] = 1
     """Raise it when the code changes what comes out."""
 
-    is_model: ClassVar[bool] = False
-    """Whether an opinion is dear enough to be journaled as it arrives."""
-
     name: RewardName = "reward"
-    resources: Annotated[Resources, Operational] = Resources()
 
     @property
     def reward_name(self) -> str:
         """`name@version`, as it stands in Score.reward."""
         return versioned(self.name, self.version)
+
+    @property
+    def least(self) -> float | None:
+        """The raw score below which an answer may not be selected; None where all may."""
+        return None
+
+
+class RewardOptions(OpinionOptions):
+    """Base of the reward configs.
+
+    Attributes:
+        resources: what one replica holds while its model is loaded.
+    """
+
+    is_model: ClassVar[bool] = False
+    """Whether an opinion is dear enough to be journaled as it arrives."""
+
+    resources: Annotated[Resources, Operational] = Resources()
 
 
 class CheckOptions(Config):

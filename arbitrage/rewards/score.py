@@ -12,6 +12,7 @@ from arbitrage.contracts.workers import Inputs, Item, Load, Output
 from arbitrage.errors import ConservationError
 from arbitrage.records import Record, Score
 from arbitrage.rewards import RewardConfig
+from arbitrage.rewards.options import OpinionOptions
 from arbitrage.rewards.scorables import owed, scorables
 from arbitrage.tables import to_table
 
@@ -21,10 +22,24 @@ CHUNK = 256
 CHUNKS_UNDER_WAY = 2
 
 
-class ScoreStep(StepConfig):
+class OpinionStep(StepConfig):
+    """Base of the configs of steps whose Scores are calibrated and weighed under one name."""
+
+    @property
+    def opinion(self) -> OpinionOptions:
+        """Whose Scores they are."""
+        raise TypeError(f"{type(self).__name__} does not say whose opinion it gives")
+
+
+class ScoreStep(OpinionStep):
     """Scores drafts with one reward. Names no teacher, so that all drafts share one loaded model."""
 
     reward: RewardConfig
+
+    @property
+    def opinion(self) -> OpinionOptions:
+        """The reward."""
+        return self.reward
 
     def build(self) -> "CheckWorker | ModelWorker":
         """Load the reward and make it a worker; what a model says is journaled."""

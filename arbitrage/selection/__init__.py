@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from arbitrage.selection.policies import BestVsRandom, BestVsWorst, MaxGap, OnPolicy, StrongVsWeak
+from arbitrage.selection.policies import BestVsRandom, BestVsWorst, MaxGap, NativeVsTranslated, OnPolicy, StrongVsWeak
 
 PairPolicy = Annotated[
-    BestVsWorst | BestVsRandom | MaxGap | StrongVsWeak | OnPolicy,
+    BestVsWorst | BestVsRandom | MaxGap | StrongVsWeak | NativeVsTranslated | OnPolicy,
     Field(discriminator="kind"),
 ]
 """Which two answers are set against each other."""

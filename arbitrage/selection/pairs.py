@@ -15,6 +15,7 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
 from arbitrage.selection import PairPolicy
 from arbitrage.selection.contest import Contest, NothingUsable, contests
+from arbitrage.selection.mix import MixConfig, mixed
 from arbitrage.selection.policies import BestVsWorst, Proposal
 from arbitrage.tables import to_table
 
@@ -32,12 +33,14 @@ class PairSelection(StepConfig):
         min_gap: least gap between the scores, in calibrated points (standard deviations); ties never pass.
         max_length_ratio: longer text over shorter, in characters, at most; no limit by default.
         max_pairs: pairs per prompt, at most.
+        mix: pairs by language, and the share that is about safety; null keeps all.
     """
 
     policy: PairPolicy = BestVsWorst()
     min_gap: float = Field(default=0.5, ge=0)
     max_length_ratio: float | None = Field(default=None, ge=1)
     max_pairs: int = Field(default=1, ge=1)
+    mix: MixConfig | None = None
 
     def build(self) -> "PairSelector":
         """Build the worker."""
@@ -57,7 +60,11 @@ def select_pairs(
         name: name of the step, for pipelines that select more than once.
     """
     inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
-    return Step(name=name, config=config, produces=PreferencePair, inputs=inputs)
+    if config.mix is None:
+        return Step(name=name, config=config, produces=PreferencePair, inputs=inputs)
+    pairing = config.model_copy(update={"mix": None})
+    pairs = Step(f"pair-{name.partition('-')[2]}", pairing, PreferencePair, inputs)
+    return mixed(config.mix, prompts, pairs, name)
 
 
 class PairSelector:

@@ -4,6 +4,7 @@ A policy proposes (chosen, rejected) in order of preference; the guards of `arbi
 would teach nothing or teach it wrongly. A policy never looks at a text.
 """
 
+import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -11,6 +12,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from arbitrage.config import Config
+from arbitrage.errors import ConfigError
 from arbitrage.records import content_id
 from arbitrage.selection.contest import Contender
 
@@ -28,7 +30,32 @@ class Proposal:
         return self.chosen.value - self.rejected.value
 
 
-class BestVsWorst(Config):
+class Policy(Config):
+    """Base of the policies."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The teachers it names, which must be in the pool."""
+        return ()
+
+    def require(self, pool: Sequence[str]) -> None:
+        """Check that it can be followed with the teachers of a pool.
+
+        Raises:
+            ConfigError: it names a teacher that is not in the pool.
+        """
+        for name in self.named:
+            if name not in pool:
+                near = difflib.get_close_matches(name, pool, n=1)
+                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                raise ConfigError(f"pairs.policy: '{name}' is not one of {', '.join(pool)}{hint}")
+
+    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+        """Yield proposals from contenders ranked best first, in order of preference."""
+        raise TypeError(f"{type(self).__name__} proposes no pairs")
+
+
+class BestVsWorst(Policy):
     """The best answer against the worst, the second best against the second worst, and so on inwards."""
 
     kind: Literal["best_vs_worst"] = "best_vs_worst"
@@ -39,7 +66,7 @@ class BestVsWorst(Config):
             yield Proposal(ranked[i], ranked[-1 - i])
 
 
-class BestVsRandom(Config):
+class BestVsRandom(Policy):
     """The best answer against the others in an order seeded by the prompt id: harder negatives than the worst."""
 
     kind: Literal["best_vs_random"] = "best_vs_random"
@@ -55,7 +82,7 @@ class BestVsRandom(Config):
         return content_id("best_vs_random", self.seed, candidate.prompt_id, candidate.candidate_id)
 
 
-class MaxGap(Config):
+class MaxGap(Policy):
     """All pairs, the widest gap first: the widest that passes the guards wins, and answers may serve twice."""
 
     kind: Literal["max_gap"] = "max_gap"
@@ -65,7 +92,7 @@ class MaxGap(Config):
         yield from _widest_first(Proposal(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :])
 
 
-class StrongVsWeak(Config):
+class StrongVsWeak(Policy):
     """A strong teacher's best answer against a weaker teacher's best; where the score disagrees there is no pair.
 
     Attributes:
@@ -81,6 +108,11 @@ class StrongVsWeak(Config):
             raise ValueError("a teacher is listed twice")
         return self
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The teachers it names."""
+        return self.teachers
+
     def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first, the teachers farthest apart first."""
         best = {c.candidate.teacher: c for c in reversed(ranked)}
@@ -90,7 +122,41 @@ class StrongVsWeak(Config):
             yield Proposal(strong[1], weak[1])
 
 
-class OnPolicy(Config):
+class NativeVsTranslated(Policy):
+    """A native answer against a translated one: it steers away from translationese.
+
+    The best native answer stands against each translated one, the best of these first: the harder, the more is to be
+    learned. Translated answers are never chosen, native ones never rejected; where the score disagrees there is no
+    pair. Both sides translated is what harms (METHODS §6), and cannot happen here.
+
+    Attributes:
+        translated: names of the teachers whose answers are translations; all others answer natively.
+    """
+
+    kind: Literal["native_vs_translated"] = "native_vs_translated"
+    translated: tuple[str, ...] = Field(min_length=1)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The teachers it names."""
+        return self.translated
+
+    def require(self, pool: Sequence[str]) -> None:
+        """Check, besides, that somebody answers natively."""
+        super().require(pool)
+        if all(name in self.translated for name in pool):
+            raise ConfigError("pairs.policy.translated: names the whole pool; nobody is left to answer natively")
+
+    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+        """Yield proposals from contenders ranked best first."""
+        native = next((c for c in ranked if c.candidate.teacher not in self.translated), None)
+        if native is not None:
+            for other in ranked:
+                if other.candidate.teacher in self.translated:
+                    yield Proposal(native, other)
+
+
+class OnPolicy(Policy):
     """Pairs with exactly one side from the student itself, the widest gap first; either side may win.
 
     Attributes:
@@ -99,6 +165,11 @@ class OnPolicy(Config):
 
     kind: Literal["on_policy"] = "on_policy"
     student: str
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The teachers it names."""
+        return (self.student,)
 
     def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first."""

@@ -63,9 +63,9 @@ class SftSelector:
         rejects: list[Reject] = []
         for contest in contests(inputs):
             kept = self._keep(contest)
-            examples.extend(self._example(contest.prompt, contender) for contender in kept)
+            examples.extend(example_of(contest.prompt, contender, self.config.strategy) for contender in kept)
             if not kept:
-                rejects.append(_reject(contest))
+                rejects.append(reject_of(contest))
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
 
     async def close(self) -> None:
@@ -76,18 +76,21 @@ class SftSelector:
         passing = tuple(c for c in contest.contenders if floor is None or c.value >= floor)
         return passing[:1] if self.config.mode == "best" else passing
 
-    def _example(self, prompt: Prompt, contender: Contender) -> SftExample:
-        return SftExample(
-            prompt_id=prompt.prompt_id,
-            language=prompt.language,
-            messages=prompt.messages + contender.reply,
-            candidate_id=contender.candidate.candidate_id,
-            teacher=contender.candidate.teacher,
-            score=contender.value,
-            strategy=self.config.strategy,
-        )
+
+def example_of(prompt: Prompt, contender: Contender, strategy: str) -> SftExample:
+    """Return an answer as an example to imitate."""
+    return SftExample(
+        prompt_id=prompt.prompt_id,
+        language=prompt.language,
+        messages=prompt.messages + contender.reply,
+        candidate_id=contender.candidate.candidate_id,
+        teacher=contender.candidate.teacher,
+        score=contender.value,
+        strategy=strategy,
+    )
 
 
-def _reject(contest: Contest) -> Reject:
+def reject_of(contest: Contest) -> Reject:
+    """Say why a prompt has no example."""
     reason: SftReject = "below_min_score" if contest.contenders else contest.why_nothing()
     return Reject(item_id=contest.prompt.prompt_id, step="select-sft", reason=reason, detail=contest.census())

@@ -2,38 +2,13 @@
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Annotated
+from collections.abc import Iterable
 
-from pydantic import Field
-
-from arbitrage.config import Config, LanguageTag
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
-from arbitrage.records import LanguageQuota, SteeringChoice, content_id
+from arbitrage.records import LanguageQuota, SteeringChoice
+from arbitrage.selection.quotas import QuotaConfig
 from arbitrage.tables import to_table
-
-
-class QuotaConfig(Config):
-    """Rows wanted of each language.
-
-    Attributes:
-        default: of languages not named; null keeps all of theirs.
-        languages: tag → rows.
-        seed: of the lots.
-    """
-
-    default: int | None = Field(default=None, ge=0)
-    languages: Mapping[LanguageTag, Annotated[int, Field(ge=0)]] = {}
-    seed: int = 0
-
-    def wanted(self, language: str) -> int | None:
-        """Return how many rows of a language are wanted; None for all."""
-        return self.languages.get(language, self.default)
-
-    def lot(self, prompt_id: str) -> str:
-        """Return the lot a prompt draws: the lowest are kept."""
-        return content_id("quota", self.seed, prompt_id)
 
 
 class QuotaStep(StepConfig):

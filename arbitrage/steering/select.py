@@ -22,7 +22,7 @@ from arbitrage.records import (
     SteeredExample,
     SteeringChoice,
 )
-from arbitrage.steering.quota import QuotaConfig
+from arbitrage.selection.quotas import QuotaConfig
 from arbitrage.steering.steer import measured_by_candidate
 from arbitrage.tables import to_table
 

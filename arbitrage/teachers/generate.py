@@ -31,12 +31,12 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
     )
     asked = routes.config.seen_by(teacher.name)
     return Step(
-        name=f"generate-{teacher.name}",
+        name=config.step_name,
         config=config,
         produces=Candidate,
         inputs={"prompts": (prompts,), "routes": (routes,)},
         resources=teacher.held_resources(),
-        pool=f"generate-{teacher.name}",  # one client or engine for all shards, also where it holds no cores
+        pool=config.step_name,  # one client or engine for all shards, also where it holds no cores
         narrows={} if asked is None else {"routes": {"asked": asked, "version": routes.version}},
         version=VERSION,
     )
@@ -59,9 +59,32 @@ class GenerateConfig(StepConfig):
         """Return what can change an answer."""
         return {"teacher": self.teacher.identity_at(self.revision), "sampling": self.sampling.identity()}
 
+    @property
+    def step_name(self) -> str:
+        """What the step is called, and what its rejects say."""
+        return f"generate-{self.teacher.name}"
+
     def build(self) -> "GenerateWorker":
         """Start the engine."""
         return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec()))
+
+    def asked(self, inputs: Inputs) -> "list[Asked]":
+        """List what a shard asks: prompts that begin alike one after the other, a prompt's samples in order.
+
+        Steps that ask a teacher for something else than its answer to a prompt override this.
+        """
+        name = self.teacher.name
+        routed = {r.prompt_id for r in inputs.records("routes", Route) if name in r.teachers}
+        prompts = [p for p in inputs.records("prompts", Prompt) if p.prompt_id in routed]
+        if missing := sorted(routed - {p.prompt_id for p in prompts}):
+            raise ExecutionError(f"routes name {len(missing)} prompts that are not there, such as {missing[0]}")
+        prompts.sort(key=_beginning)
+        return [Asked(p, r) for p in prompts for r in requests_for(p, self.sampling, self.teacher_hash)]
+
+    @property
+    def teacher_hash(self) -> str:
+        """Digest of what tells the teacher's answers from another's: it goes into the ids of requests."""
+        return json_hash(self.teacher.identity_at(self.revision))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +101,10 @@ class GenerateWorker:
     def __init__(self, config: GenerateConfig, engine: Engine) -> None:
         self._config = config
         self._engine = engine
-        self._teacher_hash = json_hash(config.teacher.identity_at(config.revision))
 
     def begin(self, inputs: Inputs) -> "AskedTeacher":
-        """Read what this shard asks: prompts that begin alike one after the other, a prompt's samples in order."""
-        name = self._config.teacher.name
-        routed = {r.prompt_id for r in inputs.records("routes", Route) if name in r.teachers}
-        prompts = [p for p in inputs.records("prompts", Prompt) if p.prompt_id in routed]
-        if missing := sorted(routed - {p.prompt_id for p in prompts}):
-            raise ExecutionError(f"routes name {len(missing)} prompts that are not there, such as {missing[0]}")
-        prompts.sort(key=_beginning)
-        sampling = self._config.sampling
-        asked = [Asked(p, r) for p in prompts for r in requests_for(p, sampling, self._teacher_hash)]
+        """Read what this shard asks."""
+        asked = self._config.asked(inputs)
         return AskedTeacher(self._config, self._engine, {each.request.candidate_id: each for each in asked})
 
     def load(self) -> Load:
@@ -161,8 +176,8 @@ class AskedTeacher:
         return teacher.cost.usd(completion.prompt_tokens, completion.completion_tokens, num_gpus)
 
     def _reject(self, failure: Failure) -> Reject:
-        step = f"generate-{self.config.teacher.name}"
         detail = None if failure.detail is None else _sound(failure.detail)
+        step = self.config.step_name
         return Reject(item_id=failure.candidate_id, step=step, reason=failure.reason, detail=detail)
 
 

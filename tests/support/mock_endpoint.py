@@ -1,8 +1,9 @@
 """A real HTTP server on loopback that speaks chat completions, and misbehaves as told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +62,29 @@ async def serve(behaviour: Handler, models: tuple[str, ...] = ("m",), port: int 
         yield endpoint
     finally:
         await runner.cleanup()
+
+
+@contextmanager
+def serve_beside(behaviour: Handler) -> Iterator[Endpoint]:
+    """Serve from another thread, for commands that run an event loop of their own."""
+    loop, ready, over = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
+    found: list[Endpoint] = []
+
+    async def until_over() -> None:
+        async with serve(behaviour) as endpoint:
+            found.append(endpoint)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(until_over(),))
+    thread.start()
+    ready.wait()
+    try:
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join()
+        loop.close()
 
 
 def answer(text: str = "yes", **choice: Any) -> web.Response:

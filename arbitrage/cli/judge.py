@@ -1,0 +1,237 @@
+"""`arbitrage judge A B`: who answers better, prompt by prompt, and whether the judge can be trusted."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arbitrage.cli.naming import shortest_names
+from arbitrage.cli.options import RunDirOption, SetOption, run_directory
+from arbitrage.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from arbitrage.judging.labels import Labels
+    from arbitrage.report.judgement import Judgement
+    from arbitrage.shards.place import Place
+    from pipelines.judge import JudgeRunConfig
+
+SideArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SIDE",
+        help="Files of answers (JSONL, Parquet, a directory, a glob), or `FILE#teacher` for one; a run, "
+        "`RUN#sft` or `RUN#teacher`; or the name of a teacher, which is then asked.",
+    ),
+]
+JudgeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--judge",
+        metavar="JUDGE",
+        help="A teacher's name, `exact`, `reward=MODEL` (a reward model), or a YAML file. May be repeated.",
+    ),
+]
+TeachersOption = Annotated[str, typer.Option("--teachers", metavar="FILE", help="The pool of models and judges.")]
+PromptsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help="What models are asked: JSONL or Parquet, or `world`. By default what the data sets answer.",
+    ),
+]
+LabelsOption = Annotated[
+    list[str] | None,
+    typer.Option("--labels", metavar="FILE", help="People's verdicts: rows of prompt id and winner (a, b, tie)."),
+]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="[SIDE.]ROLE=NAME",
+        help="Which column holds what, in both data sets or in `a.` or `b.` alone. Roles: answer, id, prompt, "
+        "language, reference, source_id, teacher; winner and id of `labels.`",
+    ),
+]
+JsonOutOption = Annotated[
+    str | None, typer.Option("--json", metavar="OUT", help="Write every figure as JSON; `-` prints it.")
+]
+HtmlOutOption = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained page.")]
+RayOption = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Run on Ray: `auto`, or a cluster's address.")
+]
+_FILE_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".gz", ".zst")
+_TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
+_OF_SIDE = re.compile(r"(a|b|labels)\.(.+)")
+
+
+def judge(
+    a: SideArgument,
+    b: SideArgument,
+    judges: JudgeOption = None,
+    prompts: PromptsOption = None,
+    teachers: TeachersOption = "teachers.yaml",
+    labels: LabelsOption = None,
+    column: ColumnOption = None,
+    assignments: SetOption = None,
+    run_dir: RunDirOption = None,
+    ray: RayOption = None,
+    json_out: JsonOutOption = None,
+    html_out: HtmlOutOption = None,
+) -> None:
+    """Set two data sets or models against each other: who wins how often, by language, with 95 % intervals.
+
+    A teacher as judge sees both answers in both orders; only what both orders agree on is a win, all else a tie. Told
+    beside it: how often the judge contradicts itself, prefers a position or a length, says nothing, and how far it
+    agrees with people. Stop it and start it again: no verdict is asked for twice.
+
+    Examples:
+
+        arbitrage judge ours.jsonl theirs.parquet --judge aya-expanse-8b --html judged.html
+
+        arbitrage judge runs/quickstart#sft runs/quickstart#commons --judge exact --judge reward=world:referee
+
+        arbitrage judge student teacher --prompts held_out.jsonl --judge gemma-3-27b --labels people.jsonl
+    """
+    from arbitrage.config import override, parse
+    from arbitrage.report.judgement_page import render_judgement
+    from pipelines.judge import JudgeRunConfig
+
+    by_side = _columns(column or [])
+    if not judges:
+        raise UserError("judge: give at least one --judge: a teacher's name, exact, reward=MODEL, or a YAML file")
+    if a == b:
+        raise UserError(f"judge: both sides are {a}")
+    labels_ab = shortest_names([a, b])
+    sides = {s: _side(given, label, by_side[s]) for s, given, label in zip("ab", (a, b), labels_ab, strict=True)}
+    if prompts is None and all(side["kind"] == "model" for side in sides.values()):
+        raise UserError(f"judge: {a} and {b} are models: say by --prompts what they are asked")
+    raw: dict[str, Any] = {
+        **sides,
+        "name": _run_name(labels_ab),
+        "teachers": teachers,
+        "judges": [_judge(given) for given in judges],
+        "prompts": _prompts(prompts) if prompts else None,
+    }
+    config = parse(override(raw, assignments or []), JudgeRunConfig, "judge")
+    people = _people(labels or [], by_side["labels"])
+    found = _run(config, run_directory(run_dir, config.name), ray, people)
+    if json_out:
+        _write(json_out, json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+    if html_out:
+        _write(str(html_out), render_judgement(found))
+    if json_out != "-":
+        _print(found)
+
+
+def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, people: "Labels | None") -> "Judgement":
+    from rich.console import Console
+
+    from arbitrage.cli.interrupt import interruptible
+    from arbitrage.cli.progress import progress_for
+    from arbitrage.cli.session import working_in
+    from arbitrage.execution.local import LocalBackend
+    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.run import RunRequest, execute
+    from arbitrage.report.judgement import judgement_of
+    from arbitrage.shards.run import open_run
+    from arbitrage.teachers.check import require_ready
+
+    request = RunRequest(
+        name=config.name,
+        kind="judge",
+        pipeline=config.build(),
+        run_dir=directory,
+        num_shards=config.num_shards,
+        shards=range(config.num_shards),
+        max_rejected=1.0,  # what is lost is told beside the figures
+        config=json.loads(config.model_dump_json()),
+    )
+    require_ready(config.asked())
+    with progress_for(Console(stderr=True)) as progress, interruptible(progress.note) as stop, working_in(directory):
+        execute(request, RayBackend(address, awaits_end=False) if address else LocalBackend(), progress, stop)
+    twice = {judge.label: judge.asks_twice for judge in config.judges}
+    return judgement_of(open_run(directory), (config.a.label, config.b.label), twice, people, config.cautions())
+
+
+def _side(given: str, label: str, columns: Sequence[str]) -> dict[str, Any]:
+    from arbitrage.judging.columns import parse_columns
+    from arbitrage.judging.sides import data_side
+
+    data = data_side(given, label, parse_columns(columns, "--column"))
+    if data is not None:
+        config: dict[str, Any] = json.loads(data.model_dump_json())
+        return config
+    if not _TEACHER_NAME.fullmatch(given) or given.endswith(_FILE_ENDINGS):
+        raise UserError(f"{given}: there is no such file or run, and no teacher can be called that")
+    return {"kind": "model", "teacher": given}
+
+
+def _judge(given: str) -> dict[str, Any]:
+    from arbitrage.config import load_yaml
+
+    if given == "exact":
+        return {"kind": "exact"}
+    if given.endswith((".yaml", ".yml")):
+        return load_yaml(Path(given))
+    how, separator, model = given.partition("=")
+    if not separator:
+        return {"kind": "teacher", "teacher": given}
+    if how != "reward" or not model:
+        raise UserError(f"--judge {given}: expected a teacher's name, exact, reward=MODEL, or a YAML file")
+    name = re.sub(r"[^a-z0-9.-]+", "-", model.lower().rpartition("/")[2].rpartition(":")[2]).strip("-.")
+    return {"kind": "reward", "reward": {"kind": "classifier", "name": name or "reward", "model": model}}
+
+
+def _prompts(given: str) -> dict[str, Any]:
+    if given == "world":
+        return {"kind": "world"}
+    return {"kind": "parquet" if given.endswith(".parquet") else "jsonl", "paths": given}
+
+
+def _people(paths: Sequence[str], columns: Sequence[str]) -> "Labels | None":
+    from arbitrage.judging.columns import parse_columns
+    from arbitrage.judging.labels import read_labels
+
+    return read_labels(paths, parse_columns(columns, "--column")) if paths else None
+
+
+def _columns(assignments: Sequence[str]) -> dict[str, list[str]]:
+    """Sort `--column` by whose they are; one that names nobody is of both data sets."""
+    found: dict[str, list[str]] = {"a": [], "b": [], "labels": []}
+    for assignment in assignments:
+        role, separator, name = assignment.partition("=")
+        match = _OF_SIDE.fullmatch(role)
+        for side in (match[1],) if match else ("a", "b"):
+            found[side].append(f"{match[2] if match else role}{separator}{name}")
+    return found
+
+
+def _run_name(labels: Sequence[str]) -> str:
+    names = [re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "side" for label in labels]
+    return f"judge-{names[0]}-against-{names[1]}"
+
+
+def _write(out: str, text: str) -> None:
+    if out == "-":
+        print(text)
+        return
+    try:
+        Path(out).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
+
+
+def _print(found: "Judgement") -> None:
+    import sys
+
+    from rich.console import Console
+
+    from arbitrage.report.judgement_terminal import judgement_tables
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    for part in judgement_tables(found):
+        console.print(part, soft_wrap=isinstance(part, str), markup=False)

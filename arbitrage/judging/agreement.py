@@ -1,0 +1,73 @@
+"""Agreement beyond chance: Cohen's κ (1960) and Scott's π (1955) over the verdicts a, b and tie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.judging.pairwise import Choice
+from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_ratios
+
+CHOICES: tuple[Choice, ...] = ("a", "b", "tie")
+SEED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How far two who judged the same matches agree.
+
+    Attributes:
+        num: pairs of verdicts.
+        observed: share on which they agree.
+        kappa: Cohen's κ: chance is the product of both margins. None where both always say the same one thing.
+        pi: Scott's π: chance is the square of their mean margin.
+    """
+
+    num: int
+    observed: Estimate | None
+    kappa: Estimate | None
+    pi: Estimate | None
+
+
+def agreement(pairs: Sequence[tuple[Choice, Choice]], cluster_P: Ints) -> Agreement:
+    """Compare verdicts pairwise; intervals by a bootstrap over clusters."""
+    cells_P9 = np.zeros((len(pairs), 9))
+    for row, (one, other) in enumerate(pairs):
+        cells_P9[row, 3 * CHOICES.index(one) + CHOICES.index(other)] = 1.0
+    if not pairs:
+        return Agreement(0, None, None, None)
+    share_9 = cells_P9.mean(axis=0)
+    drawn_R9 = resample_ratios(cells_P9, np.ones_like(cells_P9), cluster_P, seed=SEED)
+    found = [
+        estimate(float(statistic(share_9[None])[0]), statistic(drawn_R9)) for statistic in (observed, kappa, scott_pi)
+    ]
+    return Agreement(len(pairs), *found)
+
+
+def observed(table_R9: Floats) -> Floats:
+    """Return the share of agreement of each table of joint shares, shape (R,)."""
+    agreed_R: Floats = np.trace(_square(table_R9), axis1=1, axis2=2)
+    return agreed_R
+
+
+def kappa(table_R9: Floats) -> Floats:
+    """Return Cohen's κ of each table; NaN where chance alone agrees always."""
+    table_R33 = _square(table_R9)
+    return _beyond(table_R33, (table_R33.sum(axis=2) * table_R33.sum(axis=1)).sum(axis=1))
+
+
+def scott_pi(table_R9: Floats) -> Floats:
+    """Return Scott's π of each table; NaN where chance alone agrees always."""
+    table_R33 = _square(table_R9)
+    return _beyond(table_R33, (((table_R33.sum(axis=2) + table_R33.sum(axis=1)) / 2) ** 2).sum(axis=1))
+
+
+def _beyond(table_R33: Floats, chance_R: Floats) -> Floats:
+    found: Floats = np.full(len(chance_R), np.nan)
+    agreed_R: Floats = np.trace(table_R33, axis1=1, axis2=2)
+    np.divide(agreed_R - chance_R, 1 - chance_R, out=found, where=chance_R < 1 - 1e-12)
+    return found
+
+
+def _square(table_R9: Floats) -> Floats:
+    return table_R9.reshape(-1, 3, 3)

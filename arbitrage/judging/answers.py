@@ -1,0 +1,206 @@
+"""A data set as one side of a match: its answers, found by prompt id or by the prompt's text.
+
+answers-a    a Candidate for each prompt that the data set answers; a Reject for each it does not
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from arbitrage.config import Config, Operational, Paths, Raw
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.errors import DataError
+from arbitrage.judging.columns import AnswerColumns
+from arbitrage.judging.files import SUFFIXES, rows_of
+from arbitrage.languages import normalise_tag, suggest_tag
+from arbitrage.prompts.files import digest_file, find_files
+from arbitrage.prompts.messages import chat_conversation, text_conversation, turns_of
+from arbitrage.prompts.rows import Row, RowError
+from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, content_id, nfc
+from arbitrage.tables import to_table
+
+SideName = Literal["a", "b"]
+NO_ANSWER = "no_answer"
+"""Why a prompt makes no match: the data set has no answer to it, or none that can be read."""
+
+
+class DataSide(Config):
+    """A data set of answers.
+
+    Attributes:
+        label: what reports call it.
+        paths: Parquet or JSON Lines files, globs, directories.
+        prompts: shards of the run that the answers come from; without them the rows hold what was asked.
+        teacher: whose answers are taken, where the rows name several teachers; None takes all.
+        columns: which column holds what.
+    """
+
+    kind: Literal["data"] = "data"
+    label: Annotated[str, Operational]
+    paths: Paths
+    prompts: tuple[str, ...] = ()
+    teacher: str | None = None
+    columns: AnswerColumns = AnswerColumns()
+
+    def identity(self) -> Raw:
+        """Name the files by their content."""
+        return super().identity() | {"paths": _digests(self.paths), "prompts": _digests(self.prompts)}
+
+    def rows(self, where: str) -> Iterator[Row]:
+        """Yield the rows that can be read. Those that cannot leave their prompts without an answer.
+
+        Raises:
+            DataError: no row is by the teacher wanted.
+        """
+        others: set[str] = set()
+        is_found = self.teacher is None
+        for row in rows_of(self.paths, self.columns, "answer", where):
+            if not isinstance(row, Row):
+                continue
+            by = str(self.columns.value(row.values, "teacher"))
+            if self.teacher in (None, by):
+                is_found = True
+                yield row
+            elif len(others) < 20:
+                others.add(by)
+        if not is_found:
+            raise DataError(f"{self.label}: no row is by '{self.teacher}'; there are {', '.join(sorted(others))}")
+
+    def key(self, values: Mapping[str, Any]) -> str | None:
+        """Return what a row's prompt is found by: its id, else its text; None where it has neither."""
+        given = self.columns.value(values, "id")
+        if isinstance(given, str | int | float) and not isinstance(given, bool):
+            return str(given)
+        messages = messages_in(self.columns.value(values, "prompt"))
+        return None if messages is None else text_key(messages)
+
+    def language(self, values: Mapping[str, Any]) -> str | None:
+        """Return the language a row declares, canonical; None where it declares none that is known."""
+        given = self.columns.value(values, "language")
+        return (normalise_tag(given) or suggest_tag(given)) if isinstance(given, str) else None
+
+
+def answers(config: DataSide, side: SideName, prompts: Step) -> Step:
+    """Return the step that finds a data set's answers to the prompts."""
+    return Step(
+        name=f"answers-{side}",
+        config=AnswersStep(data=config, side=side),
+        produces=Candidate,
+        inputs={"prompts": (prompts,)},
+        pool=f"answers-{side}",  # one worker for all shards: the files are read once
+    )
+
+
+class AnswersStep(StepConfig):
+    """Finds a data set's answers."""
+
+    data: DataSide
+    side: SideName
+
+    def build(self) -> "AnswersWorker":
+        """Read the data set."""
+        return AnswersWorker(self.side, read_answers(self.data, f"side {self.side}"))
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Answers by the key of their prompt and the language declared, in the order of the files."""
+
+    texts: Mapping[tuple[str, str | None], Sequence[str]] = field(default_factory=dict)
+
+    def to(self, prompt: Prompt) -> Sequence[str]:
+        """Return the answers to a prompt: by our id, the source's id, or the text."""
+        for key in (prompt.prompt_id, prompt.source_id, text_key(prompt.messages)):
+            for language in (prompt.language, None):
+                if found := self.texts.get((key, language)):
+                    return found
+        return ()
+
+
+def read_answers(config: DataSide, where: str) -> Answers:
+    """Read a data set into memory.
+
+    Raises:
+        UserError: a path matches nothing, or a column is missing.
+        DataError: a file cannot be read.
+    """
+    texts: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
+    for row in config.rows(where):
+        key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
+        if key is not None and turns:
+            texts[key, config.language(row.values)].append(turns[-1])
+    return Answers(dict(texts))
+
+
+class AnswersWorker:
+    """Looks answers up, shard after shard."""
+
+    def __init__(self, side: SideName, found: Answers) -> None:
+        self._side = side
+        self._answers = found
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the answers there are, and one for each prompt that has none."""
+        return [
+            Item(self._id(prompt, index), prompt.language, self._side)
+            for prompt in inputs.records("prompts", Prompt)
+            for index in range(max(1, len(self._answers.to(prompt))))
+        ]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Return a Candidate for each answer, in the order of the prompts, and a Reject for each prompt without."""
+        rows: list[Candidate] = []
+        rejects: list[Reject] = []
+        for prompt in inputs.records("prompts", Prompt):
+            found = self._answers.to(prompt)
+            rows += [self._candidate(prompt, index, text) for index, text in enumerate(found)]
+            if not found:
+                rejects.append(Reject(item_id=self._id(prompt, 0), step=f"answers-{self._side}", reason=NO_ANSWER))
+        return Output(to_table(rows, Candidate), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing that needs releasing."""
+
+    def _id(self, prompt: Prompt, index: int) -> str:
+        return content_id("answer", self._side, prompt.prompt_id, index)
+
+    def _candidate(self, prompt: Prompt, index: int, text: str) -> Candidate:
+        return Candidate(
+            candidate_id=self._id(prompt, index),
+            prompt_id=prompt.prompt_id,
+            teacher=self._side,
+            revision="recorded",
+            sample_index=index,
+            seed=0,
+            text=text,
+            finish_reason=FinishReason.STOP,
+        )
+
+
+def messages_in(value: Any) -> tuple[Message, ...] | None:
+    """Return what was asked, of text or a list of messages; None where it is neither."""
+    if value is None:
+        return None
+    try:
+        found = text_conversation(value) if isinstance(value, str) else chat_conversation(value)
+    except RowError:
+        return None
+    return found.messages
+
+
+def text_key(messages: Sequence[Message]) -> str:
+    """Return what stands for a prompt that has no id: a hash of its turns."""
+    return content_id("text", *(part for m in messages for part in (m.role, nfc(m.content).strip())))
+
+
+def _turns(value: Any) -> list[str]:
+    try:
+        return [] if value is None else turns_of(value)
+    except RowError:
+        return []
+
+
+def _digests(paths: Sequence[str]) -> list[str]:
+    return [digest_file(file.path) for file in find_files(paths, SUFFIXES, "judge")] if paths else []

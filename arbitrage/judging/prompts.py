@@ -1,0 +1,128 @@
+"""The prompts that two data sets answer, as a source: taken from a run, or from the rows themselves."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Batch
+from arbitrage.errors import DataError
+from arbitrage.judging.answers import DataSide
+from arbitrage.judging.columns import Role
+from arbitrage.prompts.options import ReadOptions
+from arbitrage.prompts.reader import PromptReader
+from arbitrage.prompts.rows import Part, Row
+from arbitrage.prompts.source import STEP_NAME
+from arbitrage.records import Prompt
+from arbitrage.shards.store import read_table
+from arbitrage.tables import from_table
+
+Keys = dict[str, dict[str | None, Row]]
+"""What a prompt is found by → the language declared → a row that holds it."""
+
+_COPIED: tuple[Role, ...] = ("prompt", "language", "reference")
+
+
+class AnsweredPrompts(StepConfig):
+    """All prompts that one of the data sets answers. What only one answers is refused where its answer is missing."""
+
+    sides: tuple[DataSide, ...]
+
+    def build(self) -> "AnsweredReader":
+        """Build the worker."""
+        return AnsweredReader(self.sides)
+
+
+def answered_prompts(sides: Sequence[DataSide]) -> Step:
+    """Return the step that reads the prompts of data sets."""
+    return Step(name=STEP_NAME, config=AnsweredPrompts(sides=tuple(sides)), produces=Prompt, scope="source")
+
+
+class AnsweredReader:
+    """Reads prompts of runs as they are, then what is left from the rows of files. Holds all prompts in memory."""
+
+    def __init__(self, sides: Sequence[DataSide]) -> None:
+        self._sides = sides
+
+    def read(self) -> Iterator[Batch]:
+        """Yield batches.
+
+        Raises:
+            DataError: a file cannot be read, there is no row at all, or an id stands for several languages in one
+                set and for none in the other.
+        """
+        known: set[str] = set()
+        for path in (path for side in self._sides for path in side.prompts):
+            prompts = [p for p in from_table(read_table(Path(path)), Prompt) if p.prompt_id not in known]
+            known |= {key for prompt in prompts for key in (prompt.prompt_id, prompt.source_id)}
+            yield Batch(prompts, ())
+        files = [side for side in self._sides if not side.prompts]
+        if files:
+            yield from self._from_rows(files, known)
+
+    def _from_rows(self, sides: Sequence[DataSide], known: set[str]) -> Iterator[Batch]:
+        keys = _keys(sides, known)
+        if known and not keys:
+            return
+        groups = {
+            str(row.values["id"]): str(row.values["source_id"])
+            for by_language in keys.values()
+            for row in by_language.values()
+            if row.values.get("id") and row.values.get("source_id")
+        }
+        rows = (row for key in sorted(keys) for row in _one_each(key, keys[key]))
+        reader = PromptReader(ReadOptions(), lambda: iter([Part("rows", None, rows)]), STEP_NAME)
+        for batch in reader.read():
+            prompts = [_grouped(prompt, groups) for prompt in batch.prompts if prompt.prompt_id not in known]
+            yield replace(batch, prompts=prompts)
+
+
+def _keys(sides: Sequence[DataSide], known: set[str]) -> Keys:
+    found: Keys = {}
+    for number, side in enumerate(sides):
+        for row in side.rows(f"side {number}"):
+            key = side.key(row.values)
+            if key is None or key in known:
+                continue
+            language = side.language(row.values)
+            values = _values(side, row.values)
+            earlier = found.setdefault(key, {}).get(language)
+            found[key][language] = Row(row.position, values if earlier is None else values | _said(earlier.values))
+    return found
+
+
+def _one_each(key: str, by_language: Mapping[str | None, Row]) -> Iterator[Row]:
+    """Yield one row for each language of a key; a row that declares none belongs to the only one there is."""
+    silent = by_language.get(None)
+    declared = [row for language, row in sorted(by_language.items(), key=str) if language is not None]
+    if silent is not None and len(declared) > 1:
+        raise DataError(
+            f"the id '{key}' stands for {len(declared)} languages in one data set and for none in the other; "
+            "name the column of the language, or give --prompts"
+        )
+    if not declared:
+        yield from by_language.values()
+    for row in declared:
+        yield row if silent is None else Row(row.position, {**silent.values, **_said(row.values)})
+
+
+def _values(side: DataSide, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row says of its prompt, under the names that readers of prompts know."""
+    found: dict[str, Any] = {role: side.columns.value(values, role) for role in _COPIED}
+    given = side.columns.value(values, "id")
+    return {
+        **found,
+        "id": None if given is None else str(given),
+        "source_id": side.columns.value(values, "source_id"),
+    }
+
+
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _grouped(prompt: Prompt, groups: Mapping[str, str]) -> Prompt:
+    """Give a prompt of ours, known by its own id, back the id that its translations share."""
+    group = groups.get(prompt.prompt_id) if prompt.source_id == prompt.prompt_id else None
+    return prompt if group is None else prompt.model_copy(update={"source_id": group})

@@ -1,0 +1,119 @@
+"""Judges that score each answer by itself: a reward model, or the exact checker. No order can sway them."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.judging.matches import Match, Sides, matches
+from arbitrage.judging.options import JudgeOptions
+from arbitrage.judging.rows import verdict_of
+from arbitrage.records import Candidate, Score, Verdict
+from arbitrage.rewards import RewardConfig
+from arbitrage.rewards.check import check
+from arbitrage.rewards.exact import ExactConfig
+from arbitrage.rewards.score import score
+from arbitrage.tables import to_table
+from arbitrage.teachers.pool import TeacherPool
+
+
+class RewardJudge(JudgeOptions):
+    """A reward model or recorded scores: the higher score wins, uncalibrated: both answers are in one language.
+
+    Attributes:
+        reward: as in a pipeline's `rewards`.
+        margin: raw points by which a score must be higher; less is a tie.
+    """
+
+    kind: Literal["reward"] = "reward"
+    reward: RewardConfig
+    margin: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def label(self) -> str:
+        """The name given, else the reward's."""
+        return self.name or self.reward.name
+
+    def verdicts(self, sides: Sides, pool: TeacherPool) -> Step:
+        """Build the steps from matches to verdicts; return the last."""
+        reward = self.reward.model_copy(update={"name": self.label})
+        scores = tuple(score(reward, side, sides.prompts, step) for side, step in (("a", sides.a), ("b", sides.b)))
+        return _compare(self.label, self.margin, sides, scores)
+
+
+class ExactJudge(JudgeOptions):
+    """The exact checker: right beats wrong. Prompts without a known right answer are failures, and counted."""
+
+    kind: Literal["exact"] = "exact"
+
+    @property
+    def label(self) -> str:
+        """The name given, else 'exact'."""
+        return self.name or "exact"
+
+    def verdicts(self, sides: Sides, pool: TeacherPool) -> Step:
+        """Build the steps from matches to verdicts; return the last."""
+        scores = tuple(
+            check([ExactConfig(name=self.label)], f"{self.label}-{side}", sides.prompts, step)
+            for side, step in (("a", sides.a), ("b", sides.b))
+        )
+        return _compare(self.label, 0.0, sides, scores)
+
+
+def _compare(judge: str, margin: float, sides: Sides, scores: tuple[Step, ...]) -> Step:
+    return Step(
+        name=f"verdicts-{judge}",
+        config=CompareScores(judge=judge, margin=margin),
+        produces=Verdict,
+        inputs=sides.inputs() | {"scores": scores},
+    )
+
+
+class CompareScores(StepConfig):
+    """Compares the scores of both sides."""
+
+    judge: str
+    margin: float
+
+    def build(self) -> "ScoreComparer":
+        """Build the worker."""
+        return ScoreComparer(self)
+
+
+class ScoreComparer:
+    """Makes a Verdict of each match, whatever became of its scores."""
+
+    def __init__(self, config: CompareScores) -> None:
+        self._config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the matches."""
+        return [match.item for match in matches(inputs)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Return one Verdict for each match."""
+        scores = {score.candidate_id: score for score in inputs.records("scores", Score)}
+        return Output(to_table([self._verdict(match, scores) for match in matches(inputs)], Verdict))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def _verdict(self, match: Match, scores: Mapping[str, Score]) -> Verdict:
+        a, b = _value(match.a, scores), _value(match.b, scores)
+        errors = tuple(f"{side}:{value}" for side, value in (("a", a), ("b", b)) if isinstance(value, str))
+        if isinstance(a, str) or isinstance(b, str):
+            return verdict_of(match, self._config.judge, "tie", "failed", errors=errors)
+        if match.is_identical or abs(a - b) <= self._config.margin:
+            how: Literal["identical", "scored"] = "identical" if match.is_identical else "scored"
+            return verdict_of(match, self._config.judge, "tie", how, a_score=a, b_score=b)
+        return verdict_of(match, self._config.judge, "a" if a > b else "b", "scored", a_score=a, b_score=b)
+
+
+def _value(candidate: Candidate, scores: Mapping[str, Score]) -> float | str:
+    """Return an answer's score, or why it has none."""
+    found = scores.get(candidate.candidate_id)
+    if found is None or found.value is None:
+        return (found.error if found else None) or "unscored"
+    return found.value

@@ -1,0 +1,177 @@
+"""A judge that reads: any teacher, asked about each match twice, with either answer first.
+
+judge-<name>       the replies, journaled: an AnswerWorker, as for any teacher
+verdicts-<name>    what they say: a pure function of the replies
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from arbitrage.config import Raw
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.judging.matches import Match, Sides, matches
+from arbitrage.judging.options import JudgeOptions
+from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, question_of, verdict_in
+from arbitrage.judging.rows import verdict_of
+from arbitrage.records import Candidate, Verdict, content_id
+from arbitrage.tables import to_table
+from arbitrage.teachers.asking import asked_about, greedy
+from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
+from arbitrage.teachers.pool import TeacherPool
+
+NO_REPLY = "no_reply"
+"""The judge's engine gave nothing; the rejects of `judge-<name>` say why."""
+
+
+class TeacherJudge(JudgeOptions):
+    """A teacher of the pool as judge.
+
+    Attributes:
+        teacher: its name in the pool file.
+        criteria: what makes an answer the better one, in words the judge reads.
+        with_reference: show the judge the prompt's known right answer, where there is one.
+        max_tokens: of a reply; it is greedy.
+    """
+
+    kind: Literal["teacher"] = "teacher"
+    teacher: str
+    criteria: str = DEFAULT_CRITERIA
+    with_reference: bool = False
+    max_tokens: int = Field(default=1024, ge=1)
+
+    @property
+    def label(self) -> str:
+        """The name given, else the teacher's."""
+        return self.name or self.teacher
+
+    @property
+    def asks_twice(self) -> bool:
+        """True: each match is judged in both orders."""
+        return True
+
+    def teachers(self, pool: TeacherPool) -> tuple[str, ...]:
+        """Return the teachers it needs."""
+        return tuple(teacher.name for teacher in pool.select([self.teacher]))
+
+    def verdicts(self, sides: Sides, pool: TeacherPool) -> Step:
+        """Build the steps from matches to verdicts; return the last."""
+        [teacher] = pool.select([self.teacher])
+        config = JudgeStep(
+            teacher=teacher,
+            sampling=greedy(teacher, self.max_tokens),
+            revision=teacher.weights_revision(),
+            label=self.label,
+            criteria=self.criteria,
+            with_reference=self.with_reference,
+        )
+        replies = Step(
+            name=config.step_name,
+            config=config,
+            produces=Candidate,
+            inputs=sides.inputs(),
+            resources=teacher.held_resources(),
+            pool=config.step_name,
+            version=VERSION,
+        )
+        return Step(
+            name=f"verdicts-{self.label}",
+            config=ReadVerdicts(judge=self.label),
+            produces=Verdict,
+            inputs=sides.inputs() | {"replies": (replies,)},
+        )
+
+
+class JudgeStep(GenerateConfig):
+    """Asks the judge about each match, in both orders."""
+
+    label: str
+    criteria: str
+    with_reference: bool
+
+    @property
+    def step_name(self) -> str:
+        """What the step is called."""
+        return f"judge-{self.label}"
+
+    def identity(self) -> Raw:
+        """Return what can change a reply."""
+        return super().identity() | {"criteria": self.criteria, "with_reference": self.with_reference}
+
+    def asked(self, inputs: Inputs) -> list[Asked]:
+        """List the questions: two for each match whose answers differ, one after the other."""
+        return [
+            asked
+            for match in matches(inputs)
+            if not match.is_identical
+            for order in ORDERS
+            for asked in asked_about(self, match.prompt, question_id(match, order), self._question(match, order))
+        ]
+
+    def _question(self, match: Match, order: Order) -> str:
+        return question_of(match, order, self.criteria, with_reference=self.with_reference)
+
+
+class ReadVerdicts(StepConfig):
+    """Reads a judge's replies."""
+
+    judge: str
+
+    def build(self) -> "VerdictReader":
+        """Build the worker."""
+        return VerdictReader(self.judge)
+
+
+class VerdictReader:
+    """Makes a Verdict of each match, whatever became of the replies."""
+
+    def __init__(self, judge: str) -> None:
+        self._judge = judge
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the matches."""
+        return [match.item for match in matches(inputs)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Return one Verdict for each match."""
+        replies = {reply.prompt_id: reply for reply in inputs.records("replies", Candidate)}
+        return Output(to_table([self._verdict(match, replies) for match in matches(inputs)], Verdict))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def _verdict(self, match: Match, replies: Mapping[str, Candidate]) -> Verdict:
+        if match.is_identical:
+            return verdict_of(match, self._judge, "tie", "identical")
+        choices: dict[Order, Choice | None] = {}
+        errors: list[str] = []
+        for order in ORDERS:
+            reply = replies.get(question_id(match, order))
+            choices[order], error = (None, NO_REPLY) if reply is None else verdict_in(reply, order)
+            errors += [f"{order}:{error}"] if error else []
+        a_first, b_first = choices["a_first"], choices["b_first"]
+        winner, how = _settle(a_first, b_first)
+        facts = {"a_first": a_first, "b_first": b_first, "errors": tuple(errors)}
+        return verdict_of(match, self._judge, winner, how, **facts)
+
+
+def question_id(match: Match, order: Order) -> str:
+    """Return the id of a question: the `prompt_id` of the reply to it."""
+    return content_id("judge", match.match_id, order)
+
+
+def _settle(
+    a_first: Choice | None, b_first: Choice | None
+) -> tuple[Choice, Literal["consistent", "inconsistent", "failed"]]:
+    if a_first is None or b_first is None:
+        return "tie", "failed"
+    return (a_first, "consistent") if a_first == b_first else ("tie", "inconsistent")
+
+
+def family_clashes(judge: TeacherJudge, contestants: Sequence[str], pool: TeacherPool) -> list[str]:
+    """Return the contestants of the judge's own family, whom it may favour [2310.05470]."""
+    [teacher] = pool.select([judge.teacher])
+    others = pool.select(contestants)
+    return [o.name for o in others if o.name == teacher.name or (o.family and o.family == teacher.family)]

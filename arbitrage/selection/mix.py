@@ -1,0 +1,211 @@
+"""The mix of preference pairs: rows by language, and the share of them that is about safety (METHODS §6).
+
+    pair-preference ─> mix-preference (corpus) ─┐
+          └────────────────────────────────────┴─> select-preference
+
+What is too much is left out by lot, so that what stays is a fair sample. Within a language the share of safety pairs
+is brought down to the fraction wanted; where there are too few, no other pair is thrown away for them.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from math import floor
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from arbitrage.config import Config
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.records import MixQuota, PreferencePair, Prompt, Reject
+from arbitrage.selection.quotas import QuotaConfig
+from arbitrage.tables import to_table
+
+Kind = Literal["general", "safety"]
+KINDS: tuple[Kind, Kind] = ("general", "safety")
+
+MixReject = Literal["quota_filled", "safety_share_filled"]
+"""Why a prompt's pairs are left out: its language has enough, or safety has its share."""
+
+
+class SafetyShare(Config):
+    """How much of the pairs is about safety.
+
+    Attributes:
+        tasks: values of `Prompt.task` that mark a prompt as one about safety.
+        fraction: share of the pairs of each language, at most.
+    """
+
+    tasks: tuple[str, ...] = Field(default=("safety",), min_length=1)
+    fraction: float = Field(ge=0.0, lt=1.0)
+
+
+class MixConfig(Config):
+    """What the set of pairs is made of.
+
+    Attributes:
+        quotas: pairs wanted of each language, both kinds together; null keeps all.
+        safety: the share of safety pairs; null does not tell them apart.
+        seed: of the lots by which prompts are left out.
+    """
+
+    quotas: QuotaConfig | None = None
+    safety: SafetyShare | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.quotas is None and self.safety is None:
+            raise ValueError("a mix needs quotas or safety; leave it out to keep all pairs")
+        return self
+
+    def kind(self, prompt: Prompt) -> Kind:
+        """Tell whether a prompt is about safety."""
+        return "safety" if self.safety is not None and prompt.task in self.safety.tasks else "general"
+
+    def lot(self, prompt_id: str) -> str:
+        """Return the lot a prompt draws: the lowest are kept."""
+        return QuotaConfig(seed=self.seed).lot(prompt_id)
+
+    def general_wanted(self, language: str, general: int, safety: int) -> int:
+        """Return how many pairs not about safety are kept at most, of so many of both kinds that there are."""
+        quota = self._quota(language)
+        if quota is None:
+            return general
+        return quota if self.safety is None else quota - min(safety, floor(self.safety.fraction * quota))
+
+    def safety_wanted(self, language: str, num_general: int) -> int:
+        """Return how many pairs about safety are kept at most beside so many others."""
+        fraction, quota = 0.0 if self.safety is None else self.safety.fraction, self._quota(language)
+        share = floor(fraction / (1 - fraction) * num_general + 1e-9)
+        return share if quota is None else min(share, quota - num_general)
+
+    def _quota(self, language: str) -> int | None:
+        return self.quotas.wanted(language) if self.quotas is not None else None
+
+
+def mixed(config: MixConfig, prompts: Step, pairs: Step, name: str) -> Step:
+    """Return the step that keeps the mix; the table of what was kept is its input `mix`.
+
+    Args:
+        config: the mix.
+        prompts: step of Prompt rows; they say the task.
+        pairs: step of PreferencePair rows.
+        name: of the step.
+    """
+    inputs = {"prompts": (prompts,), "pairs": (pairs,)}
+    mix = Step(
+        name=f"mix-{name.partition('-')[2]}",
+        config=MixStep(mix=config),
+        produces=MixQuota,
+        inputs=inputs,
+        scope="corpus",
+    )
+    return Step(
+        name=name, config=KeepStep(mix=config, step=name), produces=PreferencePair, inputs=inputs | {"mix": (mix,)}
+    )
+
+
+class MixStep(StepConfig):
+    """Finds the highest lot that is kept of each language and kind."""
+
+    mix: MixConfig
+
+    def build(self) -> "MixWorker":
+        """Build the worker."""
+        return MixWorker(self.mix)
+
+
+class MixWorker:
+    """Sees the lots of all prompts that have a pair: about a hundred bytes for each."""
+
+    def __init__(self, config: MixConfig) -> None:
+        self._config = config
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return a row for each language and kind, sorted; a language with a quota and no pair is named too."""
+        lots: defaultdict[tuple[str, Kind], list[tuple[str, int]]] = defaultdict(list)
+        for shard in shards:
+            for prompt, pairs in _by_prompt(shard):
+                lots[prompt.language, self._config.kind(prompt)].append(
+                    (self._config.lot(prompt.prompt_id), len(pairs))
+                )
+        named = set(self._config.quotas.languages) if self._config.quotas is not None else set()
+        rows: list[MixQuota] = []
+        for language in sorted(named | {language for language, _ in lots}):
+            general, safety = (sorted(lots.get((language, kind), ())) for kind in KINDS)
+            rows += self._rows(language, general, safety)
+        return Output(to_table(rows, MixQuota))
+
+    def _rows(self, language: str, general: "Lots", safety: "Lots") -> Iterator[MixQuota]:
+        wanted = self._config.general_wanted(language, _total(general), _total(safety))
+        first = _row(language, "general", general, wanted)
+        yield first
+        if self._config.safety is not None:
+            yield _row(language, "safety", safety, self._config.safety_wanted(language, first.kept))
+
+
+Lots = Sequence[tuple[str, int]]
+"""The lot of each prompt, and how many pairs it has."""
+
+
+def _total(lots: Lots) -> int:
+    return sum(num for _, num in lots)
+
+
+def _row(language: str, kind: Kind, lots: Lots, wanted: int) -> MixQuota:
+    """Keep whole prompts, lowest lots first, while their pairs fit."""
+    kept, last = 0, ""
+    for lot, num in lots:
+        if kept + num > wanted:
+            break
+        kept, last = kept + num, lot
+    return MixQuota(language=language, kind=kind, wanted=wanted, available=_total(lots), kept=kept, last_lot=last)
+
+
+class KeepStep(StepConfig):
+    """Keeps the pairs of the prompts whose lots are low enough."""
+
+    mix: MixConfig
+    step: str
+
+    def build(self) -> "PairKeeper":
+        """Build the worker."""
+        return PairKeeper(self)
+
+
+class PairKeeper:
+    """Worker of `mixed`."""
+
+    def __init__(self, config: KeepStep) -> None:
+        self._mix, self._step = config.mix, config.step
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """Owe pairs or a Reject for each prompt that has a pair."""
+        return [Item(prompt.prompt_id, prompt.language) for prompt, _ in _by_prompt(inputs)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Keep or leave out all pairs of a prompt."""
+        last = {(row.language, row.kind): row.last_lot for row in inputs.records("mix", MixQuota)}
+        kept: list[PreferencePair] = []
+        rejects: list[Reject] = []
+        for prompt, pairs in _by_prompt(inputs):
+            kind = self._mix.kind(prompt)
+            if self._mix.lot(prompt.prompt_id) <= last[prompt.language, kind]:
+                kept += pairs
+                continue
+            reason: MixReject = "safety_share_filled" if kind == "safety" else "quota_filled"
+            rejects.append(Reject(item_id=prompt.prompt_id, step=self._step, reason=reason))
+        return Output(to_table(kept, PreferencePair), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+def _by_prompt(inputs: Inputs) -> list[tuple[Prompt, list[PreferencePair]]]:
+    """Return the prompts that have a pair beside their pairs, in order of prompt id."""
+    pairs: defaultdict[str, list[PreferencePair]] = defaultdict(list)
+    for pair in inputs.records("pairs", PreferencePair):
+        pairs[pair.prompt_id].append(pair)
+    prompts = sorted(inputs.records("prompts", Prompt), key=lambda p: p.prompt_id)
+    return [(prompt, pairs[prompt.prompt_id]) for prompt in prompts if prompt.prompt_id in pairs]

@@ -1,0 +1,126 @@
+"""Two data sets or models set against each other, prompt by prompt, by one or more judges.
+
+prompts ─> answers-a | generate-<a> ─┬─> judge-<name> ─> verdicts-<name>
+        └> answers-b | generate-<b> ─┘
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from arbitrage.config import Config
+from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.steps import Pipeline, Step
+from arbitrage.judging import JudgeConfig
+from arbitrage.judging.answers import DataSide, SideName, answers
+from arbitrage.judging.matches import Sides
+from arbitrage.judging.prompts import answered_prompts
+from arbitrage.judging.teacher import TeacherJudge, family_clashes
+from arbitrage.prompts import PromptsConfig
+from arbitrage.prompts.step import read_prompts
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import TeacherConfig, TeacherPool, load_pool, pool_members
+from pipelines.candidates import pool_path
+from routers.reward import RewardConfig
+from routers.step import route
+
+
+class ModelSide(Config):
+    """A teacher of the pool, asked the same prompts as the other side, in the languages it declares."""
+
+    kind: Literal["model"] = "model"
+    teacher: str
+
+    @property
+    def label(self) -> str:
+        """What reports call it."""
+        return self.teacher
+
+
+Side = Annotated[DataSide | ModelSide, Field(discriminator="kind")]
+
+
+class JudgeRunConfig(Config):
+    """Config of a run that judges.
+
+    Attributes:
+        name: of the run.
+        a, b: the sides.
+        prompts: what models are asked, and where reference answers come from; by default what the data sets answer.
+        teachers: the pool file of models and judges; read only where one of them is named.
+        judges: who judges.
+        sampling: how models are asked: one answer, greedy unless told otherwise.
+        num_shards: pieces the prompts are dealt to.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    a: Side
+    b: Side
+    prompts: PromptsConfig | None = None
+    teachers: Annotated[str, AfterValidator(pool_path)] = "teachers.yaml"
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    sampling: Sampling = Sampling()
+    num_shards: int = Field(default=4, ge=1, le=10_000)
+
+    @model_validator(mode="after")
+    def _can_be_judged(self) -> Self:
+        if self.a == self.b:
+            raise ValueError(f"both sides are {self.a.label}")
+        if self.prompts is None and not self._data():
+            raise ValueError("two models need prompts to answer: give --prompts")
+        labels = [judge.label for judge in self.judges]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"two judges are called '{twice[0]}'; give one of them another name")
+        return self
+
+    def build(self) -> Pipeline:
+        """Build the steps.
+
+        Raises:
+            UserError: a teacher is named that is not in the pool.
+        """
+        pool = self.pool()
+        data = self._data()
+        prompts = read_prompts(self.prompts) if self.prompts is not None else answered_prompts(data)
+        sides = Sides(prompts, self._side(self.a, "a", prompts, pool), self._side(self.b, "b", prompts, pool))
+        verdicts = tuple(judge.verdicts(sides, pool) for judge in self.judges)
+        roles = {"prompts": (prompts,), "a": (sides.a,), "b": (sides.b,), "verdicts": verdicts}
+        return Pipeline({}, roles)
+
+    def pool(self) -> TeacherPool:
+        """Return the pool; an empty one where no teacher is named, so that no file need be there."""
+        named = any(isinstance(side, ModelSide) for side in (self.a, self.b))
+        if named or any(isinstance(judge, TeacherJudge) for judge in self.judges):
+            return load_pool(Path(self.teachers))
+        return TeacherPool.model_construct(teachers=())
+
+    def asked(self) -> tuple[TeacherConfig, ...]:
+        """Return all teachers that the run asks, contestants and judges."""
+        pool = self.pool()
+        judges = [name for judge in self.judges for name in judge.teachers(pool)]
+        return pool.select([*self.models(), *judges])
+
+    def models(self) -> tuple[str, ...]:
+        """Return the teachers that compete."""
+        return tuple(side.teacher for side in (self.a, self.b) if isinstance(side, ModelSide))
+
+    def cautions(self) -> list[str]:
+        """Say what a reader must know before reading the figures."""
+        pool = self.pool()
+        return [
+            f"{judge.label} judges {name}, of its own family: judges favour their own"
+            for judge in self.judges
+            if isinstance(judge, TeacherJudge)
+            for name in family_clashes(judge, self.models(), pool)
+        ]
+
+    def _data(self) -> list[DataSide]:
+        return [side for side in (self.a, self.b) if isinstance(side, DataSide)]
+
+    def _side(self, side: Side, name: SideName, prompts: Step, pool: TeacherPool) -> Step:
+        if isinstance(side, DataSide):
+            return answers(side, name, prompts)
+        [teacher] = pool.select([side.teacher])
+        routes = route(RewardConfig(), pool_members([teacher]), prompts, f"route-{name}")
+        return generate(teacher, prompts, routes, self.sampling)

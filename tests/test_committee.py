@@ -1,0 +1,198 @@
+"""A committee as a reward: what reviewers see, how they come to one score, who may judge whom, and whole runs."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arbitrage.config import parse
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.errors import ConfigError
+from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee, settled_id
+from arbitrage.judging.review import read_review, review_id
+from arbitrage.records import Candidate, FinishReason, Prompt, Score, SftExample
+from arbitrage.shards.run import open_run
+from arbitrage.tables import from_table, to_table
+from arbitrage.teachers.pool import TeacherPool
+from pipelines.loading import load_pipeline
+from tests.support.mock_endpoint import answer, serve_beside
+from tests.support.pipelines import QUESTIONS, run, write_pipeline
+from tests.support.scoring import a_candidate, a_pair, a_shard, a_step
+
+ANSWER = re.compile(r"\[answer ([0-9a-f]{8})\]\n(.*?)\n\[end of answer \1\]", re.DOTALL)
+
+
+def a_committee(**values: Any) -> CommitteeConfig:
+    return parse({"reviewers": ["r1", "r2", "r3"], "adjudicators": ["judge"]} | values, CommitteeConfig, "test")
+
+
+def a_pool(**families: str) -> TeacherPool:
+    engine = {"kind": "fake"}
+    teachers = [{"name": n, "family": f, "engine": engine, "languages": ["en"]} for n, f in families.items()]
+    return parse({"teachers": teachers}, TeacherPool, "test")
+
+
+def a_reply(about: str, reviewer: str, text: str, cut: bool = False) -> Candidate:
+    finish = FinishReason.LENGTH if cut else FinishReason.STOP
+    item = a_pair(f"{about}{reviewer}")
+    reply = a_candidate(item.prompt, text or " ", finish, teacher=reviewer)
+    return reply.model_copy(update={"prompt_id": about, "text": text})
+
+
+def judged(config: CommitteeConfig, item: Scorable, said: dict[str, str], settled: str | None = None) -> Score:
+    """Return the committee's score of one answer, given what each reviewer says of it."""
+    replies = [a_reply(review_id(item.candidate), name, text) for name, text in said.items()]
+    final = [] if settled is None else [a_reply(settled_id(item.candidate), "judge", settled)]
+    shard = a_shard([item.prompt], [item.candidate])
+    tables = {"reviews": (to_table(replies, Candidate),), "settled": (to_table(final, Candidate),)}
+    output = asyncio.run(CommitteeStep(reward=config).build().run(type(shard)(shard.tables | tables)))
+    [score] = from_table(output.table, Score)
+    return score
+
+
+@pytest.mark.parametrize(
+    ("text", "score"), [("Fine. [[8]]", 8.0), ("[[3]] no, [[ 7.5 ]]", 7.5), ("[[9/10]]", 9.0), ("[[10]]", 10.0)]
+)
+def test_scores_are_read_from_the_end(text: str, score: float) -> None:
+    assert read_review(a_reply("q", "r", text)).score == score
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "why"),
+    [("[[11]]", False, "out_of_range"), ("[[0]]", False, "out_of_range"), ("8", False, "no_score"),
+     ("", False, "empty_review"), ("The", True, "truncated_review")],
+)  # fmt: skip
+def test_what_holds_no_score_says_why(text: str, cut: bool, why: str) -> None:
+    found = read_review(a_reply("q", "r", text, cut))
+    assert (found.score, found.error) == (None, why)
+
+
+def test_agreeing_reviewers_give_their_mean_and_nobody_settles_it() -> None:
+    said = {"r1": "[[8]]", "r2": "[[9]]", "r3": "[[7]]"}
+    assert judged(a_committee(), a_pair("fine"), said, settled="[[1]]").value == 8.0
+
+
+def test_a_high_spread_is_settled_by_the_adjudicator_alone() -> None:
+    said = {"r1": "[[10]]", "r2": "[[9]]", "r3": "[[1]]"}
+    item = a_pair("contested")
+    assert judged(a_committee(), item, said, settled="I looked it up. [[2]]").value == 2.0
+    assert judged(a_committee(), item, said).error == "not_settled"
+    assert judged(a_committee(), item, said, settled="who knows").error == "not_settled"
+    assert judged(a_committee(max_spread=None), item, said).value == pytest.approx(20 / 3)
+
+
+def test_one_readable_review_is_no_committee() -> None:
+    assert judged(a_committee(), a_pair("x"), {"r1": "[[9]]", "r2": "garbage", "r3": ""}).error == "too_few_reviews"
+    assert judged(a_committee(), a_pair("x"), {"r1": "[[9]]", "r2": "garbage", "r3": "[[8]]"}).value == 8.5
+
+
+def test_nobody_judges_his_own_family() -> None:
+    pool = a_pool(writer="f", r1="f", r2="g", r3="h", judge="f", other="i")
+    [writer] = pool.select(["writer"])
+    steps = a_step("prompts", Prompt), a_step("generate-writer", Candidate)
+    config = a_committee(adjudicators=["judge", "other"])
+    step = committee(config, pool, writer, *steps)
+    assert [s.name for s in step.inputs["reviews"]] == ["review-r2-writer", "review-r3-writer"]
+    assert step.inputs["settled"][0].config.teacher.name == "other"
+    with pytest.raises(ConfigError, match="all are of writer's own family 'f'"):
+        committee(a_committee(), pool, writer, *steps)
+    lonely = a_committee(reviewers=["r1", "r2"], adjudicators=["other"])
+    with pytest.raises(ConfigError, match="2 reviewers of other families are needed, found r2"):
+        committee(lonely, pool, writer, *steps)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"reviewers": ["r1"]}, "reviewers"),
+        ({"reviewers": ["r1", "r1"]}, "listed twice"),
+        ({"adjudicators": []}, "somebody must settle"),
+        ({"accept": 0.0}, "accept"),
+    ],
+)
+def test_mistakes_are_sentences(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        a_committee(**values)
+
+
+def committee_pipeline(directory: Path, url: str, **changes: Any) -> Path:
+    """Write the small pipeline with three reviewers and an adjudicator behind an endpoint."""
+    path = write_pipeline(directory, rewards=[], committee=None)
+    pool = directory / "teachers.yaml"
+    teachers = yaml.safe_load(pool.read_text())["teachers"]
+    for name in ("r1", "r2", "r3", "judge"):
+        engine = {"kind": "openai", "base_url": url}
+        teachers.append({"name": name, "model": name, "family": name, "languages": list(QUESTIONS), "engine": engine})
+    pool.write_text(yaml.safe_dump({"teachers": teachers}))
+    members = {"reviewers": ["r1", "r2", "r3"], "adjudicators": ["judge"]}
+    config = yaml.safe_load(path.read_text()) | {"committee": members, "pool": ["ant", "bee", "cow"]} | changes
+    path.write_text(yaml.safe_dump(config, allow_unicode=True))
+    return path
+
+
+def by_length(text: str) -> int:
+    return 9 if len(text) % 3 else 2
+
+
+async def reviewers(body: dict[str, Any], _: int) -> Any:
+    """Three reviewers of one mind but for one, who errs on answers of even length; the adjudicator is right."""
+    text = body["messages"][-1]["content"]
+    [(_, reviewed)] = ANSWER.findall(text)
+    score = by_length(reviewed)
+    errs = body["model"] == "r3" and len(reviewed) % 2 == 0
+    return answer(f"Hm. [[{11 - score if errs else score}]]")
+
+
+def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothing(tmp_path: Path) -> None:
+    with serve_beside(reviewers) as endpoint:
+        path = committee_pipeline(tmp_path, endpoint.base_url)
+        manifest = run(path, tmp_path / "run")
+        num_asked = len(endpoint.bodies)
+        settled = [b for b in endpoint.bodies if b["model"] == "judge"]
+        assert settled
+        assert all("[review 3 " in b["messages"][-1]["content"] for b in settled)
+        run(path, tmp_path / "run")
+        assert len(endpoint.bodies) == num_asked
+    found = open_run(tmp_path / "run")
+    scores = {s.candidate_id: s for step in found.plan.candidates["scores"] if step.startswith("score-")
+              for table in found.tables(step) for s in from_table(table, Score)}  # fmt: skip
+    texts = {c.candidate_id: c.text for step in found.plan.candidates["drafts"]
+             for table in found.tables(step) for c in from_table(table, Candidate)}  # fmt: skip
+    contested = {key for key, text in texts.items() if len(text) % 2 == 0}
+    assert all(scores[key].value == by_length(texts[key]) for key in contested)  # the adjudicator's word
+    rows = [r for table in found.tables("select-sft") for r in from_table(table, SftExample)]
+    assert rows
+    assert all(by_length(row.messages[-1].content) == 9 for row in rows)
+    ensemble = {s.candidate_id: s for table in found.tables("ensemble") for s in from_table(table, Score)}
+    rejected = [key for key in texts if scores[key].value == 2.0 and ensemble[key].error == "gate:committee"]
+    assert rejected
+    reports = {step.name: step for step in manifest.steps}
+    assert reports["adjudicate-ant"].num_rows == sum(
+        len(t) % 2 == 0 for k, t in texts.items() if is_by(found, k, "ant")
+    )
+
+
+def is_by(found: Any, candidate_id: str, teacher: str) -> bool:
+    return any(candidate_id in table["candidate_id"].to_pylist() for table in found.tables(f"generate-{teacher}"))
+
+
+def test_a_committee_works_beside_a_reward_and_while_exploring(tmp_path: Path) -> None:
+    with serve_beside(reviewers) as endpoint:
+        changes = {"kind": "explore_commit", "explore": 1, "rewards": [{"kind": "fake", "name": "taste"}]}
+        path = committee_pipeline(tmp_path, endpoint.base_url, **changes)
+        config = yaml.safe_load(path.read_text())
+        for key in ("pairs", "compare"):
+            config.pop(key, None)
+        path.write_text(yaml.safe_dump(config, allow_unicode=True))
+        run(path, tmp_path / "run")
+    names = [step.name for step in open_run(tmp_path / "run").plan.steps]
+    assert {"review-r1-ant", "review-r1-ant-commit", "score-committee-ant-commit"} <= set(names)
+
+
+def test_a_committee_needs_its_own_name(tmp_path: Path) -> None:
+    path = committee_pipeline(tmp_path, "http://127.0.0.1:9/v1", rewards=[{"kind": "fake", "name": "committee"}])
+    with pytest.raises(ConfigError, match="given to a reward and to the committee"):
+        load_pipeline(path)

@@ -1,0 +1,180 @@
+"""Fusion: what the fuser reads, whose prompts are fused, when the fused answer is kept, and whole runs of it."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from arbitrage.config import parse
+from arbitrage.errors import ConfigError, UserError
+from arbitrage.export.export import export_run
+from arbitrage.fusion.fuse import FusionConfig, fuse
+from arbitrage.fusion.select import FUSION, FusedSelection
+from arbitrage.records import Candidate, Prompt, Score, SftExample
+from arbitrage.report.build import build_report
+from arbitrage.selection.sft import SftSelection
+from arbitrage.shards.run import open_run
+from arbitrage.tables import from_table, to_table
+from arbitrage.teachers.generate import Asked
+from arbitrage.teachers.pool import TeacherConfig
+from pipelines.loading import load_pipeline
+from tests.support.contest_rows import Rows, a_candidate, a_prompt, a_score, one_prompt
+from tests.support.mock_endpoint import answer, serve_beside
+from tests.support.pipelines import QUESTIONS, run, write_pipeline
+from tests.support.scoring import a_step
+
+QUOTED = re.compile(r"\[answer (\d+) ([0-9a-f]{8})\]\n(.*?)\n\[end of answer \1 \2\]", re.DOTALL)
+
+
+def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) -> list[Asked]:
+    """Return what the fuser is asked about one shard."""
+    raw = {"name": "writer", "engine": {"kind": "fake"}, "languages": list(languages)}
+    fuser = parse(raw, TeacherConfig, "test")
+    config = parse({"teacher": "writer"} | values, FusionConfig, "test")
+    drafts = [a_step("generate-a", Candidate)]
+    step = fuse(config, fuser, a_step("prompts", Prompt), drafts, a_step("ensemble", Score), ["MIT"])
+    return step.config.asked(rows.inputs())
+
+
+def read_by(asked: Asked) -> set[str]:
+    return {text for _, _, text in QUOTED.findall(asked.request.messages[-1].content)}
+
+
+def test_the_fuser_reads_the_best_different_usable_answers() -> None:
+    rows = one_prompt(("two", 3.0), ("two ", 2.9), ("2", 2.0), ("three", 1.0), ("gated", None), (" ", 9.0))
+    [asked] = asked_of(rows, max_candidates=2)
+    assert read_by(asked) == {"two", "2"}
+    assert asked.request.prompt_id == "p"
+    assert "discard their worst parts" in asked.request.messages[-1].content
+
+
+def test_the_order_of_answers_does_not_tell_their_scores() -> None:
+    firsts = set()
+    for n in range(12):
+        drafts = [a_candidate(f"c{n}-{i}", text, f"p{n}") for i, text in enumerate(("best", "worst"))]
+        scores = [a_score(f"c{n}-{i}", value, f"p{n}") for i, value in enumerate((2.0, 1.0))]
+        [asked] = asked_of(Rows([a_prompt(f"p{n}")], drafts, scores))
+        firsts.add(QUOTED.findall(asked.request.messages[-1].content)[0][2])
+    assert firsts == {"best", "worst"}
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "is_asked"),
+    [
+        ("maths", {}, True),
+        ("maths", {"except_tasks": ["maths"]}, False),
+        ("maths", {"tasks": ["essay"]}, False),
+        ("essay", {"tasks": ["essay"]}, True),
+        (None, {"except_tasks": ["maths"]}, True),
+    ],
+)
+def test_tasks_choose(task: str | None, values: dict[str, Any], is_asked: bool) -> None:
+    rows = one_prompt(("a", 1.0), ("b", 0.0))
+    prompts = [prompt.model_copy(update={"task": task}) for prompt in rows.prompts]
+    assert bool(asked_of(Rows(prompts, rows.drafts, rows.scores), **values)) == is_asked
+
+
+def test_one_answer_is_not_fused_nor_a_language_the_fuser_does_not_speak() -> None:
+    assert asked_of(one_prompt(("a", 1.0))) == []
+    assert asked_of(one_prompt(("a", 1.0), ("a\n", 0.0))) == []
+    assert asked_of(one_prompt(("a", 1.0), ("b", 0.0)), languages=("en",)) == []
+
+
+def chosen(fused: float | None, best: float | None = 1.0, *, better: bool = False, **sft: Any) -> SftExample | None:
+    """Return what is chosen of one answer and one fused of such scores."""
+    rows = one_prompt(("best", best), ("other", None if best is None else best - 1))
+    new = a_candidate("new", "fused", teacher="writer")
+    inputs = rows.inputs()
+    made = {"fused": (to_table([new], Candidate),), "fused_scores": (to_table([a_score("new", fused)], Score),)}
+    worker = FusedSelection(sft=SftSelection(**sft), only_if_better=better).build()
+    output = asyncio.run(worker.run(type(inputs)(inputs.tables | made)))
+    examples = from_table(output.table, SftExample)
+    assert len(examples) + output.rejects.num_rows == len(worker.items(inputs)) == 1
+    return examples[0] if examples else None
+
+
+@pytest.mark.parametrize(
+    ("scores", "options", "text"),
+    [
+        ((2.0, 1.0), {}, "fused"),
+        ((0.0, 1.0), {}, "fused"),
+        ((0.0, 1.0), {"better": True}, "best"),
+        ((2.0, 1.0), {"better": True}, "fused"),
+        ((None, 1.0), {}, "best"),  # a check gates the fused one
+        ((0.0, 1.0), {"min_score": 0.5}, "best"),
+        ((2.0, None), {}, "fused"),
+    ],
+)
+def test_the_fused_answer_is_kept_where_it_may_be(scores: tuple, options: dict[str, Any], text: str) -> None:
+    example = chosen(*scores, **options)
+    assert example is not None
+    assert example.messages[-1].content == text
+    assert example.strategy == (FUSION if text == "fused" else "reward")
+
+
+def test_what_neither_may_be_is_a_reject() -> None:
+    assert chosen(None, None) is None
+    assert chosen(0.0, 0.1, min_score=0.5) is None
+
+
+def fusion_pipeline(directory: Path, url: str, **changes: Any) -> Path:
+    """Write the small pipeline with a fuser behind an endpoint, outside the pool that drafts."""
+    path = write_pipeline(directory)
+    pool = directory / "teachers.yaml"
+    teachers = yaml.safe_load(pool.read_text())["teachers"]
+    engine = {"kind": "openai", "base_url": url}
+    writer = {"name": "writer", "model": "m", "languages": list(QUESTIONS), "engine": engine, "licence": "MIT"}
+    pool.write_text(yaml.safe_dump({"teachers": [*teachers, writer]}))
+    config = yaml.safe_load(path.read_text()) | {"pool": ["ant", "bee", "cow"], "fusion": {"teacher": "writer"}}
+    path.write_text(yaml.safe_dump(config | changes, allow_unicode=True))
+    return path
+
+
+async def longest(body: dict[str, Any], _: int) -> Any:
+    """Fuse by taking the longest answer, and saying so in its language's own words: twice."""
+    texts = [text for _, _, text in QUOTED.findall(body["messages"][-1]["content"])]
+    best = max(texts, key=len)
+    return answer(f"{best}\n{best}")
+
+
+def test_a_run_fuses_selects_exports_and_reports(tmp_path: Path) -> None:
+    with serve_beside(longest) as endpoint:
+        path = fusion_pipeline(tmp_path, endpoint.base_url)
+        run(path, tmp_path / "run")
+        num_asked = len(endpoint.bodies)
+        assert num_asked
+        run(path, tmp_path / "run")
+        assert len(endpoint.bodies) == num_asked
+    found = open_run(tmp_path / "run")
+    rows = [r for table in found.tables("select-sft") for r in from_table(table, SftExample)]
+    fused = [row for row in rows if row.strategy == FUSION]
+    assert fused
+    assert all("\n" in row.messages[-1].content for row in fused)
+    assert {row.teacher for row in fused} == {"writer"}
+    told = load_pipeline(path).config.finish(tmp_path / "run")
+    assert told.lines == (f"fusion: {len(fused)} of {len(rows)} SFT rows are fused by writer",)
+    [sft] = [result for result in export_run(tmp_path / "run", "trl") if result.dataset == "sft"]
+    from datasets import load_dataset
+
+    exported = load_dataset(str(sft.path), split="train").to_list()
+    licences = {tuple(row["licences"]) for row in exported if row["strategy"] == FUSION}
+    assert licences == {("Apache-2.0", "MIT", "unknown")}  # of the drafts, the fuser, the prompts
+    build_report(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sft": None}, "needs `sft` with `mode: best`"),
+        ({"sft": {"mode": "all"}}, "needs `sft` with `mode: best`"),
+        ({"fusion": {"teacher": "writr"}}, "did you mean 'writer'"),
+        ({"fusion": {"teacher": "writer", "max_candidates": 1}}, "max_candidates"),
+    ],
+)
+def test_mistakes_are_sentences(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = fusion_pipeline(tmp_path, "http://127.0.0.1:9/v1", **changes)
+    with pytest.raises((ConfigError, UserError), match=message):
+        load_pipeline(path).config.build()

@@ -1,0 +1,212 @@
+"""`arbitrage judge` as a user meets it: data sets of any make, a judge behind HTTP, garbage, interruption."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from arbitrage.cli.main import main
+from tests.support.browser import chromium, requests_of, require_chromium, resize
+from tests.support.judging import judge_behind, prefers, write_pool, write_rows
+from tests.support.mock_endpoint import serve_beside
+
+LANGUAGES = ("en", "de")
+GOOD, BAD = "sound", "wrong"
+
+
+@pytest.fixture
+def judge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["arbitrage", "judge", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def rows(text: Callable[[int], str], number: int = 20, **more: object) -> list[dict[str, object]]:
+    return [
+        {"id": f"q{n}", "lang": tag, "question": f"{tag}: what about {n}?", "answer": f"{text(n)} {tag}-{n}"} | more
+        for n in range(number)
+        for tag in LANGUAGES
+    ]
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> tuple[Path, Path]:
+    """A is right on three of four, B on one of four, both in two languages that share ids."""
+    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: BAD if n % 4 == 0 else GOOD))
+    table = pa.Table.from_pylist(
+        [
+            {"prompt_id": r["id"], "language": r["lang"], "messages": [{"role": "assistant", "content": r["answer"]}]}
+            for r in rows(lambda n: GOOD if n % 4 == 0 else BAD)
+        ]
+    )
+    pq.write_table(table, tmp_path / "b.parquet")
+    return a, tmp_path / "b.parquet"
+
+
+def test_a_fair_judge_finds_the_better_set_asks_twice_and_never_again(judge, sets, tmp_path: Path) -> None:
+    with serve_beside(judge_behind(prefers(lambda text: GOOD in text))) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        labels = write_rows(
+            tmp_path / "people.jsonl",
+            [{"qid": f"q{n}", "winner": "model_b" if n % 4 == 0 else "A"} for n in range(20)],
+        )
+        arguments = (*sets, "--judge", "critic", "--labels", labels, "--json", "out.json", "--html", "out.html")
+        code, out, err = judge(*arguments)
+        assert code == 0, err
+        assert len(endpoint.bodies) == 2 * 40
+        assert judge(*arguments)[0] == 0
+        assert len(endpoint.bodies) == 2 * 40  # what was asked is kept
+    assert "a.jsonl (A) against b.parquet (B), judged by critic" in " ".join(out.split())
+    found = json.loads((tmp_path / "out.json").read_text())
+    [figures] = found["judges"]
+    everywhere, *languages = figures["standings"]
+    assert [s["language"] for s in languages] == ["de", "en"]
+    assert everywhere["net"]["value"] == pytest.approx(0.5)
+    assert everywhere["num_clusters"] == 20  # translations share an id
+    assert everywhere["reliability"]["consistency"]["value"] == 1.0
+    assert figures["witnesses"][0]["agreement"]["kappa"]["value"] == 1.0
+    page = (tmp_path / "out.html").read_text()
+    assert "a.jsonl beats b.parquet" in page
+    assert "<script src" not in page
+
+
+def test_a_judge_that_only_sees_the_first_is_told_from_a_verdict(judge, sets, tmp_path: Path) -> None:
+    with serve_beside(judge_behind(lambda first, second: "[[1]]")) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(*sets, "--judge", "critic")
+    assert code == 0
+    assert "critic prefers the answer that stands first" in out
+    assert "50.0 % [50.0, 50.0]" in out
+
+
+def test_a_judge_that_garbles_is_counted(judge, sets, tmp_path: Path) -> None:
+    def say(first: str, second: str) -> str:
+        return (
+            "no idea" if any(f"-{n}" in first for n in (3, 5)) else prefers(lambda text: GOOD in text)(first, second)
+        )
+
+    with serve_beside(judge_behind(say)) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(*sets, "--judge", "critic", "--json", "-")
+        standing = json.loads(out)["judges"][0]["standings"][0]
+        assert code == 0
+        assert standing["reliability"]["num_failed"] == 4
+        assert standing["reliability"]["errors"] == {"a_first:no_verdict": 4, "b_first:no_verdict": 4}
+        assert standing["net"]["value"] == pytest.approx(0.5 - 4 / 40)  # they had been wins
+        assert "critic: 4 of 40 matches got no verdict" in " ".join(json.loads(out)["cautions"])
+
+
+def test_a_judge_that_never_answers_is_an_error(judge, sets, tmp_path: Path) -> None:
+    with serve_beside(judge_behind(lambda first, second: "…")) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, _, err = judge(*sets, "--judge", "critic")
+    assert code == 3
+    assert "judge critic: not one of 40 matches got a verdict (a_first:no_verdict, b_first:no_verdict)" in err
+
+
+def test_what_only_one_side_answers_is_counted(judge, tmp_path: Path) -> None:
+    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4, reference="sound en-1"))
+    b = write_rows(tmp_path / "b.jsonl", rows(lambda n: GOOD, 6)[2:])
+    code, out, _ = judge(a, b, "--judge", "exact")
+    assert code == 0
+    assert "no match: a.jsonl: no answer: 4" in out
+    assert "no match: b.jsonl: no answer: 2" in out
+
+
+def test_sets_without_ids_are_joined_by_their_prompts(judge, tmp_path: Path) -> None:
+    for name in "ab":
+        found = [
+            {k: v for k, v in row.items() if k != "id"} for row in rows(lambda n: GOOD, 3, reference="sound en-1")
+        ]
+        write_rows(tmp_path / f"{name}.jsonl", found[:: 1 if name == "a" else -1])
+    code, out, _ = judge("a.jsonl", "b.jsonl", "--judge", "exact", "--json", "-")
+    assert code == 0
+    assert json.loads(out)["num_matches"] == 6
+    assert json.loads(out)["judges"][0]["standings"][0]["reliability"]["num_identical"] == 6
+
+
+def test_two_models_are_asked_the_same_prompts(judge) -> None:
+    options = ("--teachers", "world:teachers.yaml", "--prompts", "world", "--set", "prompts.per_language=4")
+    code, out, err = judge("commons", "iberia", *options, "--judge", "exact", "--json", "-")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["num_prompts"], found["num_matches"]) == (56, 16)
+    assert found["lost"] == {"iberia: not asked in the language": 40}
+    net = found["judges"][0]["standings"][0]["net"]
+    assert net["interval"]["low"] < net["value"] < net["interval"]["high"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("a.jsonl", "b.parquet"), "give at least one --judge"),
+        (("a.jsonl", "a.jsonl", "--judge", "exact"), "both sides are a.jsonl"),
+        (("a.jsonl", "none.jsonl", "--judge", "exact"), "none.jsonl: there is no such file or run"),
+        (("ant", "bee", "--judge", "exact"), "ant and bee are models: say by --prompts"),
+        (("a.jsonl", "b.parquet", "--judge", "critc"), "no teacher is named 'critc' (did you mean 'critic'?)"),
+        (("a.jsonl", "b.parquet", "--judge", "score=x"), "expected a teacher's name, exact, reward=MODEL"),
+        (("a.jsonl", "b.parquet", "--judge", "exact", "--judge", "exact"), "two judges are called 'exact'"),
+        (("a.jsonl", "b.parquet", "--judge", "exact", "--column", "anser=x"), "did you mean 'answer'?"),
+        (("a.jsonl", "b.parquet", "--judge", "exact", "--column", "b.answer=x"), "has no column 'x' for answer"),
+        (("a.jsonl", "b.parquet#sft", "--judge", "exact"), "no row is by 'sft'; there are None"),
+        (("a.jsonl", "b.parquet", "--judge", "exact", "--labels", "people.jsonl"), "the winner 'C' is not one of"),
+        (("a.jsonl", "noise.jsonl", "--judge", "exact"), "none of the first 1 rows can be read"),
+    ],
+)
+def test_mistakes_are_sentences(judge, sets, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    write_pool(tmp_path / "teachers.yaml", "http://127.0.0.1:9/v1", "critic")
+    write_rows(tmp_path / "people.jsonl", [{"id": "q1", "winner": "C"}])
+    (tmp_path / "noise.jsonl").write_bytes(b"\x00\xff garbage\n")
+    code, _, err = judge(*arguments)
+    assert code in (2, 3)
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_labels_that_meet_nothing_are_an_error(judge, sets, tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, reference=GOOD))
+    people = write_rows(tmp_path / "people.jsonl", [{"id": "other", "winner": "a"}])
+    code, _, err = judge(*sets, "--judge", "exact", "--labels", people)
+    assert code == 3
+    assert "none of 1 labels meets a match" in err
+
+
+def test_a_language_that_one_set_leaves_open_is_not_guessed(judge, tmp_path: Path) -> None:
+    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 2))
+    silent = [{k: v for k, v in row.items() if k != "lang"} for row in rows(lambda n: BAD, 2)]
+    b = write_rows(tmp_path / "b.jsonl", silent)
+    code, _, err = judge(a, b, "--judge", "exact")
+    assert code == 3
+    assert "stands for 2 languages in one data set and for none in the other" in err
+
+
+@pytest.mark.browser
+def test_the_page_fits_and_asks_nobody(judge, sets, tmp_path: Path) -> None:
+    require_chromium()
+    write_rows(tmp_path / "judge.yaml", [{"kind": "reward", "reward": {"kind": "fake", "per_character": 0.1}}])
+    assert judge(*sets, "--judge", "judge.yaml", "--html", "page.html")[0] == 0
+    with chromium(tmp_path / "chromium") as driver:
+        driver.get((tmp_path / "page.html").as_uri())
+        requests_of(driver)  # what the browser itself asks when it starts
+        driver.get((tmp_path / "page.html").as_uri())
+        assert driver.get_log("browser") == []
+        assert [url for url in requests_of(driver) if not url.startswith(("file:", "data:"))] == []
+        assert "Can this judge be trusted?" in driver.find_element("tag name", "main").text
+        resize(driver, 390)
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
