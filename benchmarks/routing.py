@@ -181,7 +181,7 @@ def main() -> None:
                     print(f"{part}: {pool}", flush=True)
                     results.setdefault(part, {})[pool] = measure(args.data, pool)
                     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    render(results)
+    render(json.loads(RESULTS.read_text()))  # keys are text there, whatever was measured now
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def _judges(found: Found) -> str:
 
 
 def _newcomers(found: Found) -> str:
-    sizes = list(next(iter(found.values()))["kept"])
+    sizes = sorted(next(iter(found.values()))["kept"], key=int)
     heads = " | ".join(f"{size} prompts" for size in sizes)
     lines = [f"| pool | a newcomer's gain | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
     lines.append("|---" * (len(sizes) + 4) + "|")
@@ -93,6 +93,8 @@ def _newcomers(found: Found) -> str:
         lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {means} | {routing} |")
     for prefix in ("wmt25", "policy"):
         pools = [one for pool, one in found.items() if pool.startswith(prefix)]
+        if not pools:
+            continue
         gain = statistics.fmean(one["full_gain"] for one in pools)
         plain = " | ".join(f"{statistics.fmean(_at(one['kept'], size) for one in pools):.0%}" for size in sizes)
         had = (statistics.fmean(_at(one["kept"], size) * one["full_gain"] for one in pools) / gain for size in sizes)
@@ -102,8 +104,8 @@ def _newcomers(found: Found) -> str:
 
 
 def _at(by_size: Found, size: str | int) -> float:
-    """Return the figure of a size; keys are text once they have been through JSON."""
-    return float(by_size[size] if size in by_size else by_size[str(size)])
+    """Return the figure of a size; keys are text in JSON."""
+    return float(by_size[str(size)])
 
 
 def _samples(found: Found) -> str:

@@ -45,6 +45,7 @@ class Evidence:
         num_fellows: T.
         easy_P: what the prompt gave to everybody.
         mean_P: what is expected of the fellows on average.
+        level_T: what is expected of each above that, on average over the prompts.
         scale: reward that one unit of an expectation stands for.
     """
 
@@ -52,6 +53,7 @@ class Evidence:
     num_fellows: int
     easy_P: Floats
     mean_P: Floats
+    level_T: Floats
     scale: float
 
     @property
@@ -104,9 +106,11 @@ def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidenc
     surprise_PT = np.nan_to_num(departures_PT - easy_P[:, None])
     mean_P = expected_PT.mean(axis=1)
     relative_PT = expected_PT - mean_P[:, None]
+    level_T = relative_PT.mean(axis=0)
     scale = float(np.sqrt(relative_PT.var(axis=0).mean())) + TINY
-    blocks = [relative_PT / scale, surprise_PT / (surprise_PT.std() + TINY), tags_PG, np.ones((len(expected_PT), 1))]
-    return Evidence(np.hstack(blocks), expected_PT.shape[1], easy_P, mean_P, scale)
+    taste_PT, ones_P1 = (relative_PT - level_T) / scale, np.ones((len(expected_PT), 1))
+    known_PX = np.hstack([taste_PT, surprise_PT / (surprise_PT.std() + TINY), tags_PG, ones_P1])
+    return Evidence(known_PX, expected_PT.shape[1], easy_P, mean_P, level_T, scale)
 
 
 def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> Estimate:
@@ -122,7 +126,8 @@ def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penal
     num = evidence.num_fellows
     likeness_T = weights_X[:num] / evidence.scale
     share_T = likeness_T + (1.0 - likeness_T.sum()) / num
-    return Estimate(share_T, weights_X[2 * num : -1], float(weights_X[-1]), error_P)
+    constant = float(weights_X[-1] - likeness_T @ evidence.level_T)
+    return Estimate(share_T, weights_X[2 * num : -1], constant, error_P)
 
 
 def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Penalties:

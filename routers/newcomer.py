@@ -88,7 +88,7 @@ def join_column(
         return np.insert(many, place, many @ found.share_T + added, axis=-1)
 
     ends = np.cumsum([len(vocabulary.values) for vocabulary in levels])
-    by_level = dict(zip([v.level for v in levels], np.split(found.tags_G, ends[:-1]), strict=True))
+    by_level = {v.level: found.tags_G[end - len(v.values) : end] for v, end in zip(levels, ends, strict=True)}
     widths = learned.prior.design.widths
     own_X = np.concatenate([by_level.get(name, np.zeros(width)) for name, width in widths.items()])
     prior = Prior(learned.prior.design, learned.prior.strengths, joined(learned.prior.weights_XT, own_X))

@@ -235,3 +235,48 @@ def test_a_teacher_joins_from_the_command_line(tmp_path, matrix_file):
 def test_judges_wants_two_rewards(matrix_file):
     result = CliRunner().invoke(app, ["router", "judges", "--matrix", str(matrix_file)])
     assert result.exit_code != 0
+
+
+def one_group(table):
+    return table.assign(group="g")
+
+
+def strange_languages(table):
+    return table.assign(language="??")
+
+
+def nothing_to_read(table):
+    return table.assign(prompt="")
+
+
+def three_prompts(table):
+    return table[table.prompt_id.isin(sorted(set(table.prompt_id))[:3])]
+
+
+def all_alike(table):
+    return table.assign(reward=0.5)
+
+
+@pytest.mark.parametrize("spoil", [strange_languages, nothing_to_read, three_prompts, all_alike])
+def test_odd_matrices_are_evaluated_learned_from_and_joined(spoil, tmp_path, matrix_file):
+    path = tmp_path / "odd.parquet"
+    spoil(pd.read_parquet(matrix_file)).to_parquet(path)
+    assert "auto chose" in call("eval", "--matrix", path, "--models", "anna,bert,carl", "--jobs", 1)
+    call("train", "--matrix", path, "--models", "anna,bert,carl", "--out", tmp_path / "one")
+    call("add-teacher", "dora", "--router", tmp_path / "one", "--matrix", path, "--out", tmp_path / "two")
+    assert "anna, bert, carl, dora" in call("show", tmp_path / "two")
+
+
+def test_one_group_can_be_learned_from_but_not_judged_on(tmp_path, matrix_file):
+    path = tmp_path / "odd.parquet"
+    one_group(pd.read_parquet(matrix_file)).to_parquet(path)
+    for command in ("eval", "samples", "newcomers"):
+        result = CliRunner().invoke(app, ["router", command, "--matrix", str(path)])
+        assert "all of one group" in str(result.exception)
+    call("train", "--matrix", path, "--learner", "auto", "--out", tmp_path / "one")
+    assert "best_single" in call("show", tmp_path / "one")
+
+
+def test_what_cannot_be_written_is_said_before_the_work(matrix_file):
+    result = CliRunner().invoke(app, ["router", "eval", "--matrix", str(matrix_file), "--json", "/nowhere/found.json"])
+    assert "/nowhere is no directory" in str(result.exception)

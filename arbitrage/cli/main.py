@@ -21,7 +21,7 @@ from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
 from arbitrage.cli.train import train
 from arbitrage.cli.train_monitor import monitor
-from arbitrage.errors import ArbitrageError
+from arbitrage.errors import ArbitrageError, UserError
 
 EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
 
@@ -65,6 +65,11 @@ def main() -> None:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        sys.exit(UserError.exit_code)
 
 
 if __name__ == "__main__":

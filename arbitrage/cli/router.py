@@ -76,8 +76,11 @@ def evaluate_routers(
     Example: `arbitrage router eval --matrix outcomes.parquet --models aya-8b,gemma-12b,qwen-7b`
     """
     from arbitrage.cli.router_view import evaluation_json, print_evaluation, status_line
+    from arbitrage.errors import UserError
     from routers.evaluation.evaluate import evaluate
 
+    if json_out and not json_out.parent.is_dir():
+        raise UserError(f"--json: {json_out.parent} is no directory")
     reading = read_outcomes(
         matrix, run, models, reward_column, group_column, judge_column, task_column, language_column, cost_column
     )

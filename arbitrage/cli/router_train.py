@@ -72,6 +72,7 @@ def train_router(
     from routers.learners.artifact import load_artifact, save_artifact
 
     config = learner_of(learner, assignments or [])
+    out.mkdir(parents=True, exist_ok=True)
     if log:
         reading = _reading_of_log(log, bool(matrix or run))
     elif run and not matrix:

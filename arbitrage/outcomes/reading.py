@@ -149,7 +149,7 @@ def _read_files(paths: Sequence[Path], columns: MatrixColumns) -> tuple[pa.Table
         try:
             present = pq.read_schema(path).names
             found = _resolved(columns, present, path)
-            tables.append(pq.read_table(path, columns=sorted(set(_wanted(found)))))
+            tables.append(_typed(pq.read_table(path, columns=sorted(set(_wanted(found)))), found, path))
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
     if found is None:
@@ -158,6 +158,18 @@ def _read_files(paths: Sequence[Path], columns: MatrixColumns) -> tuple[pa.Table
         return pa.concat_tables(tables, promote_options="permissive"), found
     except pa.ArrowException as error:
         raise DataError(f"{_where(paths)}: the files do not fit together: {error}") from error
+
+
+def _typed(table: pa.Table, found: MatrixColumns, path: Path) -> pa.Table:
+    """Return the table with numbers as doubles and everything else as text."""
+    numbers = _numbers(found)
+    for name in table.column_names:
+        wanted, kind = (pa.float64(), "numbers") if name in numbers else (pa.string(), "text")
+        try:
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(wanted))
+        except pa.ArrowException as error:
+            raise DataError(f"{path}: column '{name}' is {table[name].type}, expected {kind}: {error}") from error
+    return table
 
 
 def _resolved(columns: MatrixColumns, present: Sequence[str], path: Path) -> MatrixColumns:
@@ -215,18 +227,12 @@ def _prompts(table: pa.Table, found: MatrixColumns) -> tuple[list[str], Rows, Ro
 def _strings(table: pa.Table, column: str | None) -> list[str]:
     if column is None:
         return []
-    try:
-        return [value if value is not None else NO_TASK for value in table[column].cast(pa.string()).to_pylist()]
-    except pa.ArrowException as error:
-        raise DataError(f"column '{column}': is {table[column].type}, expected text") from error
+    return [value if value is not None else NO_TASK for value in table[column].to_pylist()]
 
 
 def _pivot(table: pa.Table, column: str, prompt_R: Rows, column_R: Rows, shape: tuple[int, int]) -> Floats:
     """Average the values of each cell; NaN where there is none."""
-    try:
-        values_R = table[column].cast(pa.float64()).to_numpy()
-    except pa.ArrowException as error:
-        raise DataError(f"column '{column}': is {table[column].type}, expected numbers") from error
+    values_R = table[column].to_numpy()
     usable = np.isfinite(values_R)
     cell_R = prompt_R[usable] * shape[1] + column_R[usable]
     num = np.bincount(cell_R, minlength=shape[0] * shape[1])

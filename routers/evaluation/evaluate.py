@@ -23,7 +23,7 @@ from routers.learners.blend import BlendLearner
 from routers.learners.clusters import ClustersLearner
 from routers.learners.crossval import Fits
 from routers.learners.descriptor import DescriptorLearner
-from routers.learners.folds import deal_folds
+from routers.learners.folds import deal_test_folds
 from routers.learners.knn import KnnLearner
 from routers.learners.learned import LearnedLearner
 from routers.learners.learner import LearnerConfig
@@ -120,7 +120,7 @@ def evaluate(
         jobs: processes.
         told: is told what is done.
     """
-    fold_P = deal_folds(matrix.cluster_P, num_folds, seed)
+    fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
     everyone = (SINGLE, *learners)
     results = _run_folds(matrix, fold_P, everyone, auto, jobs, told)
     expected = {name: np.zeros(matrix.rewards_PT.shape) for name in results[0].expected}

@@ -88,7 +88,7 @@ def count_generations(expected_PT: Floats, matrix: OutcomeMatrix) -> list[Genera
 
 def _weights(expected_PT: Floats, typical_T: Floats) -> Floats:
     """Return cost weights from one at which cost decides everything, down to 0."""
-    gap = float(np.ptp(expected_PT, axis=1).max())
+    gap = max(float(np.ptp(expected_PT, axis=1).max()), 1e-12)
     steps = np.diff(np.unique(typical_T))
     most = gap / max(float(steps.min()), 1e-12) if len(steps) else 1.0
     least = gap / max(float(np.ptp(typical_T)), 1e-12) * 1e-3

@@ -7,7 +7,7 @@ import numpy as np
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen
 from routers.calibration import pick_calibration
-from routers.learners.folds import deal_folds
+from routers.learners.folds import deal_test_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.single import SingleLearner
 from routers.newcomer import admit
@@ -47,8 +47,9 @@ def study_newcomers(
     told: Told = lambda _: None,
 ) -> NewcomerStudy:
     """Train on all folds but one, let each teacher in turn join from a few prompts, and judge on that one."""
-    fold_P = deal_folds(matrix.cluster_P, num_folds, seed)
+    fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
     sums = Gains(dict.fromkeys(matrix.teachers, 0.0), dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0.0))
+    num_folds = int(fold_P.max()) + 1
     for fold in range(num_folds):
         training, test = (matrix.take(np.flatnonzero(rows)) for rows in (fold_P != fold, fold_P == fold))
         full_PT = LEARNER.fit(training).predict(test.queries)

@@ -7,7 +7,7 @@ import numpy as np
 
 from arbitrage.outcomes.matrix import OutcomeMatrix, best_admitted, chosen
 from arbitrage.outcomes.queries import Rows
-from routers.learners.folds import deal_folds
+from routers.learners.folds import deal_test_folds
 from routers.learners.learner import LearnerConfig
 from routers.learners.single import SingleLearner
 
@@ -53,8 +53,8 @@ def trace_samples(
     told: Told = lambda _: None,
 ) -> SampleCurve:
     """Learn from more and more prompts of the training folds, drawn by cluster."""
-    fold_P = deal_folds(matrix.cluster_P, num_folds, seed)
-    fewest = int(np.bincount(fold_P, minlength=num_folds).sum() - np.bincount(fold_P).max())
+    fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
+    fewest = int(len(fold_P) - np.bincount(fold_P).max())
     tried = [size for size in sizes if size < fewest] + [fewest]
     points = [_point(learner, matrix, fold_P, size, 1 if size == fewest else num_draws, seed, told) for size in tried]
     full = points[-1].gap_closed

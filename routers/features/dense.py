@@ -74,7 +74,9 @@ def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
         texts = np.sort(np.random.default_rng(seed).choice(texts, MAX_TEXTS, replace=False))
     rows = ngrams.read(queries)[texts]
     num = min(NUM_DIRECTIONS, min(rows.shape) - 1)
-    directions_KF = randomized_svd(rows, max(num, 1), n_iter=2, random_state=seed)[2]
+    directions_KF = np.zeros((1, rows.shape[1]))  # of texts that hold nothing
+    if rows.shape[1]:
+        directions_KF = randomized_svd(rows, max(num, 1), n_iter=2, random_state=seed)[2]
     tags = [vocabulary_of(queries, level) for level in TAG_LENGTH] if with_tags else []
     return DenseSpace(ngrams, np.ascontiguousarray(directions_KF.T, np.float32), tuple(tags))
 

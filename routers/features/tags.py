@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from arbitrage.languages import family_of, normalise_tag, script_of
+from arbitrage.languages import UNKNOWN, family_of, normalise_tag, script_of
 from arbitrage.outcomes.queries import Queries, Rows
 
 Floats = NDArray[np.float64]
@@ -17,7 +17,7 @@ UNSEEN: Final = -1
 
 
 def _canonical(language: str) -> str:
-    return normalise_tag(language) or language
+    return normalise_tag(language) or UNKNOWN
 
 
 def _script(language: str) -> str:

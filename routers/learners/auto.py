@@ -74,6 +74,8 @@ class AutoLearner(LearnerConfig):
     def choose(self, matrix: OutcomeMatrix, told: Told = silent) -> Choice:
         """Compare the routers on held-out folds of the matrix."""
         fold_P = deal_folds(matrix.cluster_P, self.folds, self.seed)
+        if not fold_P.any():
+            return Choice(SINGLE, "all prompts are of one group: none could be held out", {})
         if matrix.rewards_by_name:
             return self._choose_by_agreement(matrix, fold_P, told)
         learners = (SINGLE, *OURS, *OTHERS)

@@ -1,7 +1,7 @@
 """A table of means by cluster of prompts, the strongest of the public routers that were run again side by side."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -10,6 +10,9 @@ from arbitrage.outcomes.matrix import OutcomeMatrix, centred
 from arbitrage.outcomes.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.learners.learner import Floats, LearnerConfig, State, nested
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 
 class ClustersLearner(LearnerConfig):
@@ -35,13 +38,11 @@ class ClustersLearner(LearnerConfig):
 
     def fit(self, matrix: OutcomeMatrix) -> "Clusters":
         """Find the clusters and average in each."""
-        from sklearn.cluster import KMeans
-
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)
         vectors_PK = space.read(matrix.queries)
-        num = min(self.num_clusters, len(matrix))
-        found = KMeans(num, n_init=2, random_state=self.seed).fit(vectors_PK)
+        found = find_clusters(vectors_PK, self.num_clusters, self.seed)
+        num = len(found.cluster_centers_)
         sums_CT = np.zeros((num, len(matrix.teachers)))
         np.add.at(sums_CT, found.labels_, residual_PT)
         num_C = np.bincount(found.labels_, minlength=num)
@@ -64,6 +65,14 @@ class Clusters:
         """Return space, centres and expectations."""
         own = State({"centres_CK": self.centres_CK, "expected_CT": self.expected_CT})
         return nested({}, space=State(self.space.arrays(), self.space.values()), table=own)
+
+
+def find_clusters(vectors_PK: Floats, num_clusters: int, seed: int) -> "KMeans":
+    """Find clusters by k-means, at most one for each different vector."""
+    from sklearn.cluster import KMeans
+
+    num = min(num_clusters, len(np.unique(vectors_PK, axis=0)))
+    return KMeans(num, n_init=2, random_state=seed).fit(vectors_PK)
 
 
 def nearest_centres(vectors_PK: Floats, centres_CK: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:

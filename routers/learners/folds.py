@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from arbitrage.errors import UserError
 from arbitrage.outcomes.queries import Rows
 
 
 def deal_folds(cluster_P: Rows, num_folds: int, seed: int) -> Rows:
-    """Deal clusters to folds of about equal size; shape (P,), values 0 to num_folds − 1.
+    """Deal clusters to folds of about equal size; shape (P,), values 0 to num_folds − 1, or fewer: one for a cluster.
 
     The largest clusters go first, each to the fold that is smallest so far; `seed` breaks ties.
     """
@@ -18,3 +19,17 @@ def deal_folds(cluster_P: Rows, num_folds: int, seed: int) -> Rows:
         fold_C[cluster] = np.argmin(filled)
         filled[fold_C[cluster]] += size_C[cluster]
     return fold_C[index_P]
+
+
+def deal_test_folds(cluster_P: Rows, num_folds: int, seed: int) -> Rows:
+    """Deal clusters to folds that are judged in turn.
+
+    Raises:
+        UserError: all prompts are of one cluster, so that none can be held out.
+    """
+    if len(np.unique(cluster_P)) < 2:
+        raise UserError(
+            f"{len(cluster_P):,} prompts, all of one group: no prompt can be held out to judge routers on; "
+            "it takes two groups, and a few hundred say something"
+        )
+    return deal_folds(cluster_P, num_folds, seed)

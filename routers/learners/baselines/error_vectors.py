@@ -12,6 +12,7 @@ from pydantic import Field
 from arbitrage.outcomes.matrix import OutcomeMatrix, centred
 from arbitrage.outcomes.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
+from routers.learners.clusters import find_clusters
 from routers.learners.learner import Floats, LearnerConfig, State, nested
 
 
@@ -40,13 +41,11 @@ class ErrorVectorsLearner(LearnerConfig):
 
     def fit(self, matrix: OutcomeMatrix) -> "ErrorVectors":
         """Find the clusters and average in each, over those who were asked."""
-        from sklearn.cluster import KMeans
-
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)
         vectors_PK = space.read(matrix.queries)
-        num = min(self.num_clusters, len(matrix))
-        found = KMeans(num, n_init=2, random_state=self.seed).fit(vectors_PK)
+        found = find_clusters(vectors_PK, self.num_clusters, self.seed)
+        num = len(found.cluster_centers_)
         sums_CT, asked_CT = np.zeros((num, len(means_T))), np.zeros((num, len(means_T)))
         np.add.at(sums_CT, found.labels_, residual_PT)
         np.add.at(asked_CT, found.labels_, matrix.admitted_PT)
