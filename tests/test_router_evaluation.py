@@ -250,7 +250,7 @@ def nothing_to_read(table):
 
 
 def three_prompts(table):
-    return table[table.prompt_id.isin(sorted(set(table.prompt_id))[:3])]
+    return table[table.prompt_id.isin(sorted(set(table.prompt_id))[::60][:3])]
 
 
 def all_alike(table):
