@@ -45,7 +45,7 @@ def test_folds_never_split_a_cluster_and_are_of_about_equal_size():
 
 
 def test_routing_pays_where_teachers_differ_and_auto_finds_it():
-    found = evaluate(toy_outcomes(), learners=FEW)
+    found = evaluate(toy_outcomes(), num_folds=3, learners=FEW, jobs=2)
     assert figures(found, "oracle").gap_closed.value == pytest.approx(1.0)
     assert figures(found, "best_single").gap_closed.value == 0.0
     assert figures(found, "learned").gap_closed.value > 0.8
@@ -57,7 +57,7 @@ def test_routing_pays_where_teachers_differ_and_auto_finds_it():
 
 
 def test_auto_stays_with_the_best_single_teacher_where_there_is_nothing_to_gain():
-    found = evaluate(without_signal(), learners=FEW)
+    found = evaluate(without_signal(), num_folds=3, learners=FEW, jobs=2)
     assert figures(found, "auto").gain.value > -0.01
     assert figures(found, "auto").shares["anna"] > 0.9
     assert {choice.learner.label for choice in found.choices} & {"best_single", "blend_cautious"}
