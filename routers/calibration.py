@@ -1,11 +1,15 @@
 """The prompts on which newcomers are tried: one fixed set for all of them, stratified by language and task."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
 from arbitrage.outcomes.queries import Queries, Rows
 from arbitrage.records import content_id
+
+CALIBRATION_SIZE: Final = 128
+"""Prompts that newcomers are usually tried on."""
 
 
 def pick_calibration(queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int) -> Rows:

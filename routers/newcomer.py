@@ -13,6 +13,7 @@ import numpy as np
 from arbitrage.errors import UserError
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import Queries, Rows
+from routers.calibration import CALIBRATION_SIZE
 from routers.collaborative import Estimate, estimate, look_at, tune
 from routers.features.tags import Vocabulary, one_hot
 from routers.learners.learned import Learned
@@ -23,7 +24,8 @@ from routers.learners.text import TextRidge
 EXPLORE_ONLY_BELOW: Final = 32
 """With fewer prompts a newcomer is not asked on its expected merit, only to learn about it."""
 CAUTION: Final = 0.25
-"""Standard errors taken off what is expected of a newcomer."""
+"""Standard errors taken off what is expected of a newcomer; more in proportion if it answered fewer prompts than usual,
+for then the error too is a guess."""
 NEVER: Final = 1e6
 """Taken off a newcomer that is only explored."""
 TAGS: Final = ("family", "script", "language", "task")
@@ -71,7 +73,8 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
     penalties = tune(expected_PT, incumbents.rewards_PT, tags_PG, rows)
     evidence = look_at(expected_PT, incumbents.rewards_PT, tags_PG)
     found = estimate(evidence, rows, rewards_N, penalties)
-    price_R = _price(learned.price, incumbents.queries, found.error_P)
+    caution = CAUTION * max(CALIBRATION_SIZE / len(rows), 1.0)
+    price_R = caution * _errors(learned.price, incumbents.queries, found.error_P)
     if len(rows) < EXPLORE_ONLY_BELOW:
         price_R += NEVER
     place = int(np.searchsorted(incumbents.teachers, name))
@@ -108,9 +111,9 @@ def _tags(levels: Sequence[Vocabulary], queries: Queries) -> Floats:
     return np.hstack([np.zeros((len(queries), 0)), *blocks])
 
 
-def _price(price: Table, queries: Queries, error_P: Floats) -> Floats:
-    """Return what is taken off a newcomer by language; at the end, where training saw none: the most."""
+def _errors(price: Table, queries: Queries, error_P: Floats) -> Floats:
+    """Return the mean error about a newcomer by language; at the end, where training saw none: the largest."""
     codes_P = price.vocabulary.codes(queries)
     num_R = np.bincount(codes_P, minlength=len(price.vocabulary.values))
     mean_R = np.bincount(codes_P, weights=error_P, minlength=len(num_R)) / np.maximum(num_R, 1)
-    return CAUTION * np.append(mean_R, mean_R.max(initial=0.0))
+    return np.append(mean_R, mean_R.max(initial=0.0))
