@@ -32,13 +32,14 @@ AbsolutePath = Annotated[str, AfterValidator(lambda value: str(Path(value).expan
 """A path, made absolute against the working directory when the config is read."""
 
 
-def _as_tuple(value: Any) -> Any:
+def as_tuple(value: Any) -> Any:
+    """Return one text as a tuple of it, a list as a tuple; for fields that take one or several."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 Paths = Annotated[
     tuple[AbsolutePath, ...],
-    BeforeValidator(_as_tuple, json_schema_input_type=str | list[str]),
+    BeforeValidator(as_tuple, json_schema_input_type=str | list[str]),
     Field(min_length=1),
 ]
 """A path, glob or directory, or a list of them."""

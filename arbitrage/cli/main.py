@@ -17,6 +17,7 @@ from arbitrage.cli.schema import schema
 from arbitrage.cli.show import show
 from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
+from arbitrage.cli.train import train
 from arbitrage.errors import ArbitrageError
 
 EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
@@ -46,6 +47,7 @@ router.command("calibration-set")(pick_prompts)
 router.command("add-teacher")(add_teacher)
 app.add_typer(router, name="router")
 app.add_typer(teachers, name="teachers")
+app.add_typer(train, name="train")
 
 
 def main() -> None:

@@ -2,9 +2,8 @@
 
 import json
 import os
-import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from arbitrage.cli.interrupt import interruptible
 from arbitrage.cli.options import (
     JsonOption,
     PipelineArgument,
@@ -21,16 +21,17 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
-from arbitrage.errors import DrainedError, InterruptedRunError, RunDirectoryError, UserError
+from arbitrage.errors import RunDirectoryError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arbitrage.execution.watch import Stop
     from arbitrage.export.export import ExportResult
     from arbitrage.report.build import Report
     from arbitrage.shards.manifest import Notes
     from arbitrage.shards.place import Place
+
+WAITING = "waiting for the answers that are under way"
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
 StallOption = Annotated[
@@ -123,7 +124,7 @@ def _run(
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
     require_ready([t for t in config.selected_teachers() if planned.shards_left(f"generate-{t.name}")])
     console = Console(stderr=True)
-    with progress_for(console) as progress, _interruptible(progress.note) as stop, _working_in(directory):
+    with progress_for(console) as progress, interruptible(progress.note, WAITING) as stop, _working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
         notes = config.finish(directory)
@@ -151,31 +152,6 @@ def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -
     for line in notes.lines:
         print(line)
     print(f"report: {_short(report.path)}")
-
-
-@contextmanager
-def _interruptible(note: Callable[[str], None]) -> "Iterator[Stop]":
-    """Let the first Ctrl-C or SIGTERM drain the run, the second end it at once; either way nothing done is lost."""
-    from arbitrage.execution.watch import Stop
-
-    stop = Stop()
-
-    def hear(number: int, _: object) -> None:
-        if stop.is_asked:
-            raise KeyboardInterrupt
-        stop.is_asked = True
-        name = signal.Signals(number).name
-        note(f"{name}: waiting for the answers that are under way; once more to stop at once")
-
-    # A shell starts background jobs with SIGINT ignored; SIGTERM must work there all the same.
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    except (KeyboardInterrupt, DrainedError) as error:
-        raise InterruptedRunError("interrupted; run the same command again to go on where it stood") from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

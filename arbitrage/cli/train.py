@@ -1,0 +1,202 @@
+"""`arbitrage train`: students and reward models by TRL, from runs and exports."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from arbitrage.cli.options import RUNS, JsonOption
+from arbitrage.errors import UserError
+
+if TYPE_CHECKING:
+    from arbitrage.training.settings import Method, TrainConfig
+    from arbitrage.training.train import TrainedStudent
+
+train = typer.Typer(
+    help="Train students and reward models with TRL on runs and exports, and watch them for over-optimisation.",
+    no_args_is_help=True,
+)
+
+DataArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DATA", help="Runs (a path, a name in `runs/`, `s3://…`), exports, Parquet or JSON Lines."
+    ),
+]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="M", help="A directory, a Hugging Face id, or `world:<name>`.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="For checkpoints, the model and its record.")
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE.yaml", help="All of this as YAML; what the command line says goes first."),
+]
+ArgumentsOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any argument of TRL's config, such as `learning_rate=1e-5`."),
+]
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", metavar="NAME", help="Of a run; `sft` or `preference` by default.")
+]
+MixOption = Annotated[
+    list[str] | None,
+    typer.Option("--mix", metavar="as_is|equal|TAG=WEIGHT", help="Languages' shares of the rows; repeat the last."),
+]
+RowsOption = Annotated[
+    int | None, typer.Option("--rows", min=1, help="How many rows; all the mix allows by default.")
+]
+RepeatsOption = Annotated[
+    int | None, typer.Option("--max-repeats", min=1, help="How often a row of a scarce language may be used; 1.")
+]
+LoraOption = Annotated[bool, typer.Option("--lora", help="Train an adapter (peft) instead of all weights.")]
+LoraSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--lora-set", metavar="NAME=VALUE", help="Any argument of peft's LoraConfig, such as `r=16`."),
+]
+MergeOption = Annotated[
+    bool | None, typer.Option("--merge/--no-merge", help="Write a LoRA student as whole weights too (default).")
+]
+
+
+def command(method: "Method", about: str) -> Callable[..., None]:
+    """Return the command that trains by a method."""
+
+    def run(
+        data: DataArgument = None,
+        model: ModelOption = None,
+        out: OutOption = None,
+        config: ConfigOption = None,
+        arguments: ArgumentsOption = None,
+        dataset: DatasetOption = None,
+        mix: MixOption = None,
+        rows: RowsOption = None,
+        max_repeats: RepeatsOption = None,
+        lora: LoraOption = False,
+        lora_arguments: LoraSetOption = None,
+        merge: MergeOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        given = {
+            "method": method,
+            "data": data or None,
+            "model": model,
+            "out": None if out is None else str(out),
+            "dataset": dataset,
+            "merge": merge,
+            "mix": {"weights": _weights(mix), "rows": rows, "max_repeats": max_repeats},
+            "lora": {} if lora or lora_arguments else None,
+        }
+        _train(read_config(config, given, arguments or (), lora_arguments or ()), as_json)
+
+    run.__doc__ = (
+        f"{about}\n\nRun the same command again after an interruption: it goes on from the newest checkpoint, by the "
+        "same steps. docs/training.md says what is written, and how to do without this command.\n\n"
+        f"Example: `arbitrage train {method} quickstart --model my/model --out students/one --set learning_rate=1e-5`"
+    )
+    return run
+
+
+def read_config(
+    file: Path | None, given: dict[str, Any], arguments: Sequence[str], lora_arguments: Sequence[str]
+) -> "TrainConfig":
+    """Return the config of a YAML file, overridden by what the command line gives (None: not given).
+
+    Raises:
+        ConfigError: the file or a value does not validate.
+        UserError: the file is of another method.
+    """
+    from arbitrage.config import as_tuple, load_yaml, override, parse
+    from arbitrage.training.settings import TrainConfig
+
+    raw = load_yaml(file) if file else {}
+    if raw.get("method", given["method"]) != given["method"]:
+        raise UserError(f"{file}: method: is '{raw['method']}', yet the command is `train {given['method']}`")
+    merged = _merge(raw, given)
+    merged = override(merged, [f"arguments.{item}" for item in arguments])
+    merged = override(merged, [f"lora.{item}" for item in lora_arguments])
+    if isinstance(merged.get("data"), str | list):
+        merged["data"] = [_source(item) for item in as_tuple(merged["data"])]
+    needed = {"model": "--model", "data": "DATA", "out": "--out"}
+    if missing := [name for key, name in needed.items() if key not in merged]:
+        raise UserError(f"train {given['method']}: needs {', '.join(missing)}")
+    return parse(merged, TrainConfig, str(file) if file else f"train {given['method']}")
+
+
+for _method, _about in {
+    "sft": "Fine-tune a student on the answers that were chosen.",
+    "dpo": "Train a student to prefer the chosen answers to the rejected ones.",
+    "reward": "Train a reward model to score the chosen answers above the rejected ones.",
+}.items():
+    train.command(_method)(command(_method, _about))  # type: ignore[arg-type]
+
+
+def _merge(raw: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Put what is given over what was there, mapping by mapping."""
+    merged = dict(raw)
+    for key, value in given.items():
+        if isinstance(value, dict):
+            below = merged.get(key)
+            found = _merge(below if isinstance(below, dict) else {}, value)
+            if found or key == "lora":
+                merged[key] = found
+        elif value is not None:
+            merged[key] = value
+    return merged
+
+
+def _source(item: str) -> str:
+    """Return a path or place; the name of a run in `runs/` becomes its path."""
+    named = RUNS / str(item)
+    return str(named) if not Path(item).exists() and (named / "run.json").exists() else item
+
+
+def _weights(mix: list[str] | None) -> str | dict[str, float] | None:
+    if not mix:
+        return None
+    if len(mix) == 1 and "=" not in mix[0]:
+        return mix[0]
+    weights = {}
+    for item in mix:
+        tag, _, weight = item.partition("=")
+        try:
+            weights[tag] = float(weight)
+        except ValueError:
+            raise UserError(
+                f"--mix {item}: expected as_is, equal, or a language and its weight, as in sw=2"
+            ) from None
+    return weights
+
+
+def _train(config: "TrainConfig", as_json: bool) -> None:
+    from arbitrage.cli.interrupt import interruptible
+    from arbitrage.cli.train_progress import training_progress
+    from arbitrage.training.progress import Hooks
+    from arbitrage.training.train import train as train_student
+
+    with training_progress(Console(stderr=True)) as shown, interruptible(shown.note, "writing a checkpoint") as stop:
+        student = train_student(config, Hooks(shown.tell, shown.note, lambda: stop.is_asked))
+    if as_json:
+        print(json.dumps({"model": str(student.path), "is_new": student.is_new} | student.record.model_dump()))
+    else:
+        _tell(student)
+
+
+def _tell(student: "TrainedStudent") -> None:
+    record = student.record
+    if not student.is_new:
+        print("trained before, nothing to do")
+    languages = ", ".join(f"{tag} {count:,}" for tag, count in record.plan.by_language.items())
+    print(f"rows: {record.plan.num_rows:,} ({languages})")
+    loss = record.figures.get("train_loss")
+    print(
+        f"steps: {record.num_steps:,} in {record.seconds:,.0f} s" + (f", loss {loss:.4g}" if loss is not None else "")
+    )
+    if record.stopped:
+        print(f"stopped early: {record.stopped}")
+    print(f"model: {student.path}")
+    print(f"record: {student.path.parent / 'training.json'}")

@@ -1,0 +1,1 @@
+"""Training: students and reward models, by TRL, on the rows of exports and runs."""

@@ -1,0 +1,122 @@
+"""The rows a trainer sees: read from exports, runs or files, brought into TRL's shape, mixed by language."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arbitrage.errors import DataError, UserError
+from arbitrage.prompts.files import find_files
+from arbitrage.training.mix import MixConfig, choose_rows
+from arbitrage.training.settings import Method
+from arbitrage.training.shapes import KEY, LANGUAGE, UNDETERMINED, shaped
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SUFFIXES = (".parquet", ".jsonl", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """What is trained on, and what is held out by the export's `test` split.
+
+    Attributes:
+        train: columns of TRL's shape and no other.
+        test: likewise; None where nothing was held out.
+        by_language: language → training rows.
+        digest: of the training rows, in order.
+    """
+
+    train: "Dataset"
+    test: "Dataset | None"
+    by_language: Mapping[str, int]
+    digest: str
+
+
+def load_rows(sources: Sequence[Path], method: Method, mix: MixConfig) -> TrainingRows:
+    """Read rows and choose a mix of them.
+
+    Args:
+        sources: exports' directories, files, globs.
+        method: whose shape.
+        mix: of the training rows; those held out stay as they are.
+
+    Raises:
+        ConfigError: a source matches no file.
+        DataError: a file cannot be read, lacks columns, or there are too few rows of a language.
+    """
+    train = _joined([_read(_files(source, "train"), method) for source in sources])
+    held_out = [_read(files, method) for source in sources if (files := _test_files(source))]
+    if not len(train):
+        raise DataError(f"{', '.join(map(str, sources))}: no rows to train on")
+    languages: list[str] = train[LANGUAGE]
+    if not mix.is_all and set(languages) == {UNDETERMINED}:
+        raise DataError(f"mix: the rows of {', '.join(map(str, sources))} have no column '{LANGUAGE}'")
+    chosen = choose_rows(languages, train[KEY], mix)
+    picked = train if mix.is_all else train.select(chosen)
+    return TrainingRows(
+        train=_without_facts(picked),
+        test=_without_facts(_joined(held_out)) if held_out else None,
+        by_language=dict(sorted(Counter(languages[i] for i in chosen).items())),
+        digest=digest_rows(picked.remove_columns(KEY)),
+    )
+
+
+def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Hash rows in their order to 20 hex digits, whatever file or format they came from."""
+    digest = hashlib.blake2b(digest_size=10)
+    for row in rows:
+        digest.update(json.dumps(row, ensure_ascii=False, sort_keys=True).encode("utf-8", "surrogatepass") + b"\n")
+    return digest.hexdigest()
+
+
+def _files(source: Path, split: str) -> list[Path]:
+    """Return the files of a split of an export, or whatever files a path or glob stands for."""
+    folder = source / "data" / split
+    found = find_files([str(folder if folder.is_dir() else source)], SUFFIXES, "data")
+    return [file.path for file in found]
+
+
+def _test_files(source: Path) -> list[Path]:
+    return _files(source, "test") if (source / "data" / "test").is_dir() else []
+
+
+def _read(files: Sequence[Path], method: Method) -> "Dataset":
+    """Read files, those of one type together, in order."""
+    parts = []
+    for suffix, group in groupby(files, key=lambda path: path.suffix):
+        paths = list(group)
+        if suffix not in SUFFIXES:
+            raise UserError(f"data: {paths[0]}: is not one of {', '.join(SUFFIXES)}")
+        where = str(paths[0] if len(paths) == 1 else paths[0].parent)
+        parts.append(shaped(_load("parquet" if suffix == ".parquet" else "json", paths, where), method, where))
+    return _joined(parts)
+
+
+def _load(builder: str, paths: Sequence[Path], where: str) -> "Dataset":
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    try:
+        return load_dataset(builder, data_files={"train": [str(path) for path in paths]}, split="train")
+    except (DatasetsError, OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise DataError(f"{where}: cannot be read as {builder}: {reason}") from error
+
+
+def _joined(parts: Sequence["Dataset"]) -> "Dataset":
+    from datasets import concatenate_datasets
+
+    try:
+        return parts[0] if len(parts) == 1 else concatenate_datasets(list(parts))
+    except ValueError as error:
+        raise DataError(f"data: the sources do not fit together: {' '.join(str(error).split())}") from error
+
+
+def _without_facts(rows: "Dataset") -> "Dataset":
+    return rows.remove_columns([LANGUAGE, KEY])

@@ -1,0 +1,95 @@
+"""Bring rows into the shape that a TRL trainer reads: its columns and no other, for others may mean something to it.
+
+docs/exports.md says what each format holds; the shapes of `trl` and `axolotl` and SFT rows of any trainer are taken.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from arbitrage.errors import DataError
+from arbitrage.training.settings import Method
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+LANGUAGE = "language"
+KEY = "row_key"
+"""Columns beside the trainer's: the row's language, and what tells rows apart."""
+
+UNDETERMINED = "und"
+"""The language of rows that do not say theirs (ISO 639-2)."""
+
+SHAPES: dict[Method, tuple[tuple[str, ...], ...]] = {
+    "sft": (("prompt", "completion"), ("messages",)),
+    "dpo": (("prompt", "chosen", "rejected"), ("chosen", "rejected")),
+    "reward": (("prompt", "chosen", "rejected"), ("chosen", "rejected")),
+}
+"""Columns that a method can be trained on, the best first."""
+
+
+def shaped(rows: "Dataset", method: Method, where: str) -> "Dataset":
+    """Return rows with a trainer's columns, `language` and `row_key`.
+
+    Conversations in one column `messages` are split before their last turn, so that the loss is on the answer.
+
+    Args:
+        rows: as they were read.
+        method: whose shape.
+        where: what an error names.
+
+    Raises:
+        DataError: columns are missing, or are not message lists throughout (or texts throughout).
+    """
+    columns = _columns(rows, method, where)
+    _check_types(rows, columns, where)
+    facts = [name for name in (LANGUAGE, "prompt_id") if name in rows.column_names]
+    kept = rows.select_columns([*columns, *facts])
+    kept = _with_facts(kept, facts)
+    if columns != ("messages",):
+        return kept
+    return kept.map(_split, remove_columns=["messages"], desc="split conversations")
+
+
+def _columns(rows: "Dataset", method: Method, where: str) -> tuple[str, ...]:
+    for columns in SHAPES[method]:
+        if set(columns) <= set(rows.column_names):
+            return columns
+    wanted = " or ".join(f"({', '.join(columns)})" for columns in SHAPES[method])
+    found = ", ".join(rows.column_names)
+    raise DataError(
+        f"{where}: {method} trains on the columns {wanted}, found {found}; see `arbitrage export --for trl`"
+    )
+
+
+def _check_types(rows: "Dataset", columns: tuple[str, ...], where: str) -> None:
+    """A text beside conversations crashes DPO; a single message is another trainer's format."""
+    kinds = {name: _kind(rows.features[name]) for name in columns}
+    if set(kinds.values()) not in ({"messages"}, {"text"}):
+        found = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+        raise DataError(
+            f"{where}: wants message lists ({{role, content}}) or texts in all of its columns, found {found}"
+        )
+
+
+def _kind(feature: Any) -> str:
+    from datasets import List, Value
+
+    if isinstance(feature, Value):
+        return "text" if feature.dtype in ("string", "large_string") else str(feature.dtype)
+    inner = feature.feature if isinstance(feature, List) else None
+    return "messages" if isinstance(inner, dict) and {"role", "content"} <= set(inner) else "something else"
+
+
+def _with_facts(rows: "Dataset", facts: list[str]) -> "Dataset":
+    number = len(rows)
+    if LANGUAGE not in facts:
+        rows = rows.add_column(LANGUAGE, [UNDETERMINED] * number)
+    if "prompt_id" in facts:
+        return rows.rename_column("prompt_id", KEY)
+    return rows.add_column(KEY, [str(i) for i in range(number)])
+
+
+def _split(row: dict[str, Any]) -> dict[str, Any]:
+    *prompt, completion = row["messages"] or [{"role": "nobody"}]
+    if completion["role"] != "assistant":
+        raise DataError(f"a conversation ends with a turn of {completion['role']}, not of the assistant")
+    return {"prompt": prompt, "completion": [completion]}

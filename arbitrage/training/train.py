@@ -1,0 +1,205 @@
+"""The verb: train a student, from where an interrupted run stood."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arbitrage.errors import InterruptedRunError, MissingDependencyError, RunDirectoryError
+from arbitrage.models import revision_of
+from arbitrage.shards.place import StorePath, place_of
+from arbitrage.shards.run import PLAN_FILE as RUN_FILE
+from arbitrage.shards.store import commit_json, storage_errors
+from arbitrage.training.checkpoints import newest_checkpoint, step_of
+from arbitrage.training.progress import Hooks, hooks_callback
+from arbitrage.training.record import (
+    PLAN_FILE,
+    RECORD_FILE,
+    TrainingPlan,
+    TrainingRecord,
+    differences,
+    read_plan,
+    read_record,
+)
+from arbitrage.training.rows import TrainingRows, load_rows
+from arbitrage.training.settings import TrainConfig
+from arbitrage.training.trainers import build_trainer, quieten, save_student, training_arguments
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback
+
+PACKAGES = ("arbitrage", "trl", "transformers", "peft", "accelerate", "datasets", "torch")
+DATA_FOLDER = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedStudent:
+    """A student: load it with transformers, or name its path as the model of a teacher or reward.
+
+    Attributes:
+        path: the weights and the tokenizer.
+        record: what it was trained on.
+        is_new: False where it had been trained before, and nothing was done.
+    """
+
+    path: Path
+    record: TrainingRecord
+    is_new: bool
+
+
+def train(
+    config: TrainConfig, hooks: Hooks | None = None, callbacks: Sequence["TrainerCallback"] = ()
+) -> TrainedStudent:
+    """Train a student or a reward model with TRL.
+
+    The output directory decides what there is to do: nothing where `training.json` lies; the rest where a checkpoint
+    does; everything elsewhere. An interrupted run that goes on takes the steps it would have taken.
+
+    Args:
+        config: what to train on what.
+        hooks: how the caller follows and stops it.
+        callbacks: further ones of the trainer.
+
+    Raises:
+        ConfigError: an argument is unknown or of a wrong type.
+        UserError: the model cannot be loaded, or TRL refuses.
+        RunDirectoryError: the output directory holds the training of something else.
+        DataError: the data cannot be read, or has too few rows of a language.
+        InterruptedRunError: the hooks asked to stop; a checkpoint has been written.
+        MissingDependencyError: the extra `train` is not installed.
+    """
+    hooks = hooks or Hooks()
+    _require_trl()
+    quieten()
+    arguments = training_arguments(config)
+    out = Path(config.out)
+    with storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    rows = _load(config, arguments)
+    plan = _plan(config, rows)
+    if (done := _already(out, plan)) is not None:
+        return TrainedStudent(out / done.student, done, is_new=False)
+    commit_json(out / PLAN_FILE, plan)
+    hooks.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
+    trainer = build_trainer(config, arguments, rows, [hooks_callback(hooks), *callbacks])
+    record = _run(trainer, config, plan, hooks)
+    return TrainedStudent(out / record.student, record, is_new=True)
+
+
+def _run(trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: Hooks) -> TrainingRecord:
+    """Take the steps that are left, write the student and its record."""
+    out, started = Path(config.out), time.monotonic()
+    checkpoint = newest_checkpoint(out)
+    if checkpoint:
+        hooks.note(f"going on from {checkpoint.name}")
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if hooks.is_stopped() and trainer.state.global_step < trainer.state.max_steps:
+        raise InterruptedRunError(
+            f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; "
+            "run the same command again to go on from there"
+        )
+    student = save_student(trainer, out, is_adapter=config.lora is not None, merge=config.merge)
+    record = TrainingRecord(
+        plan=plan,
+        student=student.name,
+        seed=trainer.args.seed,
+        device=trainer.accelerator.device.type,
+        num_processes=trainer.accelerator.num_processes,
+        num_steps=trainer.state.global_step,
+        num_epochs=float(trainer.state.epoch or 0.0),
+        resumed_from=step_of(checkpoint) if checkpoint else None,
+        stopped=_why_stopped(trainer),
+        seconds=round(time.monotonic() - started, 3),
+        figures={name: float(value) for name, value in result.metrics.items() if isinstance(value, int | float)},
+        packages=_versions(),
+        effective=_effective(trainer.args),
+    )
+    if trainer.is_world_process_zero():
+        commit_json(out / RECORD_FILE, record)
+    return record
+
+
+def _load(config: TrainConfig, arguments: Any) -> TrainingRows:
+    """Export runs into `data/` beside the student, then read everything."""
+    from arbitrage.export.export import export_run
+
+    with arguments.main_process_first(desc="read the data"):
+        sources = []
+        for position, source in enumerate(config.data):
+            place = place_of(source)
+            if not (place / RUN_FILE).exists():
+                if isinstance(place, StorePath):
+                    raise RunDirectoryError(f"{place}: is no run directory (no {RUN_FILE})")
+                sources.append(place)
+                continue
+            target = Path(config.out) / DATA_FOLDER / str(position)
+            if arguments.process_index == 0:
+                export_run(place, "trl", [config.dataset_name], target)
+            sources.append(target / config.dataset_name)
+        return load_rows(sources, config.method, config.mix)
+
+
+def _plan(config: TrainConfig, rows: TrainingRows) -> TrainingPlan:
+    return TrainingPlan(
+        method=config.method,
+        model=config.model,
+        revision=revision_of(config.model, config.revision),
+        data=config.data,
+        data_digest=rows.digest,
+        num_rows=len(rows.train),
+        by_language=dict(rows.by_language),
+        mix=config.mix.model_dump(mode="json"),
+        arguments=config.arguments,
+        lora=config.lora,
+    )
+
+
+def _already(out: Path, plan: TrainingPlan) -> TrainingRecord | None:
+    """Return the record where all is done; refuse a directory in which something else was trained."""
+    found, record = read_plan(out), read_record(out)
+    if record is None and newest_checkpoint(out) is None:
+        return None
+    if found is None:
+        raise RunDirectoryError(f"{out}: holds checkpoints of a training that was not ours; choose another --out")
+    if different := differences(found, plan):
+        raise RunDirectoryError(
+            f"{out}: holds another training ({'; '.join(different)}); choose another --out, or remove that one"
+        )
+    return record
+
+
+def _why_stopped(trainer: "Trainer") -> str | None:
+    if trainer.state.global_step >= trainer.state.max_steps:
+        return None
+    reasons = (getattr(callback, "stopped", None) for callback in trainer.callback_handler.callbacks)
+    return next((str(reason) for reason in reasons if reason), "a callback ended it")
+
+
+def _effective(arguments: Any) -> dict[str, Any]:
+    """Return every argument in use, without secrets and places of this machine."""
+    told = arguments.to_dict() | {name: getattr(arguments, name, None) for name in ("eos_token", "pad_token")}
+    left_out = ("output_dir", "logging_dir", "hub_token")
+    return {name: value for name, value in sorted(told.items()) if name not in left_out and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in PACKAGES}
+
+
+def _require_trl() -> None:
+    from importlib.util import find_spec
+
+    missing = [name for name in ("trl", "peft", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"{', '.join(missing)}: not installed: pip install 'arbitrage[train]'")
