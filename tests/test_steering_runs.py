@@ -1,11 +1,15 @@
 """Whole steering runs over fake teachers: the same bytes everywhere, a fair control, a report, and exports."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from arbitrage.errors import ConfigError
 from arbitrage.execution.ray_backend import RayBackend
@@ -163,3 +167,31 @@ def test_a_target_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert TargetData(paths=(str(one),)).identity() == TargetData(paths=(str(two),)).identity()
     two.write_text('{"text": "b"}\n', encoding="utf-8")
     assert TargetData(paths=(str(one),)).identity() != TargetData(paths=(str(two),)).identity()
+
+
+def test_answers_in_a_file_are_steered_as_documented(tmp_path: Path) -> None:
+    answers = {"model-a": "Kurz.", "model-b": "Eine Antwort, die um einiges länger ist."}
+    table = [
+        {"prompt": f"Frage {n}: warum ist der Himmel blau?", "lang": "de", "model": model, "answer": f"{text} {n}"}
+        for n in range(6)
+        for model, text in answers.items()
+        if (n, model) != (0, "model-b")
+    ]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "answers.parquet")
+    pool, pipeline = (yaml_blocks("docs/steering.md")[name] for name in ("teachers.yaml", "steering.yaml"))
+    (tmp_path / "teachers.yaml").write_text(pool.replace("answers.parquet", str(tmp_path / "answers.parquet")))
+    config = yaml.safe_load(pipeline) | {"teachers": str(tmp_path / "teachers.yaml"), "num_shards": 2}
+    config["prompts"]["paths"] = str(tmp_path / "answers.parquet")
+    config["steering"]["objectives"] = [{"metric": {"kind": "length", "unit": "characters"}, "toward": "up"}]
+    (tmp_path / "steering.yaml").write_text(yaml.safe_dump(config))
+    run(tmp_path / "steering.yaml", tmp_path / "run")
+    found = open_run(tmp_path / "run")
+    steered = {row.prompt[0].content[6]: row.teacher for row in rows(found, "select-steered", SteeredExample)}
+    assert steered == {"0": "model-a"} | {str(n): "model-b" for n in range(1, 6)}
+    assert len(rows(found, "select-control", SteeredExample)) == 6
+
+
+def yaml_blocks(path: str) -> dict[str, str]:
+    """Return the YAML blocks of a document that begin with the name of a file."""
+    text = (Path(__file__).parents[1] / path).read_text(encoding="utf-8")
+    return dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, re.DOTALL))
