@@ -33,7 +33,10 @@ def render() -> None:
     """Write each part that has been measured between its marks."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     text = DOCUMENT.read_text(encoding="utf-8")
-    parts: Mapping[str, tuple[str, Callable[[Found], str]]] = {"real": ("benchmarks/inheritance.py", _real)}
+    parts: Mapping[str, tuple[str, Callable[[Found], str]]] = {
+        "real": ("benchmarks/inheritance.py", _real),
+        "student": ("benchmarks/steering_student.py", _student),
+    }
     for name, (script, table) in parts.items():
         if name in results:
             text = between(text, name, script, table(results[name]))
@@ -78,6 +81,44 @@ def _steered(name: str, found: Found) -> str:
     more = f" and {len(moved) - OTHERS_SHOWN} more" if len(moved) > OTHERS_SHOWN else ""
     told = ", ".join(moved[:OTHERS_SHOWN]) + more if moved else "none clearly"
     return "\n".join([*lines, "", f"Moved besides, in deviations, of {len(found['others'])} metrics: {told}.", ""])
+
+
+def _student(found: Found) -> str:
+    lines = [
+        f"{found['seeds']} seeds; {14 * found['asked']:,} held-out questions at most; each data set holds the same "
+        f"prompts, {found['epochs']} epochs.",
+        "",
+        "| steered to | the student's answers | untrained | unsteered | control | steered | steered − control "
+        "| steered − unsteered |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in found["objectives"].values():
+        for column, title in (("value", f"`{one['label'].partition(':')[0]}`, mean"), ("right", "right, share")):
+            means = [one["untrained"][column], *(one[column][name] for name in ("unsteered", "control", "steered"))]
+            differences = [one[f"{column}_steered_minus_{other}"] for other in ("control", "unsteered")]
+            cells = [*(f"{mean:.3f}" for mean in means), *map(signed, differences)]
+            lines.append(f"| `{one['label']}` | {title} | {' | '.join(cells)} |")
+    lines += ["", "By seed, steered and control: " + "; ".join(map(_by_seed, found["objectives"].values())) + "."]
+    kept = [one["right_steered_minus_control"] for one in found["objectives"].values()]
+    holds = all(low is not None and low > -found["bound"] for _, low, _ in kept)
+    lines += [
+        "",
+        f"The bound, stated beforehand: steering costs less than {100 * found['bound']:.0f} points of exact accuracy "
+        f"against the control, by the lower end of the interval. It {'holds' if holds else 'does **not** hold'} for "
+        f"{'all' if len(kept) > 1 else 'the objective'}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _by_seed(one: Found) -> str:
+    values, right = (
+        ", ".join(
+            f"{steered:.3f} / {control:.3f}" for steered, control in zip(by["steered"], by["control"], strict=True)
+        )
+        for by in (one["value_by_seed"], one["right_by_seed"])
+    )
+    return f"`{one['label']}` {values}; right {right}"
 
 
 def signed(found: Sequence[float | None] | None) -> str:
