@@ -34,8 +34,8 @@ def render() -> None:
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     text = DOCUMENT.read_text(encoding="utf-8")
     parts: Mapping[str, tuple[str, Callable[[Found], str]]] = {
-        "real": ("benchmarks/inheritance.py", _real),
-        "student": ("benchmarks/steering_student.py", _student),
+        "real": ("benchmarks/inheritance.py", real_part),
+        "student": ("benchmarks/steering_student.py", student_part),
     }
     for name, (script, table) in parts.items():
         if name in results:
@@ -43,7 +43,8 @@ def render() -> None:
     DOCUMENT.write_text(text, encoding="utf-8")
 
 
-def _real(found: Found) -> str:
+def real_part(found: Found) -> str:
+    """Return the profile by language and model, and a table for each objective."""
     return "\n".join([_profile(found["profile"]), *(_steered(name, one) for name, one in found["steering"].items())])
 
 
@@ -83,7 +84,8 @@ def _steered(name: str, found: Found) -> str:
     return "\n".join([*lines, "", f"Moved besides, in deviations, of {len(found['others'])} metrics: {told}.", ""])
 
 
-def _student(found: Found) -> str:
+def student_part(found: Found) -> str:
+    """Return what students answer that were trained on steered data, and whether the bound on accuracy holds."""
     lines = [
         f"{found['seeds']} seeds; {14 * found['asked']:,} held-out questions at most; each data set holds the same "
         f"prompts, {found['epochs']} epochs.",
