@@ -106,10 +106,10 @@ def sentence(found: Mapping[str, Any]) -> str:
     return (
         f"**{found['texts_per_s']:,} texts/s** ({min(rates):,}–{max(rates):,}, n = {len(rates)}) on {found['cores']} "
         f"cores with every metric that needs no model: {found['texts']:,} texts of {found['mean_characters']:,} "
-        f"characters in six languages, start of the processes included, with a load of "
-        f"{found['load_average_before']:.1f} from other work when it began. A text takes "
+        f"characters in six languages, start of the processes included; the machine's load average was "
+        f"{found['load_average_before']:.1f} when it began. A text takes "
         f"{found['cpu_ms_per_text']:.2f} ms of processor time, all processes and their start together: "
-        f"{free:,.0f} texts/s at most for that many cores as shared as these. Peak memory of the process that reads "
+        f"{free:,.0f} texts/s at most. Peak memory of the process that reads "
         f"{found['memory_mb']} MB, {found['memory_mb_tenth']} MB at a tenth of the texts.\n"
     )
 
