@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit world gpu-dry-run bench clean
+.PHONY: quickstart test lint types contracts unit world steering-proof gpu-dry-run bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -29,6 +29,10 @@ unit: $(VENV)/.test-installed
 # Train the micro-world's models again, from its lexicons.
 world: $(VENV)/.installed
 	$(BIN)/python -m arbitrage.world.train
+
+# Train students on steered data, on its control and on neither; compare what they answer (docs/steering.md).
+steering-proof: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.steering_student
 
 # Resolve the GPU install without downloading it.
 gpu-dry-run: $(VENV)/.installed

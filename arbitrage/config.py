@@ -184,13 +184,17 @@ def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
 
 def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
     """Render a pydantic location as `a.b[2].c`, leaving out the union tags it contains."""
-    key, node = "", raw
+    key, node, is_tagged = "", raw, False
     for position, part in enumerate(loc):
+        if isinstance(node, dict) and node.get("kind") == part and not is_tagged:
+            is_tagged = True  # a pipeline `kind: steering` has a key `steering`, too
+            continue
+        is_tagged = False
         if isinstance(part, int) and isinstance(node, list) and part < len(node):
             key, node = f"{key}[{part}]", node[part]
         elif isinstance(node, dict) and part in node:
             key, node = f"{key}.{part}", node[part]
-        elif position == len(loc) - 1 and not (isinstance(node, dict) and node.get("kind") == part):
+        elif position == len(loc) - 1 and isinstance(node, dict | list):  # of a scalar, the type that it is not
             key, node = f"{key}.{part}", None
     return key.lstrip("."), node
 

@@ -6,12 +6,15 @@ by script. The share is the smaller of the two.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 
 from arbitrage.identify import find_contradiction
 from arbitrage.languages import primary
 from arbitrage.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.prose import Words, count_words, prose
-from arbitrage.scripts import SPACELESS, count_scripts, script_of_letter, scripts_of_language
+from arbitrage.scripts import SCRIPTS, SPACELESS, code_points, count_scripts, script_numbers, scripts_of_language
 
 WORDS_TO_IDENTIFY = 3.0
 LETTERS_TO_IDENTIFY = 20
@@ -93,29 +96,26 @@ def expected_scripts(language: str) -> frozenset[str]:
 def passages(text: str) -> list[Passage]:
     """Split into lines, short ones together with those that follow; what is left at the end joins the last."""
     whole: list[Passage] = []
-    pending = Passage("", 0)
-    for line in text.splitlines():
-        pending = Passage(f"{pending.text}\n{line}", pending.num_letters + _num_letters(line))
-        if pending.num_letters >= LETTERS_PER_PASSAGE:
-            whole.append(pending)
-            pending = Passage("", 0)
-    if not whole or not pending.num_letters:
-        return whole or [pending]
+    pending, num_letters = "", 0
+    for line, more in zip(text.splitlines(), _letters_by_line(text), strict=True):
+        pending, num_letters = f"{pending}\n{line}", num_letters + more
+        if num_letters >= LETTERS_PER_PASSAGE:
+            whole.append(Passage(pending, num_letters))
+            pending, num_letters = "", 0
+    if not whole or not num_letters:
+        return whole or [Passage(pending, num_letters)]
     last = whole.pop()
-    return [*whole, Passage(last.text + pending.text, last.num_letters + pending.num_letters)]
+    return [*whole, Passage(last.text + pending, last.num_letters + num_letters)]
 
 
-class _Weights(dict[str, int]):
-    """What each character counts as a letter, found out when it is first met."""
-
-    def __missing__(self, char: str) -> int:
-        script = script_of_letter(char)
-        self[char] = found = 0 if script is None else SPACELESS_LETTERS if script in SPACELESS else 1
-        return found
+_WEIGHTS = np.array([SPACELESS_LETTERS if script in SPACELESS else int(script != "") for script in SCRIPTS])
+"""What a letter of each script counts."""
 
 
-_WEIGHTS = _Weights()
-
-
-def _num_letters(text: str) -> int:
-    return sum(map(_WEIGHTS.__getitem__, text))
+def _letters_by_line(text: str) -> list[int]:
+    """Return the letters of each line, those of spaceless scripts counted `SPACELESS_LETTERS` times."""
+    starts = list(accumulate(map(len, text.splitlines(keepends=True)), initial=0))[:-1]
+    if not starts:
+        return []
+    found: list[int] = np.add.reduceat(_WEIGHTS[script_numbers(code_points(text))], starts).tolist()
+    return found

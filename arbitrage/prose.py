@@ -2,37 +2,48 @@
 
 import json
 import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import chain
-from typing import NamedTuple
+from functools import cache
 
-from arbitrage.scripts import SPACELESS, script_of_letter
+import numpy as np
+from numpy.typing import NDArray
 
-_PARTS = r"""
-    ^[ \t]*(```|~~~).*?(^[ \t]*\1[`~]*[ \t]*$|\Z)   # fenced code, closed or cut off
-    | `[^`\n]+`                                     # code in a line
-    | \$\$.+?\$\$ | \\\[.+?\\\] | \\\(.+?\\\)       # formulas
-    | \$[^$\s][^$\n]*\$
-    | <[/!|]?[a-zA-Z][^<>\n]*>                      # markup, and control tokens that a teacher wrote out
-    | \b(?:https?|ftp)://\S+ | \bwww\.\S+
-"""
-_FLAGS = re.DOTALL | re.MULTILINE | re.VERBOSE
-_NOT_PROSE = re.compile(_PARTS, _FLAGS)
-_NOR_MAIL = re.compile(_PARTS + r" | \b[\w.+-]+@[\w-]+\.[\w.-]+", _FLAGS)
-"""With mail addresses: every word may begin one, so they are looked for only where there is an @."""
+from arbitrage.scripts import SCRIPTS, SPACELESS, CharacterTable, code_points, script_numbers
 
-_SUSPECT = re.compile(r"[`$\\<@]|~~~|://|www\.")
-"""What every match holds; most texts hold none of it, and are spared the longer search."""
+Ints = NDArray[np.int64]
 
-_TOKEN = re.compile(r"[^\s,;:!?/()\[\]{}\"«»“”„、。，；：！？（）「」『』|*_#=+<>…—–~&]+")
+_NOT_PROSE = (
+    (("```", "~~~"), r"^[ \t]*(```|~~~).*?(^[ \t]*\1[`~]*[ \t]*$|\Z)"),  # fenced code, closed or cut off
+    (("`",), r"`[^`\n]+`"),  # code in a line
+    (("$$",), r"\$\$.+?\$\$"),  # formulas
+    (("\\",), r"\\\[.+?\\\]|\\\(.+?\\\)"),
+    (("$",), r"\$[^$\s][^$\n]*\$"),
+    (("<",), r"<[/!|]?[a-zA-Z][^<>\n]*>"),  # markup, and control tokens that a teacher wrote out
+    (("://",), r"\b(?:https?|ftp)://\S+"),
+    (("www.",), r"\bwww\.\S+"),
+    (("@",), r"\b[\w.+-]+@[\w-]+\.[\w.-]+"),  # mail addresses
+)
+"""Patterns in the order in which they are tried, each behind what a match holds one of: no text is searched for more
+than it can hold."""
+
+_BETWEEN_TOKENS = frozenset(',;:!?/()[]{}"«»“”„、。，；：！？（）「」『』|*_#=+<>…—–~&')
+_ENDS_TOKEN, _LIKE_A_NAME = 1, 2
+
+
+def _mark(char: str) -> int:
+    if char.isspace() or char in _BETWEEN_TOKENS:
+        return _ENDS_TOKEN
+    return _LIKE_A_NAME if char.isupper() or char.isdigit() else 0
+
+
+_MARKS = CharacterTable(_mark)
+_LATIN = SCRIPTS.index("Latn")
+_FIRST = np.zeros(1, dtype=np.int64)
+_SPACELESS = np.array([script in SPACELESS for script in SCRIPTS])
 
 MAX_NAME_WORDS = 3
 """Longer runs of capitalised Latin words inside another script are a title or a sentence, not a name."""
-
-MEMO_TOKENS = 1 << 16
 
 CHARACTERS_PER_WORD = 2.0
 """In spaceless scripts; about right for Chinese and Japanese, and near enough for a share."""
@@ -56,8 +67,14 @@ class Words:
 
 def prose(text: str) -> str:
     """Return a text without fenced and inline code, formulas, markup, URLs and mail addresses; of JSON, nothing."""
-    rest = (_NOR_MAIL if "@" in text else _NOT_PROSE).sub(" ", text) if _SUSPECT.search(text) else text
+    possible = tuple(pattern for signs, pattern in _NOT_PROSE if any(sign in text for sign in signs))
+    rest = _any_of(possible).sub(" ", text) if possible else text
     return "" if _is_json(rest) else rest
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.DOTALL | re.MULTILINE)
 
 
 def count_words(text: str, scripts: frozenset[str]) -> Words:
@@ -67,67 +84,48 @@ def count_words(text: str, scripts: frozenset[str]) -> Words:
     `MAX_NAME_WORDS` Latin words each with a capital or a digit ('Python', 'GPT-4', 'New York'). So are symbols:
     single Latin or Greek letters where those are foreign ('x', 'π').
     """
-    tokens, memo = _TOKEN.findall(text), _memo(scripts)
-    found: defaultdict[str, float] = defaultdict(float)
-    for kind, times in Counter(map(memo.__getitem__, tokens)).items():
-        for piece in memo.kinds[kind]:
-            found[piece.script] += times * piece.weight
-    if "Latn" in found and "Latn" not in scripts and any(found.get(script) for script in scripts):
-        found["Latn"] -= _names(piece for token in tokens for piece in memo.kinds[memo[token]])
+    points = code_points(text)
+    marks = _MARKS.of(points)
+    token_of_char = np.cumsum(marks == _ENDS_TOKEN)
+    tokens_P, scripts_P, letters_P = _pieces(token_of_char, script_numbers(points))
+    is_word = letters_P >= _fewest_letters(scripts)[scripts_P]
+    tokens_P, scripts_P, letters_P = tokens_P[is_word], scripts_P[is_word], letters_P[is_word]
+    amounts = np.bincount(scripts_P, np.where(_SPACELESS[scripts_P], letters_P / CHARACTERS_PER_WORD, 1.0))
+    found = {SCRIPTS[number]: amount for number, amount in enumerate(amounts.tolist()) if amount}
+    if "Latn" in found and "Latn" not in scripts and not scripts.isdisjoint(found):
+        marked = set(token_of_char[marks == _LIKE_A_NAME].tolist())
+        found["Latn"] -= _num_names(scripts_P == _LATIN, [token in marked for token in tokens_P.tolist()])
     return Words({script: amount for script, amount in found.items() if amount})
 
 
-def _names(pieces: Iterable["_Piece"]) -> float:
+def _pieces(token_of_char: Ints, script_of_char: NDArray[np.uint8]) -> tuple[Ints, Ints, Ints]:
+    """Return the token, the script and the number of letters of each piece: the letters of one script in a token."""
+    keys = (token_of_char * len(SCRIPTS) + script_of_char)[script_of_char > 0]
+    keys.sort()
+    ends = np.flatnonzero(keys[1:] != keys[:-1])
+    starts = np.concatenate([_FIRST[: len(keys)], ends + 1])
+    tokens_P = keys[starts] // len(SCRIPTS)
+    return tokens_P, keys[starts] - tokens_P * len(SCRIPTS), np.diff(starts, append=len(keys))
+
+
+@cache
+def _fewest_letters(scripts: frozenset[str]) -> Ints:
+    """Return for each script the letters that make a word: two of Latin and Greek where those are foreign."""
+    symbols = {"Latn", "Grek"} - scripts
+    return np.array([2 if script in symbols else 1 for script in SCRIPTS])
+
+
+def _num_names(is_latin_P: NDArray[np.bool_], looks_like_name_P: Sequence[bool]) -> int:
     """Return the Latin words that are names: in runs of few, each of which looks like one."""
-    names = 0.0
-    run: list[_Piece] = []
-    for piece in chain(pieces, (_Piece("", 0.0, False),)):
-        if piece.script == "Latn":
-            run.append(piece)
+    names = 0
+    run: list[bool] = []
+    for is_latin, looks_like_name in zip([*is_latin_P.tolist(), False], [*looks_like_name_P, False], strict=True):
+        if is_latin:
+            run.append(looks_like_name)
         elif run:
-            if len(run) <= MAX_NAME_WORDS and all(each.looks_like_name for each in run):
-                names += sum(each.weight for each in run)
+            names += len(run) if len(run) <= MAX_NAME_WORDS and all(run) else 0
             run.clear()
     return names
-
-
-class _Piece(NamedTuple):
-    script: str
-    weight: float
-    looks_like_name: bool
-
-
-class _Memo(dict[str, int]):
-    """The kind of each token, forgotten when there are too many; `kinds` are its pieces, one for each script."""
-
-    def __init__(self, scripts: frozenset[str]) -> None:
-        self._scripts = scripts
-        self._numbers: dict[tuple[_Piece, ...], int] = {}
-        self.kinds: list[tuple[_Piece, ...]] = []
-
-    def __missing__(self, token: str) -> int:
-        if len(self) >= MEMO_TOKENS:
-            self.clear()
-        pieces = self._pieces(token)
-        number = self._numbers.setdefault(pieces, len(self.kinds))
-        if number == len(self.kinds):
-            self.kinds.append(pieces)
-        self[token] = number
-        return number
-
-    def _pieces(self, token: str) -> tuple[_Piece, ...]:
-        letters = Counter(filter(None, map(script_of_letter, token)))
-        looks_like_name = "Latn" in letters and (any(map(str.isupper, token)) or any(map(str.isdigit, token)))
-        return tuple(
-            _Piece(script, num / CHARACTERS_PER_WORD if script in SPACELESS else 1.0, looks_like_name)
-            for script, num in sorted(letters.items())
-            if num > 1 or script not in ("Latn", "Grek") or script in self._scripts
-        )
-
-
-@lru_cache(maxsize=64)
-def _memo(scripts: frozenset[str]) -> _Memo:
-    return _Memo(scripts)
 
 
 def _is_json(text: str) -> bool:

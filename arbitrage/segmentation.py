@@ -64,9 +64,10 @@ def split_sentences(text: str, language: str) -> list[str]:
     pending = ""
     for piece in SentenceBreaker(_encodable(text), _locale(language)):
         pending += piece
-        if not _ABBREVIATION.search(pending, max(0, len(pending) - 12)):
-            found.append(pending)
-            pending = ""
+        if pending.rstrip(" \t").endswith(".") and _ABBREVIATION.search(pending, max(0, len(pending) - 12)):
+            continue
+        found.append(pending)
+        pending = ""
     return [sentence for sentence in (*found, pending) if _HAS_WORD.search(sentence)]
 
 

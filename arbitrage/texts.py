@@ -15,8 +15,9 @@ from arbitrage.prose import Words, count_words, prose
 from arbitrage.scripts import count_scripts
 from arbitrage.segmentation import split_sentences, split_words
 
-_MARKERS = re.compile(r"^[ \t]*(?:(?:[-*+•·‣▪–]|\d{1,3}[.)、]|\#{1,6}|>)[ \t]+)+", re.MULTILINE)
-"""Bullets, numbers of items, headings, quotes: layout at the beginning of a line."""
+_MARKERS = re.compile(r"\n[ \t]*(?:(?:[-*+•·‣▪–]|\d{1,3}[.)、]|\#{1,6}|>)[ \t]+)+")
+"""Bullets, numbers of items, headings, quotes: layout at the beginning of a line. With the line break written out the
+search leaps from one to the next."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,12 @@ class Text:
     @cached_property
     def prose(self) -> str:
         """The text without code, formulas, markup, addresses, and without bullets and numbers of items."""
-        return _MARKERS.sub("", prose(self.text))
+        return _MARKERS.sub("\n", "\n" + prose(self.text))[1:]
+
+    @cached_property
+    def num_visible(self) -> int:
+        """Its characters that are no blanks."""
+        return len("".join(self.text.split()))
 
     @cached_property
     def words(self) -> list[str]:
@@ -46,13 +52,12 @@ class Text:
     @cached_property
     def folded_words(self) -> list[str]:
         """The words of its prose without difference of case."""
-        return [word.casefold() for word in self.words]
+        return list(map(str.casefold, self.words))
 
     @cached_property
     def word_hashes(self) -> NDArray[np.uint32]:
         """A hash of each of its folded words."""
-        encoded = (word.encode("utf-8", "replace") for word in self.folded_words)
-        return np.fromiter(map(crc32, encoded), np.uint32, len(self.folded_words))
+        return np.fromiter(map(crc32, map(str.encode, self.folded_words)), np.uint32, len(self.folded_words))
 
     @cached_property
     def sentences(self) -> list[str]:

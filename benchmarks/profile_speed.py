@@ -3,7 +3,8 @@
 Texts are made of the lines of real answers (six models in six languages), dealt anew within a language, so that they
 are as long as real ones and all different. Prints one JSON line: texts/s of each repeat with the start of the worker
 processes, the median, processor time for each text over all processes (which says what two cores to themselves would
-give), and the peak memory of the process that reads, at a tenth of the rows and at all.
+give), and the peak memory of the process that reads, at a tenth of the rows and at all. Writes them into
+docs/metrics.md.
 Run: python -m benchmarks.profile_speed DATA/mtbench_multilingual/model_answers_6models.parquet
 """
 
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,6 +25,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks.documents import between
+
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs/metrics.md"
 
 
 def write_texts(source: str, out: Path, num_texts: int) -> float:
@@ -93,6 +99,21 @@ def _send(sending: Any, path: str, num_processes: int) -> None:
     sending.send(measure(path, num_processes))
 
 
+def sentence(found: Mapping[str, Any]) -> str:
+    """Say what was measured."""
+    rates = found["texts_per_s_repeats"]
+    free = 1000 * found["cores"] / found["cpu_ms_per_text"]
+    return (
+        f"**{found['texts_per_s']:,} texts/s** ({min(rates):,}–{max(rates):,}, n = {len(rates)}) on {found['cores']} "
+        f"cores with every metric that needs no model: {found['texts']:,} texts of {found['mean_characters']:,} "
+        f"characters in six languages, start of the processes included; the machine's load average was "
+        f"{found['load_average_before']:.1f} when it began. A text takes "
+        f"{found['cpu_ms_per_text']:.2f} ms of processor time, all processes and their start together: "
+        f"{free:,.0f} texts/s at most. Peak memory of the process that reads "
+        f"{found['memory_mb']} MB, {found['memory_mb_tenth']} MB at a tenth of the texts.\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data")
@@ -100,6 +121,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
+    load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
         whole, tenth = Path(directory) / "whole.parquet", Path(directory) / "tenth.parquet"
         mean_characters = write_texts(options.data, whole, options.texts)
@@ -107,23 +129,22 @@ def main() -> None:
         small = in_fresh_process(tenth, options.processes)
         found = [in_fresh_process(whole, options.processes) for _ in range(options.repeats)]
     rates = [each.texts_per_s for each in found]
-    print(
-        json.dumps(
-            {
-                "benchmark": "profile_speed",
-                "cores": os.cpu_count(),
-                "processes": options.processes,
-                "texts": options.texts,
-                "mean_characters": round(mean_characters),
-                "texts_per_s": round(statistics.median(rates)),
-                "texts_per_s_repeats": [round(rate) for rate in rates],
-                "cpu_ms_per_text": round(statistics.median(each.cpu_ms_per_text for each in found), 2),
-                "memory_mb_tenth": round(small.memory_mb),
-                "memory_mb": round(max(each.memory_mb for each in found)),
-                "load_average": round(os.getloadavg()[0], 2),
-            }
-        )
-    )
+    result = {
+        "benchmark": "profile_speed",
+        "cores": os.cpu_count(),
+        "processes": options.processes,
+        "texts": options.texts,
+        "mean_characters": round(mean_characters),
+        "texts_per_s": round(statistics.median(rates)),
+        "texts_per_s_repeats": [round(rate) for rate in rates],
+        "cpu_ms_per_text": round(statistics.median(each.cpu_ms_per_text for each in found), 2),
+        "memory_mb_tenth": round(small.memory_mb),
+        "memory_mb": round(max(each.memory_mb for each in found)),
+        "load_average_before": round(load_before, 2),
+    }
+    print(json.dumps(result))
+    text = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(between(text, "speed", "benchmarks/profile_speed.py", sentence(result)), encoding="utf-8")
 
 
 if __name__ == "__main__":

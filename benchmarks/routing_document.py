@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.report.dotplot import axis_over
+from benchmarks.documents import between
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/routing.json"
@@ -36,17 +37,10 @@ def render(results: Found) -> None:
     parts |= {"cost": _cost, "speed": _speed}
     for name, table in parts.items():
         if name in results:
-            text = _between(text, name, table(results[name]))
+            text = between(text, name, "benchmarks/routing.py", table(results[name]))
     DOCUMENT.write_text(text, encoding="utf-8")
     if "pools" in results:
         PICTURE.write_text(_picture(results["pools"]), encoding="utf-8")
-
-
-def _between(text: str, name: str, table: str) -> str:
-    start, end = f"<!-- {name}: written by benchmarks/routing.py -->", f"<!-- end of {name} -->"
-    before, _, rest = text.partition(start)
-    _, _, after = rest.partition(end)
-    return f"{before}{start}\n\n{table}\n{end}{after}"
 
 
 def _pools(found: Found) -> str:

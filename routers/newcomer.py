@@ -24,8 +24,8 @@ from routers.learners.text import TextRidge
 EXPLORE_ONLY_BELOW: Final = 32
 """With fewer prompts a newcomer is not asked on its expected merit, only to learn about it."""
 CAUTION: Final = 0.25
-"""Standard errors taken off what is expected of a newcomer; more in proportion if it answered fewer prompts than usual,
-for then the error too is a guess."""
+"""Standard errors taken off what is expected of a newcomer; in proportion more where it answered fewer prompts than
+usual, for then the error too is a guess."""
 NEVER: Final = 1e6
 """Taken off a newcomer that is only explored."""
 TAGS: Final = ("family", "script", "language", "task")

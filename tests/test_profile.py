@@ -277,3 +277,25 @@ def test_usual_columns_need_no_names() -> None:
         "model",
         "lang",
     ]
+
+
+def test_metrics_with_a_model_stand_beside_the_others(tmp_path: Path) -> None:
+    rows = [{"text": text, "language": "de"} for text in ("Montag", "zqxjkv")]
+    (tmp_path / "metrics.yaml").write_text(
+        "defaults: false\n"
+        "metrics:\n"
+        "  - {kind: length, unit: characters}\n"
+        "  - {kind: likelihood, model: 'world:commons'}\n"
+        "  - {kind: classifier, name: taste, model: 'world:referee', label: LABEL_0, scale: logit, languages: [de]}\n"
+    )
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    found = json.loads(run(path, "--metrics", tmp_path / "metrics.yaml", "--json", "-").stdout)
+    cell = found["profiles"][0]["cells"][0]["metrics"]
+    assert {name: figures["texts"] for name, figures in cell.items()} == {
+        "characters": 2,
+        "bits_per_byte": 2,
+        "taste": 2,
+    }
+    alone = write_jsonl(tmp_path / "b.jsonl", rows[:1])
+    [likely] = summarise(profile_of(alone, wanted=load_settings(tmp_path / "metrics.yaml")))[:1]
+    assert likely.figures["bits_per_byte"].mean == pytest.approx(cell["bits_per_byte"]["min"])

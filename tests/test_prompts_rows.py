@@ -97,6 +97,17 @@ def test_the_second_use_of_an_id_is_rejected_within_a_language(tmp_path):
     assert [p.source_id for p in reading.prompts] == ["a.jsonl:1", "7", "7", "a.jsonl:5"]
 
 
+def test_rows_of_one_prompt_are_merged_where_that_is_asked_for(tmp_path):
+    rows = [GOOD | {"id": 1, "answer": "Paris"}, GOOD | {"id": 1, "answer": "Lyon"}, {"prompt": "Other?", "id": 1}]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    reading = read("jsonl", path, repeats="merge", language="en")
+    assert (reading.texts, reading.reasons, reading.notes) == (
+        [GOOD["prompt"]],
+        {"duplicate_id": 1},
+        {"merged_rows": 1},
+    )
+
+
 def test_texts_equal_after_nfc_are_duplicates(tmp_path):
     composed = "Où est le café Zoë ?"
     decomposed = unicodedata.normalize("NFD", composed)

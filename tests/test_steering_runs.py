@@ -1,13 +1,20 @@
 """Whole steering runs over fake teachers: the same bytes everywhere, a fair control, a report, and exports."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from arbitrage.errors import ConfigError
+from arbitrage.errors import ConfigError, DataError
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.export import FORMATS
 from arbitrage.export.export import export_run
@@ -19,6 +26,8 @@ from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
 from tests.support.pipelines import run, write_pipeline
+
+ROOT = Path(__file__).parents[1]
 
 
 def steering(directory: Path, **changes: Any) -> Path:
@@ -163,3 +172,146 @@ def test_a_target_is_known_by_what_it_holds(tmp_path: Path) -> None:
     assert TargetData(paths=(str(one),)).identity() == TargetData(paths=(str(two),)).identity()
     two.write_text('{"text": "b"}\n', encoding="utf-8")
     assert TargetData(paths=(str(one),)).identity() != TargetData(paths=(str(two),)).identity()
+
+
+def test_answers_in_a_file_are_steered_as_documented(tmp_path: Path) -> None:
+    answers = {"model-a": "Kurz.", "model-b": "Eine Antwort, die um einiges länger ist."}
+    table = [
+        {"prompt": f"Frage {n}: warum ist der Himmel blau?", "lang": "de", "model": model, "answer": f"{text} {n}"}
+        for n in range(6)
+        for model, text in answers.items()
+        if (n, model) != (0, "model-b")
+    ]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "answers.parquet")
+    pool, pipeline = (yaml_blocks("docs/steering.md")[name] for name in ("teachers.yaml", "steering.yaml"))
+    (tmp_path / "teachers.yaml").write_text(pool.replace("answers.parquet", str(tmp_path / "answers.parquet")))
+    config = yaml.safe_load(pipeline) | {"teachers": str(tmp_path / "teachers.yaml"), "num_shards": 2}
+    config["prompts"]["paths"] = str(tmp_path / "answers.parquet")
+    config["steering"]["objectives"] = [{"metric": {"kind": "length", "unit": "characters"}, "toward": "up"}]
+    (tmp_path / "steering.yaml").write_text(yaml.safe_dump(config))
+    run(tmp_path / "steering.yaml", tmp_path / "run")
+    found = open_run(tmp_path / "run")
+    steered = {row.prompt[0].content[6]: row.teacher for row in rows(found, "select-steered", SteeredExample)}
+    assert steered == {"0": "model-a"} | {str(n): "model-b" for n in range(1, 6)}
+    assert len(rows(found, "select-control", SteeredExample)) == 6
+
+
+def yaml_blocks(path: str) -> dict[str, str]:
+    """Return the YAML blocks of a document that begin with the name of a file."""
+    text = (Path(__file__).parents[1] / path).read_text(encoding="utf-8")
+    return dict(re.findall(r"```yaml\n# (\S+)\n(.*?)```", text, re.DOTALL))
+
+
+@pytest.mark.parametrize("step", ["generate-bee", "steer"])
+def test_a_run_killed_half_way_ends_in_the_same_bytes(done: Run, tmp_path: Path, step: str) -> None:
+    path, directory = steering(tmp_path), tmp_path / "run"
+    killed = subprocess.run([sys.executable, "-c", KILLED, path, directory, step], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    before = bytes_of(directory)
+    assert 0 < len(before) < len(bytes_of(done.path))
+    run(path, directory)
+    assert bytes_of(directory) == bytes_of(done.path)
+    assert before.items() <= bytes_of(directory).items()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from arbitrage.execution.progress import Quiet
+from tests.support.pipelines import run
+
+class Killer(Quiet):
+    def shard_done(self, step, shard, stats):
+        if step.step.name == sys.argv[3]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+run(Path(sys.argv[1]), Path(sys.argv[2]), progress=Killer())
+"""
+
+
+def recorded(directory: Path, answers: dict[str, list[str]], **changes: Any) -> Path:
+    """Write a run over recorded answers: prompt → what was answered."""
+    table = [{"prompt": p, "lang": "de", "answer": text} for p, texts in answers.items() for text in texts]
+    (directory / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table), encoding="utf-8")
+    columns = {"key": "prompt", "text": "answer"}
+    engine = {"kind": "replay", "paths": str(directory / "answers.jsonl"), "match": "text", "columns": columns}
+    pool = {"teachers": [{"name": "recorded", "languages": ["de"], "engine": engine}]}
+    (directory / "pool.yaml").write_text(yaml.safe_dump(pool), encoding="utf-8")
+    config: dict[str, Any] = {
+        "kind": "steering",
+        "name": "recorded",
+        "prompts": {
+            "kind": "jsonl",
+            "paths": str(directory / "answers.jsonl"),
+            "columns": {"prompt": "prompt", "language": "lang"},
+            "repeats": "merge",
+        },
+        "teachers": str(directory / "pool.yaml"),
+        "router": {"kind": "reward"},
+        "sampling": {"n": max(map(len, answers.values()))},
+        "checks": [{"kind": "emptiness"}],
+        "ensemble": {"weights": {"emptiness": 1.0}},
+        "steering": {"objectives": [{"metric": {"kind": "length"}, "toward": "up"}]},
+        "num_shards": 1,
+    }
+    path = directory / "recorded.yaml"
+    path.write_text(yaml.safe_dump(config | changes), encoding="utf-8")
+    return path
+
+
+ALIKE = {f"Frage {n}: warum ist das so?": ["Immer dieselbe Antwort."] for n in range(4)}
+
+
+def test_one_answer_each_and_rewards_all_alike_steer_to_what_there_is(tmp_path: Path) -> None:
+    run(recorded(tmp_path, ALIKE), tmp_path / "run")
+    found = open_run(tmp_path / "run")
+    steered, control = (
+        [(row.prompt_id, row.completion[0].content) for row in rows(found, f"select-{which}", SteeredExample)]
+        for which in ("steered", "control")
+    )
+    assert len(steered) == 4
+    assert steered == control
+    with pytest.raises(
+        DataError, match=r"'steered_preference' has no rows: select-steered-preference .*no_opponent 4"
+    ):
+        export_run(tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run" / "export").iterdir()} == {"steered", "control"}
+
+
+def test_where_nothing_can_be_measured_the_reason_is_said(tmp_path: Path) -> None:
+    objective = {"metric": {"kind": "mtld"}, "toward": "up"}
+    run(recorded(tmp_path, ALIKE, steering={"objectives": [objective]}), tmp_path / "run")
+    with pytest.raises(DataError, match=r"'steered' has no rows: steer rejected all \(unmeasured 4\)"):
+        export_run(tmp_path / "run")
+
+
+def test_data_is_steered_to_what_a_model_finds_likely(tmp_path: Path) -> None:
+    sure, odd = "Montag", "zqxjkv"
+    answers = {f"Wie viel ist {n} plus 4?": [odd, sure] for n in range(3)}
+    objective = {"metric": {"kind": "likelihood", "model": "world:commons"}, "toward": "down"}  # bits per byte
+    path = recorded(tmp_path, answers, steering={"objectives": [objective], "watch": []})
+    run(path, tmp_path / "run")
+    found = rows(open_run(tmp_path / "run"), "select-steered", SteeredExample)
+    assert [row.completion[0].content for row in found] == [sure] * 3
+    assert {metric.name for row in found for metric in row.metrics} == {"bits_per_byte"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"quotas": {"langages": {"de": 3}}}, r"recorded\.yaml: quotas\.langages: is not a known key"),
+        ({"quotas": {"languages": {"deutsch": 3}}}, r"quotas\.languages\.deutsch: 'deutsch' is not a BCP-47 tag"),
+        (
+            {"steering": {"objectives": [{"metric": {"kind": "length"}, "toward": "sideways"}]}},
+            r'steering\.objectives\[0\]\.toward: "sideways" is not one of up, down, like',
+        ),
+        (
+            {"steering": {"objectives": [{"metric": {"kind": "lenght"}, "toward": "up"}]}},
+            r"objectives\[0\]\.metric\.kind: 'lenght' is not one of .*did you mean 'length'",
+        ),
+        ({"steering": {"objectives": [{"metric": {"kind": "length"}, "toward": float("nan")}]}}, r"toward: input"),
+    ],
+)
+def test_a_slip_is_named_where_it_stands(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_pipeline(recorded(tmp_path, ALIKE, **changes))

@@ -17,12 +17,13 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
-from arbitrage.errors import UserError
+from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from arbitrage.export.export import ExportResult
+    from arbitrage.export.format import Trainer
     from arbitrage.report.build import Report
     from arbitrage.shards.manifest import Notes
     from arbitrage.shards.place import Place
@@ -95,7 +96,6 @@ def _run(
     from arbitrage.execution.plan import plan
     from arbitrage.execution.ray_backend import RayBackend
     from arbitrage.execution.run import RunRequest, execute
-    from arbitrage.export.export import export_run
     from arbitrage.report.build import build_report
     from arbitrage.shards.run import NOTES_FILE
     from arbitrage.shards.store import commit_json
@@ -126,13 +126,28 @@ def _run(
         notes = config.finish(directory)
         commit_json(directory / NOTES_FILE, notes)
         report = build_report(directory)
-        exports = [result for trainer in config.export for result in export_run(directory, trainer)]
-    if as_json:
+        exports, failure = _export(config.export, directory)
+    if as_json and failure is None:
         paths = {"run": str(directory), "report": str(report.path), "exports": [str(e.path) for e in exports]}
         figures = {"seconds": manifest.seconds, "summary": json.loads(report.summary.to_json()), **notes.figures}
         print(json.dumps(paths | figures))
-    else:
+    elif not as_json:
         _tell(report, exports, notes)
+    if failure is not None:
+        raise failure
+
+
+def _export(trainers: "Sequence[Trainer]", directory: "Place") -> "tuple[list[ExportResult], DataError | None]":
+    """Export for each trainer; where a data set is empty, return also what is to be said of it once the rest is."""
+    from arbitrage.export.export import export_run
+
+    results, failure = [], None
+    for trainer in trainers:
+        try:
+            results += export_run(directory, trainer)
+        except DataError as error:
+            failure = error
+    return results, failure
 
 
 def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -> None:

@@ -132,11 +132,12 @@ class Export:
         if self.tally.skipped:
             lost = ", ".join(f"{reason} {count}" for reason, count in sorted(self.tally.skipped.items()))
             return f"data set '{self.dataset}' has no rows left to export ({lost})"
-        reports = [step for step in self.run.manifest.steps if step.name == self.source.step]
-        lost = ", ".join(f"{reason} {n}" for report in reports for reason, n in sorted(report.rejected.items()))
-        return f"data set '{self.dataset}' has no rows" + (
-            f": {self.source.step} rejected all ({lost})" if lost else ""
-        )
+        reports = {step.name: step for step in self.run.manifest.steps}
+        for name in filter(None, (self.source.step, *self.run.plan.candidates.get("choices", ()))):
+            if rejected := reports[name].rejected:
+                lost = ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items()))
+                return f"data set '{self.dataset}' has no rows: {name} rejected all ({lost})"
+        return f"data set '{self.dataset}' has no rows"
 
     def _write_data(self, directory: Path) -> tuple[DataFile, ...]:
         file_type = "parquet" if self.dataset == CANDIDATES else self.format.file_type

@@ -54,7 +54,8 @@ class Dispersion:
         if text.embedding is None:
             return None
         found = np.asarray(text.embedding, dtype=np.float64)
-        length = float(np.linalg.norm(found))
+        with np.errstate(over="ignore"):
+            length = float(np.linalg.norm(found))
         return found / length if 0.0 < length < float("inf") else None
 
     def sketch(self) -> Sketch:

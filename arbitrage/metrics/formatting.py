@@ -18,7 +18,13 @@ _LINES: Mapping[str, str] = {
     "tables": r"[ \t]*\|.*\|[ \t]*$",
     "bold": r".*(?:\*\*|__)(?=\S).+?(?<=\S)(?:\*\*|__)",
 }
-_OTHERS = r"[ \t]*>|.*`[^`\n]+`|.*\[[^\]\n]+\]\([^)\n]+\)|.*(?<![\w*])\*(?=[^\s*])[^*\n]+(?<=[^\s*])\*(?![\w*])"
+_QUOTE = r"[ \t]*>"
+_INLINE_MARKS = r".*`[^`\n]+`|.*\[[^\]\n]+\]\([^)\n]+\)|.*(?<![\w*])\*(?=[^\s*])[^*\n]+(?<=[^\s*])\*(?![\w*])"
+
+_OPENS = re.compile("|".join([_LINES["lists"], _LINES["headings"], _LINES["tables"], _QUOTE]))
+_HOLDS = re.compile("|".join([_LINES["bold"], _INLINE_MARKS]))
+_HELD = ("*", "_", "`", "[")
+"""What every match of `_HOLDS` holds one of: plain lines are spared a search that goes through them five times."""
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`[^`\n]+`")
@@ -77,45 +83,52 @@ class FormattingConfig(MetricOptions):
         return TextMetric(self.metric_name, measures.get(self.aspect) or self._share_of_lines)
 
     def _share_of_lines(self, text: Text) -> Measured:
-        fenced = [m.group() for m in _FENCED.finditer(text.text)] if "```" in text.text or "~~~" in text.text else []
-        rest = _FENCED.sub("\n", text.text) if fenced else text.text
-        lines = [line for line in rest.splitlines() if line.strip()]
-        in_code = sum(bool(line.strip()) for block in fenced for line in block.splitlines())
+        lines, in_code = _lines(text)
         if not lines and not in_code:
             return NO_TEXT
         if self.aspect != "markdown":
             return Measured(sum(map(_is(self.aspect), lines)) / len(lines)) if lines else Measured(0.0)
-        return Measured((sum(map(_is("markdown"), lines)) + in_code) / (len(lines) + in_code))
+        return Measured((sum(map(_is_markdown, lines)) + in_code) / (len(lines) + in_code))
+
+
+def _lines(text: Text) -> tuple[list[str], int]:
+    """Return the lines outside fenced code, and the number of those within; no blank ones. Kept for other aspects."""
+    kept: tuple[list[str], int] | None = text.__dict__.get("_layout_lines")
+    if kept is None:
+        fenced = [m.group() for m in _FENCED.finditer(text.text)] if "```" in text.text or "~~~" in text.text else []
+        rest = _FENCED.sub("\n", text.text) if fenced else text.text
+        in_code = sum(bool(line.strip()) for block in fenced for line in block.splitlines())
+        kept = text.__dict__["_layout_lines"] = [line for line in rest.splitlines() if line.strip()], in_code
+    return kept
 
 
 @cache
 def _is(aspect: str) -> Callable[[str], bool]:
-    pattern = "|".join([*_LINES.values(), _OTHERS]) if aspect == "markdown" else _LINES[aspect]
-    match = re.compile(pattern).match
+    match = re.compile(_LINES[aspect]).match
     return lambda line: match(line) is not None
 
 
+def _is_markdown(line: str) -> bool:
+    return bool(_OPENS.match(line)) or (any(map(line.__contains__, _HELD)) and bool(_HOLDS.match(line)))
+
+
 def _code(text: Text) -> Measured:
-    total = _num_visible(text.text)
+    total = text.num_visible
     if not total:
         return NO_TEXT
     if "`" not in text.text and "~~~" not in text.text:
         return Measured(0.0)
     rest = _INLINE.sub(" ", _FENCED.sub(" ", text.text))
-    return Measured(1.0 - _num_visible(rest) / total)
+    return Measured(1.0 - len("".join(rest.split())) / total)
 
 
 def _emoji(text: Text) -> Measured:
-    total = _num_visible(text.text)
+    total = text.num_visible
     if not total:
         return NO_TEXT
-    if not _MAYBE_EMOJI.search(text.text):
+    if text.text.isascii() or not _MAYBE_EMOJI.search(text.text):
         return Measured(0.0)
     return Measured(sum(map(len, _emoji_pattern().findall(text.text))) / total)
-
-
-def _num_visible(text: str) -> int:
-    return sum(map(len, text.split()))
 
 
 @cache

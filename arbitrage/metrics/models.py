@@ -50,6 +50,7 @@ def load_model(metric: str, model: str, revision: str | None, precision: Precisi
     import torch
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     try:
         found = getattr(transformers, loader).from_pretrained(
             loadable(model),

@@ -85,8 +85,11 @@ def _factors(tokens: Iterable[str], threshold: float, *, at_or_below: bool, fact
     types: set[str] = set()
     length = 0
     for token in tokens:
-        types.add(token)
         length += 1
+        if token not in types:  # a new type raises the ratio: only at the shortest factor may it be below the limit
+            types.add(token)
+            if length != factor_words:
+                continue
         if len(types) / length < limit and length >= factor_words:
             factors += 1.0
             types.clear()

@@ -12,6 +12,7 @@ found with the chance `threshold` at least instead of 0.99, so the share of a hu
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -175,8 +176,11 @@ class _Sketch:
         return Measured(float(dropped / total))
 
     def _is_near_any(self, found: Signature, smallest: list[int], unique: dict[int, list[int]]) -> bool:
-        shared = Counter(key for value in smallest for key in unique.get(value, ()))
         wanted = min(MIN_SHARED_KEYS, max(1, len(smallest) // 2))
+        buckets = [unique[value] for value in smallest if value in unique]
+        if len(buckets) < wanted:
+            return False
+        shared = Counter(chain.from_iterable(buckets))
         near = (key for key, times in shared.items() if times >= wanted)
         return any(jaccard(found.hashes, self._kept[key].hashes) >= self._threshold for key in near)
 

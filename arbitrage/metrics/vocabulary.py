@@ -71,7 +71,8 @@ class Vocabulary:
         """Return a hash of each word of a text, in order; None where words cannot be told."""
         if not has_words(text.language) or not text.words:
             return None
-        return text.word_hashes[: self._config.num_words]
+        hashes, limit = text.word_hashes, self._config.num_words
+        return hashes if len(hashes) <= limit else hashes[:limit]  # uncut, it is sent once for all that ask for it
 
     def sketch(self) -> Sketch:
         """Return the sketch of an empty set."""

@@ -21,6 +21,8 @@ class ReadOptions(Config):
         source: what `Prompt.source` says; by default the file or data set.
         max_chars: longer prompts (all turns together) are rejected.
         trailing_answer: a conversation that ends with an answer has it cut off, or is rejected.
+        repeats: a row whose prompt was read before is rejected, or is the same prompt (`merge`): for tables of
+            answers, in which each prompt stands as often as it was answered. Counted as `merged_rows`.
     """
 
     columns: Columns = Columns()
@@ -31,3 +33,4 @@ class ReadOptions(Config):
     source: str | None = None
     max_chars: int = Field(default=200_000, gt=0)
     trailing_answer: Literal["cut", "reject"] = "cut"
+    repeats: Literal["reject", "merge"] = "reject"

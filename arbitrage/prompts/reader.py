@@ -48,6 +48,7 @@ class _Reading:
 
     def __init__(self, options: ReadOptions, step: str) -> None:
         self._columns = options.columns
+        self._merges = options.repeats == "merge"
         self._step = step
         self._builder = PromptBuilder(options)
         self._prompt_ids, self._given_ids = SeenHashes(), SeenHashes()
@@ -87,6 +88,9 @@ class _Reading:
             return
         try:
             prompt, given_id = self._builder.build(row, source)
+            if self._merges and _number(prompt) in self._prompt_ids:
+                self._builder.notes["merged_rows"] += 1
+                return
             self._check_new(prompt, given_id)
         except RowError as error:
             self._refuse(row.position, error.reason, error.detail)
@@ -95,7 +99,7 @@ class _Reading:
         self._num_chars += sum(len(message.content) for message in prompt.messages)
 
     def _check_new(self, prompt: Prompt, given_id: str | None) -> None:
-        prompt_id = int(prompt.prompt_id[:16], 16)
+        prompt_id = _number(prompt)
         if prompt_id in self._prompt_ids:
             raise RowError("duplicate_prompt", f"the same text as an earlier {prompt.prompt_id}")
         if given_id is not None:
@@ -120,3 +124,8 @@ class _Reading:
         batch = Batch(self._prompts, self._rejects, notes)
         self._begin_batch()
         return batch
+
+
+def _number(prompt: Prompt) -> int:
+    """Return the first 64 bits of a prompt's id."""
+    return int(prompt.prompt_id[:16], 16)

@@ -64,7 +64,7 @@ class SteeringRows:
         reasons: language → reason → prompts without a steered row.
         num_prompts: by language.
         wanted: by language, where there is a quota.
-        examples: of each language those with the lowest hash among prompts where the two differ.
+        examples: of each language those with the lowest hash among prompts where the two texts differ.
     """
 
     scales: ScaleTable
@@ -107,7 +107,7 @@ def _read_shard(run: Run, roles: Roles, shard: int, objectives: tuple[str, ...],
                 steered=values[choice.steered_id],
             )
         )
-        if choice.steered_id != choice.control_id:
+        if drafts[choice.steered_id].text != drafts[choice.control_id].text:
             _keep_example(found, _side_by_side(choice, prompt, drafts, values, objectives))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import Progress, Quiet
 from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.shards.manifest import Manifest
 from pipelines.loading import load_pipeline
@@ -74,7 +74,13 @@ def write_pipeline(directory: Path, **changes: Any) -> Path:
     return path
 
 
-def run(path: Path, directory: Path, backend: Backend | None = None, shards: Sequence[int] | None = None) -> Manifest:
+def run(
+    path: Path,
+    directory: Path,
+    backend: Backend | None = None,
+    shards: Sequence[int] | None = None,
+    progress: Progress | None = None,
+) -> Manifest:
     """Run a pipeline file without export and report."""
     loaded = load_pipeline(path)
     config = loaded.config
@@ -88,7 +94,7 @@ def run(path: Path, directory: Path, backend: Backend | None = None, shards: Seq
         max_rejected=config.max_rejected,
         config=loaded.raw,
     )
-    return execute(request, backend or LocalBackend(), Quiet())
+    return execute(request, backend or LocalBackend(), progress or Quiet())
 
 
 def _json(row: dict[str, Any]) -> str:
