@@ -1,6 +1,6 @@
 """Does the monitor sound where preference training goes too far, and keep quiet where it does not?
 
-The micro-world's generalist is trained by DPO on pairs of its quickstart: for as long as is good for it, for much
+The micro-world's generalist is trained by DPO on pairs of its quickstart: for a few epochs, for much
 too long, much too fast, and for too long with early stopping. Every student then answers held-out questions that are
 in no pair, and the exact checker says what became of it. Writes the table and the pictures of docs/training.md.
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.shards.run import open_run
+from arbitrage.training.checkpoints import checkpoints, step_of
 from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL, Check, read_checks
 from arbitrage.training.monitor.picture import PICTURE_FILE
 from arbitrage.training.monitor.settings import MonitorConfig
@@ -139,6 +140,19 @@ def measure(name: str, data: Data) -> list[Found]:
     return found
 
 
+def course(data: Data) -> list[Found]:
+    """Train for long once more, keep every checkpoint, and return what each knows beside what the monitor saw."""
+    out, kept = data.folder / "course", {"save_strategy": "steps", "save_steps": LONG.every, "save_total_limit": None}
+    train(_config(replace(LONG, arguments={**LONG.arguments, **kept}), data, out, SEEDS[0]))
+    places = {step: path for path in checkpoints(out) if (step := step_of(path))} | {0: model_path(START)}
+    return [
+        {"step": check.step, "entropy": check.entropy, "mass": check.mass, "margin": check.margin}
+        | {"exact": accuracy(places[check.step], data.questions)}
+        for check in read_checks(out / CURVES_FILE)
+        if check.language == OVERALL and check.step in places
+    ]
+
+
 def accuracy(model: Path, questions: Sequence[WorldItem]) -> float:
     """Return the share of questions that a model answers exactly, greedily."""
     answers = answer_questions(load_teacher(model), load_tokenizer(model), [item.question for item in questions])
@@ -185,8 +199,12 @@ def table(results: Found) -> str:
         if name in results["trainings"]:
             lines.append(_line(training, results["trainings"][name]))
     seeds = ", ".join(map(str, SEEDS))
+    course = [
+        f"{p['step']}: {p['exact']:.1%} ({p['mass']:.3f}, {p['margin']:.1f})" for p in results.get("course", ())
+    ]
+    way = f"15 epochs with seed {SEEDS[0]}, step: exact answers (mass, margin): {'; '.join(course)}."
     note = f"Means over the seeds {seeds}; {results['questions']:,} questions that are in no pair."
-    return "\n".join([*lines, "", note]) + "\n"
+    return "\n".join([*lines, "", note, *(["", way] if course else [])]) + "\n"
 
 
 def _untrained(results: Found) -> str:
@@ -223,7 +241,7 @@ def failures(results: Found) -> list[str]:
 def main() -> None:
     """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overoptimisation", description=__doc__)
-    parser.add_argument("--only", help=f"names out of {', '.join(TRAININGS)}, with commas between")
+    parser.add_argument("--only", help=f"names out of {', '.join(TRAININGS)}, course; commas between")
     parser.add_argument("--data", type=Path, help="a folder to keep the data in, for another call to use")
     parser.add_argument("--render", action="store_true", help="only write the document again")
     given = parser.parse_args()
@@ -235,8 +253,11 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as temporary:
             data = make_data(given.data or Path(temporary))
             results |= {"questions": len(data.questions), "untrained": accuracy(model_path(START), data.questions)}
-            for name in given.only.split(",") if given.only else TRAININGS:
-                results["trainings"][name] = measure(name, data)
+            for name in given.only.split(",") if given.only else [*TRAININGS, "course"]:
+                if name == "course":
+                    results["course"] = course(data)
+                else:
+                    results["trainings"][name] = measure(name, data)
                 RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     render(results)
     for failure in failures(results):
