@@ -1,6 +1,6 @@
 """A committee and fusion beside plain best-of, on the same candidates of the micro-world; writes docs/committee.md.
 
-    python -m benchmarks.reviewers                  about two minutes on two cores
+    python -m benchmarks.reviewers                  about a minute on two cores
     python -m benchmarks.reviewers --render         the document again from the JSON
 
 The candidates are those of the micro-world's own models, and so is the reward model. Its models cannot read a review
