@@ -14,10 +14,12 @@ from arbitrage.errors import ConfigError
 from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee, settled_id
 from arbitrage.judging.review import read_review, review_id
 from arbitrage.records import Candidate, FinishReason, Prompt, Score, SftExample
+from arbitrage.report.build import build_report
 from arbitrage.shards.run import open_run
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.pool import TeacherPool
 from pipelines.loading import load_pipeline
+from pipelines.outcomes import reading_of_run
 from tests.support.mock_endpoint import answer, serve_beside
 from tests.support.pipelines import QUESTIONS, run, write_pipeline
 from tests.support.scoring import a_candidate, a_pair, a_shard, a_step
@@ -169,6 +171,8 @@ def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothi
     ensemble = {s.candidate_id: s for table in found.tables("ensemble") for s in from_table(table, Score)}
     rejected = [key for key in texts if scores[key].value == 2.0 and ensemble[key].error == "gate:committee"]
     assert rejected
+    build_report(tmp_path / "run")
+    assert reading_of_run(tmp_path / "run").matrix.rewards_PT.shape[1] == 3
     reports = {step.name: step for step in manifest.steps}
     assert reports["adjudicate-ant"].num_rows == sum(
         len(t) % 2 == 0 for k, t in texts.items() if is_by(found, k, "ant")

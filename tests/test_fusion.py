@@ -26,7 +26,7 @@ from tests.support.mock_endpoint import answer, serve_beside
 from tests.support.pipelines import QUESTIONS, run, write_pipeline
 from tests.support.scoring import a_step
 
-QUOTED = re.compile(r"\[answer (\d+) ([0-9a-f]{8})\]\n(.*?)\n\[end of answer \1 \2\]", re.DOTALL)
+QUOTED = re.compile(r"\[(answer \d+(?:, given \d+ times)?) ([0-9a-f]{8})\]\n(.*?)\n\[end of \1 \2\]", re.DOTALL)
 
 
 def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) -> list[Asked]:
@@ -48,6 +48,7 @@ def test_the_fuser_reads_the_best_different_usable_answers() -> None:
     [asked] = asked_of(rows, max_candidates=2)
     assert read_by(asked) == {"two", "2"}
     assert asked.request.prompt_id == "p"
+    assert ", given 2 times" in asked.request.messages[-1].content
     assert "discard their worst parts" in asked.request.messages[-1].content
 
 

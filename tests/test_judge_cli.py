@@ -10,6 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from arbitrage.cli.main import main
+from arbitrage.errors import DataError
+from arbitrage.report.build import build_report
 from tests.support.browser import chromium, requests_of, require_chromium, resize
 from tests.support.judging import judge_behind, prefers, write_pool, write_rows
 from tests.support.mock_endpoint import serve_beside
@@ -78,6 +80,8 @@ def test_a_fair_judge_finds_the_better_set_asks_twice_and_never_again(judge, set
     everywhere, *languages = figures["standings"]
     assert [s["language"] for s in languages] == ["de", "en"]
     assert everywhere["net"]["value"] == pytest.approx(0.5)
+    with pytest.raises(DataError, match="is a run of judges"):
+        build_report(tmp_path / "runs" / "judge-a.jsonl-against-b.parquet")
     assert everywhere["num_clusters"] == 20  # translations share an id
     assert everywhere["reliability"]["consistency"]["value"] == 1.0
     assert figures["witnesses"][0]["agreement"]["kappa"]["value"] == 1.0

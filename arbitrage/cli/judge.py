@@ -2,15 +2,17 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory
-from arbitrage.errors import DataError, UserError
+from arbitrage.cli.output import write_out
+from arbitrage.config import Raw
+from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
     from arbitrage.judging.labels import Labels
@@ -96,35 +98,39 @@ def judge(
 
         arbitrage judge student teacher --prompts held_out.jsonl --judge gemma-3-27b --labels people.jsonl
     """
-    from arbitrage.config import override, parse
     from arbitrage.report.judgement_page import render_judgement
-    from pipelines.judge import JudgeRunConfig
 
-    by_side = _columns(column or [])
     if not judges:
         raise UserError("judge: give at least one --judge: a teacher's name, exact, reward=MODEL, or a YAML file")
-    if a == b:
-        raise UserError(f"judge: both sides are {a}")
-    labels_ab = shortest_names([a, b])
-    sides = {s: _side(given, label, by_side[s]) for s, given, label in zip("ab", (a, b), labels_ab, strict=True)}
+    columns = _columns(column or [])
+    sides = _sides(a, b, columns)
     if prompts is None and all(side["kind"] == "model" for side in sides.values()):
         raise UserError(f"judge: {a} and {b} are models: say by --prompts what they are asked")
-    raw: dict[str, Any] = {
-        **sides,
-        "name": _run_name(labels_ab),
-        "teachers": teachers,
-        "judges": [_judge(given) for given in judges],
-        "prompts": _prompts(prompts) if prompts else None,
-    }
-    config = parse(override(raw, assignments or []), JudgeRunConfig, "judge")
-    people = _people(labels or [], by_side["labels"])
+    config = _config(sides, [_judge(given) for given in judges], prompts, teachers, assignments or [])
+    people = _people(labels or [], columns["labels"])
     found = _run(config, run_directory(run_dir, config.name), ray, people)
     if json_out:
-        _write(json_out, json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        write_out(json_out, json.dumps(found.as_json(), ensure_ascii=False, indent=1))
     if html_out:
-        _write(str(html_out), render_judgement(found))
+        write_out(str(html_out), render_judgement(found))
     if json_out != "-":
         _print(found)
+
+
+def _config(
+    sides: dict[str, Raw], judges: list[Raw], prompts: str | None, teachers: str, assignments: Sequence[str]
+) -> "JudgeRunConfig":
+    from arbitrage.config import override, parse
+    from pipelines.judge import JudgeRunConfig
+
+    raw: Raw = {
+        **sides,
+        "name": _run_name([side.get("label") or side["teacher"] for side in sides.values()]),
+        "teachers": teachers,
+        "judges": judges,
+        "prompts": _prompts(prompts) if prompts else None,
+    }
+    return parse(override(raw, assignments), JudgeRunConfig, "judge")
 
 
 def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, people: "Labels | None") -> "Judgement":
@@ -157,20 +163,27 @@ def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, peop
     return judgement_of(open_run(directory), (config.a.label, config.b.label), twice, people, config.cautions())
 
 
-def _side(given: str, label: str, columns: Sequence[str]) -> dict[str, Any]:
+def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> dict[str, Raw]:
+    if a == b:
+        raise UserError(f"judge: both sides are {a}")
+    names = zip(("a", "b"), (a, b), shortest_names([a, b]), strict=True)
+    return {side: _side(given, label, columns[side]) for side, given, label in names}
+
+
+def _side(given: str, label: str, columns: Sequence[str]) -> Raw:
     from arbitrage.judging.columns import parse_columns
     from arbitrage.judging.sides import data_side
 
     data = data_side(given, label, parse_columns(columns, "--column"))
     if data is not None:
-        config: dict[str, Any] = json.loads(data.model_dump_json())
+        config: Raw = json.loads(data.model_dump_json())
         return config
     if not _TEACHER_NAME.fullmatch(given) or given.endswith(_FILE_ENDINGS):
         raise UserError(f"{given}: there is no such file or run, and no teacher can be called that")
     return {"kind": "model", "teacher": given}
 
 
-def _judge(given: str) -> dict[str, Any]:
+def _judge(given: str) -> Raw:
     from arbitrage.config import load_yaml
 
     if given == "exact":
@@ -186,7 +199,7 @@ def _judge(given: str) -> dict[str, Any]:
     return {"kind": "reward", "reward": {"kind": "classifier", "name": name or "reward", "model": model}}
 
 
-def _prompts(given: str) -> dict[str, Any]:
+def _prompts(given: str) -> Raw:
     if given == "world":
         return {"kind": "world"}
     return {"kind": "parquet" if given.endswith(".parquet") else "jsonl", "paths": given}
@@ -213,16 +226,6 @@ def _columns(assignments: Sequence[str]) -> dict[str, list[str]]:
 def _run_name(labels: Sequence[str]) -> str:
     names = [re.sub(r"[^A-Za-z0-9._-]+", "-", label).strip("-.") or "side" for label in labels]
     return f"judge-{names[0]}-against-{names[1]}"
-
-
-def _write(out: str, text: str) -> None:
-    if out == "-":
-        print(text)
-        return
-    try:
-        Path(out).write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
 def _print(found: "Judgement") -> None:

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from arbitrage.cli.naming import shortest_names
-from arbitrage.errors import DataError, UserError
+from arbitrage.cli.output import write_out
+from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
     from arbitrage.profile.compare import Comparison
@@ -112,9 +113,9 @@ def profile(
         summaries = [summarise(each) for each in found]
         comparisons = _compare(found) if compare else []
     if json_out:
-        _write(json_out, json.dumps(_as_json(found, summaries, comparisons), ensure_ascii=False, indent=1))
+        write_out(json_out, json.dumps(_as_json(found, summaries, comparisons), ensure_ascii=False, indent=1))
     if html_out:
-        _write(str(html_out), render(found, summaries, comparisons))
+        write_out(str(html_out), render(found, summaries, comparisons))
     if json_out != "-":
         _print(found, summaries, comparisons)
 
@@ -171,16 +172,6 @@ def _as_json(
         "profiles": [summary.as_json(p, cells) for p, cells in zip(found, summaries, strict=True)],
         "comparisons": [compare.as_json(each) for each in comparisons],
     }
-
-
-def _write(out: str, text: str) -> None:
-    if out == "-":
-        print(text)
-        return
-    try:
-        Path(out).write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error
 
 
 def _print(

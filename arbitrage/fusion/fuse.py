@@ -4,8 +4,9 @@
 (mathematics), so tasks choose. It gains from two answers on and is flat past seven.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field
@@ -99,6 +100,18 @@ def fuse(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A text, by the best answer that gives it, and by how many answers it is given: agreement is worth knowing."""
+
+    best: Contender
+    num: int
+
+    def title(self, place: int) -> str:
+        """Return what stands over it."""
+        return f"answer {place}" if self.num == 1 else f"answer {place}, given {self.num} times"
+
+
 class FuseStep(GenerateConfig):
     """Asks the fuser. `source_licences` are told to exports, and change no answer."""
 
@@ -127,22 +140,24 @@ class FuseStep(GenerateConfig):
                 found += self._asked(prompt, read)
         return found
 
-    def _asked(self, prompt: Prompt, read: Sequence[Contender]) -> list[Asked]:
-        question_id = content_id("fuse", *(each.candidate.candidate_id for each in read))
+    def _asked(self, prompt: Prompt, read: Sequence[Heard]) -> list[Asked]:
+        question_id = content_id("fuse", *(f"{heard.num}×{heard.best.candidate.candidate_id}" for heard in read))
         asked = asked_about(self, prompt, question_id, question_of(prompt, read, self.fusion.instruction))
         return [Asked(each.prompt, replace(each.request, prompt_id=prompt.prompt_id)) for each in asked]
 
 
-def question_of(prompt: Prompt, read: Sequence[Contender], instruction: str) -> str:
+def question_of(prompt: Prompt, read: Sequence[Heard], instruction: str) -> str:
     """Return what the fuser is asked. Answers stand in an order that tells nothing of their scores."""
-    mark = mark_of(*(each.candidate.candidate_id for each in read))
-    shown = sorted(read, key=lambda each: content_id("shown", each.candidate.candidate_id))
-    answers = (quoted(f"answer {place}", each.text, mark) for place, each in enumerate(shown, start=1))
+    ids = [heard.best.candidate.candidate_id for heard in read]
+    shown = sorted(read, key=lambda heard: content_id("shown", heard.best.candidate.candidate_id))
+    mark = mark_of(*ids)
+    answers = (quoted(heard.title(place), heard.best.text, mark) for place, heard in enumerate(shown, start=1))
     request = quoted("request", conversation(prompt), mark)
     return paragraphs((instruction, language_line(prompt), MATERIAL, request, *answers, _ENDING))
 
 
-def distinct(ranked: Sequence[Contender]) -> list[Contender]:
-    """Return the contenders of different texts, the best of each."""
-    first: Mapping[str, Contender] = {each.text: each for each in reversed(ranked)}
-    return [each for each in ranked if first[each.text] is each]
+def distinct(ranked: Sequence[Contender]) -> list[Heard]:
+    """Return the different texts, that of the best answer first, and how often each was given."""
+    times = Counter(contender.text for contender in ranked)
+    first = {contender.text: contender for contender in reversed(ranked)}
+    return [Heard(each, times[each.text]) for each in ranked if first[each.text] is each]

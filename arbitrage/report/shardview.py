@@ -74,6 +74,8 @@ def roles_of(run: Run) -> Roles:
         DataError: the run has no candidate table.
     """
     named = run.plan.candidates
+    if "verdicts" in named:
+        raise DataError(f"{run.path}: is a run of judges, without candidates; `arbitrage judge … --html` draws it")
     if len(named.get("prompts", ())) != 1:
         raise DataError(f"{run.path}: has no candidate table to report on (run.json names no prompts step)")
     final = next(iter(named.get("final", ())), None)

@@ -90,18 +90,12 @@ def ensemble(
     for name in sorted(rewards.keys() & checks.keys()):
         raise ConfigError(f"rewards: '{name}': names a reward and a check")
     _require_known("ensemble.weights", config.weights, [*rewards, *checks])
-    least = {n: c.minimum for n, c in checks.items()} | {
-        n: r.least for n, r in rewards.items() if r.least is not None
-    }
-    own = (n for n in least if n in rewards or checks[n].gate)
-    gates = config.gates if config.gates is not None else tuple(own)
-    _require_known("ensemble.gates", gates, list(least))
     raw = [*checks, *(rewards if calibration is None else ())]
     return Step(
         name="ensemble" if config.name == "ensemble" else f"ensemble-{config.name}",
         config=EnsembleStep(
             ensemble=config,
-            gates=tuple(Gate(check=name, minimum=least[name]) for name in sorted(gates)),
+            gates=_gates(config, rewards, checks),
             raw=tuple(sorted(raw)),
         ),
         produces=Score,
@@ -109,6 +103,17 @@ def ensemble(
         | ({} if calibration is None else {"calibration": (calibration,)}),
         version=VERSION,
     )
+
+
+def _gates(
+    config: EnsembleConfig, rewards: Mapping[str, OpinionOptions], checks: Mapping[str, CheckConfig]
+) -> tuple[Gate, ...]:
+    rejecting = {name: reward.least for name, reward in rewards.items() if reward.least is not None}
+    least = rejecting | {name: check.minimum for name, check in checks.items()}
+    own = (*rejecting, *(name for name, check in checks.items() if check.gate))
+    names = own if config.gates is None else config.gates
+    _require_known("ensemble.gates", names, list(least))
+    return tuple(Gate(check=name, minimum=least[name]) for name in sorted(names))
 
 
 def _rewards(scores: Sequence[Step]) -> dict[str, OpinionOptions]:

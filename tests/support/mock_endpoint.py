@@ -1,13 +1,14 @@
 """A real HTTP server on loopback that speaks chat completions, and misbehaves as told."""
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+
+from benchmarks.endpoint import serve_beside as from_a_thread
 
 Handler = Callable[[dict[str, Any], int], Awaitable[web.Response]]
 
@@ -67,24 +68,14 @@ async def serve(behaviour: Handler, models: tuple[str, ...] = ("m",), port: int 
 @contextmanager
 def serve_beside(behaviour: Handler) -> Iterator[Endpoint]:
     """Serve from another thread, for commands that run an event loop of their own."""
-    loop, ready, over = asyncio.new_event_loop(), threading.Event(), asyncio.Event()
-    found: list[Endpoint] = []
+    endpoint = Endpoint(behaviour)
 
-    async def until_over() -> None:
-        async with serve(behaviour) as endpoint:
-            found.append(endpoint)
-            ready.set()
-            await over.wait()
+    async def record(body: dict[str, Any]) -> web.Response:
+        endpoint.bodies.append(body)
+        return await behaviour(body, len(endpoint.bodies) - 1)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(until_over(),))
-    thread.start()
-    ready.wait()
-    try:
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
+    with from_a_thread(record) as endpoint.base_url:
+        yield endpoint
 
 
 def answer(text: str = "yes", **choice: Any) -> web.Response:
