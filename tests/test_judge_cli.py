@@ -191,6 +191,36 @@ def test_labels_that_meet_nothing_are_an_error(judge, sets, tmp_path: Path) -> N
     assert "none of 1 labels meets a match" in err
 
 
+def test_rows_of_all_sorts_are_left_out_and_counted(judge, tmp_path: Path) -> None:
+    good = [
+        {"id": n, "prompt": f"q {n}", "answer": "right", "language": "en", "reference": "right"} for n in range(6)
+    ]
+    odd = [
+        {"id": 0, "answer": None},
+        {"id": 1, "answer": 5},
+        {"id": 2, "answer": [{"role": "user", "content": "no answer"}]},
+        {"id": 3, "answer": "half a pair: \ud83d"},
+        {"id": 4, "answer": "right", "language": "no language at all"},
+        {"id": 5, "answer": "right"},
+        {"id": None, "answer": "to what?"},
+    ]
+    a = write_rows(tmp_path / "a.jsonl", good)
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd) + "not JSON\n[1]\n")
+    code, out, err = judge(a, "b.jsonl", "--judge", "exact", "--json", "-")
+    assert code == 0, err
+    found = json.loads(out)
+    assert (found["num_prompts"], found["num_matches"]) == (6, 3)
+    assert found["lost"] == {"b.jsonl: no answer": 3}
+
+
+def test_a_directory_may_be_a_side(judge, sets, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_rows(tmp_path / "data" / "more.jsonl", rows(lambda n: GOOD, reference=GOOD))
+    _, _, err = judge(sets[0], ".", "--judge", "exact")
+    assert "Traceback" not in err
+    assert judge(sets[0], "data", "--judge", "exact")[0] == 0
+
+
 def test_a_language_that_one_set_leaves_open_is_not_guessed(judge, tmp_path: Path) -> None:
     a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 2))
     silent = [{k: v for k, v in row.items() if k != "lang"} for row in rows(lambda n: BAD, 2)]

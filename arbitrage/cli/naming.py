@@ -31,7 +31,7 @@ def title(step: str) -> str:
 
 def shortest_names(data: Sequence[str]) -> list[str]:
     """Return the shortest ends of the paths that tell them apart."""
-    parts = [Path(item).parts for item in data]
+    parts = [Path(item).parts or (item,) for item in data]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-length:]) for each in parts]
         if len(set(names)) == len(names):

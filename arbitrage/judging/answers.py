@@ -14,12 +14,13 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
 from arbitrage.judging.columns import AnswerColumns
 from arbitrage.judging.files import SUFFIXES, rows_of
-from arbitrage.languages import normalise_tag, suggest_tag
+from arbitrage.languages import normalise_tag
 from arbitrage.prompts.files import digest_file, find_files
 from arbitrage.prompts.messages import chat_conversation, text_conversation, turns_of
 from arbitrage.prompts.rows import Row, RowError
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, content_id, nfc
 from arbitrage.tables import to_table
+from arbitrage.teachers.generate import sound
 
 SideName = Literal["a", "b"]
 NO_ANSWER = "no_answer"
@@ -79,7 +80,7 @@ class DataSide(Config):
     def language(self, values: Mapping[str, Any]) -> str | None:
         """Return the language a row declares, canonical; None where it declares none that is known."""
         given = self.columns.value(values, "language")
-        return (normalise_tag(given) or suggest_tag(given)) if isinstance(given, str) else None
+        return normalise_tag(given) if isinstance(given, str) else None
 
 
 def answers(config: DataSide, side: SideName, prompts: Step) -> Step:
@@ -130,7 +131,7 @@ def read_answers(config: DataSide, where: str) -> Answers:
     for row in config.rows(where):
         key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
         if key is not None and turns:
-            texts[key, config.language(row.values)].append(turns[-1])
+            texts[key, config.language(row.values)].append(sound(turns[-1]))
     return Answers(dict(texts))
 
 

@@ -160,7 +160,7 @@ class AskedTeacher:
             revision=self.config.revision,
             sample_index=request.sample_index,
             seed=request.seed,
-            text=_sound(completion.text),
+            text=sound(completion.text),
             finish_reason=completion.finish_reason,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
@@ -176,7 +176,7 @@ class AskedTeacher:
         return teacher.cost.usd(completion.prompt_tokens, completion.completion_tokens, num_gpus)
 
     def _reject(self, failure: Failure) -> Reject:
-        detail = None if failure.detail is None else _sound(failure.detail)
+        detail = None if failure.detail is None else sound(failure.detail)
         step = self.config.step_name
         return Reject(item_id=failure.candidate_id, step=step, reason=failure.reason, detail=detail)
 
@@ -219,7 +219,7 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Replace lone surrogates, which a JSON answer may hold and UTF-8 cannot."""
     if text.isascii():
         return text
