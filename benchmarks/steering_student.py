@@ -215,7 +215,7 @@ def right_share(items: Sequence[WorldItem], answers: Sequence[str]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["length"])
     for name, default in (("per-language", 100), ("asked", 50), ("epochs", 2), ("seeds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--work", type=Path, help="where runs and students are kept; a run that was stopped goes on")
