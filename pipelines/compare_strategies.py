@@ -5,7 +5,7 @@
     exam prompts ─> every student ─> exact check ─> students.json, students.md, students.svg
 
 Students are trained after the steps, each in a directory of its own: a run that is killed goes on with the first that
-has not finished (docs/decisions/0016-students.md says why they are no steps).
+has not finished (docs/decisions/0017-students.md says why they are no steps).
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ class CompareStrategiesConfig(CandidatesConfig):
         singles: compare each teacher alone as well.
         strategies: what is compared.
         student: who learns from each, and how.
-        exam: what the students are asked: prompts with references, none of which anybody was trained on.
+        exam: what the students are asked: prompts with references; those that the table asked are left out.
         workers: students that learn at the same time, each on one core.
     """
 
@@ -92,7 +92,7 @@ class CompareStrategiesConfig(CandidatesConfig):
 
         Raises:
             UserError: the run lies in an object store; the student cannot be loaded.
-            DataError: a strategy has no rows in a language in which others have some.
+            DataError: a strategy has no rows in a language in which others have some; or the exam has no question.
             InterruptedRunError: somebody asked to stop; students that are done stay.
         """
         if not isinstance(run_dir, Path):
@@ -101,8 +101,8 @@ class CompareStrategiesConfig(CandidatesConfig):
         lessons = lessons_for(holdings_of(run, self.compared()))
         students = class_of(self.student, self.exam, run, lessons, run_dir / FOLDER)
         teach(students.tasks, self.workers, note, is_stopped)
-        exam, marks, start_P = marks_of(students)
-        figures = compare_students(exam, marks, self.student.seeds, start_P)
+        marks = marks_of(students, run)
+        figures = compare_students(marks.exam, marks.students, self.student.seeds, marks.start_P)
         commit_bytes(run_dir / JSON_FILE, figures.to_json().encode())
         commit_bytes(run_dir / TEXT_FILE, students_markdown(figures).encode())
         commit_bytes(run_dir / PICTURE_FILE, students_picture(figures).encode())

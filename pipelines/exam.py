@@ -4,6 +4,7 @@ prompts ─> route (the student alone) ─> generate ─> check
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,32 +63,37 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
     execute(request, LocalBackend(), Quiet())
 
 
-def exam_in(directory: Path) -> Exam:
-    """Return the questions of a student's exam, in order of their ids."""
-    prompts = _prompts(directory)
-    clusters: dict[str, int] = {}
-    keys = [cluster_key(p.prompt_id, p.source_id, p.language) for p in prompts]
-    codes = [clusters.setdefault(key, len(clusters)) for key in keys]
-    return Exam(tuple(p.language for p in prompts), np.array(codes, dtype=np.int64))
+def questions_in(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
+    """Return the questions of a student's exam that count, in order of their ids.
 
-
-def right_answers(directory: Path) -> Floats:
-    """Return 1 for each question answered right, 0 where wrong or not at all, in the order of `exam_in`."""
-    run = open_run(directory / FOLDER)
-    [checks] = run.plan.candidates["scores"]
-    right = {s.prompt_id for table in run.tables(checks) for s in from_table(table, Score) if s.value == 1.0}
-    return np.array([float(p.prompt_id in right) for p in _prompts(directory)])
-
-
-def _prompts(directory: Path) -> list[Prompt]:
-    """Return the questions that have an answer to compare with.
+    Args:
+        directory: of a student that was examined.
+        left_out: ids of prompts that students were trained on.
 
     Raises:
-        DataError: none has.
+        DataError: none is left that has an answer to compare with.
     """
     run = open_run(directory / FOLDER)
     [asked] = run.plan.candidates["prompts"]
-    found = [p for table in run.tables(asked) for p in from_table(table, Prompt) if p.reference is not None]
+    prompts = [p for table in run.tables(asked) for p in from_table(table, Prompt) if p.prompt_id not in left_out]
+    found = [p for p in prompts if p.reference is not None]
     if not found:
-        raise DataError(f"{run.path}: no prompt of the exam has a reference; the exact check needs one")
+        why = "has a reference, which the exact check needs" if prompts else "was not asked in the candidate table"
+        raise DataError(f"{run.path}: no prompt of the exam {why}")
     return sorted(found, key=lambda p: p.prompt_id)
+
+
+def exam_of(questions: Sequence[Prompt]) -> Exam:
+    """Return languages and clusters of questions."""
+    clusters: dict[str, int] = {}
+    keys = [cluster_key(p.prompt_id, p.source_id, p.language) for p in questions]
+    codes = [clusters.setdefault(key, len(clusters)) for key in keys]
+    return Exam(tuple(p.language for p in questions), np.array(codes, dtype=np.int64))
+
+
+def right_answers(directory: Path, questions: Sequence[Prompt]) -> Floats:
+    """Return 1 for each question that a student answered right, 0 where wrong or not at all."""
+    run = open_run(directory / FOLDER)
+    [checks] = run.plan.candidates["scores"]
+    right = {s.prompt_id for table in run.tables(checks) for s in from_table(table, Score) if s.value == 1.0}
+    return np.array([float(p.prompt_id in right) for p in questions])

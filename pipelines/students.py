@@ -22,7 +22,7 @@ from arbitrage.training.mix import MixConfig
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 from pipelines.budgets import Lesson
-from pipelines.exam import exam_in, examine, is_examined, right_answers
+from pipelines.exam import exam_of, examine, is_examined, questions_in, right_answers
 
 
 class StudentConfig(Config):
@@ -101,24 +101,36 @@ def class_of(config: StudentConfig, exam: PromptsConfig, run: Run, lessons: Sequ
     return Class(start, tuple(taught))
 
 
-def marks_of(students: Class) -> tuple[Exam, list[Students], Floats]:
-    """Read what all students answered: the questions, the right answers of each lesson, and those before any.
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What all students answered right: those of each lesson, and the one before any."""
+
+    exam: Exam
+    students: tuple[Students, ...]
+    start_P: Floats
+
+
+def marks_of(students: Class, run: Run) -> Marks:
+    """Read all exams. Questions that the candidate table asked do not count.
 
     Raises:
-        DataError: no question has a reference.
+        DataError: no question is left that has a reference.
     """
-    marks = [
+    [prompts] = run.plan.candidates["prompts"]
+    asked = frozenset(i for table in run.tables(prompts) for i in table["prompt_id"].to_pylist())
+    questions = questions_in(students.start.directory, asked)
+    marks = tuple(
         Students(
             strategy=lesson.strategy,
             budgets=lesson.budgets,
             rows=sum(lesson.rows.values()),
             generations=lesson.generations,
             right=lesson.right,
-            right_PS=np.stack([right_answers(task.directory) for task in tasks], axis=1),
+            right_PS=np.stack([right_answers(task.directory, questions) for task in tasks], axis=1),
         )
         for lesson, tasks in students.lessons
-    ]
-    return exam_in(students.start.directory), marks, right_answers(students.start.directory)
+    )
+    return Marks(exam_of(questions), marks, right_answers(students.start.directory, questions))
 
 
 def learn(task_json: str) -> None:

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
+from arbitrage.config import parse
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, UserError
+from arbitrage.prompts.jsonl import JsonlConfig
 from arbitrage.records import Route, SftExample
 from arbitrage.shards.place import place_of
 from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
+from arbitrage.teachers.pool import TeacherConfig
 from pipelines.budgets import holdings_of
 from pipelines.compare_strategies import CompareStrategiesConfig
-from pipelines.exam import examine
+from pipelines.exam import examine, questions_in
 from pipelines.loading import load_pipeline
 from tests.support.pipelines import run, write_pipeline, write_prompts
 
@@ -207,10 +210,6 @@ def test_students_are_trained_examined_and_resumed_one_by_one(tmp_path: Path) ->
 
 
 def test_an_exam_without_references_is_refused(tmp_path: Path) -> None:
-    from arbitrage.config import parse
-    from arbitrage.prompts.jsonl import JsonlConfig
-    from arbitrage.teachers.pool import TeacherConfig
-    from pipelines.exam import exam_in
 
     student = parse({"name": "s", "engine": {"kind": "fake"}, "languages": ["und"]}, TeacherConfig, "test")
     write_prompts(tmp_path / "prompts.jsonl")
@@ -221,4 +220,7 @@ def test_an_exam_without_references_is_refused(tmp_path: Path) -> None:
     )
     examine(student, prompts, 8, tmp_path)
     with pytest.raises(DataError, match="no prompt of the exam has a reference"):
-        exam_in(tmp_path)
+        questions_in(tmp_path, frozenset())
+    asked = frozenset(row["prompt_id"] for row in open_run(tmp_path / "exam").table("prompts").to_pylist())
+    with pytest.raises(DataError, match="no prompt of the exam was not asked in the candidate table"):
+        questions_in(tmp_path, asked)

@@ -30,7 +30,8 @@ def students_picture(figures: StudentFigures) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img"><title>Accuracy of students by strategy, and gains by language</title><style>{STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="var(--paper)"/>{_at(0, left)}{_at(LABEL + WIDTH + GAP, right)}</svg>\n'
+        f'<rect width="100%" height="100%" fill="var(--paper)"/>'
+        f"{_at(0, left)}{_at(LABEL + WIDTH + GAP, right)}</svg>\n"
     )
 
 
