@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -35,11 +36,20 @@ def teach(tasks: Sequence[Task], workers: int, note: Note, is_stopped: Callable[
         return
     # Fresh interpreters read it when they load PyTorch; on one thread the same sums come out every time.
     os.environ.setdefault(THREADS, "1")
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_signals) as pool:
         try:
             _work_off(pool, missing, workers, note, is_stopped)
         except BrokenProcessPool as error:
             raise ExecutionError("a process that trained a student died; run the same command again") from error
+        except KeyboardInterrupt:  # asked for the second time
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+
+
+def _leave_signals() -> None:
+    """Leave Ctrl-C to the parent, which lets students finish that are under way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work_off(
@@ -50,7 +60,7 @@ def _work_off(
     while waiting or running:
         while waiting and len(running) < workers and not is_stopped():
             task = waiting.pop(0)
-            running[pool.submit(learn, task.model_dump_json())] = task
+            running[pool.submit(learn, task.model_dump_json(), os.getpid())] = task
         if not running:
             raise InterruptedRunError(f"interrupted with {len(waiting)} students to go; run the same command again")
         finished, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)

@@ -1,5 +1,6 @@
 """Who learns what: one student for each lesson and seed, trained by TRL and examined."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engine import Precision
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.training.mix import MixConfig
+from arbitrage.training.progress import Hooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 from pipelines.budgets import Lesson
@@ -133,10 +135,15 @@ def marks_of(students: Class, run: Run) -> Marks:
     return Marks(exam_of(questions), marks, right_answers(students.start.directory, questions))
 
 
-def learn(task_json: str) -> None:
-    """Make one student: train it from where it stands, and put the exam to it. Runs in a process of its own."""
+def learn(task_json: str, parent: int) -> None:
+    """Make one student: train it from where it stands, and put the exam to it.
+
+    Runs in a process of its own. Training ends at a checkpoint when the process `parent` is gone: whoever runs the same
+    command again trains in the same directory.
+    """
     task = Task.model_validate_json(task_json)
-    model = task.student.model if task.training is None else str(train(task.training).path)
+    hooks = Hooks(is_stopped=lambda: os.getppid() != parent)
+    model = task.student.model if task.training is None else str(train(task.training, hooks).path)
     asked_as = TeacherConfig(
         name="student",
         model=model,

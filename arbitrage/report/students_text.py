@@ -83,8 +83,8 @@ def best_of(rows: Sequence[StudentRow]) -> StudentRow | None:
 def _notes(figures: StudentFigures) -> str:
     return (
         f"{figures.num_questions:,} held-out questions ({figures.num_clusters:,} facts) in {len(figures.languages)} "
-        f"languages; seeds {', '.join(map(str, figures.seeds))}; in brackets 95 % intervals, by a bootstrap over facts"
-        " and seeds; differences in points, paired by question.\n"
+        f"languages; seeds {', '.join(map(str, figures.seeds))}; in brackets 95 % intervals, by a bootstrap over "
+        "facts and seeds; differences in points, paired by question.\n"
     )
 
 
