@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit world steering-proof gpu-dry-run bench clean
+.PHONY: quickstart test lint types contracts unit world steering-proof arbitrage-table gpu-dry-run bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -57,6 +57,10 @@ $(VENV)/.test-installed: $(VENV)/.torch pyproject.toml constraints.txt
 # Measure what docs/benchmarks.md shows, with few repeats.
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.all --quick
+
+# Which strategy's data makes the better student: docs/results.md. Killed, it goes on where it stood.
+arbitrage-table: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.arbitrage_table
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache

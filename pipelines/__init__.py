@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipelines.compare_strategies import CompareStrategiesConfig
 from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.preference import PreferenceConfig
 from pipelines.sft import SftConfig
@@ -11,6 +12,6 @@ from pipelines.steering import SteeringConfig
 from pipelines.train_router import TrainRouterConfig
 
 PipelineConfig = Annotated[
-    PreferenceConfig | SftConfig | TrainRouterConfig | ExploreCommitConfig | SteeringConfig,
+    PreferenceConfig | SftConfig | TrainRouterConfig | ExploreCommitConfig | SteeringConfig | CompareStrategiesConfig,
     Field(discriminator="kind"),
 ]

@@ -4,7 +4,7 @@ Strategies, pairs, router labels and oracles are queries over this table; genera
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -115,6 +115,15 @@ class CandidatesConfig(Config):
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
         """Return who is asked in which shards, for estimates; for a router not yet trained, one that stands in."""
         return ((ALL_SHARDS, self.router),)
+
+    def follow(self, run_dir: Place, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
+        """Do the long work that follows on a finished run; nothing by default.
+
+        Args:
+            run_dir: of the run.
+            note: shows a person a sentence.
+            is_stopped: tells whether somebody asked to stop.
+        """
 
     def finish(self, run_dir: Place) -> Notes:
         """Do what a finished run leaves to do besides data sets and report, and return what there is to say."""

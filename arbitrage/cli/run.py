@@ -123,6 +123,7 @@ def _run(
     with progress_for(console) as progress, interruptible(progress.note) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
+        config.follow(directory, progress.note, lambda: stop.is_asked)
         notes = config.finish(directory)
         commit_json(directory / NOTES_FILE, notes)
         report = build_report(directory)

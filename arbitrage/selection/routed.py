@@ -1,0 +1,107 @@
+"""The data set that a strategy would have made: of a table in which everybody answered, what its router asks for.
+
+Nothing is generated to compare strategies: each is a query over the same candidates (METHODS §1, §2).
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.records import Prompt, Reject, Route, Score, SftExample
+from arbitrage.selection.contest import Contender, Contest, contests
+from arbitrage.selection.sft import example_of, reject_of
+from arbitrage.tables import to_table
+
+Keep = Literal["best", "all", "right"]
+"""Which of the answers asked for become rows: the best-scored, every one, or one that a check calls right."""
+
+
+class RoutedSelection(StepConfig):
+    """What a strategy keeps.
+
+    Attributes:
+        strategy: label of the rows.
+        keep: `right` takes the best-scored of those that `judge` gives most: an oracle, no pipeline can do this.
+        samples: so many answers of each teacher count, the greedy one first.
+        judge: plain name of the check that an oracle looks at.
+    """
+
+    strategy: str
+    keep: Keep = "best"
+    samples: int = Field(default=1, ge=1)
+    judge: str = "exact"
+
+    def build(self) -> "RoutedSelector":
+        """Build the worker."""
+        return RoutedSelector(self)
+
+
+def select_routed(
+    config: RoutedSelection,
+    prompts: Step,
+    routes: Sequence[Step],
+    drafts: Sequence[Step],
+    scores: Step,
+    opinions: Sequence[Step],
+) -> Step:
+    """Keep what a strategy would have asked for and kept.
+
+    Args:
+        config: which strategy.
+        prompts: step of Prompt rows.
+        routes: steps of Route rows, each prompt in at most one: whom the strategy asks.
+        drafts: steps of Candidate rows, one for each teacher; those not asked are left out.
+        scores: step of Score rows: the ensemble.
+        opinions: steps of Score rows that hold the oracle's check; read only where `keep` is `right`.
+    """
+    inputs = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts), "scores": (scores,)}
+    if config.keep == "right":
+        inputs["opinions"] = tuple(opinions)
+    return Step(name=f"select-{config.strategy}", config=config, produces=SftExample, inputs=inputs)
+
+
+class RoutedSelector:
+    """Worker of `select_routed`."""
+
+    def __init__(self, config: RoutedSelection) -> None:
+        self._config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """Owe rows or a Reject for each prompt."""
+        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt."""
+        asked = {route.prompt_id: route.teachers for route in inputs.records("routes", Route)}
+        verdicts = self._verdicts(inputs)
+        examples: list[SftExample] = []
+        rejects: list[Reject] = []
+        for contest in contests(inputs):
+            kept = self._keep(contest, asked.get(contest.prompt.prompt_id, ()), verdicts)
+            examples += [example_of(contest.prompt, one, self._config.strategy) for one in kept]
+            if not kept:
+                rejects.append(reject_of(Contest(contest.prompt, (), contest.unusable)))
+        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def _keep(self, contest: Contest, teachers: Sequence[str], verdicts: dict[str, float]) -> Sequence[Contender]:
+        found = [
+            one
+            for one in contest.contenders
+            if one.candidate.teacher in teachers and one.candidate.sample_index < self._config.samples
+        ]
+        if self._config.keep == "right":  # the sort is stable: among equals the best-scored stays first
+            found.sort(key=lambda one: -verdicts.get(one.candidate.candidate_id, 0.0))
+        return found if self._config.keep == "all" else found[:1]
+
+    def _verdicts(self, inputs: Inputs) -> dict[str, float]:
+        if self._config.keep != "right":
+            return {}
+        prefix = f"{self._config.judge}@"
+        opinions = inputs.records("opinions", Score)
+        return {s.candidate_id: s.value for s in opinions if s.value is not None and s.reward.startswith(prefix)}

@@ -1,0 +1,118 @@
+"""Which strategy's data makes the better student? One candidate table, a data set for each strategy, an exam.
+
+    candidates ─> route-<strategy> ─> select-<strategy>        the run's steps
+    select-<strategy> ─> students/<strategy>-…-<seed>/          one training for each strategy, budget and seed
+    exam prompts ─> every student ─> exact check ─> students.json, students.md, students.svg
+
+Students are trained after the steps, each in a directory of its own: a run that is killed goes on with the first that
+has not finished (docs/decisions/0017-students.md says why they are no steps).
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from arbitrage.config import Operational
+from arbitrage.contracts.steps import Pipeline
+from arbitrage.errors import UserError
+from arbitrage.export.format import Trainer
+from arbitrage.prompts import PromptsConfig
+from arbitrage.report.students import compare_students, figures_from
+from arbitrage.report.students_picture import students_picture
+from arbitrage.report.students_text import students_lines, students_markdown
+from arbitrage.rewards.exact import ExactConfig
+from arbitrage.shards.manifest import Notes
+from arbitrage.shards.place import Place
+from arbitrage.shards.run import open_run
+from arbitrage.shards.store import commit_bytes
+from arbitrage.teachers.pool import pool_members
+from pipelines.budgets import holdings_of, lessons_for
+from pipelines.candidates import CandidatesConfig, build_candidates
+from pipelines.schooling import teach
+from pipelines.strategies import StrategyConfig, plan_strategy, single
+from pipelines.students import StudentConfig, class_of, marks_of
+from routers.reward import RewardConfig
+
+FOLDER = "students"
+JSON_FILE, TEXT_FILE, PICTURE_FILE = "students.json", "students.md", "students.svg"
+
+
+class CompareStrategiesConfig(CandidatesConfig):
+    """Config of a run that compares strategies by their students.
+
+    Attributes:
+        router: everybody is asked, in every language: a strategy asks whom it likes of them.
+        singles: compare each teacher alone as well.
+        strategies: what is compared.
+        student: who learns from each, and how.
+        exam: what the students are asked: prompts with references; those that the table asked are left out.
+        workers: students that learn at the same time, each on one core.
+    """
+
+    kind: Literal["compare_strategies"]
+    router: RewardConfig = RewardConfig(gate="off")
+    singles: bool = True
+    strategies: tuple[StrategyConfig, ...] = ()
+    student: StudentConfig
+    exam: PromptsConfig
+    workers: Annotated[int, Field(ge=1), Operational] = 2
+    export: tuple[Trainer, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> Self:
+        names = Counter(strategy.name for strategy in self.strategies)
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise ValueError(f"two strategies are called '{twice[0]}'")
+        if not self.singles and not any(name.startswith("single-") for name in names):
+            raise ValueError("nothing to compare with: set `singles: true`, or name a strategy `single-<teacher>`")
+        if any(s.keep == "right" for s in self.strategies) and not self._has_exact():
+            raise ValueError("a strategy that keeps what is `right` needs the check `exact` under `checks`")
+        most = self.sampling.n
+        if greedy := [s.name for s in self.strategies if s.samples > most]:
+            raise ValueError(f"strategy '{greedy[0]}' pays for more samples than `sampling.n`, which is {most}")
+        return self
+
+    def build(self) -> Pipeline:
+        """Build the steps up to the strategies' data sets."""
+        table = build_candidates(self)
+        members = pool_members(self.selected_teachers())
+        plans = {s.name: plan_strategy(s, table, members, self.num_shards) for s in self.compared()}
+        return table.pipeline({name: plan.rows for name, plan in plans.items()})
+
+    def compared(self) -> tuple[StrategyConfig, ...]:
+        """Return all strategies, single teachers first."""
+        singles = [single(teacher.name) for teacher in self.selected_teachers()] if self.singles else []
+        return (*singles, *self.strategies)
+
+    def follow(self, run_dir: Place, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
+        """Train the students and put the exam to them; those that are done already stay as they are.
+
+        Raises:
+            UserError: the run lies in an object store; the student cannot be loaded.
+            DataError: a strategy has no rows in a language in which others have some; or the exam has no question.
+            InterruptedRunError: somebody asked to stop; students that are done stay.
+        """
+        if not isinstance(run_dir, Path):
+            raise UserError(f"{run_dir}: students are trained beside the run; choose a local --run-dir")
+        run = open_run(run_dir)
+        lessons = lessons_for(holdings_of(run, self.compared()))
+        students = class_of(self.student, self.exam, run, lessons, run_dir / FOLDER)
+        teach(students.tasks, self.workers, note, is_stopped)
+        marks = marks_of(students, run)
+        figures = compare_students(marks.exam, marks.students, self.student.seeds, marks.start_P)
+        commit_bytes(run_dir / JSON_FILE, figures.to_json().encode())
+        commit_bytes(run_dir / TEXT_FILE, students_markdown(figures).encode())
+        commit_bytes(run_dir / PICTURE_FILE, students_picture(figures).encode())
+
+    def finish(self, run_dir: Place) -> Notes:
+        """Say who taught best."""
+        return Notes(
+            lines=tuple(students_lines(figures_from((run_dir / JSON_FILE).read_bytes()))),
+            figures={"students": str(run_dir / JSON_FILE)},
+        )
+
+    def _has_exact(self) -> bool:
+        return any(isinstance(check, ExactConfig) for check in self.checks)
