@@ -278,5 +278,7 @@ def test_one_group_can_be_learned_from_but_not_judged_on(tmp_path, matrix_file):
 
 
 def test_what_cannot_be_written_is_said_before_the_work(matrix_file):
-    result = CliRunner().invoke(app, ["router", "eval", "--matrix", str(matrix_file), "--json", "/nowhere/found.json"])
+    result = CliRunner().invoke(
+        app, ["router", "eval", "--matrix", str(matrix_file), "--json", "/nowhere/found.json"]
+    )
     assert "/nowhere is no directory" in str(result.exception)

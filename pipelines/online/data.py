@@ -1,14 +1,11 @@
 """The runs that make training rows: the offline one, and one of each round, with the student among the teachers."""
 
-import json
 from pathlib import Path
 
-from arbitrage.execution.run import RunRequest
 from arbitrage.export.export import export_run
 from arbitrage.selection import PairPolicy
 from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.policies import BestVsWorst, OnPolicy
-from arbitrage.teachers.check import require_ready
 from pipelines.online.config import OnlineConfig
 from pipelines.online.stages import Stage, shards_of
 from pipelines.online.students import student_entry, write_pool
@@ -28,7 +25,7 @@ def offline_rows(config: OnlineConfig, out: Path, surroundings: Surroundings) ->
         ArbitrageError: like `execute` and `export_run`.
     """
     run_dir = Path(config.data_run) if config.data_run else out / DATA_FOLDER
-    _do(config.data, run_dir, range(config.data.num_shards), surroundings)
+    surroundings.do_run(config.data, run_dir)
     wanted = ["preference", *(["sft"] if config.sft is not None else [])]
     held_out = config.monitor.held_out if config.monitor and not config.monitor.probe else 0.0
     export_run(run_dir, "trl", wanted, out / EXPORT_FOLDER, test_fraction=held_out)
@@ -48,7 +45,7 @@ def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, surroun
     folder = stage.folder(out)
     pool = write_pool(folder, [student_entry(config, model)], Path(config.data.teachers))
     request = round_config(config, stage, pool)
-    _do(request, folder / PAIRS_FOLDER, shards_of(config, stage.iteration), surroundings)
+    surroundings.do_run(request, folder / PAIRS_FOLDER, shards_of(config, stage.iteration))
     return folder / PAIRS_FOLDER
 
 
@@ -77,19 +74,3 @@ def _policy(config: OnlineConfig) -> PairPolicy:
     if config.rounds.policy is not None:
         return config.rounds.policy
     return OnPolicy(student=config.student.name) if config.opponents else BestVsWorst()
-
-
-def _do(config: PreferenceConfig, run_dir: Path, shards: range, surroundings: Surroundings) -> None:
-    require_ready([teacher for _, teacher in config.engines()])
-    surroundings.do_run(
-        RunRequest(
-            name=config.name,
-            kind=config.kind,
-            pipeline=config.build(),
-            run_dir=run_dir,
-            num_shards=config.num_shards,
-            shards=shards,
-            max_rejected=config.max_rejected,
-            config=json.loads(config.model_dump_json()),
-        )
-    )

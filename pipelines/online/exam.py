@@ -3,7 +3,6 @@
 The training's own rewards judge them, and judges that the training never sees.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from statistics import fmean
 import numpy as np
 
 from arbitrage.errors import DataError
-from arbitrage.execution.run import RunRequest
 from arbitrage.judging.scored import RewardJudge
 from arbitrage.judging.teacher import TeacherJudge
 from arbitrage.outcomes.clusters import cluster_key
@@ -105,18 +103,7 @@ def hold_exam(
     pool = write_pool(folder / EXAM_FOLDER, entries, Path(config.data.teachers) if needs_pool else None)
     exam = exam_config(config, stage, [entry.name for entry in entries], pool)
     run_dir = folder / EXAM_FOLDER / "run"
-    surroundings.do_run(
-        RunRequest(
-            name=exam.name,
-            kind="judge",
-            pipeline=exam.build(),
-            run_dir=run_dir,
-            num_shards=exam.num_shards,
-            shards=range(exam.num_shards),
-            max_rejected=1.0,  # what is lost is told beside the figures
-            config=json.loads(exam.model_dump_json()),
-        )
-    )
+    surroundings.do_run(exam, run_dir)
     return read_exam(open_run(run_dir), [judge.label for judge in exam.judges])
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arbitrage.errors import InterruptedRunError
-from arbitrage.shards.store import commit_json
+from arbitrage.shards.store import commit_bytes, commit_json
 from arbitrage.training.monitor.curves import OVERALL
 from arbitrage.training.record import TrainingRecord
 from arbitrage.training.settings import Method, TrainConfig
@@ -17,11 +17,12 @@ from pipelines.online.alarm import hacking_alarms
 from pipelines.online.config import OnlineConfig, PhaseConfig
 from pipelines.online.data import offline_rows, round_run
 from pipelines.online.exam import Marks, hold_exam
+from pipelines.online.picture import CURVES_PICTURE, curves_picture, judged_panel
 from pipelines.online.record import RECORD_FILE, OnlineRecord, stage_record
 from pipelines.online.stages import Stage, first_stage, preference_stages
 from pipelines.online.students import student_entry, write_pool
 from pipelines.online.surroundings import Surroundings
-from pipelines.online.watching import monitor_of, watch_phases
+from pipelines.online.watching import joined_curves, monitor_of, watch_phases
 
 
 def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | None = None) -> OnlineRecord:
@@ -160,5 +161,15 @@ class _Rounds:
         )
         names = {stage.name: f"{self._config.student.name}-{stage.name}" for stage in self._stages}
         write_pool(self._out, [student_entry(self._config, self._models[s], name) for s, name in names.items()])
+        commit_bytes(self._out / CURVES_PICTURE, self._picture().encode())
         commit_json(self._out / RECORD_FILE, record)
         return record
+
+    def _picture(self) -> str:
+        names = list(self._marks)
+        panels = [
+            judged_panel(judge, names, (), [self._marks[name][judge].mean for name in names])
+            for judge in (*self._rewards, *self._judges)
+        ]
+        phases = [stage.folder(self._out) for stage in self._stages[1:]]
+        return curves_picture(panels, joined_curves(phases) if self._config.monitor else [])

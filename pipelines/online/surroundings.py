@@ -1,5 +1,6 @@
 """What a command line lends to a driver of runs and trainings: who works, who shows it, and the wish to stop."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -8,9 +9,13 @@ from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Progress, Quiet
 from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.execution.watch import Stop
+from arbitrage.shards.place import Place
+from arbitrage.teachers.check import require_ready
 from arbitrage.training.progress import Hooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import TrainedStudent, train
+from pipelines.judge import JudgeRunConfig
+from pipelines.preference import PreferenceConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,25 @@ class Surroundings:
     note: Callable[[str], None] = lambda sentence: None
     stop: Stop = field(default_factory=Stop)
 
-    def do_run(self, request: RunRequest) -> None:
-        """Do what is missing of a run. Raises like `execute`."""
+    def do_run(self, config: PreferenceConfig | JudgeRunConfig, run: Place, shards: range | None = None) -> None:
+        """Do what is missing of a run; `shards`: of these alone. Raises like `execute`."""
+        if isinstance(config, JudgeRunConfig):
+            kind, asked = "judge", config.asked()
+            most_lost = 1.0  # what an exam loses is told beside its figures
+        else:
+            kind, asked = config.kind, tuple(teacher for _, teacher in config.engines())
+            most_lost = config.max_rejected
+        require_ready(asked)
+        request = RunRequest(
+            name=config.name,
+            kind=kind,
+            pipeline=config.build(),
+            run_dir=run,
+            num_shards=config.num_shards,
+            shards=range(config.num_shards) if shards is None else shards,
+            max_rejected=most_lost,
+            config=json.loads(config.model_dump_json()),
+        )
         with self.progress() as progress:
             execute(request, self.backend(), progress, self.stop)
 
