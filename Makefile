@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit world gpu-dry-run bench clean
+.PHONY: quickstart test lint types contracts unit world gpu-dry-run bench online-rounds clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -53,6 +53,10 @@ $(VENV)/.test-installed: $(VENV)/.torch pyproject.toml constraints.txt
 # Measure what docs/benchmarks.md shows, with few repeats.
 bench: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.all --quick
+
+# A student in online rounds against a reward, judged by a checker it never met: docs/results.md.
+online-rounds: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.online_rounds
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache
