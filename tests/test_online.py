@@ -235,6 +235,14 @@ def test_the_student_is_no_teacher_of_the_pool(tmp_path: Path) -> None:
         train_online(config_of({"rounds.opponents": ["iberla"]}), tmp_path)
 
 
+def test_arguments_are_checked_before_anything_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"rounds.arguments: learning_rat: DPOConfig has no such"):
+        train_online(config_of({"rounds.arguments": {"learning_rat": 1}}), tmp_path)
+    with pytest.raises(ConfigError, match=r"sft: arguments.output_dir cannot be set"):
+        train_online(config_of({"sft.arguments": {"output_dir": "x"}}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_shipped_file_is_valid_and_data_may_be_a_file(tmp_path: Path) -> None:
     shipped = load_online(SHIPPED, ["rounds.number=2", "data.num_shards=4"])
     assert (shipped.rounds.number, shipped.data.num_shards) == (2, 4)

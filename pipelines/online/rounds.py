@@ -12,17 +12,18 @@ from arbitrage.errors import InterruptedRunError
 from arbitrage.shards.store import commit_bytes, commit_json
 from arbitrage.training.monitor.curves import OVERALL
 from arbitrage.training.record import TrainingRecord
-from arbitrage.training.settings import Method, TrainConfig
+from arbitrage.training.train import require_trl
 from pipelines.online.alarm import hacking_alarms
-from pipelines.online.config import OnlineConfig, PhaseConfig
+from pipelines.online.config import OnlineConfig
 from pipelines.online.data import offline_rows, round_run
 from pipelines.online.exam import Marks, hold_exam
+from pipelines.online.phases import require_arguments, training_config
 from pipelines.online.picture import CURVES_PICTURE, curves_picture, judged_panel
 from pipelines.online.record import RECORD_FILE, OnlineRecord, stage_record
 from pipelines.online.stages import Stage, first_stage, preference_stages
 from pipelines.online.students import student_entry, write_pool
 from pipelines.online.surroundings import Surroundings
-from pipelines.online.watching import joined_curves, monitor_of, watch_phases
+from pipelines.online.watching import joined_curves, watch_phases
 
 
 def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | None = None) -> OnlineRecord:
@@ -37,10 +38,13 @@ def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | N
         ConfigError: the student has a teacher's name, or an argument of TRL does not exist.
         RunDirectoryError: a directory holds a training of something else.
         DataError: a phase has no rows, or a judge gives no verdict.
+        MissingDependencyError: the extra `train` is not installed.
         InterruptedRunError: it was stopped; the same call goes on from there.
         ArbitrageError: like `execute` and `train`.
     """
+    require_trl()
     config.require_pool()
+    require_arguments(config)
     return _Rounds(config, out.absolute(), surroundings or Surroundings()).run()
 
 
@@ -79,34 +83,19 @@ class _Rounds:
         self._models[stage.name] = start
         if self._config.sft is not None:
             self._surroundings.note(f"sft: from {start}")
-            self._train(stage, "sft", self._config.sft, start, rows / "sft")
+            self._train(stage, start, rows / "sft")
         self._stages.append(stage)
 
     def _train_stage(self, stage: Stage, rows: Path) -> None:
         """Make the pairs of a stage, and train on them the student of the stage before."""
         before, pairs = self._models[self._stages[-1].name], rows / "preference"
-        phase: PhaseConfig = self._config.dpo or PhaseConfig()
         if stage.iteration:
-            pairs, phase = round_run(self._config, stage, before, self._out, self._surroundings), self._config.rounds
-        self._train(stage, "dpo", phase, before, pairs, held_out=rows / "preference")
+            pairs = round_run(self._config, stage, before, self._out, self._surroundings)
+        self._train(stage, before, pairs, held_out=rows / "preference")
         self._stages.append(stage)
 
-    def _train(
-        self, stage: Stage, method: Method, phase: PhaseConfig, model: str, data: Path, held_out: Path | None = None
-    ) -> None:
-        monitor = self._config.monitor
-        config = TrainConfig(
-            method=method,
-            model=model,
-            revision=self._config.student.revision if model == self._config.student.model else None,
-            data=(str(data),),
-            out=str(stage.folder(self._out)),
-            mix=phase.mix,
-            arguments={"seed": self._config.seed} | phase.arguments,
-            lora=phase.lora,
-            monitor=monitor_of(monitor, held_out) if monitor and held_out else None,
-        )
-        student = self._surroundings.train(config)
+    def _train(self, stage: Stage, model: str, data: Path, held_out: Path | None = None) -> None:
+        student = self._surroundings.train(training_config(self._config, stage, model, data, self._out, held_out))
         self._models[stage.name], self._trainings[stage.name] = str(student.path), student.record
 
     def _examine(self, stage: Stage) -> None:
