@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.plan import plan
 from arbitrage.execution.progress import Progress, Quiet
-from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.execution.run import Backend, RunRequest, describe, execute
 from arbitrage.execution.watch import Stop
 from arbitrage.shards.place import Place
+from arbitrage.shards.run import MANIFEST_FILE, open_run
 from arbitrage.teachers.check import require_ready
 from arbitrage.training.progress import Hooks
 from arbitrage.training.settings import TrainConfig
@@ -37,14 +39,16 @@ class Surroundings:
     stop: Stop = field(default_factory=Stop)
 
     def do_run(self, config: PreferenceConfig | JudgeRunConfig, run: Place, shards: range | None = None) -> None:
-        """Do what is missing of a run; `shards`: of these alone. Raises like `execute`."""
+        """Do what is missing of a run; `shards`: of these alone. Raises like `execute`.
+
+        A run that is done is not even claimed, so that several students may share one.
+        """
         if isinstance(config, JudgeRunConfig):
             kind, asked = "judge", config.asked()
             most_lost = 1.0  # what an exam loses is told beside its figures
         else:
             kind, asked = config.kind, tuple(teacher for _, teacher in config.engines())
             most_lost = config.max_rejected
-        require_ready(asked)
         request = RunRequest(
             name=config.name,
             kind=kind,
@@ -55,6 +59,9 @@ class Surroundings:
             max_rejected=most_lost,
             config=json.loads(config.model_dump_json()),
         )
+        if _is_done(request):
+            return
+        require_ready(asked)
         with self.progress() as progress:
             execute(request, self.backend(), progress, self.stop)
 
@@ -62,3 +69,12 @@ class Surroundings:
         """Train, or find what was trained. Raises like `arbitrage.training.train.train`."""
         with self.hooks() as hooks:
             return train(config, hooks)
+
+
+def _is_done(request: RunRequest) -> bool:
+    """Tell whether a directory holds just this run, finished."""
+    if not (request.run_dir / MANIFEST_FILE).exists():
+        return False
+    execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
+    found, wanted = open_run(request.run_dir).plan, describe(request, execution, "")
+    return not execution.num_missing and (found.fingerprint, found.shards) == (wanted.fingerprint, wanted.shards)
