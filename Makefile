@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit world steering-proof arbitrage-table gpu-dry-run bench clean
+.PHONY: quickstart test lint types contracts unit world steering-proof arbitrage-table online-rounds gpu-dry-run bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -61,6 +61,10 @@ bench: $(VENV)/.test-installed
 # Which strategy's data makes the better student: docs/results.md. Killed, it goes on where it stood.
 arbitrage-table: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.arbitrage_table
+
+# A student in online rounds against a reward, judged by a checker it never met: docs/results.md.
+online-rounds: $(VENV)/.test-installed
+	$(BIN)/python -m benchmarks.online_rounds
 
 clean:
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -143,7 +143,11 @@ class SftExample(Record):
 
 
 class PreferencePair(Record):
-    """Two answers to one prompt, the better one first."""
+    """Two answers to one prompt, the better one first.
+
+    Attributes:
+        iteration: the online round that sampled them; 0 for pairs made before there was a student.
+    """
 
     row_key: ClassVar[tuple[str, ...]] = ("chosen_id", "rejected_id")
     prompt_id: str
@@ -160,6 +164,7 @@ class PreferencePair(Record):
     score_gap: float
     reward: str
     policy: str
+    iteration: int = 0
 
 
 class Metric(Record):

@@ -20,7 +20,7 @@ from arbitrage.records import Record
 
 R = TypeVar("R", bound=Record)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Enters every fingerprint; raise it when a record changes."""
 
 _SCALARS: dict[type, tuple[pa.DataType, str]] = {

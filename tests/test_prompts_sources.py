@@ -327,6 +327,15 @@ def test_the_world_is_asked_otherwise_by_another_seed_or_split():
     }
 
 
+def test_the_world_is_asked_from_where_another_set_ends():
+    ids = {
+        (skip, number): [p.prompt_id for p in read("world", languages=["en"], skip=skip, per_language=number).prompts]
+        for skip, number in ((0, 20), (20, 30), (0, 50))
+    }
+    assert ids[0, 20] + ids[20, 30] == ids[0, 50]
+    assert len(set(ids[0, 50])) == 50
+
+
 def test_the_world_names_its_languages():
     with pytest.raises(ConfigError, match="does not speak xx, only en, "):
         config_of("world", languages=["en", "xx"])

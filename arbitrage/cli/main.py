@@ -6,6 +6,7 @@ import typer
 
 from arbitrage.cli.export import export
 from arbitrage.cli.judge import judge
+from arbitrage.cli.online import online
 from arbitrage.cli.plan import plan
 from arbitrage.cli.profile import profile
 from arbitrage.cli.report import report
@@ -39,7 +40,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (quickstart, run, plan, status, show, report, export, profile, judge, schema):
+for command in (quickstart, run, plan, status, show, report, export, profile, judge, online, schema):
     app.command()(command)
 router.command("train")(train_router)
 router.command("show")(show_router)

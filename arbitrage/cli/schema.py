@@ -8,7 +8,7 @@ import typer
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="`pipeline`, `teachers`, `metrics`, or a record: `Candidate` …")
+        str, typer.Argument(help="`pipeline`, `online`, `teachers`, `metrics`, or a record: `Candidate` …")
     ] = "pipeline",
 ) -> None:
     """Print a schema: JSON Schema of pipeline and pool files, or the columns of a record.
@@ -19,6 +19,10 @@ def schema(
         from pipelines.loading import ADAPTER
 
         print(json.dumps(ADAPTER.json_schema(), indent=1))
+    elif what == "online":
+        from pipelines.online.config import OnlineConfig
+
+        print(json.dumps(OnlineConfig.model_json_schema(), indent=1))
     elif what == "teachers":
         from arbitrage.teachers.pool import TeacherPool
 
@@ -38,6 +42,6 @@ def _print_record(name: str) -> None:
 
     known = {r.__name__: r for r in records.Record.__subclasses__()}
     if name not in known:
-        raise UserError(f"schema: '{name}' is not one of pipeline, teachers, metrics, {', '.join(known)}")
+        raise UserError(f"schema: '{name}' is not one of pipeline, online, teachers, metrics, {', '.join(known)}")
     for field in arrow_schema(known[name]):
         print(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}")

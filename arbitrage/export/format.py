@@ -87,6 +87,7 @@ class PairFacts(Record):
     score_gap: float
     reward: str
     policy: str
+    iteration: int
     licences: tuple[str, ...]  # of the prompt and both teachers
     source: str
     source_id: str
@@ -124,6 +125,7 @@ def pair_facts(pair: PreferencePair, origin: Origin) -> dict[str, Any]:
         "score_gap": pair.score_gap,
         "reward": pair.reward,
         "policy": pair.policy,
+        "iteration": pair.iteration,
         "licences": origin.licences(pair.chosen_teacher, pair.rejected_teacher),
         "source": origin.source,
         "source_id": origin.source_id,

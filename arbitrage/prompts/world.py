@@ -23,6 +23,7 @@ class WorldConfig(StepConfig):
 
     Attributes:
         per_language: questions of each language, fewer where the split has fewer.
+        skip: leave out so many of each language first: sets that begin where others end share no question.
         seed: another seed asks other questions.
     """
 
@@ -30,6 +31,7 @@ class WorldConfig(StepConfig):
     split: Split = "heldout"
     languages: tuple[str, ...] = Field(default=LANGUAGES, min_length=1)
     per_language: int = Field(default=100, gt=0)
+    skip: int = Field(default=0, ge=0)
     seed: int = 0
 
     @field_validator("languages")
@@ -47,7 +49,9 @@ class WorldConfig(StepConfig):
 
     def items(self) -> list[WorldItem]:
         """Return the questions asked, language by language."""
-        return sample_items(self.split, self.languages, self.per_language, self.seed)
+        chosen = sample_items(self.split, self.languages, self.skip + self.per_language, self.seed)
+        skipped = set(sample_items(self.split, self.languages, self.skip, self.seed))
+        return [item for item in chosen if item not in skipped]
 
     def build(self) -> "WorldReader":
         """Build the worker that reads the world."""

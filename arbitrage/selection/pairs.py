@@ -34,6 +34,7 @@ class PairSelection(StepConfig):
         max_length_ratio: longer text over shorter, in characters, at most; no limit by default.
         max_pairs: pairs per prompt, at most.
         mix: pairs by language, and the share that is about safety; null keeps all.
+        iteration: written into each pair: the online round, 0 before the first.
     """
 
     policy: PairPolicy = BestVsWorst()
@@ -41,6 +42,7 @@ class PairSelection(StepConfig):
     max_length_ratio: float | None = Field(default=None, ge=1)
     max_pairs: int = Field(default=1, ge=1)
     mix: MixConfig | None = None
+    iteration: int = Field(default=0, ge=0)
 
     def build(self) -> "PairSelector":
         """Build the worker."""
@@ -127,6 +129,7 @@ class PairSelector:
             score_gap=proposal.gap,
             reward=chosen.reward,
             policy=self.config.policy.kind,
+            iteration=self.config.iteration,
         )
 
     def _reject(self, contest: Contest, proposals: Sequence[Proposal]) -> Reject:

@@ -70,7 +70,7 @@ def train(
         MissingDependencyError: the extra `train` is not installed.
     """
     hooks = hooks or Hooks()
-    _require_trl()
+    require_trl()
     quieten()
     arguments = training_arguments(config)
     out = Path(config.out)
@@ -190,7 +190,8 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def _require_trl() -> None:
+def require_trl() -> None:
+    """Check that what trains is installed. Raises MissingDependencyError."""
     from importlib.util import find_spec
 
     missing = [name for name in ("trl", "peft", "accelerate") if find_spec(name) is None]

@@ -1,0 +1,119 @@
+"""`arbitrage online`: iterative preference training, a student against a reward in rounds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from arbitrage.cli.options import JsonOption, RunDirOption, SetOption, run_directory
+from arbitrage.errors import UserError
+
+if TYPE_CHECKING:
+    from arbitrage.execution.watch import Stop
+    from arbitrage.training.progress import Hooks
+    from pipelines.online.record import Mark, OnlineRecord
+    from pipelines.online.surroundings import Surroundings
+
+OnlineArgument = Annotated[
+    Path, typer.Argument(metavar="ONLINE.yaml", help="What to train on what; see `pipelines/online.yaml`.")
+]
+RayOption = Annotated[
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Do the runs on Ray: `auto`, or a cluster's address.")
+]
+
+
+def online(
+    pipeline: OnlineArgument,
+    assignments: SetOption = None,
+    run_dir: RunDirOption = None,
+    ray: RayOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a student in rounds: supervised, then on offline pairs, then on pairs of what it samples itself.
+
+    After each phase the student sits an exam: the training's own reward judges it, and judges the training never saw.
+    No further round follows an alarm of the over-optimisation monitor, or a reward that rises while such a judge
+    falls. Run the same command again after an interruption: what is done stays done.
+    """
+    from arbitrage.cli.interrupt import interruptible
+    from arbitrage.cli.session import working_in
+    from arbitrage.execution.garbage import collect_seldom
+    from pipelines.online.config import load_online
+    from pipelines.online.rounds import train_online
+
+    collect_seldom()
+    config = load_online(pipeline, assignments or [])
+    out = run_directory(run_dir, config.name)
+    if not isinstance(out, Path):
+        raise UserError(f"--run-dir {run_dir}: students are written to a local directory")
+    console = Console(stderr=True)
+    note = _noted(console)
+    with interruptible(note, "ending what is under way") as stop, working_in(out):
+        record = train_online(config, out, _surroundings(console, note, ray, stop))
+    if as_json:
+        print(record.model_dump_json())
+    else:
+        _tell(record, out)
+
+
+def _noted(console: Console) -> Callable[[str], None]:
+    return lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
+
+def _surroundings(console: Console, note: Callable[[str], None], address: str | None, stop: "Stop") -> "Surroundings":
+    from arbitrage.cli.progress import progress_for
+    from arbitrage.cli.train_progress import training_progress
+    from arbitrage.execution.local import LocalBackend
+    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.training.progress import Hooks
+    from pipelines.online.surroundings import Surroundings
+
+    @contextmanager
+    def hooks() -> "Iterator[Hooks]":
+        with training_progress(console) as shown:
+            yield Hooks(shown.tell, shown.note, lambda: stop.is_asked)
+
+    return Surroundings(
+        backend=lambda: RayBackend(address, awaits_end=False) if address else LocalBackend(),
+        progress=lambda: progress_for(console),
+        hooks=hooks,
+        note=note,
+        stop=stop,
+    )
+
+
+def _tell(record: "OnlineRecord", out: Path) -> None:
+    from rich.table import Table
+
+    judges = (*record.rewards, *record.judges)
+    table = Table("student", "rows", "steps", *judges, *(f"{judge} − {record.stages[0].name}" for judge in judges))
+    for stage in record.stages:
+        marks = [(stage.marks or {}).get(judge) for judge in judges]
+        cells = [*(_level(mark) for mark in marks), *(_gain(mark) for mark in marks)]
+        table.add_row(stage.name, f"{stage.num_rows:,}", f"{stage.num_steps:,}", *cells)
+    Console().print(table)
+    for alarm in record.alarms:
+        print(f"alarm: {alarm}")
+    if record.ended:
+        print(f"no further round: {record.ended}")
+    print(f"student: {next(stage.model for stage in record.stages if stage.name == record.student)}")
+    print(f"teachers: {out / 'teachers.yaml'}")
+    print(f"record: {out / 'online.json'}")
+
+
+def _level(mark: "Mark | None") -> str:
+    return "–" if mark is None else _with_interval(mark.mean, mark.low, mark.high, "")
+
+
+def _gain(mark: "Mark | None") -> str:
+    return "–" if mark is None else _with_interval(mark.gain, mark.gain_low, mark.gain_high, "+")
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None, sign: str) -> str:
+    if value is None:
+        return "–"
+    interval = "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+    return f"{value:{sign}.3f}{interval}"

@@ -1,0 +1,201 @@
+"""What iterative preference training is asked to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from arbitrage.config import AbsolutePath, Config, as_tuple, load_yaml, override, parse
+from arbitrage.contracts.engines import Sampling
+from arbitrage.errors import ConfigError
+from arbitrage.judging import JudgeConfig
+from arbitrage.judging.scored import ExactJudge, RewardJudge
+from arbitrage.judging.teacher import TeacherJudge
+from arbitrage.prompts import PromptsConfig
+from arbitrage.selection import PairPolicy
+from arbitrage.teachers.pool import TeacherConfig, load_pool
+from arbitrage.training.mix import MixConfig
+from arbitrage.training.monitor.settings import MonitorConfig
+from arbitrage.training.sources import Source
+from pipelines.preference import PreferenceConfig
+
+
+class PhaseConfig(Config):
+    """How a phase trains.
+
+    Attributes:
+        arguments: of TRL's SFTConfig or DPOConfig.
+        lora: arguments of peft's LoraConfig; none trains all weights.
+        mix: how many rows of each language.
+    """
+
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    lora: dict[str, Any] | None = None
+    mix: MixConfig = MixConfig()
+
+
+class RoundsConfig(PhaseConfig):
+    """The online rounds.
+
+    Attributes:
+        number: how many.
+        prompts: what is asked; by default what `data` asks.
+        share_prompts: each round asks its own shards of the prompts, so that none is asked twice; false asks all of
+            them in every round.
+        opponents: teachers whose answers the student's are set against; by default all of `data`; none pairs the
+            student's samples with each other.
+        policy: which two answers make a pair; by default `on_policy`, and `best_vs_worst` for the student alone.
+        min_gap, max_pairs: as in `pairs` of a preference pipeline.
+        sampling: how the student, and the opponents, are asked.
+    """
+
+    number: int = Field(default=3, ge=0)
+    prompts: PromptsConfig | None = None
+    share_prompts: bool = True
+    opponents: tuple[str, ...] | None = None
+    policy: PairPolicy | None = None
+    min_gap: float = Field(default=0.5, ge=0)
+    max_pairs: int = Field(default=1, ge=1)
+    sampling: Sampling = Sampling(n=4, temperature=0.9)
+
+
+class ExamConfig(Config):
+    """The exam that every student sits: its answers against those of the student that preference training began with.
+
+    Attributes:
+        prompts: questions that no phase asks.
+        judges: those that training never sees. The rewards of `data` judge beside them.
+        sampling: how the students are asked: one answer, greedy unless told otherwise.
+        early_stop: no further round when a reward rises while a judge falls.
+    """
+
+    prompts: PromptsConfig
+    judges: tuple[JudgeConfig, ...] = Field(min_length=1)
+    sampling: Sampling = Sampling()
+    early_stop: bool = True
+
+
+class OnlineMonitorConfig(MonitorConfig):
+    """The over-optimisation monitor of preference training.
+
+    Attributes:
+        probe: by default the pairs of `data` that are held out of training.
+        early_stop: end a phase, and all rounds, when an alarm sounds for all languages together.
+        held_out: share of the prompts of `data` that are held out for it.
+    """
+
+    probe: Annotated[tuple[Source, ...], BeforeValidator(as_tuple, json_schema_input_type=str | list[str])] = ()
+    early_stop: bool = True
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+
+
+class OnlineConfig(Config):
+    """Config of iterative preference training.
+
+    Attributes:
+        name: it lives in `runs/<name>/` unless told otherwise.
+        data: a preference pipeline: its SFT rows and pairs begin the training, its rewards, checks
+            and calibration rank what the student samples.
+        data_run: where the run of `data` lies, or is to lie; by default beside the students.
+        student: the student as a teacher of the pool; `model` is where it starts.
+        sft: the supervised phase; null where the student is fine-tuned already.
+        dpo: the phase on the pairs of `data`; null goes on to the rounds at once.
+        rounds: the online rounds.
+        monitor: watches the preference phases; null does without.
+        exam: how students are judged.
+        seed: of training (TRL's `seed`) and of the student's samples.
+    """
+
+    kind: Literal["online"] = "online"
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    data: PreferenceConfig
+    data_run: AbsolutePath | None = None
+    student: TeacherConfig
+    sft: PhaseConfig | None = PhaseConfig()
+    dpo: PhaseConfig | None = PhaseConfig()
+    rounds: RoundsConfig = RoundsConfig()
+    monitor: OnlineMonitorConfig | None = OnlineMonitorConfig()
+    exam: ExamConfig
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _trains_something(self) -> Self:
+        if not self.student.engine.loads_model:
+            kind = self.student.engine.kind
+            raise ValueError(f"student.engine: '{kind}' loads no weights, so it cannot serve what is trained")
+        if self.sft is not None and self.data.sft is None:
+            raise ValueError("sft: `data` selects no SFT rows (its `sft` is null)")
+        if self.dpo is None and not self.rounds.number:
+            raise ValueError("dpo, rounds: neither is wanted, so there is nothing to train on pairs")
+        if self.rounds.share_prompts and self.rounds.number > self.data.num_shards:
+            raise ValueError(
+                f"rounds.number: {self.rounds.number} rounds cannot share {self.data.num_shards} shards; "
+                "raise data.num_shards"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_judged_by_strangers(self) -> Self:
+        if not self.data.rewards:
+            raise ValueError("data.rewards: is empty; without a reward model nobody can say whether the reward rises")
+        for judge in self.exam.judges:
+            if why := _seen_in_training(judge, self.data):
+                raise ValueError(f"exam.judges: '{judge.label}' is no stranger to the training: {why}")
+        return self
+
+    def require_pool(self) -> None:
+        """Check the names against the pool.
+
+        Raises:
+            ConfigError: the student has the name of a teacher.
+            UserError: an opponent is not in the pool.
+        """
+        pool = load_pool(Path(self.data.teachers))
+        if self.student.name in pool.names:
+            raise ConfigError(f"student.name: '{self.student.name}' is a teacher of {self.data.teachers} already")
+        pool.select(self.opponents)
+
+    @property
+    def opponents(self) -> tuple[str, ...]:
+        """The teachers that take part in the rounds."""
+        if self.rounds.opponents is not None:
+            return self.rounds.opponents
+        return tuple(teacher.name for teacher in self.data.selected_teachers())
+
+
+def load_online(path: Path, assignments: Sequence[str] = ()) -> OnlineConfig:
+    """Read a config; `data` may be the path of a preference pipeline's file.
+
+    Args:
+        path: the YAML file.
+        assignments: `key=value` overrides, applied before validation, `data.…` also to that other file.
+
+    Raises:
+        ConfigError: file, key, value found and values allowed.
+    """
+    raw = override(load_yaml(path), [item for item in assignments if item.startswith("data=")])
+    if isinstance(raw.get("data"), str):
+        raw["data"] = load_yaml(Path(raw["data"]))
+    return parse(
+        override(raw, [item for item in assignments if not item.startswith("data=")]), OnlineConfig, str(path)
+    )
+
+
+def _seen_in_training(judge: RewardJudge | ExactJudge | TeacherJudge, data: PreferenceConfig) -> str | None:
+    """Say where the training hears a judge; None where it does not."""
+    if isinstance(judge, RewardJudge):
+        same = [reward.name for reward in data.rewards if _essence(reward) == _essence(judge.reward)]
+        return f"it is the reward '{same[0]}' of `data`" if same else None
+    if isinstance(judge, ExactJudge):
+        weights = data.ensemble.weights if data.ensemble else {}
+        heard = [
+            check.name for check in data.checks if check.kind == "exact" and (check.gate or check.name in weights)
+        ]
+        return f"the check '{heard[0]}' of `data` selects by it" if heard else None
+    members = data.committee.members if data.committee else ()
+    return "it sits in the committee of `data`" if judge.teacher in members else None
+
+
+def _essence(reward: Config) -> Any:
+    return {key: value for key, value in reward.identity().items() if key != "name"}

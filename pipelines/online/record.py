@@ -1,0 +1,122 @@
+"""`online.json`: what became of each student, to be read by people and by whoever trains on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from arbitrage.statistics import Estimate
+from arbitrage.training.record import TrainingRecord
+from pipelines.online.exam import Marks
+from pipelines.online.stages import Stage
+
+RECORD_FILE = "online.json"
+FORMAT_VERSION = 1
+
+
+class _Written(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class Mark(_Written):
+    """What a judge gives a student.
+
+    Attributes:
+        mean: of the marks, None where there is none; `low`, `high`: its 95 % interval, clustered by what is asked.
+        gain: the mean paired difference to the first student; `gain_low`, `gain_high`: likewise.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+    num_prompts: int
+
+
+class StageRecord(_Written):
+    """A student.
+
+    Attributes:
+        iteration: the online round, 0 before the first.
+        model: where its weights lie.
+        num_rows, num_steps: it was trained on, and by.
+        stopped: why its training ended early, or None.
+        alarms: of the monitor within the phase, in words.
+        marks: judge → what it gives; None where no exam was held.
+    """
+
+    name: str
+    iteration: int
+    model: str
+    num_rows: int
+    num_steps: int
+    stopped: str | None
+    alarms: tuple[str, ...]
+    marks: dict[str, Mark] | None
+
+
+class OnlineRecord(_Written):
+    """All students.
+
+    Attributes:
+        config: as it was given.
+        rewards, judges: names of those that training uses, and of those it never sees.
+        stages: in the order of training.
+        alarms: of the monitor over all phases and of the exams, in words.
+        ended: why there were fewer rounds than wanted; None where there were all.
+        student: the stage to use: the last one for which no alarm sounded.
+    """
+
+    format_version: int = FORMAT_VERSION
+    config: dict[str, Any]
+    rewards: tuple[str, ...]
+    judges: tuple[str, ...]
+    stages: tuple[StageRecord, ...]
+    alarms: tuple[str, ...]
+    ended: str | None
+    student: str
+
+
+def stage_record(
+    stage: Stage,
+    model: str,
+    training: TrainingRecord | None,
+    marks: Mapping[str, Marks] | None,
+    first: Mapping[str, Marks] | None,
+) -> StageRecord:
+    """Sum up a stage; without a training it is where everything starts."""
+    return StageRecord(
+        name=stage.name,
+        iteration=stage.iteration,
+        model=model,
+        num_rows=training.plan.num_rows if training else 0,
+        num_steps=training.num_steps if training else 0,
+        stopped=training.stopped if training else None,
+        alarms=training.alarms if training else (),
+        marks=None if marks is None or first is None else {j: _mark(m, first[j]) for j, m in marks.items()},
+    )
+
+
+def read_online(path: Path) -> OnlineRecord:
+    """Read a record. Raises OSError, ValueError."""
+    return OnlineRecord.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def _mark(marks: Marks, first: Marks) -> Mark:
+    mean, gain = marks.mean, marks.against(first).mean
+    return Mark(
+        **dict(zip(("mean", "low", "high"), _numbers(mean), strict=True)),
+        **dict(zip(("gain", "gain_low", "gain_high"), _numbers(gain), strict=True)),
+        num_prompts=len(marks.by_prompt),
+    )
+
+
+def _numbers(found: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    if found is None:
+        return None, None, None
+    if found.interval is None:
+        return found.value, None, None
+    return found.value, found.interval.low, found.interval.high

@@ -1,0 +1,164 @@
+"""The verb: train a student by iterative preference training, from where an interrupted one stood.
+
+There is no state beside the files: runs, trainings and exams that are done are found done, so that going on, and
+adding rounds to what is there, are the same as beginning.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from arbitrage.errors import InterruptedRunError
+from arbitrage.shards.store import commit_bytes, commit_json
+from arbitrage.training.monitor.curves import OVERALL
+from arbitrage.training.record import TrainingRecord
+from arbitrage.training.train import require_trl
+from pipelines.online.alarm import hacking_alarms
+from pipelines.online.config import OnlineConfig
+from pipelines.online.data import offline_rows, round_run
+from pipelines.online.exam import Marks, hold_exam
+from pipelines.online.phases import require_arguments, training_config
+from pipelines.online.picture import CURVES_PICTURE, curves_picture, judged_panel
+from pipelines.online.record import RECORD_FILE, OnlineRecord, stage_record
+from pipelines.online.stages import Stage, first_stage, preference_stages
+from pipelines.online.students import student_entry, write_pool
+from pipelines.online.surroundings import Surroundings
+from pipelines.online.watching import joined_curves, watch_phases
+
+
+def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | None = None) -> OnlineRecord:
+    """Train by all phases that are wanted, examine each student, and stop at an alarm.
+
+    Args:
+        config: what to do.
+        out: students, runs, exams and `online.json` go here.
+        surroundings: have runs and trainings done and shown; by default in this process, in silence.
+
+    Raises:
+        ConfigError: the student has a teacher's name, or an argument of TRL does not exist.
+        RunDirectoryError: a directory holds a training of something else.
+        DataError: a phase has no rows, or a judge gives no verdict.
+        MissingDependencyError: the extra `train` is not installed.
+        InterruptedRunError: it was stopped; the same call goes on from there.
+        ArbitrageError: like `execute` and `train`.
+    """
+    require_trl()
+    config.require_pool()
+    require_arguments(config)
+    return _Rounds(config, out.absolute(), surroundings or Surroundings()).run()
+
+
+class _Rounds:
+    """The students so far."""
+
+    def __init__(self, config: OnlineConfig, out: Path, surroundings: Surroundings) -> None:
+        self._config, self._out, self._surroundings = config, out, surroundings
+        self._stages: list[Stage] = []
+        self._models: dict[str, str] = {}
+        self._trainings: dict[str, TrainingRecord] = {}
+        self._marks: dict[str, dict[str, Marks]] = {}
+        self._alarms: list[str] = []
+        self._sound = first_stage(config)
+
+    def run(self) -> OnlineRecord:
+        rows = offline_rows(self._config, self._out, self._surroundings)
+        self._begin(rows)
+        ended = None
+        for stage in preference_stages(self._config):
+            if self._surroundings.stop.is_asked:
+                raise InterruptedRunError(f"interrupted before {stage.name}; run the same command again to go on")
+            self._surroundings.note(f"{stage.name}: from {self._stages[-1].name}")
+            self._train_stage(stage, rows)
+            self._examine(stage)
+            ended = self._listen(stage)
+            self._write(ended)
+            if ended:
+                self._surroundings.note(f"no further round: {ended}")
+                break
+        return self._write(ended)
+
+    def _begin(self, rows: Path) -> None:
+        """Make the student that preference training begins with."""
+        stage, start = first_stage(self._config), self._config.student.model
+        self._models[stage.name] = start
+        if self._config.sft is not None:
+            self._surroundings.note(f"sft: from {start}")
+            self._train(stage, start, rows / "sft")
+        self._stages.append(stage)
+
+    def _train_stage(self, stage: Stage, rows: Path) -> None:
+        """Make the pairs of a stage, and train on them the student of the stage before."""
+        before, pairs = self._models[self._stages[-1].name], rows / "preference"
+        if stage.iteration:
+            pairs = round_run(self._config, stage, before, self._out, self._surroundings)
+        self._train(stage, before, pairs, held_out=rows / "preference")
+        self._stages.append(stage)
+
+    def _train(self, stage: Stage, model: str, data: Path, held_out: Path | None = None) -> None:
+        student = self._surroundings.train(training_config(self._config, stage, model, data, self._out, held_out))
+        self._models[stage.name], self._trainings[stage.name] = str(student.path), student.record
+
+    def _examine(self, stage: Stage) -> None:
+        first = self._stages[0].name
+        models = {name: self._models[name] for name in (first, stage.name)}
+        result = hold_exam(self._config, stage, models, self._out, self._surroundings)
+        self._marks.setdefault(first, dict(result.first))
+        self._marks[stage.name] = dict(result.student)
+
+    def _listen(self, stage: Stage) -> str | None:
+        """Hear the monitor and the exam; return why there is to be no further round, or None."""
+        monitor, exam = self._config.monitor, self._config.exam
+        phases = [each.folder(self._out) for each in self._stages[1:]]
+        curves = (
+            [a.sentence for a in watch_phases(monitor, phases, self._out) if a.language == OVERALL] if monitor else []
+        )
+        hacked = [alarm.sentence for alarm in hacking_alarms(self._marks, self._rewards, self._judges)]
+        for sentence in self._new(hacked):
+            self._surroundings.note(f"reward hacking? {sentence}")
+        self._alarms += self._new([*curves, *hacked])
+        if not self._alarms:
+            self._sound = stage
+        stops = [*(curves if monitor and monitor.early_stop else []), *(hacked if exam.early_stop else [])]
+        return stops[0] if stops else None
+
+    def _new(self, sentences: Sequence[str]) -> list[str]:
+        return [sentence for sentence in sentences if sentence not in self._alarms]
+
+    @property
+    def _rewards(self) -> tuple[str, ...]:
+        return tuple(reward.name for reward in self._config.data.rewards)
+
+    @property
+    def _judges(self) -> tuple[str, ...]:
+        return tuple(judge.label for judge in self._config.exam.judges)
+
+    def _write(self, ended: str | None) -> OnlineRecord:
+        """Write the record, and all students as teachers."""
+        first = self._marks.get(self._stages[0].name)
+        record = OnlineRecord(
+            config=json.loads(self._config.model_dump_json()),
+            rewards=self._rewards,
+            judges=self._judges,
+            stages=tuple(
+                stage_record(stage, self._models[stage.name], self._trainings.get(stage.name), marks, first)
+                for stage in self._stages
+                for marks in [self._marks.get(stage.name)]
+            ),
+            alarms=tuple(self._alarms),
+            ended=ended,
+            student=self._sound.name,
+        )
+        names = {stage.name: f"{self._config.student.name}-{stage.name}" for stage in self._stages}
+        write_pool(self._out, [student_entry(self._config, self._models[s], name) for s, name in names.items()])
+        commit_bytes(self._out / CURVES_PICTURE, self._picture().encode())
+        commit_json(self._out / RECORD_FILE, record)
+        return record
+
+    def _picture(self) -> str:
+        names = list(self._marks)
+        panels = [
+            judged_panel(judge, names, (), [self._marks[name][judge].mean for name in names])
+            for judge in (*self._rewards, *self._judges)
+        ]
+        phases = [stage.folder(self._out) for stage in self._stages[1:]]
+        return curves_picture(panels, joined_curves(phases) if self._config.monitor else [])
