@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -263,6 +264,28 @@ class TestTraining:
         resumed = train(config)
         assert (resumed.record.resumed_from, resumed.record.num_steps) == (2, 4)
         assert weights(resumed.path) == weights(whole.path)
+
+    @pytest.mark.parametrize("lora", [None, {"r": 4}])
+    def test_a_student_killed_after_its_last_step_takes_no_other(
+        self, run: Path, model: Path, tmp_path: Path, lora: dict[str, Any] | None
+    ) -> None:
+        config = self.config(run, model, tmp_path, lora=lora)
+        whole = train(config)
+        before = weights(whole.path)
+        (tmp_path / "training.json").unlink()
+        shutil.rmtree(whole.path)
+        again = train(config)
+        assert (again.record.resumed_from, again.record.num_steps, again.record.stopped) == (4, 4, None)
+        assert weights(again.path) == before
+
+    def test_the_loss_of_a_part_is_not_told_as_that_of_the_whole(
+        self, run: Path, model: Path, tmp_path: Path
+    ) -> None:
+        config, heard = self.config(run, model, tmp_path), []
+        with pytest.raises(InterruptedRunError):
+            train(config, Hooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
+        assert "train_loss" not in train(config).record.figures
+        assert "train_loss" in train(self.config(run, model, tmp_path / "whole")).record.figures
 
     def test_what_is_done_is_not_done_again_nor_replaced(self, run: Path, model: Path, tmp_path: Path) -> None:
         config = self.config(run, model, tmp_path / "out", arguments={"max_steps": 1})

@@ -238,6 +238,18 @@ class TestInTraining:
         assert any(note.startswith("over-optimisation? ") for note in notes)
         assert '<line class="alarm"' in (tmp_path / "monitor.svg").read_text()
 
+    def test_what_it_ended_stays_ended_when_the_process_dies_before_the_record(
+        self, run: Path, model: Path, tmp_path: Path
+    ) -> None:
+        wild = {"learning_rate": 0.1, "max_steps": 20, "beta": 0.01}
+        config = self.config(run, model, tmp_path, arguments=wild, monitor=settings(run, early_stop=True))
+        whole = train(config)
+        before = (whole.path / "model.safetensors").read_bytes()
+        (tmp_path / "training.json").unlink()
+        again = train(config)
+        assert (again.record.num_steps, again.record.stopped) == (whole.record.num_steps, whole.record.stopped)
+        assert (again.path / "model.safetensors").read_bytes() == before
+
     def test_a_resumed_training_goes_on_with_its_curves(self, run: Path, model: Path, tmp_path: Path) -> None:
         lm, tokenizer = load(model)
         watcher = Watcher(settings(run), tmp_path)
