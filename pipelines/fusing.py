@@ -77,7 +77,8 @@ def select_examples(config: FusibleConfig, sft: SftSelection, table: CandidateTa
         return Selected(select_sft(sft, table.prompts, table.drafts, table.final))
     licences = [teacher.licence or "unknown" for teacher in config.selected_teachers()]
     fused = fuse(config.fusion, fuser, table.prompts, table.drafts, table.final, licences)
-    written_by = fuser.model_copy(update={"name": FUSED})
+    # who names no family is one of its own: under another name, too, nobody reviews what he wrote
+    written_by = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
     asked = Asked((fused,), tuple(opinions(config, written_by, table.prompts, fused)))
     final = replace(weigh(config, table.prompts, asked, table.calibration), name=f"ensemble-{FUSED}")
     selection = FusedSelection(sft=sft, only_if_better=config.fusion.only_if_better)

@@ -10,6 +10,7 @@ import yaml
 
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, UserError
+from arbitrage.execution.plan import topological
 from arbitrage.export.export import export_run
 from arbitrage.fusion.fuse import FusionConfig, fuse
 from arbitrage.fusion.select import FUSION, FusedSelection
@@ -164,6 +165,14 @@ def test_a_run_fuses_selects_exports_and_reports(tmp_path: Path) -> None:
     licences = {tuple(row["licences"]) for row in exported if row["strategy"] == FUSION}
     assert licences == {("Apache-2.0", "MIT", "unknown")}  # of the drafts, the fuser, the prompts
     build_report(tmp_path / "run")
+
+
+def test_nobody_reviews_what_he_fused_himself_though_he_names_no_family(tmp_path: Path) -> None:
+    committee = {"reviewers": ["writer", "ant", "bee", "cow"], "max_spread": None}
+    path = fusion_pipeline(tmp_path, "http://127.0.0.1:9/v1", committee=committee)
+    names = {step.name for step in topological(load_pipeline(path).config.build().targets)}
+    assert {"review-ant-fused", "review-bee-fused"} <= names
+    assert "review-writer-fused" not in names
 
 
 @pytest.mark.parametrize(

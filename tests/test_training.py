@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -138,7 +139,7 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def said(role: str, text: str) -> dict[str, str]:
+def said(role: str, text: str | None) -> dict[str, str | None]:
     return {"role": role, "content": text}
 
 
@@ -178,10 +179,40 @@ class TestRows:
         with pytest.raises(DataError, match=why):
             load_rows([write_rows(tmp_path / "x.jsonl", [row])], "dpo", AS_IS)
 
+    @pytest.mark.parametrize(
+        ("method", "row", "why"),
+        [
+            ("sft", {"messages": None}, "row 1: messages: is empty"),
+            ("sft", {"messages": [said("user", "a")]}, "row 1: messages: ends with a turn of the user"),
+            ("sft", {"messages": [said("assistant", "a")]}, "row 1: messages: holds an answer to nothing"),
+            ("sft", {"messages": [said("user", "a"), said("assistant", None)]}, "assistant without content"),
+            ("dpo", {"rejected": None}, "row 1: rejected: is empty"),
+            ("dpo", {"language": 7}, "language: must be text, found int64"),
+        ],
+    )
+    def test_a_row_that_says_nothing_is_named_before_a_trainer_meets_it(
+        self, tmp_path: Path, method: Any, row: dict[str, Any], why: str
+    ) -> None:
+        talk = [said("user", "a"), said("assistant", "b")]
+        good = {"prompt": talk[:1], "chosen": talk[1:], "rejected": talk[1:]} if method == "dpo" else {}
+        good |= {"messages": talk} if method == "sft" else {}
+        language = {"language": 1 if "language" in row else "sw"}
+        file = write_rows(tmp_path / "x.jsonl", [good | language, good | language | row])
+        with pytest.raises(DataError, match=rf"x\.jsonl: .*{why}"):
+            load_rows([file], method, AS_IS)
+
+    def test_rows_that_leave_their_language_open_are_of_none(self, tmp_path: Path) -> None:
+        talk = {"messages": [said("user", "a"), said("assistant", "b")]}
+        file = write_rows(tmp_path / "x.jsonl", [talk | {"language": tag} for tag in ("sw", None)])
+        assert load_rows([file], "sft", AS_IS).by_language == {"sw": 1, "und": 1}
+
     def test_garbage_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "x.jsonl").write_text("{not json\n")
         with pytest.raises(DataError, match=r"x\.jsonl: cannot be read as json"):
             load_rows([tmp_path / "x.jsonl"], "sft", AS_IS)
+        (tmp_path / "empty.jsonl").touch()
+        with pytest.raises(DataError, match=r"empty\.jsonl: holds no rows"):
+            load_rows([tmp_path / "empty.jsonl"], "sft", AS_IS)
         with pytest.raises(ConfigError, match="nowhere"):
             load_rows([tmp_path / "nowhere"], "sft", AS_IS)
 
@@ -263,6 +294,28 @@ class TestTraining:
         resumed = train(config)
         assert (resumed.record.resumed_from, resumed.record.num_steps) == (2, 4)
         assert weights(resumed.path) == weights(whole.path)
+
+    @pytest.mark.parametrize("lora", [None, {"r": 4}])
+    def test_a_student_killed_after_its_last_step_takes_no_other(
+        self, run: Path, model: Path, tmp_path: Path, lora: dict[str, Any] | None
+    ) -> None:
+        config = self.config(run, model, tmp_path, lora=lora)
+        whole = train(config)
+        before = weights(whole.path)
+        (tmp_path / "training.json").unlink()
+        shutil.rmtree(whole.path)
+        again = train(config)
+        assert (again.record.resumed_from, again.record.num_steps, again.record.stopped) == (4, 4, None)
+        assert weights(again.path) == before
+
+    def test_the_loss_of_a_part_is_not_told_as_that_of_the_whole(
+        self, run: Path, model: Path, tmp_path: Path
+    ) -> None:
+        config, heard = self.config(run, model, tmp_path), []
+        with pytest.raises(InterruptedRunError):
+            train(config, Hooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
+        assert "train_loss" not in train(config).record.figures
+        assert "train_loss" in train(self.config(run, model, tmp_path / "whole")).record.figures
 
     def test_what_is_done_is_not_done_again_nor_replaced(self, run: Path, model: Path, tmp_path: Path) -> None:
         config = self.config(run, model, tmp_path / "out", arguments={"max_steps": 1})

@@ -1,5 +1,6 @@
 """The over-optimisation monitor: figures by hand, alarms on drawn curves, and a real trainer that it follows."""
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -165,6 +166,19 @@ class TestMeasuring:
         assert "<|end|>" in answer
         assert max(len(row.chosen.ids) for rows in probe.values() for row in rows) == 60
 
+    def test_a_prompt_without_room_for_an_answer_is_passed_over(self, model: Path, tmp_path: Path) -> None:
+        _, tokenizer = load(model)
+        answers = {side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+        prompts = ["the sky " * times for times in (1, 40, 2, 40)]
+        rows = [{"prompt": [{"role": "user", "content": text}], **answers, "language": "en"} for text in prompts]
+        file = tmp_path / "probe.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        probe = load_probe(settings(file, per_language=4), tokenizer, tmp_path)
+        assert len(probe["en"]) == 2
+        assert all(side.start == len(row.prompt) for row in probe["en"] for side in (row.chosen, row.rejected))
+        with pytest.raises(DataError, match=r"en: no prompt leaves room for an answer within max_tokens \(4\)"):
+            load_probe(settings(file, max_tokens=4), tokenizer, tmp_path)
+
     def test_a_check_leaves_no_trace(self, run: Path, model: Path, tmp_path: Path) -> None:
         lm, tokenizer = load(model)
         lm.train()
@@ -237,6 +251,18 @@ class TestInTraining:
         assert f", {OVERALL}: top-10 " in (student.record.stopped or "")
         assert any(note.startswith("over-optimisation? ") for note in notes)
         assert '<line class="alarm"' in (tmp_path / "monitor.svg").read_text()
+
+    def test_what_it_ended_stays_ended_when_the_process_dies_before_the_record(
+        self, run: Path, model: Path, tmp_path: Path
+    ) -> None:
+        wild = {"learning_rate": 0.1, "max_steps": 20, "beta": 0.01}
+        config = self.config(run, model, tmp_path, arguments=wild, monitor=settings(run, early_stop=True))
+        whole = train(config)
+        before = (whole.path / "model.safetensors").read_bytes()
+        (tmp_path / "training.json").unlink()
+        again = train(config)
+        assert (again.record.num_steps, again.record.stopped) == (whole.record.num_steps, whole.record.stopped)
+        assert (again.path / "model.safetensors").read_bytes() == before
 
     def test_a_resumed_training_goes_on_with_its_curves(self, run: Path, model: Path, tmp_path: Path) -> None:
         lm, tokenizer = load(model)

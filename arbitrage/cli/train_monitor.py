@@ -28,7 +28,10 @@ def monitor(
         list[str], typer.Option("--probe", metavar="DATA", help="Preference rows: runs, exports, files. Repeatable.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="For monitor.jsonl and monitor.svg; the first MODEL.")
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="For monitor.jsonl and monitor.svg; `monitor/` in the first MODEL."
+        ),
     ] = None,
     assignments: SetOption = None,
     as_json: JsonOption = False,
@@ -49,7 +52,7 @@ def monitor(
     config = parse(raw, MonitorConfig, "train monitor")
     if out is None and not Path(models[0]).is_dir():
         raise UserError(f"{models[0]}: is no directory here; name one by --out")
-    target = out or Path(models[0])
+    target = out or Path(models[0]) / "monitor"  # beside what the training itself has measured, not over it
     console = Console(stderr=True)
     watched = watch_models(models, config, target, lambda sentence: console.print(sentence, style="dim"))
     if as_json:

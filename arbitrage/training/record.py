@@ -54,7 +54,8 @@ class TrainingRecord(_Written):
         resumed_from: the step at which this process went on, or None.
         stopped: why training ended before its last step, or None.
         alarms: of the monitor, in words.
-        figures: the trainer's own, such as `train_loss`.
+        seconds: this process took.
+        figures: the trainer's own, such as `train_loss`, which is left out where this process saw only a part.
     """
 
     plan: TrainingPlan

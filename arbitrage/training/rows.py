@@ -116,6 +116,8 @@ def _load(builder: str, paths: Sequence[Path], where: str) -> "Dataset":
     except (DatasetsError, OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error.__cause__ or error).split())
         raise DataError(f"{where}: cannot be read as {builder}: {reason}") from error
+    except StopIteration:
+        raise DataError(f"{where}: holds no rows") from None
 
 
 def _joined(parts: Sequence["Dataset"]) -> "Dataset":

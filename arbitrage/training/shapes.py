@@ -37,10 +37,11 @@ def shaped(rows: "Dataset", method: Method, where: str) -> "Dataset":
         where: what an error names.
 
     Raises:
-        DataError: columns are missing, or are not message lists throughout (or texts throughout).
+        DataError: columns are missing, are not message lists throughout (or texts throughout), or a row says nothing.
     """
     columns = _columns(rows, method, where)
     _check_types(rows, columns, where)
+    _check_values(rows, columns, where)
     facts = [name for name in (LANGUAGE, "prompt_id") if name in rows.column_names]
     kept = rows.select_columns([*columns, *facts])
     kept = _with_facts(kept, facts)
@@ -62,6 +63,8 @@ def _columns(rows: "Dataset", method: Method, where: str) -> tuple[str, ...]:
 
 def _check_types(rows: "Dataset", columns: tuple[str, ...], where: str) -> None:
     """A text beside conversations crashes DPO; a single message is another trainer's format."""
+    if LANGUAGE in rows.column_names and _kind(rows.features[LANGUAGE]) not in ("text", "null"):
+        raise DataError(f"{where}: {LANGUAGE}: must be text, found {_kind(rows.features[LANGUAGE])}")
     kinds = {name: _kind(rows.features[name]) for name in columns}
     if set(kinds.values()) not in ({"messages"}, {"text"}):
         found = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
@@ -70,12 +73,37 @@ def _check_types(rows: "Dataset", columns: tuple[str, ...], where: str) -> None:
         )
 
 
+def _check_values(rows: "Dataset", columns: tuple[str, ...], where: str) -> None:
+    """Trainers fail on a row that says nothing, hours later and without its number."""
+    batches = rows.select_columns(list(columns)).with_format("arrow").iter(batch_size=1000)
+    for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
+        for name in columns:
+            if (problem := _problem(row[name], name)) is not None:
+                raise DataError(f"{where}: row {number}: {name}: {problem}")
+
+
+def _problem(value: Any, name: str) -> str | None:
+    """Return what is wrong with a text or a list of messages, or None."""
+    if value is None or value == []:
+        return "is empty"
+    if isinstance(value, str):
+        return None
+    for message in value:
+        if message is None or message["role"] is None:
+            return "holds a message without a role"
+        if message["content"] is None and not message.get("tool_calls"):
+            return f"holds a message of the {message['role']} without content"
+    if name == "messages" and value[-1]["role"] != "assistant":
+        return f"ends with a turn of the {value[-1]['role']}, not of the assistant"
+    return "holds an answer to nothing" if name == "messages" and len(value) == 1 else None
+
+
 def _kind(feature: Any) -> str:
-    from datasets import List, Value
+    from datasets import LargeList, List, Value
 
     if isinstance(feature, Value):
         return "text" if feature.dtype in ("string", "large_string") else str(feature.dtype)
-    inner = feature.feature if isinstance(feature, List) else None
+    inner = feature.feature if isinstance(feature, List | LargeList) else None
     return "messages" if isinstance(inner, dict) and {"role", "content"} <= set(inner) else "something else"
 
 
@@ -83,13 +111,14 @@ def _with_facts(rows: "Dataset", facts: list[str]) -> "Dataset":
     number = len(rows)
     if LANGUAGE not in facts:
         rows = rows.add_column(LANGUAGE, [UNDETERMINED] * number)
+    elif None in (given := list(rows[LANGUAGE])):
+        told = [UNDETERMINED if tag is None else tag for tag in given]
+        rows = rows.remove_columns(LANGUAGE).add_column(LANGUAGE, told)
     if "prompt_id" in facts:
         return rows.rename_column("prompt_id", KEY)
     return rows.add_column(KEY, [str(i) for i in range(number)])
 
 
 def _split(row: dict[str, Any]) -> dict[str, Any]:
-    *prompt, completion = row["messages"] or [{"role": "nobody"}]
-    if completion["role"] != "assistant":
-        raise DataError(f"a conversation ends with a turn of {completion['role']}, not of the assistant")
+    *prompt, completion = row["messages"]
     return {"prompt": prompt, "completion": [completion]}

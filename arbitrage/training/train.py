@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from arbitrage.errors import InterruptedRunError, MissingDependencyError, RunDirectoryError
 from arbitrage.models import revision_of
 from arbitrage.shards.store import commit_json, storage_errors
-from arbitrage.training.checkpoints import newest_checkpoint, step_of
+from arbitrage.training.checkpoints import STATE_FILE, newest_checkpoint, step_of
 from arbitrage.training.monitor.callback import Watcher, monitor_callback
 from arbitrage.training.progress import Hooks, hooks_callback
 from arbitrage.training.record import (
@@ -97,7 +97,7 @@ def _run(
     checkpoint = newest_checkpoint(out)
     if checkpoint:
         hooks.note(f"going on from {checkpoint.name}")
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    figures = _take_steps(trainer, checkpoint, watcher)
     if hooks.is_stopped() and trainer.state.global_step < trainer.state.max_steps:
         raise InterruptedRunError(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; "
@@ -116,13 +116,39 @@ def _run(
         stopped=_why_stopped(trainer, watcher),
         alarms=tuple(alarm.sentence for alarm in watcher.alarms) if watcher else (),
         seconds=round(time.monotonic() - started, 3),
-        figures={name: float(value) for name, value in result.metrics.items() if isinstance(value, int | float)},
+        figures=figures,
         packages=_versions(),
         effective=_effective(trainer.args),
     )
     if trainer.is_world_process_zero():
         commit_json(out / RECORD_FILE, record)
     return record
+
+
+def _take_steps(trainer: "Trainer", checkpoint: Path | None, watcher: Watcher | None) -> dict[str, float]:
+    """Take the steps that are left, and return the trainer's figures.
+
+    A trainer that goes on from its last step takes one too many; its `train_…` figures are of its own steps alone.
+    """
+    if checkpoint is not None and _load_if_over(trainer, checkpoint, watcher):
+        return {}
+    metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).metrics
+    told = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    return {name: value for name, value in told.items() if checkpoint is None or not name.startswith("train_")}
+
+
+def _load_if_over(trainer: "Trainer", checkpoint: Path, watcher: Watcher | None) -> bool:
+    """Load a checkpoint after which there is no step to take; return whether it is one."""
+    from transformers.trainer_callback import TrainerState
+
+    state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+    is_stopped = watcher is not None and watcher.recall(state.global_step)
+    if state.global_step < state.max_steps and not is_stopped:
+        return False
+    best = state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+    trainer._load_from_checkpoint(best or str(checkpoint))
+    trainer.state = state
+    return True
 
 
 def _load(config: TrainConfig, arguments: Any) -> TrainingRows:

@@ -38,9 +38,15 @@ class Watcher:
     def begin(self, model: Any, tokenizer: Any, step: int, *, is_main: bool = True) -> None:
         """Choose the probe set and make the first check, where it has not been made."""
         self._probe = load_probe(self._config, tokenizer, self._out, is_main=is_main)
+        self.recall(step)
+        self.check(model, tokenizer, step, is_main=is_main)
+
+    def recall(self, step: int) -> bool:
+        """Take the checks up to a step from the disk; return whether training ended by them."""
         self.checks = [check for check in read_checks(self._out / CURVES_FILE) if step and check.step <= step]
         self._heard = {(alarm.kind, alarm.language) for alarm in self.alarms}
-        self.check(model, tokenizer, step, is_main=is_main)
+        self._listen()
+        return self.stopped is not None
 
     def is_due(self, step: int) -> bool:
         """Tell whether a check is to be made after a step."""

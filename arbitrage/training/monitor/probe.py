@@ -1,8 +1,8 @@
 """The probe set: the same preference rows of each language at every check, as token ids."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def load_probe(config: MonitorConfig, tokenizer: Any, folder: Path, *, is_main: 
         is_main: whether this process may write.
 
     Raises:
-        DataError: no rows, or no conversations; otherwise like `local_sources` and `load_rows`.
+        DataError: no rows, no conversations, or none of a language with room for an answer; otherwise like
+            `local_sources` and `load_rows`.
     """
     sources = local_sources(config.probe, config.dataset, folder / PROBE_FOLDER, is_main=is_main)
     held_out = read_split(sources, "dpo", "test")
@@ -58,27 +59,40 @@ def load_probe(config: MonitorConfig, tokenizer: Any, folder: Path, *, is_main: 
         raise DataError(f"probe: {', '.join(config.probe)}: no rows")
     ranked = rank_rows(rows[LANGUAGE], rows[KEY], config.seed)
     encoder = _Encoder(ChatTokenizer(tokenizer), config.max_tokens)
-    return {tag: [encoder.encode(rows[i]) for i in ranked[tag][: config.per_language]] for tag in sorted(ranked)}
+    probe = {
+        tag: _first(config.per_language, (encoder.encode(rows[i]) for i in ranked[tag])) for tag in sorted(ranked)
+    }
+    if none := [tag for tag, found in probe.items() if not found]:
+        raise DataError(
+            f"probe: {', '.join(none)}: no prompt leaves room for an answer within max_tokens ({config.max_tokens})"
+        )
+    return probe
+
+
+def _first(number: int, rows: Iterable[ProbeRow | None]) -> list[ProbeRow]:
+    """Return the first rows that can be measured."""
+    return list(islice((row for row in rows if row is not None), number))
 
 
 class _Encoder:
     def __init__(self, chat: ChatTokenizer, max_tokens: int) -> None:
         self._chat, self._max_tokens = chat, max_tokens
 
-    def encode(self, row: Mapping[str, Any]) -> ProbeRow:
-        """Encode a row of message lists, the prompt in a column of its own or not."""
+    def encode(self, row: Mapping[str, Any]) -> ProbeRow | None:
+        """Encode a row of message lists, with a column `prompt` or not; None where no answer fits in `max_tokens`."""
         if isinstance(row["chosen"], str):
             raise DataError("probe: wants conversations, found texts; see `arbitrage export --for trl`")
         prompt, chosen, rejected = (_messages(row.get(name) or ()) for name in ("prompt", "chosen", "rejected"))
         asked = tuple(self._chat.encode(prompt or chosen[:-1]))
-        return ProbeRow(asked, self._answered(asked, [*prompt, *chosen]), self._answered(asked, [*prompt, *rejected]))
+        answered = [self._answered(asked, [*prompt, *side]) for side in (chosen, rejected)]
+        return None if None in answered else ProbeRow(asked, *answered)
 
-    def _answered(self, asked: tuple[int, ...], conversation: Sequence[Message]) -> Answered:
+    def _answered(self, asked: tuple[int, ...], conversation: Sequence[Message]) -> Answered | None:
         whole = self._chat.encode(conversation, is_complete=True)
         # A template may write a finished turn otherwise than one that is to be written.
-        start = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(asked, whole, strict=False)))
+        start = max(1, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(asked, whole, strict=False))))
         kept = tuple(whole[: self._max_tokens])
-        return Answered(kept, min(max(start, 1), len(kept) - 1))
+        return Answered(kept, start) if start < len(kept) else None
 
 
 def _messages(turns: Sequence[Mapping[str, Any]]) -> list[Message]:

@@ -30,7 +30,7 @@ class MonitorConfig(Config):
         dataset: name of the data set of a run.
         every: optimiser steps between checks; there is one before the first step and one after the last.
         per_language: rows of each language, the same at every check.
-        max_tokens: of a prompt with its answer; what is longer is measured up to there.
+        max_tokens: of a prompt with its answer; an answer is measured up to there, a longer prompt passed over.
         max_new_tokens: of a sampled answer.
         temperature: of sampling; 0 takes the likeliest token.
         fidelity_minimum: a sampled answer with a smaller share of its prompt's language is confused.
