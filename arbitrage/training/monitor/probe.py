@@ -84,8 +84,8 @@ class _Encoder:
             raise DataError("probe: wants conversations, found texts; see `arbitrage export --for trl`")
         prompt, chosen, rejected = (_messages(row.get(name) or ()) for name in ("prompt", "chosen", "rejected"))
         asked = tuple(self._chat.encode(prompt or chosen[:-1]))
-        answered = [self._answered(asked, [*prompt, *side]) for side in (chosen, rejected)]
-        return None if None in answered else ProbeRow(asked, *answered)
+        good, bad = (self._answered(asked, [*prompt, *side]) for side in (chosen, rejected))
+        return None if good is None or bad is None else ProbeRow(asked, good, bad)
 
     def _answered(self, asked: tuple[int, ...], conversation: Sequence[Message]) -> Answered | None:
         whole = self._chat.encode(conversation, is_complete=True)
