@@ -23,8 +23,14 @@ types: $(VENV)/.test-installed
 contracts: $(VENV)/.test-installed
 	$(BIN)/lint-imports
 
+# Two at a time, but for those that want the machine to themselves; PYTEST=… runs just that.
 unit: $(VENV)/.test-installed
+ifdef PYTEST
 	$(BIN)/python -m pytest $(PYTEST)
+else
+	$(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m alone
+endif
 
 # Train the micro-world's models again, from its lexicons.
 world: $(VENV)/.installed

@@ -30,6 +30,8 @@ from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import open_run
 from tests.support.asked import asked_pipeline
 
+pytestmark = pytest.mark.alone
+
 BACKENDS = [LocalBackend(), RayBackend()]
 ROOT = Path(__file__).parents[1]
 

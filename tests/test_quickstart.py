@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from datasets import List, load_dataset
 
+pytestmark = pytest.mark.alone
+
 QUICKSTART = [sys.executable, "-m", "arbitrage.cli.main", "quickstart"]
 
 

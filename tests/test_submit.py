@@ -13,6 +13,8 @@ from tests.support.head import ROOT, Head, running_head
 from tests.support.pipelines import write_pipeline, write_pool
 from tests.test_durability import journaled
 
+pytestmark = pytest.mark.alone
+
 pytest.importorskip("aiohttp_cors", reason="the job server needs ray[default]: the extra `cluster`")
 
 TOKEN = "a-token-of-this-test-alone-0123456789"

@@ -17,6 +17,7 @@ from arbitrage.world.models import REWARD_MODEL
 from tests.support.pipelines import run
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.vllm,
     pytest.mark.timeout(400),
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),
