@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries
@@ -39,8 +38,11 @@ from routers.learners.learned import LearnedLearner
 
 JUDGES = ("gemba_cmda", "xcomet_xl", "cometkiwi_xl", "metricx24_hybrid_xl")
 SHOWN = ("random", "best_single", "per_language", "per_language_task", "oracle", "auto", "learned", "blend")
-NUM_TIMED = 26
-"""Models whose router is timed: all of WMT25's."""
+TIMED: Mapping[str, tuple[str, Sequence[str]]] = {
+    "wmt25": ("wmt25_teacher_matrix.parquet", ()),
+    "policy": ("textclass_policy_matrix.parquet", ("policy_mixed", "policy_small")),
+}
+"""What is timed: all 26 systems of WMT25, and the models of both pools of the other matrix."""
 JOBS = min(5, os.cpu_count() or 1)
 Found = dict[str, Any]
 
@@ -112,10 +114,11 @@ def measure_cost(data: Path, pool: str) -> Found:
 
 
 def measure_speed(data: Path, name: str) -> Found:
-    """Time training for 26 models, and features with prediction, each text read anew; memory of the process."""
-    path = data / f"{name}.parquet"
-    models = sorted(set(pq.read_table(path, columns=["model"])["model"].unique().to_pylist()))[:NUM_TIMED]
-    matrix = read_matrix([path], models=models).matrix
+    """Time training, and features with prediction, each text read anew; memory of the process."""
+    path, pools = TIMED[name]
+    named = json.loads((data / "pools.json").read_text())
+    models = sorted({model for pool in pools for model in named[pool]}) or None
+    matrix = read_matrix([data / path], models=models).matrix
     started = time.perf_counter()
     predictor = LearnedLearner().fit(matrix)
     trained_s = time.perf_counter() - started
@@ -158,7 +161,7 @@ PARTS: Mapping[str, tuple[Callable[[Path, str], Found], Sequence[str]]] = {
     "newcomers": (measure_newcomers, ALL),
     "samples": (measure_samples, ("wmt25_small", "policy_small")),
     "cost": (measure_cost, ("policy_mixed", "policy_small")),
-    "speed": (measure_speed, ("wmt25_teacher_matrix", "textclass_policy_matrix")),
+    "speed": (measure_speed, tuple(TIMED)),
 }
 
 
