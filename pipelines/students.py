@@ -138,8 +138,8 @@ def marks_of(students: Class, run: Run) -> Marks:
 def learn(task_json: str, parent: int) -> None:
     """Make one student: train it from where it stands, and put the exam to it.
 
-    Runs in a process of its own. Training ends at a checkpoint when the process `parent` is gone: whoever runs the same
-    command again trains in the same directory.
+    Runs in a process of its own. Training ends at a checkpoint when the process `parent` is gone: whoever runs the
+    same command again trains in the same directory.
     """
     task = Task.model_validate_json(task_json)
     hooks = Hooks(is_stopped=lambda: os.getppid() != parent)
