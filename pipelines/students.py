@@ -22,7 +22,7 @@ from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.training.mix import MixConfig
 from arbitrage.training.progress import Hooks
 from arbitrage.training.settings import TrainConfig
-from arbitrage.training.train import train
+from arbitrage.training.train import require_trainable, train
 from pipelines.budgets import Lesson
 from pipelines.exam import exam_of, examine, is_examined, questions_in, right_answers
 
@@ -103,6 +103,21 @@ def class_of(config: StudentConfig, exam: PromptsConfig, run: Run, lessons: Sequ
     return Class(start, tuple(taught))
 
 
+def require_teachable(config: StudentConfig) -> None:
+    """Check, before anybody is asked anything, that students could be trained and asked. No network.
+
+    Raises:
+        ConfigError: an argument of TRL or peft is unknown or of a wrong type.
+        MissingDependencyError: a package is not installed.
+    """
+    training = TrainConfig(
+        method="sft", model=config.model, data=("rows",), out="students", arguments=config.arguments, lora=config.lora
+    )
+    require_trainable(training)
+    asked_as = _as_teacher(config, config.model)
+    asked_as.engine.require(asked_as.spec())
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What all students answered right: those of each lesson, and the one before any."""
@@ -144,14 +159,13 @@ def learn(task_json: str, parent: int) -> None:
     task = Task.model_validate_json(task_json)
     hooks = Hooks(is_stopped=lambda: os.getppid() != parent)
     model = task.student.model if task.training is None else str(train(task.training, hooks).path)
-    asked_as = TeacherConfig(
-        name="student",
-        model=model,
-        engine=task.student.engine,
-        precision=task.student.precision,
-        languages=("und",),
+    examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
+
+
+def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:
+    return TeacherConfig(
+        name="student", model=model, engine=config.engine, precision=config.precision, languages=("und",)
     )
-    examine(asked_as, task.exam, task.student.max_tokens, task.directory)
 
 
 def _task(config: StudentConfig, exam: PromptsConfig, run: Run, lesson: Lesson, seed: int, folder: Path) -> Task:
