@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from arbitrage.config import Config
+from arbitrage.errors import InterruptedRunError
 from arbitrage.models import absolute_model, revision_of
 from arbitrage.prompts import PromptsConfig
 from arbitrage.report.students import Exam, Students
@@ -157,9 +158,17 @@ def learn(task_json: str, parent: int) -> None:
     same command again trains in the same directory.
     """
     task = Task.model_validate_json(task_json)
-    hooks = Hooks(is_stopped=lambda: os.getppid() != parent)
-    model = task.student.model if task.training is None else str(train(task.training, hooks).path)
-    examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
+
+    def is_orphan() -> bool:
+        return os.getppid() != parent
+
+    try:
+        hooks = Hooks(is_stopped=is_orphan)
+        model = task.student.model if task.training is None else str(train(task.training, hooks).path)
+        examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
+    finally:
+        if is_orphan():  # the pool would wait for ever for what nobody sends
+            os._exit(InterruptedRunError.exit_code)
 
 
 def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:
