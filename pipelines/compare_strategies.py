@@ -33,7 +33,7 @@ from pipelines.budgets import holdings_of, lessons_for
 from pipelines.candidates import CandidatesConfig, build_candidates
 from pipelines.schooling import teach
 from pipelines.strategies import StrategyConfig, plan_strategy, single
-from pipelines.students import StudentConfig, class_of, marks_of
+from pipelines.students import StudentConfig, class_of, marks_of, require_teachable
 from routers.reward import RewardConfig
 
 FOLDER = "students"
@@ -76,7 +76,13 @@ class CompareStrategiesConfig(CandidatesConfig):
         return self
 
     def build(self) -> Pipeline:
-        """Build the steps up to the strategies' data sets."""
+        """Build the steps up to the strategies' data sets.
+
+        Raises:
+            ConfigError: a router names a stranger, or the student's training an argument that does not exist.
+            MissingDependencyError: what trains or asks the student is not installed.
+        """
+        require_teachable(self.student)
         table = build_candidates(self)
         members = pool_members(self.selected_teachers())
         plans = {s.name: plan_strategy(s, table, members, self.num_shards) for s in self.compared()}

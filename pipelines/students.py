@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from arbitrage.config import Config
+from arbitrage.errors import InterruptedRunError
 from arbitrage.models import absolute_model, revision_of
 from arbitrage.prompts import PromptsConfig
 from arbitrage.report.students import Exam, Students
@@ -22,7 +23,7 @@ from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.training.mix import MixConfig
 from arbitrage.training.progress import Hooks
 from arbitrage.training.settings import TrainConfig
-from arbitrage.training.train import train
+from arbitrage.training.train import require_trainable, train
 from pipelines.budgets import Lesson
 from pipelines.exam import exam_of, examine, is_examined, questions_in, right_answers
 
@@ -103,6 +104,21 @@ def class_of(config: StudentConfig, exam: PromptsConfig, run: Run, lessons: Sequ
     return Class(start, tuple(taught))
 
 
+def require_teachable(config: StudentConfig) -> None:
+    """Check, before anybody is asked anything, that students could be trained and asked. No network.
+
+    Raises:
+        ConfigError: an argument of TRL or peft is unknown or of a wrong type.
+        MissingDependencyError: a package is not installed.
+    """
+    training = TrainConfig(
+        method="sft", model=config.model, data=("rows",), out="students", arguments=config.arguments, lora=config.lora
+    )
+    require_trainable(training)
+    asked_as = _as_teacher(config, config.model)
+    asked_as.engine.require(asked_as.spec())
+
+
 @dataclass(frozen=True, slots=True)
 class Marks:
     """What all students answered right: those of each lesson, and the one before any."""
@@ -142,16 +158,23 @@ def learn(task_json: str, parent: int) -> None:
     same command again trains in the same directory.
     """
     task = Task.model_validate_json(task_json)
-    hooks = Hooks(is_stopped=lambda: os.getppid() != parent)
-    model = task.student.model if task.training is None else str(train(task.training, hooks).path)
-    asked_as = TeacherConfig(
-        name="student",
-        model=model,
-        engine=task.student.engine,
-        precision=task.student.precision,
-        languages=("und",),
+
+    def is_orphan() -> bool:
+        return os.getppid() != parent
+
+    try:
+        hooks = Hooks(is_stopped=is_orphan)
+        model = task.student.model if task.training is None else str(train(task.training, hooks).path)
+        examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
+    finally:
+        if is_orphan():  # the pool would wait for ever for what nobody sends
+            os._exit(InterruptedRunError.exit_code)
+
+
+def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:
+    return TeacherConfig(
+        name="student", model=model, engine=config.engine, precision=config.precision, languages=("und",)
     )
-    examine(asked_as, task.exam, task.student.max_tokens, task.directory)
 
 
 def _task(config: StudentConfig, exam: PromptsConfig, run: Run, lesson: Lesson, seed: int, folder: Path) -> Task:

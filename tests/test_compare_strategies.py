@@ -145,6 +145,12 @@ def test_a_strategy_that_names_a_stranger_is_refused(tmp_path: Path) -> None:
         load_pipeline(fake(tmp_path, strategies=[stranger])).config.build()
 
 
+def test_a_slip_in_the_training_is_found_before_anybody_is_asked(tmp_path: Path) -> None:
+    slip = STUDENT | {"arguments": {"max_step": 3}}
+    with pytest.raises(ConfigError, match="max_step: SFTConfig has no such argument; nearest: max_steps"):
+        load_pipeline(fake(tmp_path, student=slip)).config.build()
+
+
 def test_students_lie_beside_a_local_run(table: Run) -> None:
     config = load_pipeline(table.path.parent / "pipeline.yaml").config
     with pytest.raises(UserError, match="choose a local --run-dir"):

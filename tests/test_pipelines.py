@@ -144,7 +144,9 @@ def test_two_rewards_of_one_name_are_refused(tmp_path: Path) -> None:
         load_pipeline(path)
 
 
-@pytest.mark.parametrize("name", ["preference", "sft", "quickstart", "train_router", "explore_commit", "steering"])
+@pytest.mark.parametrize(
+    "name", ["preference", "sft", "quickstart", "train_router", "explore_commit", "steering", "compare_strategies"]
+)
 def test_shipped_pipelines_validate(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[1]
     monkeypatch.chdir(root)

@@ -69,7 +69,7 @@ def _languages(figures: StudentFigures) -> str:
     tags = sorted(figures.languages, key=lambda tag: base.languages[tag].accuracy.value)
     gains = [best.languages[tag].difference for tag in tags]
     axis = axis_over([0.0, *ends(gains)], num_ticks=4)
-    title = f"{best.strategy} − {base.strategy}, points; languages where the latter is weakest first"
+    title = f"{best.strategy} − {base.strategy}, points; from where the latter is weakest"
     parts = [_head(title), _grid(axis, len(tags), percent=False), _rule(axis, 0.0, len(tags))]
     for place, (tag, gain) in enumerate(zip(tags, gains, strict=True)):
         parts += [_label(name_of(tag), place), _dot(axis, gain, place, "rows", best)]

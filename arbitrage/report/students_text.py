@@ -31,7 +31,7 @@ def students_lines(figures: StudentFigures) -> list[str]:
 def budget_table(figures: StudentFigures, budget: str) -> str:
     """Return one line for each strategy, best first."""
     lines = [
-        "| data of | rows | generations | of them right | students' accuracy | seeds | − best single |",
+        "| data of | rows | generations | rows right | students' accuracy | seeds | − best single |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in figures.at(budget):

@@ -24,7 +24,14 @@ from arbitrage.training.record import (
 from arbitrage.training.rows import TrainingRows, load_rows
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.sources import local_sources
-from arbitrage.training.trainers import build_trainer, given_arguments, quieten, save_student, training_arguments
+from arbitrage.training.trainers import (
+    adapter_config,
+    build_trainer,
+    given_arguments,
+    quieten,
+    save_student,
+    training_arguments,
+)
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
@@ -70,9 +77,7 @@ def train(
         MissingDependencyError: the extra `train` is not installed.
     """
     hooks = hooks or Hooks()
-    require_trl()
-    quieten()
-    arguments = training_arguments(config)
+    arguments = require_trainable(config)
     out = Path(config.out)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -87,6 +92,19 @@ def train(
     trainer = build_trainer(config, arguments, rows, [*watching, *callbacks, hooks_callback(hooks)])
     record = _run(trainer, config, plan, hooks, watcher)
     return TrainedStudent(out / record.student, record, is_new=True)
+
+
+def require_trainable(config: TrainConfig) -> Any:
+    """Check, before there is any data, that a training could start; return TRL's config.
+
+    Raises:
+        ConfigError: an argument is unknown or of a wrong type.
+        MissingDependencyError: the extra `train` is not installed.
+    """
+    require_trl()
+    quieten()
+    adapter_config(config)
+    return training_arguments(config)
 
 
 def _run(
