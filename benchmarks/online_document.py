@@ -116,7 +116,9 @@ def _notes(results: Found) -> list[str]:
         f"Means over the seeds {seeds} on {prompts:,} held-out questions; 95 % intervals, differences paired, "
         f"clustered by the fact asked. {'; '.join(spread)}. Took {results['seconds'] / 60:.0f} minutes.",
         "",
-        "Alarms: " + ("; ".join(alarms) if alarms else "none") + ".",
+        f"Alarms by seed: {'; '.join(alarms) or 'none'}.",
+        "",
+        f"The exam's alarm on marks averaged over seeds: {'; '.join(results['alarms_over_seeds']) or 'none'}.",
     ]
 
 

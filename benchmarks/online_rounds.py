@@ -29,6 +29,7 @@ from arbitrage.statistics import Estimate
 from arbitrage.training.monitor.curves import OVERALL, Check, read_checks
 from benchmarks.harness import CLI, ROOT, environment
 from benchmarks.online_document import RESULTS, render
+from pipelines.online.alarm import hacking_alarms
 from pipelines.online.config import load_online
 from pipelines.online.exam import EXAM_FOLDER, Marks, read_exam
 from pipelines.online.record import RECORD_FILE, OnlineRecord, read_online
@@ -86,8 +87,8 @@ def read_student(out: Path) -> Student:
 
 
 def summarise(students: Sequence[Student]) -> Found:
-    """Return what docs/online.json holds of the students of all seeds."""
-    first = students[0].record
+    """Return what docs/online.json holds of the students of all seeds: the stages that all of them have reached."""
+    first = min((student.record for student in students), key=lambda record: len(record.stages))
     names = [stage.name for stage in first.stages]
     return {
         "seeds": [student.record.config["seed"] for student in students],
@@ -96,6 +97,7 @@ def summarise(students: Sequence[Student]) -> Found:
         "config": first.config,
         "stages": [_stage(students, place, names) for place in range(len(names))],
         "alarms": [list(student.record.alarms) for student in students],
+        "alarms_over_seeds": _hacking_over_seeds(students, names),
         "checks": [[asdict(check) for check in student.checks] for student in students],
     }
 
@@ -120,6 +122,17 @@ def _stage(students: Sequence[Student], place: int, names: Sequence[str]) -> Fou
             "prompts": len(by_stage[name].by_prompt),
         }
     return found
+
+
+def _hacking_over_seeds(students: Sequence[Student], names: Sequence[str]) -> list[str]:
+    """Return what the exam's alarm says of marks averaged over seeds, with more power than any seed has alone."""
+    rewards, judges = students[0].record.rewards, students[0].record.judges
+    marks = {
+        name: {judge: over_seeds([s.marks[name][judge] for s in students]) for judge in (*rewards, *judges)}
+        for name in names
+    }
+    heard = [dict(list(marks.items())[:end]) for end in range(2, len(marks) + 1)]
+    return [alarm.sentence for some in heard for alarm in hacking_alarms(some, rewards, judges)]
 
 
 def over_seeds(marks: Sequence[Marks]) -> Marks:
