@@ -101,6 +101,7 @@ def _cells(stage: Found, judges: Sequence[str], *, is_first: bool) -> list[str]:
 def _notes(results: Found) -> list[str]:
     stages = results["stages"]
     seeds = ", ".join(map(str, results["seeds"]))
+    took = f" Took {results['seconds'] / 60:.0f} minutes." if results["seconds"] else ""
     prompts = stages[-1][results["judges"][0]]["prompts"]
     spread = [
         f"{judge} at the last round by seed: "
@@ -114,7 +115,7 @@ def _notes(results: Found) -> list[str]:
     ]
     return [
         f"Means over the seeds {seeds} on {prompts:,} held-out questions; 95 % intervals, differences paired, "
-        f"clustered by the fact asked. {'; '.join(spread)}. Took {results['seconds'] / 60:.0f} minutes.",
+        f"clustered by the fact asked. {'; '.join(spread)}.{took}",
         "",
         f"Alarms by seed: {'; '.join(alarms) or 'none'}.",
         "",

@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="only write the document again")
     given = parser.parse_args()
     if not given.render:
-        started = time.perf_counter()
+        started, is_fresh = time.perf_counter(), given.work is None
         with tempfile.TemporaryDirectory() as temporary:
             work = (given.work or Path(temporary)).absolute()
             work.mkdir(parents=True, exist_ok=True)
@@ -179,7 +179,7 @@ def main() -> None:
             with ThreadPoolExecutor(given.jobs) as pool:
                 seeds = [int(seed) for seed in given.seeds.split(",")]
                 students = list(pool.map(partial(train_seed, work, max(1, 2 // given.jobs)), seeds))
-        seconds = round(time.perf_counter() - started)
+        seconds = round(time.perf_counter() - started) if is_fresh else None  # what was found done took no time
         RESULTS.write_text(json.dumps(summarise(students) | {"seconds": seconds}, indent=1) + "\n", encoding="utf-8")
     render()
 
