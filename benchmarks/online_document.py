@@ -17,7 +17,7 @@ RESULTS = ROOT / "docs/online.json"
 PICTURE = ROOT / "docs/online.svg"
 DOCUMENT = ROOT / "docs/results.md"
 START, END = "<!-- online: written by benchmarks/online_document.py -->", "<!-- end of online -->"
-TITLE_OF = {"referee": "reward trained on: referee, mean", "exact": "judge never seen: exact answers"}
+TITLE_OF = {"referee": "reward trained on, since {first}", "exact": "exact answers (never seen), since {first}"}
 Found = Mapping[str, Any]
 
 
@@ -43,18 +43,15 @@ def table(results: Found) -> str:
 
 
 def picture(results: Found) -> str:
-    """Return the picture: the judges' panels over stages, the monitor's over steps, a line for each seed."""
-    stages = results["stages"]
+    """Return the picture: gains by each judge over stages, the monitor's curves over steps; a line for each seed."""
+    stages, seeds = results["stages"], results["seeds"]
     names = [stage["name"] for stage in stages]
     judged = [
         judged_panel(
-            TITLE_OF.get(judge, judge),
+            TITLE_OF.get(judge, judge).format(first=names[0]),
             names,
-            [
-                Line(f"seed {seed}", [(float(x), s[judge]["by_seed"][place]) for x, s in enumerate(stages)])
-                for place, seed in enumerate(results["seeds"])
-            ],
-            [_as_estimate(stage[judge]["mean"]) for stage in stages],
+            [Line(f"seed {seed}", _gains(stages, judge, place)) for place, seed in enumerate(seeds)],
+            [_as_estimate(stage[judge]["since_first"]) for stage in stages],
         )
         for judge in (*results["rewards"], *results["judges"])
     ]
@@ -62,12 +59,15 @@ def picture(results: Found) -> str:
     return draw([*judged, *_watched(results)], title)
 
 
+def _gains(stages: Sequence[Found], judge: str, place: int) -> list[tuple[float, float]]:
+    levels = [stage[judge]["by_seed"][place] for stage in stages]
+    return [(float(x), level - levels[0]) for x, level in enumerate(levels)]
+
+
 def _watched(results: Found) -> list[Panel]:
     last = max(check["step"] for checks in results["checks"] for check in checks)
     steps = axis_over([0.0, float(last)], num_ticks=4)
-    borders = {
-        float(stage["steps"][0]): f"{stage['name']} ends (seed {results['seeds'][0]})" for stage in results["stages"]
-    }
+    borders = {float(stage["steps"][0]): f"{stage['name']} ends" for stage in results["stages"][1:-1]}
     return [
         Panel(
             TITLES[curve],
@@ -101,6 +101,7 @@ def _cells(stage: Found, judges: Sequence[str], *, is_first: bool) -> list[str]:
 def _notes(results: Found) -> list[str]:
     stages = results["stages"]
     seeds = ", ".join(map(str, results["seeds"]))
+    took = f" Took {results['seconds'] / 60:.0f} minutes." if results["seconds"] else ""
     prompts = stages[-1][results["judges"][0]]["prompts"]
     spread = [
         f"{judge} at the last round by seed: "
@@ -114,9 +115,11 @@ def _notes(results: Found) -> list[str]:
     ]
     return [
         f"Means over the seeds {seeds} on {prompts:,} held-out questions; 95 % intervals, differences paired, "
-        f"clustered by the fact asked. {'; '.join(spread)}. Took {results['seconds'] / 60:.0f} minutes.",
+        f"clustered by the fact asked. {'; '.join(spread)}.{took}",
         "",
-        "Alarms: " + ("; ".join(alarms) if alarms else "none") + ".",
+        f"Alarms by seed: {'; '.join(alarms) or 'none'}.",
+        "",
+        f"The exam's alarm on marks averaged over seeds: {'; '.join(results['alarms_over_seeds']) or 'none'}.",
     ]
 
 

@@ -1,7 +1,7 @@
 """Does a student get better by online rounds, and does the reward it is trained on tell the truth?
 
-A generalist of the micro-world is trained on data of five other teachers: supervised, by offline pairs, and by three
-online rounds against a reward model (`pipelines/online.yaml`). After each phase the exact checker, which no phase
+A generalist of the micro-world is trained on data of the pool: supervised, by offline pairs, and by three online
+rounds against a reward model (`pipelines/online.yaml`). After each phase the exact checker, which no phase
 ever asks, judges it on held-out questions. Writes docs/online.json, docs/online.svg and its part of docs/results.md.
 
     python -m benchmarks.online_rounds                         everything: two seeds at a time, a core each
@@ -29,6 +29,7 @@ from arbitrage.statistics import Estimate
 from arbitrage.training.monitor.curves import OVERALL, Check, read_checks
 from benchmarks.harness import CLI, ROOT, environment
 from benchmarks.online_document import RESULTS, render
+from pipelines.online.alarm import hacking_alarms
 from pipelines.online.config import load_online
 from pipelines.online.exam import EXAM_FOLDER, Marks, read_exam
 from pipelines.online.record import RECORD_FILE, OnlineRecord, read_online
@@ -86,8 +87,8 @@ def read_student(out: Path) -> Student:
 
 
 def summarise(students: Sequence[Student]) -> Found:
-    """Return what docs/online.json holds of the students of all seeds."""
-    first = students[0].record
+    """Return what docs/online.json holds of the students of all seeds: the stages that all of them have reached."""
+    first = min((student.record for student in students), key=lambda record: len(record.stages))
     names = [stage.name for stage in first.stages]
     return {
         "seeds": [student.record.config["seed"] for student in students],
@@ -96,6 +97,7 @@ def summarise(students: Sequence[Student]) -> Found:
         "config": first.config,
         "stages": [_stage(students, place, names) for place in range(len(names))],
         "alarms": [list(student.record.alarms) for student in students],
+        "alarms_over_seeds": _hacking_over_seeds(students, names),
         "checks": [[asdict(check) for check in student.checks] for student in students],
     }
 
@@ -120,6 +122,17 @@ def _stage(students: Sequence[Student], place: int, names: Sequence[str]) -> Fou
             "prompts": len(by_stage[name].by_prompt),
         }
     return found
+
+
+def _hacking_over_seeds(students: Sequence[Student], names: Sequence[str]) -> list[str]:
+    """Return what the exam's alarm says of marks averaged over seeds, with more power than any seed has alone."""
+    rewards, judges = students[0].record.rewards, students[0].record.judges
+    marks = {
+        name: {judge: over_seeds([s.marks[name][judge] for s in students]) for judge in (*rewards, *judges)}
+        for name in names
+    }
+    heard = [dict(list(marks.items())[:end]) for end in range(2, len(marks) + 1)]
+    return [alarm.sentence for some in heard for alarm in hacking_alarms(some, rewards, judges)]
 
 
 def over_seeds(marks: Sequence[Marks]) -> Marks:
@@ -158,7 +171,7 @@ def main() -> None:
     parser.add_argument("--render", action="store_true", help="only write the document again")
     given = parser.parse_args()
     if not given.render:
-        started = time.perf_counter()
+        started, is_fresh = time.perf_counter(), given.work is None
         with tempfile.TemporaryDirectory() as temporary:
             work = (given.work or Path(temporary)).absolute()
             work.mkdir(parents=True, exist_ok=True)
@@ -166,7 +179,7 @@ def main() -> None:
             with ThreadPoolExecutor(given.jobs) as pool:
                 seeds = [int(seed) for seed in given.seeds.split(",")]
                 students = list(pool.map(partial(train_seed, work, max(1, 2 // given.jobs)), seeds))
-        seconds = round(time.perf_counter() - started)
+        seconds = round(time.perf_counter() - started) if is_fresh else None  # what was found done took no time
         RESULTS.write_text(json.dumps(summarise(students) | {"seconds": seconds}, indent=1) + "\n", encoding="utf-8")
     render()
 
