@@ -169,6 +169,30 @@ def test_the_same_words_in_two_languages_stay_apart(judge, tmp_path: Path) -> No
     assert json.loads(out)["judges"][0]["standings"][0]["reliability"]["num_identical"] == 8
 
 
+def test_a_plan_counts_the_calls_of_judges_and_models_and_makes_none(judge, sets, tmp_path: Path) -> None:
+    equal = rows(lambda n: GOOD, 1)
+    a = write_rows(tmp_path / "a.jsonl", [*equal, *rows(lambda n: GOOD, 9)[2:]])
+    b = write_rows(tmp_path / "b.jsonl", [*equal, *rows(lambda n: BAD, 8)[2:]])
+    with serve_beside(judge_behind(lambda first, second: "[[1]]")) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(a, b, "--judge", "critic", "--judge", "exact", "--plan", "--json", "-")
+        planned = json.loads(out)
+        assert code == 0
+        assert endpoint.bodies == []
+        assert {(c["task"], c["teacher"], c["language"]): c["calls"] for c in planned} == {
+            ("judge", "critic", "de"): 14,  # eight prompts, one of them answered alike, two orders
+            ("judge", "critic", "en"): 14,
+        }
+        assert all(c["max_completion_tokens"] == 14 * 1024 for c in planned)
+        assert not (tmp_path / "runs").exists()
+        assert judge(a, b, "--judge", "critic")[0] == 0
+        assert len(endpoint.bodies) == sum(c["calls"] for c in planned)
+        code, out, _ = judge(a, "critic", "--judge", "exact", "--plan")
+    assert code == 0
+    assert "calls of a new run" in out
+    assert "answer" in out
+
+
 def test_ids_that_only_number_rows_join_nothing(judge, tmp_path: Path) -> None:
     a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4))
     b = write_rows(tmp_path / "b.jsonl", [row | {"question": f"Another: {row['question']}"} for row in rows(str, 4)])
