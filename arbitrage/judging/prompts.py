@@ -106,7 +106,9 @@ def _joined(keys: Keys) -> Keys:
         for language, row in sorted(keys.pop(text).items(), key=str):
             key, tag = _home(text, language, ids[text])
             earlier = keys.setdefault(key, {}).get(tag)
-            keys[key][tag] = row if earlier is None else Row(earlier.position, row.values | _said(earlier.values))
+            keys[key][tag] = (
+                row if earlier is None else Row(earlier.position, {**row.values, **_said(earlier.values)})
+            )
     return keys
 
 
