@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, UserError
-from arbitrage.execution.plan import topological
+from arbitrage.execution.plan import plan, topological
 from arbitrage.export.export import export_run
 from arbitrage.fusion.fuse import FusionConfig, fuse
 from arbitrage.fusion.select import FUSION, FusedSelection
@@ -21,6 +22,7 @@ from arbitrage.shards.run import open_run
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.generate import Asked
 from arbitrage.teachers.pool import TeacherConfig
+from pipelines.estimate import count_asks, estimate
 from pipelines.loading import load_pipeline
 from tests.support.contest_rows import Rows, a_candidate, a_prompt, a_score, one_prompt
 from tests.support.mock_endpoint import answer, serve_beside
@@ -173,6 +175,46 @@ def test_nobody_reviews_what_he_fused_himself_though_he_names_no_family(tmp_path
     names = {step.name for step in topological(load_pipeline(path).config.build().targets)}
     assert {"review-ant-fused", "review-bee-fused"} <= names
     assert "review-writer-fused" not in names
+
+
+def planned_calls(path: Path, run_dir: Path) -> dict[tuple[str, str], int]:
+    """Return the calls that a run would take, by (task, teacher)."""
+    config = load_pipeline(path).config
+    execution = plan(run_dir, config.build().targets, config.num_shards, range(config.num_shards))
+    teachers = config.selected_teachers()
+    found: Counter[tuple[str, str]] = Counter()
+    for each in estimate(config, teachers, count_asks(config, teachers, execution), execution):
+        assert each.prompt_tokens > 0
+        assert each.max_completion_tokens >= each.completion_tokens > 0
+        found[each.task, each.teacher] += each.generations
+    return dict(found)
+
+
+def test_a_plan_counts_who_reads_answers_too(tmp_path: Path) -> None:
+    committee = {"reviewers": ["ant", "bee", "cow"], "adjudicators": ["cow", "ant"]}
+    path = fusion_pipeline(tmp_path, "http://127.0.0.1:9/v1", committee=committee)
+    asked = 8 * len(QUESTIONS)
+    each = 2 * asked  # every teacher answers everything twice, and the fuser once
+    assert planned_calls(path, tmp_path / "run") == {
+        ("answer", "ant"): each,
+        ("answer", "bee"): each,
+        ("answer", "cow"): each,
+        ("fuse", "writer"): asked,
+        ("review", "ant"): 2 * each + asked,
+        ("review", "bee"): 2 * each + asked,
+        ("review", "cow"): 2 * each + asked,
+        ("adjudicate", "ant"): each,  # of cow's, who does not settle what she wrote
+        ("adjudicate", "cow"): 2 * each + asked,
+    }
+
+
+def test_a_plan_bounds_the_calls_of_fusion_and_has_none_after_the_run(tmp_path: Path) -> None:
+    with serve_beside(longest) as endpoint:
+        path = fusion_pipeline(tmp_path, endpoint.base_url)
+        most = planned_calls(path, tmp_path / "run")["fuse", "writer"]
+        run(path, tmp_path / "run")
+        assert 0 < len(endpoint.bodies) <= most
+        assert planned_calls(path, tmp_path / "run") == {}
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,62 @@ def test_sets_without_ids_are_joined_by_their_prompts(judge, tmp_path: Path) -> 
     assert json.loads(out)["judges"][0]["standings"][0]["reliability"]["num_identical"] == 6
 
 
+@pytest.mark.parametrize("dropped", [("id",), ("id", "lang")])
+def test_a_set_without_ids_meets_one_with_ids_by_its_prompts(judge, tmp_path: Path, dropped: tuple[str, ...]) -> None:
+    found = rows(lambda n: GOOD, 8, reference="sound en-1")
+    a = write_rows(tmp_path / "a.jsonl", [{k: v for k, v in row.items() if k not in dropped} for row in found])
+    b = write_rows(tmp_path / "b.jsonl", found)
+    code, out, _ = judge(a, b, "--judge", "exact", "--json", "-")
+    assert code == 0
+    assert (json.loads(out)["num_prompts"], json.loads(out)["num_matches"]) == (16, 16)
+    assert json.loads(out)["lost"] == {}
+
+
+def test_the_same_words_in_two_languages_stay_apart(judge, tmp_path: Path) -> None:
+    found = rows(lambda n: GOOD, 4, reference="sound en-1")
+    same = [
+        row | {"question": row["question"].partition(": ")[2], "id": f"{row['lang']}-{row['id']}"} for row in found
+    ]
+    a = write_rows(tmp_path / "a.jsonl", [{k: v for k, v in row.items() if k != "id"} for row in same])
+    b = write_rows(tmp_path / "b.jsonl", same)
+    code, out, _ = judge(a, b, "--judge", "exact", "--json", "-")
+    assert code == 0
+    assert (json.loads(out)["num_matches"], json.loads(out)["lost"]) == (8, {})
+    assert json.loads(out)["judges"][0]["standings"][0]["reliability"]["num_identical"] == 8
+
+
+def test_a_plan_counts_the_calls_of_judges_and_models_and_makes_none(judge, sets, tmp_path: Path) -> None:
+    equal = rows(lambda n: GOOD, 1)
+    a = write_rows(tmp_path / "a.jsonl", [*equal, *rows(lambda n: GOOD, 9)[2:]])
+    b = write_rows(tmp_path / "b.jsonl", [*equal, *rows(lambda n: BAD, 8)[2:]])
+    with serve_beside(judge_behind(lambda first, second: "[[1]]")) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(a, b, "--judge", "critic", "--judge", "exact", "--plan", "--json", "-")
+        planned = json.loads(out)
+        assert code == 0
+        assert endpoint.bodies == []
+        assert {(c["task"], c["teacher"], c["language"]): c["calls"] for c in planned} == {
+            ("judge", "critic", "de"): 14,  # eight prompts, one of them answered alike, two orders
+            ("judge", "critic", "en"): 14,
+        }
+        assert all(c["max_completion_tokens"] == 14 * 1024 for c in planned)
+        assert not (tmp_path / "runs").exists()
+        assert judge(a, b, "--judge", "critic")[0] == 0
+        assert len(endpoint.bodies) == sum(c["calls"] for c in planned)
+        code, out, _ = judge(a, "critic", "--judge", "exact", "--plan")
+    assert code == 0
+    assert "calls of a new run" in out
+    assert "answer" in out
+
+
+def test_ids_that_only_number_rows_join_nothing(judge, tmp_path: Path) -> None:
+    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4))
+    b = write_rows(tmp_path / "b.jsonl", [row | {"question": f"Another: {row['question']}"} for row in rows(str, 4)])
+    code, _, err = judge(a, b, "--judge", "exact")
+    assert code == 3
+    assert "the id 'q0' stands for different prompts, 'en: what about 0?' and 'Another: en: what about 0?'" in err
+
+
 def test_two_models_are_asked_the_same_prompts(judge) -> None:
     options = ("--teachers", "world:teachers.yaml", "--prompts", "world", "--set", "prompts.per_language=4")
     code, out, err = judge("commons", "iberia", *options, "--judge", "exact", "--json", "-")
@@ -223,7 +279,7 @@ def test_a_directory_may_be_a_side(judge, sets, tmp_path: Path) -> None:
 
 def test_a_language_that_one_set_leaves_open_is_not_guessed(judge, tmp_path: Path) -> None:
     a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 2))
-    silent = [{k: v for k, v in row.items() if k != "lang"} for row in rows(lambda n: BAD, 2)]
+    silent = [{k: row[k] for k in ("id", "answer")} for row in rows(lambda n: BAD, 2)]
     b = write_rows(tmp_path / "b.jsonl", silent)
     code, _, err = judge(a, b, "--judge", "exact")
     assert code == 3

@@ -238,3 +238,16 @@ def test_people_are_met_by_id_and_language_and_failures_left_out() -> None:
     assert (witness.other, witness.agreement.num, witness.agreement.kappa.value) == (PEOPLE, 20, 1.0)
     other_language = Labels({(row.prompt_id, "de"): ["a"] for row in rows})
     assert figures(rows, other_language).witnesses[0].agreement.num == 0
+
+
+def test_equal_answers_are_no_agreement_of_judges_who_were_not_asked() -> None:
+    random = np.random.default_rng(3)
+    one, other = (
+        [a_verdict(i, str(random.choice(["a", "b"]))) for i in range(400)]
+        + [a_verdict(i, "tie", "identical") for i in range(400, 800)]
+        for _ in range(2)
+    )
+    [first, _] = figures_of({"j": one, "k": other}, {"j": True, "k": True})
+    [witness] = first.witnesses
+    assert witness.agreement.num == 400
+    assert not witness.agreement.kappa.interval.excludes_zero  # two coins

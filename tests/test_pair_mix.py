@@ -100,6 +100,14 @@ def test_safety_has_its_share_and_no_more(general: int, safety: int, quota: int 
     assert reasons["quota_filled"] == general - expected[0]
 
 
+@pytest.mark.parametrize(("fraction", "expected"), [(0.29, (71, 29)), (0.57, (43, 57)), (0.15, (85, 15))])
+def test_a_share_that_binary_numbers_miss_is_kept_whole(fraction: float, expected: tuple[int, int]) -> None:
+    prompts = prompts_of("hi", 100, 100)
+    kept, _, _ = keep(a_mix(safety={"fraction": fraction}, quotas={"default": 100}), prompts)
+    num_safe = sum(is_safe(pair, prompts) for pair in kept)
+    assert (len(kept) - num_safe, num_safe) == expected
+
+
 @given(
     counts=st.dictionaries(st.sampled_from(["de", "sw", "th"]), st.tuples(st.integers(0, 25), st.integers(0, 25))),
     fraction=st.floats(0.0, 0.9),

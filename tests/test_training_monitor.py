@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer
 
 from arbitrage.errors import DataError, UserError
+from arbitrage.training.mix import rank_rows
 from arbitrage.training.monitor.alarms import find_alarms
 from arbitrage.training.monitor.callback import Watcher, monitor_callback
 from arbitrage.training.monitor.curves import OVERALL, Check, overall, read_checks, write_checks
@@ -21,6 +23,7 @@ from arbitrage.training.monitor.picture import picture
 from arbitrage.training.monitor.probe import Answered, load_probe
 from arbitrage.training.monitor.settings import AlarmConfig, MonitorConfig
 from arbitrage.training.progress import Hooks
+from arbitrage.training.rows import read_split
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 from tests.support.export_runs import make_run, plain_case
@@ -198,6 +201,25 @@ class TestMeasuring:
         together = sample_answers(lm, tokenizer, [*prompts, prompts[0][:-3]], config)
         alone = [sample_answers(lm, tokenizer, [prompt], config)[0] for prompt in prompts]
         assert together[:3] == alone
+
+
+@pytest.mark.trainer
+@pytest.mark.timeout(120)
+def test_likelihoods_are_what_trl_logs_for_the_same_rows(run: Path, model: Path, tmp_path: Path) -> None:
+    config = settings(run, per_language=1, max_tokens=10_000)
+    lm, tokenizer = load(model)
+    probe = load_probe(config, tokenizer, tmp_path)
+    rows = read_split([tmp_path / "probe/0/preference"], "dpo", "train")
+    assert rows is not None
+    ranked = rank_rows(rows["language"], rows["row_key"], config.seed)
+    same = rows.select([ranked[tag][0] for tag in probe]).select_columns(["prompt", "chosen", "rejected"])
+    plain = {"use_cpu": True, "bf16": False, "report_to": "none", "max_length": None, "per_device_eval_batch_size": 1}
+    arguments = DPOConfig(output_dir=str(tmp_path / "out"), gradient_checkpointing=False, **plain)
+    trainer = DPOTrainer(lm, args=arguments, train_dataset=same, eval_dataset=same, processing_class=tokenizer)
+    logged = trainer.evaluate()
+    found = check_model(lm, tokenizer, probe, config, 0)[-1]
+    assert found.chosen == pytest.approx(logged["eval_logps/chosen"], rel=1e-4)
+    assert found.rejected == pytest.approx(logged["eval_logps/rejected"], rel=1e-4)
 
 
 @pytest.mark.trainer

@@ -65,6 +65,9 @@ HtmlOutOption = Annotated[Path | None, typer.Option("--html", metavar="OUT", hel
 RayOption = Annotated[
     str | None, typer.Option("--ray", metavar="ADDRESS", help="Run on Ray: `auto`, or a cluster's address.")
 ]
+PlanOption = Annotated[
+    bool, typer.Option("--plan", help="Count the calls of models and judges, by language, and start nothing.")
+]
 _FILE_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".gz", ".zst")
 _TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _OF_SIDE = re.compile(r"(a|b|labels)\.(.+)")
@@ -83,6 +86,7 @@ def judge(
     ray: RayOption = None,
     json_out: JsonOutOption = None,
     html_out: HtmlOutOption = None,
+    is_plan: PlanOption = False,
 ) -> None:
     """Set two data sets or models against each other: who wins how often, by language, with 95 % intervals.
 
@@ -107,6 +111,9 @@ def judge(
     if prompts is None and all(side["kind"] == "model" for side in sides.values()):
         raise UserError(f"judge: {a} and {b} are models: say by --prompts what they are asked")
     config = _config(sides, [_judge(given) for given in judges], prompts, teachers, assignments or [])
+    if is_plan:
+        _plan(config, json_out)
+        return
     people = _people(labels or [], columns["labels"])
     found = _run(config, run_directory(run_dir, config.name), ray, people)
     if json_out:
@@ -115,6 +122,21 @@ def judge(
         write_out(str(html_out), render_judgement(found))
     if json_out != "-":
         _print(found)
+
+
+def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from arbitrage.cli.judge_plan import calls_table
+    from pipelines.judge_calls import count_calls
+
+    found = count_calls(config)
+    if json_out:
+        write_out(json_out, json.dumps([asdict(each) for each in found], indent=1))
+    if json_out != "-":
+        Console(highlight=False).print(calls_table(found))
 
 
 def _config(

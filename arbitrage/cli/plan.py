@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ from arbitrage.cli.options import (
 if TYPE_CHECKING:
     from arbitrage.execution.plan import ExecutionPlan
     from arbitrage.teachers.pool import TeacherConfig
+    from pipelines.candidates import CandidatesConfig
     from pipelines.estimate import Asks, Estimate
+
+TASKS = {"answer": "generation", "review": "reviews", "adjudicate": "adjudication", "fuse": "fusion"}
+"""What teachers are asked to do → what stands over the table of it."""
 
 
 def plan(
@@ -33,7 +37,7 @@ def plan(
     run_dir: RunDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what `run` would do: steps, rows and tokens by teacher and language, placement, cost. Starts nothing.
+    """Show what `run` would do: steps, calls and tokens by teacher and language, placement, cost. Starts nothing.
 
     Reads the prompts, to count them and to route them; changes no file.
     """
@@ -49,15 +53,21 @@ def plan(
     asks = count_asks(config, teachers, execution)
     estimates = estimate(config, teachers, asks, execution)
     if as_json:
-        print(json.dumps(_as_json(execution, teachers, asks, estimates), indent=1))
+        print(json.dumps(_as_json(execution, _everybody(config), asks, estimates), indent=1))
         return
     console = Console()
     console.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     console.print(_step_table(execution))
     console.print(_language_table(asks))
-    console.print(_teacher_table(teachers, estimates))
-    for line in [*_remarks(asks, estimates), *_warnings(execution, teachers)]:
+    for table in _call_tables(estimates):
+        console.print(table)
+    for line in [*_remarks(asks, estimates), *_warnings(execution, _everybody(config))]:
         console.print(line, highlight=False, markup=False)
+
+
+def _everybody(config: "CandidatesConfig") -> list["TeacherConfig"]:
+    """Return all teachers that are asked, those who only review or fuse among them, each once."""
+    return list({teacher.name: teacher for _, teacher in config.engines()}.values())
 
 
 def _step_table(execution: "ExecutionPlan") -> Table:
@@ -83,15 +93,24 @@ def _language_table(asks: "Asks") -> Table:
     return table
 
 
-def _teacher_table(teachers: Sequence["TeacherConfig"], estimates: Sequence["Estimate"]) -> Table:
-    table = Table(title="generation")
-    for column in ("teacher", "language", "prompts", "answers", "prompt tokens", "answer tokens", "at most", "USD"):
-        table.add_column(column, justify="left" if column in ("teacher", "language") else "right")
-    for teacher in teachers:
-        mine = [e for e in estimates if e.teacher == teacher.name]
+def _call_tables(estimates: Sequence["Estimate"]) -> Iterator[Table]:
+    """Yield a table of those who answer, then one of each task of those who read answers."""
+    for task, heading in TASKS.items():
+        if found := [e for e in estimates if e.task == task]:
+            yield _call_table(heading, found)
+
+
+def _call_table(heading: str, estimates: Sequence["Estimate"]) -> Table:
+    table = Table(title=heading)
+    for column in ("teacher", "language"):
+        table.add_column(column, overflow="fold")
+    for column in ("prompts", "calls", "prompt tokens", "answer tokens", "at most", "USD"):
+        table.add_column(column, justify="right")
+    for teacher in dict.fromkeys(e.teacher for e in estimates):
+        mine = [e for e in estimates if e.teacher == teacher]
         for line in mine:
-            table.add_row(line.teacher, line.language, *_figures([line]))
-        table.add_row(teacher.name, "all", *_figures(mine), style="bold", end_section=True)
+            table.add_row(teacher, line.language, *_figures([line]))
+        table.add_row(teacher, "all", *_figures(mine), style="bold", end_section=True)
     table.add_row("all", "all", *_figures(estimates), style="bold")
     return table
 
@@ -117,6 +136,11 @@ def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
         remarks.append(f"prompt tokens by script, tokenizer not on this machine: {', '.join(estimated)}")
     if guessed := sorted({e.teacher for e in estimates if not e.is_measured}):
         remarks.append(f"answer tokens guessed as half of max_tokens, none seen yet: {', '.join(guessed)}")
+    if len({e.task for e in estimates}) > 1:
+        *_, dollars = _figures(estimates)
+        remarks.append(f"calls of all tasks: {sum(e.generations for e in estimates):,}, USD {dollars}")
+    if upper := sorted({e.teacher for e in estimates if e.task in ("adjudicate", "fuse")}):
+        remarks.append(f"calls at most, for only contested or differing answers are asked about: {', '.join(upper)}")
     if guessed:
         remarks.append("a pilot (`arbitrage run … --shards 1`) replaces the guesses by measurements")
     return remarks

@@ -65,7 +65,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """How far a judge agrees with people, or with another judge, in one language (or all)."""
+    """How far a judge agrees with people, or with another judge, on what was judged, in one language (or all)."""
 
     other: str
     language: str
@@ -165,7 +165,7 @@ def _first(rows: Sequence[Verdict]) -> tuple[Floats, Floats]:
 
 def _length(rows: Sequence[Verdict], clusters: Ints) -> Estimate | None:
     """Return Pearson's r of outcome and log length ratio over the matches that were judged; None where undefined."""
-    places = [i for i, row in enumerate(rows) if row.how not in ("failed", "identical")]
+    places = [i for i, row in enumerate(rows) if _is_judged(row)]
     if len(places) < 3:
         return None
     x = np.array([np.log((1 + rows[i].a_characters) / (1 + rows[i].b_characters)) for i in places])
@@ -173,6 +173,11 @@ def _length(rows: Sequence[Verdict], clusters: Ints) -> Estimate | None:
     moments = np.column_stack([x, y, x * x, y * y, x * y])
     draws = resample_ratios(moments, np.ones_like(moments), clusters[places], seed=SEED)
     return estimate(float(_pearson(moments.mean(axis=0)[None])[0]), _pearson(draws))
+
+
+def _is_judged(row: Verdict) -> bool:
+    """Tell whether a verdict is somebody's: ties of equal answers would pass for agreement of any two judges."""
+    return row.how not in ("failed", "identical")
 
 
 def _pearson(moments_R5: Floats) -> Floats:
@@ -184,12 +189,12 @@ def _pearson(moments_R5: Floats) -> Floats:
 
 
 def _witnesses(judge: str, verdicts: Mapping[str, Sequence[Verdict]], labels: Labels | None) -> list[Witness]:
-    rows = [row for row in verdicts[judge] if row.how != "failed"]
+    rows = [row for row in verdicts[judge] if _is_judged(row)]
     said: dict[str, Mapping[str, Sequence[Choice]]] = {}
     if labels is not None:
         said[PEOPLE] = {row.match_id: labels.of(row) for row in rows}
     for other in list(verdicts)[list(verdicts).index(judge) + 1 :]:
-        said[other] = {row.match_id: [row.winner] for row in verdicts[other] if row.how != "failed"}
+        said[other] = {row.match_id: [row.winner] for row in verdicts[other] if _is_judged(row)}
     return [
         Witness(other, language, _agreement(found, by_match))
         for other, by_match in said.items()

@@ -8,13 +8,13 @@ from typing import Any
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
-from arbitrage.judging.answers import DataSide
+from arbitrage.judging.answers import DataSide, messages_in, text_key
 from arbitrage.judging.columns import Role
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
 from arbitrage.prompts.rows import Part, Row
 from arbitrage.prompts.source import STEP_NAME
-from arbitrage.records import Prompt
+from arbitrage.records import Prompt, nfc
 from arbitrage.shards.store import read_table
 from arbitrage.tables import from_table
 
@@ -49,8 +49,8 @@ class AnsweredReader:
         """Yield batches.
 
         Raises:
-            DataError: a file cannot be read, there is no row at all, or an id stands for several languages in one
-                set and for none in the other.
+            DataError: a file cannot be read, there is no row at all, an id stands for different prompts, or for
+                several languages in one set and for none in the other.
         """
         known: set[str] = set()
         for path in (path for side in self._sides for path in side.prompts):
@@ -62,7 +62,7 @@ class AnsweredReader:
             yield from self._from_rows(files, known)
 
     def _from_rows(self, sides: Sequence[DataSide], known: set[str]) -> Iterator[Batch]:
-        keys = _keys(sides, known)
+        keys = _joined(_keys(sides, known))
         if known and not keys:
             return
         groups = {
@@ -88,8 +88,58 @@ def _keys(sides: Sequence[DataSide], known: set[str]) -> Keys:
             language = side.language(row.values)
             values = _values(side, row.values)
             earlier = found.setdefault(key, {}).get(language)
-            found[key][language] = Row(row.position, values if earlier is None else values | _said(earlier.values))
+            found[key][language] = Row(
+                row.position, values if earlier is None else _one_of(key, values, earlier.values)
+            )
     return found
+
+
+def _joined(keys: Keys) -> Keys:
+    """Put rows without an id to those that ask the same, in the same language, under an id."""
+    ids: dict[str, dict[str | None, str]] = {}
+    for key, by_language in keys.items():
+        for language, row in by_language.items():
+            asked = messages_in(row.values["prompt"]) if row.values["id"] is not None else None
+            if asked is not None:
+                ids.setdefault(text_key(asked), {}).setdefault(language, key)
+    for text in sorted(ids.keys() & keys.keys()):
+        for language, row in sorted(keys.pop(text).items(), key=str):
+            key, tag = _home(text, language, ids[text])
+            earlier = keys.setdefault(key, {}).get(tag)
+            keys[key][tag] = (
+                row if earlier is None else Row(earlier.position, {**row.values, **_said(earlier.values)})
+            )
+    return keys
+
+
+def _home(text: str, language: str | None, ids: Mapping[str | None, str]) -> tuple[str, str | None]:
+    """Return the id and language that a row belongs to; where one side leaves the language open, the only ones."""
+    if language not in ids and len(ids) == 1 and (language is None or None in ids):
+        [(tag, key)] = ids.items()
+        return key, tag
+    return ids.get(language, text), language
+
+
+def _one_of(key: str, values: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what two rows of one id say, the earlier one first.
+
+    Raises:
+        DataError: they ask different things, so that the id joins what does not belong together.
+    """
+    asked = [_last_turn(each["prompt"]) for each in (earlier, values)]
+    if None not in asked and asked[0] != asked[1]:
+        one, other = (str(text)[:60] for text in asked)
+        raise DataError(
+            f"the id '{key}' stands for different prompts, '{one}' and '{other}'; name the column of the id "
+            "(--column id=NAME) or of the prompt, or give --prompts"
+        )
+    return values | _said(earlier)
+
+
+def _last_turn(prompt: Any) -> str | None:
+    """Return what is asked at last, white space aside."""
+    asked = messages_in(prompt)
+    return " ".join(nfc(asked[-1].content).split()) if asked else None
 
 
 def _one_each(key: str, by_language: Mapping[str | None, Row]) -> Iterator[Row]:
@@ -104,7 +154,7 @@ def _one_each(key: str, by_language: Mapping[str | None, Row]) -> Iterator[Row]:
     if not declared:
         yield from by_language.values()
     for row in declared:
-        yield row if silent is None else Row(row.position, {**silent.values, **_said(row.values)})
+        yield row if silent is None else Row(row.position, _one_of(key, dict(silent.values), row.values))
 
 
 def _values(side: DataSide, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,8 @@ class MixConfig(Config):
         quota = self._quota(language)
         if quota is None:
             return general
-        return quota if self.safety is None else quota - min(safety, floor(self.safety.fraction * quota))
+        # 1e-9, here and below: 0.29 * 100 is 28.999…, not 29
+        return quota if self.safety is None else quota - min(safety, floor(self.safety.fraction * quota + 1e-9))
 
     def safety_wanted(self, language: str, num_general: int) -> int:
         """Return how many pairs about safety are kept at most beside so many others."""
