@@ -23,7 +23,7 @@ from arbitrage.shards.run import open_run
 from arbitrage.teachers.pool import load_pool
 from arbitrage.training.monitor.curves import OVERALL, Check, read_checks, write_checks
 from arbitrage.training.record import read_plan
-from pipelines.online.alarm import hacking_alarms
+from pipelines.online.alarm import before_hacking, hacking_alarms
 from pipelines.online.config import OnlineConfig, load_online
 from pipelines.online.exam import Marks
 from pipelines.online.record import OnlineRecord, read_online
@@ -299,7 +299,10 @@ class TestRewardHacking:
 
     def test_a_slow_fall_is_seen_from_the_start(self) -> None:
         found = sittings(0.2, -0.6)
-        assert {alarm.since for alarm in hacking_alarms(found, ["reward"], ["judge"])} == {"sft", "dpo"}
+        alarms = hacking_alarms(found, ["reward"], ["judge"])
+        assert {alarm.since for alarm in alarms} == {"sft", "dpo"}
+        assert before_hacking(list(found), "dpo", alarms) == "sft"
+        assert before_hacking(list(found), "dpo", []) == "dpo"
 
 
 def test_phases_join_without_the_check_they_share(tmp_path: Path) -> None:

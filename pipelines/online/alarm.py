@@ -62,6 +62,11 @@ def hacking_alarms(
     return found
 
 
+def before_hacking(stages: Sequence[str], sound: str, alarms: Sequence[HackingAlarm]) -> str:
+    """Return the last student to trust: of `sound` and those since which the reward was hacked, the earliest."""
+    return min([sound, *(alarm.since for alarm in alarms)], key=stages.index)
+
+
 def _is_positive(gains: Gains, num_tests: int) -> bool:
     confidence = 1 - (1 - LEVEL) / 2 / num_tests
     return lower_bound(gains.values_P, gains.cluster_P, confidence, seed=SEED, num_resamples=2000) > 0

@@ -67,7 +67,8 @@ class OnlineRecord(_Written):
         stages: in the order of training.
         alarms: of the monitor over all phases and of the exams, in words.
         ended: why there were fewer rounds than wanted; None where there were all.
-        student: the stage to use: the last one for which no alarm sounded.
+        student: the stage to use: the last one before any alarm; where a reward was hacked, the one since which it
+            was.
     """
 
     format_version: int = FORMAT_VERSION

@@ -13,7 +13,7 @@ from arbitrage.shards.store import commit_bytes, commit_json
 from arbitrage.training.monitor.curves import OVERALL
 from arbitrage.training.record import TrainingRecord
 from arbitrage.training.train import require_trl
-from pipelines.online.alarm import hacking_alarms
+from pipelines.online.alarm import before_hacking, hacking_alarms
 from pipelines.online.config import OnlineConfig
 from pipelines.online.data import offline_rows, round_run
 from pipelines.online.exam import Marks, hold_exam
@@ -58,7 +58,7 @@ class _Rounds:
         self._trainings: dict[str, TrainingRecord] = {}
         self._marks: dict[str, dict[str, Marks]] = {}
         self._alarms: list[str] = []
-        self._sound = first_stage(config)
+        self._sound = first_stage(config).name
 
     def run(self) -> OnlineRecord:
         rows = offline_rows(self._config, self._out, self._surroundings)
@@ -112,12 +112,14 @@ class _Rounds:
         curves = (
             [a.sentence for a in watch_phases(monitor, phases, self._out) if a.language == OVERALL] if monitor else []
         )
-        hacked = [alarm.sentence for alarm in hacking_alarms(self._marks, self._rewards, self._judges)]
+        alarms = hacking_alarms(self._marks, self._rewards, self._judges)
+        hacked = [alarm.sentence for alarm in alarms]
         for sentence in self._new(hacked):
             self._surroundings.note(f"reward hacking? {sentence}")
         self._alarms += self._new([*curves, *hacked])
         if not self._alarms:
-            self._sound = stage
+            self._sound = stage.name
+        self._sound = before_hacking([each.name for each in self._stages], self._sound, alarms)
         stops = [*(curves if monitor and monitor.early_stop else []), *(hacked if exam.early_stop else [])]
         return stops[0] if stops else None
 
@@ -146,7 +148,7 @@ class _Rounds:
             ),
             alarms=tuple(self._alarms),
             ended=ended,
-            student=self._sound.name,
+            student=self._sound,
         )
         names = {stage.name: f"{self._config.student.name}-{stage.name}" for stage in self._stages}
         write_pool(self._out, [student_entry(self._config, self._models[s], name) for s, name in names.items()])
