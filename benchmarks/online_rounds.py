@@ -94,7 +94,7 @@ def summarise(students: Sequence[Student]) -> Found:
         "seeds": [student.record.config["seed"] for student in students],
         "rewards": first.rewards,
         "judges": first.judges,
-        "config": first.config,
+        "config": _portable(first.config),
         "stages": [_stage(students, place, names) for place in range(len(names))],
         "alarms": [list(student.record.alarms) for student in students],
         "alarms_over_seeds": _hacking_over_seeds(students, names),
@@ -139,6 +139,13 @@ def over_seeds(marks: Sequence[Marks]) -> Marks:
     """Return each prompt's mean mark over seeds: what the interval then leaves out is the choice of the seeds."""
     shared = set.intersection(*(set(each.by_prompt) for each in marks))
     return Marks({prompt: fmean(m.by_prompt[prompt] for m in marks) for prompt in shared}, marks[0].clusters)
+
+
+def _portable(config: Found) -> Found:
+    """Return the config without places of the machine that measured; files of the project relative to its root."""
+    data = dict(config["data"])
+    data["teachers"] = str(Path(data["teachers"]).relative_to(ROOT))
+    return {name: value for name, value in config.items() if name != "data_run"} | {"data": data}
 
 
 def _check_at(checks: Sequence[Check], step: int) -> Found | None:

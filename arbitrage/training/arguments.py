@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from arbitrage.errors import ConfigError
 
@@ -77,8 +77,8 @@ def _adapter(hint: Any) -> TypeAdapter[Any]:
         return TypeAdapter(hint, config=_LAX)
     except PydanticSchemaGenerationError:
         return TypeAdapter(Any)
-    except Exception as error:
-        if getattr(error, "code", None) != "type-adapter-config-unused":
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(hint)  # a dataclass or model has its own config
 
