@@ -21,7 +21,7 @@ import yaml
 
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
-from arbitrage.execution.run import RunRequest, execute
+from arbitrage.execution.run import execute
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.profile import CellKey, profile_data
@@ -75,18 +75,7 @@ def steer(data: Path, objective: str, work: Path) -> Found:
     """Steer the answers to one objective and sum up what moved."""
     pipeline = write_pipeline(data, objective, work)
     loaded = load_pipeline(pipeline)
-    config = loaded.config
-    request = RunRequest(
-        name=config.name,
-        kind=config.kind,
-        pipeline=config.build(),
-        run_dir=work / "run",
-        num_shards=config.num_shards,
-        shards=range(config.num_shards),
-        max_rejected=config.max_rejected,
-        config=loaded.raw,
-    )
-    execute(request, LocalBackend(), Quiet())
+    execute(loaded.request(work / "run"), LocalBackend(), Quiet())
     run = open_run(work / "run")
     summary = steering_of(run, roles_of(run))
     assert summary is not None

@@ -19,7 +19,7 @@ from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.ray_backend import RayBackend
-from arbitrage.execution.run import RunRequest, execute
+from arbitrage.execution.run import execute
 from arbitrage.records import FinishReason
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.teachers.engine import ModelSpec
@@ -74,17 +74,7 @@ class Watched(Quiet):
 def do_run(pipeline: Path, run_dir: Path, backend: str) -> dict[str, object]:
     """Run a pipeline to its manifest."""
     loaded = load_pipeline(pipeline)
-    config = loaded.config
-    request = RunRequest(
-        name=config.name,
-        kind=config.kind,
-        pipeline=config.build(),
-        run_dir=run_dir.absolute(),
-        num_shards=config.num_shards,
-        shards=chosen_shards(config.num_shards, None),
-        max_rejected=config.max_rejected,
-        config=loaded.raw,
-    )
+    request = loaded.request(run_dir.absolute(), chosen_shards(loaded.config.num_shards, None))
     watched = Watched()
     before = peak_rss_mb()
     execute(request, LocalBackend() if backend == "local" else RayBackend(), watched)

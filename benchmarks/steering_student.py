@@ -25,7 +25,7 @@ import yaml
 
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
-from arbitrage.execution.run import RunRequest, execute
+from arbitrage.execution.run import execute
 from arbitrage.export.export import export_run
 from arbitrage.statistics import estimate, ratios, resample_ratios
 from arbitrage.steering.objectives import Objective
@@ -98,18 +98,7 @@ def write_pipeline(work: Path, size: Size, objective: Mapping[str, Any], seed: i
 def make_data(work: Path, size: Size, objective: Mapping[str, Any], seed: int) -> Path:
     """Run the pipeline in the common run directory and export what it selects."""
     loaded = load_pipeline(write_pipeline(work, size, objective, seed))
-    config = loaded.config
-    request = RunRequest(
-        name=config.name,
-        kind=config.kind,
-        pipeline=config.build(),
-        run_dir=work / "run",
-        num_shards=config.num_shards,
-        shards=range(config.num_shards),
-        max_rejected=config.max_rejected,
-        config=loaded.raw,
-    )
-    execute(request, LocalBackend(), Quiet())
+    execute(loaded.request(work / "run"), LocalBackend(), Quiet())
     out = work / "data" / f"{objective['metric']['kind']}-{objective.get('weight', 1.0)}-{seed}"
     export_run(work / "run", "trl", ["steered", "control"], out)
     return out

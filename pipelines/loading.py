@@ -8,6 +8,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from arbitrage.config import Raw, load_yaml, override, parse
+from arbitrage.execution.run import STALL_AFTER_S, RunRequest
+from arbitrage.shards.place import Place
 from pipelines import PipelineConfig
 
 ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
@@ -19,6 +21,28 @@ class LoadedPipeline:
 
     config: PipelineConfig
     raw: Raw
+
+    def request(
+        self, run_dir: Place, shards: Sequence[int] | None = None, stall_after_s: float = STALL_AFTER_S
+    ) -> RunRequest:
+        """Ask for a run of it.
+
+        Args:
+            run_dir: where.
+            shards: the ones to do; by default all.
+            stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
+        """
+        return RunRequest(
+            name=self.config.name,
+            kind=self.config.kind,
+            pipeline=self.config.build(),
+            run_dir=run_dir,
+            num_shards=self.config.num_shards,
+            shards=range(self.config.num_shards) if shards is None else shards,
+            max_rejected=self.config.max_rejected,
+            config=self.raw,
+            stall_after_s=stall_after_s,
+        )
 
 
 def load_pipeline(path: Path, assignments: Sequence[str] = ()) -> LoadedPipeline:

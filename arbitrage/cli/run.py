@@ -95,7 +95,7 @@ def _run(
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.plan import plan
     from arbitrage.execution.ray_backend import RayBackend
-    from arbitrage.execution.run import RunRequest, execute
+    from arbitrage.execution.run import execute
     from arbitrage.report.build import build_report
     from arbitrage.shards.run import NOTES_FILE
     from arbitrage.shards.store import commit_json
@@ -106,17 +106,7 @@ def _run(
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
     directory = run_directory(run_dir, config.name)
-    request = RunRequest(
-        name=config.name,
-        kind=config.kind,
-        pipeline=config.build(),
-        run_dir=directory,
-        num_shards=config.num_shards,
-        shards=chosen_shards(config.num_shards, only),
-        max_rejected=config.max_rejected,
-        config=loaded.raw,
-        stall_after_s=stall_after_s,
-    )
+    request = loaded.request(directory, chosen_shards(config.num_shards, only), stall_after_s)
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
     require_ready([teacher for pool, teacher in config.engines() if planned.shards_left(pool)])
     console = Console(stderr=True)

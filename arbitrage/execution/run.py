@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import RejectBudgetError, RunDirectoryError
@@ -20,6 +20,9 @@ from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
 from arbitrage.shards.place import Place, names_in
 from arbitrage.shards.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.shards.store import commit_json, remove
+
+STALL_AFTER_S: Final = 1800.0
+"""The run ends when nothing has moved for so long."""
 
 
 class Backend(Protocol):
@@ -55,7 +58,7 @@ class RunRequest:
     shards: Sequence[int]
     max_rejected: float
     config: Mapping[str, Any]
-    stall_after_s: float = 1800.0
+    stall_after_s: float = STALL_AFTER_S
 
 
 def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Stop | None = None) -> Manifest:

@@ -9,7 +9,7 @@ import yaml
 
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Progress, Quiet
-from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.execution.run import Backend, execute
 from arbitrage.shards.manifest import Manifest
 from pipelines.loading import load_pipeline
 
@@ -82,19 +82,7 @@ def run(
     progress: Progress | None = None,
 ) -> Manifest:
     """Run a pipeline file without export and report."""
-    loaded = load_pipeline(path)
-    config = loaded.config
-    request = RunRequest(
-        name=config.name,
-        kind=config.kind,
-        pipeline=config.build(),
-        run_dir=directory,
-        num_shards=config.num_shards,
-        shards=range(config.num_shards) if shards is None else shards,
-        max_rejected=config.max_rejected,
-        config=loaded.raw,
-    )
-    return execute(request, backend or LocalBackend(), progress or Quiet())
+    return execute(load_pipeline(path).request(directory, shards), backend or LocalBackend(), progress or Quiet())
 
 
 def _json(row: dict[str, Any]) -> str:
