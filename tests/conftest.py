@@ -3,8 +3,11 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -39,3 +42,49 @@ def store() -> Iterator[None]:
 def prefix(request: pytest.FixtureRequest) -> StorePath:
     """A place in the store that no other test uses."""
     return StorePath(f"s3://bucket/{abs(hash(request.node.name))}/run")
+
+
+class Told:
+    """What one command said."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def arbitrage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Told]:
+    """Call the command line as a user would, in an empty directory."""
+    from arbitrage.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Told:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["arbitrage", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        return Told(code, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the small pipeline, made by the command line."""
+    from tests.support.pipelines import write_pipeline
+
+    directory = tmp_path_factory.mktemp("finished")
+    path = write_pipeline(directory)
+    command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "report: runs/small/report.html" in done.stdout
+    assert "preference: " in done.stdout
+    return directory / "runs" / "small"
