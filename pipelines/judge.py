@@ -13,7 +13,7 @@ from arbitrage.config import Config
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.judging import JudgeConfig
-from arbitrage.judging.answers import DataSide, SideName, answers
+from arbitrage.judging.answers import DataSide, SideName, answers, count_lost
 from arbitrage.judging.matches import Sides
 from arbitrage.judging.prompts import answered_prompts
 from arbitrage.judging.teacher import TeacherJudge, family_clashes
@@ -114,6 +114,19 @@ class JudgeRunConfig(Config):
             if isinstance(judge, TeacherJudge)
             for name in family_clashes(judge, self.models(), pool)
         ]
+
+    def lost_rows(self) -> dict[str, int]:
+        """Count the rows of the data sets that can answer nothing, by side and by what is wrong with them.
+
+        Raises:
+            UserError: a path matches nothing, or a column is missing.
+            DataError: a file cannot be read.
+        """
+        return {
+            f"{side.label}: {what}": count
+            for side in self._data()
+            for what, count in sorted(count_lost(side, side.label).items())
+        }
 
     def _data(self) -> list[DataSide]:
         return [side for side in (self.a, self.b) if isinstance(side, DataSide)]

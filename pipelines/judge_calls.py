@@ -1,7 +1,7 @@
-"""What a run that judges asks of teachers, before anything starts."""
+"""What a run that judges asks of teachers, before anything starts, and what that costs at most."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,8 +11,11 @@ from arbitrage.judging.teacher import TeacherJudge
 from arbitrage.languages import speaks
 from arbitrage.records import Prompt, nfc
 from arbitrage.teachers.asking import greedy
-from arbitrage.teachers.pool import TeacherPool, askable_languages
+from arbitrage.teachers.pool import TeacherConfig, TeacherPool, askable_languages
+from arbitrage.teachers.tokens import tokens_per_character
+from pipelines.estimate import SAMPLES_PER_LANGUAGE
 from pipelines.judge import JudgeRunConfig, Side
+from pipelines.reading import FRAME_TOKENS
 
 Texts = Callable[[Prompt], Sequence[str | None]]
 """Prompt → a side's answers to it; None stands for one that is not written yet."""
@@ -24,14 +27,41 @@ class Calls:
 
     Attributes:
         calls: of a judge, two for each match whose answers are not known to be equal.
+        prompt_tokens: that it reads in all of them; of answers not written yet, at most.
         max_completion_tokens: of all replies together.
+        max_cost_usd: of all of that; None where the pool file names no prices.
     """
 
     task: Literal["answer", "judge"]
     teacher: str
     language: str
     calls: int
+    prompt_tokens: int
     max_completion_tokens: int
+    max_cost_usd: float | None
+
+
+@dataclass(slots=True)
+class _Load:
+    """What somebody is to read in one language: calls, characters, and answers that are not written yet."""
+
+    calls: int = 0
+    characters: int = 0
+    unwritten: int = 0
+
+    def add(self, calls: int, characters: int, unwritten: int = 0) -> None:
+        self.calls += calls
+        self.characters += calls * characters
+        self.unwritten += calls * unwritten
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What the prompts ask of each side and of any judge."""
+
+    sides: Mapping[str, tuple[_Load, _Load]]
+    judged: Mapping[str, _Load]
+    samples: Mapping[str, Sequence[str]]
 
 
 def count_calls(config: JudgeRunConfig) -> list[Calls]:
@@ -41,34 +71,66 @@ def count_calls(config: JudgeRunConfig) -> list[Calls]:
         UserError: a teacher is not in the pool, or a path matches nothing.
         DataError: a file cannot be read.
     """
-    pool, sides = config.pool(), (config.a, config.b)
-    a, b = (_texts(side, config, pool) for side in sides)
-    written: Counter[tuple[int, str]] = Counter()
-    judged: Counter[str] = Counter()
+    pool = config.pool()
+    survey = _survey(config, pool)
+    return [*_answers(config, pool, survey), *_judgements(config, pool, survey)]
+
+
+def _survey(config: JudgeRunConfig, pool: TeacherPool) -> _Survey:
+    a, b = (_texts(side, config, pool) for side in (config.a, config.b))
+    sides: defaultdict[str, tuple[_Load, _Load]] = defaultdict(lambda: (_Load(), _Load()))
+    judged: defaultdict[str, _Load] = defaultdict(_Load)
+    samples: defaultdict[str, list[str]] = defaultdict(list)
     for prompt in _prompts(config):
-        for place, texts in enumerate((a, b)):
-            written[place, prompt.language] += len(texts(prompt))
-        judged[prompt.language] += sum(not _is_equal(*match) for match in zip(a(prompt), b(prompt), strict=False))
-    return [*_answers(config, pool, written), *_judgements(config, pool, judged)]
+        asked = "\n".join(message.content for message in prompt.messages)
+        if len(samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
+            samples[prompt.language].append(asked)
+        ours, theirs = a(prompt), b(prompt)
+        for load, texts in zip(sides[prompt.language], (ours, theirs), strict=True):
+            load.add(len(texts), len(asked))
+        for match in zip(ours, theirs, strict=False):
+            if not _is_equal(*match):
+                judged[prompt.language].add(2, len(asked) + sum(map(len, filter(None, match))), match.count(None))
+    return _Survey(sides, judged, samples)
 
 
-def _answers(config: JudgeRunConfig, pool: TeacherPool, written: Counter[tuple[int, str]]) -> Iterator[Calls]:
+def _answers(config: JudgeRunConfig, pool: TeacherPool, survey: _Survey) -> Iterator[Calls]:
     for place, side in enumerate((config.a, config.b)):
         if not isinstance(side, DataSide):
             [teacher] = pool.select([side.teacher])
             most = teacher.resolved_sampling(config.sampling).max_tokens
-            for language in sorted(tag for at, tag in written if at == place and written[at, tag]):
-                calls = written[place, language]
-                yield Calls("answer", teacher.name, language, calls, calls * most)
+            loads = {tag: both[place] for tag, both in survey.sides.items()}
+            yield from _calls("answer", teacher, most, loads, survey.samples)
 
 
-def _judgements(config: JudgeRunConfig, pool: TeacherPool, judged: Counter[str]) -> Iterator[Calls]:
+def _judgements(config: JudgeRunConfig, pool: TeacherPool, survey: _Survey) -> Iterator[Calls]:
+    models = [pool.select([name])[0] for name in config.models()]
+    longest = max((model.resolved_sampling(config.sampling).max_tokens for model in models), default=0)
     for judge in config.judges:
         if isinstance(judge, TeacherJudge):
             [teacher] = pool.select([judge.teacher])
             most = greedy(teacher, judge.max_tokens).max_tokens
-            for language in sorted(tag for tag in judged if judged[tag]):
-                yield Calls("judge", teacher.name, language, 2 * judged[language], 2 * judged[language] * most)
+            yield from _calls("judge", teacher, most, survey.judged, survey.samples, FRAME_TOKENS, longest)
+
+
+def _calls(
+    task: Literal["answer", "judge"],
+    teacher: TeacherConfig,
+    max_tokens: int,
+    loads: Mapping[str, _Load],
+    samples: Mapping[str, Sequence[str]],
+    frame: int = 0,
+    longest: int = 0,
+) -> Iterator[Calls]:
+    """Yield what a teacher is asked, by language; `frame`: tokens around what is quoted; `longest`: of an answer."""
+    ratios, _ = tokens_per_character(teacher, samples)
+    for language, load in sorted(loads.items()):
+        if load.calls:
+            read = round(load.characters * ratios[language]) + load.calls * frame + load.unwritten * longest
+            most = load.calls * max_tokens
+            gpus = teacher.held_resources().gpus
+            cost = teacher.cost.usd(read, most, gpus) if teacher.cost else None
+            yield Calls(task, teacher.name, language, load.calls, read, most, cost)
 
 
 def _prompts(config: JudgeRunConfig) -> Iterator[Prompt]:

@@ -214,6 +214,16 @@ def test_a_worker_that_dies_while_it_writes_leaves_nothing_beside_its_driver(tmp
     assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
 
 
+def test_a_shard_whose_worker_dies_before_it_can_say_so_is_not_made_again(tmp_path: Path) -> None:
+    directory, marker = tmp_path / "r", tmp_path / "died"
+    crash_at = f"journal.removed:1:{marker}"
+    process = driver(directory, "ray", 60, {"latency_s": 0.002}, ARBITRAGE_CRASH_AT=crash_at)
+    assert process.wait(120) == 0
+    written = [file.stat().st_mtime_ns for file in directory.glob("generate-*/shard-*.parquet")]
+    assert min(written) < marker.stat().st_mtime_ns
+    assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
 def test_a_prompt_that_kills_the_driver_itself_is_found_by_running_again(tmp_path: Path) -> None:
     engine = {"poison": "question 7", "poison_kills": "process", "max_in_flight": 4, "latency_s": 0.001}
     for _ in range(20):
@@ -288,6 +298,30 @@ def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
         with pytest.raises(RunDirectoryError, match="another run has taken over"):
             require_session(tmp_path, old)
     assert (tmp_path / LOCK_FILE).read_text() == new
+
+
+@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
+def test_an_attempt_that_was_overtaken_asks_no_more_and_publishes_nothing(tmp_path: Path, backend: Backend) -> None:
+    """A worker that was taken for dead lives on: its network was cut, or its driver was killed and started again."""
+    directory, pipeline = tmp_path / "r", asked_pipeline(240, {"latency_s": 0.05, "max_in_flight": 4})
+
+    def overtake() -> None:
+        deadline = time.monotonic() + 60
+        while journaled(directory) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        [folder] = directory.glob("generate-*/_journal/*")
+        (folder / "00002.jsonl").write_text('{"begin":{}}\n')
+
+    other = threading.Thread(target=overtake)
+    other.start()
+    with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+        run(directory, pipeline, backend, shards=1)
+    other.join()
+    assert 20 <= journaled(directory) < 200  # a look each second, 80 answers a second
+    assert not list(directory.glob("generate-*/shard-*.parquet"))
+    run(directory, pipeline, backend, shards=1)
+    run(tmp_path / "whole", pipeline, shards=1)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
 
 
 def test_a_worker_that_closes_badly_does_not_keep_the_others_open(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbitrage.errors import StorageError
+from arbitrage.errors import RunDirectoryError, StorageError
 from arbitrage.records import Candidate, FinishReason, Reject
 from arbitrage.shards.journal import Journal, open_journal, remove_journal
 from arbitrage.shards.layout import journal_directory
@@ -211,3 +211,23 @@ def test_the_file_is_lines_of_json(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [next(iter(line)) for line in lines] == ["begin", "take", "row"]
     assert lines[0]["begin"] == {"made_from": MADE_FROM, "died": True}
+
+
+def test_an_attempt_that_another_has_followed_goes_no_further(tmp_path: Path) -> None:
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as first:
+        first.require_newest()
+        with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as second:
+            with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken by another"):
+                first.require_newest()
+            second.require_newest()
+            first.settle("c1", a_candidate(1))  # what is under way may arrive; nobody minds
+        remove_journal(tmp_path, 7)
+        with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+            first.require_newest()
+
+
+def test_an_attempt_whose_shard_is_done_goes_no_further(tmp_path: Path) -> None:
+    with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
+        remove_journal(tmp_path, 7)
+        with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+            journal.require_newest()

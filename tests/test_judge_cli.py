@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from arbitrage.cli.main import main
 from arbitrage.errors import DataError
@@ -129,8 +130,8 @@ def test_what_only_one_side_answers_is_counted(judge, tmp_path: Path) -> None:
     b = write_rows(tmp_path / "b.jsonl", rows(lambda n: GOOD, 6)[2:])
     code, out, _ = judge(a, b, "--judge", "exact")
     assert code == 0
-    assert "no match: a.jsonl: no answer: 4" in out
-    assert "no match: b.jsonl: no answer: 2" in out
+    assert "left out: a.jsonl: no answer: 4" in out
+    assert "left out: b.jsonl: no answer: 2" in out
 
 
 def test_sets_without_ids_are_joined_by_their_prompts(judge, tmp_path: Path) -> None:
@@ -174,7 +175,12 @@ def test_a_plan_counts_the_calls_of_judges_and_models_and_makes_none(judge, sets
     a = write_rows(tmp_path / "a.jsonl", [*equal, *rows(lambda n: GOOD, 9)[2:]])
     b = write_rows(tmp_path / "b.jsonl", [*equal, *rows(lambda n: BAD, 8)[2:]])
     with serve_beside(judge_behind(lambda first, second: "[[1]]")) as endpoint:
-        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        pool = yaml.safe_load(write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic").read_text())
+        pool["teachers"][0]["cost"] = {
+            "usd_per_million_prompt_tokens": 3,
+            "usd_per_million_completion_tokens": 5,
+        }
+        (tmp_path / "teachers.yaml").write_text(yaml.safe_dump(pool))
         code, out, _ = judge(a, b, "--judge", "critic", "--judge", "exact", "--plan", "--json", "-")
         planned = json.loads(out)
         assert code == 0
@@ -184,12 +190,18 @@ def test_a_plan_counts_the_calls_of_judges_and_models_and_makes_none(judge, sets
             ("judge", "critic", "en"): 14,
         }
         assert all(c["max_completion_tokens"] == 14 * 1024 for c in planned)
+        assert all(
+            c["max_cost_usd"] == pytest.approx((3 * c["prompt_tokens"] + 5 * 14 * 1024) / 1e6) for c in planned
+        )
         assert not (tmp_path / "runs").exists()
         assert judge(a, b, "--judge", "critic")[0] == 0
         assert len(endpoint.bodies) == sum(c["calls"] for c in planned)
+        characters = sum(len(body["messages"][-1]["content"]) for body in endpoint.bodies)
+        assert 2 < characters / sum(c["prompt_tokens"] for c in planned) < 6
         code, out, _ = judge(a, "critic", "--judge", "exact", "--plan")
     assert code == 0
     assert "calls of a new run" in out
+    assert "USD at most" in " ".join(out.split())
     assert "answer" in out
 
 
@@ -266,7 +278,12 @@ def test_rows_of_all_sorts_are_left_out_and_counted(judge, tmp_path: Path) -> No
     assert code == 0, err
     found = json.loads(out)
     assert (found["num_prompts"], found["num_matches"]) == (6, 3)
-    assert found["lost"] == {"b.jsonl: no answer": 3}
+    assert found["lost"] == {
+        "b.jsonl: no answer": 3,
+        "b.jsonl: rows that cannot be read": 2,
+        "b.jsonl: rows without an answer": 3,
+        "b.jsonl: rows without an id or a prompt": 1,
+    }
 
 
 def test_a_directory_may_be_a_side(judge, sets, tmp_path: Path) -> None:

@@ -80,11 +80,18 @@ def test_every_judge_of_the_union_ends_in_verdicts() -> None:
 )
 def test_verdicts_are_read_in_the_order_shown(text: str, order: str, expected: str) -> None:
     assert verdict_in(reply(text), order) == (expected, None)
+    if text.endswith("]]"):
+        assert verdict_in(reply(text, cut=True), order) == (expected, None)
 
 
 @pytest.mark.parametrize(
     ("text", "cut", "why"),
-    [("", False, "empty_reply"), ("Answer 1!", False, "no_verdict"), ("Answer", True, "truncated_reply")],
+    [
+        ("", False, "empty_reply"),
+        ("Answer 1!", False, "no_verdict"),
+        ("Answer", True, "truncated_reply"),
+        ("I am to say [[1]] or [[2]]. Now the first", True, "truncated_reply"),
+    ],
 )
 def test_what_cannot_be_read_has_a_reason(text: str, cut: bool, why: str) -> None:
     assert verdict_in(reply(text, cut=cut), "a_first") == (None, why)

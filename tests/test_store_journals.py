@@ -169,3 +169,20 @@ def test_a_segment_that_is_refused_ends_the_shard(prefix: StorePath) -> None:
     journal.begin(died=False)
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/run/_journal/shard-00007/00001-00001\.jsonl"):
         journal.close()
+
+
+def test_an_attempt_in_a_store_that_another_has_followed_goes_no_further(prefix: StorePath) -> None:
+    with open_journal(prefix, 7, Candidate, MADE_FROM, died=False) as first:
+        first.require_newest()  # none of its segments may be there yet
+        first.settle("c1", a_candidate(1))
+        wait_for_lines(prefix, '"c1"')
+        first.require_newest()
+        with open_journal(prefix, 7, Candidate, MADE_FROM, died=False) as second:
+            second.settle("c2", a_candidate(2))
+            wait_for_lines(prefix, '"c2"')
+            second.require_newest()
+            with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+                first.require_newest()
+        remove_journal(prefix, 7)
+        with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+            first.require_newest()

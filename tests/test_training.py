@@ -327,6 +327,21 @@ class TestTraining:
         with pytest.raises(RunDirectoryError, match=r"holds another training \(arguments.seed: 3 there, 4 wanted"):
             train(self.config(run, model, tmp_path / "out", arguments={"max_steps": 1, "seed": 4}))
 
+    def test_a_refused_training_leaves_the_data_of_the_one_that_is_there(
+        self, run: Path, model: Path, tmp_path: Path
+    ) -> None:
+        shutil.copytree(run, tmp_path / "run")
+        config = self.config(tmp_path / "run", model, tmp_path / "out", arguments={"max_steps": 1})
+        train(config)
+        before = {p.relative_to(tmp_path): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+        assert any("data" in path.parts for path in before)
+        shutil.rmtree(tmp_path / "run")
+        make_run(tmp_path / "run", plain_case(per_language=7))
+        with pytest.raises(RunDirectoryError, match=r"holds another training \(.*data_digest"):
+            train(config)
+        after = {p.relative_to(tmp_path): p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+        assert after == before
+
     def test_dpo_with_an_adapter_on_an_export_in_equal_shares(self, run: Path, model: Path, tmp_path: Path) -> None:
         export_run(run, "trl", ["preference"], tmp_path, test_fraction=0.2)
         data, mix = tmp_path / "preference", MixConfig(weights="equal")

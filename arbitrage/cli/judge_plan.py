@@ -15,10 +15,19 @@ def calls_table(found: "list[Calls]") -> Table:
     table = Table(title=HEADING)
     for column in ("teacher", "task", "language"):
         table.add_column(column, overflow="fold")
-    for column in ("calls", "answer tokens at most"):
+    for column in ("calls", "prompt tokens", "answer tokens at most", "USD at most"):
         table.add_column(column, justify="right")
     for each in found:
-        table.add_row(each.teacher, each.task, each.language, f"{each.calls:,}", f"{each.max_completion_tokens:,}")
-    sums = (sum(each.calls for each in found), sum(each.max_completion_tokens for each in found))
-    table.add_row("all", "all", "all", *(f"{value:,}" for value in sums), style="bold")
+        table.add_row(each.teacher, each.task, each.language, *_figures([each]))
+    table.add_row("all", "all", "all", *_figures(found), style="bold")
     return table
+
+
+def _figures(found: "list[Calls]") -> list[str]:
+    costs = [each.max_cost_usd for each in found if each.max_cost_usd is not None]
+    sums = (
+        sum(each.calls for each in found),
+        sum(each.prompt_tokens for each in found),
+        sum(each.max_completion_tokens for each in found),
+    )
+    return [*(f"{value:,}" for value in sums), f"{sum(costs):,.2f}" if costs else "–"]

@@ -1,16 +1,19 @@
 """Settle a shard item by item: replay its journal, clear suspects one by one, ask for the rest, assemble the rows."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from arbitrage.contracts.workers import AskedShard, Output, Usage
-from arbitrage.errors import DrainedError, ExecutionError
+from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StorageError
 from arbitrage.execution.meter import Counters, Meter, count_answer
 from arbitrage.execution.plan import Job
 from arbitrage.records import Candidate, Record, Reject
 from arbitrage.shards.journal import Journal, item_id_of
 from arbitrage.tables import to_table
+
+LOOK_OUT_EVERY_S = 1.0
 
 
 async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counters, meter: Meter) -> Output:
@@ -19,6 +22,7 @@ async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counte
     Raises:
         DrainedError: it was asked to stop; what was in flight is answered and journaled.
         EngineDiedError: the next attempt will look for the culprit.
+        RunDirectoryError: another attempt has taken the shard over.
         ExecutionError: the worker broke its contract: an answer was missing, double, or nobody's.
     """
     item_ids = [item.item_id for item in asked.items]
@@ -38,6 +42,7 @@ class _Asking:
     journal: Journal
     counters: Counters
     meter: Meter
+    overtaken: RunDirectoryError | None = None
 
     async def settle(self, item_ids: Sequence[str]) -> None:
         owed = frozenset(item_ids)
@@ -47,18 +52,45 @@ class _Asking:
         for item_id in self.journal.quarantine.condemned:
             if item_id in owed and item_id not in settled:
                 self.journal.settle(item_id, self.asked.condemned(item_id))
-        async with self.meter.turns.turn() as end_turn:
+        async with self.meter.turns.turn() as end_turn, self._looking_out():
             await self._clear_suspects(owed)
             await self._ask(item_ids, end_turn)
+        if self.overtaken is not None:
+            raise self.overtaken
         if any(item_id not in settled for item_id in item_ids):
             raise DrainedError(f"{self.step}: stopped as asked")
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether nothing more is to be asked."""
+        return self.meter.is_draining or self.overtaken is not None
+
+    @asynccontextmanager
+    async def _looking_out(self) -> AsyncIterator[None]:
+        """Look, while it asks, whether another attempt has taken over: this worker may be thought dead."""
+        task = asyncio.create_task(self._look_out())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _look_out(self) -> None:
+        while self.overtaken is None:
+            await asyncio.sleep(LOOK_OUT_EVERY_S)
+            try:
+                await asyncio.to_thread(self.journal.require_newest)
+            except RunDirectoryError as error:
+                self.overtaken = error
+            except StorageError:
+                continue  # whoever writes next will say so
 
     async def _clear_suspects(self, owed: frozenset[str]) -> None:
         settled, quarantine = self.journal.settled, self.journal.quarantine
         quarantine.suspects = [item_id for item_id in quarantine.suspects if item_id in owed]
         if not quarantine.next_group(settled):
             return
-        while (group := quarantine.next_group(settled)) and not self.meter.is_draining:
+        while (group := quarantine.next_group(settled)) and not self._is_ending:
             self.journal.alone(group)
             await self._ask(group)
         self.journal.alone([])
@@ -79,7 +111,7 @@ class _Asking:
     def _take(self, item_ids: Iterable[str], in_flight: set[str], end_turn: Callable[[], None]) -> Iterator[str]:
         """Hand out what is still open, until there is no more or it is asked to stop."""
         for item_id in item_ids:
-            if self.meter.is_draining:
+            if self._is_ending:
                 break
             if item_id not in self.journal.settled:
                 self.journal.take(item_id)

@@ -1,5 +1,6 @@
 """The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
 
+import gc
 import os
 import signal
 import threading
@@ -48,19 +49,25 @@ class RayBackend:
             return
         import ray
 
+        awaits_end = True  # an error holds what it passed through
+        try:
+            self._do_steps(execution, watch)
+            awaits_end = self._awaits_end
+        finally:
+            gc.collect()  # a reference that goes while Ray ends takes the process with it
+            ending = threading.Thread(target=ray.shutdown, name="ray-end")
+            ending.start()
+            if awaits_end:
+                ending.join()
+
+    def _do_steps(self, execution: ExecutionPlan, watch: Watch) -> None:
         with ThreadPoolExecutor(1, "source") as beside:
             reading = beside.submit(self._read_source, execution, watch)
-            try:
-                self._connect(watch.progress)
-                nodes = Nodes(watch.progress)
-                cluster = Cluster(nodes.first())
-                reading.result()
-                Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
-            finally:
-                ending = threading.Thread(target=ray.shutdown, name="ray-end")
-                ending.start()
-                if self._awaits_end:
-                    ending.join()
+            self._connect(watch.progress)
+            nodes = Nodes(watch.progress)
+            cluster = Cluster(nodes.first())
+            reading.result()
+            Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
 
     def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""

@@ -91,6 +91,8 @@ class Scheduler:
                 self._watch.tick(self._under_way)
         finally:
             self._cluster.release(self._pools.values())
+            self._flights.clear()
+            self._reports.clear()
 
     def _start_early(self) -> None:
         """Start one replica of each pool that waits for light steps alone: engines load while prompts are routed."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from arbitrage.records import Reject, Score
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.journal import Journal, remove_journal
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
-from arbitrage.shards.lineage import Lineage
+from arbitrage.shards.lineage import Lineage, read_stats
 from arbitrage.shards.manifest import Account, ShardStats
 from arbitrage.shards.store import commit_json, commit_table, file_digest, publish, read_table, remove, staged_table
 from arbitrage.tables import empty_table, require_schema
@@ -45,11 +45,12 @@ class Attempt:
 
 
 async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attempt, meter: Meter) -> ShardStats:
-    """Run one shard of a shard-scoped job and commit it.
+    """Run one shard of a shard-scoped job and commit it; what is dear and there already is not made again.
 
     Raises:
         ConservationError: the worker lost, doubled or invented an item.
         StorageError: the disk refused.
+        RunDirectoryError: another run has taken over the directory, or another attempt the shard.
         DrainedError: it was asked to stop.
     """
     started = time.perf_counter()
@@ -58,6 +59,8 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
         inputs = await _in_thread(lambda: read_inputs(job, shard))
         return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
     made_from = job.lineage(shard, Lineage())
+    if (there := await _in_thread(lambda: _published(job, shard, made_from))) is not None:
+        return there
     asked = await _in_thread(lambda: worker.begin(read_inputs(job, shard)))
     journal = Journal(job.directory, shard, job.record, made_from)
     await _in_thread(lambda: journal.open(attempt.died))
@@ -65,11 +68,22 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
         with meter.counting(job.name, shard) as counters:
             output = await settle(job, asked, journal, counters, meter)
             num_replayed = counters.num_replayed
-            stats = await _in_thread(lambda: _finish(job, attempt, asked.items, output, started, num_replayed))
+            stats = await _in_thread(
+                lambda: _finish(job, attempt, asked.items, output, started, num_replayed, journal)
+            )
     finally:
         await _in_thread(journal.close)
     await _in_thread(lambda: remove_journal(job.directory, shard))
     crash_point("journal.removed")
+    return stats
+
+
+def _published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats | None:
+    """Return the counts of a shard whose worker published it and died before it could say so, else None."""
+    stats = read_stats(job.directory, shard) if shard_path(job.directory, shard).exists() else None
+    if stats is None or stats.made_from != made_from:
+        return None
+    remove_journal(job.directory, shard)
     return stats
 
 
@@ -84,11 +98,19 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _finish(
-    job: Job, attempt: Attempt, owed: Sequence[Item], output: Output, started: float, num_replayed: int = 0
+    job: Job,
+    attempt: Attempt,
+    owed: Sequence[Item],
+    output: Output,
+    started: float,
+    num_replayed: int = 0,
+    journal: Journal | None = None,
 ) -> ShardStats:
     accounts = balance(job, owed, output)
     stats = _stats(len(owed), output, accounts, time.perf_counter() - started, num_replayed)
     require_session(job.directory.parent, attempt.session)
+    if journal is not None:
+        journal.require_newest()
     commit(job, attempt.shard, output, stats)
     return stats
 

@@ -3,7 +3,7 @@
 answers-a    a Candidate for each prompt that the data set answers; a Reject for each it does not
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -49,8 +49,12 @@ class DataSide(Config):
         """Name the files by their content."""
         return super().identity() | {"paths": _digests(self.paths), "prompts": _digests(self.prompts)}
 
-    def rows(self, where: str) -> Iterator[Row]:
+    def rows(self, where: str, lost: Counter[str] | None = None) -> Iterator[Row]:
         """Yield the rows that can be read. Those that cannot leave their prompts without an answer.
+
+        Args:
+            where: what an error names.
+            lost: takes the number of rows that cannot be read.
 
         Raises:
             DataError: no row is by the teacher wanted.
@@ -59,6 +63,8 @@ class DataSide(Config):
         is_found = self.teacher is None
         for row in rows_of(self.paths, self.columns, "answer", where):
             if not isinstance(row, Row):
+                if lost is not None:
+                    lost["rows that cannot be read"] += 1
                 continue
             by = str(self.columns.value(row.values, "teacher"))
             if self.teacher in (None, by):
@@ -128,11 +134,31 @@ def read_answers(config: DataSide, where: str) -> Answers:
         DataError: a file cannot be read.
     """
     texts: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
-    for row in config.rows(where):
-        key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
-        if key is not None and turns:
-            texts[key, config.language(row.values)].append(sound(turns[-1]))
+    for key, text in _keyed(config, where, Counter()):
+        texts[key].append(sound(text))
     return Answers(dict(texts))
+
+
+def count_lost(config: DataSide, where: str) -> Counter[str]:
+    """Read a data set once more; count the rows that can answer nothing, by what is wrong with them.
+
+    Raises like `read_answers`.
+    """
+    lost: Counter[str] = Counter()
+    deque(_keyed(config, where, lost), maxlen=0)
+    return lost
+
+
+def _keyed(config: DataSide, where: str, lost: Counter[str]) -> Iterator[tuple[tuple[str, str | None], str]]:
+    """Yield the key and language of each answer's prompt, and the answer."""
+    for row in config.rows(where, lost):
+        key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
+        if not turns:
+            lost["rows without an answer"] += 1
+        elif key is None:
+            lost["rows without an id or a prompt"] += 1
+        else:
+            yield (key, config.language(row.values)), turns[-1]
 
 
 class AnswersWorker:

@@ -1,7 +1,8 @@
 """What a generative judge is asked, and how its verdict is read [2306.05685, 2310.05470].
 
 The verdict stands at the end, after a short reason, as `[[1]]`, `[[2]]` or `[[tie]]`; where a reply holds several,
-the last one counts. A reply without one is no verdict, and is counted.
+the last one counts. A reply without one is no verdict, and is counted; so is one that was cut off after it, for what
+it quoted is not what it would have said.
 """
 
 import re
@@ -53,12 +54,14 @@ def question_of(match: Match, order: Order, criteria: str, *, with_reference: bo
 
 def verdict_in(reply: Candidate, order: Order) -> tuple[Choice | None, Unreadable | None]:
     """Return whom a reply prefers, or why that cannot be told: exactly one of the two."""
-    found = _VERDICT.findall(reply.text)
-    if found:
-        return _choice(found[-1].lower(), order), None
-    if not reply.text.strip():
+    text = reply.text.strip()
+    found = list(_VERDICT.finditer(text))
+    is_cut = reply.finish_reason is FinishReason.LENGTH
+    if found and not (is_cut and found[-1].end() < len(text)):
+        return _choice(found[-1][1].lower(), order), None
+    if not text:
         return None, "empty_reply"
-    return None, "truncated_reply" if reply.finish_reason is FinishReason.LENGTH else "no_verdict"
+    return None, "truncated_reply" if is_cut else "no_verdict"
 
 
 def _choice(said: str, order: Order) -> Choice:

@@ -26,7 +26,7 @@ class Judgement:
     Attributes:
         num_prompts: that were read.
         num_matches: pairs of answers; each judge judged the same.
-        lost: why prompts made no match, in words → how many.
+        lost: why prompts made no match and rows no answer, in words → how many.
         cautions: what a reader must know before the figures.
     """
 
@@ -49,6 +49,7 @@ def judgement_of(
     asks_twice: Mapping[str, bool],
     people: Labels | None = None,
     cautions: Sequence[str] = (),
+    lost_rows: Mapping[str, int] | None = None,
 ) -> Judgement:
     """Read the verdicts of a finished run.
 
@@ -58,12 +59,13 @@ def judgement_of(
         asks_twice: judge → whether it was asked in both orders.
         people: labels to compare with.
         cautions: what is known before reading.
+        lost_rows: rows of the data sets that could answer nothing, by what is wrong with them, in words.
 
     Raises:
         DataError: no prompt is answered by both sides, a judge gave not one verdict, or no label meets a match.
     """
     verdicts = {judge: _verdicts(run, judge) for judge in asks_twice}
-    lost = _lost(run, labels)
+    lost = {**_lost(run, labels), **(lost_rows or {})}
     num_matches = len(next(iter(verdicts.values())))
     if not num_matches:
         why = ", ".join(f"{what}: {count}" for what, count in lost.items())

@@ -19,7 +19,7 @@ def judgement_tables(found: Judgement) -> Iterator[Table | str]:
         if figures.witnesses:
             yield _agreement(figures)
     for what, count in found.lost.items():
-        yield f"no match: {what}: {count:,}"
+        yield f"left out: {what}: {count:,}"
     for caution in found.cautions:
         yield f"caution: {caution}"
 

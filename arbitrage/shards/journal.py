@@ -11,6 +11,9 @@ An attempt is a file of lines, each a JSON object:
     {"row": {…}}  {"reject": {…}}                its answer
 
 A crash can tear the last line of a file; a line that cannot be read is an answer that never arrived.
+
+The attempt with the highest number owns the shard. One that is thought dead and is not, beyond a network that is cut
+or under a driver that was killed, finds a newer file beside its own, or its own gone, and stops (`require_newest`).
 """
 
 import asyncio
@@ -26,7 +29,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from arbitrage.errors import StorageError
+from arbitrage.errors import RunDirectoryError, StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import journal_directory
@@ -56,6 +59,7 @@ class Journal:
         self._made_from = dict(made_from)
         self._directory = journal_directory(directory, shard)
         self._file: _LineWriter | None = None
+        self._number = 0
 
     def open(self, died: bool) -> None:
         """Read what earlier attempts left and begin one; `died`: the last ended with the death of its engine."""
@@ -75,8 +79,8 @@ class Journal:
     def begin(self, died: bool) -> None:
         """Start this attempt's file; `died`: the last attempt ended with the death of its engine."""
         self.quarantine.begin(self.settled, died)
-        number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
-        self._file = _open_attempt(self._directory, number)
+        self._number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
+        self._file = _open_attempt(self._directory, self._number)
         self._append({"begin": {"made_from": self._made_from, "died": died}})
 
     def alone(self, item_ids: Sequence[str]) -> None:
@@ -99,6 +103,19 @@ class Journal:
         prefix = _REJECT if isinstance(answer, Reject) else _ROW
         self._write(f"{prefix}{answer.model_dump_json()}}}\n")
         crash_point("journal.append")
+
+    def require_newest(self) -> None:
+        """Refuse to go on where another attempt has begun after this one, or has finished the shard.
+
+        Raises:
+            RunDirectoryError: so it is.
+        """
+        has_written = self._file is not None and self._file.has_written
+        numbers = {_attempt_of(path) for path in attempts(self._directory)}
+        if max(numbers, default=0) > self._number or (has_written and self._number not in numbers):
+            raise RunDirectoryError(
+                f"{self._directory}: attempt {self._number} has been overtaken by another and publishes nothing"
+            )
 
     def close(self) -> None:
         """Wait until everything is durable."""
@@ -160,7 +177,11 @@ def remove_journal(directory: Place, shard: int) -> None:
         for path in attempts(folder):
             remove(path)
         with storage_errors(folder):
-            folder.rmdir()
+            try:
+                folder.rmdir()
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # an attempt that was overtaken has begun just now: it will notice
+                    raise
 
 
 def has_journal(directory: Place, shard: int) -> bool:
@@ -180,7 +201,14 @@ def item_id_of(answer: Record) -> str:
 
 
 class _LineWriter(Protocol):
-    """Takes the lines of one attempt."""
+    """Takes the lines of one attempt.
+
+    Attributes:
+        has_written: whether there is a file of it.
+    """
+
+    @property
+    def has_written(self) -> bool: ...
 
     def write(self, data: bytes) -> None:
         """Take a line."""
@@ -213,6 +241,8 @@ class _Appender:
 
     Lines of one turn share a write. A thread makes them survive the machine's death too.
     """
+
+    has_written = True
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -23,13 +23,18 @@ class SegmentWriter:
     """
 
     def __init__(self, directory: StorePath, attempt: int) -> None:
-        self._directory, self._attempt, self._number = directory, attempt, 0
+        self._directory, self._attempt, self._num_there = directory, attempt, 0
         self._gathered = bytearray()
         self._error: StorageError | None = None
         self._changed = threading.Condition()
         self._is_closing = False
         self._thread = threading.Thread(target=self._upload, name="journal", daemon=True)
         self._thread.start()
+
+    @property
+    def has_written(self) -> bool:
+        """Whether a segment is there."""
+        return self._num_there > 0
 
     def write(self, data: bytes) -> None:
         """Take a line. Raises StorageError where the store refused an earlier one."""
@@ -63,12 +68,12 @@ class SegmentWriter:
             not_before = time.monotonic() + SEGMENT_EVERY_S
             if segment:
                 crash_point("journal.sync")
-                self._number += 1
                 try:
-                    (self._directory / f"{self._attempt:05d}-{self._number:05d}.jsonl").write_bytes(segment)
+                    (self._directory / f"{self._attempt:05d}-{self._num_there + 1:05d}.jsonl").write_bytes(segment)
                 except StorageError as error:
                     self._error = error
                     return
+                self._num_there += 1
             if is_last:
                 return
 

@@ -1,7 +1,9 @@
 """The verb: train a student, from where an interrupted run stood."""
 
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,9 +83,11 @@ def train(
     out = Path(config.out)
     with storage_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    rows = _load(config, arguments)
-    plan = _plan(config, rows)
-    if (done := _already(out, plan)) is not None:
+    with _exporting(out, arguments) as folder:
+        rows = _load(config, arguments, folder)
+        plan = _plan(config, rows)
+        done = _already(out, plan)
+    if done is not None:
         return TrainedStudent(out / done.student, done, is_new=False)
     commit_json(out / PLAN_FILE, plan)
     hooks.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
@@ -169,11 +173,27 @@ def _load_if_over(trainer: "Trainer", checkpoint: Path, watcher: Watcher | None)
     return True
 
 
-def _load(config: TrainConfig, arguments: Any) -> TrainingRows:
+@contextmanager
+def _exporting(out: Path, arguments: Any) -> Iterator[Path]:
+    """Give a folder for exports of runs; on leaving, they take the place of earlier ones, but not after an error."""
+    from accelerate import PartialState
+
+    beside, target, is_main = out / f"_tmp-{DATA_FOLDER}", out / DATA_FOLDER, arguments.process_index == 0
+    try:
+        yield beside
+        PartialState().wait_for_everyone()
+        if is_main and beside.exists():
+            with storage_errors(target):
+                shutil.rmtree(target, ignore_errors=True)
+                beside.rename(target)
+    finally:
+        if is_main:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _load(config: TrainConfig, arguments: Any, folder: Path) -> TrainingRows:
     with arguments.main_process_first(desc="read the data"):
-        sources = local_sources(
-            config.data, config.dataset_name, Path(config.out) / DATA_FOLDER, is_main=arguments.process_index == 0
-        )
+        sources = local_sources(config.data, config.dataset_name, folder, is_main=arguments.process_index == 0)
         return load_rows(sources, config.method, config.mix)
 
 
