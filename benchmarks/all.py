@@ -1,6 +1,6 @@
 """Run every benchmark and write `docs/benchmarks.json` and the table in `docs/benchmarks.md`.
 
-    python -m benchmarks.all                    everything, in full: about an hour and a half on two cores
+    python -m benchmarks.all                    everything, in full: about two and a half hours on two cores
     python -m benchmarks.all --quick            fewer rows and repeats: about a quarter of an hour
     python -m benchmarks.all --only kills poison     these; the other figures stay as they are
     python -m benchmarks.all --render           write the table again from the JSON, measure nothing
@@ -46,7 +46,12 @@ BENCHMARKS = (
     Benchmark("poison", "poison", []),
     Benchmark("kills", "kills", ["--kills", "40", "--backends", "local"]),
     Benchmark("resume", "resume", ["--rows", "50000", "--repeats", "2"]),
-    Benchmark("driver_memory", "driver_memory", ["--rows", "10000", "40000"]),
+    Benchmark(
+        "driver_memory",
+        "driver_memory",
+        ["--rows", "10000", "40000"],
+        ["--rows", "100000", "1000000", "10000000"],
+    ),
     Benchmark("vllm_throughput", "vllm_throughput", ["--rows", "200", "--repeats", "4"]),
     Benchmark("peers", "peers.compare", ["--rows", "2000", "--repeats", "1"]),
 )

@@ -4,8 +4,8 @@
     python -m benchmarks.driver_memory --rows 100000 1000000 10000000 --backend ray
 
 The `fake` engine answers at once. On Ray the rows are in the workers and the driver should stay flat; the prompts
-are read in the driver on either backend, at about 80 bytes a prompt to know doubles. `local` does all the work in
-one process: its peak is that of a shard, so shards have the same number of rows whatever the total.
+are read in the driver on either backend, where ten to twenty bytes of each are kept, to know doubles. `local` does
+all the work in one process: its peak is that of a shard, so shards have the same number of rows whatever the total.
 """
 
 import json

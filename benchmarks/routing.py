@@ -44,6 +44,8 @@ TIMED: Mapping[str, tuple[str, Sequence[str]]] = {
 }
 """What is timed: all 26 systems of WMT25, and the models of both pools of the other matrix."""
 JOBS = min(5, os.cpu_count() or 1)
+DEALS = 4
+"""How often prompts are dealt to folds where newcomers are studied."""
 Found = dict[str, Any]
 
 
@@ -89,7 +91,7 @@ def measure_judges(data: Path, pool: str) -> Found:
 
 def measure_newcomers(data: Path, pool: str) -> Found:
     """Let each teacher join in turn."""
-    return asdict(study_newcomers(load(data, pool)))
+    return asdict(study_newcomers(load(data, pool), num_deals=DEALS))
 
 
 def measure_samples(data: Path, pool: str) -> Found:

@@ -81,20 +81,28 @@ def _newcomers(found: Found) -> str:
     lines = [f"| pool | a newcomer's gain | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
     lines.append("|---" * (len(sizes) + 4) + "|")
     for pool, one in found.items():
-        kept = " | ".join(f"{_at(one['kept'], size):.0%}" for size in sizes)
+        kept = " | ".join(f"{_at(one['kept'], size):.0%}{_range(one, size)}" for size in sizes)
         routing = f"{_at(one['routing_kept'], 0):.0%}, {_at(one['routing_kept'], 128):.0%}"
         means = f"{_at(one['kept_by_means'], 128):.0%}"
         lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {means} | {routing} |")
-    for prefix in ("wmt25", "policy"):
+    for prefix in ("wmt25", "policy", ""):
         pools = [one for pool, one in found.items() if pool.startswith(prefix)]
         if not pools:
             continue
+        name = f"{prefix}_*" if prefix else "all"
         gain = statistics.fmean(one["full_gain"] for one in pools)
         plain = " | ".join(f"{statistics.fmean(_at(one['kept'], size) for one in pools):.0%}" for size in sizes)
         had = (statistics.fmean(_at(one["kept"], size) * one["full_gain"] for one in pools) / gain for size in sizes)
-        lines.append(f"| mean of {prefix}_* | | {plain} | | |")
-        lines.append(f"| {prefix}_*, by gain | {gain:+.4f} | {' | '.join(f'{share:.0%}' for share in had)} | | |")
+        routed = (statistics.fmean(_at(one["routing_kept"], size) for one in pools) for size in (0, 128))
+        lines.append(f"| mean of {name} | | {plain} | | {', '.join(f'{share:.0%}' for share in routed)} |")
+        lines.append(f"| {name}, by gain | {gain:+.4f} | {' | '.join(f'{share:.0%}' for share in had)} | | |")
     return "\n".join(lines) + "\n"
+
+
+def _range(one: Found, size: str) -> str:
+    """Return the least and the most of the deals, for the size that counts."""
+    shares = one["kept_by_deal"][size]
+    return f" ({min(shares):.0%} to {max(shares):.0%})" if size == "128" and len(shares) > 1 else ""
 
 
 def _at(by_size: Found, size: str | int) -> float:

@@ -267,6 +267,8 @@ def test_a_source_larger_than_the_buffer_is_written_in_pieces(
     run(tmp_path / "pieces", two_teachers(num_rows=200))
     tables = [list(open_run(tmp_path / name).tables("prompts")) for name in ("whole", "pieces")]
     assert tables[0] == tables[1]
+    assert shard_bytes(tmp_path / "whole") == shard_bytes(tmp_path / "pieces")
+    assert not list(tmp_path.rglob("_tmp-*"))
 
 
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from tests.test_durability import ROOT, journaled, shard_bytes
 pytestmark = pytest.mark.alone
 
 PORT = 6379
-PER_LANGUAGE = 50
-ENGINE = {"latency_s": 0.2, "max_in_flight": 4}
+PER_LANGUAGE = 30
+ENGINE = {"latency_s": 0.15, "max_in_flight": 4}
 ENVIRON = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "a-token-of-this-test-alone-0123456789",

@@ -14,6 +14,7 @@ from arbitrage.cli.router import GroupOption, MatrixOption, ModelsOption, Reward
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.matrix import OutcomeMatrix
+    from routers.evaluation.newcomers import NewcomerStudy
 
 SeedOption = Annotated[int, typer.Option("--seed", help="Of folds, draws and resamples.")]
 
@@ -97,6 +98,9 @@ def admit_newcomers(
     reward_column: RewardOption = None,
     group_column: GroupOption = None,
     seed: SeedOption = 0,
+    deals: Annotated[
+        int, typer.Option("--deals", min=1, help="How often prompts are dealt to folds; the range shows the noise.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Find out how much of a new model's worth is had from a few of its answers: each model in turn is the newcomer.
@@ -108,13 +112,12 @@ def admit_newcomers(
 
     outcomes = _read(matrix, run, models, reward_column, group_column)
     with status_line() as told:
-        study = study_newcomers(outcomes, seed=seed, told=told)
+        study = study_newcomers(outcomes, seed=seed, num_deals=deals, told=told)
     if as_json:
         print(json.dumps(asdict(study)))
         return
     rows = [
-        [f"{n}", f"{study.kept[n]:.0%}", f"{study.kept_by_means[n]:.0%}", f"{study.routing_kept[n]:.0%}"]
-        for n in study.kept
+        [f"{n}", _kept(study, n), f"{study.kept_by_means[n]:.0%}", f"{study.routing_kept[n]:.0%}"] for n in study.kept
     ]
     print_table(
         f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
@@ -124,6 +127,12 @@ def admit_newcomers(
     print(
         f"without the newcomer, {study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f}) is left"
     )
+
+
+def _kept(study: "NewcomerStudy", size: int) -> str:
+    shares = study.kept_by_deal[size]
+    spread = f" ({min(shares):.0%} to {max(shares):.0%})" if len(shares) > 1 else ""
+    return f"{study.kept[size]:.0%}{spread}"
 
 
 def _read(

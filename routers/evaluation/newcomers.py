@@ -1,7 +1,9 @@
 """How much of a new teacher's worth is had from a few of its answers: each teacher in turn is the newcomer."""
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -19,12 +21,13 @@ LEARNER = LearnedLearner()
 
 @dataclass(frozen=True, slots=True)
 class NewcomerStudy:
-    """What newcomers bring, mean over all who took the part.
+    """What newcomers bring, mean over all who took the part, and over deals of the prompts to folds.
 
     Attributes:
         full_gain: mean reward that the pool gains by a newcomer whose outcomes are known on all training prompts.
         kept: calibration prompts → share of that gain.
-        kept_by_means: the same where the newcomer's plain mean difference to the incumbents is believed.
+        kept_by_deal: the same, deal by deal: how far one of them can be trusted.
+        kept_by_means: where the newcomer's plain mean difference to the incumbents is believed.
         routing_gain: of the router that knows all outcomes, above the best single teacher of the whole pool.
         routing_kept: calibration prompts → share of `routing_gain` that the extended routers keep; at 0 prompts, what
             is left without the newcomer.
@@ -33,6 +36,7 @@ class NewcomerStudy:
 
     full_gain: float
     kept: Mapping[int, float]
+    kept_by_deal: Mapping[int, Sequence[float]]
     kept_by_means: Mapping[int, float]
     routing_gain: float
     routing_kept: Mapping[int, float]
@@ -44,9 +48,61 @@ def study_newcomers(
     sizes: Sequence[int] = SIZES,
     num_folds: int = 5,
     seed: int = 0,
+    num_deals: int = 1,
     told: Told = lambda _: None,
 ) -> NewcomerStudy:
-    """Train on all folds but one, let each teacher in turn join from a few prompts, and judge on that one."""
+    """Train on all folds but one, let each teacher in turn join from a few prompts, and judge on that one.
+
+    Args:
+        matrix: outcomes of all teachers.
+        sizes: numbers of calibration prompts.
+        num_folds: of a deal.
+        seed: of the first deal.
+        num_deals: how often the prompts are dealt to folds: a newcomer's gain is small, and its share noisy.
+        told: hears how far it is.
+    """
+    deals = []
+    for deal in range(num_deals):
+        where = f"deal {deal + 1} of {num_deals}, " if num_deals > 1 else ""
+        deals.append(_deal(matrix, sizes, num_folds, seed + deal, partial(_tell, told, where)))
+    total, routing = (statistics.fmean(getattr(d, name) for d in deals) for name in ("total", "routing"))
+    joined, by_means = (
+        {size: statistics.fmean(getattr(d, name)[size] for d in deals) for size in sizes}
+        for name in ("joined", "by_means")
+    )
+    return NewcomerStudy(
+        full_gain=total,
+        kept=_shares(joined, total),
+        kept_by_deal={size: [_share(d.joined[size], d.total) for d in deals] for size in sizes},
+        kept_by_means=_shares(by_means, total),
+        routing_gain=routing,
+        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **joined}.items()}, routing),
+        full_by_teacher={name: statistics.fmean(d.full[name] for d in deals) for name in matrix.teachers},
+    )
+
+
+@dataclass(slots=True)
+class Gains:
+    """What is gained above the pool without the newcomer, mean over folds, and but for `full` over newcomers.
+
+    Attributes:
+        full: by newcomer, where all its outcomes are known.
+        joined, by_means: by calibration prompts.
+        routing: above the best single teacher.
+    """
+
+    full: dict[str, float]
+    joined: dict[int, float]
+    by_means: dict[int, float]
+    routing: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """The full gain, mean over newcomers."""
+        return statistics.fmean(self.full.values())
+
+
+def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int, told: Told) -> Gains:
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
     sums = Gains(dict.fromkeys(matrix.teachers, 0.0), dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0.0))
     num_folds = int(fold_P.max()) + 1
@@ -58,26 +114,12 @@ def study_newcomers(
             told(f"fold {fold + 1} of {num_folds}, newcomer {name}")
             _let_join(name, training, test, _worth(full_PT, test), sums)
     num = num_folds * len(matrix.teachers)
-    total, routing = sum(sums.full.values()) / num, sums.routing / num_folds
-    joined, by_means = ({size: gain / num for size, gain in gains.items()} for gains in (sums.joined, sums.by_means))
-    return NewcomerStudy(
-        full_gain=total,
-        kept=_shares(joined, total),
-        kept_by_means=_shares(by_means, total),
-        routing_gain=routing,
-        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **joined}.items()}, routing),
-        full_by_teacher={name: gain / num_folds for name, gain in sums.full.items()},
+    return Gains(
+        {name: gain / num_folds for name, gain in sums.full.items()},
+        {size: gain / num for size, gain in sums.joined.items()},
+        {size: gain / num for size, gain in sums.by_means.items()},
+        sums.routing / num_folds,
     )
-
-
-@dataclass(slots=True)
-class Gains:
-    """Sums over newcomers and folds of what is gained above the pool without the newcomer; `routing`: over folds."""
-
-    full: dict[str, float]
-    joined: dict[int, float]
-    by_means: dict[int, float]
-    routing: float = 0.0
 
 
 def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full: float, sums: Gains) -> None:
@@ -99,7 +141,15 @@ def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full: flo
 
 
 def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:
-    return {size: gain / total if total else 0.0 for size, gain in gains.items()}
+    return {size: _share(gain, total) for size, gain in gains.items()}
+
+
+def _tell(told: Told, where: str, said: str) -> None:
+    told(where + said)
+
+
+def _share(gain: float, total: float) -> float:
+    return gain / total if total else 0.0
 
 
 def _with_column(expected_PT: Floats, place: int, column_P: Floats | None) -> Floats:
