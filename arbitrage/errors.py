@@ -84,6 +84,12 @@ class ExecutionError(ArbitrageError):
     exit_code = 4
 
 
+class OvertakenError(ExecutionError):
+    """Another attempt at a shard has begun after this one, which was thought dead; or has finished the shard."""
+
+    retryable = True
+
+
 class PlacementError(ExecutionError):
     """A step asks for more than the cluster has; names the resources asked for and present."""
 

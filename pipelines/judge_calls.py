@@ -2,10 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from arbitrage.judging.answers import DataSide, read_answers
+from arbitrage.judging.pairwise import DEFAULT_CRITERIA
 from arbitrage.judging.prompts import AnsweredReader
 from arbitrage.judging.teacher import TeacherJudge
 from arbitrage.languages import speaks
@@ -43,11 +44,12 @@ class Calls:
 
 @dataclass(slots=True)
 class _Load:
-    """What somebody is to read in one language: calls, characters, and answers that are not written yet."""
+    """What somebody is to read in one language: calls, characters in all, and answers that are not written yet."""
 
     calls: int = 0
     characters: int = 0
     unwritten: int = 0
+    references: int = 0  # characters of known right answers, for judges that are shown them
 
     def add(self, calls: int, characters: int, unwritten: int = 0) -> None:
         self.calls += calls
@@ -90,7 +92,9 @@ def _survey(config: JudgeRunConfig, pool: TeacherPool) -> _Survey:
             load.add(len(texts), len(asked))
         for match in zip(ours, theirs, strict=False):
             if not _is_equal(*match):
-                judged[prompt.language].add(2, len(asked) + sum(map(len, filter(None, match))), match.count(None))
+                load = judged[prompt.language]
+                load.add(2, len(asked) + sum(map(len, filter(None, match))), match.count(None))
+                load.references += 2 * len(prompt.reference or "")
     return _Survey(sides, judged, samples)
 
 
@@ -110,7 +114,14 @@ def _judgements(config: JudgeRunConfig, pool: TeacherPool, survey: _Survey) -> I
         if isinstance(judge, TeacherJudge):
             [teacher] = pool.select([judge.teacher])
             most = greedy(teacher, judge.max_tokens).max_tokens
-            yield from _calls("judge", teacher, most, survey.judged, survey.samples, FRAME_TOKENS, longest)
+            more = len(judge.criteria) if judge.criteria != DEFAULT_CRITERIA else 0
+            loads = {
+                tag: replace(
+                    load, characters=load.characters + load.calls * more + load.references * judge.with_reference
+                )
+                for tag, load in survey.judged.items()
+            }
+            yield from _calls("judge", teacher, most, loads, survey.samples, FRAME_TOKENS, longest)
 
 
 def _calls(

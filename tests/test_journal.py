@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbitrage.errors import RunDirectoryError, StorageError
+from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Candidate, FinishReason, Reject
 from arbitrage.shards.journal import Journal, open_journal, remove_journal
 from arbitrage.shards.layout import journal_directory
@@ -54,7 +54,7 @@ def test_what_is_settled_is_read_back_as_it_was(tmp_path_factory: pytest.TempPat
 
 def test_answers_survive_without_a_goodbye(tmp_path: Path) -> None:
     journal = Journal(tmp_path, 7, Candidate, MADE_FROM)
-    journal.begin(died=False)
+    journal.open(died=False)
     journal.take("c1")
     journal.settle("c1", a_candidate(1))
     assert replayed(tmp_path).settled.keys() == {"c1"}  # another reader sees it before anything is closed
@@ -107,7 +107,7 @@ def test_each_attempt_has_a_file_of_its_own_and_all_go_at_the_end(tmp_path: Path
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_is_said_at_once(tmp_path: Path) -> None:
     journal = Journal(tmp_path, 7, Candidate, MADE_FROM)
-    journal.begin(died=False)
+    journal.open(died=False)
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, journal._file._descriptor)  # the same file, on a disk that has filled up meanwhile
     os.close(full)
@@ -217,17 +217,17 @@ def test_an_attempt_that_another_has_followed_goes_no_further(tmp_path: Path) ->
     with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as first:
         first.require_newest()
         with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as second:
-            with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken by another"):
+            with pytest.raises(OvertakenError, match="attempt 1 has been overtaken by another"):
                 first.require_newest()
             second.require_newest()
             first.settle("c1", a_candidate(1))  # what is under way may arrive; nobody minds
         remove_journal(tmp_path, 7)
-        with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+        with pytest.raises(OvertakenError, match="attempt 1 has been overtaken"):
             first.require_newest()
 
 
 def test_an_attempt_whose_shard_is_done_goes_no_further(tmp_path: Path) -> None:
     with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as journal:
         remove_journal(tmp_path, 7)
-        with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+        with pytest.raises(OvertakenError, match="attempt 1 has been overtaken"):
             journal.require_newest()

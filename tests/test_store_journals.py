@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.errors import RunDirectoryError, StorageError
+from arbitrage.errors import OvertakenError, RunDirectoryError, StorageError
 from arbitrage.execution import lease
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.lease import LOCK_FILE, Lease, read_lease
@@ -145,7 +145,7 @@ def wait_for_lines(directory: StorePath, wanted: str) -> None:
 def test_lines_are_durable_soon_without_a_goodbye(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT_EVERY_S", 0.05)
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
-    journal.begin(died=False)
+    journal.open(died=False)
     for number in range(2):
         journal.settle(f"c{number}", a_candidate(number))
         wait_for_lines(prefix, f'"c{number}"')
@@ -155,7 +155,7 @@ def test_lines_are_durable_soon_without_a_goodbye(prefix: StorePath, monkeypatch
 def test_what_an_engine_is_given_first_is_durable_at_once(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT_EVERY_S", 600.0)
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
-    journal.begin(died=False)
+    journal.open(died=False)
     journal.take("c1")
     wait_for_lines(prefix, '{"take":"c1"}')
     journal.take("c2")
@@ -166,7 +166,7 @@ def test_what_an_engine_is_given_first_is_durable_at_once(prefix: StorePath, mon
 def test_a_segment_that_is_refused_ends_the_shard(prefix: StorePath) -> None:
     nowhere = StorePath("s3://no-such-bucket/run")
     journal = Journal(nowhere, 7, Candidate, MADE_FROM)
-    journal.begin(died=False)
+    journal.open(died=False)
     with pytest.raises(StorageError, match=r"s3://no-such-bucket/run/_journal/shard-00007/00001-00001\.jsonl"):
         journal.close()
 
@@ -181,8 +181,10 @@ def test_an_attempt_in_a_store_that_another_has_followed_goes_no_further(prefix:
             second.settle("c2", a_candidate(2))
             wait_for_lines(prefix, '"c2"')
             second.require_newest()
-            with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+            with pytest.raises(OvertakenError, match="attempt 1 has been overtaken"):
                 first.require_newest()
         remove_journal(prefix, 7)
-        with pytest.raises(RunDirectoryError, match="attempt 1 has been overtaken"):
+        first.settle("c3", a_candidate(3))
+        wait_for_lines(prefix, '"c3"')  # there is something of it again, but not its beginning
+        with pytest.raises(OvertakenError, match="attempt 1 has been overtaken"):
             first.require_newest()

@@ -179,11 +179,12 @@ def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, peop
         config=json.loads(config.model_dump_json()),
     )
     require_ready(config.asked())
+    lost_rows = config.lost_rows()
     with progress_for(Console(stderr=True)) as progress, interruptible(progress.note) as stop, working_in(directory):
         execute(request, RayBackend(address, awaits_end=False) if address else LocalBackend(), progress, stop)
     twice = {judge.label: judge.asks_twice for judge in config.judges}
     labels, run = (config.a.label, config.b.label), open_run(directory)
-    return judgement_of(run, labels, twice, people, config.cautions(), config.lost_rows())
+    return judgement_of(run, labels, twice, people, config.cautions(), lost_rows)
 
 
 def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> dict[str, Raw]:

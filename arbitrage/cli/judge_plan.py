@@ -25,9 +25,10 @@ def calls_table(found: "list[Calls]") -> Table:
 
 def _figures(found: "list[Calls]") -> list[str]:
     costs = [each.max_cost_usd for each in found if each.max_cost_usd is not None]
+    bound = "≥ " if len(costs) < len(found) else ""  # somebody's price is not known
     sums = (
         sum(each.calls for each in found),
         sum(each.prompt_tokens for each in found),
         sum(each.max_completion_tokens for each in found),
     )
-    return [*(f"{value:,}" for value in sums), f"{sum(costs):,.2f}" if costs else "–"]
+    return [*(f"{value:,}" for value in sums), f"{bound}{sum(costs):,.2f}" if costs else "–"]

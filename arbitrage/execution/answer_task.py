@@ -6,14 +6,12 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from arbitrage.contracts.workers import AskedShard, Output, Usage
-from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StorageError
+from arbitrage.errors import DrainedError, ExecutionError, OvertakenError, StorageError
 from arbitrage.execution.meter import Counters, Meter, count_answer
 from arbitrage.execution.plan import Job
 from arbitrage.records import Candidate, Record, Reject
 from arbitrage.shards.journal import Journal, item_id_of
 from arbitrage.tables import to_table
-
-LOOK_OUT_EVERY_S = 1.0
 
 
 async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counters, meter: Meter) -> Output:
@@ -22,7 +20,7 @@ async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counte
     Raises:
         DrainedError: it was asked to stop; what was in flight is answered and journaled.
         EngineDiedError: the next attempt will look for the culprit.
-        RunDirectoryError: another attempt has taken the shard over.
+        OvertakenError: another attempt has taken the shard over.
         ExecutionError: the worker broke its contract: an answer was missing, double, or nobody's.
     """
     item_ids = [item.item_id for item in asked.items]
@@ -42,7 +40,7 @@ class _Asking:
     journal: Journal
     counters: Counters
     meter: Meter
-    overtaken: RunDirectoryError | None = None
+    overtaken: OvertakenError | None = None
 
     async def settle(self, item_ids: Sequence[str]) -> None:
         owed = frozenset(item_ids)
@@ -68,6 +66,7 @@ class _Asking:
     @asynccontextmanager
     async def _looking_out(self) -> AsyncIterator[None]:
         """Look, while it asks, whether another attempt has taken over: this worker may be thought dead."""
+        await asyncio.to_thread(self.journal.require_newest)  # it may have waited long for its turn
         task = asyncio.create_task(self._look_out())
         try:
             yield
@@ -77,10 +76,10 @@ class _Asking:
 
     async def _look_out(self) -> None:
         while self.overtaken is None:
-            await asyncio.sleep(LOOK_OUT_EVERY_S)
+            await asyncio.sleep(self.journal.look_every_s)
             try:
                 await asyncio.to_thread(self.journal.require_newest)
-            except RunDirectoryError as error:
+            except OvertakenError as error:
                 self.overtaken = error
             except StorageError:
                 continue  # whoever writes next will say so

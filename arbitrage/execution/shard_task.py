@@ -10,7 +10,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from arbitrage.contracts.workers import AnswerWorker, CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
-from arbitrage.errors import ConservationError
+from arbitrage.errors import ConservationError, OvertakenError, StorageError
 from arbitrage.execution.answer_task import settle
 from arbitrage.execution.claim import require_session
 from arbitrage.execution.meter import Meter
@@ -50,7 +50,8 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     Raises:
         ConservationError: the worker lost, doubled or invented an item.
         StorageError: the disk refused.
-        RunDirectoryError: another run has taken over the directory, or another attempt the shard.
+        RunDirectoryError: another run has taken over the directory.
+        OvertakenError: another attempt has taken over the shard.
         DrainedError: it was asked to stop.
     """
     started = time.perf_counter()
@@ -59,18 +60,23 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
         inputs = await _in_thread(lambda: read_inputs(job, shard))
         return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
     made_from = job.lineage(shard, Lineage())
-    if (there := await _in_thread(lambda: _published(job, shard, made_from))) is not None:
+    if (there := await _in_thread(lambda: _take_published(job, shard, made_from))) is not None:
         return there
     asked = await _in_thread(lambda: worker.begin(read_inputs(job, shard)))
     journal = Journal(job.directory, shard, job.record, made_from)
-    await _in_thread(lambda: journal.open(attempt.died))
     try:
+        await _in_thread(lambda: _open(job, attempt, journal, made_from))
         with meter.counting(job.name, shard) as counters:
             output = await settle(job, asked, journal, counters, meter)
             num_replayed = counters.num_replayed
             stats = await _in_thread(
                 lambda: _finish(job, attempt, asked.items, output, started, num_replayed, journal)
             )
+    except (OvertakenError, StorageError):
+        await _in_thread(journal.close)
+        if (there := await _in_thread(lambda: _take_published(job, shard, made_from))) is not None:
+            return there
+        raise
     finally:
         await _in_thread(journal.close)
     await _in_thread(lambda: remove_journal(job.directory, shard))
@@ -78,12 +84,24 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     return stats
 
 
+def _open(job: Job, attempt: Attempt, journal: Journal, made_from: Mapping[str, str]) -> None:
+    """Begin the attempt, unless its run is over or another has finished the shard just now."""
+    require_session(job.directory.parent, attempt.session)
+    journal.open(attempt.died)
+    if _published(job, attempt.shard, made_from) is not None:
+        raise OvertakenError(f"{job.name} shard {attempt.shard}: another attempt has published it")
+
+
 def _published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats | None:
-    """Return the counts of a shard whose worker published it and died before it could say so, else None."""
     stats = read_stats(job.directory, shard) if shard_path(job.directory, shard).exists() else None
-    if stats is None or stats.made_from != made_from:
-        return None
-    remove_journal(job.directory, shard)
+    return stats if stats is not None and stats.made_from == made_from else None
+
+
+def _take_published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats | None:
+    """Return the counts of a shard that is there: its worker died before it could say so, or was thought dead."""
+    stats = _published(job, shard, made_from)
+    if stats is not None:
+        remove_journal(job.directory, shard)
     return stats
 
 

@@ -1,9 +1,11 @@
 """Read a source once and deal its prompts to shards, streaming: memory does not grow with the number of rows."""
 
+import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +31,9 @@ from arbitrage.tables import arrow_schema, to_table
 BUFFERED_ROWS = 65_536
 """Rows kept in memory between writes, over all shards; when there are more, the fullest shards are written."""
 
+GROUP_ROWS, GROUP_BYTES = 65_536, 1 << 28
+"""A row group of a Parquet file: as large as a reader likes, and no larger in memory."""
+
 
 def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = lambda _: None) -> list[ShardStats]:
     """Read everything once and commit every shard of the step; returns the counts of `job.shards`, in order.
@@ -49,11 +54,17 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
             buffered = _write_fullest(shards, buffered + batch.num_read)
             on_rows(batch.num_read)
         seconds = (time.perf_counter() - started) / len(shards)
-        stats = [shard.commit(seconds) for shard in shards]
+        stats = [_committed(shard, seconds) for shard in shards]
     finally:
         for shard in shards:
             shard.discard()
     return [stats[k] for k in job.shards]
+
+
+def _committed(shard: "_ShardWriter", seconds: float) -> ShardStats:
+    stats = shard.commit(seconds)
+    shard.discard()
+    return stats
 
 
 def _write_fullest(shards: Sequence["_ShardWriter"], buffered: int) -> int:
@@ -140,8 +151,8 @@ class _ShardWriter:
 class _RowWriter:
     """Gathers records of one kind into one Parquet file that appears when published.
 
-    What no longer fits into memory lies in an Arrow stream until then. A Parquet file under way would keep the metadata
-    of every piece in memory: 2 GB for ten million rows in a thousand shards.
+    What no longer fits into memory lies in an Arrow stream until then. A Parquet file under way would keep the
+    metadata of every piece in memory: 2 GB for ten million rows in a thousand shards.
     """
 
     def __init__(self, path: Place, record: type[Record]) -> None:
@@ -149,6 +160,7 @@ class _RowWriter:
         self._beside = temporary_beside(path)
         self._pieces = self._beside.with_name(f"{self._beside.name}.pieces")
         self._rows: list[Record] = []
+        self._sink: pa.PythonFile | None = None
         self._stream: pa.ipc.RecordBatchStreamWriter | None = None
 
     @property
@@ -161,33 +173,62 @@ class _RowWriter:
     def flush(self) -> None:
         if self._rows:
             with storage_errors(self._path):
-                if self._stream is None:
-                    self._pieces.parent.mkdir(parents=True, exist_ok=True)
-                    self._stream = pa.ipc.new_stream(str(self._pieces), arrow_schema(self._record))
-                self._stream.write_table(to_table(self._rows, self._record))
+                self._open().write_table(to_table(self._rows, self._record))
             self._rows = []
 
     def finish(self) -> str:
         """Write the file under its temporary name; return its digest."""
         with storage_errors(self._path):
             self._beside.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(self._gathered(), self._beside, **writer_options())
+            with pq.ParquetWriter(self._beside, arrow_schema(self._record), **writer_options()) as writer:
+                for group in _groups(self._tables()):
+                    writer.write_table(group)
+            self._pieces.unlink(missing_ok=True)
             return file_digest(self._beside)
 
     def publish(self) -> None:
         publish(self._beside, self._path)
 
     def discard(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        with suppress(OSError):
+            if self._sink is not None:
+                self._sink.close()
         for path in (self._pieces, self._beside):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
-    def _gathered(self) -> pa.Table:
-        """Return all rows, in order, the same whatever pieces they came in."""
-        rest = to_table(self._rows, self._record)
+    def _open(self) -> pa.ipc.RecordBatchStreamWriter:
         if self._stream is None:
-            return rest
-        self._stream.close()
-        with pa.memory_map(str(self._pieces)) as pieces, pa.ipc.open_stream(pieces) as stream:
-            return pa.concat_tables([stream.read_all(), rest]).combine_chunks()
+            self._pieces.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._pieces, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._sink = pa.PythonFile(os.fdopen(descriptor, "wb"), mode="w")
+            options = pa.ipc.IpcWriteOptions(compression="lz4")
+            self._stream = pa.ipc.new_stream(self._sink, arrow_schema(self._record), options=options)
+        return self._stream
+
+    def _tables(self) -> Iterator[pa.Table]:
+        """Yield all rows, in order, in the pieces they came in."""
+        if self._stream is not None and self._sink is not None:
+            self._stream.close()
+            self._sink.close()
+            with pa.memory_map(str(self._pieces)) as pieces, pa.ipc.open_stream(pieces) as batches:
+                for batch in batches:
+                    yield pa.Table.from_batches([batch])
+        if self._rows:
+            yield to_table(self._rows, self._record)
+
+
+def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join pieces to row groups, the same whatever the pieces, unless texts are very long."""
+    held: list[pa.Table] = []
+    for table in tables:
+        rest = table
+        while len(rest):
+            room = GROUP_ROWS - sum(map(len, held))
+            held.append(rest.slice(0, room))
+            rest = rest.slice(room)
+            if sum(map(len, held)) == GROUP_ROWS or sum(part.nbytes for part in held) >= GROUP_BYTES:
+                yield pa.concat_tables(held).combine_chunks()
+                held = []
+    if held:
+        yield pa.concat_tables(held).combine_chunks()

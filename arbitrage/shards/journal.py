@@ -29,7 +29,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from arbitrage.errors import RunDirectoryError, StorageError
+from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import journal_directory
@@ -40,6 +40,9 @@ from arbitrage.shards.store import remove, storage_errors
 
 SYNC_EVERY_S = 0.02
 """Answers that arrive within this time share one fsync."""
+
+LOOK_EVERY_S, LOOK_IN_STORE_EVERY_S = 1.0, 10.0
+"""How often an attempt looks whether it has been overtaken; in a store each look is a request, paid for."""
 
 _ROW, _REJECT = '{"row":', '{"reject":'
 
@@ -62,13 +65,15 @@ class Journal:
         self._number = 0
 
     def open(self, died: bool) -> None:
-        """Read what earlier attempts left and begin one; `died`: the last ended with the death of its engine."""
+        """Begin an attempt, on top of what earlier ones left; `died`: the last ended with the death of its engine."""
+        self._start(died)  # first: an older one that lives on is overtaken from here, and what it has is read below
         self.replay()
-        self.begin(died)
+        self.quarantine.begin(self.settled, died)
 
     def replay(self) -> None:
         """Read what earlier attempts left. Answers made from other inputs than today's are passed over."""
-        for _, files in groupby(attempts(self._directory), key=_attempt_of):
+        earlier = [path for path in attempts(self._directory) if _attempt_of(path) != self._number]
+        for _, files in groupby(earlier, key=_attempt_of):
             lines = "".join(_read(path) for path in files).split("\n")[:-1]  # the last one is torn
             begin = _object(lines[0]).get("begin") if lines else None
             if isinstance(begin, dict) and begin.get("made_from") == self._made_from:
@@ -76,9 +81,7 @@ class Journal:
                 for line in lines[1:]:
                     self._replay(line)
 
-    def begin(self, died: bool) -> None:
-        """Start this attempt's file; `died`: the last attempt ended with the death of its engine."""
-        self.quarantine.begin(self.settled, died)
+    def _start(self, died: bool) -> None:
         self._number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
         self._file = _open_attempt(self._directory, self._number)
         self._append({"begin": {"made_from": self._made_from, "died": died}})
@@ -104,16 +107,23 @@ class Journal:
         self._write(f"{prefix}{answer.model_dump_json()}}}\n")
         crash_point("journal.append")
 
+    @property
+    def look_every_s(self) -> float:
+        """How often to call `require_newest` while answers arrive."""
+        return LOOK_IN_STORE_EVERY_S if isinstance(self._directory, StorePath) else LOOK_EVERY_S
+
     def require_newest(self) -> None:
         """Refuse to go on where another attempt has begun after this one, or has finished the shard.
 
         Raises:
-            RunDirectoryError: so it is.
+            OvertakenError: so it is.
+            StorageError: the directory cannot be listed.
         """
-        has_written = self._file is not None and self._file.has_written
-        numbers = {_attempt_of(path) for path in attempts(self._directory)}
-        if max(numbers, default=0) > self._number or (has_written and self._number not in numbers):
-            raise RunDirectoryError(
+        found = attempts(self._directory)
+        first = self._file.first if self._file is not None else None
+        is_gone = first is not None and first not in {path.name for path in found}
+        if is_gone or max(map(_attempt_of, found), default=0) > self._number:
+            raise OvertakenError(
                 f"{self._directory}: attempt {self._number} has been overtaken by another and publishes nothing"
             )
 
@@ -127,7 +137,7 @@ class Journal:
         self._write(json.dumps(line, separators=(",", ":")) + "\n")
 
     def _write(self, text: str) -> None:
-        assert self._file is not None, "begin() comes first"
+        assert self._file is not None, "open() comes first"
         self._file.write(text.encode("utf-8"))
 
     def _replay(self, line: str) -> None:
@@ -180,7 +190,10 @@ def remove_journal(directory: Place, shard: int) -> None:
             try:
                 folder.rmdir()
             except OSError as error:
-                if error.errno != errno.ENOTEMPTY:  # an attempt that was overtaken has begun just now: it will notice
+                if error.errno not in (
+                    errno.ENOTEMPTY,
+                    errno.ENOENT,
+                ):  # an overtaken attempt is here, or does the same
                     raise
 
 
@@ -191,7 +204,8 @@ def has_journal(directory: Place, shard: int) -> bool:
 
 def attempts(directory: Place) -> list[Place]:
     """List the files of a shard's journal, oldest first."""
-    return [directory / name for name in names_in(directory) if name.endswith(".jsonl")]
+    with storage_errors(directory):
+        return [directory / name for name in names_in(directory) if name.endswith(".jsonl")]
 
 
 def item_id_of(answer: Record) -> str:
@@ -204,11 +218,11 @@ class _LineWriter(Protocol):
     """Takes the lines of one attempt.
 
     Attributes:
-        has_written: whether there is a file of it.
+        first: name of its first file, which is written once and never again; None where none is there yet.
     """
 
     @property
-    def has_written(self) -> bool: ...
+    def first(self) -> str | None: ...
 
     def write(self, data: bytes) -> None:
         """Take a line."""
@@ -242,10 +256,8 @@ class _Appender:
     Lines of one turn share a write. A thread makes them survive the machine's death too.
     """
 
-    has_written = True
-
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self.first = path, path.name
         with storage_errors(path):
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self._lines: list[bytes] = []

@@ -179,7 +179,10 @@ def names_in(place: Place) -> list[str]:
     """Return the names directly below a place, sorted; none where it does not exist."""
     if isinstance(place, StorePath):
         return place.names()
-    return sorted(os.listdir(place)) if place.is_dir() else []
+    try:
+        return sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def files_below(place: Place) -> list[Place]:

@@ -32,9 +32,9 @@ class SegmentWriter:
         self._thread.start()
 
     @property
-    def has_written(self) -> bool:
-        """Whether a segment is there."""
-        return self._num_there > 0
+    def first(self) -> str | None:
+        """Name of the first segment, once it is there."""
+        return self._name(1) if self._num_there else None
 
     def write(self, data: bytes) -> None:
         """Take a line. Raises StorageError where the store refused an earlier one."""
@@ -69,13 +69,16 @@ class SegmentWriter:
             if segment:
                 crash_point("journal.sync")
                 try:
-                    (self._directory / f"{self._attempt:05d}-{self._num_there + 1:05d}.jsonl").write_bytes(segment)
+                    (self._directory / self._name(self._num_there + 1)).write_bytes(segment)
                 except StorageError as error:
                     self._error = error
                     return
                 self._num_there += 1
             if is_last:
                 return
+
+    def _name(self, number: int) -> str:
+        return f"{self._attempt:05d}-{number:05d}.jsonl"
 
     def _is_full(self) -> bool:
         return self._is_closing or len(self._gathered) >= SEGMENT_BYTES

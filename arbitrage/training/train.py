@@ -192,7 +192,7 @@ def _exporting(out: Path, arguments: Any) -> Iterator[Path]:
 
 
 def _load(config: TrainConfig, arguments: Any, folder: Path) -> TrainingRows:
-    with arguments.main_process_first(desc="read the data"):
+    with arguments.main_process_first(local=False, desc="read the data"):  # one export, also for several nodes
         sources = local_sources(config.data, config.dataset_name, folder, is_main=arguments.process_index == 0)
         return load_rows(sources, config.method, config.mix)
 

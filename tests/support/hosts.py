@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,9 +49,11 @@ class Host:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
-        for pid in _ip("netns", "pids", self.name).split():
-            with _already_gone():
-                os.kill(int(pid), signal.SIGKILL)
+        while pids := _ip("netns", "pids", self.name).split():
+            for pid in pids:
+                with _already_gone():
+                    os.kill(int(pid), signal.SIGKILL)
+            time.sleep(0.05)
 
 
 @contextmanager
