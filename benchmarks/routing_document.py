@@ -101,7 +101,7 @@ def _newcomers(found: Found) -> str:
 
 def _range(one: Found, size: str) -> str:
     """Return the least and the most of the deals, for the size that counts."""
-    shares = one["kept_by_deal"][size]
+    shares = one.get("kept_by_deal", {}).get(size, ())
     return f" ({min(shares):.0%} to {max(shares):.0%})" if size == "128" and len(shares) > 1 else ""
 
 
