@@ -11,10 +11,10 @@ import typer
 from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory
 from arbitrage.cli.output import write_out
-from arbitrage.config import Raw
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
+    from arbitrage.config import Raw
     from arbitrage.judging.labels import Labels
     from arbitrage.report.judgement import Judgement
     from arbitrage.shards.place import Place
@@ -140,7 +140,7 @@ def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:
 
 
 def _config(
-    sides: dict[str, Raw], judges: list[Raw], prompts: str | None, teachers: str, assignments: Sequence[str]
+    sides: "dict[str, Raw]", judges: "list[Raw]", prompts: str | None, teachers: str, assignments: Sequence[str]
 ) -> "JudgeRunConfig":
     from arbitrage.config import override, parse
     from pipelines.judge import JudgeRunConfig
@@ -187,14 +187,14 @@ def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, peop
     return judgement_of(run, labels, twice, people, config.cautions(), lost_rows)
 
 
-def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> dict[str, Raw]:
+def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> "dict[str, Raw]":
     if a == b:
         raise UserError(f"judge: both sides are {a}")
     names = zip(("a", "b"), (a, b), shortest_names([a, b]), strict=True)
     return {side: _side(given, label, columns[side]) for side, given, label in names}
 
 
-def _side(given: str, label: str, columns: Sequence[str]) -> Raw:
+def _side(given: str, label: str, columns: Sequence[str]) -> "Raw":
     from arbitrage.judging.columns import parse_columns
     from arbitrage.judging.sides import data_side
 
@@ -207,7 +207,7 @@ def _side(given: str, label: str, columns: Sequence[str]) -> Raw:
     return {"kind": "model", "teacher": given}
 
 
-def _judge(given: str) -> Raw:
+def _judge(given: str) -> "Raw":
     from arbitrage.config import load_yaml
 
     if given == "exact":
@@ -223,7 +223,7 @@ def _judge(given: str) -> Raw:
     return {"kind": "reward", "reward": {"kind": "classifier", "name": name or "reward", "model": model}}
 
 
-def _prompts(given: str) -> Raw:
+def _prompts(given: str) -> "Raw":
     if given == "world":
         return {"kind": "world"}
     return {"kind": "parquet" if given.endswith(".parquet") else "jsonl", "paths": given}
