@@ -300,10 +300,9 @@ def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / LOCK_FILE).read_text() == new
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
-def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(tmp_path: Path, backend: Backend) -> None:
+def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(tmp_path: Path) -> None:
     """Somebody else begins at the shard: a worker that was taken for dead, or one that takes this one for dead."""
-    directory, pipeline = tmp_path / "r", asked_pipeline(240, {"latency_s": 0.05, "max_in_flight": 4})
+    directory, pipeline = tmp_path / "r", asked_pipeline(160, {"latency_s": 0.05, "max_in_flight": 4})
     notes = Notes()
     kept: list[int] = []
 
@@ -319,11 +318,11 @@ def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(tmp_path:
 
     other = threading.Thread(target=overtake)
     other.start()
-    manifest = run(directory, pipeline, backend, shards=1, progress=notes)
+    manifest = run(directory, pipeline, RayBackend(), shards=1, progress=notes)
     other.join()
     [step] = [s for s in manifest.steps if s.name == "generate-fake"]
     assert kept == [step.num_replayed]
-    assert 20 <= step.num_replayed < 200  # a look each second, 80 answers a second
+    assert 20 <= step.num_replayed < 150  # a look each second, 80 answers a second
     assert any("overtaken" in note.lower() for note in notes.notes)
     run(tmp_path / "whole", pipeline, shards=1)
     assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
