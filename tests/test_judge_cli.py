@@ -1,7 +1,6 @@
 """`arbitrage judge` as a user meets it: data sets of any make, a judge behind HTTP, garbage, interruption."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from arbitrage.cli.main import main
 from arbitrage.errors import DataError
 from arbitrage.report.build import build_report
+from tests.conftest import Told
 from tests.support.browser import chromium, requests_of, require_chromium, resize
 from tests.support.judging import judge_behind, prefers, write_pool, write_rows
 from tests.support.mock_endpoint import serve_beside
@@ -22,20 +21,12 @@ GOOD, BAD = "sound", "wrong"
 
 
 @pytest.fixture
-def judge(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path):
-    monkeypatch.chdir(tmp_path)
+def judge(arbitrage: Callable[..., Told], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setenv("COLUMNS", "160")
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["arbitrage", "judge", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        told = arbitrage("judge", *arguments)
+        return told.code, told.out, told.err
 
     return call
 

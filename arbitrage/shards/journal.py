@@ -189,11 +189,8 @@ def remove_journal(directory: Place, shard: int) -> None:
         with storage_errors(folder):
             try:
                 folder.rmdir()
-            except OSError as error:
-                if error.errno not in (
-                    errno.ENOTEMPTY,
-                    errno.ENOENT,
-                ):  # an overtaken attempt is here, or does the same
+            except OSError as error:  # an overtaken attempt has a file here, or removes the same
+                if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                     raise
 
 

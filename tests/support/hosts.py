@@ -66,11 +66,10 @@ def connected_hosts(number: int) -> Iterator[list[Host]]:
             _add_namespace(switch, undoing)
             _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
             _ip("-n", switch, "link", "set", "bridge", "up")
-            hosts = [_plug_in(f"{prefix}-{n}", f"{NETWORK}.{n}", switch, undoing) for n in range(1, number + 1)]
         except (FileNotFoundError, subprocess.CalledProcessError) as error:
             reason = getattr(error, "stderr", None) or error
             pytest.skip(f"this machine does not allow network namespaces: {reason}")
-        yield hosts
+        yield [_plug_in(f"{prefix}-{n}", f"{NETWORK}.{n}", switch, undoing) for n in range(1, number + 1)]
 
 
 def _plug_in(name: str, address: str, switch: str, undoing: ExitStack) -> Host:
