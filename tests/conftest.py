@@ -8,11 +8,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from arbitrage.shards.place import StorePath
+
+if TYPE_CHECKING:
+    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.run import Backend
 
 # Tests assert on results, never on wall-clock time.
 settings.register_profile("arbitrage", deadline=None)
@@ -25,6 +30,31 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 # Nothing is left in the user's caches.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="arbitrage-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ray_backend() -> "Iterator[RayBackend]":
+    """Ray of one node that all tests share who ask for it: a start takes longer than most of them."""
+    from ray.cluster_utils import Cluster
+
+    from arbitrage.execution.ray_backend import LOCAL_OBJECT_STORE_BYTES, RayBackend
+
+    head = {
+        "num_cpus": os.cpu_count(),
+        "include_dashboard": False,
+        "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    yield RayBackend(cluster.address)
+    cluster.shutdown()
+
+
+@pytest.fixture(params=["local", "ray"])
+def backend(request: pytest.FixtureRequest) -> "Backend":
+    """Each backend in turn."""
+    from arbitrage.execution.local import LocalBackend
+
+    return LocalBackend() if request.param == "local" else request.getfixturevalue("ray_backend")
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,6 @@ from tests.support.asked import asked_pipeline
 
 pytestmark = pytest.mark.alone
 
-BACKENDS = [LocalBackend(), RayBackend()]
 ROOT = Path(__file__).parents[1]
 
 
@@ -91,12 +90,8 @@ def journaled(directory: Path) -> int:
 
 @pytest.mark.parametrize(
     ("backend", "kills"),
-    [
-        (BACKENDS[0], "engine"),
-        (BACKENDS[1], "engine"),
-        (BACKENDS[1], "process"),
-    ],  # local and process: see drivers below
-    ids=["local-engine", "ray-engine", "ray-process"],
+    [("local", "engine"), ("ray", "engine"), ("ray", "process")],  # local and process: see drivers below
+    indirect=["backend"],
 )
 def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, backend: Backend, kills: str) -> None:
     poisoned = asked_pipeline(120, {"poison": "question 77", "poison_kills": kills, "latency_s": 0.002})
@@ -234,7 +229,6 @@ def test_a_prompt_that_kills_the_driver_itself_is_found_by_running_again(tmp_pat
     assert [reason for reason, _ in rejects_of(tmp_path / "r")] == ["engine_died"]
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
 def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, backend: Backend) -> None:
     directory, stop = tmp_path / "r", Stop()
     engine = {"latency_s": 0.05, "max_in_flight": 4}
@@ -260,20 +254,19 @@ def _ask_to_stop(directory: Path, stop: Stop) -> None:
     stop.is_asked = True
 
 
-@pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
 def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path, backend: Backend) -> None:
     with pytest.raises(StalledError, match=r"nothing has moved for \d+ s; under way: generate-fake.*shards 0, 1"):
         run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=3.0)
 
 
-def test_where_it_stands_is_published_while_it_works(tmp_path: Path) -> None:
+def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend: RayBackend) -> None:
     heard: list[LiveRun] = []
 
     class Reads(Quiet):
         def live(self, steps: Any) -> None:
             heard.append(LiveRun.model_validate_json((tmp_path / "r" / LIVE_FILE).read_text()))
 
-    run(tmp_path / "r", asked_pipeline(100, {"latency_s": 0.4, "max_in_flight": 8}), RayBackend(), progress=Reads())
+    run(tmp_path / "r", asked_pipeline(100, {"latency_s": 0.4, "max_in_flight": 8}), ray_backend, progress=Reads())
     steps = [live.steps["generate-fake"] for live in heard if "generate-fake" in live.steps]
     assert any(0 < step.num_in_flight <= 16 and step.replicas == 1 for step in steps)
     assert any(0 < step.num_answered < 100 and step.completion_tokens for step in steps)
@@ -300,7 +293,9 @@ def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / LOCK_FILE).read_text() == new
 
 
-def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(tmp_path: Path) -> None:
+def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(
+    tmp_path: Path, ray_backend: RayBackend
+) -> None:
     """Somebody else begins at the shard: a worker that was taken for dead, or one that takes this one for dead."""
     directory, pipeline = tmp_path / "r", asked_pipeline(160, {"latency_s": 0.05, "max_in_flight": 4})
     notes = Notes()
@@ -318,7 +313,7 @@ def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(tmp_path:
 
     other = threading.Thread(target=overtake)
     other.start()
-    manifest = run(directory, pipeline, RayBackend(), shards=1, progress=notes)
+    manifest = run(directory, pipeline, ray_backend, shards=1, progress=notes)
     other.join()
     [step] = [s for s in manifest.steps if s.name == "generate-fake"]
     assert kept == [step.num_replayed]

@@ -34,8 +34,6 @@ from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import open_run
 from tests.support.toy import ToyAnswer, ToySource, toy_explorer, toy_pipeline
 
-BACKENDS = [LocalBackend(), RayBackend()]
-
 
 def run(
     directory: Path, pipeline: Pipeline, backend: Backend | None = None, shards: int = 4, only: int | None = None
@@ -68,8 +66,10 @@ def shard_times(directory: Path) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("pipeline", "num_files"), [(two_teachers(cpus=1.0), 4 * 4 + 1), (toy_explorer(), 3 * 4 + 1)]
 )
-def test_local_and_ray_write_the_same_bytes(tmp_path: Path, pipeline: Pipeline, num_files: int) -> None:
-    for backend in BACKENDS:
+def test_local_and_ray_write_the_same_bytes(
+    tmp_path: Path, ray_backend: RayBackend, pipeline: Pipeline, num_files: int
+) -> None:
+    for backend in (LocalBackend(), ray_backend):
         run(tmp_path / backend.name, pipeline, backend)
     local, on_ray = shard_bytes(tmp_path / "local"), shard_bytes(tmp_path / "ray")
     assert len(local) == num_files
@@ -286,22 +286,22 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     run(tmp_path / "r", two_teachers())
 
 
-def test_a_pool_that_can_never_be_placed_is_named_at_once(tmp_path: Path) -> None:
+def test_a_pool_that_can_never_be_placed_is_named_at_once(tmp_path: Path, ray_backend: RayBackend) -> None:
     with pytest.raises(PlacementError, match=r"generate-a: a replica asks for 9999 CPUs.*the nodes have: \d+ CPUs"):
-        run(tmp_path / "r", two_teachers(cpus=9999.0), RayBackend())
+        run(tmp_path / "r", two_teachers(cpus=9999.0), ray_backend)
 
 
-def test_a_worker_that_dies_once_is_started_again(tmp_path: Path) -> None:
+def test_a_worker_that_dies_once_is_started_again(tmp_path: Path, ray_backend: RayBackend) -> None:
     answer = ToyAnswer(fault="die_once", die_marker=str(tmp_path / "died"))
-    run(tmp_path / "died-once", toy_pipeline(ToySource(num_rows=20), answer, cpus=1.0), RayBackend())
+    run(tmp_path / "died-once", toy_pipeline(ToySource(num_rows=20), answer, cpus=1.0), ray_backend)
     run(tmp_path / "healthy", toy_pipeline(ToySource(num_rows=20), ToyAnswer(), cpus=1.0))
     assert (tmp_path / "died").exists()
     assert sorted(shard_bytes(tmp_path / "died-once").values()) == sorted(shard_bytes(tmp_path / "healthy").values())
 
 
-def test_a_worker_that_always_dies_ends_the_run_with_its_name(tmp_path: Path) -> None:
+def test_a_worker_that_always_dies_ends_the_run_with_its_name(tmp_path: Path, ray_backend: RayBackend) -> None:
     with pytest.raises(ExecutionError, match=r"generate-toy shard \d: its worker died 3 times"):
-        run(tmp_path / "r", toy_pipeline(ToySource(num_rows=20), ToyAnswer(fault="die"), cpus=1.0), RayBackend())
+        run(tmp_path / "r", toy_pipeline(ToySource(num_rows=20), ToyAnswer(fault="die"), cpus=1.0), ray_backend)
 
 
 def test_an_unwritable_directory_is_one_sentence() -> None:

@@ -61,8 +61,8 @@ def rows(found: Run, step: str, record: Any) -> list[Any]:
     return [row for table in found.tables(step) for row in from_table(table, record)]
 
 
-def test_both_backends_write_the_same_bytes(explored: Run, tmp_path: Path) -> None:
-    run(pipeline(tmp_path), tmp_path / "run", RayBackend())
+def test_both_backends_write_the_same_bytes(explored: Run, tmp_path: Path, ray_backend: RayBackend) -> None:
+    run(pipeline(tmp_path), tmp_path / "run", ray_backend)
     assert bytes_of(tmp_path / "run") == bytes_of(explored.path)
 
 
