@@ -43,4 +43,7 @@ def describe_router(artifact: Artifact) -> list[str]:
         lines.append(f"strengths chosen by cross-validation: {strengths or 'none: the teachers’ means alone'}")
     ranked = sorted(about["advantages"].items(), key=lambda pair: -pair[1])
     lines.append("mean advantage: " + ", ".join(f"{name} {value:+.2f}" for name, value in ranked))
+    for one in about.get("joined", ()):
+        never = ": never chosen until more is known of it" if one["explore_only"] else ""
+        lines.append(f"{one['teacher']} joined from {one['prompts']:,} prompts{never}")
     return lines

@@ -71,7 +71,8 @@ def evaluate_routers(
     """Find out which router is best for a pool of models, beside random, best single, best per language and oracle.
 
     Routers are judged on prompts that they have not seen. *Gap closed* is how much of the way from the best
-    single model to the oracle a router goes, with a 95 % interval from resampling groups of prompts.
+    single model to the oracle a router goes, with a 95 % interval from resampling groups of prompts. The best single
+    model too is chosen on the other prompts, so it need not be the one that turns out best.
 
     Example: `arbitrage router eval --matrix outcomes.parquet --models aya-8b,gemma-12b,qwen-7b`
     """
@@ -110,22 +111,31 @@ def read_outcomes(
     task_column: str | None,
     language_column: str,
     cost_column: str | None,
+    with_judge: bool = True,
 ) -> "MatrixReading":
-    """Read the outcomes that the options name.
+    """Read the outcomes that the options name; of a run its exact check too, as a second judge, if wanted.
 
     Raises:
-        UserError: neither or both of `--matrix` and `--run` are given.
+        UserError: neither or both of `--matrix` and `--run` are given, or a column of a run.
     """
     from arbitrage.errors import UserError
     from arbitrage.outcomes.reading import MatrixColumns, read_matrix
 
     if bool(matrix) == bool(run):
         raise UserError("give either --matrix FILE or --run RUN")
+    names = [name.strip() for name in models.split(",") if name.strip()] if models else None
     if run:
-        from arbitrage.cli.options import find_run
-        from pipelines.outcomes import reading_of_run
-
-        return reading_of_run(find_run(run))
+        given = {
+            "--reward-column": reward_column,
+            "--group-column": group_column,
+            "--judge-column": judge_column,
+            "--task-column": task_column,
+            "--language-column": language_column != "language",
+            "--cost-column": cost_column,
+        }
+        for option in (name for name, value in given.items() if value):
+            raise UserError(f"{option} names a column of a --matrix; with --run there is none to name")
+        return _reading_of_run(run, names, with_judge)
     columns = MatrixColumns(
         language=language_column,
         rewards=tuple(reward_column or ("reward",)),
@@ -134,5 +144,20 @@ def read_outcomes(
         judge=judge_column,
         cost=cost_column,
     )
-    names = [name.strip() for name in models.split(",") if name.strip()] if models else None
     return read_matrix(matrix or (), columns, names)
+
+
+def _reading_of_run(run: str, models: list[str] | None, with_judge: bool) -> "MatrixReading":
+    from dataclasses import replace
+
+    from arbitrage.cli.options import find_run
+    from arbitrage.errors import UserError
+    from pipelines.outcomes import reading_of_run
+
+    reading = reading_of_run(find_run(run), with_judge)
+    if models is None:
+        return reading
+    for name in models:
+        if name not in reading.matrix.teachers:
+            raise UserError(f"--models: '{name}' is no teacher of {run}; it has {', '.join(reading.matrix.teachers)}")
+    return replace(reading, matrix=reading.matrix.among(sorted(set(models))))

@@ -1,13 +1,23 @@
 """`arbitrage router calibration-set` and `add-teacher`: let a new model join a trained router."""
 
 import json
+import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arbitrage.cli.options import JsonOption
-from arbitrage.cli.router import GroupOption, LanguageOption, ModelsOption, RunOption, TaskOption, read_outcomes
+from arbitrage.cli.router import (
+    GroupOption,
+    LanguageOption,
+    ModelsOption,
+    RewardOption,
+    RunOption,
+    TaskOption,
+    read_outcomes,
+)
 
 if TYPE_CHECKING:
     from routers.learners.learned import Learned
@@ -28,6 +38,7 @@ def pick_prompts(
     group_column: GroupOption = None,
     task_column: TaskOption = None,
     language_column: LanguageOption = "language",
+    reward_column: RewardOption = None,
     size: Annotated[int, typer.Option("--size", min=1, help="How many prompts.")] = 128,
 ) -> None:
     """Pick the prompts on which a new model is tried: always the same ones, stratified by language and task.
@@ -36,9 +47,15 @@ def pick_prompts(
 
     Example: `arbitrage router calibration-set --matrix outcomes.parquet --out calibration.jsonl`
     """
+    from arbitrage.cli.router_view import left_out
     from routers.calibration import pick_calibration
 
-    found = read_outcomes(matrix, run, models, None, group_column, None, task_column, language_column, None).matrix
+    reading = read_outcomes(
+        matrix, run, models, reward_column, group_column, None, task_column, language_column, None
+    )
+    for note in left_out(reading):
+        print(note, file=sys.stderr)
+    found = reading.matrix
     rows = pick_calibration(found.queries, found.cluster_P, found.prompt_ids, size)
     with out.open("w", encoding="utf-8") as file:
         for row in rows:
@@ -83,7 +100,11 @@ def add_teacher(
     incumbents = read_matrix(matrix, columns, artifact.teachers).matrix
     rewards = read_rewards(matrix, columns, teacher)
     place = {prompt_id: row for row, prompt_id in enumerate(incumbents.prompt_ids)}
-    shared = sorted(place[prompt_id] for prompt_id in rewards if prompt_id in place)
+    scored = {prompt_id for prompt_id, reward in rewards.items() if math.isfinite(reward)}
+    shared = sorted(place[prompt_id] for prompt_id in scored if prompt_id in place)
+    unused = {"have no reward": len(rewards) - len(scored), "not every incumbent answered": len(scored) - len(shared)}
+    for why, count in ((why, count) for why, count in unused.items() if count):
+        print(f"of {len(rewards):,} prompts of '{teacher}' {count:,} {why}: they do not count", file=sys.stderr)
     if len(shared) < 2:
         raise UserError(
             f"add-teacher: '{teacher}' shares {len(shared)} prompts with all incumbents; it takes about 128"

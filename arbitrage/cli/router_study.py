@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arbitrage.cli.options import JsonOption
-from arbitrage.cli.router import GroupOption, MatrixOption, ModelsOption, RewardOption, RunOption, read_outcomes
+from arbitrage.cli.router import (
+    GroupOption,
+    LanguageOption,
+    MatrixOption,
+    ModelsOption,
+    RewardOption,
+    RunOption,
+    TaskOption,
+    read_outcomes,
+)
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.matrix import OutcomeMatrix
@@ -25,6 +35,8 @@ def judge_routers(
     models: ModelsOption = None,
     reward_column: RewardOption = None,
     group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +52,7 @@ def judge_routers(
     from arbitrage.errors import UserError
     from routers.evaluation.validity import judge_in_turn, measure_agreement
 
-    outcomes = _read(matrix, run, models, reward_column, group_column)
+    outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
     if len(outcomes.rewards_by_name) < 2:
         raise UserError("router judges: give at least two rewards, each with its own --reward-column")
     with status_line() as told:
@@ -66,6 +78,8 @@ def trace_router(
     models: ModelsOption = None,
     reward_column: RewardOption = None,
     group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
     learner: Annotated[str, typer.Option("--learner", metavar="KIND", help="Which router learns.")] = "learned",
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -79,7 +93,7 @@ def trace_router(
     from routers.evaluation.samples import trace_samples
 
     config = learner_of(learner, [])
-    outcomes = _read(matrix, run, models, reward_column, group_column)
+    outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
     with status_line() as told:
         curve = trace_samples(config, outcomes, seed=seed, told=told)
     if as_json:
@@ -87,6 +101,9 @@ def trace_router(
         return
     rows = [[f"{p.num_prompts:,}", f"{p.gap_closed:.1%}", f"{p.single_gap_closed:.1%}"] for p in curve.points]
     print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
+    if not curve.points or curve.points[-1].gap_closed <= 0:
+        print("all prompts together gain nothing over the best single model")
+        return
     enough = f"{curve.enough:,} prompts give" if curve.enough else "only all prompts give"
     print(f"{enough} 90 % of what all of them give")
 
@@ -97,6 +114,8 @@ def admit_newcomers(
     models: ModelsOption = None,
     reward_column: RewardOption = None,
     group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
     seed: SeedOption = 0,
     deals: Annotated[
         int, typer.Option("--deals", min=1, help="How often prompts are dealt to folds; the range shows the noise.")
@@ -110,7 +129,7 @@ def admit_newcomers(
     from arbitrage.cli.router_view import print_table, status_line
     from routers.evaluation.newcomers import study_newcomers
 
-    outcomes = _read(matrix, run, models, reward_column, group_column)
+    outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
     with status_line() as told:
         study = study_newcomers(outcomes, seed=seed, num_deals=deals, told=told)
     if as_json:
@@ -141,8 +160,17 @@ def _read(
     models: str | None,
     reward_column: list[str] | None,
     group_column: str | None,
+    task_column: str | None,
+    language_column: str,
 ) -> "OutcomeMatrix":
-    reading = read_outcomes(matrix, run, models, reward_column, group_column, None, None, "language", None)
+    from arbitrage.cli.router_view import left_out
+
+    reading = read_outcomes(
+        matrix, run, models, reward_column, group_column, None, task_column, language_column, None
+    )
+    for note in left_out(reading):
+        print(note, file=sys.stderr)
+    print(f"{len(reading.matrix):,} prompts, {len(reading.matrix.teachers)} models", file=sys.stderr)
     return reading.matrix
 
 

@@ -1,6 +1,7 @@
 """`arbitrage router train` and `router show`: learn who is best asked, and look at what was learned."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,22 +69,28 @@ def train_router(
 
     Example: `arbitrage router train --run quickstart --out routers/quickstart`
     """
+    from arbitrage.cli.router_view import left_out
     from routers.fitting import fit_router
     from routers.learners.artifact import load_artifact, save_artifact
 
     config = learner_of(learner, assignments or [])
-    out.mkdir(parents=True, exist_ok=True)
     if log:
         reading = _reading_of_log(log, bool(matrix or run))
-    elif run and not matrix:
-        from arbitrage.cli.options import find_run
-        from pipelines.outcomes import reading_of_run
-
-        reading = reading_of_run(find_run(run), with_judge=False)
     else:
         reading = read_outcomes(
-            matrix, run, models, reward_column, group_column, judge_column, task_column, language_column, cost_column
+            matrix,
+            run,
+            models,
+            reward_column,
+            group_column,
+            judge_column,
+            task_column,
+            language_column,
+            cost_column,
+            with_judge=False,
         )
+    for note in left_out(reading):
+        print(note, file=sys.stderr)
     save_artifact(out, fit_router(config, reading.matrix, sum(reading.dropped.values())))
     _show(load_artifact(out), out, as_json)
 

@@ -44,10 +44,11 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
         f"{name}: {len(matrix):,} prompts, {len(matrix.teachers)} models, {len(languages)} languages, "
         f"{len(set(matrix.cluster_P.tolist())):,} groups"
     )
-    for reason, count in reading.dropped.items():
-        console.print(f"  left out: {count:,} prompts ({reason})")
+    for note in left_out(reading):
+        console.print(f"  {note}", markup=False)
     console.print(_router_table(found))
-    console.print(f"auto chose {summarise_choices(found.choices)}: {found.choices[0].reason}")
+    for choice in summarise_choices(found.choices):
+        console.print(f"auto chose {choice}", markup=False)
     comparison = found.comparison
     if comparison:
         console.print(
@@ -59,6 +60,18 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
     console.print(_generation_table(found))
     if frontier := trace_frontier(found.expected["auto"], matrix):
         console.print(_frontier_table(frontier))
+
+
+def left_out(reading: MatrixReading) -> list[str]:
+    """Say what of a matrix is in no figure, and what else is incomplete."""
+    lacking = sorted(reading.missing.items(), key=lambda pair: -pair[1])
+    named = ", ".join(f"{name} lacks {count:,}" for name, count in lacking[:NUM_SHARES])
+    more = f", {len(lacking) - NUM_SHARES} more models" if len(lacking) > NUM_SHARES else ""
+    said = [
+        f"left out: {count:,} prompts ({reason}{f': {named}{more}' if named else ''})"
+        for reason, count in reading.dropped.items()
+    ]
+    return [*said, *reading.notes]
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -74,22 +87,28 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
 def _router_table(found: Evaluation) -> Table:
     has_cost = any(figures.cost is not None for figures in found.routers)
     has_judge = any(figures.judge_gain is not None for figures in found.routers)
+    headings = ["router", "mean reward", "gap closed", "regret"]
+    headings += ["gain under judge"] if has_judge else []
+    headings += ["cost"] if has_cost else []
+    rows = [
+        [
+            figures.name,
+            decimal(figures.mean_reward, 4),
+            _gap(figures.gap_closed),
+            decimal(figures.regret, 4),
+            *([with_interval(figures.judge_gain, lambda v: signed(v, 4))] if has_judge else []),
+            *([decimal(figures.cost, 4)] if has_cost else []),
+        ]
+        for figures in found.routers
+    ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("router", no_wrap=True)
-    table.add_column("mean reward", justify="right")
-    table.add_column("gap closed", justify="right", no_wrap=True)
-    table.add_column("regret", justify="right")
-    if has_judge:
-        table.add_column("gain under judge", justify="right", no_wrap=True)
-    if has_cost:
-        table.add_column("cost", justify="right")
+    for place, heading in enumerate(headings):  # figures are never cut: who is asked gives way
+        width = max(len(heading), *(len(row[place]) for row in rows))
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True, min_width=width)
     table.add_column("asks", no_wrap=True, overflow="ellipsis")
-    for figures in found.routers:
-        cells = [figures.name, decimal(figures.mean_reward, 4), _gap(figures.gap_closed), decimal(figures.regret, 4)]
-        cells += [with_interval(figures.judge_gain, lambda v: signed(v, 4))] if has_judge else []
-        cells += [decimal(figures.cost, 4)] if has_cost else []
+    for figures, row in zip(found.routers, rows, strict=True):
         style = "bold" if figures.name == "auto" else "dim" if figures.name == "oracle" else ""
-        table.add_row(*cells, _shares(figures), style=style)
+        table.add_row(*row, _shares(figures), style=style)
     return table
 
 
@@ -163,6 +182,7 @@ def evaluation_json(found: Evaluation, reading: MatrixReading, name: str) -> dic
         "models": list(reading.matrix.teachers),
         "groups": len(set(reading.matrix.cluster_P.tolist())),
         "dropped": dict(reading.dropped),
+        "notes": list(reading.notes),
         "missing": dict(reading.missing),
         "frontier": asdict(frontier) if frontier else None,
         "generations": [asdict(point) for point in count_generations(found.expected["auto"], reading.matrix)],

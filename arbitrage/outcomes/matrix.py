@@ -92,7 +92,7 @@ def teacher_means(rewards_PT: Floats) -> Floats:
     """Return each teacher's mean advantage over its fellows, shape (T,), summing to zero.
 
     Where not everybody was asked everything, easy prompts must not pass for good teachers: reward = prompt + teacher
-    is fitted by alternating means, which settles within a few turns.
+    is fitted by least squares. Teachers that no prompt links are centred each among their own.
     """
     return centred(rewards_PT)[1]
 
@@ -105,11 +105,14 @@ def centred(rewards_PT: Floats) -> tuple[Floats, Floats]:
     """
     asked_PT = np.isfinite(rewards_PT)
     filled_PT = np.where(asked_PT, rewards_PT, 0.0)
-    num_P, num_T = np.maximum(asked_PT.sum(axis=1), 1), np.maximum(asked_PT.sum(axis=0), 1)
-    means_T = np.zeros(rewards_PT.shape[1])
-    for _ in range(1 if asked_PT.all() else 10):
-        prompt_P = (filled_PT - asked_PT * means_T).sum(axis=1) / num_P
-        means_T = (filled_PT - asked_PT * prompt_P[:, None]).sum(axis=0) / num_T
-    means_T -= means_T.mean()
+    num_P, num_T = np.maximum(asked_PT.sum(axis=1), 1), asked_PT.sum(axis=0)
+    if asked_PT.all():
+        means_T = filled_PT.mean(axis=0) if len(filled_PT) else np.zeros(filled_PT.shape[1])
+    else:  # the normal equations without the prompts, which each follow from the teachers
+        share_PT = asked_PT / num_P[:, None]
+        links_TT = np.diag(num_T) - asked_PT.T @ share_PT
+        above_T = (filled_PT - share_PT * filled_PT.sum(axis=1, keepdims=True)).sum(axis=0)
+        means_T = np.linalg.pinv(links_TT, rcond=1e-9, hermitian=True) @ above_T
+    means_T = means_T - means_T.mean()
     prompt_P = (filled_PT - asked_PT * means_T).sum(axis=1) / num_P
     return np.where(asked_PT, filled_PT - prompt_P[:, None] - means_T, 0.0), means_T

@@ -1,8 +1,9 @@
 """Read an outcome matrix from Parquet: one row for each prompt and model."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.languages import UNKNOWN
+from arbitrage.languages import UNKNOWN, normalise_tag, suggest_tag
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows
 
@@ -44,6 +45,9 @@ USUAL: Mapping[str, tuple[str, ...]] = {
     "task": ("task", "domain"),
     "cost": ("cost", "cost_usd"),
 }
+LARGEST = 1e100
+KEY = "key of the prompt"
+"""Column: the prompt's id, with its language where prompts of several languages share one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,13 @@ class MatrixReading:
     Attributes:
         dropped: prompts by reason; they are in no figure.
         missing: by model, of how many prompts it lacks a reward.
+        notes: sentences about what else is incomplete.
     """
 
     matrix: OutcomeMatrix
     dropped: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_matrix(
@@ -65,45 +71,50 @@ def read_matrix(
 ) -> MatrixReading:
     """Read the rewards of `models` (by default of all) on the prompts that each of them answered.
 
-    Several answers of one model to one prompt are averaged.
+    Several answers of one model to one prompt are averaged. Where prompts of several languages share an id, they
+    translate each other: each is a prompt named `id/language`, and together they are a cluster.
 
     Raises:
         UserError: a file, column or model that is not there.
-        DataError: a file that is not Parquet, a column of the wrong type, or no prompt that all models answered.
+        DataError: a file that is not Parquet, a column of the wrong type, an id that stands for different prompts, or
+            no prompt that all models answered.
     """
-    table, found = _read_files(paths, columns)
-    names = _chosen_models(table, found.model, models)
-    table = table.filter(pc.is_in(table[found.model], pa.array(names)))
-    ids, row_P, prompt_R = _prompts(table, found)
+    everything, found = _read_files(paths, columns)
+    names = _chosen_models(everything, found.model, models)
+    table = everything.filter(pc.is_in(everything[found.model], pa.array(names)))
+    prompts, prompt_R = _prompts(table, found)
     column_R = np.searchsorted(names, _strings(table, found.model))
-    values = {name: _pivot(table, name, prompt_R, column_R, (len(ids), len(names))) for name in _numbers(found)}
+    values = {name: _pivot(table, name, prompt_R, column_R, (len(prompts), len(names))) for name in _numbers(found)}
     kept, missing = _complete([values[name] for name in found.rewards], names)
     if not len(kept):
         lacking = ", ".join(f"{name} ({count:,})" for name, count in sorted(missing.items(), key=lambda x: -x[1])[:5])
         raise DataError(
             f"{_where(paths)}: no prompt was answered by all {len(names)} models; most lacking: {lacking}"
         )
-    first = table.take(row_P[kept])
+    judge_PT, cost_PT, notes = _beside_rewards(values, found, kept)
+    first = prompts.take(kept)
     languages = [language or UNKNOWN for language in _strings(first, found.language)]
     by_name = {name: values[name][kept] for name in found.rewards}
     matrix = OutcomeMatrix(
-        prompt_ids=tuple(ids[row] for row in kept),
+        prompt_ids=tuple(_strings(first, KEY)),
         queries=Queries(
             _strings(first, found.prompt), languages, _strings(first, found.task) if found.task else None
         ),
-        cluster_P=_clusters(first, found, [ids[row] for row in kept]),
+        cluster_P=_clusters(first, found),
         teachers=tuple(names),
         rewards_PT=blend_rewards(by_name, languages),
         rewards_by_name=by_name if len(by_name) > 1 else {},
-        judge_PT=values[found.judge][kept] if found.judge else None,
-        cost_PT=values[found.cost][kept] if found.cost else None,
+        judge_PT=judge_PT,
+        cost_PT=cost_PT,
     )
-    dropped = {"a model's reward is missing": len(ids) - len(kept)} if len(ids) > len(kept) else {}
-    return MatrixReading(matrix, dropped, missing)
+    num_dropped = len(prompts) - len(kept)
+    dropped = {"a model's reward is missing": num_dropped} if num_dropped else {}
+    notes = (*_of_rows(table, everything, found), *notes, *_of_tags(languages))
+    return MatrixReading(matrix, dropped, missing, notes)
 
 
 def read_rewards(paths: Sequence[Path], columns: MatrixColumns, model: str) -> dict[str, float]:
-    """Read one model's mean reward on each prompt it answered.
+    """Read one model's mean reward on each prompt that it has rows for; NaN where none of them holds a number.
 
     Raises:
         UserError: a file or column is not there, the model is not, or several rewards are asked for.
@@ -113,9 +124,9 @@ def read_rewards(paths: Sequence[Path], columns: MatrixColumns, model: str) -> d
     table, found = _read_files(paths, columns)
     _chosen_models(table, found.model, [model], at_least=1)
     table = table.filter(pc.equal(table[found.model], model))
-    ids, _, prompt_R = _prompts(table, found)
-    column_P1 = _pivot(table, found.rewards[0], prompt_R, np.zeros(len(prompt_R), np.int64), (len(ids), 1))
-    return {name: float(value) for name, value in zip(ids, column_P1[:, 0], strict=True) if np.isfinite(value)}
+    prompts, prompt_R = _prompts(table, found)
+    column_P1 = _pivot(table, found.rewards[0], prompt_R, np.zeros(len(prompt_R), np.int64), (len(prompts), 1))
+    return {key: float(value) for key, value in zip(_strings(prompts, KEY), column_P1[:, 0], strict=True)}
 
 
 def blend_rewards(by_name: Mapping[str, Floats], languages: Sequence[str]) -> Floats:
@@ -131,33 +142,71 @@ def blend_rewards(by_name: Mapping[str, Floats], languages: Sequence[str]) -> Fl
 
 
 def _standardised(reward_PT: Floats, code_P: Rows) -> Floats:
-    """Take each language's mean from its rewards and divide by the deviation of teachers within its prompts."""
+    """Take each language's mean from its rewards and divide by the deviation of teachers within its prompts.
+
+    Where a teacher was not asked there is nothing to take from: NaN stays NaN.
+    """
     scaled_PT = np.empty_like(reward_PT)
     for code in np.unique(code_P):
         rows = code_P == code
-        within_PT = reward_PT[rows] - reward_PT[rows].mean(axis=1, keepdims=True)
-        scaled_PT[rows] = (reward_PT[rows] - reward_PT[rows].mean()) / max(float(within_PT.std()), 1e-9)
+        part_PT = reward_PT[rows]
+        asked_PT = np.isfinite(part_PT)
+        filled_PT = np.where(asked_PT, part_PT, 0.0)
+        prompt_P1 = filled_PT.sum(axis=1, keepdims=True) / np.maximum(asked_PT.sum(axis=1, keepdims=True), 1)
+        within = float((part_PT - prompt_P1)[asked_PT].std()) if asked_PT.any() else 0.0
+        mean = float(part_PT[asked_PT].mean()) if asked_PT.any() else 0.0
+        scaled_PT[rows] = (part_PT - mean) / max(within, 1e-9)
     return scaled_PT
 
 
 def _read_files(paths: Sequence[Path], columns: MatrixColumns) -> tuple[pa.Table, MatrixColumns]:
     tables: list[pa.Table] = []
-    found: MatrixColumns | None = None
+    named: dict[str, str] = {}
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: is not there")
         try:
             present = pq.read_schema(path).names
             found = _resolved(columns, present, path)
-            tables.append(_typed(pq.read_table(path, columns=sorted(set(_wanted(found)))), found, path))
+            table = _typed(pq.read_table(path, columns=sorted(set(_wanted(found)))), found, path)
+            for role in USUAL:
+                if name := getattr(found, role):  # each file may have a name of its own for it
+                    named[role] = f"{role} of the prompt"
+                    table = table.append_column(named[role], table[name])
+            tables.append(table)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
-    if found is None:
+    if not tables:
         raise UserError("--matrix: give at least one Parquet file")
     try:
-        return pa.concat_tables(tables, promote_options="permissive"), found
+        table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(f"{_where(paths)}: the files do not fit together: {error}") from error
+    found = replace(columns, group=named.get("group"), task=named.get("task"), cost=named.get("cost"))
+    return table.append_column(KEY, _keys(table, found, paths)), found
+
+
+def _keys(table: pa.Table, found: MatrixColumns, paths: Sequence[Path]) -> pa.Array:
+    """Name the prompt of each row: by its id, and by its language too where one model has the id in several."""
+    ids = pc.fill_null(table[found.prompt_id], "")
+    given = table[found.language].unique().to_pylist()
+    canonical = {tag: normalise_tag(tag or "") or tag or UNKNOWN for tag in given}
+    languages = pa.array([canonical[tag] for tag in table[found.language].to_pylist()], pa.string())
+    rows = pa.table({"id": ids, "model": table[found.model], "language": languages, "text": table[found.prompt]})
+    shared = _differing(rows.filter(pc.not_equal(languages, UNKNOWN)), "id", "language")["id"]
+    keys = pc.if_else(pc.is_in(ids, shared), pc.binary_join_element_wise(ids, languages, "/"), ids)
+    for one in _differing(rows.set_column(0, "id", keys), "id", "text").slice(0, 1).to_pylist():
+        raise DataError(
+            f"{_where(paths)}: {found.prompt_id} '{one['id']}' stands for {one['text_count_distinct']} different "
+            f"texts that '{one['model']}' answered: give each prompt an id of its own"
+        )
+    return keys
+
+
+def _differing(rows: pa.Table, key: str, column: str) -> pa.Table:
+    """Return what is not the same in all rows of a key and a model."""
+    counted = rows.group_by([key, "model"]).aggregate([(column, "count_distinct")])
+    return counted.filter(pc.greater(counted[f"{column}_count_distinct"], 1))
 
 
 def _typed(table: pa.Table, found: MatrixColumns, path: Path) -> pa.Table:
@@ -216,12 +265,13 @@ def _chosen_models(table: pa.Table, column: str, models: Sequence[str] | None, a
     return names
 
 
-def _prompts(table: pa.Table, found: MatrixColumns) -> tuple[list[str], Rows, Rows]:
-    """Return the ids of the prompts, sorted; the first row of each; and the prompt of each row."""
-    ids, first, inverse = np.unique(
-        np.asarray(_strings(table, found.prompt_id), dtype=object), return_index=True, return_inverse=True
-    )
-    return list(ids), first, inverse
+def _prompts(table: pa.Table, found: MatrixColumns) -> tuple[pa.Table, Rows]:
+    """Return the prompts, sorted by key, with what the first row that has it says of each; and each row's prompt."""
+    columns = [name for name in (found.prompt_id, found.prompt, found.language, found.group, found.task) if name]
+    keyed = table.group_by(KEY, use_threads=False).aggregate([(name, "first") for name in dict.fromkeys(columns)])
+    prompts = keyed.rename_columns([name.removesuffix("_first") for name in keyed.column_names]).sort_by(KEY)
+    keys = np.asarray(_strings(prompts, KEY), dtype=object)
+    return prompts, np.searchsorted(keys, np.asarray(_strings(table, KEY), dtype=object))
 
 
 def _strings(table: pa.Table, column: str | None) -> list[str]:
@@ -234,10 +284,56 @@ def _pivot(table: pa.Table, column: str, prompt_R: Rows, column_R: Rows, shape: 
     """Average the values of each cell; NaN where there is none."""
     values_R = table[column].to_numpy()
     usable = np.isfinite(values_R)
+    if (most := np.abs(values_R[usable]).max(initial=0.0)) > LARGEST:
+        raise DataError(f"column '{column}' holds {most:.3g}: too large to compute with (at most {LARGEST:g})")
     cell_R = prompt_R[usable] * shape[1] + column_R[usable]
     num = np.bincount(cell_R, minlength=shape[0] * shape[1])
     sums = np.bincount(cell_R, weights=values_R[usable], minlength=shape[0] * shape[1])
     return np.where(num > 0, sums / np.maximum(num, 1), np.nan).reshape(shape)
+
+
+def _beside_rewards(
+    values: Mapping[str, Floats], found: MatrixColumns, kept: Rows
+) -> tuple[Floats | None, Floats | None, tuple[str, ...]]:
+    """Return the judge's opinions and the costs, and what is to be said of their gaps."""
+    judge_PT = values[found.judge][kept] if found.judge else None
+    cost_PT = values[found.cost][kept] if found.cost else None
+    notes = []
+    if judge_PT is not None and (lacking := int((~np.isfinite(judge_PT)).any(axis=1).sum())):
+        notes.append(f"'{found.judge}' lacks an opinion on {lacking:,} prompts: what is said of it is of the others")
+        judge_PT = None if lacking == len(kept) else judge_PT
+    if cost_PT is not None and (lacking := int((~np.isfinite(cost_PT)).sum())):
+        notes.append(f"the cost of {lacking:,} answers is missing: costs are left out")
+        cost_PT = None
+    return judge_PT, cost_PT, tuple(notes)
+
+
+def _of_rows(table: pa.Table, everything: pa.Table, found: MatrixColumns) -> list[str]:
+    """Say what rows do not count, or not as they stand."""
+    counts = {
+        "rows name no model: they do not count": everything[found.model].null_count,
+        "rewards are infinite: they count as missing": sum(
+            int(np.isinf(table[name].to_numpy()).sum()) for name in found.rewards
+        ),
+        "rows repeat a prompt and model: their values are averaged": len(table)
+        - len(table.group_by([KEY, found.model]).aggregate([])),
+    }
+    return [f"{count:,} {what}" for what, count in counts.items() if count]
+
+
+def _of_tags(languages: Sequence[str]) -> list[str]:
+    """Name languages that are no tags."""
+    odd = Counter(tag for tag in languages if tag != UNKNOWN and not normalise_tag(tag))
+    named = [f"'{tag}' ({count:,} prompts{_meant(tag)})" for tag, count in odd.most_common(3)]
+    if not named:
+        return []
+    more = f" and {len(odd) - len(named)} more" if len(odd) > len(named) else ""
+    return [f"no BCP-47 tags, each a language of its own: {', '.join(named)}{more}"]
+
+
+def _meant(tag: str) -> str:
+    near = suggest_tag(tag)
+    return f"; did you mean '{near}'?" if near else ""
 
 
 def _complete(rewards: Sequence[Floats], names: Sequence[str]) -> tuple[Rows, dict[str, int]]:
@@ -246,8 +342,9 @@ def _complete(rewards: Sequence[Floats], names: Sequence[str]) -> tuple[Rows, di
     return np.flatnonzero(has_PT.all(axis=1)), missing
 
 
-def _clusters(first: pa.Table, found: MatrixColumns, ids: Sequence[str]) -> Rows:
-    """Return the cluster codes; a prompt without a group is its own cluster."""
+def _clusters(first: pa.Table, found: MatrixColumns) -> Rows:
+    """Return the cluster codes; prompts without a group are one where they share an id."""
+    ids = _strings(first, found.prompt_id)
     groups = _strings(first, found.group) if found.group else [""] * len(ids)
     named = [f"g{group}" if group else f"p{prompt_id}" for group, prompt_id in zip(groups, ids, strict=True)]
     return np.unique(np.asarray(named, dtype=object), return_inverse=True)[1]

@@ -137,10 +137,10 @@ def evaluate(
     return Evaluation(matrix, ranked, [result.choice for result in results], comparison, expected, single)
 
 
-def summarise_choices(choices: Sequence[Choice]) -> str:
-    """Say what `auto` chose: 'learned (4 of 5 folds), best_single (1 of 5 folds)'."""
-    counted = Counter(choice.learner.label for choice in choices)
-    return ", ".join(f"{name} ({count} of {len(choices)} folds)" for name, count in counted.most_common())
+def summarise_choices(choices: Sequence[Choice]) -> list[str]:
+    """Say what `auto` chose, and why: 'learned (4 of 5 folds): above the best single teacher …', a line for each."""
+    counted = Counter((choice.learner.label, choice.reason) for choice in choices)
+    return [f"{name} ({count} of {len(choices)} folds): {why}" for (name, why), count in counted.most_common()]
 
 
 def _run_folds(
@@ -179,7 +179,7 @@ def _run_fold(
         if told:
             told(f"fold {fold + 1} of {int(fold_P.max()) + 1}: {what}")
 
-    with threadpool_limits(1 if told is None else None):
+    with threadpool_limits(1):  # threads of small products wait for each other more than they work
         held, rest = np.flatnonzero(fold_P == fold), np.flatnonzero(fold_P != fold)
         queries, training = matrix.queries.take(held), matrix.take(rest)
         fits = Fits(training, tell)

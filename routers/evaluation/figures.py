@@ -33,7 +33,7 @@ class RouterFigures:
         gap_closed: a fraction; None where nothing is to gain.
         gain: mean reward above that of the best single teacher.
         regret: mean reward below the oracle's.
-        judge_gain: the gain under the second judge.
+        judge_gain: the gain under the second judge, on the prompts of which it has an opinion of every teacher.
         shares: of prompts, by teacher; those of 0 left out.
         cost: mean cost of a prompt.
     """
@@ -59,7 +59,7 @@ def measure(
     judged = [o.judge_P for o in outcomes if o.judge_P is not None]
     judge_gains: list[Estimate | None] = [None] * len(outcomes)
     if single.judge_P is not None and len(judged) == len(outcomes):
-        judge_gains = mean_differences(judged, single.judge_P, matrix.cluster_P, seed)
+        judge_gains = _judged(judged, single.judge_P, matrix.cluster_P, seed)
     per_language = _by_language(outcomes, single, oracle, matrix, seed)
     found: list[RouterFigures] = []
     for place, outcome in enumerate(outcomes):
@@ -97,6 +97,14 @@ def mean_differences(
     """Return the mean paired difference of each to the reference."""
     difference_PO = np.stack(values, axis=1) - reference_P[:, None]
     return _ratio_estimates(difference_PO, np.ones_like(difference_PO), cluster_P, seed)
+
+
+def _judged(values: Sequence[Floats], single_P: Floats, cluster_P: Rows, seed: int) -> list[Estimate | None]:
+    """Compare where the judge has an opinion of all that any router may ask."""
+    has = np.flatnonzero(np.isfinite(np.stack([*values, single_P])).all(axis=0))
+    if not len(has):
+        return [None] * len(values)
+    return mean_differences([value_P[has] for value_P in values], single_P[has], cluster_P[has], seed)
 
 
 def _ratio_estimates(

@@ -4,12 +4,13 @@ Choosing by one metric and judging by another can lose more than the whole gap; 
 mean reward) stands beside ours, which leaves the best single teacher only where rewards agree.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, centred
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from arbitrage.outcomes.reading import blend_rewards
 from arbitrage.statistics import Estimate
 from routers.evaluation.evaluate import evaluate
@@ -101,21 +102,27 @@ def _judge(matrix: OutcomeMatrix, judge: str, seed: int, jobs: int, told: Told) 
 
 
 def _agree(matrix: OutcomeMatrix, first: str, second: str) -> Agreement:
-    one_PT, two_PT = (centred(matrix.rewards_by_name[name])[0] for name in (first, second))
+    from scipy.stats import rankdata
+
+    pair = [matrix.rewards_by_name[name] for name in (first, second)]
+    asked_PT = np.isfinite(pair[0]) & np.isfinite(pair[1])
+    pair = [np.where(asked_PT, reward_PT, np.nan) for reward_PT in pair]
     by_language = {
-        language: _rank_correlation(
-            matrix.rewards_by_name[first][matrix.queries.languages == language].mean(axis=0),
-            matrix.rewards_by_name[second][matrix.queries.languages == language].mean(axis=0),
-        )
+        language: _of_means([reward_PT[matrix.queries.languages == language] for reward_PT in pair])
         for language in sorted(set(matrix.queries.languages.tolist()))
     }
-    ranks = [np.argsort(np.argsort(values_PT, axis=1), axis=1).astype(float) for values_PT in (one_PT, two_PT)]
-    level = [rank_PT - rank_PT.mean(axis=1, keepdims=True) for rank_PT in ranks]
-    within = float((level[0] * level[1]).sum() / np.sqrt((level[0] ** 2).sum() * (level[1] ** 2).sum()))
+    ranks = [rankdata(reward_PT, axis=1, nan_policy="omit") for reward_PT in pair]
+    middle_P1 = (asked_PT.sum(axis=1, keepdims=True) + 1) / 2  # the mean rank
+    level = [np.where(asked_PT, rank_PT - middle_P1, 0.0) for rank_PT in ranks]
+    squares = np.sqrt((level[0] ** 2).sum() * (level[1] ** 2).sum())
+    within = float((level[0] * level[1]).sum() / squares) if squares else math.nan
     return Agreement(first, second, within, by_language)
 
 
-def _rank_correlation(one_T: Floats, two_T: Floats) -> float:
+def _of_means(pair: Sequence[Floats]) -> float:
+    """Return the rank correlation of the teachers' means, of those that were asked; NaN for fewer than two."""
     from scipy.stats import spearmanr
 
-    return float(spearmanr(one_T, two_T).statistic)
+    has_T = np.isfinite(pair[0]).any(axis=0)
+    one_T, two_T = (np.nanmean(reward_PT[:, has_T], axis=0) for reward_PT in pair)
+    return float(spearmanr(one_T, two_T).statistic) if has_T.sum() > 1 else math.nan

@@ -20,6 +20,11 @@ def _canonical(language: str) -> str:
     return normalise_tag(language) or UNKNOWN
 
 
+def _language(language: str) -> str:
+    """One tag for all ways to write it ('eng', 'EN' → 'en'); what is no tag stays as it is."""
+    return normalise_tag(language) or language
+
+
 def _script(language: str) -> str:
     return script_of(_canonical(language))
 
@@ -31,9 +36,9 @@ def _family(language: str) -> str:
 _LEVELS: Final[Mapping[str, Callable[[str, str], str]]] = {
     "family": lambda language, task: _family(language),
     "script": lambda language, task: _script(language),
-    "language": lambda language, task: language,
+    "language": lambda language, task: _language(language),
     "task": lambda language, task: task,
-    "language_task": lambda language, task: f"{language}\t{task}",
+    "language_task": lambda language, task: f"{_language(language)}\t{task}",
 }
 LEVELS: Final = tuple(_LEVELS)
 
@@ -47,8 +52,16 @@ class Vocabulary:
 
     def codes(self, queries: Queries) -> Rows:
         """Return the position of each prompt's value, shape (P,); `UNSEEN` where training did not see it."""
-        place = {value: code for code, value in enumerate(self.values)}
+        place = {_as_now(self.level, value): code for code, value in enumerate(self.values)}
         return level_codes(queries, self.level, place)
+
+
+def _as_now(level: str, value: str) -> str:
+    """Return a value with its language written as prompts' are, whoever wrote it."""
+    if level not in ("language", "language_task"):
+        return value
+    language, *task = value.split("\t", 1)
+    return "\t".join([_language(language), *task])
 
 
 def vocabulary_of(queries: Queries, level: str) -> Vocabulary:

@@ -15,8 +15,8 @@ def hold_out_rewards(
     """Choose by the agreement of all rewards but one, and judge by that one.
 
     Returns:
-        By the reward held out: its gain above the best single teacher of the others on each prompt, shape (P,), in
-        standard deviations.
+        By the reward held out: its gain above the best single teacher (by the others, of those admitted) on each
+        prompt, shape (P,), in standard deviations.
     """
     rewards = matrix.rewards_by_name
     expected = {
@@ -26,8 +26,9 @@ def hold_out_rewards(
     found: dict[str, Floats] = {}
     for judge, judged_PT in sorted(rewards.items()):
         others = [name for name in expected if name != judge]
-        single = int(np.argmax(sum(teacher_means(rewards[name]) / spread(rewards[name]) for name in others)))
-        choice_P = best_admitted(agreed_advantage([expected[name] for name in others], single), matrix)
-        gain_P = chosen(judged_PT, choice_P) - judged_PT[:, single]
+        means_T = np.sum([teacher_means(rewards[name]) / spread(rewards[name]) for name in others], axis=0)
+        agreed_PT = agreed_advantage([expected[name] for name in others], int(np.argmax(means_T)))
+        single_P = best_admitted(np.broadcast_to(means_T, agreed_PT.shape), matrix)
+        gain_P = chosen(judged_PT, best_admitted(agreed_PT, matrix)) - chosen(judged_PT, single_P)
         found[judge] = gain_P / spread(judged_PT)
     return found

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from arbitrage.outcomes.matrix import OutcomeMatrix, best_admitted, chosen
@@ -57,13 +58,16 @@ class AutoLearner(LearnerConfig):
     Attributes:
         folds: of the cross-validation.
         confidence: one-sided, that a router is above the one held so far.
+        agreement: one-sided, that it gains under the second judge too, or under each of several rewards when that is
+            held out: less is asked of each, for all must agree.
         heeds_judge: whether the matrix's second judge has a say.
         seed: of the folds.
     """
 
     kind: Literal["auto"] = "auto"
     folds: int = Field(default=4, ge=2)
-    confidence: float = Field(default=0.8, gt=0.5, lt=1.0)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
+    agreement: float = Field(default=0.8, gt=0.5, lt=1.0)
     heeds_judge: bool = True
     seed: int = 0
 
@@ -93,7 +97,10 @@ class AutoLearner(LearnerConfig):
             if self._is_above(rung, held, single, cluster_P, self.confidence):
                 held = rung
         if held is not single:
-            return held.learner, "above the best single teacher by more than chance"
+            return (
+                held.learner,
+                f"above the best single teacher by more than chance ({self.confidence:.0%}, one-sided)",
+            )
         if self._is_above(trials[2], single, single, cluster_P, 0.5):
             return CAUTIOUS, "nothing is surely above the best single teacher: left only for large advantages"
         return SINGLE, "nothing is above the best single teacher"
@@ -103,13 +110,15 @@ class AutoLearner(LearnerConfig):
             return False
         if not self.heeds_judge or rung.judge_P is None or single.judge_P is None:
             return True
-        return lower_bound(rung.judge_P - single.judge_P, cluster_P, confidence) > 0
+        judged_P = rung.judge_P - single.judge_P
+        has = np.flatnonzero(np.isfinite(judged_P))
+        return not len(has) or lower_bound(judged_P[has], cluster_P[has], self.agreement) > 0
 
     def _choose_by_agreement(self, matrix: OutcomeMatrix, fold_P: Rows, told: Told) -> Choice:
         """Hold each reward out in turn: what is chosen by the others must gain under it."""
         consensus = ConsensusLearner()
         gains_RP = hold_out_rewards(consensus.each, matrix, fold_P, told)
-        bounds = {name: lower_bound(gain_P, matrix.cluster_P, self.confidence) for name, gain_P in gains_RP.items()}
+        bounds = {name: lower_bound(gain_P, matrix.cluster_P, self.agreement) for name, gain_P in gains_RP.items()}
         against = [name for name, bound in bounds.items() if bound <= 0]
         gains = {f"consensus, judged by {name}": float(gain_P.mean()) for name, gain_P in gains_RP.items()}
         if against:

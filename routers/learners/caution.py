@@ -2,13 +2,14 @@
 
 One document on which a teacher fails can undo what it gains on fifty. Leaving the best single teacher for a small
 advantage that few clusters carry is a bet: its standard error, by language and with clusters as the unit, is a price.
+Where the best single teacher is not admitted, the best of those admitted takes its place.
 """
 
 from typing import Final
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, teacher_means
+from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen, teacher_means
 from arbitrage.outcomes.queries import Rows
 from routers.features.tags import vocabulary_of
 from routers.learners.table import Table
@@ -25,9 +26,9 @@ def price_uncertainty(matrix: OutcomeMatrix, caution: float) -> Table:
         caution: how many; 0 takes nothing off.
     """
     vocabulary = vocabulary_of(matrix.queries, "language")
-    single = int(np.argmax(teacher_means(matrix.rewards_PT)))
-    advantage_PT = matrix.rewards_PT - matrix.rewards_PT[:, [single]]
-    advantage_PT = np.where(np.isfinite(advantage_PT), advantage_PT, np.nan)
+    means_T = teacher_means(matrix.rewards_PT)
+    single_P = best_admitted(np.broadcast_to(means_T, matrix.rewards_PT.shape), matrix)
+    advantage_PT = matrix.rewards_PT - chosen(matrix.rewards_PT, single_P)[:, None]
     spread_PT = np.nan_to_num(advantage_PT - _means(advantage_PT))
     pooled_T = _spread_of_clusters(spread_PT, matrix.cluster_P)[0]
     codes_P = vocabulary.codes(matrix.queries)

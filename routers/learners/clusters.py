@@ -37,16 +37,17 @@ class ClustersLearner(LearnerConfig):
         return "clusters" if self.with_tags else "clusters_blind"
 
     def fit(self, matrix: OutcomeMatrix) -> "Clusters":
-        """Find the clusters and average in each."""
+        """Find the clusters and average in each, over those who were asked."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)
         vectors_PK = space.read(matrix.queries)
         found = find_clusters(vectors_PK, self.num_clusters, self.seed)
         num = len(found.cluster_centers_)
-        sums_CT = np.zeros((num, len(matrix.teachers)))
+        sums_CT, asked_CT = np.zeros((num, len(means_T))), np.zeros((num, len(means_T)))
         np.add.at(sums_CT, found.labels_, residual_PT)
-        num_C = np.bincount(found.labels_, minlength=num)
-        return Clusters(space, found.cluster_centers_, means_T + sums_CT / (num_C + self.shrinkage)[:, None])
+        np.add.at(asked_CT, found.labels_, matrix.admitted_PT)
+        expected_CT = means_T + sums_CT / np.maximum(asked_CT + self.shrinkage, 1e-9)
+        return Clusters(space, found.cluster_centers_, expected_CT)
 
 
 @dataclass(frozen=True, slots=True)

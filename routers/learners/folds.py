@@ -9,13 +9,16 @@ from arbitrage.outcomes.queries import Rows
 def deal_folds(cluster_P: Rows, num_folds: int, seed: int) -> Rows:
     """Deal clusters to folds of about equal size; shape (P,), values 0 to num_folds − 1, or fewer: one for a cluster.
 
-    The largest clusters go first, each to the fold that is smallest so far; `seed` breaks ties.
+    Large clusters go first, each to the fold that is smallest so far. Clusters of which one is less than twice as
+    large as the other may change places in the queue, drawn by `seed`: other seeds deal otherwise, whatever the
+    sizes.
     """
     _, index_P, size_C = np.unique(cluster_P, return_inverse=True, return_counts=True)
-    order_C = np.lexsort((np.random.default_rng(seed).permutation(len(size_C)), -size_C))
+    rng = np.random.default_rng(seed)
+    blurred_C = np.log2(size_C) + rng.random(len(size_C))
     fold_C = np.zeros(len(size_C), np.int64)
     filled = np.zeros(num_folds)
-    for cluster in order_C:
+    for cluster in np.argsort(-blurred_C):
         fold_C[cluster] = np.argmin(filled)
         filled[fold_C[cluster]] += size_C[cluster]
     return fold_C[index_P]

@@ -16,6 +16,10 @@ from routers.learners.learner import Floats, LearnerConfig, State, nested
 
 CELLS: Final = 8_000_000
 """Similarities held at a time: 32 MB."""
+TIED: Final = 1e-5
+"""Difference of similarities that rounding can make: neighbours no further apart share the places that are left."""
+UNASKED: Final = 0.1
+"""Neighbours for which one counts that was not asked, as having done as well as on average."""
 NEAREST_FOREIGN: Final = 1.0 + TAG_LENGTH["task"] ** 2 + 1e-5
 """No prompt of another language is more similar: with `k` nearer ones in its own, the others need no look."""
 
@@ -46,16 +50,18 @@ class KnnLearner(LearnerConfig):
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)
         memory_PK = space.read(matrix.queries).astype(np.float32)
-        return Knn(space, memory_PK, (residual_PT + means_T).astype(np.float32), min(self.k, len(matrix)))
+        outcomes_PT = np.where(matrix.admitted_PT, residual_PT + means_T, np.nan).astype(np.float32)
+        return Knn(space, memory_PK, outcomes_PT, means_T, min(self.k, len(matrix)))
 
 
 @dataclass(frozen=True, slots=True)
 class Knn:
-    """Vectors and outcomes of the training prompts."""
+    """Vectors and outcomes of the training prompts: NaN where a teacher was not asked; its mean is in `means_T`."""
 
     space: DenseSpace
     memory_MK: Singles
     outcomes_MT: Singles
+    means_T: Floats
     k: int
 
     def predict(self, queries: Queries) -> Floats:
@@ -91,21 +97,44 @@ class Knn:
         for start in range(0, len(rows), step):
             batch = rows[start : start + step]
             near_BN = vectors_PK[batch] @ part_NK.T
-            nearest_Bk = np.argpartition(-near_BN, self.k - 1, axis=1)[:, : self.k]
-            farthest_B = np.take_along_axis(near_BN, nearest_Bk, axis=1).min(axis=1)
+            farthest_B = np.partition(near_BN, len(memory) - self.k, axis=1)[:, len(memory) - self.k]
             sure = np.full(len(batch), True) if is_all else farthest_B > NEAREST_FOREIGN
-            found_PT[batch[sure]] = self.outcomes_MT[memory[nearest_Bk[sure]]].mean(axis=1)
+            weight_BN = _shares(near_BN[sure], farthest_B[sure], self.k)
+            found_PT[batch[sure]] = self._weigh(weight_BN, memory)
             is_left_P[batch[sure]] = False
+
+    def _weigh(self, weight_BN: Floats, memory: Rows) -> Floats:
+        """Average outcomes; `weight_BN` sums to k for each prompt."""
+        outcomes_NT = self.outcomes_MT[memory].astype(np.float64)
+        asked_NT = np.isfinite(outcomes_NT)
+        if asked_NT.all():
+            average_BT: Floats = weight_BN @ outcomes_NT / self.k
+            return average_BT
+        above_BT = weight_BN @ np.where(asked_NT, outcomes_NT - self.means_T, 0.0)
+        num_BT = weight_BN @ asked_NT
+        shrunken_BT: Floats = self.means_T + above_BT / (num_BT + UNASKED * (self.k - num_BT))
+        return shrunken_BT
 
     def state(self) -> State:
         """Return space and memory."""
-        arrays = {"memory_MK": self.memory_MK, "outcomes_MT": self.outcomes_MT}
-        own = State(arrays, {"k": self.k})
+        own = State(
+            {"memory_MK": self.memory_MK, "outcomes_MT": self.outcomes_MT, "means_T": self.means_T}, {"k": self.k}
+        )
         return nested({}, space=State(self.space.arrays(), self.space.values()), memory=own)
+
+
+def _shares(near_BN: Singles, farthest_B: Singles, k: int) -> Floats:
+    """Return what each neighbour counts for: 1 among the nearest, a share where several tie for the last places."""
+    is_nearer_BN = near_BN > farthest_B[:, None] + TIED
+    is_tied_BN = (near_BN >= farthest_B[:, None] - TIED) & ~is_nearer_BN
+    left_B = (k - is_nearer_BN.sum(axis=1)) / is_tied_BN.sum(axis=1)
+    shares_BN: Floats = is_nearer_BN + is_tied_BN * left_B[:, None]
+    return shares_BN
 
 
 def restore_knn(state: State) -> Knn:
     """Make the predictor of its state."""
     space, memory = state.part("space"), state.part("memory")
+    arrays = memory.arrays
     found = restore_space(space.arrays, space.values)
-    return Knn(found, memory.arrays["memory_MK"], memory.arrays["outcomes_MT"], memory.values["k"])
+    return Knn(found, arrays["memory_MK"], arrays["outcomes_MT"], arrays["means_T"], memory.values["k"])

@@ -54,11 +54,11 @@ class LearnedLearner(LearnerConfig):
         fits = fit_prior(matrix.queries, residual_PT, weight_T, fold_P)
         if not self.use_text:
             return Learned(means_T, fits.prior, price, None, None)
-        left_PT = residual_PT - fits.held_out_PT
+        left_PT = np.where(matrix.admitted_PT, residual_PT - fits.held_out_PT, np.nan)
         penalty = _choose_penalty(matrix.queries, left_PT, weight_T, fold_P)
         if penalty is None:
             return Learned(means_T, fits.prior, price, None, None)
-        left_PT = residual_PT - fits.prior.predict(matrix.queries)
+        left_PT = np.where(matrix.admitted_PT, residual_PT - fits.prior.predict(matrix.queries), np.nan)
         ngrams = ngrams_of(matrix.queries)
         rows = ngrams.read(matrix.queries)
         text = fit_rows(ngrams, rows, matrix.queries.text_P, left_PT, [penalty])[0]
@@ -117,9 +117,9 @@ def _choose_penalty(queries: Queries, left_PT: Floats, weight_T: Floats, fold_P:
         rows = ngrams.read(queries)
         fits = fit_rows(ngrams, rows, known.text_P, left_PT[learn], PENALTIES)
         target_PT = left_PT[judge]
-        errors[-1] += float((target_PT**2).sum(axis=0) @ weight_T)
+        errors[-1] += float(np.nansum(target_PT**2, axis=0) @ weight_T)
         judged = rows[queries.text_P[judge]]
         for place, fit in enumerate(fits):
-            errors[place] += float(((target_PT - judged @ fit.weights_FT) ** 2).sum(axis=0) @ weight_T)
+            errors[place] += float(np.nansum((target_PT - judged @ fit.weights_FT) ** 2, axis=0) @ weight_T)
     best = int(np.argmin(errors))
     return PENALTIES[best] if best < len(PENALTIES) else None

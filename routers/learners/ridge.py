@@ -6,6 +6,7 @@ Plug-in regression followed by argmax is rate-optimal [2502.03261].
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, centred
@@ -37,6 +38,7 @@ class RidgeLearner(LearnerConfig):
         table = TableLearner(by="language", shrinkage=self.penalty if self.with_tags else 1e12).fit(matrix)
         residual_PT, means_T = centred(matrix.rewards_PT)
         left_PT = residual_PT + means_T - table.predict(matrix.queries)
+        left_PT[~matrix.admitted_PT] = np.nan
         return Ridge(table, fit_text(matrix.queries, left_PT, self.penalty))
 
 

@@ -31,14 +31,15 @@ class TableLearner(LearnerConfig):
         return f"per_{self.by}{shrunken}"
 
     def fit(self, matrix: OutcomeMatrix) -> "Table":
-        """Average the rewards of each teacher in each row."""
+        """Average the rewards of each teacher in each row, over the prompts it was asked."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         vocabulary = vocabulary_of(matrix.queries, self.by)
         codes_P = vocabulary.codes(matrix.queries)
-        sums_RT = np.zeros((len(vocabulary.values), len(matrix.teachers)))
+        shape = len(vocabulary.values), len(matrix.teachers)
+        sums_RT, asked_RT = np.zeros(shape), np.zeros(shape)
         np.add.at(sums_RT, codes_P, residual_PT)
-        num_R = np.bincount(codes_P, minlength=len(sums_RT))
-        return Table(vocabulary, means_T, sums_RT / (num_R + self.shrinkage)[:, None])
+        np.add.at(asked_RT, codes_P, matrix.admitted_PT)
+        return Table(vocabulary, means_T, sums_RT / np.maximum(asked_RT + self.shrinkage, 1e-9))
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def fit_text(queries: Queries, residual_PT: Floats, penalty: float) -> TextRidge
 
     Args:
         queries: P prompts.
-        residual_PT: what is to be explained.
+        residual_PT: what is to be explained; NaN where a teacher was not asked.
         penalty: λ; rows have unit length, so λ is in prompts.
     """
     ngrams = ngrams_of(queries)
@@ -61,37 +61,52 @@ def fit_rows(
     ngrams: Ngrams, rows_UF: sparse.csr_matrix, text_P: Rows, residual_PT: Floats, penalties: Sequence[float]
 ) -> list[TextRidge]:
     """Fit once for each penalty; `rows_UF` are the n-grams of all texts, `text_P` says which to learn from."""
-    texts, index_P, num_U = np.unique(text_P, return_inverse=True, return_counts=True)
-    sums_UT = np.zeros((len(texts), residual_PT.shape[1]), np.float32)
-    np.add.at(sums_UT, index_P, residual_PT.astype(np.float32))
-    root_U = np.sqrt(num_U).astype(np.float32)
-    rows = sparse.diags(root_U) @ rows_UF[texts]
+    texts, index_P = np.unique(text_P, return_inverse=True)
+    asked_PT = np.isfinite(residual_PT)
+    num_UT, sums_UT = (np.zeros((len(texts), residual_PT.shape[1]), np.float32) for _ in range(2))
+    np.add.at(num_UT, index_P, asked_PT)
+    np.add.at(sums_UT, index_P, np.where(asked_PT, residual_PT, 0.0).astype(np.float32))
+    root_UT = np.sqrt(num_UT)
+    rows = rows_UF[texts]
+    system = _Dual(rows, rows.T.tocsr(), root_UT)
+    target_UT = sums_UT / np.maximum(root_UT, 1.0)
     fits: list[TextRidge] = []
     start: Singles | None = None
-    transposed = rows.T.tocsr()
     for penalty in penalties:
-        start = _solve_dual(rows, transposed, sums_UT / root_U[:, None], np.float32(penalty), start)
-        fits.append(TextRidge(ngrams, np.asarray(transposed @ start, np.float32)))
+        start = _solve_dual(system, target_UT, np.float32(penalty), start)
+        fits.append(TextRidge(ngrams, system.weigh(start)))
     return fits
 
 
-def _solve_dual(
-    rows: sparse.csr_matrix,
-    transposed: sparse.csr_matrix,
-    target_UT: Singles,
-    penalty: np.float32,
-    start: Singles | None,
-) -> Singles:
+@dataclass(frozen=True, slots=True)
+class _Dual:
+    """Rows of n-grams, U × F, each counting for a teacher as often as that was asked: n = root²."""
+
+    rows: sparse.csr_matrix
+    transposed: sparse.csr_matrix
+    root_UT: Singles
+
+    def weigh(self, alpha_UT: Singles) -> Singles:
+        """Return the coefficients of the n-grams, shape (F, T)."""
+        return np.asarray(self.transposed @ (self.root_UT * alpha_UT), np.float32)
+
+    def apply(self, alpha_UT: Singles, penalty: np.float32) -> Singles:
+        """Return (X Xᵀ + λ) α."""
+        found_UT: Singles = self.root_UT * (self.rows @ self.weigh(alpha_UT)) + penalty * alpha_UT
+        return found_UT
+
+
+def _solve_dual(system: _Dual, target_UT: Singles, penalty: np.float32, start: Singles | None) -> Singles:
     """Solve (X Xᵀ + λ) α = y for all teachers at once, each with its own step lengths; shape (U, T)."""
     alpha = np.zeros_like(target_UT) if start is None else start.copy()
-    residual = target_UT - (rows @ (transposed @ alpha) + penalty * alpha)
+    residual = target_UT - system.apply(alpha, penalty)
     direction = residual.copy()
     power_T = (residual**2).sum(axis=0)
     goal_T = TOLERANCE**2 * (target_UT**2).sum(axis=0) + 1e-12
     for _ in range(MAX_STEPS):
         if (power_T <= goal_T).all():
             break
-        moved = rows @ (transposed @ direction) + penalty * direction
+        moved = system.apply(direction, penalty)
         step_T = power_T / np.maximum((direction * moved).sum(axis=0), 1e-12)
         alpha += step_T * direction
         residual -= step_T * moved
