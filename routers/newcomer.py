@@ -39,7 +39,7 @@ class Extended:
     Attributes:
         predictor: of all of them.
         teachers: all names, sorted: the columns of the predictor.
-        num_prompts: how many the newcomer was seen on.
+        num_prompts: how many the newcomer answered.
     """
 
     predictor: Learned
@@ -59,14 +59,18 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
         learned: the router of the incumbents, trained on their matrix.
         incumbents: that matrix.
         name: of the newcomer.
-        rows: the prompts that it answered.
-        rewards_N: how well, same order.
+        rows: the prompts that it was tried on.
+        rewards_N: how well it answered, same order; NaN where it was not admitted: such prompts do not count.
 
     Raises:
-        UserError: the name is taken.
+        UserError: the name is taken, or no prompt has a reward of it.
     """
     if name in incumbents.teachers:
         raise UserError(f"add-teacher: '{name}' is in the router's pool already")
+    is_answered_N = np.isfinite(rewards_N)
+    rows, rewards_N = rows[is_answered_N], rewards_N[is_answered_N]
+    if not len(rows):
+        raise UserError(f"add-teacher: no prompt has a reward of '{name}'; it takes about {CALIBRATION_SIZE}")
     levels = [vocabulary for vocabulary in learned.prior.design.levels if vocabulary.level in TAGS]
     tags_PG = _tags(levels, incumbents.queries)
     expected_PT = learned.predict(incumbents.queries)

@@ -9,11 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from arbitrage.cli.main import app
+from arbitrage.errors import UserError
 from arbitrage.outcomes.matrix import best_admitted, chosen
 from arbitrage.outcomes.reading import blend_rewards
 from routers.calibration import pick_calibration
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
+from routers.evaluation.newcomers import study_newcomers
 from routers.evaluation.samples import trace_samples
 from routers.evaluation.validity import judge_in_turn
 from routers.learners.auto import AutoLearner
@@ -151,6 +153,39 @@ def test_a_newcomer_seen_on_too_few_prompts_is_only_explored():
     extended = admit(LearnedLearner().fit(incumbents), incumbents, "anna", rows, np.full(len(rows), 9.0))
     assert extended.is_explore_only
     assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
+
+
+def test_prompts_that_a_newcomer_may_not_answer_do_not_count():
+    train, test = split(toy_outcomes(120))
+    incumbents = train.among(TEACHERS[1:])
+    learned = LearnedLearner().fit(incumbents)
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 64)
+    rewards_N = train.rewards_PT[rows, 0].copy()
+    rewards_N[::2] = np.nan
+    holed = admit(learned, incumbents, "anna", rows, rewards_N)
+    plain = admit(learned, incumbents, "anna", rows[1::2], rewards_N[1::2])
+    assert holed.num_prompts == 32
+    np.testing.assert_array_equal(holed.predictor.predict(test.queries), plain.predictor.predict(test.queries))
+    with pytest.raises(UserError, match="no prompt has a reward of 'anna'; it takes about 128"):
+        admit(learned, incumbents, "anna", rows, np.full(len(rows), np.nan))
+
+
+def test_newcomers_are_studied_where_they_are_admitted():
+    study = study_newcomers(toy_outcomes(90, with_gaps=True), sizes=(16, 96), num_folds=2)
+    assert study.full_gain > 0.0
+    assert study.kept[16] == 0.0  # only explored
+    assert 0.5 < study.kept[96] < 1.1
+    assert -1.0 < study.kept_by_means[96] < study.kept[96]
+
+
+def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
+    matrix = toy_outcomes(60)
+    rewards_PT = matrix.rewards_PT.copy()
+    rewards_PT[:8, [0, 2, 3]] = np.nan
+    study = study_newcomers(replace(matrix, rewards_PT=rewards_PT), sizes=(48,), num_folds=2)
+    assert np.isfinite(
+        [study.full_gain, study.kept[48], study.kept_by_means[48], *study.full_by_teacher.values()]
+    ).all()
 
 
 def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():
