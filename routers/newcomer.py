@@ -5,7 +5,7 @@ language, family, script or task (`routers/collaborative.py`). Plain means of so
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -73,10 +73,13 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
         raise UserError(f"add-teacher: no prompt has a reward of '{name}'; it takes about {CALIBRATION_SIZE}")
     levels = [vocabulary for vocabulary in learned.prior.design.levels if vocabulary.level in TAGS]
     tags_PG = _tags(levels, incumbents.queries)
-    expected_PT = learned.predict(incumbents.queries)
-    penalties = tune(expected_PT, incumbents.rewards_PT, tags_PG, rows)
-    evidence = look_at(expected_PT, incumbents.rewards_PT, tags_PG)
-    found = estimate(evidence, rows, rewards_N, penalties)
+    fellows = _fellows(learned.price)
+    expected_PT, rewards_PT = learned.predict(incumbents.queries)[:, fellows], incumbents.rewards_PT[:, fellows]
+    penalties = tune(expected_PT, rewards_PT, tags_PG, rows)
+    found = estimate(look_at(expected_PT, rewards_PT, tags_PG), rows, rewards_N, penalties)
+    share_T = np.zeros(len(incumbents.teachers))
+    share_T[fellows] = found.share_T
+    found = replace(found, share_T=share_T)
     caution = CAUTION * max(CALIBRATION_SIZE / len(rows), 1.0)
     price_R = caution * _errors(learned.price, incumbents.queries, found.error_P)
     if len(rows) < EXPLORE_ONLY_BELOW:
@@ -107,6 +110,11 @@ def join_column(
         learned.price.vocabulary, joined(means_T, -price_R[-1]), joined(departures_RT, price_R[-1] - price_R[:-1])
     )
     return Learned(joined(learned.means_T, found.constant), prior, price, text, learned.penalty)
+
+
+def _fellows(price: Table) -> Rows:
+    """Return the columns of incumbents but those only explored: what is expected of these is no expectation."""
+    return np.flatnonzero(price.means_T > -NEVER / 2)
 
 
 def _tags(levels: Sequence[Vocabulary], queries: Queries) -> Floats:

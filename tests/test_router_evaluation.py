@@ -155,6 +155,23 @@ def test_a_newcomer_seen_on_too_few_prompts_is_only_explored():
     assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
 
 
+def test_a_newcomer_that_is_only_explored_bars_nobody_else():
+    train, test = split(toy_outcomes(120))
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
+    few = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+
+    def joined(router, incumbents, name, rows):
+        return admit(router, incumbents, name, rows, train.rewards_PT[rows, TEACHERS.index(name)]).predictor
+
+    incumbents = train.among(["anna", "dora"])
+    alone = joined(LearnedLearner().fit(incumbents), incumbents, "bert", rows).predict(test.queries)
+    explored = joined(LearnedLearner().fit(incumbents), incumbents, "carl", few)
+    after = joined(explored, train.among(["anna", "carl", "dora"]), "bert", rows).predict(test.queries)
+    np.testing.assert_allclose(np.delete(after, 2, axis=1), alone)
+    assert (alone.argmax(axis=1) == 1).mean() > 0.2
+    assert not (after.argmax(axis=1) == 2).any()
+
+
 def test_prompts_that_a_newcomer_may_not_answer_do_not_count():
     train, test = split(toy_outcomes(120))
     incumbents = train.among(TEACHERS[1:])
