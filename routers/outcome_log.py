@@ -1,7 +1,7 @@
 """Partial feedback, as a router leaves it: who was asked, how likely that was, and how good the answer.
 
 A Parquet file with a row for each outcome, the oldest first: language, task, teacher, reward; for evaluation also
-prompt (its text), propensity, and cluster (prompts that translate each other share one).
+prompt (its text), propensity, and cluster (prompts that translate each other share one; without, a row stands alone).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arbitrage.errors import DataError
+from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.outcomes.matrix import Bools, Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows, queries_of
 from arbitrage.records import Prompt, Route
@@ -92,7 +93,7 @@ def log_routes(
     """Make a log of what was routed to one teacher each and rewarded; other prompts are left out.
 
     Args:
-        prompts: in any order; those of one source id are a cluster.
+        prompts: in any order; clusters are those of outcome matrices (`arbitrage.outcomes.clusters`).
         routes: any of them.
         rewards: prompt id → reward of the answer.
         teachers: the pool; without, those that were asked.
@@ -102,7 +103,7 @@ def log_routes(
     asked = [known[route.prompt_id] for route in kept]
     return _assemble(
         queries_of(asked),
-        clusters=[prompt.source_id for prompt in asked],
+        clusters=[cluster_key(prompt.prompt_id, prompt.source_id, prompt.language) for prompt in asked],
         asked=[route.teachers[0] for route in kept],
         rewards=[rewards[route.prompt_id] for route in kept],
         chances=[route.propensity for route in kept],
@@ -129,7 +130,7 @@ def _table_of(log: OutcomeLog) -> pa.Table:
 
 
 def read_log(path: Path, teachers: Sequence[str] | None = None) -> OutcomeLog:
-    """Read a log for evaluation; rows without a reward are left out.
+    """Read a log for evaluation; rows without a reward are left out, those without a cluster are one each.
 
     Args:
         path: a Parquet file.
@@ -141,7 +142,8 @@ def read_log(path: Path, teachers: Sequence[str] | None = None) -> OutcomeLog:
     """
     found = read_outcomes(path, EVALUATION)
     queries = Queries(found["prompt"], found["language"], [task or NO_TASK for task in found["task"]])
-    return _assemble(queries, found["cluster"], found["teacher"], found["reward"], found["propensity"], teachers)
+    clusters = [label or f"row {row}" for row, label in enumerate(found["cluster"])]
+    return _assemble(queries, clusters, found["teacher"], found["reward"], found["propensity"], teachers)
 
 
 def read_outcomes(path: Path, columns: Sequence[str] = OUTCOME) -> dict[str, list[Any]]:
@@ -164,7 +166,7 @@ def read_outcomes(path: Path, columns: Sequence[str] = OUTCOME) -> dict[str, lis
 
 def _assemble(
     queries: Queries,
-    clusters: Sequence[Any],
+    clusters: Sequence[str],
     asked: Sequence[str],
     rewards: Sequence[float],
     chances: Sequence[float | None],
@@ -176,7 +178,7 @@ def _assemble(
         raise DataError(f"the log holds outcomes of '{strange[0]}'; the pool is {', '.join(names)}")
     return OutcomeLog(
         queries,
-        np.asarray([str(cluster) for cluster in clusters], dtype=object),
+        np.asarray(clusters, dtype=object),
         tuple(names),
         np.asarray([place[name] for name in asked], np.int64),
         np.asarray(rewards, np.float64),

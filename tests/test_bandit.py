@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.errors import ConfigError, DataError, UserError
 from arbitrage.outcomes.matrix import teacher_means
-from arbitrage.records import Message, Prompt, prompt_id_of
+from arbitrage.records import Message, Prompt, Route, prompt_id_of
 from routers.bandit import BanditConfig
 from routers.learners.learner import Fixed
 from routers.learners.single import SingleLearner
@@ -202,6 +202,24 @@ def test_routes_and_rewards_make_a_log():
     assert list(log.propensity_P) == [route.propensity for route in routes[:40]]
     with pytest.raises(DataError, match="the pool is anna, bert"):
         log_routes(asked, routes, rewards, ["anna", "bert"])
+
+
+def test_logs_cluster_as_outcome_matrices_do():
+    asked = [
+        prompt.model_copy(update={"source_id": source_id, "language": language})
+        for prompt, source_id, language in zip(prompts(4), ["17/de", "17/fr", "", ""], ["de", "fr"] * 2, strict=True)
+    ]
+    routes = [Route(prompt_id=p.prompt_id, router="uniform", teachers=("anna",), propensity=0.5) for p in asked]
+    log = log_routes(asked, routes, {prompt.prompt_id: 0.5 for prompt in asked}, TEACHERS)
+    assert list(log.clusters_P) == ["17", "17", *(f"prompt {prompt.prompt_id}" for prompt in asked[2:])]
+
+
+def test_a_row_without_a_cluster_stands_alone(tmp_path):
+    write_log(tmp_path / "log.parquet", [logged(0)])
+    table = pq.read_table(tmp_path / "log.parquet").slice(0, 5)
+    labels = pa.array([None, None, "a", "", "a"], pa.string())
+    pq.write_table(table.set_column(table.column_names.index("cluster"), "cluster", labels), tmp_path / "log.parquet")
+    assert len(set(read_log(tmp_path / "log.parquet").cluster_P.tolist())) == 4
 
 
 def test_a_log_with_impossible_propensities_is_refused():
