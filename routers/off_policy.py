@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.errors import UserError
+from arbitrage.errors import DataError, UserError
 from arbitrage.outcomes.matrix import Bools, Floats
 from arbitrage.statistics import Estimate, estimate, ratios, resample_ratios
 from routers.learners.learner import Predictor
@@ -69,7 +69,10 @@ def judge_policy(
 
     Raises:
         UserError: the policy is not one of the log's prompts and teachers.
+        DataError: the log holds no outcome.
     """
+    if not len(log):
+        raise DataError("the log holds no outcome: nothing can be judged by it")
     shape = (len(log), len(log.teachers))
     if policy_PT.shape != shape or not np.allclose(policy_PT.sum(axis=1), 1.0):
         wanted = f"{shape[0]} rows of {shape[1]} probabilities that sum to 1"

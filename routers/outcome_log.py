@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from arbitrage.errors import DataError
+from arbitrage.languages import UNKNOWN
 from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.outcomes.matrix import Bools, Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows, queries_of
@@ -137,31 +138,40 @@ def read_log(path: Path, teachers: Sequence[str] | None = None) -> OutcomeLog:
         teachers: the pool; without, those that were asked.
 
     Raises:
-        DataError: no such file, no Parquet, a column is missing, a teacher is not of the pool, or a propensity is
-            no probability.
+        DataError: no such file, no Parquet, a column is missing, no row has a reward, a teacher is not of the pool,
+            or a propensity is no probability.
     """
     found = read_outcomes(path, EVALUATION)
-    queries = Queries(found["prompt"], found["language"], [task or NO_TASK for task in found["task"]])
+    if not found["reward"]:
+        raise DataError(f"{path}: no row has both a teacher and a finite reward: nothing can be learned or judged")
+    queries = Queries([text or "" for text in found["prompt"]], found["language"], found["task"])
     clusters = [label or f"row {row}" for row, label in enumerate(found["cluster"])]
     return _assemble(queries, clusters, found["teacher"], found["reward"], found["propensity"], teachers)
 
 
 def read_outcomes(path: Path, columns: Sequence[str] = OUTCOME) -> dict[str, list[Any]]:
-    """Read columns of a log, in order of rows; rows without a finite reward are left out.
+    """Read columns of a log, in order of rows; rows without a teacher or a finite reward are left out.
+
+    A language that is not given is unknown, and a task `NO_TASK`; other columns are as they are, None where null.
 
     Raises:
-        DataError: no such file, no Parquet, or a column is missing.
+        DataError: no such file, no Parquet, or a column is missing or of the wrong type.
     """
     try:
         present = pq.read_schema(path).names
         if missing := [name for name in columns if name not in present]:
             raise DataError(f"{path}: has no column '{missing[0]}'; it has {', '.join(present)}")
-        table = pq.read_table(path, columns=list(columns))
-        rewards = np.asarray(table.column("reward").cast(pa.float64()).to_numpy(), np.float64)
+        table = pq.read_table(path, columns=list(columns)).select(list(columns))
+        table = table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: is no log of outcomes: {error}") from error
-    kept = table.take(np.flatnonzero(np.isfinite(rewards)))
-    return {name: kept.column(name).to_pylist() for name in columns}
+    is_kept = np.isfinite(table["reward"].to_numpy()) & table["teacher"].is_valid().to_numpy()
+    table = table.take(np.flatnonzero(is_kept))
+    missing_as = {"language": UNKNOWN, "task": NO_TASK}
+    return {
+        name: [value or missing_as[name] if name in missing_as else value for value in table[name].to_pylist()]
+        for name in columns
+    }
 
 
 def _assemble(

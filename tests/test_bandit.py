@@ -14,6 +14,7 @@ from arbitrage.errors import ConfigError, DataError, UserError
 from arbitrage.outcomes.matrix import teacher_means
 from arbitrage.records import Message, Prompt, Route, prompt_id_of
 from routers.bandit import BanditConfig
+from routers.evaluation.logged import judge_logged
 from routers.learners.learner import Fixed
 from routers.learners.single import SingleLearner
 from routers.learners.table import TableLearner
@@ -220,6 +221,44 @@ def test_a_row_without_a_cluster_stands_alone(tmp_path):
     labels = pa.array([None, None, "a", "", "a"], pa.string())
     pq.write_table(table.set_column(table.column_names.index("cluster"), "cluster", labels), tmp_path / "log.parquet")
     assert len(set(read_log(tmp_path / "log.parquet").cluster_P.tolist())) == 4
+
+
+def test_nulls_in_a_log_are_read_as_unknown(tmp_path):
+    table = pa.table(
+        {
+            "prompt": ["a", None, "c", "d"],
+            "language": ["de", "de", None, "de"],
+            "task": [None] * 4,
+            "teacher": ["anna", "bert", "anna", None],
+            "reward": [1, 0, 1, 1],
+            "propensity": [0.5] * 4,
+            "cluster": [7, 8, None, None],
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    log = read_log(tmp_path / "log.parquet")
+    assert [log.queries.texts[code] for code in log.queries.text_P] == ["a", "", "c"]
+    assert list(log.queries.languages) == ["de", "de", "und"]
+    assert list(log.queries.tasks) == [""] * 3
+    assert list(log.clusters_P) == ["7", "8", "row 2"]
+    assert judge_logged(log, {})[0].value.doubly_robust.value == pytest.approx(1.0, abs=0.5)
+    assert BanditConfig(outcomes=str(tmp_path / "log.parquet")).build(POOL).shares("de")
+
+
+def test_a_log_that_says_nothing_is_refused_by_name(tmp_path):
+    path = tmp_path / "log.parquet"
+    write_log(path, [logged(0)])
+    table = pq.read_table(path)
+    column = table.column_names.index("reward")
+    for rewards in (pa.array([None] * len(table), pa.float64()), pa.array([np.inf] * len(table))):
+        pq.write_table(table.set_column(column, "reward", rewards), path)
+        with pytest.raises(DataError, match=r"log.parquet: no row has both a teacher and a finite reward"):
+            read_log(path)
+    pq.write_table(table.set_column(column, "reward", pa.array(["good"] * len(table))), path)
+    with pytest.raises(DataError, match=r"log.parquet: is no log of outcomes: .*good"):
+        read_log(path)
+    with pytest.raises(DataError, match="the log holds no outcome"):
+        judge_logged(logged(0).take(np.zeros(0, np.int64)), {})
 
 
 def test_a_log_with_impossible_propensities_is_refused():
