@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from arbitrage.errors import DataError
+from arbitrage.errors import DataError, UserError
 from arbitrage.languages import UNKNOWN
 from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.outcomes.matrix import Bools, Floats, OutcomeMatrix
@@ -26,6 +26,9 @@ EVALUATION: Final = ("prompt", *OUTCOME, "propensity", "cluster")
 SCHEMA: Final = pa.schema(
     [(name, pa.float64() if name in ("reward", "propensity") else pa.string()) for name in EVALUATION]
 )
+
+CERTAIN: Final = 1.0 - 1e-9
+"""Propensity from which a choice was not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,12 @@ class OutcomeLog:
         """Return codes of the clusters."""
         codes_P: Rows = np.unique(self.clusters_P.astype(str), return_inverse=True)[1].astype(np.int64)
         return codes_P
+
+    @property
+    def is_drawn_P(self) -> Bools:
+        """Tell which choices were drawn: another teacher might have been asked."""
+        drawn_P: Bools = self.propensity_P < CERTAIN
+        return drawn_P
 
     @property
     def admitted_PT(self) -> Bools:
@@ -196,8 +205,37 @@ def _assemble(
     )
 
 
+def require_draws(log: OutcomeLog) -> None:
+    """Refuse a log in which choices among several teachers were mostly certain.
+
+    A rule that sends easy prompts to one teacher makes it look good, and no weighting of its log tells.
+
+    Raises:
+        UserError: nothing was drawn, or less than half of what could be, by whoever else was asked in the language.
+    """
+    has_choice_P = log.admitted_PT.sum(axis=1) > 1
+    of_P = has_choice_P if has_choice_P.any() else np.full(len(log), len(log.teachers) > 1)
+    num, num_certain = int(of_P.sum()), int((of_P & ~log.is_drawn_P).sum())
+    if 2 * num_certain > num:
+        raise UserError(
+            f"{num_certain:,} of {num:,} choices in the log were certain (propensity 1), though the log knows "
+            f"{len(log.teachers)} teachers: it cannot tell good teachers from easy prompts; use the log of a router "
+            "that draws (`bandit`, `uniform`)"
+        )
+
+
 def complete(log: OutcomeLog) -> OutcomeMatrix:
     """Guess what was not observed, so that any learner can learn from partial feedback.
+
+    Raises:
+        UserError: too little was drawn (`require_draws`).
+    """
+    require_draws(log)
+    return guess(log)
+
+
+def guess(log: OutcomeLog) -> OutcomeMatrix:
+    """Complete a log, or a part of one that was found good.
 
     A teacher's mean everywhere, plus, where it was asked, its surprise divided by the propensity: each cell is
     unbiased for the reward but for order 1/P (doubly robust pseudo-outcomes, Dudík et al. 2011), if noisy.

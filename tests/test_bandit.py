@@ -1,6 +1,7 @@
 """The bandit explores, says how likely each choice was, and so lets others be judged on what it logged."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +20,7 @@ from routers.learners.learner import Fixed
 from routers.learners.single import SingleLearner
 from routers.learners.table import TableLearner
 from routers.off_policy import greedy, judge_policy, judge_predictor
-from routers.outcome_log import OutcomeLog, complete, log_routes, read_log, write_log
+from routers.outcome_log import OutcomeLog, complete, log_routes, read_log, require_draws, write_log
 from routers.posterior import Outcome, Posterior, update
 from tests.support.outcomes import LANGUAGES, TEACHERS, toy_outcomes
 
@@ -328,6 +329,48 @@ def test_who_may_not_be_asked_is_not_chosen():
     expected_PT = np.array([[0.1, 0.9], [0.1, 0.9]])
     admitted_PT = np.array([[True, True], [True, False]])
     assert greedy(expected_PT, admitted_PT).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def by_a_rule(num_certain):
+    """Two equal teachers; the first choices follow a rule, easy prompts to `bert`, the others are drawn."""
+    random, matrix = np.random.default_rng(0), MATRIX
+    is_certain_P = np.arange(len(matrix)) < num_certain
+    is_easy_P = random.random(len(matrix)) < 0.5
+    asked_P = np.where(is_certain_P, is_easy_P, random.random(len(matrix)) < 0.5).astype(np.int64)
+    chance_P = np.where(is_certain_P, 1.0, 0.5)
+    return OutcomeLog(matrix.queries, matrix.cluster_P, ("anna", "bert"), asked_P, 1.0 * is_easy_P, chance_P)
+
+
+def test_a_log_without_draws_is_neither_judged_by_nor_learned_from():
+    """The doubly robust estimate would be 1.0 for one of two equal teachers and 0.0 for the other, both sure."""
+    for use in (lambda log: judge_logged(log, {}), complete):
+        with pytest.raises(UserError, match=r"1,200 of 1,200 choices in the log were certain .* 2 teachers"):
+            use(by_a_rule(1200))
+        use(by_a_rule(400))
+
+
+def test_a_rule_by_language_is_no_draw_and_a_single_eligible_teacher_no_rule():
+    log = logged(0)
+    by_language = {language: place for place, language in enumerate(LANGUAGES)}
+    asked_P = np.array([by_language[language] for language in log.queries.languages])
+    rule = OutcomeLog(log.queries, log.cluster_P, TEACHERS, asked_P, log.reward_P, np.ones(len(log)))
+    with pytest.raises(UserError, match="were certain"):
+        require_draws(rule)
+    is_alone_P = log.queries.languages != "de"  # three languages of four have one teacher each
+    asked_P, chance_P = np.where(is_alone_P, 3, log.asked_P), np.where(is_alone_P, 1.0, log.propensity_P)
+    require_draws(OutcomeLog(log.queries, log.cluster_P, TEACHERS, asked_P, log.reward_P, chance_P))
+
+
+def test_support_is_the_share_of_choices_that_the_log_might_have_made():
+    log = by_a_rule(400)
+    policy_PT = np.tile([1.0, 0.0], (len(log), 1))
+    expected = 1.0 - (log.asked_P[:400] == 1).sum() / len(log)
+    assert judge_policy(log, policy_PT).support == pytest.approx(expected)
+    assert judge_policy(log, np.full((len(log), 2), 0.5)).support == pytest.approx(1.0 - 200 / len(log))
+    assert judge_policy(by_a_rule(0), policy_PT).support == 1.0
+    never_asked_PT = np.tile(np.eye(3)[2], (len(log), 1))
+    wider = replace(by_a_rule(0), teachers=("anna", "bert", "carl"))
+    assert judge_policy(wider, never_asked_PT).support == 0.0
 
 
 def test_a_policy_of_other_teachers_is_refused():
