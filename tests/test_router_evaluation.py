@@ -120,6 +120,35 @@ def test_second_answers_help_most_where_the_router_is_least_sure():
     assert share > some.per_prompt - 1.0  # more than lots would buy
 
 
+def test_only_the_admitted_are_counted_and_only_they_make_doubt():
+    matrix = toy_outcomes(100)
+    rewards_PT = matrix.rewards_PT.copy()
+    rewards_PT[matrix.queries.languages == "ja", :3] = np.nan  # one in four prompts has one teacher
+    matrix = replace(matrix, rewards_PT=rewards_PT)
+    expected_PT = np.where(matrix.admitted_PT, rewards_PT, 9.0)  # much is expected of those who may not be asked
+    by_how = {point.how: point for point in count_generations(expected_PT, matrix)}
+    assert [by_how[f"top {k}"].per_prompt for k in (2, 3, 4)] == [1.75, 2.5, 3.25]
+    assert by_how["top 4"].mean_reward == pytest.approx(np.nanmax(rewards_PT, axis=1).mean())
+    assert by_how["50% unsure get 2"].per_prompt == 1.5
+    random_PT = np.random.default_rng(0).normal(size=expected_PT.shape)
+    doubted = {point.how: point for point in count_generations(random_PT, matrix)}
+    assert doubted["20% unsure get 2"].mean_reward > doubted["0% unsure get 2"].mean_reward
+
+
+def test_equal_doubt_is_not_all_doubt():
+    matrix = toy_outcomes(100)
+    points = count_generations(np.tile([1.0, 0.5, 0.0, 0.0], (len(matrix), 1)), matrix)
+    assert [point.per_prompt for point in points[:6]] == pytest.approx([1.0, 1.05, 1.1, 1.2, 1.3, 1.5])
+    one, half, two = points[0], points[5], points[6]
+    assert half.mean_reward - one.mean_reward == pytest.approx(0.5 * (two.mean_reward - one.mean_reward), rel=0.25)
+
+
+def test_a_single_teacher_has_no_second():
+    matrix = toy_outcomes(20).among(["anna"])
+    points = count_generations(matrix.rewards_PT, matrix)
+    assert {point.per_prompt for point in points} == {1.0}
+
+
 def test_more_prompts_teach_more():
     curve = trace_samples(LearnedLearner(), toy_outcomes(noise=0.2), sizes=(16, 64), num_folds=3)
     gaps = [point.gap_closed for point in curve.points]
