@@ -93,7 +93,10 @@ def judge_policy(
     denominator_P3 = np.stack([ones_P, weight_P, ones_P], axis=1)
     values_3 = ratios(numerator_P3, denominator_P3)
     draws_R3 = resample_ratios(numerator_P3, denominator_P3, log.cluster_P, seed=seed)
-    plain, normalised, robust = (estimate(float(v), draws_R3[:, place]) for place, v in enumerate(values_3))
+    num_clusters = len(np.unique(log.cluster_P))
+    plain, normalised, robust = (
+        estimate(float(v), draws_R3[:, place], num_clusters) for place, v in enumerate(values_3)
+    )
     squares = float((weight_P**2).sum())
     size = float(weight_P.sum()) ** 2 / squares if squares else 0.0
     might_PT = log.admitted_PT & log.is_drawn_P[:, None]
