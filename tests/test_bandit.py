@@ -136,6 +136,47 @@ def test_outcomes_only_make_surer_and_keep_the_mean_in_range(rows):
         assert min([0.5, *(r for *_, r in rows)]) - 1e-9 <= found.mean <= max([0.5, *(r for *_, r in rows)]) + 1e-9
 
 
+def exact_belief(rows, cell, weight=5.0, noise=1.0):
+    """Condition the joint normal of one cell's mean and all rewards (prior mean 0)."""
+
+    def covariance(one, other):
+        return noise**2 / weight * (1 + (one[0] == other[0]) * (1 + (one[1] == other[1])))
+
+    among = np.array([[covariance(a, b) for b in rows] for a in rows]) + noise**2 * np.eye(len(rows))
+    across = np.array([covariance(cell, b) for b in rows])
+    gain = np.linalg.solve(among, across)
+    return gain @ np.array([row[2] for row in rows]), covariance(cell, cell) - gain @ across
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(LANGUAGES), st.sampled_from(["quiz", "essay"]), st.floats(0, 1)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from(LANGUAGES),
+)
+def test_beliefs_are_the_exact_posterior(rows, language):
+    blank = Posterior(1.0, 5.0, None, {}, 0.0)
+    found = update(blank, [Outcome(*row[:2], "anna", row[2]) for row in rows]).believe("anna", language, "quiz")
+    assert (found.mean, found.variance) == pytest.approx(exact_belief(rows, (language, "quiz")), abs=1e-9)
+
+
+def test_one_language_says_little_of_another():
+    """Means drawn as the model says lie within what is believed of an unseen language as often as they should."""
+    random, z = np.random.default_rng(0), []
+    blank = Posterior(1.0, 5.0, None, {}, 0.0)
+    for _ in range(600):
+        overall, seen, unseen = random.normal(0.0, np.sqrt([1 / 5, 2 / 5, 2 / 5]))
+        rewards = random.normal(overall + seen, 1.0, 50)
+        belief = update(blank, [Outcome("de", "quiz", "anna", float(r)) for r in rewards]).believe(
+            "anna", "ja", "quiz"
+        )
+        z.append((overall + unseen - belief.mean) / belief.variance**0.5)
+    assert np.std(z) == pytest.approx(1.0, abs=0.1)  # 1.33 where outcomes counted at every level
+
+
 def test_the_fingerprint_knows_the_outcomes_not_where_they_lie(tmp_path):
     paths = [
         outcomes_file(tmp_path / name, ("de", "quiz", "anna", reward, 3))
