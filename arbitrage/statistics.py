@@ -2,10 +2,13 @@
 
 Prompts that translate each other are one cluster: treating them as independent understates the error about 1.9
 times on translated sets (METHODS §5). Drawing C − 1 of C clusters makes the variance of a mean unbiased (Rao and
-Wu, 1988, "Resampling inference with complex survey data", J. Amer. Statist. Assoc. 83).
+Wu, 1988, "Resampling inference with complex survey data", J. Amer. Statist. Assoc. 83). Of few clusters there are
+few different draws, whose tails are short: intervals are stretched by the factor of Hesterberg (2015, "What teachers
+should know about the bootstrap", Amer. Statist. 69).
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """The range that holds `LEVEL` of the resampled values."""
+    """A range that holds the truth with about `LEVEL` confidence."""
 
     low: float
     high: float
@@ -78,16 +81,29 @@ def resample_ratios(
     return _divide(drawn_R2X[:, :num_columns], drawn_R2X[:, num_columns:])
 
 
-def estimate(value: float, draws_R: Floats) -> Estimate | None:
-    """Put the percentile interval of the draws around a value; None if the value is not finite."""
+def estimate(value: float, draws_R: Floats, num_clusters: int) -> Estimate | None:
+    """Put an interval around a value; None if the value is not finite.
+
+    It is the percentile interval of the draws, stretched from the value by t(C − 1) / z · √(C / (C − 1)), as expanded
+    percentile intervals are (Hesterberg 2015): 2.7 for 3 clusters, 1.2 for 10, 1.02 for 100. Intervals of means of
+    normal clusters then hold the truth 93 to 95 times in 100 (unstretched 77 times for 3, 86 for 5, 91 for 10), of
+    skewed ones less often. They may reach beyond what a share can be.
+
+    Args:
+        value: from all prompts.
+        draws_R: the same from each resample; NaN where it is not defined.
+        num_clusters: C, of which the resamples drew.
+    """
     if not np.isfinite(value):
         return None
     finite = draws_R[np.isfinite(draws_R)]
     # a ratio undefined in more than 1 % of resamples has no honest interval
     if len(finite) < 0.99 * len(draws_R) or len(finite) == 0:
         return Estimate(float(value), None)
-    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), Interval(float(low), float(high)))
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
+    value, factor = float(value), _stretch(num_clusters)
+    wider = Interval(min(low, value - factor * (value - low)), max(high, value + factor * (high - value)))
+    return Estimate(value, wider)
 
 
 def lower_bound(
@@ -97,6 +113,16 @@ def lower_bound(
     ones_P1 = np.ones((len(difference_P), 1))
     draws_R = resample_ratios(difference_P[:, None], ones_P1, cluster_P, seed=seed, num_resamples=num_resamples)[:, 0]
     return float(np.quantile(draws_R, 1.0 - confidence)) if np.isfinite(draws_R).all() else float("-inf")
+
+
+@cache
+def _stretch(num_clusters: int) -> float:
+    """Return how much wider an interval of few clusters is than its percentiles; towards 1 as they grow."""
+    from scipy.special import ndtri, stdtrit
+
+    freedom = max(num_clusters - 1, 1)
+    upper = (1 + LEVEL) / 2
+    return float(stdtrit(freedom, upper) / ndtri(upper) * np.sqrt(1 + 1 / freedom))
 
 
 def _draw_counts(random: np.random.Generator, num_resamples: int, num_clusters: int) -> Floats:

@@ -235,7 +235,7 @@ def figures(
 
 def _mean(values: Floats, weights: Floats, clusters: Ints) -> Estimate:
     draws = resample_ratios(values[:, None], weights[:, None], clusters, seed=5)[:, 0]
-    found = estimate(float(values.sum() / weights.sum()), draws)
+    found = estimate(float(values.sum() / weights.sum()), draws, len(np.unique(clusters)))
     assert found is not None
     return found
 

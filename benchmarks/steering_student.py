@@ -165,7 +165,7 @@ def difference(values_P: np.ndarray, clusters_P: np.ndarray) -> list[float | Non
     present = ~np.isnan(values_P)
     totals, weights = np.where(present, values_P, 0.0)[:, None], present.astype(float)[:, None]
     draws = resample_ratios(totals, weights, clusters_P, seed=SEED_OF_INTERVALS)
-    found = estimate(float(ratios(totals, weights)[0]), draws[:, 0])
+    found = estimate(float(ratios(totals, weights)[0]), draws[:, 0], len(np.unique(clusters_P[present])))
     assert found is not None
     return [found.value, *((found.interval.low, found.interval.high) if found.interval else (None, None))]
 

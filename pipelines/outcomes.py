@@ -66,8 +66,8 @@ def log_of_run(run_dir: Place) -> OutcomeLog:
     alone = [route for route in routes if len(route.teachers) == 1 and route.propensity is not None]
     if not alone:
         raise UserError(
-            f"{run_dir}: its router asked nobody alone; logs come from runs with `router: {{kind: bandit}}`, "
-            "`uniform`, `learned` or `language`"
+            f"{run_dir}: its router asked nobody alone; logs come from runs with `router: {{kind: bandit}}` "
+            "or `uniform`"
         )
     builder = OutcomeBuilder(asked.teachers)
     add_outcomes(builder, run, asked, with_judge=False)

@@ -35,7 +35,8 @@ class BanditConfig(GatedConfig):
         outcomes: a Parquet file of earlier outcomes (see `routers.outcome_log`); without, only the prior is known.
         prior: teacher → reward expected of it before any outcome.
         prior_mean: the same for teachers that `prior` does not name.
-        prior_weight: outcomes that the prior is worth, and that a language's mean is worth to its tasks.
+        prior_weight: outcomes that the prior is worth to a teacher's mean, that mean to its means in languages, and
+            those to its means in their tasks.
         noise: standard deviation of single rewards about their mean; calibrated rewards have about 1.
         decay: weight of the newest outcome in the moving average.
         floor: least probability of being asked, for every teacher that may be; at most an equal share.

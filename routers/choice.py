@@ -125,7 +125,11 @@ class LearnedRouter:
 
 
 def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: Floats) -> Ranking:
-    """Put the teachers of each prompt in order; equals in order of their names."""
+    """Put the teachers of each prompt in order; equals in order of their names.
+
+    A teacher of which nothing is expected (NaN) is not asked.
+    """
+    admitted_PT = admitted_PT & ~np.isnan(expected_PT)
     worth_PT = np.where(admitted_PT, expected_PT - config.cost_weight * cost_T, -np.inf)
     order_PT = np.argsort(-worth_PT, axis=1, kind="stable")
     best_P = worth_PT.max(axis=1, keepdims=True)

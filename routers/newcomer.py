@@ -5,7 +5,7 @@ language, family, script or task (`routers/collaborative.py`). Plain means of so
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -39,7 +39,7 @@ class Extended:
     Attributes:
         predictor: of all of them.
         teachers: all names, sorted: the columns of the predictor.
-        num_prompts: how many the newcomer was seen on.
+        num_prompts: how many the newcomer answered.
     """
 
     predictor: Learned
@@ -59,20 +59,27 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
         learned: the router of the incumbents, trained on their matrix.
         incumbents: that matrix.
         name: of the newcomer.
-        rows: the prompts that it answered.
-        rewards_N: how well, same order.
+        rows: the prompts that it was tried on.
+        rewards_N: how well it answered, same order; NaN where it was not admitted: such prompts do not count.
 
     Raises:
-        UserError: the name is taken.
+        UserError: the name is taken, or no prompt has a reward of it.
     """
     if name in incumbents.teachers:
         raise UserError(f"add-teacher: '{name}' is in the router's pool already")
+    is_answered_N = np.isfinite(rewards_N)
+    rows, rewards_N = rows[is_answered_N], rewards_N[is_answered_N]
+    if not len(rows):
+        raise UserError(f"add-teacher: no prompt has a reward of '{name}'; it takes about {CALIBRATION_SIZE}")
     levels = [vocabulary for vocabulary in learned.prior.design.levels if vocabulary.level in TAGS]
     tags_PG = _tags(levels, incumbents.queries)
-    expected_PT = learned.predict(incumbents.queries)
-    penalties = tune(expected_PT, incumbents.rewards_PT, tags_PG, rows)
-    evidence = look_at(expected_PT, incumbents.rewards_PT, tags_PG)
-    found = estimate(evidence, rows, rewards_N, penalties)
+    fellows = _fellows(learned.price)
+    expected_PT, rewards_PT = learned.predict(incumbents.queries)[:, fellows], incumbents.rewards_PT[:, fellows]
+    penalties = tune(expected_PT, rewards_PT, tags_PG, rows)
+    found = estimate(look_at(expected_PT, rewards_PT, tags_PG), rows, rewards_N, penalties)
+    share_T = np.zeros(len(incumbents.teachers))
+    share_T[fellows] = found.share_T
+    found = replace(found, share_T=share_T)
     caution = CAUTION * max(CALIBRATION_SIZE / len(rows), 1.0)
     price_R = caution * _errors(learned.price, incumbents.queries, found.error_P)
     if len(rows) < EXPLORE_ONLY_BELOW:
@@ -103,6 +110,11 @@ def join_column(
         learned.price.vocabulary, joined(means_T, -price_R[-1]), joined(departures_RT, price_R[-1] - price_R[:-1])
     )
     return Learned(joined(learned.means_T, found.constant), prior, price, text, learned.penalty)
+
+
+def _fellows(price: Table) -> Rows:
+    """Return the columns of incumbents but those only explored: what is expected of these is no expectation."""
+    return np.flatnonzero(price.means_T > -NEVER / 2)
 
 
 def _tags(levels: Sequence[Vocabulary], queries: Queries) -> Floats:

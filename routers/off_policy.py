@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.errors import UserError
+from arbitrage.errors import DataError, UserError
 from arbitrage.outcomes.matrix import Bools, Floats
 from arbitrage.statistics import Estimate, estimate, ratios, resample_ratios
 from routers.learners.learner import Predictor
@@ -25,6 +25,9 @@ class OffPolicyValue:
         doubly_robust: unbiased but for order 1/P, whatever the reward model; the better that, the narrower.
         effective_size: outcomes that carry the estimate, (Σw)²/Σw² of the weights.
         max_weight: the largest weight; far above P/100, one outcome decides.
+        support: share of the policy's choices that the log might have made too: of a teacher asked in the language,
+            and where a choice was certain (propensity 1), of that very teacher. What lies beyond is only the reward
+            model's guess.
     """
 
     inverse_propensity: Estimate | None
@@ -32,6 +35,7 @@ class OffPolicyValue:
     doubly_robust: Estimate | None
     effective_size: float
     max_weight: float
+    support: float
 
 
 def judge_predictor(
@@ -69,7 +73,10 @@ def judge_policy(
 
     Raises:
         UserError: the policy is not one of the log's prompts and teachers.
+        DataError: the log holds no outcome.
     """
+    if not len(log):
+        raise DataError("the log holds no outcome: nothing can be judged by it")
     shape = (len(log), len(log.teachers))
     if policy_PT.shape != shape or not np.allclose(policy_PT.sum(axis=1), 1.0):
         wanted = f"{shape[0]} rows of {shape[1]} probabilities that sum to 1"
@@ -86,10 +93,16 @@ def judge_policy(
     denominator_P3 = np.stack([ones_P, weight_P, ones_P], axis=1)
     values_3 = ratios(numerator_P3, denominator_P3)
     draws_R3 = resample_ratios(numerator_P3, denominator_P3, log.cluster_P, seed=seed)
-    plain, normalised, robust = (estimate(float(v), draws_R3[:, place]) for place, v in enumerate(values_3))
+    num_clusters = len(np.unique(log.cluster_P))
+    plain, normalised, robust = (
+        estimate(float(v), draws_R3[:, place], num_clusters) for place, v in enumerate(values_3)
+    )
     squares = float((weight_P**2).sum())
     size = float(weight_P.sum()) ** 2 / squares if squares else 0.0
-    return OffPolicyValue(plain, normalised, robust, size, float(weight_P.max()))
+    might_PT = log.admitted_PT & log.is_drawn_P[:, None]
+    might_PT[rows, log.asked_P] = True
+    support = float((policy_PT * might_PT).sum(axis=1).mean())
+    return OffPolicyValue(plain, normalised, robust, size, float(weight_P.max()), support)
 
 
 def greedy(expected_PT: Floats, admitted_PT: Bools | None = None) -> Floats:

@@ -1,7 +1,7 @@
 """Partial feedback, as a router leaves it: who was asked, how likely that was, and how good the answer.
 
 A Parquet file with a row for each outcome, the oldest first: language, task, teacher, reward; for evaluation also
-prompt (its text), propensity, and cluster (prompts that translate each other share one).
+prompt (its text), propensity, and cluster (prompts that translate each other share one; without, a row stands alone).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from arbitrage.errors import DataError
+from arbitrage.errors import DataError, UserError
+from arbitrage.languages import UNKNOWN
+from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.outcomes.matrix import Bools, Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows, queries_of
 from arbitrage.records import Prompt, Route
@@ -24,6 +26,9 @@ EVALUATION: Final = ("prompt", *OUTCOME, "propensity", "cluster")
 SCHEMA: Final = pa.schema(
     [(name, pa.float64() if name in ("reward", "propensity") else pa.string()) for name in EVALUATION]
 )
+
+CERTAIN: Final = 1.0 - 1e-9
+"""Propensity from which a choice was not drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,12 @@ class OutcomeLog:
         return codes_P
 
     @property
+    def is_drawn_P(self) -> Bools:
+        """Tell which choices were drawn: another teacher might have been asked."""
+        drawn_P: Bools = self.propensity_P < CERTAIN
+        return drawn_P
+
+    @property
     def admitted_PT(self) -> Bools:
         """Tell who may be asked: in each language those that were asked there at least once."""
         _, code_P = np.unique(self.queries.languages.astype(str), return_inverse=True)
@@ -92,7 +103,7 @@ def log_routes(
     """Make a log of what was routed to one teacher each and rewarded; other prompts are left out.
 
     Args:
-        prompts: in any order; those of one source id are a cluster.
+        prompts: in any order; clusters are those of outcome matrices (`arbitrage.outcomes.clusters`).
         routes: any of them.
         rewards: prompt id → reward of the answer.
         teachers: the pool; without, those that were asked.
@@ -102,7 +113,7 @@ def log_routes(
     asked = [known[route.prompt_id] for route in kept]
     return _assemble(
         queries_of(asked),
-        clusters=[prompt.source_id for prompt in asked],
+        clusters=[cluster_key(prompt.prompt_id, prompt.source_id, prompt.language) for prompt in asked],
         asked=[route.teachers[0] for route in kept],
         rewards=[rewards[route.prompt_id] for route in kept],
         chances=[route.propensity for route in kept],
@@ -129,42 +140,52 @@ def _table_of(log: OutcomeLog) -> pa.Table:
 
 
 def read_log(path: Path, teachers: Sequence[str] | None = None) -> OutcomeLog:
-    """Read a log for evaluation; rows without a reward are left out.
+    """Read a log for evaluation; rows without a reward are left out, those without a cluster are one each.
 
     Args:
         path: a Parquet file.
         teachers: the pool; without, those that were asked.
 
     Raises:
-        DataError: no such file, no Parquet, a column is missing, a teacher is not of the pool, or a propensity is
-            no probability.
+        DataError: no such file, no Parquet, a column is missing, no row has a reward, a teacher is not of the pool,
+            or a propensity is no probability.
     """
     found = read_outcomes(path, EVALUATION)
-    queries = Queries(found["prompt"], found["language"], [task or NO_TASK for task in found["task"]])
-    return _assemble(queries, found["cluster"], found["teacher"], found["reward"], found["propensity"], teachers)
+    if not found["reward"]:
+        raise DataError(f"{path}: no row has both a teacher and a finite reward: nothing can be learned or judged")
+    queries = Queries([text or "" for text in found["prompt"]], found["language"], found["task"])
+    clusters = [label or f"row {row}" for row, label in enumerate(found["cluster"])]
+    return _assemble(queries, clusters, found["teacher"], found["reward"], found["propensity"], teachers)
 
 
 def read_outcomes(path: Path, columns: Sequence[str] = OUTCOME) -> dict[str, list[Any]]:
-    """Read columns of a log, in order of rows; rows without a finite reward are left out.
+    """Read columns of a log, in order of rows; rows without a teacher or a finite reward are left out.
+
+    A language that is not given is unknown, and a task `NO_TASK`; other columns are as they are, None where null.
 
     Raises:
-        DataError: no such file, no Parquet, or a column is missing.
+        DataError: no such file, no Parquet, or a column is missing or of the wrong type.
     """
     try:
         present = pq.read_schema(path).names
         if missing := [name for name in columns if name not in present]:
             raise DataError(f"{path}: has no column '{missing[0]}'; it has {', '.join(present)}")
-        table = pq.read_table(path, columns=list(columns))
-        rewards = np.asarray(table.column("reward").cast(pa.float64()).to_numpy(), np.float64)
+        table = pq.read_table(path, columns=list(columns)).select(list(columns))
+        table = table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: is no log of outcomes: {error}") from error
-    kept = table.take(np.flatnonzero(np.isfinite(rewards)))
-    return {name: kept.column(name).to_pylist() for name in columns}
+    is_kept = np.isfinite(table["reward"].to_numpy()) & table["teacher"].is_valid().to_numpy()
+    table = table.take(np.flatnonzero(is_kept))
+    missing_as = {"language": UNKNOWN, "task": NO_TASK}
+    return {
+        name: [value or missing_as[name] if name in missing_as else value for value in table[name].to_pylist()]
+        for name in columns
+    }
 
 
 def _assemble(
     queries: Queries,
-    clusters: Sequence[Any],
+    clusters: Sequence[str],
     asked: Sequence[str],
     rewards: Sequence[float],
     chances: Sequence[float | None],
@@ -176,7 +197,7 @@ def _assemble(
         raise DataError(f"the log holds outcomes of '{strange[0]}'; the pool is {', '.join(names)}")
     return OutcomeLog(
         queries,
-        np.asarray([str(cluster) for cluster in clusters], dtype=object),
+        np.asarray(clusters, dtype=object),
         tuple(names),
         np.asarray([place[name] for name in asked], np.int64),
         np.asarray(rewards, np.float64),
@@ -184,8 +205,37 @@ def _assemble(
     )
 
 
+def require_draws(log: OutcomeLog) -> None:
+    """Refuse a log in which choices among several teachers were mostly certain.
+
+    A rule that sends easy prompts to one teacher makes it look good, and no weighting of its log tells.
+
+    Raises:
+        UserError: nothing was drawn, or less than half of what could be, by whoever else was asked in the language.
+    """
+    has_choice_P = log.admitted_PT.sum(axis=1) > 1
+    of_P = has_choice_P if has_choice_P.any() else np.full(len(log), len(log.teachers) > 1)
+    num, num_certain = int(of_P.sum()), int((of_P & ~log.is_drawn_P).sum())
+    if 2 * num_certain > num:
+        raise UserError(
+            f"{num_certain:,} of {num:,} choices in the log were certain (propensity 1), though the log knows "
+            f"{len(log.teachers)} teachers: it cannot tell good teachers from easy prompts; use the log of a router "
+            "that draws (`bandit`, `uniform`)"
+        )
+
+
 def complete(log: OutcomeLog) -> OutcomeMatrix:
     """Guess what was not observed, so that any learner can learn from partial feedback.
+
+    Raises:
+        UserError: too little was drawn (`require_draws`).
+    """
+    require_draws(log)
+    return guess(log)
+
+
+def guess(log: OutcomeLog) -> OutcomeMatrix:
+    """Complete a log, or a part of one that was found good.
 
     A teacher's mean everywhere, plus, where it was asked, its surprise divided by the propensity: each cell is
     unbiased for the reward but for order 1/P (doubly robust pseudo-outcomes, Dudík et al. 2011), if noisy.

@@ -1,6 +1,7 @@
 """The bandit explores, says how likely each choice was, and so lets others be judged on what it logged."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +13,14 @@ from hypothesis import strategies as st
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.errors import ConfigError, DataError, UserError
 from arbitrage.outcomes.matrix import teacher_means
-from arbitrage.records import Message, Prompt, prompt_id_of
+from arbitrage.records import Message, Prompt, Route, prompt_id_of
 from routers.bandit import BanditConfig
+from routers.evaluation.logged import judge_logged
 from routers.learners.learner import Fixed
 from routers.learners.single import SingleLearner
 from routers.learners.table import TableLearner
 from routers.off_policy import greedy, judge_policy, judge_predictor
-from routers.outcome_log import OutcomeLog, complete, log_routes, read_log, write_log
+from routers.outcome_log import OutcomeLog, complete, log_routes, read_log, require_draws, write_log
 from routers.posterior import Outcome, Posterior, update
 from tests.support.outcomes import LANGUAGES, TEACHERS, toy_outcomes
 
@@ -134,6 +136,47 @@ def test_outcomes_only_make_surer_and_keep_the_mean_in_range(rows):
         assert min([0.5, *(r for *_, r in rows)]) - 1e-9 <= found.mean <= max([0.5, *(r for *_, r in rows)]) + 1e-9
 
 
+def exact_belief(rows, cell, weight=5.0, noise=1.0):
+    """Condition the joint normal of one cell's mean and all rewards (prior mean 0)."""
+
+    def covariance(one, other):
+        return noise**2 / weight * (1 + (one[0] == other[0]) * (1 + (one[1] == other[1])))
+
+    among = np.array([[covariance(a, b) for b in rows] for a in rows]) + noise**2 * np.eye(len(rows))
+    across = np.array([covariance(cell, b) for b in rows])
+    gain = np.linalg.solve(among, across)
+    return gain @ np.array([row[2] for row in rows]), covariance(cell, cell) - gain @ across
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(LANGUAGES), st.sampled_from(["quiz", "essay"]), st.floats(0, 1)),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from(LANGUAGES),
+)
+def test_beliefs_are_the_exact_posterior(rows, language):
+    blank = Posterior(1.0, 5.0, None, {}, 0.0)
+    found = update(blank, [Outcome(*row[:2], "anna", row[2]) for row in rows]).believe("anna", language, "quiz")
+    assert (found.mean, found.variance) == pytest.approx(exact_belief(rows, (language, "quiz")), abs=1e-9)
+
+
+def test_one_language_says_little_of_another():
+    """Means drawn as the model says lie within what is believed of an unseen language as often as they should."""
+    random, z = np.random.default_rng(0), []
+    blank = Posterior(1.0, 5.0, None, {}, 0.0)
+    for _ in range(600):
+        overall, seen, unseen = random.normal(0.0, np.sqrt([1 / 5, 2 / 5, 2 / 5]))
+        rewards = random.normal(overall + seen, 1.0, 50)
+        belief = update(blank, [Outcome("de", "quiz", "anna", float(r)) for r in rewards]).believe(
+            "anna", "ja", "quiz"
+        )
+        z.append((overall + unseen - belief.mean) / belief.variance**0.5)
+    assert np.std(z) == pytest.approx(1.0, abs=0.1)  # 1.33 where outcomes counted at every level
+
+
 def test_the_fingerprint_knows_the_outcomes_not_where_they_lie(tmp_path):
     paths = [
         outcomes_file(tmp_path / name, ("de", "quiz", "anna", reward, 3))
@@ -204,6 +247,62 @@ def test_routes_and_rewards_make_a_log():
         log_routes(asked, routes, rewards, ["anna", "bert"])
 
 
+def test_logs_cluster_as_outcome_matrices_do():
+    asked = [
+        prompt.model_copy(update={"source_id": source_id, "language": language})
+        for prompt, source_id, language in zip(prompts(4), ["17/de", "17/fr", "", ""], ["de", "fr"] * 2, strict=True)
+    ]
+    routes = [Route(prompt_id=p.prompt_id, router="uniform", teachers=("anna",), propensity=0.5) for p in asked]
+    log = log_routes(asked, routes, {prompt.prompt_id: 0.5 for prompt in asked}, TEACHERS)
+    assert list(log.clusters_P) == ["17", "17", *(f"prompt {prompt.prompt_id}" for prompt in asked[2:])]
+
+
+def test_a_row_without_a_cluster_stands_alone(tmp_path):
+    write_log(tmp_path / "log.parquet", [logged(0)])
+    table = pq.read_table(tmp_path / "log.parquet").slice(0, 5)
+    labels = pa.array([None, None, "a", "", "a"], pa.string())
+    pq.write_table(table.set_column(table.column_names.index("cluster"), "cluster", labels), tmp_path / "log.parquet")
+    assert len(set(read_log(tmp_path / "log.parquet").cluster_P.tolist())) == 4
+
+
+def test_nulls_in_a_log_are_read_as_unknown(tmp_path):
+    table = pa.table(
+        {
+            "prompt": ["a", None, "c", "d"],
+            "language": ["de", "de", None, "de"],
+            "task": [None] * 4,
+            "teacher": ["anna", "bert", "anna", None],
+            "reward": [1, 0, 1, 1],
+            "propensity": [0.5] * 4,
+            "cluster": [7, 8, None, None],
+        }
+    )
+    pq.write_table(table, tmp_path / "log.parquet")
+    log = read_log(tmp_path / "log.parquet")
+    assert [log.queries.texts[code] for code in log.queries.text_P] == ["a", "", "c"]
+    assert list(log.queries.languages) == ["de", "de", "und"]
+    assert list(log.queries.tasks) == [""] * 3
+    assert list(log.clusters_P) == ["7", "8", "row 2"]
+    assert judge_logged(log, {})[0].value.doubly_robust.value == pytest.approx(1.0, abs=0.5)
+    assert BanditConfig(outcomes=str(tmp_path / "log.parquet")).build(POOL).shares("de")
+
+
+def test_a_log_that_says_nothing_is_refused_by_name(tmp_path):
+    path = tmp_path / "log.parquet"
+    write_log(path, [logged(0)])
+    table = pq.read_table(path)
+    column = table.column_names.index("reward")
+    for rewards in (pa.array([None] * len(table), pa.float64()), pa.array([np.inf] * len(table))):
+        pq.write_table(table.set_column(column, "reward", rewards), path)
+        with pytest.raises(DataError, match=r"log.parquet: no row has both a teacher and a finite reward"):
+            read_log(path)
+    pq.write_table(table.set_column(column, "reward", pa.array(["good"] * len(table))), path)
+    with pytest.raises(DataError, match=r"log.parquet: is no log of outcomes: .*good"):
+        read_log(path)
+    with pytest.raises(DataError, match="the log holds no outcome"):
+        judge_logged(logged(0).take(np.zeros(0, np.int64)), {})
+
+
 def test_a_log_with_impossible_propensities_is_refused():
     log = logged(0)
     with pytest.raises(DataError, match=r"row 0: propensity 0.0; wanted above 0, at most 1"):
@@ -271,6 +370,48 @@ def test_who_may_not_be_asked_is_not_chosen():
     expected_PT = np.array([[0.1, 0.9], [0.1, 0.9]])
     admitted_PT = np.array([[True, True], [True, False]])
     assert greedy(expected_PT, admitted_PT).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def by_a_rule(num_certain):
+    """Two equal teachers; the first choices follow a rule, easy prompts to `bert`, the others are drawn."""
+    random, matrix = np.random.default_rng(0), MATRIX
+    is_certain_P = np.arange(len(matrix)) < num_certain
+    is_easy_P = random.random(len(matrix)) < 0.5
+    asked_P = np.where(is_certain_P, is_easy_P, random.random(len(matrix)) < 0.5).astype(np.int64)
+    chance_P = np.where(is_certain_P, 1.0, 0.5)
+    return OutcomeLog(matrix.queries, matrix.cluster_P, ("anna", "bert"), asked_P, 1.0 * is_easy_P, chance_P)
+
+
+def test_a_log_without_draws_is_neither_judged_by_nor_learned_from():
+    """The doubly robust estimate would be 1.0 for one of two equal teachers and 0.0 for the other, both sure."""
+    for use in (lambda log: judge_logged(log, {}), complete):
+        with pytest.raises(UserError, match=r"1,200 of 1,200 choices in the log were certain .* 2 teachers"):
+            use(by_a_rule(1200))
+        use(by_a_rule(400))
+
+
+def test_a_rule_by_language_is_no_draw_and_a_single_eligible_teacher_no_rule():
+    log = logged(0)
+    by_language = {language: place for place, language in enumerate(LANGUAGES)}
+    asked_P = np.array([by_language[language] for language in log.queries.languages])
+    rule = OutcomeLog(log.queries, log.cluster_P, TEACHERS, asked_P, log.reward_P, np.ones(len(log)))
+    with pytest.raises(UserError, match="were certain"):
+        require_draws(rule)
+    is_alone_P = log.queries.languages != "de"  # three languages of four have one teacher each
+    asked_P, chance_P = np.where(is_alone_P, 3, log.asked_P), np.where(is_alone_P, 1.0, log.propensity_P)
+    require_draws(OutcomeLog(log.queries, log.cluster_P, TEACHERS, asked_P, log.reward_P, chance_P))
+
+
+def test_support_is_the_share_of_choices_that_the_log_might_have_made():
+    log = by_a_rule(400)
+    policy_PT = np.tile([1.0, 0.0], (len(log), 1))
+    expected = 1.0 - (log.asked_P[:400] == 1).sum() / len(log)
+    assert judge_policy(log, policy_PT).support == pytest.approx(expected)
+    assert judge_policy(log, np.full((len(log), 2), 0.5)).support == pytest.approx(1.0 - 200 / len(log))
+    assert judge_policy(by_a_rule(0), policy_PT).support == 1.0
+    never_asked_PT = np.tile(np.eye(3)[2], (len(log), 1))
+    wider = replace(by_a_rule(0), teachers=("anna", "bert", "carl"))
+    assert judge_policy(wider, never_asked_PT).support == 0.0
 
 
 def test_a_policy_of_other_teachers_is_refused():

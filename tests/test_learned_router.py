@@ -133,6 +133,16 @@ def test_who_is_asked_is_admitted_and_nobody_better_is_left_out(expected, admitt
             assert max(expected[row, left]) <= expected[row, chosen].max() - margin
 
 
+def test_of_whom_nothing_is_expected_is_not_asked_nor_is_anybody_else_instead():
+    nan = np.nan
+    expected = np.array([[nan, 1.0, 2.0], [0.3, 0.1, nan], [nan, 0.1, 0.2]])
+    admitted = np.array([[True, False, True], [True, True, True], [True, False, False]])
+    for config, nums in ((ChoiceConfig(top_k=3), [1, 2, 0]), (ChoiceConfig(ask_more_below=0.5), [1, 2, 0])):
+        found = rank(config, expected, admitted, np.zeros(3))
+        assert found.num_asked_P.tolist() == nums
+        assert found.order_PT[:2, 0].tolist() == [2, 0]
+
+
 @pytest.mark.parametrize("learner", [TableLearner(), LearnedLearner(), KnnLearner(k=5), AutoLearner()], ids=str)
 def test_a_packed_router_is_the_same_router(learner, tmp_path):
     matrix = matrix_where(BEST, ["ant", "bee", "cow"])

@@ -130,6 +130,7 @@ def test_a_consensus_is_read_back_whatever_its_rewards_are_called(tmp_path):
     matrix = toy_outcomes(60)
     rewards = {
         "rewards": matrix.rewards_PT,
+        "values": matrix.rewards_PT,
         "single": matrix.rewards_PT**2,
         "a.b": matrix.rewards_PT,
         "a": 0.5 * matrix.rewards_PT,

@@ -9,11 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from arbitrage.cli.main import app
+from arbitrage.errors import UserError
 from arbitrage.outcomes.matrix import best_admitted, chosen
 from arbitrage.outcomes.reading import blend_rewards
 from routers.calibration import pick_calibration
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
+from routers.evaluation.newcomers import study_newcomers
 from routers.evaluation.samples import trace_samples
 from routers.evaluation.validity import judge_in_turn
 from routers.learners.auto import AutoLearner
@@ -118,6 +120,35 @@ def test_second_answers_help_most_where_the_router_is_least_sure():
     assert share > some.per_prompt - 1.0  # more than lots would buy
 
 
+def test_only_the_admitted_are_counted_and_only_they_make_doubt():
+    matrix = toy_outcomes(100)
+    rewards_PT = matrix.rewards_PT.copy()
+    rewards_PT[matrix.queries.languages == "ja", :3] = np.nan  # one in four prompts has one teacher
+    matrix = replace(matrix, rewards_PT=rewards_PT)
+    expected_PT = np.where(matrix.admitted_PT, rewards_PT, 9.0)  # much is expected of those who may not be asked
+    by_how = {point.how: point for point in count_generations(expected_PT, matrix)}
+    assert [by_how[f"top {k}"].per_prompt for k in (2, 3, 4)] == [1.75, 2.5, 3.25]
+    assert by_how["top 4"].mean_reward == pytest.approx(np.nanmax(rewards_PT, axis=1).mean())
+    assert by_how["50% unsure get 2"].per_prompt == 1.5
+    random_PT = np.random.default_rng(0).normal(size=expected_PT.shape)
+    doubted = {point.how: point for point in count_generations(random_PT, matrix)}
+    assert doubted["20% unsure get 2"].mean_reward > doubted["0% unsure get 2"].mean_reward
+
+
+def test_equal_doubt_is_not_all_doubt():
+    matrix = toy_outcomes(100)
+    points = count_generations(np.tile([1.0, 0.5, 0.0, 0.0], (len(matrix), 1)), matrix)
+    assert [point.per_prompt for point in points[:6]] == pytest.approx([1.0, 1.05, 1.1, 1.2, 1.3, 1.5])
+    one, half, two = points[0], points[5], points[6]
+    assert half.mean_reward - one.mean_reward == pytest.approx(0.5 * (two.mean_reward - one.mean_reward), rel=0.25)
+
+
+def test_a_single_teacher_has_no_second():
+    matrix = toy_outcomes(20).among(["anna"])
+    points = count_generations(matrix.rewards_PT, matrix)
+    assert {point.per_prompt for point in points} == {1.0}
+
+
 def test_more_prompts_teach_more():
     curve = trace_samples(LearnedLearner(), toy_outcomes(noise=0.2), sizes=(16, 64), num_folds=3)
     gaps = [point.gap_closed for point in curve.points]
@@ -151,6 +182,56 @@ def test_a_newcomer_seen_on_too_few_prompts_is_only_explored():
     extended = admit(LearnedLearner().fit(incumbents), incumbents, "anna", rows, np.full(len(rows), 9.0))
     assert extended.is_explore_only
     assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
+
+
+def test_a_newcomer_that_is_only_explored_bars_nobody_else():
+    train, test = split(toy_outcomes(120))
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
+    few = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+
+    def joined(router, incumbents, name, rows):
+        return admit(router, incumbents, name, rows, train.rewards_PT[rows, TEACHERS.index(name)]).predictor
+
+    incumbents = train.among(["anna", "dora"])
+    alone = joined(LearnedLearner().fit(incumbents), incumbents, "bert", rows).predict(test.queries)
+    explored = joined(LearnedLearner().fit(incumbents), incumbents, "carl", few)
+    after = joined(explored, train.among(["anna", "carl", "dora"]), "bert", rows).predict(test.queries)
+    np.testing.assert_allclose(np.delete(after, 2, axis=1), alone)
+    assert (alone.argmax(axis=1) == 1).mean() > 0.2
+    assert not (after.argmax(axis=1) == 2).any()
+
+
+def test_prompts_that_a_newcomer_may_not_answer_do_not_count():
+    train, test = split(toy_outcomes(120))
+    incumbents = train.among(TEACHERS[1:])
+    learned = LearnedLearner().fit(incumbents)
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 64)
+    rewards_N = train.rewards_PT[rows, 0].copy()
+    rewards_N[::2] = np.nan
+    holed = admit(learned, incumbents, "anna", rows, rewards_N)
+    plain = admit(learned, incumbents, "anna", rows[1::2], rewards_N[1::2])
+    assert holed.num_prompts == 32
+    np.testing.assert_array_equal(holed.predictor.predict(test.queries), plain.predictor.predict(test.queries))
+    with pytest.raises(UserError, match="no prompt has a reward of 'anna'; it takes about 128"):
+        admit(learned, incumbents, "anna", rows, np.full(len(rows), np.nan))
+
+
+def test_newcomers_are_studied_where_they_are_admitted():
+    study = study_newcomers(toy_outcomes(90, with_gaps=True), sizes=(16, 96), num_folds=2)
+    assert study.full_gain > 0.0
+    assert study.kept[16] == 0.0  # only explored
+    assert 0.5 < study.kept[96] < 1.1
+    assert -1.0 < study.kept_by_means[96] < study.kept[96]
+
+
+def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
+    matrix = toy_outcomes(60)
+    rewards_PT = matrix.rewards_PT.copy()
+    rewards_PT[:8, [0, 2, 3]] = np.nan
+    study = study_newcomers(replace(matrix, rewards_PT=rewards_PT), sizes=(48,), num_folds=2)
+    assert np.isfinite(
+        [study.full_gain, study.kept[48], study.kept_by_means[48], *study.full_by_teacher.values()]
+    ).all()
 
 
 def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():

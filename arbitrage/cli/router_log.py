@@ -45,7 +45,8 @@ def judge_by_log(
     router does, it knows nothing of it. Judge routers that were trained on something else than this log.
 
     Shown with clustered 95 % intervals: the doubly robust estimate, which is the one to read; inverse propensity
-    weighting, plain and self-normalised; and how many outcomes carry the estimate.
+    weighting, plain and self-normalised; how many outcomes carry the estimate; and which share of the router's
+    choices the log might have made too: what lies beyond is a guess. A log of choices mostly certain is refused.
 
     Example: `arbitrage router off-policy outcomes.parquet --router routers/mine`
     """
@@ -73,8 +74,16 @@ def judge_by_log(
             with_interval(one.value.self_normalised),
             with_interval(one.value.inverse_propensity),
             f"{one.value.effective_size:,.0f}",
+            f"{one.value.support:.0%}",
         ]
         for one in found
     ]
-    headings = ("router", "doubly robust", "self-normalised", "inverse propensity", "outcomes that count")
+    headings = (
+        "router",
+        "doubly robust",
+        "self-normalised",
+        "inverse propensity",
+        "outcomes that count",
+        "supported",
+    )
     print_table("What each would have earned", headings, rows)

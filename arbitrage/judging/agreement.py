@@ -38,8 +38,10 @@ def agreement(pairs: Sequence[tuple[Choice, Choice]], cluster_P: Ints) -> Agreem
         return Agreement(0, None, None, None)
     share_9 = cells_P9.mean(axis=0)
     drawn_R9 = resample_ratios(cells_P9, np.ones_like(cells_P9), cluster_P, seed=SEED)
+    num_clusters = len(np.unique(cluster_P))
     found = [
-        estimate(float(statistic(share_9[None])[0]), statistic(drawn_R9)) for statistic in (observed, kappa, scott_pi)
+        estimate(float(statistic(share_9[None])[0]), statistic(drawn_R9), num_clusters)
+        for statistic in (observed, kappa, scott_pi)
     ]
     return Agreement(len(pairs), *found)
 

@@ -147,7 +147,8 @@ def _estimates(columns: Mapping[str, tuple[Floats, Floats]], clusters: Ints) -> 
     numerators, denominators = (np.column_stack(side) for side in zip(*columns.values(), strict=True))
     values = ratios(numerators, denominators)
     draws = resample_ratios(numerators, denominators, clusters, seed=SEED)
-    return {name: estimate(float(values[place]), draws[:, place]) for place, name in enumerate(columns)}
+    num_clusters = len(np.unique(clusters))
+    return {name: estimate(float(values[place]), draws[:, place], num_clusters) for place, name in enumerate(columns)}
 
 
 def _consistent(rows: Sequence[Verdict]) -> tuple[Floats, Floats]:
@@ -172,7 +173,8 @@ def _length(rows: Sequence[Verdict], clusters: Ints) -> Estimate | None:
     y = np.array([(rows[i].winner == "a") - float(rows[i].winner == "b") for i in places])
     moments = np.column_stack([x, y, x * x, y * y, x * y])
     draws = resample_ratios(moments, np.ones_like(moments), clusters[places], seed=SEED)
-    return estimate(float(_pearson(moments.mean(axis=0)[None])[0]), _pearson(draws))
+    num_clusters = len(np.unique(clusters[places]))
+    return estimate(float(_pearson(moments.mean(axis=0)[None])[0]), _pearson(draws), num_clusters)
 
 
 def _is_judged(row: Verdict) -> bool:

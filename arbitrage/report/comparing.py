@@ -80,42 +80,45 @@ def _estimate(cube: Cube, outcomes: list[Outcome] | tuple[Outcome, ...], languag
     values_X = ratios(metric_PX, weight_PX)
     draws_RX = resample_ratios(metric_PX, weight_PX, cube.cluster_P, seed=int(seed[:12], 16))
     place = {(o.name, o.budget): x for x, o in enumerate(outcomes)}
+    num_clusters = len(np.unique(cube.cluster_P))
     rows = []
     for x, outcome in enumerate(outcomes):
         rows.append(
             StrategyRow(
                 name=outcome.name,
                 budget=outcome.budget,
-                value=estimate(values_X[x], draws_RX[:, x]),
+                value=estimate(values_X[x], draws_RX[:, x], num_clusters),
                 generations_per_prompt=outcome.got.generations,
                 coverage=float(answered_PX[:, x].mean()),
                 where_answered=_finite(ratios(metric_PX[:, [x]], answered_PX[:, [x]])[0]),
-                difference=_difference(values_X, draws_RX, x, place.get(("best single", "one"))),
-                relative=_relative(cube, values_X, draws_RX, x, place[("best single", "one")]),
-                matched=_difference(values_X, draws_RX, x, _rival(place, outcome)),
+                difference=_difference(values_X, draws_RX, x, place.get(("best single", "one")), num_clusters),
+                relative=_relative(cube, values_X, draws_RX, x, place[("best single", "one")], num_clusters),
+                matched=_difference(values_X, draws_RX, x, _rival(place, outcome), num_clusters),
                 gap_closed=_gap_closed(values_X, x, place),
                 note=outcome.note,
                 uses_hindsight=outcome.uses_hindsight,
             )
         )
-    return LanguageRows(language, cube.num_prompts, len(np.unique(cube.cluster_P)), tuple(rows))
+    return LanguageRows(language, cube.num_prompts, num_clusters, tuple(rows))
 
 
 def _rival(place: dict[tuple[str, Budget], int], outcome: Outcome) -> int | None:
     return None if outcome.budget == "one" else place.get(("best single", outcome.budget))
 
 
-def _difference(values_X: Floats, draws_RX: Floats, x: int, base: int | None) -> Estimate | None:
+def _difference(values_X: Floats, draws_RX: Floats, x: int, base: int | None, num_clusters: int) -> Estimate | None:
     if base is None or base == x:
         return None
-    return estimate(values_X[x] - values_X[base], draws_RX[:, x] - draws_RX[:, base])
+    return estimate(values_X[x] - values_X[base], draws_RX[:, x] - draws_RX[:, base], num_clusters)
 
 
-def _relative(cube: Cube, values_X: Floats, draws_RX: Floats, x: int, base: int) -> Estimate | None:
+def _relative(
+    cube: Cube, values_X: Floats, draws_RX: Floats, x: int, base: int, num_clusters: int
+) -> Estimate | None:
     if cube.metric.kind != "accuracy" or base == x or values_X[base] <= 0:
         return None
     base_R = np.where(draws_RX[:, base] > 0, draws_RX[:, base], np.nan)
-    return estimate(values_X[x] / values_X[base] - 1, draws_RX[:, x] / base_R - 1)
+    return estimate(values_X[x] / values_X[base] - 1, draws_RX[:, x] / base_R - 1, num_clusters)
 
 
 def _gap_closed(values_X: Floats, x: int, place: dict[tuple[str, Budget], int]) -> float | None:

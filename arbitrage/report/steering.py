@@ -128,7 +128,14 @@ def _compare(language: str, names: Sequence[str], trios: Sequence[Trio], rows: S
     draws = resample_ratios(values_P5X, weight_P5X, codes.astype(np.int64), seed=SEED)
     means = ratios(values_P5X, weight_P5X)
     return [
-        _shift(name, language, int(weight_PX[:, x].sum()), means[5 * x : 5 * x + 5], draws[:, 5 * x : 5 * x + 5])
+        _shift(
+            name,
+            language,
+            int(weight_PX[:, x].sum()),
+            means[5 * x : 5 * x + 5],
+            draws[:, 5 * x : 5 * x + 5],
+            len(np.unique(codes[weight_PX[:, x] > 0])),
+        )
         for x, name in enumerate(names)
         if weight_PX[:, x].any()
     ]
@@ -141,9 +148,9 @@ def _columns(name: str, trio: Trio, rows: SteeringRows) -> tuple[float, float, f
     return trio.before[name], control, steered, steered - control, (steered - control) / sd
 
 
-def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats) -> Shift:
+def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats, num_clusters: int) -> Shift:
     before, control, steered, difference, effect = (
-        estimate(float(mean), draws_R5[:, column]) for column, mean in enumerate(means_5)
+        estimate(float(mean), draws_R5[:, column], num_clusters) for column, mean in enumerate(means_5)
     )
     if name.startswith(CHECK):  # a verdict has no scale of its own: its difference says it all
         effect = difference

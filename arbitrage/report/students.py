@@ -160,10 +160,11 @@ def _places(exam: Exam, students: Sequence[Students], best: int, inside_P: Bools
     drawn_RLS = drawn_RX.reshape(len(drawn_RX), len(students), num_seeds)
     drawn_RL = _over_seeds(drawn_RLS, np.random.default_rng(seed + 1))
     values_L = right_PX.mean(axis=0).reshape(len(students), num_seeds).mean(axis=1)
+    num_clusters = len(np.unique(exam.cluster_P[inside_P]))
     found = []
     for x, value in enumerate(values_L):
-        gain = _estimate(value - values_L[best], drawn_RL[:, x] - drawn_RL[:, best])
-        found.append(Place(_estimate(value, drawn_RL[:, x]), None if x == best else gain))
+        gain = _estimate(value - values_L[best], drawn_RL[:, x] - drawn_RL[:, best], num_clusters)
+        found.append(Place(_estimate(value, drawn_RL[:, x], num_clusters), None if x == best else gain))
     return found
 
 
@@ -177,5 +178,5 @@ def _over_seeds(drawn_RLS: Floats, random: np.random.Generator) -> Floats:
     return mean_RL
 
 
-def _estimate(value: float, draws_R: Floats) -> Estimate:
-    return estimate(value, draws_R) or Estimate(float(value), None)
+def _estimate(value: float, draws_R: Floats, num_clusters: int) -> Estimate:
+    return estimate(value, draws_R, num_clusters) or Estimate(float(value), None)

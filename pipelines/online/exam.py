@@ -162,4 +162,4 @@ def _mean(values_P: Floats, cluster_P: Ints) -> Estimate | None:
     if not len(values_P):
         return None
     draws = resample_ratios(values_P[:, None], np.ones((len(values_P), 1)), cluster_P, seed=SEED)
-    return estimate(float(values_P.mean()), draws[:, 0])
+    return estimate(float(values_P.mean()), draws[:, 0], len(np.unique(cluster_P)))

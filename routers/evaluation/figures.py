@@ -112,7 +112,8 @@ def _ratio_estimates(
 ) -> list[Estimate | None]:
     draws_RO = resample_ratios(numerator_PO, denominator_PO, cluster_P, seed=seed, num_resamples=NUM_RESAMPLES)
     totals = zip(numerator_PO.sum(axis=0), denominator_PO.sum(axis=0), draws_RO.T, strict=True)
-    return [estimate(float(n / d), draws_R) if d > 1e-12 else None for n, d, draws_R in totals]
+    num_clusters = len(np.unique(cluster_P))
+    return [estimate(float(n / d), draws_R, num_clusters) if d > 1e-12 else None for n, d, draws_R in totals]
 
 
 def _by_language(

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, chosen
+from arbitrage.outcomes.queries import Rows
+from arbitrage.records import content_id
 
 NUM_POINTS = 33
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
-"""Shares of prompts, those least sure, for which a second teacher is asked."""
+"""Shares of prompts, those least sure, for which a second teacher is asked where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +71,36 @@ def trace_frontier(expected_PT: Floats, matrix: OutcomeMatrix) -> Frontier | Non
 
 
 def count_generations(expected_PT: Floats, matrix: OutcomeMatrix) -> list[Generations]:
-    """Ask the top k, or the second best where the margin between the two best is small."""
-    ranked_PT = np.argsort(-np.where(matrix.admitted_PT, expected_PT, -np.inf), axis=1, kind="stable")
+    """Ask the top k, or the second best where the margin between the two best is small; only who is admitted.
+
+    Equal margins are put in order by a hash of the prompt's id, so that a share is that share of the prompts.
+    """
+    open_PT = np.where(matrix.admitted_PT, expected_PT, -np.inf)
+    ranked_PT = np.argsort(-open_PT, axis=1, kind="stable")
     rewards_PT = np.take_along_axis(np.where(matrix.admitted_PT, matrix.rewards_PT, -np.inf), ranked_PT, axis=1)
     best_PT = np.maximum.accumulate(rewards_PT, axis=1)
-    sorted_PT = np.take_along_axis(expected_PT, ranked_PT, axis=1)
-    margin_P = sorted_PT[:, 0] - sorted_PT[:, 1]
+    num_P = matrix.admitted_PT.sum(axis=1)
+    doubtful = _least_sure_first(np.take_along_axis(open_PT, ranked_PT, axis=1), num_P, matrix.prompt_ids)
     found: list[Generations] = []
     for share in SHARES:
-        unsure_P = margin_P <= np.quantile(margin_P, share) if share else np.zeros(len(margin_P), bool)
-        reward_P = np.where(unsure_P, best_PT[:, 1], best_PT[:, 0])
-        found.append(Generations(1.0 + float(unsure_P.mean()), f"{share:.0%} unsure get 2", float(reward_P.mean())))
+        place_P = np.zeros(len(num_P), np.int64)
+        place_P[doubtful[: round(share * len(num_P))]] = 1
+        reward = float(chosen(best_PT, place_P).mean())
+        found.append(Generations(1.0 + float(place_P.mean()), f"{share:.0%} unsure get 2", reward))
     tops = [
-        Generations(float(k + 1), f"top {k + 1}", float(best_PT[:, k].mean())) for k in range(1, best_PT.shape[1])
+        Generations(float(np.minimum(k, num_P).mean()), f"top {k}", float(best_PT[:, k - 1].mean()))
+        for k in range(2, best_PT.shape[1] + 1)
     ]
     return found + tops
+
+
+def _least_sure_first(sorted_PT: Floats, num_P: Rows, prompt_ids: Sequence[str]) -> Rows:
+    """Return the prompts that have a second teacher, by the margin between their two best."""
+    rows = np.flatnonzero(num_P > 1)
+    hashes = np.array([content_id("generations", prompt_ids[row]) for row in rows], dtype=str)
+    margins = sorted_PT[rows, 0] - sorted_PT[rows, 1] if len(rows) else np.zeros(0)
+    ordered: Rows = rows[np.lexsort((hashes, margins))]
+    return ordered
 
 
 def _weights(expected_PT: Floats, typical_T: Floats) -> Floats:

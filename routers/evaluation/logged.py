@@ -11,7 +11,7 @@ from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.learner import Predictor
 from routers.off_policy import OffPolicyValue, greedy, judge_policy
-from routers.outcome_log import OutcomeLog, complete
+from routers.outcome_log import OutcomeLog, guess, require_draws
 
 FROM_LOG: Final = "learned from the log"
 NUM_FOLDS: Final = 5
@@ -35,7 +35,11 @@ def judge_logged(log: OutcomeLog, routers: Mapping[str, Predictor], seed: int = 
         log: outcomes.
         routers: name → predictor of the log's teachers, trained on something else.
         seed: of folds and resamples.
+
+    Raises:
+        UserError: the log comes from a router that hardly draws (`require_draws`).
     """
+    require_draws(log)
     model_PT = cross_fit(log, seed)
     admitted_PT = log.admitted_PT
     policies = {FROM_LOG: greedy(model_PT, admitted_PT)}
@@ -55,7 +59,7 @@ def cross_fit(log: OutcomeLog, seed: int = 0) -> Floats:
     fold_P = deal_folds(cluster_P, num_folds, seed)
     for fold in range(num_folds):
         rest, held = np.flatnonzero(fold_P != fold), np.flatnonzero(fold_P == fold)
-        learned = LearnedLearner(folds=2, seed=seed).fit(complete(log.take(rest)))
+        learned = LearnedLearner(folds=2, seed=seed).fit(guess(log.take(rest)))
         expected_PT[held] = learned.predict(log.queries.take(held))
     return expected_PT
 

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen
+from arbitrage.outcomes.queries import Rows
 from routers.calibration import pick_calibration
 from routers.learners.folds import deal_test_folds
 from routers.learners.learned import LearnedLearner
@@ -112,7 +113,7 @@ def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int
         sums.routing += _worth(full_PT, test) - _worth(SingleLearner().fit(training).predict(test.queries), test)
         for name in matrix.teachers:
             told(f"fold {fold + 1} of {num_folds}, newcomer {name}")
-            _let_join(name, training, test, _worth(full_PT, test), sums)
+            _let_join(name, training, test, full_PT, sums)
     num = num_folds * len(matrix.teachers)
     return Gains(
         {name: gain / num_folds for name, gain in sums.full.items()},
@@ -122,22 +123,35 @@ def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int
     )
 
 
-def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full: float, sums: Gains) -> None:
-    """Add up what one newcomer brings."""
-    incumbents = training.among([teacher for teacher in training.teachers if teacher != name])
+def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full_PT: Floats, sums: Gains) -> None:
+    """Add up what one newcomer brings; prompts that no incumbent may answer say nothing of it."""
     column = training.teachers.index(name)
+    learn, judge = _open_without(training, column), _open_without(test, column)
+    if not len(learn) or not len(judge):
+        return
+    training, test, full_PT = training.take(learn), test.take(judge), full_PT[judge]
+    incumbents = training.among([teacher for teacher in training.teachers if teacher != name])
     router = LEARNER.fit(incumbents)
     guess_PT = router.predict(test.queries)
     without = _worth(_with_column(guess_PT, column, None), test)
-    sums.full[name] += full - without
+    sums.full[name] += _worth(full_PT, test) - without
+    answered = np.flatnonzero(training.admitted_PT[:, column])
+    if not len(answered):
+        return
+    tried = training.take(answered)
+    mean_P = np.nanmean(np.where(np.delete(test.admitted_PT, column, axis=1), guess_PT, np.nan), axis=1)
     for size in sums.joined:
-        rows = pick_calibration(training.queries, training.cluster_P, training.prompt_ids, size)
-        rewards_N = training.rewards_PT[rows, column]
+        picked = pick_calibration(tried.queries, tried.cluster_P, tried.prompt_ids, size)
+        rows, rewards_N = answered[picked], tried.rewards_PT[picked, column]
         extended = admit(router, incumbents, name, rows, rewards_N)
         sums.joined[size] += _worth(extended.predictor.predict(test.queries), test) - without
         plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[rows], axis=1)).mean())
-        level_P = guess_PT.mean(axis=1) + plain
-        sums.by_means[size] += _worth(_with_column(guess_PT, column, level_P), test) - without
+        sums.by_means[size] += _worth(_with_column(guess_PT, column, mean_P + plain), test) - without
+
+
+def _open_without(matrix: OutcomeMatrix, column: int) -> Rows:
+    """Return the prompts that somebody else than one teacher may answer."""
+    return np.flatnonzero(np.delete(matrix.admitted_PT, column, axis=1).any(axis=1))
 
 
 def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:

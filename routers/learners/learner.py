@@ -28,8 +28,8 @@ class State:
         return State(arrays, self.values[name])
 
 
-def nested(values: Mapping[str, Any], **parts: State) -> State:
-    """Put the states of parts under their names, beside own values."""
+def nested(values: Mapping[str, Any], /, **parts: State) -> State:
+    """Put the states of parts under their names, whatever these are, beside own values."""
     arrays = {f"{name}.{key}": array for name, part in parts.items() for key, array in part.arrays.items()}
     return State(arrays, {**values, **{name: dict(part.values) for name, part in parts.items()}})
 
