@@ -157,8 +157,9 @@ def _errors_of(player: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Fl
     foretold_PX = evidence.foretold_PX
     truth_P = expected_PT[:, player] - evidence.mean_P
     moments_XX, moments_X = foretold_PX.T @ foretold_PX, foretold_PX.T @ truth_P
-    found = np.empty(len(GRID))
-    for place, penalties in enumerate(GRID):
-        weights_X = np.linalg.solve(squares_XX + np.diag(evidence.penalty_X(penalties)), target_X)
-        found[place] = truth_P @ truth_P + weights_X @ (moments_XX @ weights_X - 2.0 * moments_X)
-    return found / len(truth_P)
+    penalty_GX = np.stack([evidence.penalty_X(penalties) for penalties in GRID])
+    systems_GXX = squares_XX + penalty_GX[:, :, None] * np.eye(len(squares_XX))
+    weights_GX = np.linalg.solve(systems_GXX, np.broadcast_to(target_X[:, None], (*penalty_GX.shape, 1)))[:, :, 0]
+    fitted_G = ((weights_GX @ moments_XX) * weights_GX).sum(axis=1) - 2.0 * weights_GX @ moments_X
+    errors_G: Floats = (truth_P @ truth_P + fitted_G) / len(truth_P)
+    return errors_G

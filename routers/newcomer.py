@@ -15,7 +15,7 @@ from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import Queries, Rows
 from routers.calibration import CALIBRATION_SIZE
 from routers.collaborative import Estimate, estimate, look_at, tune
-from routers.features.tags import Vocabulary, one_hot
+from routers.features.tags import UNSEEN, Vocabulary, one_hot
 from routers.learners.learned import Learned
 from routers.learners.prior import Prior
 from routers.learners.table import Table
@@ -126,6 +126,7 @@ def _tags(levels: Sequence[Vocabulary], queries: Queries) -> Floats:
 def _errors(price: Table, queries: Queries, error_P: Floats) -> Floats:
     """Return the mean error about a newcomer by language; at the end, where training saw none: the largest."""
     codes_P = price.vocabulary.codes(queries)
-    num_R = np.bincount(codes_P, minlength=len(price.vocabulary.values))
-    mean_R = np.bincount(codes_P, weights=error_P, minlength=len(num_R)) / np.maximum(num_R, 1)
+    seen = np.flatnonzero(codes_P != UNSEEN)
+    num_R = np.bincount(codes_P[seen], minlength=len(price.vocabulary.values))
+    mean_R = np.bincount(codes_P[seen], weights=error_P[seen], minlength=len(num_R)) / np.maximum(num_R, 1)
     return np.append(mean_R, mean_R.max(initial=0.0))

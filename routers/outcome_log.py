@@ -167,6 +167,8 @@ def read_outcomes(path: Path, columns: Sequence[str] = OUTCOME) -> dict[str, lis
         DataError: no such file, no Parquet, or a column is missing or of the wrong type.
     """
     try:
+        if not path.exists():
+            raise DataError(f"{path}: is no log of outcomes: it is not there")
         present = pq.read_schema(path).names
         if missing := [name for name in columns if name not in present]:
             raise DataError(f"{path}: has no column '{missing[0]}'; it has {', '.join(present)}")

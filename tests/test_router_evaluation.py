@@ -234,6 +234,22 @@ def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
     ).all()
 
 
+def test_a_newcomer_may_answer_in_languages_its_router_was_not_trained_on():
+    matrix = toy_outcomes(100)
+    fellows = [name for name in TEACHERS if name != "carl"]
+    known = np.flatnonzero(matrix.queries.languages != "sw")
+    router = LearnedLearner().fit(matrix.take(known).among(fellows))
+    rows = np.arange(128)
+    rewards_N = matrix.rewards_PT[rows, TEACHERS.index("carl")]
+    extended = admit(router, matrix.among(fellows), "carl", rows, rewards_N)
+    assert np.isfinite(extended.predictor.predict(matrix.queries)).all()
+
+
+def test_newcomers_are_not_studied_on_more_prompts_than_there_are():
+    study = study_newcomers(toy_outcomes(40), sizes=(32, 128, 256))
+    assert list(study.kept) == [32, 128]
+
+
 def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():
     matrix = toy_outcomes(100)
     rows = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32)
@@ -316,6 +332,24 @@ def test_a_teacher_joins_from_the_command_line(tmp_path, matrix_file):
 def test_judges_wants_two_rewards(matrix_file):
     result = CliRunner().invoke(app, ["router", "judges", "--matrix", str(matrix_file)])
     assert result.exit_code != 0
+
+
+@pytest.mark.parametrize(
+    "option", ["--reward-column", "--group-column", "--judge-column", "--task-column", "--language-column"]
+)
+def test_columns_of_a_run_cannot_be_named(arbitrage, option):
+    told = arbitrage("router", "eval", "--run", "quickstart", option, "any")
+    assert told.code == 2
+    assert option in told.err
+
+
+def test_studies_say_what_they_leave_out(arbitrage, tmp_path, matrix_file):
+    table = pd.read_parquet(matrix_file)
+    gaps = tmp_path / "gaps.parquet"
+    table.assign(reward=table["reward"].mask(np.arange(len(table)) == 5)).to_parquet(gaps)
+    told = arbitrage("router", "calibration-set", "--matrix", gaps, "--out", "c.jsonl", "--reward-column", "reward")
+    assert told.code == 0
+    assert "left out: 1 prompts (a model's reward is missing: " in told.err
 
 
 def one_group(table):

@@ -143,9 +143,13 @@ def admit_newcomers(
         ("prompts", "collaborative ridge", "plain means", "kept of all that routing gains"),
         rows,
     )
-    print(
-        f"without the newcomer, {study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f}) is left"
-    )
+    if study.full_gain <= 0:
+        print("newcomers bring nothing here, even where all their outcomes are known: shares of that say nothing")
+    if study.routing_gain <= 0:
+        print("routing gains nothing over the best single model here")
+    else:
+        left = f"{study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f})"
+        print(f"without the newcomer, {left} is left")
 
 
 def _kept(study: "NewcomerStudy", size: int) -> str:

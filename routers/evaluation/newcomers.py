@@ -56,12 +56,14 @@ def study_newcomers(
 
     Args:
         matrix: outcomes of all teachers.
-        sizes: numbers of calibration prompts.
+        sizes: numbers of calibration prompts; those that the training part does not have are left out.
         num_folds: of a deal.
         seed: of the first deal.
         num_deals: how often the prompts are dealt to folds: a newcomer's gain is small, and its share noisy.
         told: hears how far it is.
     """
+    most = len(matrix) - int(np.bincount(deal_test_folds(matrix.cluster_P, num_folds, seed)).max())
+    sizes = [size for size in sizes if size <= most] or sizes[:1]
     deals = []
     for deal in range(num_deals):
         where = f"deal {deal + 1} of {num_deals}, " if num_deals > 1 else ""
