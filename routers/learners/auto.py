@@ -2,7 +2,7 @@
 
 Held against the best single teacher: the better of `learned` and `blend`, and then the best of the others. Each must
 be above by more than chance (a one-sided bound of the paired difference, resampled by cluster). Where nothing is, yet
-`blend` is above on average, it is followed with twice the caution, so that the best single teacher is left only for a
+`blend` is above on average, it is followed with more caution, so that the best single teacher is left only for a
 large and steady advantage: choosing all or nothing on weak evidence loses more than either. Where not even that, the
 best single teacher it is. With a second judge the gain must hold under it as well; with several rewards, under each
 of them when it is held out (METHODS §3 and §5).
