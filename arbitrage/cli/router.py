@@ -133,7 +133,7 @@ def read_outcomes(
             "--language-column": language_column != "language",
             "--cost-column": cost_column,
         }
-        for option in (name for name, value in given.items() if value):
+        if option := next((name for name, value in given.items() if value), None):
             raise UserError(f"{option} names a column of a --matrix; with --run there is none to name")
         return _reading_of_run(run, names, with_judge)
     columns = MatrixColumns(

@@ -47,14 +47,13 @@ def pick_prompts(
 
     Example: `arbitrage router calibration-set --matrix outcomes.parquet --out calibration.jsonl`
     """
-    from arbitrage.cli.router_view import left_out
+    from arbitrage.cli.router_view import tell_left_out
     from routers.calibration import pick_calibration
 
     reading = read_outcomes(
         matrix, run, models, reward_column, group_column, None, task_column, language_column, None
     )
-    for note in left_out(reading):
-        print(note, file=sys.stderr)
+    tell_left_out(reading)
     found = reading.matrix
     rows = pick_calibration(found.queries, found.cluster_P, found.prompt_ids, size)
     with out.open("w", encoding="utf-8") as file:

@@ -167,13 +167,12 @@ def _read(
     task_column: str | None,
     language_column: str,
 ) -> "OutcomeMatrix":
-    from arbitrage.cli.router_view import left_out
+    from arbitrage.cli.router_view import tell_left_out
 
     reading = read_outcomes(
         matrix, run, models, reward_column, group_column, None, task_column, language_column, None
     )
-    for note in left_out(reading):
-        print(note, file=sys.stderr)
+    tell_left_out(reading)
     print(f"{len(reading.matrix):,} prompts, {len(reading.matrix.teachers)} models", file=sys.stderr)
     return reading.matrix
 

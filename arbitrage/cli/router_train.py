@@ -1,7 +1,6 @@
 """`arbitrage router train` and `router show`: learn who is best asked, and look at what was learned."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +68,7 @@ def train_router(
 
     Example: `arbitrage router train --run quickstart --out routers/quickstart`
     """
-    from arbitrage.cli.router_view import left_out
+    from arbitrage.cli.router_view import tell_left_out
     from routers.fitting import fit_router
     from routers.learners.artifact import load_artifact, save_artifact
 
@@ -89,8 +88,7 @@ def train_router(
             cost_column,
             with_judge=False,
         )
-    for note in left_out(reading):
-        print(note, file=sys.stderr)
+    tell_left_out(reading)
     save_artifact(out, fit_router(config, reading.matrix, sum(reading.dropped.values())))
     _show(load_artifact(out), out, as_json)
 

@@ -74,6 +74,12 @@ def left_out(reading: MatrixReading) -> list[str]:
     return [*said, *reading.notes]
 
 
+def tell_left_out(reading: MatrixReading) -> None:
+    """Print what is left out where figures go to standard output: on standard error."""
+    for note in left_out(reading):
+        print(note, file=sys.stderr)
+
+
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table whose first column names things, and whose others are figures."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
