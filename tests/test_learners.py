@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.outcomes.matrix import OutcomeMatrix, teacher_means
+from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries
 from routers.features.tags import Vocabulary
 from routers.learners import AnyLearner
@@ -16,17 +16,15 @@ from routers.learners.baselines.error_vectors import ErrorVectorsLearner
 from routers.learners.baselines.factorisation import FactorisationLearner
 from routers.learners.baselines.mlp import MlpLearner
 from routers.learners.bilinear import fit_bilinear
-from routers.learners.caution import price_uncertainty
 from routers.learners.descriptor import DescriptorLearner, admit
 from routers.learners.encoder import EncoderLearner
-from routers.learners.folds import deal_folds
 from routers.learners.knn import KnnLearner
 from routers.learners.learned import Learned
 from routers.learners.prior import Prior, design_of
 from routers.learners.single import SingleLearner
 from routers.learners.soft_label import SoftLabelLearner, reward_scale, smooth_labels
 from routers.learners.table import Table
-from tests.support.outcomes import LANGUAGES, TEACHERS, WORDS, regret, split, toy_outcomes
+from tests.support.outcomes import LANGUAGES, TEACHERS, regret, split, toy_outcomes
 from tests.support.tiny_encoder import save_encoder
 
 CLASSES = get_args(get_args(AnyLearner)[0])
@@ -384,70 +382,3 @@ def test_an_encoder_is_named_by_its_weights(tmp_path):
 def test_a_missing_encoder_is_one_sentence(tmp_path):
     with pytest.raises(UserError, match=r"router.model: '.*nowhere' cannot be read"):
         EncoderLearner(model=str(tmp_path / "nowhere")).fit(toy_outcomes(20))
-
-
-@pytest.mark.parametrize("kind", ["ridge", "clusters", "knn", "learned"])
-def test_a_prompt_somebody_was_not_asked_says_nothing_of_them(kind):
-    """Two teachers; one may be asked in one of four languages, and is better there on one topic."""
-    full = toy_outcomes(400, language_gain=0.0, topic_gain=0.4, noise=0.02)
-    anna, bert = (full.teachers.index(name) for name in ("anna", "bert"))
-    rewards_PT = full.rewards_PT.copy()
-    rewards_PT[full.queries.languages != "de", anna] = np.nan
-    matrix = replace(full, rewards_PT=rewards_PT).among(["anna", "bert", "carl"])
-    expected_PT = KINDS[kind]().fit(matrix).predict(matrix.queries)
-    is_farm = np.array([any(word in text for word in WORDS["farm"]) for text in _texts(matrix)])
-    rows = np.flatnonzero(is_farm & (matrix.queries.languages == "de"))
-    anna, bert = (matrix.teachers.index(name) for name in ("anna", "bert"))
-    assert (expected_PT[rows, anna] - expected_PT[rows, bert]).mean() > 0.25
-
-
-def _texts(matrix):
-    return [matrix.queries.texts[code] for code in matrix.queries.text_P]
-
-
-def test_neighbours_do_not_depend_on_who_is_asked_about_besides():
-    """Texts that differ in a rare word are nearly equally near: rounding must not choose among them."""
-    texts = [f"translate this name for the form please {word}" for word in map("word{}".format, range(400))]
-    random = np.random.default_rng(0)
-    queries = Queries(texts, ["de"] * 400)
-    matrix = OutcomeMatrix(tuple(texts), queries, np.arange(400), ("a", "b"), random.random((400, 2)))
-    predictor = KnnLearner(k=10).fit(matrix)
-    whole_PT = predictor.predict(queries)
-    for start in range(0, 400, 16):
-        rows = np.arange(start, start + 16)
-        np.testing.assert_allclose(predictor.predict(queries.take(rows)), whole_PT[rows], atol=1e-9)
-
-
-def test_a_language_is_the_same_however_its_tag_is_written():
-    matrix = toy_outcomes(100)
-    long = {"de": "deu", "ja": "JPN", "pt": "pt_Latn", "sw": "swh"}
-    spelt = replace(matrix, queries=Queries(_texts(matrix), [long[tag] for tag in matrix.queries.languages]))
-    predictor = KINDS["learned"]().fit(spelt)
-    others = Queries(_texts(matrix), ["de" if tag == "de" else tag for tag in matrix.queries.languages])
-    german = np.flatnonzero(matrix.queries.languages == "de")
-    np.testing.assert_allclose(predictor.predict(others)[german], predictor.predict(spelt.queries)[german])
-
-
-def test_other_seeds_deal_clusters_of_different_sizes_otherwise():
-    cluster_P = np.repeat(np.arange(40), np.arange(1, 41))
-    deals = [deal_folds(cluster_P, 5, seed) for seed in range(3)]
-    assert (deals[0] == deal_folds(cluster_P, 5, 0)).all()
-    for fold_P in deals:
-        sizes = np.bincount(fold_P)
-        assert sizes.max() - sizes.min() <= 8
-    pairs = np.random.default_rng(0).integers(0, len(cluster_P), (2, 5000))
-    apart = cluster_P[pairs[0]] != cluster_P[pairs[1]]
-    together = [(fold_P[pairs[0]] == fold_P[pairs[1]])[apart] for fold_P in deals]
-    assert together[1][together[0]].mean() < 0.35
-
-
-def test_prices_are_asked_where_the_best_single_teacher_may_not_be():
-    full = toy_outcomes(100, noise=0.3)
-    rewards_PT = full.rewards_PT.copy()
-    best = int(np.argmax(teacher_means(rewards_PT)))
-    rewards_PT[full.queries.languages == "ja", best] = np.nan
-    price = price_uncertainty(replace(full, rewards_PT=rewards_PT), 0.5)
-    japanese = price.predict(full.queries)[full.queries.languages == "ja"][0]
-    german = price.predict(full.queries)[full.queries.languages == "de"][0]
-    others = [column for column in range(len(TEACHERS)) if column != best]
-    assert (-japanese[others]).max() > 0.5 * (-german[others]).max()
