@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,11 @@ settings.load_profile("arbitrage")
 # Nothing is fetched at run time: a test that tries fails at once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+# Every Ray of this process asks for one token. Otherwise the first that `ray.init` starts would turn that on, and
+# clusters that already ran without would refuse what comes after.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 # Nothing is left in the user's caches.
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="arbitrage-tests-")

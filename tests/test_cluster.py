@@ -15,8 +15,6 @@ from arbitrage.shards.live import LiveStep
 from tests.support.asked import asked_pipeline
 from tests.test_durability import Notes, journaled, run, shard_bytes
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:

@@ -30,8 +30,6 @@ from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import open_run
 from tests.support.asked import asked_pipeline
 
-pytestmark = pytest.mark.alone
-
 ROOT = Path(__file__).parents[1]
 
 

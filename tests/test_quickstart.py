@@ -19,6 +19,7 @@ from datasets import List, load_dataset
 pytestmark = pytest.mark.alone
 
 QUICKSTART = [sys.executable, "-m", "arbitrage.cli.main", "quickstart"]
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}  # a newcomer's
 
 
 def without_network(command: list[str]) -> list[str]:
@@ -41,7 +42,7 @@ class Killed:
 def kill_half_way(command: list[str], directory: Path) -> None:
     """SIGKILL the driver while teachers answer; its Ray goes down with it."""
     with (directory / "log").open("w") as log:
-        driver = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log)
+        driver = subprocess.Popen(command, cwd=directory, env=ENVIRON, stdout=log, stderr=log)
         run = directory / "runs" / "quickstart"
         deadline = time.monotonic() + 240
         while len(list(run.glob("generate-*/shard-*.parquet"))) < 8:
@@ -61,7 +62,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Killed:
     run = directory / "runs" / "quickstart"
     shards = {path: path.stat().st_mtime_ns for path in run.rglob("shard-*.parquet")}
     had_manifest = (run / "manifest.json").exists()
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=directory, env=ENVIRON, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr
     return Killed(shards, had_manifest, json.loads(done.stdout))
 

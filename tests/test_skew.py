@@ -20,8 +20,6 @@ from tests.support.asked import asked_pipeline
 from tests.test_cluster import Watches
 from tests.test_durability import ROOT, run
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:

@@ -12,8 +12,6 @@ from arbitrage.shards.run import open_run
 from tests.support.head import ROOT, free_ports
 from tests.support.pipelines import write_pipeline
 
-pytestmark = pytest.mark.alone
-
 SCRIPT = ROOT / "docker" / "slurm" / "arbitrage.sbatch"
 
 SRUN = """\
