@@ -23,8 +23,8 @@ types: $(VENV)/.test-installed
 contracts: $(VENV)/.test-installed
 	$(BIN)/lint-imports
 
-# Two at a time with a thread each, in the order of the files, for the last ones are short; then those that want the
-# machine to themselves. PYTEST=… runs just that.
+# Two files at a time with a thread each, in the order of their names (by default files of few tests, and those are slow
+# ones, would come last); then what wants the machine to itself. PYTEST=… runs just that.
 unit: $(VENV)/.test-installed
 ifdef PYTEST
 	$(BIN)/python -m pytest $(PYTEST)

@@ -12,20 +12,22 @@ CALIBRATION_SIZE: Final = 128
 """Prompts that newcomers are usually tried on."""
 
 
-def pick_calibration(queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int) -> Rows:
+def pick_calibration(queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int, seed: int = 0) -> Rows:
     """Pick prompts on which newcomers are tried: fixed, and stratified by language and task.
 
     Each stratum gets its share of prompts, by largest remainders, after one for each language while there is room;
     within it clusters are taken in the order of a hash of the prompt's id, no cluster twice before all others.
+    Another `seed` gives another hash.
     """
     strata = np.asarray([f"{lang}\t{task}" for lang, task in zip(queries.languages, queries.tasks, strict=True)])
     names, index_P, num_S = np.unique(strata, return_inverse=True, return_counts=True)
     take_S = _allot(num_S, min(size, len(prompt_ids)), [name.split("\t")[0] for name in names])
+    name = f"calibration {seed}" if seed else "calibration"
     picked: list[int] = []
     used: set[int] = set()
     for stratum in range(len(names)):
         rows = np.flatnonzero(index_P == stratum)
-        hashed = {row: content_id("calibration", prompt_ids[row]) for row in rows.tolist()}
+        hashed = {row: content_id(name, prompt_ids[row]) for row in rows.tolist()}
         for _ in range(take_S[stratum]):
             row = min(hashed, key=lambda r: (cluster_P[r] in used, hashed[r]))
             used.add(int(cluster_P[row]))

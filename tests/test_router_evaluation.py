@@ -222,6 +222,11 @@ def test_newcomers_are_studied_where_they_are_admitted():
     assert study.kept[16] == 0.0  # only explored
     assert 0.5 < study.kept[96] < 1.1
     assert -1.0 < study.kept_by_means[96] < study.kept[96]
+    assert set(study.joined_by_teacher[16].values()) == {0.0}
+    joined, full = study.joined_by_teacher[96], study.full_by_teacher
+    assert sum(joined.values()) == pytest.approx(study.kept[96] * sum(full.values()))
+    best = max(full, key=full.__getitem__)
+    assert 0.5 * full[best] < joined[best] < 1.1 * full[best]
 
 
 def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
@@ -258,6 +263,9 @@ def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():
     assert len(strata) == 8
     assert len(set(matrix.cluster_P[rows].tolist())) == 32
     np.testing.assert_array_equal(rows, pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32))
+    others = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32, seed=1)
+    assert len(others) == 32
+    assert set(others) != set(rows)
 
 
 @pytest.fixture

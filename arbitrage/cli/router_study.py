@@ -127,6 +127,7 @@ def admit_newcomers(
     Example: `arbitrage router newcomers --matrix outcomes.parquet`
     """
     from arbitrage.cli.router_view import print_table, status_line
+    from routers.calibration import CALIBRATION_SIZE
     from routers.evaluation.newcomers import study_newcomers
 
     outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
@@ -142,6 +143,13 @@ def admit_newcomers(
         f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
         ("prompts", "collaborative ridge", "plain means", "kept of all that routing gains"),
         rows,
+    )
+    size = min(study.joined_by_teacher, key=lambda size: abs(size - CALIBRATION_SIZE))
+    gains = sorted(study.full_by_teacher.items(), key=lambda found: -found[1])
+    print_table(
+        "What each brings, in mean reward of the pool",
+        ("newcomer", "all its outcomes known", f"from {size} prompts"),
+        [[name, f"{gain:+.4f}", f"{study.joined_by_teacher[size][name]:+.4f}"] for name, gain in gains],
     )
     if study.full_gain <= 0:
         print("newcomers bring nothing here, even where all their outcomes are known: shares of that say nothing")

@@ -33,6 +33,7 @@ class NewcomerStudy:
         routing_kept: calibration prompts → share of `routing_gain` that the extended routers keep; at 0 prompts, what
             is left without the newcomer.
         full_by_teacher: the gain by newcomer.
+        joined_by_teacher: calibration prompts → newcomer → its gain from these alone.
     """
 
     full_gain: float
@@ -42,6 +43,7 @@ class NewcomerStudy:
     routing_gain: float
     routing_kept: Mapping[int, float]
     full_by_teacher: Mapping[str, float]
+    joined_by_teacher: Mapping[int, Mapping[str, float]]
 
 
 def study_newcomers(
@@ -59,7 +61,8 @@ def study_newcomers(
         sizes: numbers of calibration prompts; those that the training part does not have are left out.
         num_folds: of a deal.
         seed: of the first deal.
-        num_deals: how often the prompts are dealt to folds: a newcomer's gain is small, and its share noisy.
+        num_deals: how often prompts are dealt to folds, and calibration prompts picked anew: a newcomer's gain is
+            small, and its share noisy.
         told: hears how far it is.
     """
     most = len(matrix) - int(np.bincount(deal_test_folds(matrix.cluster_P, num_folds, seed)).max())
@@ -69,33 +72,34 @@ def study_newcomers(
         where = f"deal {deal + 1} of {num_deals}, " if num_deals > 1 else ""
         deals.append(_deal(matrix, sizes, num_folds, seed + deal, partial(_tell, told, where)))
     total, routing = (statistics.fmean(getattr(d, name) for d in deals) for name in ("total", "routing"))
-    joined, by_means = (
-        {size: statistics.fmean(getattr(d, name)[size] for d in deals) for size in sizes}
-        for name in ("joined", "by_means")
-    )
+    joined = {size: _by_teacher([d.joined[size] for d in deals]) for size in sizes}
+    gained = {size: statistics.fmean(deal.gained(size) for deal in deals) for size in sizes}
+    by_means = {size: statistics.fmean(deal.by_means[size] for deal in deals) for size in sizes}
     return NewcomerStudy(
         full_gain=total,
-        kept=_shares(joined, total),
-        kept_by_deal={size: [_share(d.joined[size], d.total) for d in deals] for size in sizes},
+        kept=_shares(gained, total),
+        kept_by_deal={size: [_share(deal.gained(size), deal.total) for deal in deals] for size in sizes},
         kept_by_means=_shares(by_means, total),
         routing_gain=routing,
-        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **joined}.items()}, routing),
-        full_by_teacher={name: statistics.fmean(d.full[name] for d in deals) for name in matrix.teachers},
+        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **gained}.items()}, routing),
+        full_by_teacher=_by_teacher([d.full for d in deals]),
+        joined_by_teacher=joined,
     )
 
 
 @dataclass(slots=True)
 class Gains:
-    """What is gained above the pool without the newcomer, mean over folds, and but for `full` over newcomers.
+    """What is gained above the pool without the newcomer, mean over folds.
 
     Attributes:
         full: by newcomer, where all its outcomes are known.
-        joined, by_means: by calibration prompts.
+        joined: by calibration prompts and newcomer.
+        by_means: by calibration prompts, mean over newcomers.
         routing: above the best single teacher.
     """
 
     full: dict[str, float]
-    joined: dict[int, float]
+    joined: dict[int, dict[str, float]]
     by_means: dict[int, float]
     routing: float = 0.0
 
@@ -104,10 +108,15 @@ class Gains:
         """The full gain, mean over newcomers."""
         return statistics.fmean(self.full.values())
 
+    def gained(self, size: int) -> float:
+        """What is gained from so many calibration prompts, mean over newcomers."""
+        return statistics.fmean(self.joined[size].values())
+
 
 def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int, told: Told) -> Gains:
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
-    sums = Gains(dict.fromkeys(matrix.teachers, 0.0), dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0.0))
+    nobody = dict.fromkeys(matrix.teachers, 0.0)
+    sums = Gains(dict(nobody), {size: dict(nobody) for size in sizes}, dict.fromkeys(sizes, 0.0))
     num_folds = int(fold_P.max()) + 1
     for fold in range(num_folds):
         training, test = (matrix.take(np.flatnonzero(rows)) for rows in (fold_P != fold, fold_P == fold))
@@ -115,17 +124,19 @@ def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int
         sums.routing += _worth(full_PT, test) - _worth(SingleLearner().fit(training).predict(test.queries), test)
         for name in matrix.teachers:
             told(f"fold {fold + 1} of {num_folds}, newcomer {name}")
-            _let_join(name, training, test, full_PT, sums)
+            _let_join(name, training, test, full_PT, seed, sums)
     num = num_folds * len(matrix.teachers)
     return Gains(
         {name: gain / num_folds for name, gain in sums.full.items()},
-        {size: gain / num for size, gain in sums.joined.items()},
+        {size: {name: gain / num_folds for name, gain in gains.items()} for size, gains in sums.joined.items()},
         {size: gain / num for size, gain in sums.by_means.items()},
         sums.routing / num_folds,
     )
 
 
-def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full_PT: Floats, sums: Gains) -> None:
+def _let_join(
+    name: str, training: OutcomeMatrix, test: OutcomeMatrix, full_PT: Floats, seed: int, sums: Gains
+) -> None:
     """Add up what one newcomer brings; prompts that no incumbent may answer say nothing of it."""
     column = training.teachers.index(name)
     learn, judge = _open_without(training, column), _open_without(test, column)
@@ -143,10 +154,10 @@ def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full_PT: 
     tried = training.take(answered)
     mean_P = np.nanmean(np.where(np.delete(test.admitted_PT, column, axis=1), guess_PT, np.nan), axis=1)
     for size in sums.joined:
-        picked = pick_calibration(tried.queries, tried.cluster_P, tried.prompt_ids, size)
+        picked = pick_calibration(tried.queries, tried.cluster_P, tried.prompt_ids, size, seed)
         rows, rewards_N = answered[picked], tried.rewards_PT[picked, column]
         extended = admit(router, incumbents, name, rows, rewards_N)
-        sums.joined[size] += _worth(extended.predictor.predict(test.queries), test) - without
+        sums.joined[size][name] += _worth(extended.predictor.predict(test.queries), test) - without
         plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[rows], axis=1)).mean())
         sums.by_means[size] += _worth(_with_column(guess_PT, column, mean_P + plain), test) - without
 
@@ -154,6 +165,10 @@ def _let_join(name: str, training: OutcomeMatrix, test: OutcomeMatrix, full_PT: 
 def _open_without(matrix: OutcomeMatrix, column: int) -> Rows:
     """Return the prompts that somebody else than one teacher may answer."""
     return np.flatnonzero(np.delete(matrix.admitted_PT, column, axis=1).any(axis=1))
+
+
+def _by_teacher(deals: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: statistics.fmean(deal[name] for deal in deals) for name in deals[0]}
 
 
 def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:
