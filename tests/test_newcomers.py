@@ -1,0 +1,126 @@
+"""New teachers: what a few answers are worth, and on which prompts they are asked for."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from arbitrage.errors import UserError
+from arbitrage.outcomes.matrix import best_admitted, chosen
+from routers.calibration import pick_calibration
+from routers.evaluation.newcomers import study_newcomers
+from routers.learners.learned import LearnedLearner
+from routers.newcomer import EXPLORE_ONLY_BELOW, admit
+from tests.support.outcomes import TEACHERS, split, toy_outcomes
+
+
+def test_a_newcomer_is_asked_where_it_is_good_from_a_few_prompts_only():
+    train, test = split(toy_outcomes(300))
+    others = [name for name in TEACHERS if name != "bert"]
+    incumbents, column = train.among(others), TEACHERS.index("bert")
+    learned = LearnedLearner().fit(incumbents)
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
+    extended = admit(learned, incumbents, "bert", rows, train.rewards_PT[rows, column])
+    assert extended.teachers == TEACHERS
+    choice_P = best_admitted(extended.predictor.predict(test.queries), test)
+    before_P = best_admitted(np.insert(learned.predict(test.queries), column, -np.inf, axis=1), test)
+    full_P = best_admitted(LearnedLearner().fit(train).predict(test.queries), test)
+    gained, possible = (
+        chosen(test.rewards_PT, c).mean() - chosen(test.rewards_PT, before_P).mean() for c in (choice_P, full_P)
+    )
+    assert gained > 0.6 * possible > 0
+    is_german = test.queries.languages == "de"
+    assert (choice_P[~is_german] == column).mean() > (choice_P[is_german] == column).mean()
+
+
+def test_a_newcomer_seen_on_too_few_prompts_is_only_explored():
+    train, test = split(toy_outcomes(60))
+    incumbents = train.among(TEACHERS[1:])
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+    extended = admit(LearnedLearner().fit(incumbents), incumbents, "anna", rows, np.full(len(rows), 9.0))
+    assert extended.is_explore_only
+    assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
+
+
+def test_a_newcomer_that_is_only_explored_bars_nobody_else():
+    train, test = split(toy_outcomes(120))
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
+    few = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+
+    def joined(router, incumbents, name, rows):
+        return admit(router, incumbents, name, rows, train.rewards_PT[rows, TEACHERS.index(name)]).predictor
+
+    incumbents = train.among(["anna", "dora"])
+    alone = joined(LearnedLearner().fit(incumbents), incumbents, "bert", rows).predict(test.queries)
+    explored = joined(LearnedLearner().fit(incumbents), incumbents, "carl", few)
+    after = joined(explored, train.among(["anna", "carl", "dora"]), "bert", rows).predict(test.queries)
+    np.testing.assert_allclose(np.delete(after, 2, axis=1), alone)
+    assert (alone.argmax(axis=1) == 1).mean() > 0.2
+    assert not (after.argmax(axis=1) == 2).any()
+
+
+def test_prompts_that_a_newcomer_may_not_answer_do_not_count():
+    train, test = split(toy_outcomes(120))
+    incumbents = train.among(TEACHERS[1:])
+    learned = LearnedLearner().fit(incumbents)
+    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 64)
+    rewards_N = train.rewards_PT[rows, 0].copy()
+    rewards_N[::2] = np.nan
+    holed = admit(learned, incumbents, "anna", rows, rewards_N)
+    plain = admit(learned, incumbents, "anna", rows[1::2], rewards_N[1::2])
+    assert holed.num_prompts == 32
+    np.testing.assert_array_equal(holed.predictor.predict(test.queries), plain.predictor.predict(test.queries))
+    with pytest.raises(UserError, match="no prompt has a reward of 'anna'; it takes about 128"):
+        admit(learned, incumbents, "anna", rows, np.full(len(rows), np.nan))
+
+
+def test_newcomers_are_studied_where_they_are_admitted():
+    study = study_newcomers(toy_outcomes(90, with_gaps=True), sizes=(16, 96), num_folds=2)
+    assert study.full_gain > 0.0
+    assert study.kept[16] == 0.0  # only explored
+    assert 0.5 < study.kept[96] < 1.1
+    assert -1.0 < study.kept_by_means[96] < study.kept[96]
+    assert set(study.joined_by_teacher[16].values()) == {0.0}
+    joined, full = study.joined_by_teacher[96], study.full_by_teacher
+    assert sum(joined.values()) == pytest.approx(study.kept[96] * sum(full.values()))
+    best = max(full, key=full.__getitem__)
+    assert 0.5 * full[best] < joined[best] < 1.1 * full[best]
+
+
+def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
+    matrix = toy_outcomes(60)
+    rewards_PT = matrix.rewards_PT.copy()
+    rewards_PT[:8, [0, 2, 3]] = np.nan
+    study = study_newcomers(replace(matrix, rewards_PT=rewards_PT), sizes=(48,), num_folds=2)
+    assert np.isfinite(
+        [study.full_gain, study.kept[48], study.kept_by_means[48], *study.full_by_teacher.values()]
+    ).all()
+
+
+def test_a_newcomer_may_answer_in_languages_its_router_was_not_trained_on():
+    matrix = toy_outcomes(100)
+    fellows = [name for name in TEACHERS if name != "carl"]
+    known = np.flatnonzero(matrix.queries.languages != "sw")
+    router = LearnedLearner().fit(matrix.take(known).among(fellows))
+    rows = np.arange(128)
+    rewards_N = matrix.rewards_PT[rows, TEACHERS.index("carl")]
+    extended = admit(router, matrix.among(fellows), "carl", rows, rewards_N)
+    assert np.isfinite(extended.predictor.predict(matrix.queries)).all()
+
+
+def test_newcomers_are_not_studied_on_more_prompts_than_there_are():
+    study = study_newcomers(toy_outcomes(40), sizes=(32, 128, 256))
+    assert list(study.kept) == [32, 128]
+
+
+def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():
+    matrix = toy_outcomes(100)
+    rows = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32)
+    assert len(rows) == len(set(rows.tolist())) == 32
+    strata = set(zip(matrix.queries.languages[rows], matrix.queries.tasks[rows], strict=True))
+    assert len(strata) == 8
+    assert len(set(matrix.cluster_P[rows].tolist())) == 32
+    np.testing.assert_array_equal(rows, pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32))
+    others = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32, seed=1)
+    assert len(others) == 32
+    assert set(others) != set(rows)
