@@ -40,7 +40,7 @@ def journaled(directory: StorePath) -> int:
     return sum(path.read_text().count('{"row"') for path in directory.files() if "_journal" in path.uri)
 
 
-def age_lease(directory: StorePath, seconds: float) -> None:
+def age_lease(directory: StorePath, seconds: int) -> None:
     held = read_lease(directory)
     assert held is not None
     older = held.model_copy(update={"renewed_at": held.renewed_at - seconds})
@@ -81,7 +81,7 @@ def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
     monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.02)
     with claim(prefix) as session:
         require_session(prefix, session)
-        age_lease(prefix, 50.0)
+        age_lease(prefix, 50)
         deadline = time.monotonic() + 10
         while (held := read_lease(prefix)) is None or time.time() - held.renewed_at > 5:
             assert time.monotonic() < deadline
@@ -91,11 +91,20 @@ def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
         require_session(prefix, session)  # a worker that outlived its run
 
 
+def test_a_lease_can_be_read_at_every_moment_of_its_renewal(
+    prefix: StorePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.001)
+    with claim(prefix) as session:
+        for _ in range(300):
+            require_session(prefix, session)
+
+
 def test_who_has_lost_the_lease_neither_renews_nor_removes_nor_publishes(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.02)
-    other = Lease(token="other:1:1", host="other", pid=1, renewed_at=time.time())
+    other = Lease(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
     with claim(prefix) as session:
         (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
         time.sleep(0.2)
@@ -105,7 +114,7 @@ def test_who_has_lost_the_lease_neither_renews_nor_removes_nor_publishes(
 
 
 def test_of_two_that_start_at_once_the_later_write_stands(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Lease(token="other:1:1", host="other", pid=1, renewed_at=time.time())
+    other = Lease(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
     monkeypatch.setattr(
         lease.time, "sleep", lambda _: (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
     )

@@ -5,6 +5,10 @@ again after SETTLE_S whether the lease is its own, so both hold the directory on
 that to arrive. What then remains is caught where a shard or the manifest is published: there the token must stand.
 (S3 could refuse the second write, by `If-None-Match`; pyarrow does not offer it.) Ages are measured by the clocks of
 the machines: they must agree to within some ten seconds.
+
+The lease is rewritten while others read it, and reading an object takes two requests: its length, then that many
+bytes. So one holder's leases are all of the same length; else a reader would now and then get one cut off, and take
+the directory for free or its own lease for lost.
 """
 
 import os
@@ -21,17 +25,17 @@ from arbitrage.shards.place import StorePath
 
 LOCK_FILE = "_lock"
 RENEW_EVERY_S = 10.0
-STALE_AFTER_S = 60.0
+STALE_AFTER_S = 60
 SETTLE_S = 0.5
 
 
 class Lease(Config):
-    """`_lock`. `renewed_at` in seconds since the epoch."""
+    """`_lock`. `renewed_at` in whole seconds since the epoch, which have as many digits tomorrow."""
 
     token: str
     host: str
     pid: int
-    renewed_at: float
+    renewed_at: int
 
 
 @contextmanager
@@ -93,5 +97,5 @@ def _is_ours(run_dir: StorePath, token: str) -> bool:
 
 
 def _write(run_dir: StorePath, token: str) -> None:
-    mine = Lease(token=token, host=os.uname().nodename, pid=os.getpid(), renewed_at=time.time())
+    mine = Lease(token=token, host=os.uname().nodename, pid=os.getpid(), renewed_at=int(time.time()))
     (run_dir / LOCK_FILE).write_bytes((mine.model_dump_json() + "\n").encode())
