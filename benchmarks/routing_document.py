@@ -77,19 +77,36 @@ def _judges(found: Found) -> str:
 
 def _newcomers(found: Found) -> str:
     sizes = sorted(next(iter(found.values()))["kept"], key=int)
+    return _helpful(found, sizes) + "\n" + _all_newcomers(found, sizes)
+
+
+def _helpful(found: Found, sizes: Sequence[str]) -> str:
     heads = " | ".join(f"{size} prompts" for size in sizes)
-    lines = [f"| pool | a newcomer's gain | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
+    lines = [f"| pool | bring something | gain by one of these | {heads} | gain by one of the others, 128 |"]
+    lines.append("|---" * (len(sizes) + 4) + "|")
+    for pool, one in found.items():
+        names, full = one["helpful"], one["full_by_teacher"]
+        gain = statistics.fmean(full[name]["value"] for name in names) if names else 0.0
+        cells = " | ".join(_share(one["kept_of_helpful"][size], with_interval=size == "128") for size in sizes)
+        others = f"{_at(one['gain_of_others'], 128):+.4f}"
+        lines.append(f"| {pool} | {len(names)} of {len(full)} | {gain:+.4f} | {cells} | {others} |")
+    for name, pools in _groups(found):
+        helped = [one["kept_of_helpful"] for one in pools if one["helpful"]]
+        means = " | ".join(f"{statistics.fmean(kept[size]['value'] for kept in helped):.0%}" for size in sizes)
+        lines.append(f"| mean of {name} | | | {means} | |")
+    return "\n".join(lines) + "\n"
+
+
+def _all_newcomers(found: Found, sizes: Sequence[str]) -> str:
+    heads = " | ".join(f"{size} prompts" for size in sizes)
+    lines = [f"| pool | gain by any newcomer | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
     lines.append("|---" * (len(sizes) + 4) + "|")
     for pool, one in found.items():
         kept = " | ".join(f"{_at(one['kept'], size):.0%}{_range(one, size)}" for size in sizes)
         routing = f"{_at(one['routing_kept'], 0):.0%}, {_at(one['routing_kept'], 128):.0%}"
         means = f"{_at(one['kept_by_means'], 128):.0%}"
         lines.append(f"| {pool} | {one['full_gain']:+.4f} | {kept} | {means} | {routing} |")
-    for prefix in ("wmt25", "policy", ""):
-        pools = [one for pool, one in found.items() if pool.startswith(prefix)]
-        if not pools:
-            continue
-        name = f"{prefix}_*" if prefix else "all"
+    for name, pools in _groups(found):
         gain = statistics.fmean(one["full_gain"] for one in pools)
         plain = " | ".join(f"{statistics.fmean(_at(one['kept'], size) for one in pools):.0%}" for size in sizes)
         had = (statistics.fmean(_at(one["kept"], size) * one["full_gain"] for one in pools) / gain for size in sizes)
@@ -97,6 +114,22 @@ def _newcomers(found: Found) -> str:
         lines.append(f"| mean of {name} | | {plain} | | {', '.join(f'{share:.0%}' for share in routed)} |")
         lines.append(f"| {name}, by gain | {gain:+.4f} | {' | '.join(f'{share:.0%}' for share in had)} | | |")
     return "\n".join(lines) + "\n"
+
+
+def _groups(found: Found) -> list[tuple[str, list[Found]]]:
+    """Return the pools of either matrix that were measured, and all."""
+    groups = [
+        (f"{prefix}_*" if prefix else "all", [one for pool, one in found.items() if pool.startswith(prefix)])
+        for prefix in ("wmt25", "policy", "")
+    ]
+    return [(name, pools) for name, pools in groups if pools]
+
+
+def _share(found: Found | None, with_interval: bool) -> str:
+    if found is None:
+        return "–"
+    interval = found["interval"] if with_interval else None
+    return f"{found['value']:.0%}" + (f" ({interval['low']:.0%} to {interval['high']:.0%})" if interval else "")
 
 
 def _range(one: Found, size: str) -> str:

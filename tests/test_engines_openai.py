@@ -202,9 +202,9 @@ async def test_a_stall_is_a_timeout_of_that_row_alone():
         return await (stalled if slow else well_behaved)(body, ordinal)
 
     async with serve(behave) as endpoint:
-        client = engine(endpoint, timeout_s=0.5)
+        client = engine(endpoint, timeout_s=1.5)
         results = await collect(client, [a_request("slow", candidate_id="slow"), a_request("fast")])
-    assert results["slow"] == Failure("slow", "timeout", "no answer in 0.5 s")
+    assert results["slow"] == Failure("slow", "timeout", "no answer in 1.5 s")
     assert isinstance(results[a_request("fast").candidate_id], Completion)
 
 
@@ -216,7 +216,7 @@ async def test_connection_refused_is_tried_again_within_the_budget():
     started = time.monotonic()
     with pytest.raises(TeacherUnreachableError, match=r"'remote': http://127.0.0.1:\d+/v1: no connection"):
         await collect(config.build(SPEC), [one(), a_request("x")])
-    assert 0.1 < time.monotonic() - started < 3
+    assert 0.1 < time.monotonic() - started < 30
 
 
 async def test_an_endpoint_that_comes_up_late_is_waited_for():

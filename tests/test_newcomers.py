@@ -14,6 +14,10 @@ from routers.newcomer import EXPLORE_ONLY_BELOW, admit
 from tests.support.outcomes import TEACHERS, split, toy_outcomes
 
 
+def full_gains(study):
+    return {name: found.value for name, found in study.full_by_teacher.items()}
+
+
 def test_a_newcomer_is_asked_where_it_is_good_from_a_few_prompts_only():
     train, test = split(toy_outcomes(300))
     others = [name for name in TEACHERS if name != "bert"]
@@ -81,10 +85,39 @@ def test_newcomers_are_studied_where_they_are_admitted():
     assert 0.5 < study.kept[96] < 1.1
     assert -1.0 < study.kept_by_means[96] < study.kept[96]
     assert set(study.joined_by_teacher[16].values()) == {0.0}
-    joined, full = study.joined_by_teacher[96], study.full_by_teacher
+    joined, full = study.joined_by_teacher[96], full_gains(study)
     assert sum(joined.values()) == pytest.approx(study.kept[96] * sum(full.values()))
-    best = max(full, key=full.__getitem__)
+    best = next(iter(full))
+    assert full[best] == max(full.values())
     assert 0.5 * full[best] < joined[best] < 1.1 * full[best]
+
+
+def test_the_share_of_those_that_bring_something_is_told_apart_from_what_the_others_cost():
+    matrix = toy_outcomes(120)
+    worse = matrix.rewards_PT[:, [TEACHERS.index("anna")]] - 0.5
+    rewards_PT = np.hstack([matrix.rewards_PT, worse])
+    study = study_newcomers(
+        replace(matrix, teachers=(*TEACHERS, "zoe"), rewards_PT=rewards_PT), sizes=(128,), num_folds=3
+    )
+    full, joined = full_gains(study), study.joined_by_teacher[128]
+    others = [name for name in full if name not in study.helpful]
+    assert "zoe" in others
+    assert list(full)[: len(study.helpful)] == list(study.helpful) != []
+    for name, estimate in study.full_by_teacher.items():
+        assert (estimate.interval.low > 0) == (name in study.helpful)
+    kept = study.kept_of_helpful[128]
+    assert kept.value == pytest.approx(sum(joined[n] for n in study.helpful) / sum(full[n] for n in study.helpful))
+    assert kept.interval.low < kept.value < kept.interval.high
+    assert study.gain_of_others[128] == pytest.approx(sum(joined[n] for n in others) / len(others))
+
+
+def test_of_newcomers_that_bring_nothing_no_share_is_told():
+    matrix = toy_outcomes(60)
+    rewards_PT = np.repeat(matrix.rewards_PT[:, :1], 2, axis=1)
+    study = study_newcomers(replace(matrix, teachers=("anna", "twin"), rewards_PT=rewards_PT), (64,), num_folds=2)
+    assert study.helpful == []
+    assert study.kept_of_helpful == {64: None}
+    assert study.gain_of_others[64] == 0.0
 
 
 def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
@@ -92,9 +125,7 @@ def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
     rewards_PT = matrix.rewards_PT.copy()
     rewards_PT[:8, [0, 2, 3]] = np.nan
     study = study_newcomers(replace(matrix, rewards_PT=rewards_PT), sizes=(48,), num_folds=2)
-    assert np.isfinite(
-        [study.full_gain, study.kept[48], study.kept_by_means[48], *study.full_by_teacher.values()]
-    ).all()
+    assert np.isfinite([study.full_gain, study.kept[48], study.kept_by_means[48], *full_gains(study).values()]).all()
 
 
 def test_a_newcomer_may_answer_in_languages_its_router_was_not_trained_on():

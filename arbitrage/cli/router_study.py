@@ -126,7 +126,7 @@ def admit_newcomers(
 
     Example: `arbitrage router newcomers --matrix outcomes.parquet`
     """
-    from arbitrage.cli.router_view import print_table, status_line
+    from arbitrage.cli.router_view import print_table, status_line, with_interval
     from routers.calibration import CALIBRATION_SIZE
     from routers.evaluation.newcomers import study_newcomers
 
@@ -145,19 +145,33 @@ def admit_newcomers(
         rows,
     )
     size = min(study.joined_by_teacher, key=lambda size: abs(size - CALIBRATION_SIZE))
-    gains = sorted(study.full_by_teacher.items(), key=lambda found: -found[1])
-    print_table(
-        "What each brings, in mean reward of the pool",
-        ("newcomer", "all its outcomes known", f"from {size} prompts"),
-        [[name, f"{gain:+.4f}", f"{study.joined_by_teacher[size][name]:+.4f}"] for name, gain in gains],
-    )
-    if study.full_gain <= 0:
-        print("newcomers bring nothing here, even where all their outcomes are known: shares of that say nothing")
+    joined = study.joined_by_teacher[size]
+    rows = [
+        [name, with_interval(full, lambda gain: f"{gain:+.4f}"), f"{joined[name]:+.4f}"]
+        for name, full in study.full_by_teacher.items()
+    ]
+    heads = ("newcomer", "all its outcomes known", f"from {size} prompts")
+    print_table("What each brings, in mean reward of the pool", heads, rows)
+    print(_of_helpful(study, size))
     if study.routing_gain <= 0:
         print("routing gains nothing over the best single model here")
     else:
         left = f"{study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f})"
         print(f"without the newcomer, {left} is left")
+
+
+def _of_helpful(study: "NewcomerStudy", size: int) -> str:
+    from arbitrage.cli.router_view import with_interval
+
+    kept, all_of_them = study.kept_of_helpful[size], len(study.full_by_teacher)
+    if kept is None:
+        return f"none of the {all_of_them} brings anything beyond noise: shares of that say nothing"
+    share = with_interval(kept, lambda share: f"{share:.0%}")
+    helpful = f"{len(study.helpful)} of {all_of_them} bring something beyond noise"
+    told = f"{helpful}; {share} of it is had from {size} prompts"
+    if len(study.helpful) == all_of_them:
+        return told
+    return f"{told}; each of the others changes the pool by {study.gain_of_others[size]:+.4f}"
 
 
 def _kept(study: "NewcomerStudy", size: int) -> str:

@@ -88,7 +88,7 @@ def gap_estimates(
     """Return the share of the gap each router closes."""
     gain_PO = np.stack([outcome.reward_P - single.reward_P for outcome in outcomes], axis=1)
     gap_P = oracle.reward_P - single.reward_P
-    return _ratio_estimates(gain_PO, np.repeat(gap_P[:, None], len(outcomes), axis=1), cluster_P, seed)
+    return ratio_estimates(gain_PO, np.repeat(gap_P[:, None], len(outcomes), axis=1), cluster_P, seed)
 
 
 def mean_differences(
@@ -96,7 +96,17 @@ def mean_differences(
 ) -> list[Estimate | None]:
     """Return the mean paired difference of each to the reference."""
     difference_PO = np.stack(values, axis=1) - reference_P[:, None]
-    return _ratio_estimates(difference_PO, np.ones_like(difference_PO), cluster_P, seed)
+    return ratio_estimates(difference_PO, np.ones_like(difference_PO), cluster_P, seed)
+
+
+def ratio_estimates(
+    numerator_PO: Floats, denominator_PO: Floats, cluster_P: Rows, seed: int
+) -> list[Estimate | None]:
+    """Return Σ numerator / Σ denominator for each column; None where the denominator does not sum to more than 0."""
+    draws_RO = resample_ratios(numerator_PO, denominator_PO, cluster_P, seed=seed, num_resamples=NUM_RESAMPLES)
+    totals = zip(numerator_PO.sum(axis=0), denominator_PO.sum(axis=0), draws_RO.T, strict=True)
+    num_clusters = len(np.unique(cluster_P))
+    return [estimate(float(n / d), draws_R, num_clusters) if d > 1e-12 else None for n, d, draws_R in totals]
 
 
 def _judged(values: Sequence[Floats], single_P: Floats, cluster_P: Rows, seed: int) -> list[Estimate | None]:
@@ -105,15 +115,6 @@ def _judged(values: Sequence[Floats], single_P: Floats, cluster_P: Rows, seed: i
     if not len(has):
         return [None] * len(values)
     return mean_differences([value_P[has] for value_P in values], single_P[has], cluster_P[has], seed)
-
-
-def _ratio_estimates(
-    numerator_PO: Floats, denominator_PO: Floats, cluster_P: Rows, seed: int
-) -> list[Estimate | None]:
-    draws_RO = resample_ratios(numerator_PO, denominator_PO, cluster_P, seed=seed, num_resamples=NUM_RESAMPLES)
-    totals = zip(numerator_PO.sum(axis=0), denominator_PO.sum(axis=0), draws_RO.T, strict=True)
-    num_clusters = len(np.unique(cluster_P))
-    return [estimate(float(n / d), draws_R, num_clusters) if d > 1e-12 else None for n, d, draws_R in totals]
 
 
 def _by_language(

@@ -1,6 +1,5 @@
 """How much of a new teacher's worth is had from a few of its answers: each teacher in turn is the newcomer."""
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,7 +8,9 @@ import numpy as np
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted, chosen
 from arbitrage.outcomes.queries import Rows
+from arbitrage.statistics import Estimate
 from routers.calibration import pick_calibration
+from routers.evaluation.figures import ratio_estimates
 from routers.learners.folds import deal_test_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.single import SingleLearner
@@ -22,17 +23,21 @@ LEARNER = LearnedLearner()
 
 @dataclass(frozen=True, slots=True)
 class NewcomerStudy:
-    """What newcomers bring, mean over all who took the part, and over deals of the prompts to folds.
+    """What newcomers bring, mean over prompts, over all who took the part, and over deals of the prompts to folds.
 
     Attributes:
         full_gain: mean reward that the pool gains by a newcomer whose outcomes are known on all training prompts.
         kept: calibration prompts → share of that gain.
         kept_by_deal: the same, deal by deal: how far one of them can be trusted.
         kept_by_means: where the newcomer's plain mean difference to the incumbents is believed.
+        helpful: newcomers whose full gain is significantly above zero, most first: a share of what is not there says
+            nothing.
+        kept_of_helpful: calibration prompts → share of their gain (sums); None where nobody is helpful.
+        gain_of_others: calibration prompts → gain by one of the others, mean; below zero: what believing it costs.
         routing_gain: of the router that knows all outcomes, above the best single teacher of the whole pool.
         routing_kept: calibration prompts → share of `routing_gain` that the extended routers keep; at 0 prompts, what
             is left without the newcomer.
-        full_by_teacher: the gain by newcomer.
+        full_by_teacher: the full gain by newcomer, most first.
         joined_by_teacher: calibration prompts → newcomer → its gain from these alone.
     """
 
@@ -40,9 +45,12 @@ class NewcomerStudy:
     kept: Mapping[int, float]
     kept_by_deal: Mapping[int, Sequence[float]]
     kept_by_means: Mapping[int, float]
+    helpful: Sequence[str]
+    kept_of_helpful: Mapping[int, Estimate | None]
+    gain_of_others: Mapping[int, float]
     routing_gain: float
     routing_kept: Mapping[int, float]
-    full_by_teacher: Mapping[str, float]
+    full_by_teacher: Mapping[str, Estimate | None]
     joined_by_teacher: Mapping[int, Mapping[str, float]]
 
 
@@ -71,95 +79,111 @@ def study_newcomers(
     for deal in range(num_deals):
         where = f"deal {deal + 1} of {num_deals}, " if num_deals > 1 else ""
         deals.append(_deal(matrix, sizes, num_folds, seed + deal, partial(_tell, told, where)))
-    total, routing = (statistics.fmean(getattr(d, name) for d in deals) for name in ("total", "routing"))
-    joined = {size: _by_teacher([d.joined[size] for d in deals]) for size in sizes}
-    gained = {size: statistics.fmean(deal.gained(size) for deal in deals) for size in sizes}
-    by_means = {size: statistics.fmean(deal.by_means[size] for deal in deals) for size in sizes}
-    return NewcomerStudy(
-        full_gain=total,
-        kept=_shares(gained, total),
-        kept_by_deal={size: [_share(deal.gained(size), deal.total) for deal in deals] for size in sizes},
-        kept_by_means=_shares(by_means, total),
-        routing_gain=routing,
-        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **gained}.items()}, routing),
-        full_by_teacher=_by_teacher([d.full for d in deals]),
-        joined_by_teacher=joined,
-    )
+    return _sum_up(matrix, deals, sizes, seed)
 
 
 @dataclass(slots=True)
 class Gains:
-    """What is gained above the pool without the newcomer, mean over folds.
+    """What each prompt gains above the pool without the newcomer, in the fold that it is judged in.
 
     Attributes:
-        full: by newcomer, where all its outcomes are known.
-        joined: by calibration prompts and newcomer.
-        by_means: by calibration prompts, mean over newcomers.
-        routing: above the best single teacher.
+        full_PT: by newcomer, where all its outcomes are known; 0 where nobody else may answer.
+        joined_PT: by calibration prompts.
+        by_means_PT: by calibration prompts, where plain means are believed.
+        routing_P: of the whole pool's router above the best single teacher.
     """
 
-    full: dict[str, float]
-    joined: dict[int, dict[str, float]]
-    by_means: dict[int, float]
-    routing: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """The full gain, mean over newcomers."""
-        return statistics.fmean(self.full.values())
-
-    def gained(self, size: int) -> float:
-        """What is gained from so many calibration prompts, mean over newcomers."""
-        return statistics.fmean(self.joined[size].values())
+    full_PT: Floats
+    joined_PT: dict[int, Floats]
+    by_means_PT: dict[int, Floats]
+    routing_P: Floats
 
 
 def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int, told: Told) -> Gains:
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
-    nobody = dict.fromkeys(matrix.teachers, 0.0)
-    sums = Gains(dict(nobody), {size: dict(nobody) for size in sizes}, dict.fromkeys(sizes, 0.0))
+    shape = (len(matrix), len(matrix.teachers))
+    joined_PT, by_means_PT = ({size: np.zeros(shape) for size in sizes} for _ in range(2))
+    gains = Gains(np.zeros(shape), joined_PT, by_means_PT, np.zeros(len(matrix)))
     num_folds = int(fold_P.max()) + 1
     for fold in range(num_folds):
-        training, test = (matrix.take(np.flatnonzero(rows)) for rows in (fold_P != fold, fold_P == fold))
+        rows = np.flatnonzero(fold_P == fold)
+        training, test = matrix.take(np.flatnonzero(fold_P != fold)), matrix.take(rows)
         full_PT = LEARNER.fit(training).predict(test.queries)
-        sums.routing += _worth(full_PT, test) - _worth(SingleLearner().fit(training).predict(test.queries), test)
+        single_PT = SingleLearner().fit(training).predict(test.queries)
+        gains.routing_P[rows] = _earned(full_PT, test) - _earned(single_PT, test)
         for name in matrix.teachers:
             told(f"fold {fold + 1} of {num_folds}, newcomer {name}")
-            _let_join(name, training, test, full_PT, seed, sums)
-    num = num_folds * len(matrix.teachers)
-    return Gains(
-        {name: gain / num_folds for name, gain in sums.full.items()},
-        {size: {name: gain / num_folds for name, gain in gains.items()} for size, gains in sums.joined.items()},
-        {size: gain / num for size, gain in sums.by_means.items()},
-        sums.routing / num_folds,
-    )
+            _let_join(name, training, test, rows, full_PT, seed, gains)
+    return gains
 
 
 def _let_join(
-    name: str, training: OutcomeMatrix, test: OutcomeMatrix, full_PT: Floats, seed: int, sums: Gains
+    name: str, training: OutcomeMatrix, test: OutcomeMatrix, rows: Rows, full_PT: Floats, seed: int, gains: Gains
 ) -> None:
-    """Add up what one newcomer brings; prompts that no incumbent may answer say nothing of it."""
+    """Note what one newcomer brings; prompts that no incumbent may answer say nothing of it."""
     column = training.teachers.index(name)
     learn, judge = _open_without(training, column), _open_without(test, column)
     if not len(learn) or not len(judge):
         return
-    training, test, full_PT = training.take(learn), test.take(judge), full_PT[judge]
+    training, test, rows, full_PT = training.take(learn), test.take(judge), rows[judge], full_PT[judge]
     incumbents = training.among([teacher for teacher in training.teachers if teacher != name])
     router = LEARNER.fit(incumbents)
     guess_PT = router.predict(test.queries)
-    without = _worth(_with_column(guess_PT, column, None), test)
-    sums.full[name] += _worth(full_PT, test) - without
+    without_P = _earned(_with_column(guess_PT, column, None), test)
+    gains.full_PT[rows, column] = _earned(full_PT, test) - without_P
     answered = np.flatnonzero(training.admitted_PT[:, column])
     if not len(answered):
         return
     tried = training.take(answered)
     mean_P = np.nanmean(np.where(np.delete(test.admitted_PT, column, axis=1), guess_PT, np.nan), axis=1)
-    for size in sums.joined:
+    for size in gains.joined_PT:
         picked = pick_calibration(tried.queries, tried.cluster_P, tried.prompt_ids, size, seed)
-        rows, rewards_N = answered[picked], tried.rewards_PT[picked, column]
-        extended = admit(router, incumbents, name, rows, rewards_N)
-        sums.joined[size][name] += _worth(extended.predictor.predict(test.queries), test) - without
-        plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[rows], axis=1)).mean())
-        sums.by_means[size] += _worth(_with_column(guess_PT, column, mean_P + plain), test) - without
+        asked, rewards_N = answered[picked], tried.rewards_PT[picked, column]
+        extended = admit(router, incumbents, name, asked, rewards_N)
+        gains.joined_PT[size][rows, column] = _earned(extended.predictor.predict(test.queries), test) - without_P
+        plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[asked], axis=1)).mean())
+        by_means_PT = _with_column(guess_PT, column, mean_P + plain)
+        gains.by_means_PT[size][rows, column] = _earned(by_means_PT, test) - without_P
+
+
+def _sum_up(matrix: OutcomeMatrix, deals: Sequence[Gains], sizes: Sequence[int], seed: int) -> NewcomerStudy:
+    full_PT = _mean([deal.full_PT for deal in deals])
+    joined_PT = {size: _mean([deal.joined_PT[size] for deal in deals]) for size in sizes}
+    by_means_PT = {size: _mean([deal.by_means_PT[size] for deal in deals]) for size in sizes}
+    total, routing = float(full_PT.mean()), float(_mean([deal.routing_P for deal in deals]).mean())
+    gained = {size: float(gain_PT.mean()) for size, gain_PT in joined_PT.items()}
+    full_T = ratio_estimates(full_PT, np.ones_like(full_PT), matrix.cluster_P, seed)
+    is_helpful_T = np.array([_is_above_zero(full) for full in full_T])
+    by_gain = np.argsort(-full_PT.mean(axis=0), kind="stable").tolist()
+    helpful = [column for column in by_gain if is_helpful_T[column]]
+    helped_P1 = full_PT[:, helpful].sum(axis=1, keepdims=True)
+
+    def kept_of_helpful(gain_PT: Floats) -> Estimate | None:
+        kept_P1 = gain_PT[:, helpful].sum(axis=1, keepdims=True)
+        return ratio_estimates(kept_P1, helped_P1, matrix.cluster_P, seed)[0]
+
+    return NewcomerStudy(
+        full_gain=total,
+        kept=_shares(gained, total),
+        kept_by_deal={
+            size: [_share(float(deal.joined_PT[size].mean()), float(deal.full_PT.mean())) for deal in deals]
+            for size in sizes
+        },
+        kept_by_means=_shares({size: float(gain_PT.mean()) for size, gain_PT in by_means_PT.items()}, total),
+        helpful=[matrix.teachers[column] for column in helpful],
+        kept_of_helpful={size: kept_of_helpful(gain_PT) for size, gain_PT in joined_PT.items()},
+        gain_of_others={
+            size: float(gain_PT[:, ~is_helpful_T].mean()) if len(helpful) < len(full_T) else 0.0
+            for size, gain_PT in joined_PT.items()
+        },
+        routing_gain=routing,
+        routing_kept=_shares({size: routing + gain - total for size, gain in {0: 0.0, **gained}.items()}, routing),
+        full_by_teacher={matrix.teachers[column]: full_T[column] for column in by_gain},
+        joined_by_teacher={
+            size: dict(zip(matrix.teachers, gain_PT.mean(axis=0).tolist(), strict=True))
+            for size, gain_PT in joined_PT.items()
+        },
+    )
 
 
 def _open_without(matrix: OutcomeMatrix, column: int) -> Rows:
@@ -167,8 +191,12 @@ def _open_without(matrix: OutcomeMatrix, column: int) -> Rows:
     return np.flatnonzero(np.delete(matrix.admitted_PT, column, axis=1).any(axis=1))
 
 
-def _by_teacher(deals: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: statistics.fmean(deal[name] for deal in deals) for name in deals[0]}
+def _is_above_zero(found: Estimate | None) -> bool:
+    return found is not None and found.interval is not None and found.interval.low > 0
+
+
+def _mean(deals: Sequence[Floats]) -> Floats:
+    return np.asarray(np.mean(deals, axis=0))
 
 
 def _shares(gains: Mapping[int, float], total: float) -> dict[int, float]:
@@ -188,5 +216,5 @@ def _with_column(expected_PT: Floats, place: int, column_P: Floats | None) -> Fl
     return np.insert(expected_PT, place, never if column_P is None else column_P, axis=1)
 
 
-def _worth(expected_PT: Floats, test: OutcomeMatrix) -> float:
-    return float(chosen(test.rewards_PT, best_admitted(expected_PT, test)).mean())
+def _earned(expected_PT: Floats, test: OutcomeMatrix) -> Floats:
+    return chosen(test.rewards_PT, best_admitted(expected_PT, test))
