@@ -144,7 +144,7 @@ def driver(
 
 
 def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not condition():
         assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
         assert time.monotonic() < deadline
@@ -246,7 +246,7 @@ def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, 
 
 
 def _ask_to_stop(directory: Path, stop: Stop) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while journaled(directory) < 10 and time.monotonic() < deadline:
         time.sleep(0.01)
     stop.is_asked = True
@@ -300,7 +300,7 @@ def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(
     kept: list[int] = []
 
     def overtake() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while journaled(directory) < 20 and time.monotonic() < deadline:
             time.sleep(0.01)
         [folder] = directory.glob("generate-*/_journal/*")

@@ -47,7 +47,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ho
 
 
 def wait_for(words: str, log: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while words not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)

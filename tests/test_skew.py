@@ -54,7 +54,7 @@ def wait_for_two_nodes(cluster: Any) -> None:
 
     ray.init(address=cluster.address, logging_level="ERROR")
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:

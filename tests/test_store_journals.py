@@ -53,7 +53,7 @@ def test_a_killed_driver_loses_little_and_is_taken_over_when_its_lease_is_old(
     pipeline = asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4})
     process = subprocess.Popen([sys.executable, "-c", DRIVER, prefix.uri], cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 150
         while journaled(prefix) < 20:
             assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
             assert time.monotonic() < deadline
@@ -82,7 +82,7 @@ def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
     with claim(prefix) as session:
         require_session(prefix, session)
         age_lease(prefix, 50)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while (held := read_lease(prefix)) is None or time.time() - held.renewed_at > 5:
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -145,7 +145,7 @@ def test_a_journal_is_read_back_from_its_segments_in_order(
 
 
 def wait_for_lines(directory: StorePath, wanted: str) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while wanted not in "".join(path.read_text() for path in attempts(journal_directory(directory, 7))):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -86,7 +86,7 @@ def test_a_stopped_job_drains(head: Head, tmp_path: Path) -> None:
     job = ["--address", head.dashboard, "stopped"]
     submitted = head.ray("job", "submit", "--no-wait", "--submission-id", job[2], *job[:2], "--", *command)
     assert submitted.returncode == 0, submitted.stderr
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while journaled(tmp_path / "run") < 3 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert head.ray("job", "stop", *job).returncode == 0

@@ -49,7 +49,7 @@ def object_store(bucket: str) -> Iterator[None]:
 
 
 def _wait_until_it_listens(server: "subprocess.Popen[bytes]", port: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 150
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
