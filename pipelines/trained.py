@@ -10,6 +10,9 @@ from routers.learners.artifact import ARRAYS, VALUES, Artifact, save_artifact
 from routers.packing import unpack
 from routers.train import ROUTER_STEP
 
+FEW_PROMPTS = 256
+"""With fewer, learned routers did worse than the best single teacher (docs/routing.md, sample efficiency)."""
+
 
 def trained_by(run_dir: Place) -> Artifact:
     """Return what the step `train-router` of a run has learned.
@@ -36,6 +39,11 @@ def describe_router(artifact: Artifact) -> list[str]:
     about = artifact.about
     dropped = f" ({about['num_dropped']:,} left out: an answer has no score)" if about.get("num_dropped") else ""
     lines = [f"learned from {about['num_prompts']:,} prompts in {len(about['languages'])} languages{dropped}"]
+    if about["num_prompts"] < FEW_PROMPTS and artifact.kind != "best_single" and "chosen" not in about:
+        lines.append(
+            f"few: from under {FEW_PROMPTS} prompts a router often does worse than the best single teacher; "
+            "the learner `auto` routes only where it likely pays"
+        )
     if "chosen" in about:
         lines.append(f"auto chose {about['chosen']}: {about['reason']}")
     if "strengths" in about:

@@ -151,9 +151,7 @@ def test_more_prompts_teach_more():
     assert all(point.single_gap_closed <= 1e-9 for point in curve.points)
 
 
-@pytest.fixture
-def matrix_file(tmp_path):
-    matrix = toy_outcomes(60)
+def write_matrix(path, matrix):
     rows = [
         {
             "prompt_id": matrix.prompt_ids[p],
@@ -168,9 +166,13 @@ def matrix_file(tmp_path):
         for p in range(len(matrix))
         for t, name in enumerate(matrix.teachers)
     ]
-    path = tmp_path / "outcomes.parquet"
     pd.DataFrame(rows).to_parquet(path)
     return path
+
+
+@pytest.fixture
+def matrix_file(tmp_path):
+    return write_matrix(tmp_path / "outcomes.parquet", toy_outcomes(60))
 
 
 def call(*args):
@@ -281,6 +283,15 @@ def test_one_group_can_be_learned_from_but_not_judged_on(tmp_path, matrix_file):
         assert "all of one group" in str(result.exception)
     call("train", "--matrix", path, "--learner", "auto", "--out", tmp_path / "one")
     assert "best_single" in call("show", tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("num_prompts", "learner", "is_few"), [(40, "learned", True), (40, "auto", False), (320, "learned", False)]
+)
+def test_a_router_of_few_prompts_is_said_to_be_one(num_prompts, learner, is_few, tmp_path):
+    path = write_matrix(tmp_path / "matrix.parquet", toy_outcomes(num_prompts // 4))
+    told = call("train", "--matrix", path, "--learner", learner, "--out", tmp_path / "one")
+    assert ("a router often does worse than the best single teacher" in told) == is_few
 
 
 def test_what_cannot_be_written_is_said_before_the_work(matrix_file):
