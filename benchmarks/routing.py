@@ -1,7 +1,7 @@
 """What routers reach on real outcome matrices, and at what speed; writes all figures of docs/routing.md.
 
-    python -m benchmarks.routing --data DIR                  everything: about half an hour on two cores
-    python -m benchmarks.routing --data DIR --only pools     one part: pools, judges, newcomers, samples, cost, speed
+    python -m benchmarks.routing --data DIR                  everything: about two hours on two cores
+    python -m benchmarks.routing --data DIR --only pools     one part; see --help
     python -m benchmarks.routing --render                    the document again from the JSON
 
 DIR holds `wmt25_teacher_matrix.parquet`, `textclass_policy_matrix.parquet` and `pools.json`, which names each pool's
@@ -25,6 +25,7 @@ import numpy as np
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries
 from arbitrage.outcomes.reading import MatrixColumns, read_matrix
+from benchmarks.drawn_pools import measure_drawn_pools
 from benchmarks.routing_document import RESULTS, render
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
@@ -82,6 +83,11 @@ def measure_pool(data: Path, pool: str) -> Found:
         "chose": chose,
         "seconds": seconds,
     }
+
+
+def measure_drawn(data: Path, name: str) -> list[Found]:
+    """Evaluate `auto` on pools drawn from one matrix."""
+    return measure_drawn_pools(data / TIMED[name][0], JOBS)
 
 
 def measure_judges(data: Path, pool: str) -> Found:
@@ -157,8 +163,9 @@ def _rate(
 
 WMT = ("wmt25_small", "wmt25_open_20b", "wmt25_frontier", "wmt25_21")
 ALL = (*WMT, "policy_mixed", "policy_small")
-PARTS: Mapping[str, tuple[Callable[[Path, str], Found], Sequence[str]]] = {
+PARTS: Mapping[str, tuple[Callable[[Path, str], Any], Sequence[str]]] = {
     "pools": (measure_pool, ALL),
+    "drawn": (measure_drawn, tuple(TIMED)),
     "judges": (measure_judges, WMT),
     "newcomers": (measure_newcomers, ALL),
     "samples": (measure_samples, ("wmt25_small", "policy_small")),

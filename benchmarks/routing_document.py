@@ -33,7 +33,7 @@ LANGUAGE_AWARE = (
 def render(results: Found) -> None:
     """Write each part that has been measured between its marks."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    parts = {"pools": _pools, "judges": _judges, "newcomers": _newcomers, "samples": _samples}
+    parts = {"pools": _pools, "drawn": _drawn, "judges": _judges, "newcomers": _newcomers, "samples": _samples}
     parts |= {"cost": _cost, "speed": _speed}
     for name, table in parts.items():
         if name in results:
@@ -61,6 +61,32 @@ def _pools(found: Found) -> str:
             f"| **{_gap(routers, 'auto')}** | {_signed(difference)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _drawn(found: Mapping[str, Sequence[Found]]) -> str:
+    lines = [
+        "| drawn from | pools | models; languages; prompts | gap closed, mean: per language, 40 neighbours, `auto` "
+        "| `auto` above, below best single | above, below per language | above, below neighbours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for matrix, pools in found.items():
+        counts = (
+            [len(p["models"]) for p in pools],
+            [len(p["languages"]) for p in pools],
+            [p["prompts"] for p in pools],
+        )
+        sizes = "; ".join(f"{min(count):,} to {max(count):,}" for count in counts)
+        names = ("per_language", "knn_40", "auto")
+        gaps = ", ".join(f"{statistics.fmean(p['gap_closed'].get(n, 0.0) for p in pools):.1%}" for n in names)
+        signs = " | ".join(_surely(pools, name) for name in ("best_single", "per_language", "knn_40"))
+        lines.append(f"| {matrix} | {len(pools)} | {sizes} | {gaps} | {signs} |")
+    return "\n".join(lines) + "\n"
+
+
+def _surely(pools: Sequence[Found], name: str) -> str:
+    """Return in how many pools the interval of the difference lies above zero, and below."""
+    intervals = [interval for pool in pools if (interval := pool["auto_above"][name]["interval"])]
+    return f"{sum(i['low'] > 0 for i in intervals)}, {sum(i['high'] < 0 for i in intervals)}"
 
 
 def _judges(found: Found) -> str:

@@ -60,6 +60,19 @@ def test_auto_stays_with_the_best_single_teacher_where_there_is_nothing_to_gain(
     assert {choice.learner.label for choice in found.choices} & {"best_single", "blend_cautious"}
 
 
+def test_auto_falls_back_to_the_language_table_where_nothing_is_surely_better():
+    choice = AutoLearner().choose(toy_outcomes(60, topic_gain=0.0))
+    assert choice.learner.label == "per_language_shrunken"
+    assert choice.reason.startswith("a table by language is above the best single teacher on average")
+    assert choice.gains["per_language_shrunken"] >= max(choice.gains["learned"], choice.gains["blend"]) - 1e-12 > 0
+
+
+def test_auto_leaves_the_language_table_where_the_topic_decides():
+    choice = AutoLearner().choose(toy_outcomes(120, language_gain=0.0))
+    assert choice.gains["per_language_shrunken"] < 0.5 * choice.gains[choice.learner.label]
+    assert "by more than chance (95%, one-sided)" in choice.reason
+
+
 def test_processes_change_nothing():
     matrix = toy_outcomes(40)
     one, two = (evaluate(matrix, learners=FEW, jobs=jobs) for jobs in (1, 2))

@@ -1,11 +1,12 @@
-"""Choose among routers by cross-validation, and leave the best single teacher only for a gain that is likely real.
+"""Choose among routers by cross-validation, and leave the best single teacher for good only where that surely pays.
 
-Held against the best single teacher: the better of `learned` and `blend`, and then the best of the others. Each must
-be above by more than chance (a one-sided bound of the paired difference, resampled by cluster). Where nothing is, yet
-`blend` is above on average, it is followed with more caution, so that the best single teacher is left only for a
-large and steady advantage: choosing all or nothing on weak evidence loses more than either. Where not even that, the
-best single teacher it is. With a second judge the gain must hold under it as well; with several rewards, under each
-of them when it is held out (METHODS §3 and §5).
+What there is to fall back to is the best single teacher, a language table that is much shrunken towards it, and
+`blend` with so much caution that it leaves the best single teacher for large and steady advantages only: the one that
+is best on average. Choosing all or nothing on weak evidence loses more than either. The better of `learned` and
+`blend` takes its place if it is above the best single teacher by more than chance (a one-sided bound of the paired
+difference, resampled by cluster), and the best of the others if it is above that by more than chance. With a second
+judge the gain must hold under it as well; with several rewards, under each of them when it is held out (METHODS §3
+and §5).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +32,15 @@ from routers.learners.ridge import RidgeLearner
 from routers.learners.single import SingleLearner
 from routers.learners.table import TableLearner
 
-SINGLE = SingleLearner()
-CAUTIOUS = BlendLearner(caution=1.5)
+SINGLE, TABLE, CAUTIOUS = SingleLearner(), TableLearner(shrinkage=40.0), BlendLearner(caution=1.5)
+FALLBACKS: tuple[LearnerConfig, ...] = (SINGLE, TABLE, CAUTIOUS)
 OURS: tuple[LearnerConfig, ...] = (LearnedLearner(), BlendLearner())
-OTHERS: tuple[LearnerConfig, ...] = (TableLearner(shrinkage=10.0), RidgeLearner(), KnnLearner(), ClustersLearner())
+OTHERS: tuple[LearnerConfig, ...] = (TABLE, RidgeLearner(), KnnLearner(), ClustersLearner())
+FALLEN_BACK: Mapping[str, str] = {
+    SINGLE.label: "nothing is above the best single teacher by more than chance",
+    TABLE.label: "a table by language is above the best single teacher on average, and nothing surely better",
+    CAUTIOUS.label: "the best single teacher is left for large advantages only, and nothing is surely better",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class AutoLearner(LearnerConfig):
 
     Attributes:
         folds: of the cross-validation.
-        confidence: one-sided, that a router is above the one held so far.
+        confidence: one-sided, that a router is above the best single teacher, or the one held so far.
         agreement: one-sided, that it gains under the second judge too, or under each of several rewards when that is
             held out: less is asked of each, for all must agree.
         heeds_judge: whether the matrix's second judge has a say.
@@ -82,32 +88,43 @@ class AutoLearner(LearnerConfig):
             return Choice(SINGLE, "all prompts are of one group: none could be held out", {})
         if matrix.rewards_by_name:
             return self._choose_by_agreement(matrix, fold_P, told)
-        learners = (SINGLE, *OURS, *OTHERS)
+        learners = (*FALLBACKS, *OURS, *(learner for learner in OTHERS if learner not in FALLBACKS))
         expected = predict_held_out(learners, matrix, fold_P, told)
-        trials = [_Trial(learner, *_values(matrix, e_PT)) for learner, e_PT in zip(learners, expected, strict=True)]
+        trials = {
+            learner.label: _Trial(learner, *_values(matrix, e_PT))
+            for learner, e_PT in zip(learners, expected, strict=True)
+        }
         learner, reason = self._climb(trials, matrix.cluster_P)
-        gains = {t.learner.label: float((t.reward_P - trials[0].reward_P).mean()) for t in trials}
+        single = trials[SINGLE.label]
+        gains = {name: float((trial.reward_P - single.reward_P).mean()) for name, trial in trials.items()}
         return Choice(learner, reason, gains)
 
-    def _climb(self, trials: "Sequence[_Trial]", cluster_P: Rows) -> tuple[LearnerConfig, str]:
-        single, ours = trials[0], max(trials[1:3], key=lambda trial: trial.reward_P.mean())
-        others = max(trials[3:], key=lambda trial: trial.reward_P.mean())
-        held = single
-        for rung in (ours, others):
-            if self._is_above(rung, held, single, cluster_P, self.confidence):
-                held = rung
-        if held is not single:
-            return (
-                held.learner,
-                f"above the best single teacher by more than chance ({self.confidence:.0%}, one-sided)",
-            )
-        if self._is_above(trials[2], single, single, cluster_P, 0.5):
-            return CAUTIOUS, "nothing is surely above the best single teacher: left only for large advantages"
-        return SINGLE, "nothing is above the best single teacher"
+    def _climb(self, trials: "Mapping[str, _Trial]", cluster_P: Rows) -> tuple[LearnerConfig, str]:
+        def best(learners: Sequence[LearnerConfig]) -> _Trial:
+            return max((trials[learner.label] for learner in learners), key=lambda trial: trial.mean)
 
-    def _is_above(self, rung: "_Trial", held: "_Trial", single: "_Trial", cluster_P: Rows, confidence: float) -> bool:
-        if lower_bound(rung.reward_P - held.reward_P, cluster_P, confidence) <= 0:
-            return False
+        def is_agreed(learner: LearnerConfig) -> bool:
+            return learner is SINGLE or self._is_agreed(trials[learner.label], single, cluster_P)
+
+        def is_surely_above(rung: _Trial, lower: _Trial) -> bool:
+            return lower_bound(rung.reward_P - lower.reward_P, cluster_P, self.confidence) > 0
+
+        single = trials[SINGLE.label]
+        fallback = held = best([learner for learner in FALLBACKS if is_agreed(learner)])
+        ours, others = best(OURS), best(OTHERS)
+        if ours.mean > held.mean and is_surely_above(ours, single) and is_agreed(ours.learner):
+            held = ours
+        if is_surely_above(others, held) and is_agreed(others.learner):
+            held = others
+        if held is fallback:
+            return held.learner, FALLEN_BACK[held.learner.label]
+        return (
+            held.learner,
+            f"above the best single teacher by more than chance ({self.confidence:.0%}, one-sided)",
+        )
+
+    def _is_agreed(self, rung: "_Trial", single: "_Trial", cluster_P: Rows) -> bool:
+        """Tell whether the second judge, if it has a say, finds a gain too."""
         if not self.heeds_judge or rung.judge_P is None or single.judge_P is None:
             return True
         judged_P = rung.judge_P - single.judge_P
@@ -131,6 +148,11 @@ class _Trial:
     learner: LearnerConfig
     reward_P: Floats
     judge_P: Floats | None
+
+    @property
+    def mean(self) -> float:
+        """Mean held-out reward."""
+        return float(self.reward_P.mean())
 
 
 def _values(matrix: OutcomeMatrix, expected_PT: Floats) -> tuple[Floats, Floats | None]:
