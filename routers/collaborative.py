@@ -1,9 +1,11 @@
 """What a few answers say of a teacher, read through its fellows (collaborative filtering with side information).
 
 Its advantage over the fellows is explained by ridge regression on three blocks: what is expected of each fellow on
-the prompt (it may be good where one of them is), how each departed from that (what is hard for one is often hard for
-all: it takes noise away, and is not predicted from), and the prompt's tags. How far each block is shrunken is learned
-from the fellows: each in turn plays the stranger on the same prompts, and what is expected of it on all is the truth.
+the prompt (it may be good where one of them is), beside how easy prompts of such tags are for all (a strong teacher
+is ahead where it is hard, above all); how each fellow departed from what was expected (what is hard for one is often
+hard for all: it takes noise away, and is not predicted from); and the prompt's tags. How far each block is shrunken
+is learned from the fellows: each in turn plays the stranger on the same prompts, and what is expected of it on all is
+the truth.
 """
 
 from dataclasses import dataclass
@@ -28,6 +30,8 @@ class Penalties(NamedTuple):
     tags: float
 
 
+EASE_PENALTY: Final = 10.0
+"""Prompts at which what a tag's prompts gave to everybody weighs as much as that it makes no difference."""
 _EXPECTED: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e5)
 _SURPRISE: Final = (3.0, 30.0, 300.0, 1e6)
 _TAGS: Final = (3.0, 10.0, 30.0, 100.0, 1e5)
@@ -41,12 +45,14 @@ class Evidence:
     """P prompts as T fellows and G tags show them.
 
     Attributes:
-        known_PX: expectations of the fellows, their surprises (T columns each), tags (G), and a constant.
+        known_PX: expectations of the fellows (T columns), how easy such prompts are, surprises (T), tags (G), and a
+            constant.
         num_fellows: T.
         easy_P: what the prompt gave to everybody.
         mean_P: what is expected of the fellows on average.
         level_T: what is expected of each above that, on average over the prompts.
         scale: reward that one unit of an expectation stands for.
+        ease_G: how easy a tag makes a prompt, in standard deviations over the prompts.
     """
 
     known_PX: Floats
@@ -55,18 +61,18 @@ class Evidence:
     mean_P: Floats
     level_T: Floats
     scale: float
+    ease_G: Floats
 
     @property
     def foretold_PX(self) -> Floats:
         """Return the prompts as they look before anybody is asked: without surprises."""
         foretold_PX = self.known_PX.copy()
-        foretold_PX[:, self.num_fellows : 2 * self.num_fellows] = 0.0
+        foretold_PX[:, self.num_fellows + 1 : 2 * self.num_fellows + 1] = 0.0
         return foretold_PX
 
     def penalty_X(self, penalties: Penalties) -> Floats:
         """Return the penalty of each column; the constant is not shrunken."""
-        num_tags = self.known_PX.shape[1] - 2 * self.num_fellows - 1
-        numbers = [self.num_fellows, self.num_fellows, num_tags, 1]
+        numbers = [self.num_fellows + 1, self.num_fellows, len(self.ease_G), 1]
         return np.repeat([*penalties, TINY], numbers)
 
     def advantage(self, rewards_N: Floats, rows: Rows) -> Floats:
@@ -81,7 +87,7 @@ class Estimate:
 
     Attributes:
         share_T: how much of what is expected of each fellow goes into what is expected of it; they sum to 1.
-        tags_G: what a tag adds.
+        tags_G: what a tag adds, be it by how easy it makes prompts.
         constant: what it has above the fellows everywhere.
         error_P: standard error of its expected advantage on each prompt.
     """
@@ -109,8 +115,17 @@ def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidenc
     level_T = relative_PT.mean(axis=0)
     scale = float(np.sqrt(relative_PT.var(axis=0).mean())) + TINY
     taste_PT, ones_P1 = (relative_PT - level_T) / scale, np.ones((len(expected_PT), 1))
-    known_PX = np.hstack([taste_PT, surprise_PT / (surprise_PT.std() + TINY), tags_PG, ones_P1])
-    return Evidence(known_PX, expected_PT.shape[1], easy_P, mean_P, level_T, scale)
+    ease_G = _ease(easy_P + mean_P, tags_PG)
+    ease_P1 = (tags_PG @ ease_G)[:, None]
+    known_PX = np.hstack([taste_PT, ease_P1, surprise_PT / (surprise_PT.std() + TINY), tags_PG, ones_P1])
+    return Evidence(known_PX, expected_PT.shape[1], easy_P, mean_P, level_T, scale, ease_G)
+
+
+def _ease(level_P: Floats, tags_PG: Floats) -> Floats:
+    """Return how far each tag raises what prompts give to everybody, so that it varies by 1 over the prompts."""
+    squares_GG = tags_PG.T @ tags_PG + EASE_PENALTY * np.eye(tags_PG.shape[1])
+    ease_G: Floats = np.linalg.solve(squares_GG, tags_PG.T @ (level_P - level_P.mean()))
+    return ease_G / (float((tags_PG @ ease_G).std()) + TINY)
 
 
 def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> Estimate:
@@ -127,7 +142,8 @@ def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penal
     likeness_T = weights_X[:num] / evidence.scale
     share_T = likeness_T + (1.0 - likeness_T.sum()) / num
     constant = float(weights_X[-1] - likeness_T @ evidence.level_T)
-    return Estimate(share_T, weights_X[2 * num : -1], constant, error_P)
+    tags_G = weights_X[2 * num + 1 : -1] + weights_X[num] * evidence.ease_G
+    return Estimate(share_T, tags_G, constant, error_P)
 
 
 def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Penalties:

@@ -58,6 +58,19 @@ def test_what_is_hard_for_all_is_not_laid_at_the_strangers_door():
     assert rewards_P[rows].mean() < -0.2
 
 
+def test_who_shines_where_it_is_hard_is_expected_to_do_so_under_other_hard_tags():
+    """Ten languages, each as hard as it is; a stranger that was asked in eight of them is foretold in all."""
+    random = np.random.default_rng(3)
+    tag_P = np.arange(NUM) % 10
+    tags_PG, hardness_G = np.eye(10)[tag_P], np.linspace(0.0, 0.9, 10)
+    expected_PT = random.normal(0.0, 0.02, (NUM, 4))
+    rewards_PT = expected_PT - hardness_G[tag_P, None] + random.normal(0.0, 0.05, (NUM, 4))
+    rewards_P = rewards_PT.mean(axis=1) + 0.3 * (hardness_G[tag_P] - 0.45) + random.normal(0.0, 0.05, NUM)
+    rows = np.flatnonzero((tag_P != 0) & (tag_P != 9))[:80]
+    found = estimate(look_at(expected_PT, rewards_PT, tags_PG), rows, rewards_P[rows], UNTUNED)
+    assert 0.1 < found.tags_G[9] - found.tags_G[0] < 0.27
+
+
 def test_a_fellow_that_was_not_asked_says_nothing():
     expected_PT, hard_P, tags_PG, rewards_PT = world(noise=0.0)
     rewards_PT[::2, 2] = np.nan
@@ -68,11 +81,11 @@ def test_a_fellow_that_was_not_asked_says_nothing():
 
 def test_strengths_are_learned_from_the_fellows():
     """Tags are shrunken away where fellows take no notice of them, and hardly where they differ by nothing else."""
-    _, _, tags_PG, _ = world()
+    tags_PG = np.eye(6)[np.arange(NUM) % 6]
     random = np.random.default_rng(2)
     rows = np.arange(60)
     blind_PT = random.normal(0.0, 0.2, (NUM, 6))
-    tagged_PT = 0.3 * tags_PG @ random.normal(size=(2, 6))
+    tagged_PT = 0.3 * tags_PG @ random.normal(size=(6, 6))
     blind, tagged = (tune(e, e + random.normal(0.0, 0.3, e.shape), tags_PG, rows) for e in (blind_PT, tagged_PT))
     assert {blind, tagged} <= set(GRID)
     assert tagged.tags <= 10.0 < blind.tags
