@@ -1,7 +1,8 @@
 """A new teacher joins from about a hundred prompts that every incumbent has answered too; nobody else is retrained.
 
-What is expected of it is a mixture of what is expected of the incumbents, plus what its own answers show in a
-language, family, script or task (`routers/collaborative.py`). Plain means of so few prompts mislead.
+What is expected of it is a mixture of what is expected of the incumbents, plus what its own answers show where
+prompts are hard for all, and in a language, family, script or task (`routers/collaborative.py`). Plain means of so
+few prompts mislead.
 """
 
 from collections.abc import Sequence
