@@ -18,7 +18,7 @@ from routers.learners.auto import AutoLearner
 from routers.learners.folds import deal_folds
 from routers.learners.learned import LearnedLearner
 from routers.learners.table import TableLearner
-from tests.support.outcomes import split, toy_outcomes
+from tests.support.outcomes import split, toy_outcomes, write_matrix
 
 FEW = (TableLearner(), LearnedLearner())
 
@@ -162,25 +162,6 @@ def test_more_prompts_teach_more():
     gaps = [point.gap_closed for point in curve.points]
     assert gaps[-1] > gaps[0]
     assert all(point.single_gap_closed <= 1e-9 for point in curve.points)
-
-
-def write_matrix(path, matrix):
-    rows = [
-        {
-            "prompt_id": matrix.prompt_ids[p],
-            "prompt": matrix.queries.texts[matrix.queries.text_P[p]],
-            "language": matrix.queries.languages[p],
-            "group": f"g{matrix.cluster_P[p]}",
-            "model": name,
-            "reward": matrix.rewards_PT[p, t],
-            "second": matrix.rewards_PT[p, t] ** 3,
-            "cost": float(t + 1),
-        }
-        for p in range(len(matrix))
-        for t, name in enumerate(matrix.teachers)
-    ]
-    pd.DataFrame(rows).to_parquet(path)
-    return path
 
 
 @pytest.fixture

@@ -69,10 +69,10 @@ class Clusters:
 
 
 def find_clusters(vectors_PK: Floats, num_clusters: int, seed: int) -> "KMeans":
-    """Find clusters by k-means, at most one for each different vector."""
+    """Find clusters by k-means, at most one for each different vector; rounding makes none different."""
     from sklearn.cluster import KMeans
 
-    num = min(num_clusters, len(np.unique(vectors_PK, axis=0)))
+    num = min(num_clusters, len(np.unique(vectors_PK.round(6), axis=0)))
     return KMeans(num, n_init=2, random_state=seed).fit(vectors_PK)
 
 

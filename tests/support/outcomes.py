@@ -1,6 +1,9 @@
 """Outcomes of a toy pool: each teacher is good in some languages and on some topics."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 
 from arbitrage.outcomes.matrix import OutcomeMatrix
 from arbitrage.outcomes.queries import Queries
@@ -61,6 +64,26 @@ def toy_outcomes(
     queries = Queries([texts[i] for i in source_P], languages, ["essay" if i % 2 else "quiz" for i in source_P])
     ids = tuple(f"{i}-{language}" for i, language in zip(source_P, languages, strict=True))
     return OutcomeMatrix(ids, queries, source_P.astype(np.int64), TEACHERS, rewards)
+
+
+def write_matrix(path: Path, matrix: OutcomeMatrix) -> Path:
+    """Write a matrix as a file that the command line reads, with a second reward and a cost."""
+    rows = [
+        {
+            "prompt_id": matrix.prompt_ids[p],
+            "prompt": matrix.queries.texts[matrix.queries.text_P[p]],
+            "language": matrix.queries.languages[p],
+            "group": f"g{matrix.cluster_P[p]}",
+            "model": name,
+            "reward": matrix.rewards_PT[p, t],
+            "second": matrix.rewards_PT[p, t] ** 3,
+            "cost": float(t + 1),
+        }
+        for p in range(len(matrix))
+        for t, name in enumerate(matrix.teachers)
+    ]
+    pd.DataFrame(rows).to_parquet(path)
+    return path
 
 
 def split(matrix: OutcomeMatrix, share: float = 0.7) -> tuple[OutcomeMatrix, OutcomeMatrix]:
