@@ -30,8 +30,8 @@ LearnerOption = Annotated[
     typer.Option(
         "--learner",
         metavar="KIND",
-        help="`learned` (shrunken language prior and text), `auto` (whatever holds up in cross-validation, the best "
-        "single teacher if nothing does), `best_single`, `language_table`, `knn`, `clusters`, `ridge` …",
+        help="`learned` (shrunken language prior and text), `auto` (whatever holds up in cross-validation; if "
+        "nothing does, near the best single teacher), `best_single`, `language_table`, `knn`, `clusters`, `ridge` …",
     ),
 ]
 LearnerSetOption = Annotated[
