@@ -9,7 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 
 from arbitrage.errors import ExecutionError, InterruptedRunError
-from pipelines.students import Task, learn
+from arbitrage.processes import end_with_parent
+from pipelines.students import LEARNING, Task, learn
 
 THREADS = "OMP_NUM_THREADS"
 POLL_S = 0.5
@@ -36,7 +37,7 @@ def teach(tasks: Sequence[Task], workers: int, note: Note, is_stopped: Callable[
         return
     # Fresh interpreters read it when they load PyTorch; on one thread the same sums come out every time.
     os.environ.setdefault(THREADS, "1")
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_leave_signals) as pool:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         try:
             _work_off(pool, missing, workers, note, is_stopped)
         except BrokenProcessPool as error:
@@ -47,9 +48,10 @@ def teach(tasks: Sequence[Task], workers: int, note: Note, is_stopped: Callable[
             raise
 
 
-def _leave_signals() -> None:
-    """Leave Ctrl-C to the parent, which lets students finish that are under way."""
+def _begin() -> None:
+    """Leave Ctrl-C to the parent, which lets students finish that are under way; end with it, at a checkpoint."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(LEARNING)
 
 
 def _work_off(

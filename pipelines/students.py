@@ -1,6 +1,7 @@
 """Who learns what: one student for each lesson and seed, trained by TRL and examined."""
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from arbitrage.config import Config
-from arbitrage.errors import InterruptedRunError
 from arbitrage.models import absolute_model, revision_of
 from arbitrage.prompts import PromptsConfig
 from arbitrage.report.students import Exam, Students
@@ -26,6 +26,9 @@ from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import require_trainable, train
 from pipelines.budgets import Lesson
 from pipelines.exam import exam_of, examine, is_examined, questions_in, right_answers
+
+LEARNING = threading.Lock()
+"""Held while this process makes a student."""
 
 
 class StudentConfig(Config):
@@ -162,13 +165,10 @@ def learn(task_json: str, parent: int) -> None:
     def is_orphan() -> bool:
         return os.getppid() != parent
 
-    try:
+    with LEARNING:
         hooks = Hooks(is_stopped=is_orphan)
         model = task.student.model if task.training is None else str(train(task.training, hooks).path)
         examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
-    finally:
-        if is_orphan():  # the pool would wait for ever for what nobody sends
-            os._exit(InterruptedRunError.exit_code)
 
 
 def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:

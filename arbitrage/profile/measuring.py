@@ -15,6 +15,7 @@ from arbitrage.contracts.metrics import Metric, SetMetric
 from arbitrage.identify import identify
 from arbitrage.measured import Measured, Reason
 from arbitrage.metrics import MetricConfig, SetMetricConfig
+from arbitrage.processes import end_with_parent
 from arbitrage.profile.entries import Entry
 from arbitrage.texts import Text
 
@@ -158,6 +159,7 @@ _gauge: Gauge | None = None
 
 def _start(metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig]) -> None:
     """Build the metrics of a worker process."""
+    end_with_parent()
     global _gauge
     _gauge = Gauge(metrics, set_metrics)
 

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from arbitrage.processes import end_with_parent
 from arbitrage.world.answering import answer_questions, load_teacher, load_tokenizer
 from arbitrage.world.cards import write_card
 from arbitrage.world.curriculum import CURRICULA, lessons
@@ -166,7 +167,7 @@ def _seed(name: str) -> int:
 def _rebuild_all(names: Sequence[str], folder: Path, jobs: int) -> None:
     """Rebuild the reward model last, because it listens to the teachers."""
     independent = [name for name in names if name != REWARD_MODEL]
-    with get_context("spawn").Pool(min(jobs, max(1, len(independent)))) as pool:
+    with get_context("spawn").Pool(min(jobs, max(1, len(independent))), end_with_parent) as pool:
         pool.starmap(rebuild, [(name, folder) for name in independent], chunksize=1)
     if REWARD_MODEL in names:
         rebuild(REWARD_MODEL, folder)

@@ -10,6 +10,7 @@ import numpy as np
 
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted
 from arbitrage.outcomes.queries import Rows
+from arbitrage.processes import end_with_parent
 from arbitrage.statistics import Estimate
 from routers.evaluation.figures import RouterFigures, mean_differences, measure
 from routers.evaluation.policy import Outcome, follow, oracle_outcome, random_outcome
@@ -157,7 +158,9 @@ def _run_folds(
     if jobs == 1:
         return [_run_fold(matrix, fold_P, fold, learners, auto, told) for fold in folds]
     results: list[FoldResult] = []
-    with ProcessPoolExecutor(min(jobs, len(folds)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(folds)), mp_context=get_context("spawn"), initializer=end_with_parent
+    ) as pool:
         tasks = [pool.submit(_run_fold, matrix, fold_P, fold, learners, auto, None) for fold in folds]
         for task in as_completed(tasks):
             results.append(task.result())
