@@ -63,7 +63,7 @@ def test_auto_stays_with_the_best_single_teacher_where_there_is_nothing_to_gain(
 def test_auto_falls_back_to_the_language_table_where_nothing_is_surely_better():
     choice = AutoLearner().choose(toy_outcomes(60, topic_gain=0.0))
     assert choice.learner.label == "per_language_shrunken"
-    assert choice.reason.startswith("a table by language is above the best single teacher on average")
+    assert choice.reason.startswith("a table by language is above the best single teacher, and nothing")
     assert choice.gains["per_language_shrunken"] >= max(choice.gains["learned"], choice.gains["blend"]) - 1e-12 > 0
 
 

@@ -38,7 +38,7 @@ OURS: tuple[LearnerConfig, ...] = (LearnedLearner(), BlendLearner())
 OTHERS: tuple[LearnerConfig, ...] = (TABLE, RidgeLearner(), KnnLearner(), ClustersLearner())
 FALLEN_BACK: Mapping[str, str] = {
     SINGLE.label: "nothing is above the best single teacher by more than chance",
-    TABLE.label: "a table by language is above the best single teacher on average, and nothing surely better",
+    TABLE.label: "a table by language is above the best single teacher, and nothing is surely better",
     CAUTIOUS.label: "the best single teacher is left for large advantages only, and nothing is surely better",
 }
 
