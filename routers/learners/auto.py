@@ -34,6 +34,7 @@ from routers.learners.table import TableLearner
 
 SINGLE, TABLE, CAUTIOUS = SingleLearner(), TableLearner(shrinkage=40.0), BlendLearner(caution=1.5)
 FALLBACKS: tuple[LearnerConfig, ...] = (SINGLE, TABLE, CAUTIOUS)
+"""Of equals the first."""
 OURS: tuple[LearnerConfig, ...] = (LearnedLearner(), BlendLearner())
 OTHERS: tuple[LearnerConfig, ...] = (TABLE, RidgeLearner(), KnnLearner(), ClustersLearner())
 FALLEN_BACK: Mapping[str, str] = {
