@@ -27,6 +27,7 @@ LOCK_FILE = "_lock"
 RENEW_EVERY_S = 10.0
 STALE_AFTER_S = 60
 SETTLE_S = 0.5
+READ_TRIES = 3
 
 
 class Lease(Config):
@@ -74,10 +75,14 @@ def lease(run_dir: StorePath, token: str) -> Iterator[None]:
 
 def read_lease(run_dir: StorePath) -> Lease | None:
     """Return the lease that stands, however old, or None."""
-    try:
-        return Lease.model_validate_json((run_dir / LOCK_FILE).read_text())
-    except (FileNotFoundError, ValidationError):
-        return None
+    for _ in range(READ_TRIES):
+        try:
+            return Lease.model_validate_json((run_dir / LOCK_FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValidationError:
+            continue  # another holder's, of another length, was written meanwhile
+    return None
 
 
 def _renew(run_dir: StorePath, token: str, released: threading.Event) -> None:
