@@ -39,10 +39,12 @@ from routers.learners.learned import LearnedLearner
 
 JUDGES = ("gemba_cmda", "xcomet_xl", "cometkiwi_xl", "metricx24_hybrid_xl")
 SHOWN = ("random", "best_single", "per_language", "per_language_task", "oracle", "auto", "learned", "blend")
-TIMED: Mapping[str, tuple[str, Sequence[str]]] = {
-    "wmt25": ("wmt25_teacher_matrix.parquet", ()),
-    "policy": ("textclass_policy_matrix.parquet", ("policy_mixed", "policy_small")),
+MATRICES: Mapping[str, str] = {
+    "wmt25": "wmt25_teacher_matrix.parquet",
+    "policy": "textclass_policy_matrix.parquet",
 }
+"""Pools are named after their matrix."""
+TIMED: Mapping[str, Sequence[str]] = {"wmt25": (), "policy": ("policy_mixed", "policy_small")}
 """What is timed: all 26 systems of WMT25, and the models of both pools of the other matrix."""
 JOBS = min(5, os.cpu_count() or 1)
 DEALS = 4
@@ -53,8 +55,8 @@ Found = dict[str, Any]
 def load(data: Path, pool: str, rewards: Sequence[str] = ("reward",), cost: str | None = None) -> OutcomeMatrix:
     """Read the matrix of one pool."""
     models = json.loads((data / "pools.json").read_text())[pool]
-    name = "wmt25_teacher_matrix" if pool.startswith("wmt25") else "textclass_policy_matrix"
-    return read_matrix([data / f"{name}.parquet"], MatrixColumns(rewards=tuple(rewards), cost=cost), models).matrix
+    path = data / MATRICES[pool.partition("_")[0]]
+    return read_matrix([path], MatrixColumns(rewards=tuple(rewards), cost=cost), models).matrix
 
 
 def measure_pool(data: Path, pool: str) -> Found:
@@ -87,7 +89,7 @@ def measure_pool(data: Path, pool: str) -> Found:
 
 def measure_drawn(data: Path, name: str) -> list[Found]:
     """Evaluate `auto` on pools drawn from one matrix."""
-    return measure_drawn_pools(data / TIMED[name][0], JOBS)
+    return measure_drawn_pools(data / MATRICES[name], JOBS)
 
 
 def measure_judges(data: Path, pool: str) -> Found:
@@ -123,10 +125,9 @@ def measure_cost(data: Path, pool: str) -> Found:
 
 def measure_speed(data: Path, name: str) -> Found:
     """Time training, and features with prediction, each text read anew; memory of the process."""
-    path, pools = TIMED[name]
     named = json.loads((data / "pools.json").read_text())
-    models = sorted({model for pool in pools for model in named[pool]}) or None
-    matrix = read_matrix([data / path], models=models).matrix
+    models = sorted({model for pool in TIMED[name] for model in named[pool]}) or None
+    matrix = read_matrix([data / MATRICES[name]], models=models).matrix
     started = time.perf_counter()
     predictor = LearnedLearner().fit(matrix)
     trained_s = time.perf_counter() - started
@@ -165,7 +166,7 @@ WMT = ("wmt25_small", "wmt25_open_20b", "wmt25_frontier", "wmt25_21")
 ALL = (*WMT, "policy_mixed", "policy_small")
 PARTS: Mapping[str, tuple[Callable[[Path, str], Any], Sequence[str]]] = {
     "pools": (measure_pool, ALL),
-    "drawn": (measure_drawn, tuple(TIMED)),
+    "drawn": (measure_drawn, tuple(MATRICES)),
     "judges": (measure_judges, WMT),
     "newcomers": (measure_newcomers, ALL),
     "samples": (measure_samples, ("wmt25_small", "policy_small")),
