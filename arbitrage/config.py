@@ -4,19 +4,20 @@ A field that cannot change a result (number of replicas, batch size, a key's env
 `Operational`; everything else enters the fingerprint.
 """
 
+import copy
 import difflib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from arbitrage.errors import ConfigError
 from arbitrage.languages import normalise_tag, suggest_tag
+from arbitrage.redaction import REDACTED, is_secret_key, redact, redact_text
+from arbitrage.yaml_text import MAX_DEPTH, WrittenFloat, WrittenInt, read_yaml
 
 C = TypeVar("C", bound=BaseModel)
 Raw = dict[str, Any]
@@ -75,62 +76,126 @@ class Config(BaseModel):
         return found
 
 
-def load_yaml(path: Path) -> Raw:
-    """Read a YAML mapping.
-
-    Raises:
-        ConfigError: no such file, not UTF-8, not YAML, a key given twice, or not a mapping.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        data = yaml.load(text, Loader=_Loader)  # noqa: S506 — a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not valid YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a mapping of keys to values, found {type(data).__name__}")
-    return data
-
-
 def parse(raw: Mapping[str, Any], wanted: type[C] | TypeAdapter[C], where: str) -> C:
     """Validate raw values into a config; `where` names their file in errors.
 
     Raises:
         ConfigError: one line per problem: file, key, what is wrong, value found, values allowed.
     """
+    return parse_both(raw, wanted, where)[0]
+
+
+def parse_both(raw: Mapping[str, Any], wanted: type[C] | TypeAdapter[C], where: str) -> tuple[C, Raw]:
+    """Validate raw values; return the config, and the raw values as it takes them.
+
+    A field that wants text takes a number as it was written: `revision: 0123456`, `--set name=2026`.
+
+    Raises:
+        ConfigError: as `parse`.
+    """
     adapter = wanted if isinstance(wanted, TypeAdapter) else TypeAdapter(wanted)
-    try:  # JSON mode: strict about scalars, yet lists may become tuples and strings enums
-        return adapter.validate_json(json.dumps(raw, default=str))
+    _require_unicode(raw, where, "")
+    try:
+        return _validate(raw, adapter), dict(raw)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        broken = {detail["loc"][:depth] for detail in details for depth in range(len(detail["loc"]))}
+        problems = error.errors(include_url=False)
+    written = copy.deepcopy(dict(raw))
+    for detail in problems:
+        _write_out(written, detail["loc"])
+    try:
+        return _validate(written, adapter), written
+    except ValidationError:
+        broken = {detail["loc"][:depth] for detail in problems for depth in range(len(detail["loc"]))}
         lines = [
             _sentence(where, raw, detail)
-            for detail in details
+            for detail in problems
             if detail["type"] != "too_short" or detail["loc"] not in broken  # short only because items are broken
         ]
-        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
-def override(raw: Raw, assignments: Sequence[str]) -> Raw:
-    """Return raw with `key.sub.0=value` assignments applied; values are read as YAML.
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem of a validation in one line: 'steps[0].name: input should be a valid string'."""
+    detail = error.errors(include_url=False, include_input=False)[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"]).lstrip(".")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{key}: {message[:1].lower()}{message[1:]}{more}" if key else f"{message[:1].lower()}{message[1:]}{more}"
+
+
+def override(raw: Mapping[str, Any], assignments: Sequence[str]) -> Raw:
+    """Return raw with `key.sub.0=value` assignments applied.
+
+    A value is read as YAML where it is YAML, else it is text: `*.jsonl`, `a #1.jsonl` and `CC-BY: see notes` are
+    texts, `[1, 2]`, `{n: 4}` and `0.5` are not.
 
     Raises:
         ConfigError: an assignment has no '=' or leads through something that is not a mapping or list.
     """
-    result: Raw = json.loads(json.dumps(raw, default=str))
+    result: Raw = copy.deepcopy(dict(raw))
     for assignment in assignments:
         key, separator, value = assignment.partition("=")
         if not separator or not key.strip():
-            raise ConfigError(f"--set {assignment}: expected key=value, such as sampling.n=4")
-        try:
-            parsed = yaml.load(value, Loader=_Loader)  # noqa: S506 — a SafeLoader
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {assignment}: the value is not valid YAML: {error}") from error
-        _assign(result, key.strip().split("."), parsed, assignment)
+            raise ConfigError(f"--set {_shown(assignment)}: expected key=value, such as sampling.n=4")
+        keys = key.strip().split(".")
+        if len(keys) > MAX_DEPTH:
+            raise ConfigError(f"--set {key[:80]}…: leads through more than {MAX_DEPTH} levels")
+        _assign(result, keys, _value(value), _shown(assignment))
     return result
+
+
+def _validate(raw: Mapping[str, Any], adapter: TypeAdapter[C]) -> C:
+    # JSON mode: strict about scalars, yet lists may become tuples and strings enums
+    return adapter.validate_json(json.dumps(raw, default=str))
+
+
+def _value(text: str) -> Any:
+    """Read the value of an assignment as YAML, unless YAML makes something else of it than is written."""
+    bare = text.strip()
+    try:
+        found = read_yaml(text)
+    except ValueError:
+        return text
+    if isinstance(found, WrittenInt | WrittenFloat):
+        return found if found.written == bare else text  # `4 #1.jsonl` is no 4
+    ends = {"[": "]", "{": "}", '"': '"', "'": "'"}
+    if isinstance(found, dict | list | str):
+        is_yaml = bare[:1] in ends and bare.endswith(ends[bare[:1]])
+        return found if is_yaml else bare  # `CC-BY: see notes` is no mapping, `a #1.jsonl` holds no comment
+    return found if bare.lower() in ("true", "false", "null", "~", "") else text
+
+
+def _require_unicode(value: Any, where: str, key: str) -> None:
+    """Raise ConfigError for a text that UTF-8 cannot hold, as an argument that is not UTF-8 becomes one."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _require_unicode(name, where, f"{key}.{name}")
+            _require_unicode(each, where, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for position, each in enumerate(value):
+            _require_unicode(each, where, f"{key}[{position}]")
+    elif isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        raise ConfigError(f"{where}: {ascii(key.lstrip('.'))[1:-1]}: is not UTF-8 text (found {ascii(value)[:80]})")
+
+
+def _shown(assignment: str) -> str:
+    """Return an assignment for a message, without its value where that is a secret."""
+    key, separator, value = assignment.partition("=")
+    hidden = REDACTED if any(map(is_secret_key, key.split("."))) else redact_text(value)
+    return f"{key}{separator}{hidden}"
+
+
+def _write_out(raw: Any, loc: tuple[int | str, ...]) -> None:
+    """Replace the number at a pydantic location by the text it was written as."""
+    parent: Any = None
+    place: Any = None
+    node: Any = raw
+    for part in loc:
+        is_key = isinstance(node, dict) and part in node
+        if is_key or (isinstance(node, list) and isinstance(part, int) and part < len(node)):
+            parent, place, node = node, part, node[part]
+    if parent is not None and isinstance(node, WrittenInt | WrittenFloat):
+        parent[place] = node.written
 
 
 def _assign(node: Any, keys: list[str], value: Any, assignment: str) -> None:
@@ -178,8 +243,9 @@ def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
     if kind == "literal_error":
         allowed = [a.strip(" '") for a in str(context["expected"]).replace(" or ", ",").split(",")]
         return f"{at}: {_quote(node)} is not one of {', '.join(allowed)}{_suggest(str(node), allowed)}"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{at}: {message[:1].lower()}{message[1:]} (found {_quote(node)})"
+    message = redact_text(detail["msg"].removeprefix("Value error, "))
+    found = REDACTED if any(is_secret_key(str(part).removesuffix("_env")) for part in detail["loc"]) else _quote(node)
+    return f"{at}: {message[:1].lower()}{message[1:]} (found {found})"
 
 
 def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
@@ -200,38 +266,12 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
 
 
 def _quote(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, WrittenInt | WrittenFloat):
+        return value.written if len(value.written) <= 80 else value.written[:77] + "…"
+    text = json.dumps(redact(value), ensure_ascii=False, default=str)
     return text if len(text) <= 80 else text[:77] + "…"
 
 
 def _suggest(found: str, allowed: Sequence[str]) -> str:
     near = difflib.get_close_matches(found, allowed, n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader in which `no` is Norwegian, `on` and `off` are words, and no mapping names a key twice.
-
-    Booleans are those of YAML 1.2: true and false.
-    """
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping; raise on a repeated key."""
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be text", key_node.start_mark)
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key_node.value}' is given twice", key_node.start_mark
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
-_BOOL = "tag:yaml.org,2002:bool"
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))

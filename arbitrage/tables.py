@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from arbitrage.config import first_problem
 from arbitrage.errors import DataError
 from arbitrage.records import Record
 
@@ -65,7 +66,7 @@ def from_table(table: pa.Table, record: type[R]) -> list[R]:
             [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)], strict=False
         )
     except ValidationError as error:
-        raise DataError(f"a row does not fit {record.__name__}: {error}") from error
+        raise DataError(f"a row does not fit {record.__name__}: {first_problem(error)}") from error
 
 
 def require_schema(schema: pa.Schema, record: type[Record]) -> None:

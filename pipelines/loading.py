@@ -7,9 +7,11 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from arbitrage.config import Raw, load_yaml, override, parse
+from arbitrage.config import Raw, override, parse_both
 from arbitrage.execution.run import STALL_AFTER_S, RunRequest
+from arbitrage.redaction import redact
 from arbitrage.shards.place import Place
+from arbitrage.yaml_text import load_yaml
 from pipelines import PipelineConfig
 
 ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
@@ -17,7 +19,7 @@ ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
 
 @dataclass(frozen=True, slots=True)
 class LoadedPipeline:
-    """A validated config beside the values it came from."""
+    """A validated config beside the values it came from, secrets left out of them."""
 
     config: PipelineConfig
     raw: Raw
@@ -56,7 +58,8 @@ def load_pipeline(path: Path, assignments: Sequence[str] = ()) -> LoadedPipeline
         ConfigError: file, key, value found and values allowed.
     """
     raw = override(load_yaml(path), assignments)
-    return LoadedPipeline(parse(raw, ADAPTER, str(path)), raw)
+    config, values = parse_both(raw, ADAPTER, str(path))
+    return LoadedPipeline(config, redact(values))
 
 
 def quickstart_file() -> Path:

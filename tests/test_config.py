@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from arbitrage.config import Config, LanguageTag, Operational, load_yaml, override, parse
+from arbitrage.config import Config, LanguageTag, Operational, override, parse, parse_both
 from arbitrage.errors import ConfigError
+from arbitrage.yaml_text import load_yaml
 
 
 class Apple(Config):
@@ -77,7 +78,7 @@ def test_overrides_reach_into_mappings_and_lists() -> None:
     assert raw == {"a": {"b": 1}, "c": [{"d": 1}, {"d": 2}]}
 
 
-@pytest.mark.parametrize("assignment", ["novalue", "c.9.d=1", "a.b.c=1", "=1", "a.b=[1"])
+@pytest.mark.parametrize("assignment", ["novalue", "c.9.d=1", "a.b.c=1", "=1"])
 def test_overrides_that_lead_nowhere_are_refused(assignment: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         override({"a": {"b": 1}, "c": [{"d": 1}]}, [assignment])
@@ -89,7 +90,7 @@ def test_overrides_that_lead_nowhere_are_refused(assignment: str) -> None:
         (b"a: 1\na: 2\n", "the key 'a' is given twice"),
         (b"a: [1\n", "is not valid YAML"),
         (b"- 1\n", "expected a mapping"),
-        (b"\xff\xfe\x00", "cannot be read"),
+        (b"\xff\xfe\x00", "is not UTF-8"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, content: bytes, message: str) -> None:
@@ -115,3 +116,87 @@ def test_operational_fields_are_no_part_of_the_identity() -> None:
     assert one.identity() == two.identity()
     assert "workers" not in one.identity()
     assert one.identity() != Bowl(name="c", fruit=Apple(kind="apple")).identity()
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("*.jsonl", "*.jsonl"),
+        ("my #1.jsonl", "my #1.jsonl"),
+        ("4 #1", "4 #1"),
+        ("true #1", "true #1"),
+        ("[v2]/a.jsonl", "[v2]/a.jsonl"),
+        ("{en,de}.jsonl", "{en,de}.jsonl"),
+        ("[a] #b.jsonl", "[a] #b.jsonl"),
+        ("CC-BY: see notes", "CC-BY: see notes"),
+        ("- a", "- a"),
+        ("!x", "!x"),
+        ("&a", "&a"),
+        ("!!int 5", "!!int 5"),
+        ("| a", "| a"),
+        ("%d", "%d"),
+        ("a\\b", "a\\b"),
+        ("C:\\data", "C:\\data"),
+        ('"007"', "007"),
+        ("'a #1'", "a #1"),
+        ("[1, b]", [1, "b"]),
+        ("{n: 4}", {"n": 4}),
+        ("0.5", 0.5),
+        ("4", 4),
+        ("true", True),
+        ("null", None),
+        ("", None),
+    ],
+)
+def test_a_value_of_an_override_is_no_more_than_it_is_written_as(written: str, value: object) -> None:
+    found = override({}, [f"key={written}"])["key"]
+    assert found == value
+    assert isinstance(found, type(value))
+
+
+def test_a_field_of_text_takes_a_number_as_it_was_written() -> None:
+    raw = override({"fruit": {"kind": "pear"}}, ["name=007"])
+    config, values = parse_both(raw, Bowl, "bowl.yaml")
+    assert (config.name, values["name"]) == ("007", "007")
+    assert parse(override(raw, ["name=1e5", "fruit={kind: apple, size: 2}"]), Bowl, "").name == "1e5"
+
+
+def test_a_number_that_is_wrong_as_text_too_is_reported_as_the_number() -> None:
+    raw = override({"name": "b", "fruit": {"kind": "apple"}}, ["fruit.size=-1"])
+    with pytest.raises(ConfigError, match=r"fruit.size: input should be greater than 0 \(found -1\)"):
+        parse(raw, Bowl, "bowl.yaml")
+
+
+def test_text_that_is_not_utf_8_is_named() -> None:
+    raw = override({"fruit": {"kind": "pear"}}, ["name=a\udcff"])
+    with pytest.raises(ConfigError, match=r"bowl.yaml: name: is not UTF-8 text"):
+        parse(raw, Bowl, "bowl.yaml")
+
+
+class Locked(Config):
+    api_key_env: Annotated[str, Field(pattern="^[A-Z_]+$")] = "KEY"
+    headers: dict[str, Annotated[str, Field(pattern="^[A-Z_]+$")]] = {}
+    password: Annotated[str, Field(max_length=3)] = ""
+    url: Annotated[str, Field(max_length=3)] = ""
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"api_key_env": "sk-hush"},
+        {"headers": {"Authorization": "Bearer sk-hush"}},
+        {"password": "sk-hush"},
+        {"url": "https://me:sk-hush@host/v1"},
+        {"api_key": "sk-hush"},
+    ],
+)
+def test_secrets_in_the_wrong_place_are_not_repeated(raw: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(raw, Locked, "x.yaml")
+    assert "hush" not in str(caught.value)
+
+
+def test_an_override_that_leads_nowhere_does_not_repeat_a_secret() -> None:
+    with pytest.raises(ConfigError) as caught:
+        override({"a": 1}, ["a.api_key.b=sk-hush"])
+    assert "hush" not in str(caught.value)

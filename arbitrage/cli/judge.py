@@ -208,7 +208,7 @@ def _side(given: str, label: str, columns: Sequence[str]) -> "Raw":
 
 
 def _judge(given: str) -> "Raw":
-    from arbitrage.config import load_yaml
+    from arbitrage.yaml_text import load_yaml
 
     if given == "exact":
         return {"kind": "exact"}

@@ -135,8 +135,9 @@ def read_config(file: Path | None, given: dict[str, Any], sets: Mapping[str, Seq
         ConfigError: the file or a value does not validate.
         UserError: the file is of another method.
     """
-    from arbitrage.config import as_tuple, load_yaml, override, parse
+    from arbitrage.config import as_tuple, override, parse
     from arbitrage.training.settings import TrainConfig
+    from arbitrage.yaml_text import load_yaml
 
     raw = load_yaml(file) if file else {}
     if raw.get("method", given["method"]) != given["method"]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from arbitrage.config import Config, load_yaml, parse
+from arbitrage.config import Config, parse
 from arbitrage.errors import ConfigError
 from arbitrage.metrics import MetricConfig, SetMetricConfig
 from arbitrage.metrics.defaults import CHEAP_METRICS, CHEAP_SET_METRICS
+from arbitrage.yaml_text import load_yaml
 
 
 class ProfileSettings(Config):

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from arbitrage.config import Config, LanguageTag, Operational, Raw, load_yaml, parse
+from arbitrage.config import Config, LanguageTag, Operational, Raw, parse
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import Resources
@@ -16,6 +16,7 @@ from arbitrage.languages import script_of
 from arbitrage.models import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
 from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engine import ModelSpec, Precision
+from arbitrage.yaml_text import load_yaml
 
 TokenCount = Annotated[int, Field(ge=1)]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from arbitrage.config import AbsolutePath, Config, as_tuple, load_yaml, override, parse
+from arbitrage.config import AbsolutePath, Config, as_tuple, override, parse
 from arbitrage.contracts.engines import Sampling
 from arbitrage.errors import ConfigError
 from arbitrage.judging import JudgeConfig
@@ -18,6 +18,7 @@ from arbitrage.teachers.pool import TeacherConfig, load_pool
 from arbitrage.training.mix import MixConfig
 from arbitrage.training.monitor.settings import MonitorConfig
 from arbitrage.training.sources import Source
+from arbitrage.yaml_text import load_yaml
 from pipelines.preference import PreferenceConfig
 
 
