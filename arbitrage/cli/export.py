@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.cli.screen import say
 
 if TYPE_CHECKING:
     from arbitrage.export.format import Trainer
@@ -44,6 +45,6 @@ def export(
         print(json.dumps(rows))
         return
     for result in results:
-        print(f"{result.dataset}: {result.num_rows:,} rows in {result.path}")
+        say(f"{result.dataset}: {result.num_rows:,} rows in {result.path}")
         for reason, count in sorted(result.skipped.items()):
-            print(f"  left out: {count:,} ({reason})")
+            say(f"  left out: {count:,} ({reason})")

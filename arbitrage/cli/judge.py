@@ -11,6 +11,7 @@ import typer
 from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory
 from arbitrage.cli.output import write_out
+from arbitrage.cli.screen import Screen, to_json
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def judge(
     people = _people(labels or [], columns["labels"])
     found = _run(config, run_directory(run_dir, config.name), ray, people)
     if json_out:
-        write_out(json_out, json.dumps(found.as_json(), ensure_ascii=False, indent=1))
+        write_out(json_out, to_json(found.as_json(), indent=1))
     if html_out:
         write_out(str(html_out), render_judgement(found))
     if json_out != "-":
@@ -127,8 +128,6 @@ def judge(
 def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:
     from dataclasses import asdict
 
-    from rich.console import Console
-
     from arbitrage.cli.judge_plan import calls_table
     from pipelines.judge_calls import count_calls
 
@@ -136,7 +135,7 @@ def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:
     if json_out:
         write_out(json_out, json.dumps([asdict(each) for each in found], indent=1))
     if json_out != "-":
-        Console(highlight=False).print(calls_table(found))
+        Screen(highlight=False).print(calls_table(found))
 
 
 def _config(
@@ -156,8 +155,6 @@ def _config(
 
 
 def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, people: "Labels | None") -> "Judgement":
-    from rich.console import Console
-
     from arbitrage.cli.interrupt import interruptible
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.session import working_in
@@ -180,7 +177,7 @@ def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, peop
     )
     require_ready(config.asked())
     lost_rows = config.lost_rows()
-    with progress_for(Console(stderr=True)) as progress, interruptible(progress.note) as stop, working_in(directory):
+    with progress_for(Screen(stderr=True)) as progress, interruptible(progress.note) as stop, working_in(directory):
         execute(request, RayBackend(address, awaits_end=False) if address else LocalBackend(), progress, stop)
     twice = {judge.label: judge.asks_twice for judge in config.judges}
     labels, run = (config.a.label, config.b.label), open_run(directory)
@@ -255,10 +252,8 @@ def _run_name(labels: Sequence[str]) -> str:
 def _print(found: "Judgement") -> None:
     import sys
 
-    from rich.console import Console
-
     from arbitrage.report.judgement_terminal import judgement_tables
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console = Screen(width=None if sys.stdout.isatty() else 120, highlight=False)
     for part in judgement_tables(found):
         console.print(part, soft_wrap=isinstance(part, str), markup=False)

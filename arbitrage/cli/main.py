@@ -1,6 +1,7 @@
 """`arbitrage`: the commands, and the one place where an error becomes a sentence and an exit code."""
 
 import sys
+import warnings
 
 import typer
 
@@ -17,6 +18,7 @@ from arbitrage.cli.router_study import admit_newcomers, judge_routers, trace_rou
 from arbitrage.cli.router_train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
+from arbitrage.cli.screen import prepare_streams, say
 from arbitrage.cli.show import show
 from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
@@ -59,17 +61,20 @@ app.add_typer(train, name="train")
 
 def main() -> None:
     """Run the command line; user mistakes print a sentence, bugs a traceback."""
+    prepare_streams()
+    if not sys.warnoptions:  # libraries warn their developers; -W and PYTHONWARNINGS still show them
+        warnings.simplefilter("ignore")
     try:
         app()
     except ArbitrageError as error:
         if type(error).exit_code == ArbitrageError.exit_code:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         if error.filename is None:
             raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        say(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         sys.exit(UserError.exit_code)
 
 

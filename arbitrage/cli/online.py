@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from arbitrage.cli.options import JsonOption, RunDirOption, SetOption, run_directory
+from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,21 +49,21 @@ def online(
     out = run_directory(run_dir, config.name)
     if not isinstance(out, Path):
         raise UserError(f"--run-dir {run_dir}: students are written to a local directory")
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     note = _noted(console)
     with interruptible(note, "ending what is under way") as stop, working_in(out):
         record = train_online(config, out, _surroundings(console, note, ray, stop))
     if as_json:
-        print(record.model_dump_json())
+        print(to_json(record.model_dump(mode="json")))
     else:
         _tell(record, out)
 
 
-def _noted(console: Console) -> Callable[[str], None]:
+def _noted(console: Screen) -> Callable[[str], None]:
     return lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def _surroundings(console: Console, note: Callable[[str], None], address: str | None, stop: "Stop") -> "Surroundings":
+def _surroundings(console: Screen, note: Callable[[str], None], address: str | None, stop: "Stop") -> "Surroundings":
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.train_progress import training_progress
     from arbitrage.execution.local import LocalBackend
@@ -94,14 +94,14 @@ def _tell(record: "OnlineRecord", out: Path) -> None:
         marks = [(stage.marks or {}).get(judge) for judge in judges]
         cells = [*(_level(mark) for mark in marks), *(_gain(mark) for mark in marks)]
         table.add_row(stage.name, f"{stage.num_rows:,}", f"{stage.num_steps:,}", *cells)
-    Console().print(table)
+    Screen().print(table)
     for alarm in record.alarms:
-        print(f"alarm: {alarm}")
+        say(f"alarm: {alarm}")
     if record.ended:
-        print(f"no further round: {record.ended}")
-    print(f"student: {next(stage.model for stage in record.stages if stage.name == record.student)}")
-    print(f"teachers: {out / 'teachers.yaml'}")
-    print(f"record: {out / 'online.json'}")
+        say(f"no further round: {record.ended}")
+    say(f"student: {next(stage.model for stage in record.stages if stage.name == record.student)}")
+    say(f"teachers: {out / 'teachers.yaml'}")
+    say(f"record: {out / 'online.json'}")
 
 
 def _level(mark: "Mark | None") -> str:

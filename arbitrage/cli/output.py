@@ -6,7 +6,7 @@ from arbitrage.errors import DataError
 
 
 def write_out(out: str, text: str) -> None:
-    """Write text to a file, or print it where the file is called `-`.
+    """Write JSON (`screen.to_json`) or a page to a file, or print it where the file is called `-`.
 
     Raises:
         DataError: it cannot be written.

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from arbitrage.cli.naming import title
@@ -19,6 +18,7 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
+from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
     from arbitrage.execution.plan import ExecutionPlan
@@ -55,7 +55,7 @@ def plan(
     if as_json:
         print(json.dumps(_as_json(execution, _everybody(config), asks, estimates), indent=1))
         return
-    console = Console()
+    console = Screen()
     console.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     console.print(_step_table(execution))
     console.print(_language_table(asks))

@@ -1,6 +1,5 @@
 """`arbitrage profile`: what a data set carries, and how two of them differ."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.output import write_out
+from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def profile(
         summaries = [summarise(each) for each in found]
         comparisons = _compare(found) if compare else []
     if json_out:
-        write_out(json_out, json.dumps(_as_json(found, summaries, comparisons), ensure_ascii=False, indent=1))
+        write_out(json_out, to_json(_as_json(found, summaries, comparisons), indent=1))
     if html_out:
         write_out(str(html_out), render(found, summaries, comparisons))
     if json_out != "-":
@@ -153,7 +152,7 @@ def _compare(found: Sequence["Profile"]) -> list["Comparison"]:
 
 @contextmanager
 def _progress(*, quiet: bool) -> Iterator[Callable[[int], None]]:
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     if quiet or not console.is_terminal:
         yield lambda num: None
         return
@@ -179,7 +178,7 @@ def _print(
 ) -> None:
     from arbitrage.profile.terminal import profile_tables, shift_table
 
-    console = Console()
+    console = Screen()
     for each, cells in zip(found, summaries, strict=True):
         if comparisons:
             console.print(f"{each.name}: {each.num_texts:,} texts", highlight=False, markup=False)
@@ -187,6 +186,6 @@ def _print(
             for table in profile_tables(each, cells):
                 console.print(table)
         for reason, count in sorted(each.rejected.items()):
-            print(f"left out of {each.name}: {count:,} {reason} ({each.examples[reason]})", file=sys.stderr)
+            say(f"left out of {each.name}: {count:,} {reason} ({each.examples[reason]})", file=sys.stderr)
     for comparison in comparisons:
         console.print(shift_table(comparison))

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from arbitrage.cli.naming import VERBS, title
+from arbitrage.cli.screen import Screen, say
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.shards.live import LiveStep
 from arbitrage.shards.manifest import ShardStats
@@ -69,15 +69,15 @@ class LineProgress:
 
     def note(self, message: str) -> None:
         """Print a line with the seconds since the start."""
-        print(f"[{time.monotonic() - self._started:6.1f}s] {message}", file=sys.stderr, flush=True)
+        say(f"[{time.monotonic() - self._started:6.1f}s] {message}", file=sys.stderr)
 
 
 class BarProgress:
     """A bar for each kind of step; for terminals."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self._bars = Progress(
-            TextColumn("{task.description:<14}"),
+            TextColumn("{task.description:<14}", markup=False),
             BarColumn(bar_width=32),
             MofNCompleteColumn(),
             TextColumn("shards  {task.fields[rows]:>10,} rows  {task.fields[rate]:>9}  {task.fields[flying]}"),
@@ -146,7 +146,7 @@ class BarProgress:
         self._bars.update(self._tasks[verb], rows=self._rows[verb], rate=rate)
 
 
-def progress_for(console: Console) -> BarProgress | LineProgress:
+def progress_for(console: Screen) -> BarProgress | LineProgress:
     """Return bars if a person watches, lines otherwise."""
     return BarProgress(console) if console.is_terminal else LineProgress()
 

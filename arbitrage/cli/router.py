@@ -1,11 +1,12 @@
 """`arbitrage router`: learn who is best asked, and find out whether it pays."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from arbitrage.cli.screen import to_json
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.reading import MatrixReading
@@ -94,7 +95,7 @@ def evaluate_routers(
     if str(json_out) != "-":
         print_evaluation(found, reading, name)
     if json_out:
-        text = json.dumps(document, ensure_ascii=False, indent=1)
+        text = to_json(document, indent=1)
         if str(json_out) == "-":
             print(text)
         else:

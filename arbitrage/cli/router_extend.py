@@ -18,6 +18,7 @@ from arbitrage.cli.router import (
     TaskOption,
     read_outcomes,
 )
+from arbitrage.cli.screen import say
 
 if TYPE_CHECKING:
     from routers.learners.learned import Learned
@@ -66,7 +67,7 @@ def pick_prompts(
             }
             file.write(json.dumps(prompt, ensure_ascii=False) + "\n")
     languages = len(set(found.queries.languages[rows].tolist()))
-    print(f"{len(rows):,} of {len(found):,} prompts in {languages} languages: {out}")
+    say(f"{len(rows):,} of {len(found):,} prompts in {languages} languages: {out}")
 
 
 def add_teacher(
@@ -103,7 +104,7 @@ def add_teacher(
     shared = sorted(place[prompt_id] for prompt_id in scored if prompt_id in place)
     unused = {"have no reward": len(rewards) - len(scored), "not every incumbent answered": len(scored) - len(shared)}
     for why, count in ((why, count) for why, count in unused.items() if count):
-        print(f"of {len(rewards):,} prompts of '{teacher}' {count:,} {why}: they do not count", file=sys.stderr)
+        say(f"of {len(rewards):,} prompts of '{teacher}' {count:,} {why}: they do not count", file=sys.stderr)
     if len(shared) < 2:
         raise UserError(
             f"add-teacher: '{teacher}' shares {len(shared)} prompts with all incumbents; it takes about 128"
@@ -119,9 +120,9 @@ def add_teacher(
     if as_json:
         print(json.dumps({"path": str(out), **joined, "teachers": extended.teachers}))
         return
-    print(f"{out}: '{teacher}' joined {len(artifact.teachers)} incumbents from {len(shared):,} prompts")
+    say(f"{out}: '{teacher}' joined {len(artifact.teachers)} incumbents from {len(shared):,} prompts")
     if extended.is_explore_only:
-        print(f"  fewer than {EXPLORE_ONLY_BELOW} prompts: it is never chosen until more is known of it")
+        say(f"  fewer than {EXPLORE_ONLY_BELOW} prompts: it is never chosen until more is known of it")
 
 
 def _learned(kind: str, predictor: object, where: Path) -> "Learned":

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from arbitrage.cli.options import JsonOption
+from arbitrage.cli.screen import say
 
 
 def write_outcomes(
@@ -28,7 +29,7 @@ def write_outcomes(
     logs = [log_of_run(find_run(run)) for run in runs]
     write_log(out, logs)
     teachers = sorted({teacher for log in logs for teacher in log.teachers})
-    print(f"{out}: {sum(map(len, logs)):,} outcomes of {', '.join(teachers)}")
+    say(f"{out}: {sum(map(len, logs)):,} outcomes of {', '.join(teachers)}")
 
 
 def judge_by_log(
@@ -66,7 +67,7 @@ def judge_by_log(
         print(json.dumps([asdict(one) for one in found]))
         return
     earned = f"earned {outcomes.reward_P.mean():.3f} on average"
-    print(f"{log}: {len(outcomes):,} outcomes of {len(outcomes.teachers)} teachers {earned}")
+    say(f"{log}: {len(outcomes):,} outcomes of {len(outcomes.teachers)} teachers {earned}")
     rows = [
         [
             one.router,

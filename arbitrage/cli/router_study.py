@@ -21,6 +21,7 @@ from arbitrage.cli.router import (
     TaskOption,
     read_outcomes,
 )
+from arbitrage.cli.screen import say
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.matrix import OutcomeMatrix
@@ -102,10 +103,10 @@ def trace_router(
     rows = [[f"{p.num_prompts:,}", f"{p.gap_closed:.1%}", f"{p.single_gap_closed:.1%}"] for p in curve.points]
     print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
     if not curve.points or curve.points[-1].gap_closed <= 0:
-        print("all prompts together gain nothing over the best single model")
+        say("all prompts together gain nothing over the best single model")
         return
     enough = f"{curve.enough:,} prompts give" if curve.enough else "only all prompts give"
-    print(f"{enough} 90 % of what all of them give")
+    say(f"{enough} 90 % of what all of them give")
 
 
 def admit_newcomers(
@@ -152,12 +153,12 @@ def admit_newcomers(
     ]
     heads = ("newcomer", "all its outcomes known", f"from {size} prompts")
     print_table("What each brings, in mean reward of the pool", heads, rows)
-    print(_of_helpful(study, size))
+    say(_of_helpful(study, size))
     if study.routing_gain <= 0:
-        print("routing gains nothing over the best single model here")
+        say("routing gains nothing over the best single model here")
     else:
         left = f"{study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f})"
-        print(f"without the newcomer, {left} is left")
+        say(f"without the newcomer, {left} is left")
 
 
 def _of_helpful(study: "NewcomerStudy", size: int) -> str:
@@ -195,7 +196,7 @@ def _read(
         matrix, run, models, reward_column, group_column, None, task_column, language_column, None
     )
     tell_left_out(reading)
-    print(f"{len(reading.matrix):,} prompts, {len(reading.matrix.teachers)} models", file=sys.stderr)
+    say(f"{len(reading.matrix):,} prompts, {len(reading.matrix.teachers)} models", file=sys.stderr)
     return reading.matrix
 
 

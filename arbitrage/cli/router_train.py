@@ -1,6 +1,5 @@
 """`arbitrage router train` and `router show`: learn who is best asked, and look at what was learned."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ from arbitrage.cli.router import (
     TaskOption,
     read_outcomes,
 )
+from arbitrage.cli.screen import say, to_json
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.reading import MatrixReading
@@ -133,11 +133,11 @@ def _show(artifact: "Artifact", directory: Path, as_json: bool) -> None:
 
     if as_json:
         told = {"kind": artifact.kind, "teachers": artifact.teachers, "digest": artifact.digest}
-        print(json.dumps({"path": str(directory), **told, "about": artifact.about}, ensure_ascii=False, indent=1))
+        print(to_json({"path": str(directory), **told, "about": artifact.about}, indent=1))
         return
-    print(f"{directory}: router '{artifact.kind}' for {', '.join(artifact.teachers)}")
+    say(f"{directory}: router '{artifact.kind}' for {', '.join(artifact.teachers)}")
     for line in describe_router(artifact):
-        print(f"  {line}")
-    print(f"  languages: {', '.join(f'{tag} {num:,}' for tag, num in artifact.about['languages'].items())}")
-    print(f"  digest {artifact.digest}")
-    print(f"route by it:  router: {{kind: learned, artifact: {directory}}}")
+        say(f"  {line}")
+    say(f"  languages: {', '.join(f'{tag} {num:,}' for tag, num in artifact.about['languages'].items())}")
+    say(f"  digest {artifact.digest}")
+    say(f"route by it:  router: {{kind: learned, artifact: {directory}}}")

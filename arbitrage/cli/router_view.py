@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from arbitrage.cli.screen import Screen, say
 from arbitrage.outcomes.reading import MatrixReading
 from arbitrage.report.formatting import decimal, percent, signed
 from arbitrage.statistics import Estimate
@@ -27,7 +27,7 @@ NUM_SHARES = 3
 @contextmanager
 def status_line() -> Iterator[Callable[[str], None]]:
     """Show what is being done: a spinner on a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -37,7 +37,7 @@ def status_line() -> Iterator[Callable[[str], None]]:
 
 def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> None:
     """Print the table of routers, then the languages, and what `auto` did."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    console = Screen(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
     matrix = reading.matrix
     languages = sorted(set(matrix.queries.languages.tolist()))
     console.print(
@@ -77,7 +77,7 @@ def left_out(reading: MatrixReading) -> list[str]:
 def tell_left_out(reading: MatrixReading) -> None:
     """Print what is left out where figures go to standard output: on standard error."""
     for note in left_out(reading):
-        print(note, file=sys.stderr)
+        say(note, file=sys.stderr)
 
 
 def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -87,7 +87,7 @@ def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str
         table.add_column(heading, justify="right" if place else "left")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
+    Screen(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
 
 
 def _router_table(found: Evaluation) -> Table:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from arbitrage.cli.interrupt import interruptible
 from arbitrage.cli.options import (
@@ -17,6 +16,7 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
+from arbitrage.cli.screen import Screen, say
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _run(
     request = loaded.request(directory, chosen_shards(config.num_shards, only), stall_after_s)
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
     require_ready([teacher for pool, teacher in config.engines() if planned.shards_left(pool)])
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     with progress_for(console) as progress, interruptible(progress.note) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
@@ -145,15 +145,15 @@ def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -
     from arbitrage.report.steering_terminal import steering_tables
     from arbitrage.report.terminal import strategy_table
 
-    console = Console()
+    console = Screen()
     console.print(strategy_table(report.summary))
     for part in steering_tables(report.summary.steering) if report.summary.steering else ():
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     for result in exports:
-        print(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
+        say(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
     for line in notes.lines:
-        print(line)
-    print(f"report: {_short(report.path)}")
+        say(line)
+    say(f"report: {_short(report.path)}")
 
 
 def _short(place: "Place") -> str:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from arbitrage.cli.screen import say
+
 
 def schema(
     what: Annotated[
@@ -44,4 +46,4 @@ def _print_record(name: str) -> None:
     if name not in known:
         raise UserError(f"schema: '{name}' is not one of pipeline, online, teachers, metrics, {', '.join(known)}")
     for field in arrow_schema(known[name]):
-        print(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}")
+        say(f"{field.name}: {field.type}{'' if field.nullable else ' not null'}")

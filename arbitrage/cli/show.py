@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.cli.screen import Screen, printable, to_json
 from arbitrage.errors import UserError
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
@@ -33,17 +34,18 @@ def show(
     name = found.plan.datasets.get(step, step)
     languages = _languages(found) if language else {}
     shown = 0
-    console = Console(soft_wrap=True)
+    # not a Screen, which would escape the isolates that are put around each line: texts are made printable first
+    console = Console(soft_wrap=True, markup=False, emoji=False, highlight=False)
     for table in found.rejects(name) if rejects else found.tables(name):
         for row in table.to_pylist():
             if language and row.get("language", languages.get(row.get("prompt_id", ""))) != language:
                 continue
-            print(json.dumps(row, ensure_ascii=False)) if as_json else _print(console, row)
+            print(to_json(row)) if as_json else _print(console, row)
             shown += 1
             if shown == num_rows:
                 return
     if not shown:
-        Console(stderr=True).print(f"{name}: no such rows", style="yellow")
+        Screen(stderr=True).print(f"{name}: no such rows", style="yellow")
 
 
 def _languages(run: Any) -> dict[str, str]:
@@ -71,6 +73,6 @@ def _line(console: Console, key: str, value: str, language: str | None) -> None:
     from arbitrage.languages import is_rtl
 
     clipped = value if len(value) <= MAX_CHARS else value[:MAX_CHARS] + f"… ({len(value):,} characters)"
-    lines = [f"{FIRST_STRONG_ISOLATE}{line}{POP_ISOLATE}" for line in clipped.split("\n")]
+    lines = [f"{FIRST_STRONG_ISOLATE}{line}{POP_ISOLATE}" for line in printable(clipped).split("\n")]
     mark = " ←" if language and is_rtl(language) else ""
-    console.print(Text(f"{key}{mark}: ", style="bold") + Text("\n".join(lines)))
+    console.print(Text(f"{printable(key)}{mark}: ", style="bold") + Text("\n".join(lines)))

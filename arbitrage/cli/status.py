@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from arbitrage.cli.naming import title
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.cli.screen import Screen
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def status(run: RunArgument, as_json: JsonOption = False, watch: WatchOption = F
     if as_json:
         print(json.dumps(_as_dict(view)))
         return
-    Console().print(_table(view))
+    Screen().print(_table(view))
     _print_problems(view)
 
 
@@ -82,7 +82,7 @@ def _look(path: "Place") -> _View:
 def _watch(path: "Place") -> None:
     """Draw the table again and again; where nobody sees it change, only the last one is printed."""
     view, seen_at = _look(path), time.monotonic()
-    with Live(_table(view), console=Console(), auto_refresh=False) as screen:
+    with Live(_table(view), console=Screen(), auto_refresh=False) as screen:
         while not view.is_finished and time.monotonic() - seen_at < IDLE_S:
             time.sleep(LOOK_EVERY_S)
             view = _look(path)
@@ -129,7 +129,7 @@ def _results(view: _View, step: str) -> tuple[str, str, str]:
 
 def _print_problems(view: _View) -> None:
     for problem in view.over_budget:
-        Console().print(problem, style="red", highlight=False)
+        Screen().print(problem, style="red", highlight=False)
 
 
 def _state(view: _View) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from arbitrage.cli.options import JsonOption
+from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
     from arbitrage.teachers.check import TeacherStatus
@@ -46,7 +46,7 @@ def check(
         table = Table("teacher", "engine", "languages", "findings")
         for teacher, status in zip(chosen, statuses, strict=True):
             table.add_row(teacher.name, teacher.engine.kind, " ".join(teacher.languages), _findings(status))
-        Console().print(table)
+        Screen().print(table)
     sys.exit(0 if all(status.is_usable for status in statuses) else 4)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from arbitrage.cli.options import RUNS, JsonOption
+from arbitrage.cli.screen import Screen, say
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _train(config: "TrainConfig", as_json: bool) -> None:
     from arbitrage.training.progress import Hooks
     from arbitrage.training.train import train as train_student
 
-    with training_progress(Console(stderr=True)) as shown, interruptible(shown.note, "writing a checkpoint") as stop:
+    with training_progress(Screen(stderr=True)) as shown, interruptible(shown.note, "writing a checkpoint") as stop:
         student = train_student(config, Hooks(shown.tell, shown.note, lambda: stop.is_asked))
     if as_json:
         print(json.dumps({"model": str(student.path), "is_new": student.is_new} | student.record.model_dump()))
@@ -215,16 +215,16 @@ def _train(config: "TrainConfig", as_json: bool) -> None:
 def _tell(student: "TrainedStudent") -> None:
     record = student.record
     if not student.is_new:
-        print("trained before, nothing to do")
+        say("trained before, nothing to do")
     languages = ", ".join(f"{tag} {count:,}" for tag, count in record.plan.by_language.items())
-    print(f"rows: {record.plan.num_rows:,} ({languages})")
+    say(f"rows: {record.plan.num_rows:,} ({languages})")
     loss = record.figures.get("train_loss")
-    print(
+    say(
         f"steps: {record.num_steps:,} in {record.seconds:,.0f} s" + (f", loss {loss:.4g}" if loss is not None else "")
     )
     for alarm in record.alarms:
-        print(f"alarm: {alarm}")
+        say(f"alarm: {alarm}")
     if record.stopped:
-        print(f"stopped early: {record.stopped}")
-    print(f"model: {student.path}")
-    print(f"record: {student.path.parent / 'training.json'}")
+        say(f"stopped early: {record.stopped}")
+    say(f"model: {student.path}")
+    say(f"record: {student.path.parent / 'training.json'}")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from arbitrage.cli.options import JsonOption, SetOption
+from arbitrage.cli.screen import Screen, say
 from arbitrage.cli.train import find_source
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def monitor(
     if out is None and not Path(models[0]).is_dir():
         raise UserError(f"{models[0]}: is no directory here; name one by --out")
     target = out or Path(models[0]) / "monitor"  # beside what the training itself has measured, not over it
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     watched = watch_models(models, config, target, lambda sentence: console.print(sentence, style="dim"))
     if as_json:
         print(
@@ -67,12 +67,12 @@ def _tell(watched: "Watched", target: Path) -> None:
     from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL
     from arbitrage.training.monitor.picture import PICTURE_FILE
 
-    Console().print(checks_table([check for check in watched.checks if check.language == OVERALL]))
+    Screen().print(checks_table([check for check in watched.checks if check.language == OVERALL]))
     for alarm in watched.alarms:
-        print(f"alarm: {alarm.sentence}")
+        say(f"alarm: {alarm.sentence}")
     if not watched.alarms:
-        print("no alarm")
-    print(f"by language: {target / CURVES_FILE}, {target / PICTURE_FILE}")
+        say("no alarm")
+    say(f"by language: {target / CURVES_FILE}, {target / PICTURE_FILE}")
 
 
 def checks_table(checks: "list[Check]") -> Table:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
     from arbitrage.training.progress import Step
@@ -30,7 +31,7 @@ class Shown(Protocol):
 class Lines:
     """One line for each log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self._console, self._started = console, time.monotonic()
 
     def tell(self, step: "Step") -> None:
@@ -62,13 +63,15 @@ class Bar:
 
 
 @contextmanager
-def training_progress(console: Console) -> Iterator[Shown]:
+def training_progress(console: Screen) -> Iterator[Shown]:
     """Show a bar if a person watches, lines otherwise."""
     if not console.is_terminal:
         yield Lines(console)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=32), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("{task.fields[figures]}"), TimeRemainingColumn(), console=console) as bars:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=32), MofNCompleteColumn())
+    with Progress(
+        *columns, TextColumn("{task.fields[figures]}", markup=False), TimeRemainingColumn(), console=console
+    ) as bars:
         yield Bar(bars)
 
 

@@ -1,0 +1,152 @@
+"""What a command writes to the terminal: every foreign text (names, answers, errors) is made harmless first.
+
+A terminal obeys control characters (ESC and its C1 relatives can retitle, recolour, erase, and answer back on the
+keyboard's line), and bidirectional controls reorder what stands beside them. Texts come from models, data files and
+endpoints, so none of these characters is ever passed on: they are shown escaped, as in a Python string. Rich's markup
+is off for the same reason: `[/]` in a teacher's name is a name.
+"""
+
+import codecs
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod, RenderableType
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+
+UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 controls but for tab and line feed
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Bidi_Control (Unicode TR9)
+    "\u2028\u2029"  # line and paragraph separators, which some terminals obey
+    "\ud800-\udfff]"  # halves of pairs, which no encoding takes
+)
+
+_PLAIN = {
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "·": "-",
+    "×": "x",
+    "→": "->",
+    "←": "<-",
+    "↓": "v",
+    "✓": "+",
+    "✗": "x",
+    "≥": ">=",
+    "≤": "<=",
+    "“": '"',
+    "”": '"',
+    "‘": "'",
+    "’": "'",
+    "κ": "kappa",
+    "π": "pi",
+    "\u2068": "",
+    "\u2069": "",
+    "\xa0": " ",
+    "\u202f": " ",
+}
+"""How our own typography is written where the terminal's encoding lacks it."""
+
+_ERRORS = "arbitrage.plain"
+
+
+def printable(text: str) -> str:
+    r"""Return a text with everything that a terminal would obey escaped, such as ``\x1b``; line breaks stay."""
+    return UNSAFE.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as one printable line."""
+    return printable(" ".join(text.split()))
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    r"""Return JSON that is safe to print: the unsafe characters as ``\u001b``, the others as they are."""
+    found = json.dumps(value, ensure_ascii=False, indent=indent)
+    return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", found)
+
+
+def say(text: object = "", file: TextIO | None = None) -> None:
+    """Print a text on stdout (or another stream), made printable."""
+    print(printable(str(text)), file=file, flush=file is not None)
+
+
+class Screen(Console):
+    """A console that obeys no markup and passes on no control character of what it is given."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
+
+    def render_str(
+        self,
+        text: str,
+        *,
+        style: str | Style = "",
+        justify: JustifyMethod | None = None,
+        overflow: OverflowMethod | None = None,
+        emoji: bool | None = None,
+        markup: bool | None = None,
+        highlight: bool | None = None,
+        highlighter: Any = None,
+    ) -> Text:
+        """Return a string as text, escaped."""
+        options: dict[str, Any] = {"style": style, "justify": justify, "overflow": overflow, "highlight": highlight}
+        return super().render_str(printable(text), markup=False, emoji=False, highlighter=highlighter, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield segments; texts that were made elsewhere are escaped here."""
+        return super().render(_harmless(renderable) if isinstance(renderable, Text) else renderable, options)
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr write what their encoding lacks: our own signs plainly, foreign ones escaped.
+
+    A run whose last line cannot be encoded (LANG=C, cp1252) would end in a traceback although it is done.
+    """
+    codecs.register_error(_ERRORS, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ERRORS)
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lost = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(sign) or _box(sign) or _escaped_sign(sign) for sign in lost), error.end
+
+
+def _box(sign: str) -> str:
+    """Return what stands for a line or block of a drawn box; empty for any other sign."""
+    if not "\u2500" <= sign <= "\u259f":
+        return ""
+    return "|" if sign in "│┃║╷╵╻╹" else "-" if sign in "─━═╴╶╸╺" else "+" if sign < "\u2580" else "#"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return _escaped_sign(match[0])
+
+
+def _escaped_sign(sign: str) -> str:
+    code = ord(sign)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _harmless(text: Text) -> Text:
+    """Return a text with its unsafe characters escaped and its styles kept."""
+    places = [place for match in UNSAFE.finditer(text.plain) for place in match.span()]
+    if not places:
+        return text
+    pieces = text.divide(sorted(set(places)))
+    for piece in pieces:
+        if UNSAFE.fullmatch(piece.plain):
+            piece.plain = printable(piece.plain)
+    found = text.blank_copy()
+    found.append_text(Text().join(pieces))
+    return found
