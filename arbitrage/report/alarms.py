@@ -1,0 +1,59 @@
+"""What a reader must not overlook: figures so far from the usual that the data may be worth nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+CUT_OFF_ALARM = 0.5
+"""Part of a teacher's candidates that end at the token limit: from here on most of its texts have no end."""
+
+UNSCORED_ALARM = 0.1
+"""Part of a teacher's candidates without a score: they cannot be selected, however good they are."""
+
+MIN_CANDIDATES = 10
+"""Below so many a share says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """One alarm, shown first in the report, on the terminal and in `--json`.
+
+    Attributes:
+        kind: a key for scripts, such as `cut_off`.
+        what: the teacher, judge or reviewer it is about.
+        detail: one sentence with the figures, and what to do about it.
+    """
+
+    kind: str
+    what: str
+    detail: str
+
+    @property
+    def sentence(self) -> str:
+        """The alarm in one line."""
+        return f"{self.what}: {self.detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherCounts:
+    """What became of one teacher's candidates."""
+
+    num_candidates: int
+    num_cut_off: int
+    unscored: Mapping[str, int]  # reward → candidates for which the ensemble lacks its score
+
+
+def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[Alarm, ...]:
+    """Return the alarms that the candidates of each teacher give cause for, in order of teacher."""
+    found = []
+    for teacher, count in sorted(counts.items()):
+        if count.num_candidates < MIN_CANDIDATES:
+            continue
+        of_all = f"of {count.num_candidates:,} candidates"
+        if count.num_cut_off >= CUT_OFF_ALARM * count.num_candidates:
+            detail = f"{count.num_cut_off:,} {of_all} are cut off at the token limit; raise sampling.max_tokens"
+            found.append(Alarm("cut_off", teacher, detail))
+        for reward, number in sorted(count.unscored.items()):
+            if number >= UNSCORED_ALARM * count.num_candidates:
+                detail = f"{number:,} {of_all} have no score by {reward} and cannot be selected"
+                found.append(Alarm("unscored", teacher, detail))
+    return tuple(found)
