@@ -1,0 +1,34 @@
+"""Alarms that are read from a run's plan and from the models and reviewers it names, not from its candidates."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from arbitrage.chat_template import has_chat_template
+from arbitrage.report.alarms import Alarm
+from arbitrage.shards.run import Run
+
+
+def run_alarms(run: Run) -> tuple[Alarm, ...]:
+    """Return the alarms of a finished run besides those of its candidates."""
+    return tuple(_without_template(run))
+
+
+def _without_template(run: Run) -> Iterator[Alarm]:
+    """Name each teacher, reviewer and fuser that is shown messages as plain text."""
+    seen: set[str] = set()
+    for teacher in (step.config.get("teacher") for step in run.plan.steps):
+        if not isinstance(teacher, dict) or not _is_loaded_here(teacher) or teacher["name"] in seen:
+            continue
+        seen.add(teacher["name"])
+        if has_chat_template(str(teacher["model"]), teacher.get("revision")) is False:
+            detail = (
+                "the model has no chat template, so it is shown the messages as plain text; it is probably a base "
+                "model, which continues a text and follows no instruction: use the instruction-tuned model"
+            )
+            yield Alarm("no_chat_template", str(teacher["name"]), detail)
+
+
+def _is_loaded_here(teacher: dict[str, Any]) -> bool:
+    """Tell whether the chat template is applied on our side: an endpoint applies its own."""
+    engine = teacher.get("engine")
+    return bool(teacher.get("model")) and isinstance(engine, dict) and engine.get("kind") in ("vllm", "transformers")
