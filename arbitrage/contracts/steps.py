@@ -7,9 +7,9 @@ what it returns as shard k of its output.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from arbitrage.config import Config, Raw
 from arbitrage.records import Record
@@ -19,17 +19,44 @@ def _counted(number: float, thing: str) -> str:
     return f"{number:g} {thing}" if number == 1 else f"{number:g} {thing}s"
 
 
+ACCELERATOR = r"^[A-Za-z0-9._-]+$"
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def whole_or_part(gpus: float) -> float:
+    """Return a number of GPUs that Ray can give: whole ones, or a part of one."""
+    if gpus > 1 and gpus != int(gpus):
+        raise ValueError(f"{gpus:g} GPUs cannot be held: give a whole number, or a part of one GPU such as 0.5")
+    return gpus
+
+
 class Resources(Config):
-    """What one replica of a step's worker holds while it lives. A worker with none shares the driver's cores."""
+    """What one replica of a step's worker holds while it lives. A worker with none shares a process with others.
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: whole GPUs, or a part of one.
+        replicas: how many there are.
+        accelerator: the GPU model it needs, by Ray's name, such as "H100"; None takes any.
+    """
 
     cpus: float = Field(default=0.0, ge=0.0)
-    gpus: float = Field(default=0.0, ge=0.0)
+    gpus: Annotated[float, Field(ge=0.0), AfterValidator(whole_or_part)] = 0.0
     replicas: int = Field(default=1, ge=1)
+    accelerator: Annotated[str, Field(pattern=ACCELERATOR)] | None = Field(default=None, exclude_if=_is_none)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether a replica holds neither cores nor GPUs: it only waits for others."""
+        return not self.cpus and not self.gpus
 
     def each(self) -> str:
-        """Say what one replica holds: '2 CPUs, 1 GPU'."""
+        """Say what one replica holds: '2 CPUs, 1 GPU (H100)'."""
         held = [_counted(self.cpus, "CPU"), _counted(self.gpus, "GPU")] if self.gpus else [_counted(self.cpus, "CPU")]
-        return ", ".join(held)
+        return ", ".join(held) + (f" ({self.accelerator})" if self.accelerator else "")
 
 
 class StepConfig(Config):

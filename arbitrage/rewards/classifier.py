@@ -31,7 +31,7 @@ class ClassifierConfig(RewardOptions):
         revision: commit of a Hugging Face id.
         engine: both give the same values within 1e-3 in fp32.
         label: which logit is the reward, where the model has several.
-        max_tokens: longest conversation; by default the model's own limit.
+        max_tokens: longest conversation; by default the model's own limit, with `vllm` at most 16,384.
         truncate: cut longer conversations at the end instead of leaving them unscored (`too_long`).
         precision: of weights and arithmetic; the score itself is computed in fp32.
         template_options: passed to the chat template.

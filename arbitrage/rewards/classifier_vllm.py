@@ -2,12 +2,12 @@
 
 import asyncio
 import itertools
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from arbitrage.errors import DataError, EngineDiedError, EngineStartError, MissingDependencyError
+from arbitrage.errors import DataError, EngineDiedError, EngineStartError, MissingDependencyError, UserError
 from arbitrage.models import loadable
+from arbitrage.vllm_start import executor, set_environment, start_engine
 
 if TYPE_CHECKING:
     from arbitrage.rewards.classifier import ClassifierConfig
@@ -20,6 +20,9 @@ MAX_IN_FLIGHT = 512
 
 CPU_CACHE_BYTES = 1 << 30
 """By default the CPU build would take half of the machine's memory."""
+
+LONGEST_BY_DEFAULT = 16_384
+"""Tokens of a conversation where `max_tokens` is not given."""
 
 
 class VllmClassifier:
@@ -77,33 +80,66 @@ class VllmClassifier:
 
 
 def _start(config: "ClassifierConfig") -> Any:
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for results
+    set_environment()
+    who = f"reward '{config.name}'"
     try:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.platforms import current_platform
     except ImportError as error:
-        raise MissingDependencyError(
-            f"reward '{config.name}': engine vllm is not installed: pip install 'arbitrage[vllm]'"
-        ) from error
+        raise MissingDependencyError(f"{who}: engine vllm is not installed: pip install 'arbitrage[vllm]'") from error
+    _require_gpus(config, current_platform.is_cpu())
     try:
-        arguments = AsyncEngineArgs(
-            model=loadable(config.model),
-            revision=config.revision,
-            tokenizer_revision=config.revision,
-            trust_remote_code=False,
-            load_format="safetensors",
-            runner="pooling",
-            convert="classify",
-            dtype=_DTYPES[config.precision],
-            max_model_len=config.max_tokens,
-            gpu_memory_utilization=config.gpu_memory_utilization,
-            kv_cache_memory_bytes=None if config.resources.gpus else CPU_CACHE_BYTES,
-            tensor_parallel_size=config.tensor_parallel_size,
-            enforce_eager=config.enforce_eager,
-            disable_log_stats=True,
-        )
-        return AsyncLLM.from_engine_args(arguments)
+        model = loadable(config.model)
+        max_tokens = config.max_tokens or _longest(model, config)
     except (OSError, ValueError, KeyError, RuntimeError, DataError) as error:
-        raise EngineStartError(f"reward '{config.name}': vLLM cannot load {config.model}: {error}") from error
+        raise EngineStartError(f"{who}: vLLM cannot load {config.model}: {error}") from error
+    return start_engine(who, config.model, engine_args(config, model, max_tokens))
+
+
+def engine_args(config: "ClassifierConfig", model: str, max_tokens: int) -> dict[str, object]:
+    """Return the arguments of vLLM's `AsyncEngineArgs`."""
+    gpus = config.resources.gpus
+    return {
+        "model": model,
+        "revision": config.revision,
+        "tokenizer_revision": config.revision,
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "runner": "pooling",
+        "convert": "classify",
+        "dtype": _DTYPES[config.precision],
+        "max_model_len": max_tokens,
+        "gpu_memory_utilization": config.gpu_memory_utilization * (gpus if 0 < gpus < 1 else 1.0),
+        "kv_cache_memory_bytes": None if gpus else CPU_CACHE_BYTES,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "distributed_executor_backend": executor(config.tensor_parallel_size),
+        "enforce_eager": config.enforce_eager,
+        "language_model_only": True,
+        "disable_log_stats": True,
+    }
+
+
+def _require_gpus(config: "ClassifierConfig", is_cpu_build: bool) -> None:
+    """Refuse a replica that would take GPUs it does not hold: Ray hides none from a worker that asked for none."""
+    gpus, ranks = config.resources.gpus, config.tensor_parallel_size
+    if not is_cpu_build and gpus == 0:
+        raise UserError(
+            f"reward '{config.name}': resources.gpus is 0, but the vLLM here is the GPU build, which would take "
+            f"a GPU that others hold; add resources: {{gpus: {ranks}}}"
+        )
+    if gpus and ranks > 1 and gpus != ranks:
+        raise UserError(
+            f"reward '{config.name}': tensor_parallel_size is {ranks}, but resources.gpus is {gpus:g}; set both alike"
+        )
+
+
+def _longest(model: str, config: "ClassifierConfig") -> int:
+    """Return the longest input where the config says nothing: the model's own limit, but no more than 16,384.
+
+    vLLM wants room in its key-value cache for one input of this length. Skywork-Reward-V2-Llama-3.1-8B states
+    131,072 positions, and that is 16 GiB.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    arguments = engine_args(config, model, 0) | {"max_model_len": None}
+    known = AsyncEngineArgs(**{k: v for k, v in arguments.items() if v is not None}).create_model_config()
+    return min(int(known.max_model_len), LONGEST_BY_DEFAULT)

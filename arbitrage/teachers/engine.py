@@ -38,6 +38,7 @@ class ModelSpec:
         precision: how weights are held.
         context_length: tokens of prompt and answer together; None for the model's own limit.
         template_options: passed to the chat template, such as {"enable_thinking": False}.
+        gpus: GPUs that one replica holds; less than one is a part of a GPU. None: as many as the engine needs.
     """
 
     teacher: str
@@ -46,6 +47,7 @@ class ModelSpec:
     precision: Precision = "bf16"
     context_length: int | None = None
     template_options: Mapping[str, bool | int | str] = field(default_factory=dict)
+    gpus: float | None = None
 
 
 class EngineBase(Config):

