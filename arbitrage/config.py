@@ -48,15 +48,31 @@ Paths = Annotated[
 
 def _canonical_tag(tag: str) -> str:
     found = normalise_tag(tag)
-    if found == tag:
-        return tag
+    if found and tag.replace("-", "").isalnum():
+        return found
     near = found or suggest_tag(tag)
     hint = f" (did you mean '{near}'?)" if near else ""
     raise ValueError(f"'{tag}' is not a BCP-47 tag{hint}")
 
 
 LanguageTag = Annotated[str, AfterValidator(_canonical_tag)]
-"""A language in canonical BCP-47 form."""
+"""A BCP-47 tag, brought into its canonical form when the config is read: 'arb' and 'ar' are one language."""
+
+
+def _each_once(value: Any) -> Any:
+    """Refuse a table in which two keys name one language: one of the two values would be lost."""
+    if not isinstance(value, Mapping):
+        return value
+    first: dict[str, str] = {}
+    for key in value:
+        tag = normalise_tag(key) if isinstance(key, str) else None
+        if tag and first.setdefault(tag, key) != key:
+            raise ValueError(f"'{first[tag]}' and '{key}' are one language ('{tag}')")
+    return value
+
+
+EachLanguageOnce = BeforeValidator(_each_once)
+"""For fields that are tables by language."""
 
 
 class Config(BaseModel):

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from arbitrage.config import Config, LanguageTag, Operational, override, parse, parse_both
 from arbitrage.errors import ConfigError
+from arbitrage.selection.quotas import QuotaConfig
 from arbitrage.yaml_text import load_yaml
 
 
@@ -200,3 +201,15 @@ def test_an_override_that_leads_nowhere_does_not_repeat_a_secret() -> None:
     with pytest.raises(ConfigError) as caught:
         override({"a": 1}, ["a.api_key.b=sk-hush"])
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("written", "tag"), [("arb", "ar"), ("en-Latn", "en"), ("iw", "he"), ("ZH-hant", "zh-Hant")])
+def test_a_language_in_a_config_has_one_tag_however_it_is_written(written, tag):
+    assert parse(
+        {"name": "b", "fruit": {"kind": "pear", "colour": "green"}, "languages": [written]}, Bowl, "b"
+    ).languages == (tag,)
+
+
+def test_two_spellings_of_a_language_are_not_two_entries_of_a_table():
+    with pytest.raises(ConfigError, match=r"languages: .*'cmn' and 'zh' are one language \('zh'\)"):
+        parse({"languages": {"cmn": 3, "zh": 4}}, QuotaConfig, "quotas.yaml")

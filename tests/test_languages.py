@@ -6,6 +6,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from langcodes.data_dicts import LANGUAGE_REPLACEMENTS, LIKELY_SUBTAGS, NORMALIZED_MACROLANGUAGES
 
 from arbitrage.languages import (
     UNKNOWN,
@@ -16,6 +17,7 @@ from arbitrage.languages import (
     name_of,
     normalise_tag,
     primary,
+    read_language,
     script_of,
     speaks,
     suggest_tag,
@@ -30,7 +32,7 @@ TAGS = st.sampled_from([*SOME.split(" "), *sorted(tag for tags in TABLE.values()
     ("written", "canonical"),
     [
         ("zh_TW", "zh-TW"),
-        ("ZH-hant-tw", "zh-Hant-TW"),
+        ("ZH-hant-tw", "zh-TW"),
         ("eng", "en"),
         ("eng-US", "en-US"),
         (" pt_br ", "pt-BR"),
@@ -48,6 +50,202 @@ def test_a_tag_is_brought_into_canonical_form(written, canonical):
     assert normalise_tag(canonical) == canonical
 
 
+SPELLINGS = """
+en: eng eng_Latn en-Latn EN en_Latn en-u-nu-latn en-ZZ
+en-GB: eng_GB en_GB.UTF-8 en-UK en-Latn-GB
+de-DE: de_DE de_DE@euro de_DE.UTF-8@euro de_DE.ISO8859-15 deu-Latn-DE de-DE-u-co-phonebk
+zh: zho chi cmn zh-cmn zh-Hani
+zh-Hans: zho_Hans cmn_Hans zh_Hans zh-cmn-Hans zh-CHS
+zh-Hant: zho_Hant cmn-Hant zh-CHT
+zh-CN: zh_CN zh-Hans-CN cmn-CN zh_CN.GB18030
+zh-TW: zh-Hant-TW zh_TW.UTF-8
+yue: zh-yue yue_Hant
+nan: zh-min-nan
+ar: arb arb_Arab ara ar-Arab
+ar-EG: arb-EG ar_EG.UTF-8
+et: ekk ekk_Latn est
+lv: lvs lvs_Latn lav
+ne: npi npi_Deva nep
+or: ory ory_Orya ori
+sw: swh swh_Latn swa
+ms: zsm zsm_Latn zlm may msa
+mn: khk khk_Cyrl mon mn-Cyrl
+fa: pes pes_Arab fas per
+fa-AF: prs prs_Arab
+sq: als als_Latn alb sqi
+ps: pbt pbt_Arab pbu pus
+ku: kmr kmr_Latn ku-Latn
+fil: tl tgl tgl_Latn
+he: iw heb he-Hebr
+id: in ind
+yi: ji ydd ydd_Hebr
+ro: mo mol ron rum
+no: nor
+nb: nob nob_Latn no-bok
+nn: nno
+sr: srp scc
+sr-Cyrl: srp_Cyrl
+sr-Latn: sh hbs srp_Latn sr@latin
+sr-Latn-RS: sr_RS@latin sr_RS.UTF-8@latin
+sr-ME: cnr
+uz: uzn uzn_Latn uz-Latn
+uz-Cyrl: uzn_Cyrl uz@cyrillic
+kk: kaz kk-Cyrl kaz_Cyrl
+kk-Latn: kaz_Latn
+mn-Mong: mon_Mong
+pa: pan pan_Guru pa-Guru
+pa-PK: pa-Arab-PK
+ko: kor kor_Hang ko-Kore
+ja: jpn jpn_Jpan
+az: azj azj_Latn
+azb: azb_Arab
+acm: acm_Arab ar-acm
+ur: ur-Aran urd_Arab
+tlh: i-klingon
+ca-ES-valencia: ca_ES@valencia
+en-GB-oxendict: en-GB-oed
+zxx: zxx_Latn
+und: und-Latn root
+"""
+
+
+@pytest.mark.parametrize(
+    ("canonical", "spellings"), [line.split(": ") for line in SPELLINGS.strip().splitlines()], ids=lambda text: text
+)
+def test_a_language_has_one_tag_however_it_is_written(canonical, spellings):
+    assert {spelling: normalise_tag(spelling) for spelling in [canonical, *spellings.split()]} == dict.fromkeys(
+        [canonical, *spellings.split()], canonical
+    )
+
+
+@pytest.mark.parametrize(
+    "tag", ["sr-Latn", "uz-Cyrl", "mn-Mong", "pa-Arab", "kk-Latn", "kk-Arab", "hi-Latn", "zh-Hans", "zh-Hant"]
+)
+def test_a_script_that_says_something_stays(tag):
+    assert normalise_tag(tag) == tag
+
+
+@pytest.mark.parametrize("tags", ["no nb nn", "ar arz ary apc", "zh yue nan wuu", "ku ckb", "fa fa-AF", "hr bs sr"])
+def test_languages_of_their_own_stay_apart(tags):
+    assert [normalise_tag(tag) for tag in tags.split(" ")] == tags.split(" ")
+
+
+def test_no_other_spelling_of_a_language_is_another_language():
+    """Every alias, macrolanguage and likely script of CLDR."""
+    for alias, language in LANGUAGE_REPLACEMENTS.items():
+        assert normalise_tag(alias) == normalise_tag(language), alias
+    for individual, macro in NORMALIZED_MACROLANGUAGES.items():
+        assert normalise_tag(individual) == normalise_tag(macro), individual
+    for short, full in LIKELY_SUBTAGS.items():
+        language, script, _ = full.split("-")
+        if short.isalpha() and language not in ("zh", "sr", "und") and normalise_tag(language) == language:
+            assert normalise_tag(f"{language}_{script}") == normalise_tag(language), full
+
+
+SUBTAGS = st.sampled_from(
+    [
+        "en",
+        "eng",
+        "arb",
+        "cmn",
+        "zh",
+        "sr",
+        "hbs",
+        "mol",
+        "iw",
+        "x",
+        "i",
+        "klingon",
+        "Latn",
+        "Cyrl",
+        "Hans",
+        "Hant",
+        "Arab",
+        "Hang",
+        "US",
+        "TW",
+        "419",
+        "ZZ",
+        "1996",
+        "valencia",
+        "u",
+        "co",
+        "t",
+    ]
+)
+
+
+@given(
+    st.lists(SUBTAGS, min_size=1, max_size=5), st.sampled_from("-_"), st.booleans(), st.sampled_from(["", ".UTF-8"])
+)
+def test_a_canonical_tag_is_its_own(subtags, separator, is_upper, ending):
+    written = separator.join(subtags)
+    tag = normalise_tag((written.upper() if is_upper else written) + ending)
+    assert tag == normalise_tag(written)
+    assert tag is None or normalise_tag(tag) == tag
+
+
+MISLABELS = [
+    "ua",
+    "UA",
+    "jp",
+    "cz",
+    "gr",
+    "dk",
+    "cn",
+    "vn",
+    "sp",
+    "english",
+    "Englisch",
+    "Français",
+    "deutsch",
+    "unknown",
+    "n/a",
+    "None",
+    "null",
+    "NaN",
+    "multi",
+    "other",
+]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [*MISLABELS, "English, German", "en,de", "en/de", "en de", "English and German", "Brazilian", "en-USA", "C"],
+)
+def test_a_guess_is_never_taken_for_the_value(text):
+    assert read_language(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("eng-US", "en-US"),
+        ("English", "en"),
+        ("français", "fr"),
+        ("Deutsch", "de"),
+        ("日本語", "ja"),
+        ("русский", "ru"),
+        ("Simplified Chinese", "zh-Hans"),
+        ("Chinese (Traditional)", "zh-Hant"),
+        ("Standard Arabic", "ar"),
+        ("Iranian Persian", "fa"),
+        ("Portuguese (Brazil)", "pt-BR"),
+        ("Serbian (Latin)", "sr-Latn"),
+        ("Norwegian Bokmål", "nb"),
+    ],
+)
+def test_exact_names_are_read(text, tag):
+    assert read_language(text) == tag
+
+
+@pytest.mark.parametrize(
+    ("code", "tag"), [("ua", "uk"), ("jp", "ja"), ("cz", "cs"), ("gr", "el"), ("dk", "da"), ("cn", "zh")]
+)
+def test_who_writes_a_country_is_told_its_language(code, tag):
+    assert suggest_tag(code) == tag
+
+
 @pytest.mark.parametrize(
     "text", ["xx", "zz", "english", "English", "", " ", "-", "en--US", "e n", "gsw-ZH", "ｅｎ", "en\ud800", "1"]
 )
@@ -60,7 +258,8 @@ def test_any_text_is_normalised_or_refused(text):
     tag = normalise_tag(text)
     assert tag is None or normalise_tag(tag) == tag
     suggested = suggest_tag(text)
-    assert suggested is None or normalise_tag(suggested) is not None
+    assert suggested is None or normalise_tag(suggested) == suggested
+    assert read_language(text) is None or normalise_tag(read_language(text)) == read_language(text)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_an_id_that_one_model_has_in_several_languages_is_a_prompt_in_each(tmp_p
     rows = [{**row, "prompt_id": "1", "language": language} for row in ROWS[:2] for language in ("de", "fra")]
     matrix = read_matrix([write(tmp_path, rows)]).matrix
     assert matrix.prompt_ids == ("1/de", "1/fr")
-    assert matrix.queries.languages.tolist() == ["de", "fra"]
+    assert matrix.queries.languages.tolist() == ["de", "fr"]
     assert matrix.cluster_P[0] == matrix.cluster_P[1]
 
 

@@ -14,7 +14,7 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
 from arbitrage.judging.columns import AnswerColumns
 from arbitrage.judging.files import SUFFIXES, rows_of
-from arbitrage.languages import normalise_tag
+from arbitrage.languages import read_language
 from arbitrage.prompts.files import digest_file, find_files
 from arbitrage.prompts.messages import chat_conversation, text_conversation, turns_of
 from arbitrage.prompts.rows import Row, RowError
@@ -86,7 +86,7 @@ class DataSide(Config):
     def language(self, values: Mapping[str, Any]) -> str | None:
         """Return the language a row declares, canonical; None where it declares none that is known."""
         given = self.columns.value(values, "language")
-        return normalise_tag(given) if isinstance(given, str) else None
+        return read_language(given) if isinstance(given, str) else None
 
 
 def answers(config: DataSide, side: SideName, prompts: Step) -> Step:

@@ -8,7 +8,7 @@ from arbitrage.errors import DataError
 from arbitrage.judging.columns import AnswerColumns
 from arbitrage.judging.files import rows_of
 from arbitrage.judging.pairwise import Choice
-from arbitrage.languages import normalise_tag
+from arbitrage.languages import read_language
 from arbitrage.prompts.rows import Fault
 from arbitrage.records import Verdict
 
@@ -62,6 +62,6 @@ def read_labels(paths: Sequence[str], columns: AnswerColumns) -> Labels:
         if key is None:
             raise DataError(f"--labels: {row.position}: has no prompt id (prompt_id, question_id, qid, id)")
         language = columns.value(row.values, "language")
-        tag = normalise_tag(language) if isinstance(language, str) else None
+        tag = read_language(language) if isinstance(language, str) else None
         found[str(key), tag].append(choice)
     return Labels(dict(found))

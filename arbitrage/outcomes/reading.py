@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.languages import UNKNOWN, normalise_tag, suggest_tag
+from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows
 
@@ -93,7 +93,7 @@ def read_matrix(
         )
     judge_PT, cost_PT, notes = _beside_rewards(values, found, kept)
     first = prompts.take(kept)
-    languages = [language or UNKNOWN for language in _strings(first, found.language)]
+    languages = [_canonical(language) for language in _strings(first, found.language)]
     by_name = {name: values[name][kept] for name in found.rewards}
     matrix = OutcomeMatrix(
         prompt_ids=tuple(_strings(first, KEY)),
@@ -190,7 +190,7 @@ def _keys(table: pa.Table, found: MatrixColumns, paths: Sequence[Path]) -> pa.Ar
     """Name the prompt of each row: by its id, and by its language too where one model has the id in several."""
     ids = pc.fill_null(table[found.prompt_id], "")
     given = table[found.language].unique().to_pylist()
-    canonical = {tag: normalise_tag(tag or "") or tag or UNKNOWN for tag in given}
+    canonical = {tag: _canonical(tag) for tag in given}
     languages = pa.array([canonical[tag] for tag in table[found.language].to_pylist()], pa.string())
     rows = pa.table({"id": ids, "model": table[found.model], "language": languages, "text": table[found.prompt]})
     shared = _differing(rows.filter(pc.not_equal(languages, UNKNOWN)), "id", "language")["id"]
@@ -321,9 +321,14 @@ def _of_rows(table: pa.Table, everything: pa.Table, found: MatrixColumns) -> lis
     return [f"{count:,} {what}" for what, count in counts.items() if count]
 
 
+def _canonical(language: str | None) -> str:
+    """Return one tag for all spellings of a language; what is none stays as it is."""
+    return read_language(language or "") or language or UNKNOWN
+
+
 def _of_tags(languages: Sequence[str]) -> list[str]:
     """Name languages that are no tags."""
-    odd = Counter(tag for tag in languages if tag != UNKNOWN and not normalise_tag(tag))
+    odd = Counter(tag for tag in languages if tag != UNKNOWN and not read_language(tag))
     named = [f"'{tag}' ({count:,} prompts{_meant(tag)})" for tag, count in odd.most_common(3)]
     if not named:
         return []

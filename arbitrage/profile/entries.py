@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from arbitrage.languages import UNKNOWN, normalise_tag, suggest_tag
+from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.profile.columns import ProfileColumns, Role, is_absent
 from arbitrage.prompts.messages import turns_of
 from arbitrage.prompts.rows import Row, RowError, printable
@@ -86,9 +86,14 @@ class EntryBuilder:
             return self.language
         if not isinstance(value, str):
             raise RowError("wrong_type", f"the language is {type(value).__name__}, not text")
-        tag = normalise_tag(value) or suggest_tag(value)
+        tag = read_language(value)
         if tag is None:
-            raise RowError("unknown_language", f"'{printable(value, 40)}' is not a BCP-47 tag")
+            near = suggest_tag(value)
+            hint = f" (did you mean '{near}'?)" if near else ""
+            raise RowError(
+                "unknown_language",
+                f"'{printable(value, 40)}' is neither a BCP-47 tag nor the name of a language{hint}",
+            )
         return None if tag == UNKNOWN else tag
 
     def _label(self, values: Mapping[str, Any], role: Role) -> str | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arbitrage.identify import identify, is_same_language
-from arbitrage.languages import UNKNOWN, normalise_tag, suggest_tag
+from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.prompts.columns import MISSING
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.rows import RowError, printable
@@ -53,11 +53,13 @@ def _given(value: Any, options: ReadOptions) -> str | None:
         return options.language_names[value]
     if not value.strip():
         return None
-    tag = normalise_tag(value)
+    tag = read_language(value)
     if tag is None:
         near = suggest_tag(value)
         hint = f" (did you mean '{near}'?)" if near else ""
-        raise RowError("unknown_language", f"'{printable(value, 40)}' is not a BCP-47 tag{hint}")
+        raise RowError(
+            "unknown_language", f"'{printable(value, 40)}' is neither a BCP-47 tag nor the name of a language{hint}"
+        )
     return tag if tag != UNKNOWN else None
 
 

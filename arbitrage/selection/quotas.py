@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from arbitrage.config import Config, LanguageTag
+from arbitrage.config import Config, EachLanguageOnce, LanguageTag
 from arbitrage.records import content_id
 
 
@@ -19,7 +19,7 @@ class QuotaConfig(Config):
     """
 
     default: int | None = Field(default=None, ge=0)
-    languages: Mapping[LanguageTag, Annotated[int, Field(ge=0)]] = {}
+    languages: Annotated[Mapping[LanguageTag, Annotated[int, Field(ge=0)]], EachLanguageOnce] = {}
     seed: int = 0
 
     def wanted(self, language: str) -> int | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from arbitrage.config import Config, LanguageTag
+from arbitrage.config import Config, EachLanguageOnce, LanguageTag
 from arbitrage.errors import DataError
 
 Weight = Annotated[float, Field(gt=0)]
@@ -20,7 +20,7 @@ def _kind_of_weights(value: Any) -> str | None:
 
 Weights = Annotated[
     Annotated[Literal["as_is", "equal"], Tag("all")]
-    | Annotated[dict[LanguageTag, Weight], Field(min_length=1), Tag("each")],
+    | Annotated[dict[LanguageTag, Weight], EachLanguageOnce, Field(min_length=1), Tag("each")],
     Discriminator(
         _kind_of_weights,
         custom_error_type="weights",

@@ -6,6 +6,7 @@ docs/exports.md says what each format holds; the shapes of `trl` and `axolotl` a
 from typing import TYPE_CHECKING, Any
 
 from arbitrage.errors import DataError
+from arbitrage.languages import read_language
 from arbitrage.training.settings import Method
 
 if TYPE_CHECKING:
@@ -111,9 +112,11 @@ def _with_facts(rows: "Dataset", facts: list[str]) -> "Dataset":
     number = len(rows)
     if LANGUAGE not in facts:
         rows = rows.add_column(LANGUAGE, [UNDETERMINED] * number)
-    elif None in (given := list(rows[LANGUAGE])):
-        told = [UNDETERMINED if tag is None else tag for tag in given]
-        rows = rows.remove_columns(LANGUAGE).add_column(LANGUAGE, told)
+    else:
+        given = list(rows[LANGUAGE])
+        told = [UNDETERMINED if tag is None else read_language(tag) or tag for tag in given]
+        if told != given:
+            rows = rows.remove_columns(LANGUAGE).add_column(LANGUAGE, told)
     if "prompt_id" in facts:
         return rows.rename_column("prompt_id", KEY)
     return rows.add_column(KEY, [str(i) for i in range(number)])
