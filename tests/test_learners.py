@@ -158,6 +158,20 @@ def test_a_damaged_artifact_is_refused(kind, fitted, tmp_path):
         load_artifact(tmp_path)
 
 
+def test_a_flipped_bit_of_a_weight_or_a_figure_is_found(fitted, tmp_path):
+    save_artifact(tmp_path, Artifact("language_table", TEACHERS, fitted("language_table")[0], {"num_prompts": 480}))
+    arrays, values = (tmp_path / ARRAYS).read_bytes(), (tmp_path / VALUES).read_bytes()
+    flipped = bytearray(arrays)
+    flipped[-3] ^= 4  # in the last weight, which stays a finite number
+    (tmp_path / ARRAYS).write_bytes(flipped)
+    with pytest.raises(DataError, match="is damaged: its content does not fit its checksum; train it again"):
+        load_artifact(tmp_path)
+    (tmp_path / ARRAYS).write_bytes(arrays)
+    (tmp_path / VALUES).write_bytes(values.replace(b'"num_prompts": 480', b'"num_prompts": 481'))
+    with pytest.raises(DataError, match="does not fit its checksum"):
+        load_artifact(tmp_path)
+
+
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - {"best_single"}))
 @pytest.mark.parametrize("with_gaps", [False, True])
 def test_where_language_decides_it_beats_the_best_single_teacher(kind, with_gaps, learner, fitted):

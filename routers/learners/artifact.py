@@ -26,7 +26,7 @@ from routers.learners.ridge import restore_ridge
 from routers.learners.soft_label import restore_soft_label
 from routers.learners.table import restore_table
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 ARRAYS: Final = "router.safetensors"
 VALUES: Final = "router.json"
 
@@ -87,8 +87,9 @@ def written(artifact: Artifact) -> tuple[dict[str, NDArray[Any]], str]:
         "about": dict(artifact.about),
         "values": dict(state.values),
     }
-    text = json.dumps(values, ensure_ascii=False, indent=1, sort_keys=True)
-    return {name: np.ascontiguousarray(array) for name, array in sorted(state.arrays.items())}, text + "\n"
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(state.arrays.items())}
+    values["checksum"] = _checksum(values, arrays)
+    return arrays, json.dumps(values, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 def read_written(arrays: Mapping[str, NDArray[Any]], text: str, where: str, digest: str = "") -> Artifact:
@@ -99,13 +100,28 @@ def read_written(arrays: Mapping[str, NDArray[Any]], text: str, where: str, dige
     """
     try:
         values = json.loads(text)
-        if values["format"] != FORMAT or values["kind"] not in RESTORE:
-            known = ", ".join(RESTORE)
-            raise DataError(f"{where}: format {values['format']}, kind '{values['kind']}'; known: {FORMAT}, {known}")
+        found, kind = values["format"], values["kind"]
+        if found != FORMAT or kind not in RESTORE:
+            known = f"format {FORMAT} and the kinds {', '.join(RESTORE)}"
+            raise DataError(
+                f"{where}: format {found!r:.20}, kind {kind!r:.40}: this version reads {known}; train it again"
+            )
+        if values.pop("checksum", None) != _checksum(values, arrays):
+            raise DataError(f"{where}: is damaged: its content does not fit its checksum; train it again")
         predictor = RESTORE[values["kind"]](State(arrays, values["values"]))
         return Artifact(values["kind"], tuple(values["teachers"]), predictor, values["about"], digest)
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{where}: is damaged: {error!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{where}: is damaged: {error!r:.200}") from error
+
+
+def _checksum(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
+    """Return a digest of a router's values and arrays, 32 hex digits. It is the same however a file lays them out."""
+    hashed = hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        hashed.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode("utf-8", "backslashreplace"))
+        hashed.update(array.data if array.size else b"")
+    return hashed.hexdigest()
 
 
 def load_artifact(directory: Path) -> Artifact:
@@ -123,7 +139,7 @@ def load_artifact(directory: Path) -> Artifact:
     try:
         text, arrays = (directory / VALUES).read_text(encoding="utf-8"), load_file(directory / ARRAYS)
     except (ValueError, SafetensorError) as error:
-        raise DataError(f"{directory}: is damaged: {error!r}") from error
+        raise DataError(f"{directory}: is damaged: {error!r:.200}") from error
     return read_written(arrays, text, str(directory), digest_of(directory))
 
 
