@@ -27,10 +27,11 @@ from aiohttp import web
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute
-from arbitrage.judging.review import read_review, review_id
+from arbitrage.judging.committee import reviewed
 from arbitrage.languages import primary
 from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.records import Candidate, Prompt, SftExample
+from arbitrage.report.reviews import committee_inputs
 from arbitrage.shards.run import Run, open_run
 from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_ratios
 from arbitrage.tables import from_table
@@ -49,28 +50,31 @@ QUOTED = re.compile(
     r"\[(request|answer(?: \d+(?:, given \d+ times)?)?) ([0-9a-f]{8})\]\n(.*?)\n\[end of \1 \2\]", re.DOTALL
 )
 GIVEN = re.compile(r", given (\d+) times")
+LAST_LINE = re.compile(r'"(Score [0-9a-f]{8}:)"')
 MEMBERS = ("ann", "bo", "cy", "dee")  # three reviewers and the adjudicator
 Found = dict[str, Any]
 
 
 def says(body: Mapping[str, Any]) -> str:
     """Answer as the reviewer, or the fuser, whose name is the model's."""
-    parts = QUOTED.findall(body["messages"][-1]["content"])
+    question = body["messages"][-1]["content"]
+    parts = QUOTED.findall(question)
     request = next(text for title, _, text in parts if title == "request")
     answers = [(title, text) for title, _, text in parts if title != "request"]
     if body["model"] == "vote":
         return plurality(request, answers)
-    return review(str(body["model"]), request, answers[0][1])
+    score = review(str(body["model"]), request, answers[0][1])
+    return "I would rather not say." if score is None else f"{LAST_LINE.findall(question)[0]} {score}"
 
 
-def review(name: str, request: str, answer: str) -> str:
+def review(name: str, request: str, answer: str) -> int | None:
     """Score an answer 8 or 9 if it is right and 2 or 3 if it is wrong, erring as often as the name does."""
     language, reference = known()[request]
     errs = ADJUDICATOR_ERRS if name == MEMBERS[-1] else REVIEWER_ERRS
     if share("garbled", name, request, answer) < GARBLED:
-        return "I would rather not say."
+        return None
     is_right = is_correct(language, answer, reference) != (share("errs", name, request, answer) < errs)
-    return f"[[{(8 if is_right else 2) + round(share('jitter', name, request, answer))}]]"
+    return (8 if is_right else 2) + round(share("jitter", name, request, answer))
 
 
 def plurality(request: str, answers: Sequence[tuple[str, str]]) -> str:
@@ -163,11 +167,15 @@ def right(prompt: Prompt, text: str) -> bool:
 
 def by_one_reviewer(run: Run, prompts: Mapping[str, Prompt]) -> dict[str, bool]:
     """Choose by one reviewer alone, from the reviews of the committee."""
-    steps = [s.name for s in run.plan.steps if s.name.startswith(f"review-{MEMBERS[0]}-")]
-    reviews = [reply for step in steps for reply in rows_of(run, step, Candidate)]
-    scores = {reply.prompt_id: read_review(reply).score or 0.0 for reply in reviews}
+    scores = {
+        each.item.candidate.candidate_id: review.score
+        for _, inputs in committee_inputs(run)
+        for each in reviewed(inputs)
+        for review in each.readable
+        if review.reviewer == MEMBERS[0] and review.score is not None
+    }
     drafts = [c for s in run.plan.candidates["drafts"] for c in rows_of(run, s, Candidate)]
-    ranked = sorted(drafts, key=lambda c: (scores.get(review_id(c), 0.0), c.candidate_id))
+    ranked = sorted(drafts, key=lambda c: (scores.get(c.candidate_id, 0.0), c.candidate_id))
     best = {candidate.prompt_id: candidate for candidate in ranked}
     return {prompt_id: right(prompts[prompt_id], c.text) for prompt_id, c in best.items()}
 

@@ -10,9 +10,10 @@ import yaml
 
 from arbitrage.config import parse
 from arbitrage.contracts.rewards import Scorable
+from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
-from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee, settled_id
-from arbitrage.judging.review import read_review, review_id
+from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee, reviewed, settled_id
+from arbitrage.judging.review import DEFAULT_CRITERIA, Review, question_of, read_review, review_id
 from arbitrage.records import Candidate, FinishReason, Prompt, Score, SftExample
 from arbitrage.report.build import build_report
 from arbitrage.shards.run import open_run
@@ -20,6 +21,7 @@ from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.pool import TeacherPool
 from pipelines.loading import load_pipeline
 from pipelines.outcomes import reading_of_run
+from tests.support.judging import CODE, marked
 from tests.support.mock_endpoint import answer, serve_beside
 from tests.support.pipelines import QUESTIONS, run, write_pipeline
 from tests.support.scoring import a_candidate, a_pair, a_shard, a_step
@@ -44,32 +46,52 @@ def a_reply(about: str, reviewer: str, text: str, cut: bool = False) -> Candidat
     return reply.model_copy(update={"prompt_id": about, "text": text})
 
 
+def question(item: Scorable, *reviews: Review) -> str:
+    return question_of(item, DEFAULT_CRITERIA, with_reference=False, reviews=reviews)
+
+
+def shard_of(item: Scorable, said: dict[str, str], settled: str | None = None) -> Inputs:
+    """Return an answer with its reviews, and what the adjudicator says; `[[8]]` stands for the line of a score."""
+    replies = [a_reply(review_id(item.candidate), name, marked(text, question(item))) for name, text in said.items()]
+    shard = a_shard([item.prompt], [item.candidate])
+    tables = {"reviews": (to_table(replies, Candidate),), "settled": (to_table([], Candidate),)}
+    if settled is not None:
+        [each] = reviewed(Inputs(shard.tables | tables))
+        final = a_reply(settled_id(item.candidate), "judge", marked(settled, question(item, *each.readable)))
+        tables["settled"] = (to_table([final], Candidate),)
+    return Inputs(shard.tables | tables)
+
+
 def judged(config: CommitteeConfig, item: Scorable, said: dict[str, str], settled: str | None = None) -> Score:
     """Return the committee's score of one answer, given what each reviewer says of it."""
-    replies = [a_reply(review_id(item.candidate), name, text) for name, text in said.items()]
-    final = [] if settled is None else [a_reply(settled_id(item.candidate), "judge", settled)]
-    shard = a_shard([item.prompt], [item.candidate])
-    tables = {"reviews": (to_table(replies, Candidate),), "settled": (to_table(final, Candidate),)}
-    output = asyncio.run(CommitteeStep(reward=config).build().run(type(shard)(shard.tables | tables)))
+    output = asyncio.run(CommitteeStep(reward=config).build().run(shard_of(item, said, settled)))
     [score] = from_table(output.table, Score)
     return score
 
 
+def read(text: str, cut: bool = False) -> Review:
+    item = a_pair("An answer.")
+    return read_review(a_reply("q", "r", marked(text, question(item)), cut), item)
+
+
 @pytest.mark.parametrize(
-    ("text", "score"), [("Fine. [[8]]", 8.0), ("[[3]] no, [[ 7.5 ]]", 7.5), ("[[9/10]]", 9.0), ("[[10]]", 10.0)]
-)
-def test_scores_are_read_from_the_end(text: str, score: float) -> None:
-    assert read_review(a_reply("q", "r", text)).score == score
+    ("text", "score"),
+    [("Fine. [[8]]", 8.0), ("[[7.5]]", 7.5), ("[[9/10]]", 9.0), ("[[10]]", 10.0), ("[[**7,5**]]", 7.5),
+     ("[[ 6 out of 10 ]]", 6.0), ("[[１０]]", 10.0), ("[[٧]]", 7.0), ("[[८]]", 8.0), ("[[七]]", 7.0)],
+)  # fmt: skip
+def test_scores_are_read_from_the_end_in_all_digits(text: str, score: float) -> None:
+    assert (read(text).score, read(text).error) == (score, None)
 
 
 @pytest.mark.parametrize(
     ("text", "cut", "why"),
     [("[[11]]", False, "out_of_range"), ("[[0]]", False, "out_of_range"), ("8", False, "no_score"),
-     ("", False, "empty_review"), ("The", True, "truncated_review")],
+     ("[[-7]]", False, "no_score"), ("[[7-8]]", False, "no_score"), ("[[3/7]]", False, "no_score"),
+     ("[[80%]]", False, "no_score"), ("[[...]]", False, "no_score"),
+     ("", False, "empty_review"), ("The", True, "truncated_review"), ("[[1]]", True, "truncated_review")],
 )  # fmt: skip
 def test_what_holds_no_score_says_why(text: str, cut: bool, why: str) -> None:
-    found = read_review(a_reply("q", "r", text, cut))
-    assert (found.score, found.error) == (None, why)
+    assert (read(text, cut).score, read(text, cut).error) == (None, why)
 
 
 def test_agreeing_reviewers_give_their_mean_and_nobody_settles_it() -> None:
@@ -81,14 +103,36 @@ def test_a_high_spread_is_settled_by_the_adjudicator_alone() -> None:
     said = {"r1": "[[10]]", "r2": "[[9]]", "r3": "[[1]]"}
     item = a_pair("contested")
     assert judged(a_committee(), item, said, settled="I looked it up. [[2]]").value == 2.0
-    assert judged(a_committee(), item, said).error == "not_settled"
-    assert judged(a_committee(), item, said, settled="who knows").error == "not_settled"
     assert judged(a_committee(max_spread=None), item, said).value == pytest.approx(20 / 3)
 
 
-def test_one_readable_review_is_no_committee() -> None:
-    assert judged(a_committee(), a_pair("x"), {"r1": "[[9]]", "r2": "garbage", "r3": ""}).error == "too_few_reviews"
+@pytest.mark.parametrize("settled", [None, "who knows"])
+def test_an_adjudicator_without_a_score_leaves_the_mean_of_the_reviews(settled: str | None) -> None:
+    said = {"r1": "[[10]]", "r2": "[[9]]", "r3": "[[1]]"}
+    assert judged(a_committee(), a_pair("contested"), said, settled=settled).value == pytest.approx(20 / 3)
+
+
+def test_an_answer_with_one_readable_review_goes_to_the_adjudicator_and_never_vanishes() -> None:
+    said = {"r1": "[[9]]", "r2": "garbage", "r3": ""}
+    assert judged(a_committee(), a_pair("x"), said, settled="[[4]]").value == 4.0
+    assert judged(a_committee(), a_pair("x"), said).value == 9.0
+    assert judged(a_committee(max_spread=None), a_pair("x"), said).value == 9.0
+    assert judged(a_committee(min_reviews=2), a_pair("x"), said).error == "too_few_reviews"
+    assert judged(a_committee(min_reviews=2), a_pair("x"), said, settled="[[4]]").value == 4.0
+    assert judged(a_committee(), a_pair("x"), {"r1": "?", "r2": "garbage"}).error == "too_few_reviews"
     assert judged(a_committee(), a_pair("x"), {"r1": "[[9]]", "r2": "garbage", "r3": "[[8]]"}).value == 8.5
+
+
+def test_the_adjudicator_reads_reviews_without_their_codes_and_none_that_is_garbled() -> None:
+    item = a_pair("contested")
+    said = {"r1": "It is right. [[10]]", "r2": "<think>Hm, [[3]] perhaps</think>Wrong. [[1]]", "r3": "garbage"}
+    [each] = reviewed(shard_of(item, said))
+    asked = question(item, *each.readable)
+    assert "It is right.\n\nScore: 10\n[end of review 1 " in asked
+    assert "]\nWrong.\n\nScore: 1\n[end of review 2 " in asked
+    assert not {"garbage", "perhaps"} & set(asked.split())
+    [(_, code)] = CODE.findall(question(item))
+    assert code not in asked
 
 
 def test_nobody_judges_his_own_family() -> None:
@@ -112,6 +156,7 @@ def test_nobody_judges_his_own_family() -> None:
         ({"reviewers": ["r1"]}, "reviewers"),
         ({"reviewers": ["r1", "r1"]}, "listed twice"),
         ({"adjudicators": []}, "somebody must settle"),
+        ({"min_reviews": 4}, "min_reviews is 4, and there are 3 reviewers"),
         ({"accept": 0.0}, "accept"),
     ],
 )
@@ -145,7 +190,7 @@ async def reviewers(body: dict[str, Any], _: int) -> Any:
     [(_, reviewed)] = ANSWER.findall(text)
     score = by_length(reviewed)
     errs = body["model"] == "r3" and len(reviewed) % 2 == 0
-    return answer(f"Hm. [[{11 - score if errs else score}]]")
+    return answer(marked(f"Hm. [[{11 - score if errs else score}]]", text))
 
 
 def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothing(tmp_path: Path) -> None:

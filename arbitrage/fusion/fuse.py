@@ -4,6 +4,7 @@
 (mathematics), so tasks choose. It gains from two answers on and is flat past seven.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import Annotated
 from pydantic import Field
 
 from arbitrage.config import Config, Operational, Raw
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import Completion, Sampling
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs
 from arbitrage.languages import speaks
@@ -20,12 +21,14 @@ from arbitrage.records import Candidate, Prompt, content_id
 from arbitrage.selection.contest import Contender, contests
 from arbitrage.teachers.asking import (
     MATERIAL,
+    QUESTION_VERSION,
     asked_about,
+    code_for,
     conversation,
     language_line,
-    mark_of,
     paragraphs,
     quoted,
+    repeats,
 )
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, askable_languages
@@ -34,6 +37,11 @@ INSTRUCTION = (
     "Several models answered a user's request. Write the one answer that serves the user best. Take what is right "
     "and well said from the answers, discard their worst parts, and correct what is wrong even where all agree."
 )
+
+ECHO = "echoed_instruction"
+"""Why a fused answer is refused: the prompt then keeps the best of the answers."""
+
+_MARK = re.compile(r"^\[request ([0-9a-f]{8})\]$", re.MULTILINE)
 
 _ENDING = "Write your answer to the user and nothing else: no word about the answers above, or about how you chose."
 
@@ -126,7 +134,8 @@ class FuseStep(GenerateConfig):
     def identity(self) -> Raw:
         """Return what can change an answer, and who is asked for one."""
         own = self.fusion.identity()
-        return super().identity() | {"fusion": {name: own[name] for name in own if name != "only_if_better"}}
+        fusion = {name: own[name] for name in own if name != "only_if_better"}
+        return super().identity() | {"fusion": fusion, "question": QUESTION_VERSION}
 
     def asked(self, inputs: Inputs) -> list[Asked]:
         """List a question for each prompt that has two answers to fuse."""
@@ -140,6 +149,13 @@ class FuseStep(GenerateConfig):
                 found += self._asked(prompt, read)
         return found
 
+    def flaw_of(self, asked: Asked, completion: Completion) -> str | None:
+        """Refuse an answer that repeats what the fuser was told, or holds the marks around what it read."""
+        marks = _MARK.findall(asked.request.messages[-1].content)
+        is_leak = any(mark in completion.text for mark in marks)
+        is_echo = any(repeats(completion.text, each) for each in (self.fusion.instruction, MATERIAL, _ENDING))
+        return ECHO if is_leak or is_echo else None
+
     def _asked(self, prompt: Prompt, read: Sequence[Heard]) -> list[Asked]:
         question_id = content_id("fuse", *(f"{heard.num}×{heard.best.candidate.candidate_id}" for heard in read))
         asked = asked_about(self, prompt, question_id, question_of(prompt, read, self.fusion.instruction))
@@ -148,9 +164,8 @@ class FuseStep(GenerateConfig):
 
 def question_of(prompt: Prompt, read: Sequence[Heard], instruction: str) -> str:
     """Return what the fuser is asked. Answers stand in an order that tells nothing of their scores."""
-    ids = [heard.best.candidate.candidate_id for heard in read]
     shown = sorted(read, key=lambda heard: content_id("shown", heard.best.candidate.candidate_id))
-    mark = mark_of(*ids)
+    mark = code_for("mark", conversation(prompt), *(heard.best.text for heard in shown))
     answers = (quoted(heard.title(place), heard.best.text, mark) for place, heard in enumerate(shown, start=1))
     request = quoted("request", conversation(prompt), mark)
     return paragraphs((instruction, language_line(prompt), MATERIAL, request, *answers, _ENDING))

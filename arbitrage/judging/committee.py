@@ -1,17 +1,19 @@
-"""A committee as a reward (after GRA [2504.12322], METHODS §5): reviewers, and one who settles where they disagree.
+"""A committee as a reward (after GRA [2504.12322], METHODS §5): reviewers, and an adjudicator for open cases.
 
-    review-<reviewer>-<teacher> ─┬─> adjudicate-<teacher> ─┐     asked where the spread is high
+    review-<reviewer>-<teacher> ─┬─> adjudicate-<teacher> ─┐     for answers that are contested or short of reviews
                                  └────────────────────────┴─> score-committee-<teacher>
 
-An answer's score is the mean of its reviews, or the adjudicator's where they lie far apart; below `accept` it is
-rejected: the ensemble's gate. No member judges a teacher of its own family.
+An answer's score is the adjudicator's where it was called, else the mean of the reviews that could be read. A review
+that cannot be read is left out, never the answer: else a reviewer that garbles its replies about one teacher would
+remove that teacher's answers. Below `accept` an answer is rejected: the ensemble's gate. No member reviews a teacher
+of its own family.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -35,12 +37,12 @@ from arbitrage.rewards.options import OpinionOptions
 from arbitrage.rewards.scorables import owed, scorables
 from arbitrage.rewards.score import OpinionStep
 from arbitrage.tables import to_table
-from arbitrage.teachers.asking import asked_about, greedy
+from arbitrage.teachers.asking import QUESTION_VERSION, asked_about, greedy
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool
 
 QUORUM = 2
-"""Reviews without which there is no score: one reviewer is about no gain [2504.12322]."""
+"""Reviewers that each teacher needs, and readable reviews below which an adjudicator is called [2504.12322]."""
 
 
 class CommitteeConfig(ReviewTerms, OpinionOptions):
@@ -48,15 +50,19 @@ class CommitteeConfig(ReviewTerms, OpinionOptions):
 
     Attributes:
         reviewers: teachers of the pool file, whether or not they answer in this run.
-        adjudicators: who settles a disagreement: the first who is of another family than the answer's teacher.
-        max_spread: standard deviation of the reviews above which an answer is contested; null contests none.
-        accept: mean below which an answer is rejected; null rejects none.
+        adjudicators: who gives the final score of answers that are contested, or of which fewer than two reviews can
+            be read: the first that is of another family than the answer's teacher.
+        max_spread: standard deviation of the reviews above which an answer is contested; null: no adjudication.
+        min_reviews: readable reviews without which an answer has no score, unless an adjudicator gave one.
+        accept: score below which an answer is rejected; null rejects none.
     """
 
+    version: ClassVar[int] = 2
     name: RewardName = "committee"
     reviewers: tuple[str, ...] = Field(min_length=QUORUM)
     adjudicators: tuple[str, ...] = ()
     max_spread: float | None = Field(default=2.0, ge=0.0)
+    min_reviews: int = Field(default=1, ge=1)
     accept: float | None = Field(default=5.0, ge=1.0, le=10.0)
 
     @model_validator(mode="after")
@@ -65,6 +71,8 @@ class CommitteeConfig(ReviewTerms, OpinionOptions):
             raise ValueError("a reviewer is listed twice")
         if self.max_spread is not None and not self.adjudicators:
             raise ValueError("somebody must settle what is contested: name adjudicators, or set max_spread: null")
+        if self.min_reviews > len(self.reviewers):
+            raise ValueError(f"min_reviews is {self.min_reviews}, and there are {len(self.reviewers)} reviewers")
         return self
 
     @property
@@ -167,25 +175,34 @@ class Reviewed:
     reviews: tuple[Review, ...]
 
     @property
+    def readable(self) -> tuple[Review, ...]:
+        """The reviews whose score could be read."""
+        return tuple(each for each in self.reviews if each.score is not None)
+
+    @property
     def scores(self) -> list[float]:
         """The scores that could be read."""
         return [each.score for each in self.reviews if each.score is not None]
 
-    def is_contested(self, max_spread: float | None) -> bool:
-        """Tell whether a quorum disagrees so much that somebody must settle it."""
-        return max_spread is not None and len(self.scores) >= QUORUM and pstdev(self.scores) > max_spread
+    def is_open(self, max_spread: float | None) -> bool:
+        """Tell whether an adjudicator is called: the reviews lie far apart, or too few of them can be read."""
+        scores = self.scores
+        return max_spread is not None and (len(scores) < QUORUM or pstdev(scores) > max_spread)
 
 
 def reviewed(inputs: Inputs) -> list[Reviewed]:
     """Join a shard's answers to their reviews, in the order of the drafts."""
-    found: defaultdict[str, list[Review]] = defaultdict(list)
+    found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for reply in sorted(inputs.records("reviews", Candidate), key=lambda reply: reply.teacher):
-        found[reply.prompt_id].append(read_review(reply))
-    return [Reviewed(item, tuple(found[review_id(item.candidate)])) for item in scorables(inputs)]
+        found[reply.prompt_id].append(reply)
+    return [
+        Reviewed(item, tuple(read_review(reply, item) for reply in found[review_id(item.candidate)]))
+        for item in scorables(inputs)
+    ]
 
 
 class AdjudicateStep(GenerateConfig):
-    """Asks the adjudicator about contested answers, reviews and all."""
+    """Asks the adjudicator about answers that are contested or short of reviews, and shows it the reviews."""
 
     criteria: str
     with_reference: bool
@@ -199,19 +216,19 @@ class AdjudicateStep(GenerateConfig):
     def identity(self) -> Raw:
         """Return what can change a reply, and who is asked about what."""
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "max_spread": self.max_spread}
-        return super().identity() | own
+        return super().identity() | own | {"question": QUESTION_VERSION}
 
     def asked(self, inputs: Inputs) -> list[Asked]:
-        """List a question for each contested answer."""
+        """List a question for each open answer."""
         return [
             asked
             for each in reviewed(inputs)
-            if each.is_contested(self.max_spread)
+            if each.is_open(self.max_spread)
             for asked in asked_about(self, each.item.prompt, settled_id(each.item.candidate), self._question(each))
         ]
 
     def _question(self, each: Reviewed) -> str:
-        return question_of(each.item, self.criteria, with_reference=self.with_reference, reviews=each.reviews)
+        return question_of(each.item, self.criteria, with_reference=self.with_reference, reviews=each.readable)
 
 
 def settled_id(candidate: Candidate) -> str:
@@ -235,10 +252,7 @@ class CommitteeStep(OpinionStep):
 
 
 class CommitteeWorker:
-    """Scores shard after shard: a pure function of the replies.
-
-    Errors of its Scores: `too_few_reviews`, `not_settled` (contested, and the adjudicator gave no score).
-    """
+    """Scores shard after shard: a pure function of the replies. Error of its Scores: `too_few_reviews`."""
 
     def __init__(self, config: CommitteeConfig) -> None:
         self._config = config
@@ -249,19 +263,28 @@ class CommitteeWorker:
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
-        settled = {reply.prompt_id: read_review(reply) for reply in inputs.records("settled", Candidate)}
+        settled = {reply.prompt_id: reply for reply in inputs.records("settled", Candidate)}
         found = [(each.item, self._judge(each, settled)) for each in reviewed(inputs)]
         return Output(to_table([score_of(item, self._config.reward_name, j) for item, j in found], Score))
 
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _judge(self, each: Reviewed, settled: Mapping[str, Review]) -> Judgement:
-        if len(each.scores) < QUORUM:
+    def _judge(self, each: Reviewed, settled: Mapping[str, Candidate]) -> Judgement:
+        final = settlement(each, settled) if each.is_open(self._config.max_spread) else None
+        if final is not None and final.score is not None:
+            return Judgement(value=final.score)
+        if len(each.scores) < self._config.min_reviews:
             return Judgement(error="too_few_reviews")
-        if not each.is_contested(self._config.max_spread):
-            return Judgement(value=fmean(each.scores))
-        final = settled.get(settled_id(each.item.candidate))
-        if final is None or final.score is None:
-            return Judgement(error="not_settled")
-        return Judgement(value=final.score)
+        return Judgement(value=fmean(each.scores))
+
+
+def settlement(each: Reviewed, replies: Mapping[str, Candidate]) -> Review | None:
+    """Return what the adjudicator says of an answer; None where it gave no reply.
+
+    Args:
+        each: the answer and its reviews.
+        replies: of the adjudicator, by the id of the question.
+    """
+    reply = replies.get(settled_id(each.item.candidate))
+    return None if reply is None else read_review(reply, each.item, each.readable)

@@ -1,16 +1,15 @@
-"""What a generative judge is asked, and how its verdict is read [2306.05685, 2310.05470].
+"""What a generative judge is asked about two answers, and how its verdict is read [2306.05685, 2310.05470].
 
-The verdict stands at the end, after a short reason, as `[[1]]`, `[[2]]` or `[[tie]]`; where a reply holds several,
-the last one counts. A reply without one is no verdict, and is counted; so is one that was cut off after it, for what
-it quoted is not what it would have said.
+The verdict stands in the last line, after a short reason (`arbitrage.judging.replies`). The question shows no line
+that could be copied as a verdict: small models repeat what they are shown.
 """
 
-import re
 from typing import Literal
 
 from arbitrage.judging.matches import Match
-from arbitrage.records import Candidate, FinishReason
-from arbitrage.teachers.asking import MATERIAL, conversation, language_line, mark_of, paragraphs, quoted
+from arbitrage.judging.replies import Fault, Scale, read_reply
+from arbitrage.records import Candidate
+from arbitrage.teachers.asking import MATERIAL, code_for, conversation, language_line, paragraphs, quoted
 
 Order = Literal["a_first", "b_first"]
 ORDERS: tuple[Order, Order] = ("a_first", "b_first")
@@ -22,19 +21,35 @@ DEFAULT_CRITERIA = (
     "language is right and natural. A longer answer is not better for being longer, nor the one that stands first."
 )
 
-Unreadable = Literal["empty_reply", "truncated_reply", "no_verdict"]
+Unreadable = Literal["empty_reply", "truncated_reply", "no_verdict", "contradictory_reply", "echoed_instruction"]
 """Why a reply holds no verdict."""
 
-_ENDING = (
-    "Give your reason in at most three sentences. Then end with a line that holds your verdict and nothing else: "
-    "[[1]] if answer 1 is better, [[2]] if answer 2 is better, [[tie]] if neither is."
+_UNREADABLE: dict[Fault, Unreadable] = {
+    "empty": "empty_reply",
+    "truncated": "truncated_reply",
+    "contradictory": "contradictory_reply",
+    "echo": "echoed_instruction",
+    "no_verdict": "no_verdict",
+    "out_of_range": "no_verdict",
+}
+_FIRST, _SECOND = frozenset("1一"), frozenset("2二")
+
+
+def _said(text: str) -> Literal[1, 2, "tie"]:
+    last = text[-1]
+    return 1 if last in _FIRST else 2 if last in _SECOND else "tie"
+
+
+_CHOICES: Scale[Literal[1, 2, "tie"]] = Scale(
+    pattern=r"(?:(?:answer|response|option|number|no\.?|#)\s*)?[12一二]"
+    r"|(?:a )?tie|draw|neither|unentschieden|égalité|empate|pareggio|remis|ничья|平局|平手|引き分け|무승부|تعادل",
+    value=_said,
 )
-_VERDICT = re.compile(r"\[\[\s*(1|2|tie)\s*\]\]", re.IGNORECASE)
 
 
 def question_of(match: Match, order: Order, criteria: str, *, with_reference: bool) -> str:
     """Return what the judge is asked about two answers, the named one first."""
-    mark = mark_of(match.match_id)
+    mark = code_for("mark", *_texts(match))
     first, second = (match.a, match.b) if order == "a_first" else (match.b, match.a)
     reference = match.prompt.reference if with_reference else None
     return paragraphs(
@@ -47,24 +62,33 @@ def question_of(match: Match, order: Order, criteria: str, *, with_reference: bo
             quoted("correct answer, for comparison", reference, mark) if reference is not None else "",
             quoted("answer 1", first.text, mark),
             quoted("answer 2", second.text, mark),
-            _ENDING,
+            _ending(match, order),
         )
     )
 
 
-def verdict_in(reply: Candidate, order: Order) -> tuple[Choice | None, Unreadable | None]:
-    """Return whom a reply prefers, or why that cannot be told: exactly one of the two."""
-    text = reply.text.strip()
-    found = list(_VERDICT.finditer(text))
-    is_cut = reply.finish_reason is FinishReason.LENGTH
-    if found and not (is_cut and found[-1].end() < len(text)):
-        return _choice(found[-1][1].lower(), order), None
-    if not text:
-        return None, "empty_reply"
-    return None, "truncated_reply" if is_cut else "no_verdict"
+def verdict_in(reply: Candidate, match: Match, order: Order) -> tuple[Choice | None, Unreadable | None]:
+    """Return whom a reply about a match prefers, or why that cannot be told: exactly one of the two."""
+    found = read_reply(reply, verdict_code(match, order), _ending(match, order), _CHOICES)
+    if found.value is None:
+        return None, _UNREADABLE[found.fault or "no_verdict"]
+    if found.value == "tie":
+        return "tie", None
+    return "a" if (found.value == 1) == (order == "a_first") else "b", None
 
 
-def _choice(said: str, order: Order) -> Choice:
-    if said == "tie":
-        return "tie"
-    return "a" if (said == "1") == (order == "a_first") else "b"
+def verdict_code(match: Match, order: Order) -> str:
+    """Return the code that the line of the verdict bears."""
+    return code_for(f"verdict {order}", *_texts(match))
+
+
+def _ending(match: Match, order: Order) -> str:
+    return (
+        "Give your reason in at most three sentences. Then end with a line of its own: the words "
+        f'"Verdict {verdict_code(match, order)}:" and behind them the number of the better answer, or the word tie '
+        "if neither is better."
+    )
+
+
+def _texts(match: Match) -> tuple[str, ...]:
+    return match.match_id, conversation(match.prompt), match.prompt.reference or "", match.a.text, match.b.text

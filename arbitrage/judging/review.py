@@ -1,6 +1,8 @@
-"""What a reviewer is asked of one answer, and how its score is read: 1 to 10, after a short reason."""
+"""What a reviewer is asked of one answer, and how its score is read: 1 to 10, after a short reason.
 
-import re
+The question shows no line that could be copied as a score: an example such as `7` is what small models then answer.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,15 +13,17 @@ from arbitrage.config import Config, Raw
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs
-from arbitrage.records import Candidate, FinishReason, content_id
+from arbitrage.judging.replies import Fault, Scale, read_reply
+from arbitrage.records import Candidate, content_id
 from arbitrage.rewards.scorables import scorables
 from arbitrage.teachers.asking import (
     MATERIAL,
+    QUESTION_VERSION,
     asked_about,
+    code_for,
     conversation,
     greedy,
     language_line,
-    mark_of,
     paragraphs,
     quoted,
 )
@@ -33,13 +37,32 @@ DEFAULT_CRITERIA = (
     "its language is right and natural. 10 is flawless, 5 of little use, 1 wrong, empty or in the wrong language."
 )
 
-Unreadable = Literal["empty_review", "truncated_review", "no_score", "out_of_range"]
+Unreadable = Literal[
+    "empty_review", "truncated_review", "no_score", "contradictory_review", "echoed_instruction", "out_of_range"
+]
 """Why a reply holds no score."""
 
-_ENDING = (
-    "Give your reason in at most three sentences. Then end with a line that holds your score alone, such as [[7]]."
+_UNREADABLE: dict[Fault, Unreadable] = {
+    "empty": "empty_review",
+    "truncated": "truncated_review",
+    "no_verdict": "no_score",
+    "contradictory": "contradictory_review",
+    "echo": "echoed_instruction",
+    "out_of_range": "out_of_range",
+}
+_NUMERALS = {numeral: float(number) for number, numeral in enumerate("一二三四五六七八九十", start=1)}
+
+
+def _number(text: str) -> float | None:
+    """Return the number of '8', '7.5', '7,5', '9/10', '9 out of 10'; None where it is not on the scale."""
+    found = _NUMERALS.get(text)
+    score = float(text.partition("/")[0].partition(" ")[0].replace(",", ".")) if found is None else found
+    return score if LOWEST <= score <= HIGHEST else None
+
+
+_SCORES: Scale[float] = Scale(
+    pattern=r"\d{1,4}(?:[.,]\d{1,4})?(?: ?/ ?10| out of 10)?|[一二三四五六七八九十]", value=_number
 )
-_SCORE = re.compile(r"\[\[\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*\]\]")
 
 
 class ReviewTerms(Config):
@@ -58,7 +81,7 @@ class ReviewTerms(Config):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One reviewer's score of one answer, or why there is none; and the words it came with."""
+    """One reviewer's score of one answer, or why there is none; and the reason it gave."""
 
     reviewer: str
     score: float | None
@@ -79,7 +102,8 @@ class ReviewStep(GenerateConfig):
 
     def identity(self) -> Raw:
         """Return what can change a reply."""
-        return super().identity() | {"criteria": self.criteria, "with_reference": self.with_reference}
+        own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
+        return super().identity() | own
 
     def asked(self, inputs: Inputs) -> list[Asked]:
         """List a question for each answer."""
@@ -119,10 +143,9 @@ def review_id(candidate: Candidate) -> str:
 
 
 def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews: Sequence[Review] = ()) -> str:
-    """Return what a reviewer is asked about an answer; with reviews, what the one is asked who settles them."""
-    mark = mark_of(item.candidate.candidate_id)
+    """Return what a reviewer is asked about an answer; with reviews, what the adjudicator is asked."""
+    mark = code_for("mark", *_texts(item, reviews))
     reference = item.prompt.reference if with_reference else None
-    disagree = "Reviewers disagree about the answer. Read what they say, check it yourself, and give the final score."
     return paragraphs(
         (
             "Score an answer to a user's request from 1 to 10.",
@@ -132,25 +155,40 @@ def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews:
             quoted("request", conversation(item.prompt), mark),
             quoted("correct answer, for comparison", reference, mark) if reference is not None else "",
             quoted("answer", item.candidate.text, mark),
-            disagree if reviews else "",
-            *(quoted(f"review {place}", each.text, mark) for place, each in enumerate(reviews, start=1)),
-            _ENDING,
+            "Others have reviewed the answer. Read what they say, check it yourself, and give the final score."
+            if reviews
+            else "",
+            *(quoted(f"review {place}", _shown(each), mark) for place, each in enumerate(reviews, start=1)),
+            _ending(item, reviews),
         )
     )
 
 
-def read_review(reply: Candidate) -> Review:
-    """Read the last score of a reply."""
-    found = _SCORE.findall(reply.text)
-    if not found:
-        return Review(reply.teacher, None, _why_unreadable(reply), reply.text)
-    score = float(found[-1])
-    if not LOWEST <= score <= HIGHEST:
-        return Review(reply.teacher, None, "out_of_range", reply.text)
-    return Review(reply.teacher, score, None, reply.text)
+def read_review(reply: Candidate, item: Scorable, reviews: Sequence[Review] = ()) -> Review:
+    """Read the score of a reply to `question_of` the same answer and reviews."""
+    found = read_reply(reply, score_code(item, reviews), _ending(item, reviews), _SCORES)
+    error = None if found.fault is None else _UNREADABLE[found.fault]
+    return Review(reply.teacher, found.value, error, found.reason)
 
 
-def _why_unreadable(reply: Candidate) -> Unreadable:
-    if not reply.text.strip():
-        return "empty_review"
-    return "truncated_review" if reply.finish_reason is FinishReason.LENGTH else "no_score"
+def score_code(item: Scorable, reviews: Sequence[Review] = ()) -> str:
+    """Return the code that the line of the score bears."""
+    return code_for("score", *_texts(item, reviews))
+
+
+def _ending(item: Scorable, reviews: Sequence[Review]) -> str:
+    return (
+        "Give your reason in at most three sentences. Then end with a line of its own: the words "
+        f'"Score {score_code(item, reviews)}:" and behind them your score, one number.'
+    )
+
+
+def _shown(review: Review) -> str:
+    """Return a review as the adjudicator reads it: the code of its own last line is none of theirs."""
+    return f"{review.text}\n\nScore: {review.score:g}".strip() if review.score is not None else review.text
+
+
+def _texts(item: Scorable, reviews: Sequence[Review]) -> tuple[str, ...]:
+    prompt, candidate = item.prompt, item.candidate
+    shown = (conversation(prompt), prompt.reference or "", candidate.text, *map(_shown, reviews))
+    return (candidate.candidate_id, *shown)

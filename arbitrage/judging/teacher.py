@@ -18,12 +18,16 @@ from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, 
 from arbitrage.judging.rows import verdict_of
 from arbitrage.records import Candidate, Verdict, content_id
 from arbitrage.tables import to_table
-from arbitrage.teachers.asking import asked_about, greedy
+from arbitrage.teachers.asking import QUESTION_VERSION, asked_about, greedy
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherPool
 
 NO_REPLY = "no_reply"
 """The judge's engine gave nothing; the rejects of `judge-<name>` say why."""
+
+
+READING_VERSION = 2
+"""Raise it when replies are read in another way."""
 
 
 class TeacherJudge(JudgeOptions):
@@ -81,6 +85,7 @@ class TeacherJudge(JudgeOptions):
             config=ReadVerdicts(judge=self.label),
             produces=Verdict,
             inputs=sides.inputs() | {"replies": (replies,)},
+            version=READING_VERSION,
         )
 
 
@@ -98,7 +103,8 @@ class JudgeStep(GenerateConfig):
 
     def identity(self) -> Raw:
         """Return what can change a reply."""
-        return super().identity() | {"criteria": self.criteria, "with_reference": self.with_reference}
+        own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
+        return super().identity() | own
 
     def asked(self, inputs: Inputs) -> list[Asked]:
         """List the questions: two for each match whose answers differ, one after the other."""
@@ -149,7 +155,7 @@ class VerdictReader:
         errors: list[str] = []
         for order in ORDERS:
             reply = replies.get(question_id(match, order))
-            choices[order], error = (None, NO_REPLY) if reply is None else verdict_in(reply, order)
+            choices[order], error = (None, NO_REPLY) if reply is None else verdict_in(reply, match, order)
             errors += [f"{order}:{error}"] if error else []
         a_first, b_first = choices["a_first"], choices["b_first"]
         winner, how = _settle(a_first, b_first)

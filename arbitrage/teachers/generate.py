@@ -81,6 +81,13 @@ class GenerateConfig(StepConfig):
         prompts.sort(key=_beginning)
         return [Asked(p, r) for p in prompts for r in requests_for(p, self.sampling, self.teacher_hash)]
 
+    def flaw_of(self, asked: "Asked", completion: Completion) -> str | None:
+        """Return why a completion is no answer, a reason of a Reject; None where it is one.
+
+        Steps that quote material and write for users override this: what repeats the question is no answer.
+        """
+        return None
+
     @property
     def teacher_hash(self) -> str:
         """Digest of what tells the teacher's answers from another's: it goes into the ids of requests."""
@@ -145,11 +152,19 @@ class AskedTeacher:
                 if each is None:
                     engine = type(self.engine).__name__
                     raise ExecutionError(f"{engine} gave a result that nobody asked for: {result.candidate_id}")
-                yield self._candidate(each, result) if isinstance(result, Completion) else self._reject(result)
+                yield self._record(each, result)
 
     def condemned(self, item_id: str) -> Record:
         """Reject a prompt that kills the engine."""
         return self._reject(Failure(item_id, "engine_died", "the engine died whenever this was asked"))
+
+    def _record(self, asked: Asked, result: Completion | Failure) -> Candidate | Reject:
+        if isinstance(result, Failure):
+            return self._reject(result)
+        flaw = self.config.flaw_of(asked, result)
+        if flaw is None:
+            return self._candidate(asked, result)
+        return Reject(item_id=result.candidate_id, step=self.config.step_name, reason=flaw, detail=None)
 
     def _candidate(self, asked: Asked, completion: Completion) -> Candidate:
         request = asked.request

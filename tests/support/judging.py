@@ -18,8 +18,19 @@ from tests.support.scoring import a_candidate, a_prompt
 
 QUOTED = re.compile(r"\[answer (\d) ([0-9a-f]{8})\]\n(.*?)\n\[end of answer \1 \2\]", re.DOTALL)
 
+CODE = re.compile(r'"(Verdict|Score) ([0-9a-f]{8}):"')
+"""How a question says which words begin the line of the verdict."""
+
+_SHORT = re.compile(r"\s*\[\[([^\[\]]*)\]\]$")
+
 Opinion = Callable[[str, str], str]
-"""What a judge says of the first and the second answer."""
+"""What a judge says of the first and the second answer; `[[1]]` at the end stands for the line of a verdict."""
+
+
+def marked(text: str, question: str) -> str:
+    """Return a reply whose `[[…]]` at the end has become the last line that the question wants."""
+    [(word, code)] = CODE.findall(question)
+    return _SHORT.sub(lambda found: f"\n{word} {code}: {found[1]}", text)
 
 
 def a_match(a: str, b: str, question: str = "Why?", language: str = "en", **fields: Any) -> Match:
@@ -62,8 +73,9 @@ def judge_behind(opinion: Opinion) -> Handler:
     """Return an endpoint that reads both answers out of what it is asked."""
 
     async def behave(body: dict[str, Any], _: int) -> web.Response:
-        found = {number: text for number, _, text in QUOTED.findall(body["messages"][-1]["content"])}
-        return answer(opinion(found["1"], found["2"]))
+        question = body["messages"][-1]["content"]
+        found = {number: text for number, _, text in QUOTED.findall(question)}
+        return answer(marked(opinion(found["1"], found["2"]), question))
 
     return behave
 

@@ -1,0 +1,172 @@
+"""How a verdict is read out of the reply of a judge, a reviewer or an adjudicator.
+
+A reply ends in a line that bears a code and the verdict: `Verdict 3f9a1c07: 2`. The code is made from the texts that
+were judged and occurs in none of them (`teachers.asking.code_for`), so that no quotation can pass for a verdict. Only
+the last line counts, and only what follows the thoughts of a reasoning model.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+from arbitrage.records import Candidate, FinishReason
+from arbitrage.teachers.asking import repeats
+
+T = TypeVar("T")
+
+Fault = Literal["empty", "truncated", "no_verdict", "contradictory", "echo", "out_of_range"]
+"""Why a reply holds no verdict. `echo`: it repeats how it was told to reply."""
+
+LONGEST_REPLY = 200_000
+"""Characters of a reply that are read, the last ones."""
+
+_LONGEST_LINE = 200
+_THOUGHTS_END = re.compile(
+    r"</(?:think|thinking|thought|reasoning)>|\[/THINK\]|◁/think▷|<\|end_of_thought\|>|assistantfinal"
+    r"|<\|channel\|>final(?:<\|message\|>)?",
+    re.IGNORECASE,
+)
+_THOUGHTS_BEGIN = re.compile(
+    r"\s*(?:<(?:think|thinking|thought|reasoning)>|\[THINK\]|◁think▷|<\|begin_of_thought\|>|<\|channel\|>analysis)",
+    re.IGNORECASE,
+)
+_ENDS_OF_LINE = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_NO_CONTENT = re.compile(r"\s*(?:```\w*|~~~\w*|-{3,}|\*{3,}|</s>|<\|im_end\|>|<\|eot_id\|>|<end_of_turn>)?\s*")
+
+# what may stand around the parts of the last line, markup and up to three words in front; bounded by _LONGEST_LINE
+_IN_FRONT = r"[\s*_`#>\"'“”„«\[({|-]*(?:\d{1,2}[.)]\s*)?(?:[^\W\d_]+[\s*_`\"':\[({|-]+){0,3}"
+_BETWEEN = r"[\s*_`\"'“”„«»:=\[\](){}|→-]{0,20}?"
+_BEHIND = r"[\s*_`\"'“”’»\])}|.。!]*(?:</s>|<\|\w+\|>)*"
+_BEGINS = r"(?<![-−–+.,/<≤>≥≈~±%\w])"  # no sign, no fraction: '-7' is not 7
+_ENDS = r"(?![\w%])"
+_VALUE_KEYS = frozenset({"verdict", "score", "choice", "winner", "rating", "better"})
+
+
+@dataclass(frozen=True, slots=True)
+class Scale(Generic[T]):
+    """The verdicts there may be.
+
+    Attributes:
+        pattern: of a verdict's text in lower case, without groups; digits are those of ASCII.
+        value: what the text means; None where it lies outside the scale.
+    """
+
+    pattern: str
+    value: Callable[[str], T | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """What a reply says.
+
+    Attributes:
+        value: the verdict; None where there is none.
+        fault: why there is none.
+        reason: the words in front of the verdict, without thoughts; all of them where there is no verdict.
+    """
+
+    value: T | None
+    fault: Fault | None
+    reason: str
+
+
+def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -> Reading[T]:
+    """Read the verdict of a reply.
+
+    Args:
+        reply: what was said.
+        code: of the question.
+        instruction: how the question said to reply: what repeats it is no verdict.
+        scale: the verdicts there may be.
+    """
+    said = without_thoughts(reply.text[-LONGEST_REPLY:])
+    is_whole = reply.finish_reason is FinishReason.STOP
+    pairs = [(line, _plain(line)) for line in _ENDS_OF_LINE.split(said or "")]
+    shown, lines = ([pair[i] for pair in pairs if not _NO_CONTENT.fullmatch(pair[1])] for i in (0, 1))
+    if said is None or not lines:
+        return Reading(None, "truncated" if said is None or not is_whole else "empty", "")
+    text, words = "\n".join(lines).strip(), "\n".join(shown).strip()
+    structured = _structured(text, code)
+    if structured is not None:
+        return _judged(scale, structured, words)
+    last = _last_line(lines[-1], code, scale)
+    is_cut = not is_whole and not _ENDS_OF_LINE.match(said[-1])  # '1' may have been the beginning of '10'
+    if last is None or is_cut:
+        fault: Fault = "truncated" if not is_whole else "echo" if repeats(text, instruction, code) else "no_verdict"
+        return Reading(None, fault, words)
+    if repeats("\n".join(lines[:-1]), instruction, code):
+        return Reading(None, "echo", words)
+    if len({scale.value(each.casefold()) for each in _marked(code, scale).findall(text)}) > 1:
+        return Reading(None, "contradictory", words)
+    return _judged(scale, last, "\n".join(shown[:-1]).strip())
+
+
+def without_thoughts(text: str) -> str | None:
+    """Return what follows the thoughts of a reasoning model; None where they have no end."""
+    ends = [match.end() for match in _THOUGHTS_END.finditer(text)]
+    said = text[ends[-1] :] if ends else text
+    return None if _THOUGHTS_BEGIN.match(said) else said
+
+
+def _plain(line: str) -> str:
+    """Return a line with one kind of digits and brackets, without marks over letters and what has no shape."""
+    if line.isascii():
+        return line
+    return "".join(map(_plain_character, unicodedata.normalize("NFKC", line)))
+
+
+def _plain_character(character: str) -> str:
+    if unicodedata.category(character) in ("Cf", "Mn", "Mc", "Me"):
+        return ""
+    digit = unicodedata.decimal(character, None)
+    return character if digit is None else str(digit)
+
+
+def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
+    if not re.fullmatch(scale.pattern, text.strip().casefold()):
+        return Reading(None, "no_verdict", reason)
+    value = scale.value(text.strip().casefold())
+    return Reading(value, "out_of_range" if value is None else None, reason)
+
+
+def _last_line(line: str, code: str, scale: Scale[T]) -> str | None:
+    """Return the verdict's text, where a line holds the code, the verdict, and nothing else of weight."""
+    if len(line) > _LONGEST_LINE:
+        return None
+    pattern = f"{_IN_FRONT}{code}{_BETWEEN}{_BEGINS}({scale.pattern}){_ENDS}{_BEHIND}"
+    match = re.fullmatch(pattern, line, re.IGNORECASE)
+    return match[1] if match else None
+
+
+def _marked(code: str, scale: Scale[T]) -> re.Pattern[str]:
+    """Match every verdict that bears the code, wherever it stands."""
+    return re.compile(f"{code}{_BETWEEN}{_BEGINS}({scale.pattern}){_ENDS}", re.IGNORECASE)
+
+
+def _structured(text: str, code: str) -> str | None:
+    """Return the verdict's text of a reply that is one JSON object and bears the code; None for other replies.
+
+    Either a key bears the code, `{"reason": "…", "Score 3f9a1c07": 8}`, or a value is the code:
+    `{"code": "3f9a1c07", "score": 8}`.
+    """
+    if not (text.startswith("{") and text.endswith("}")):
+        return None
+    try:
+        pairs = json.loads(text, object_pairs_hook=lambda found: found)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(pairs, list):
+        return None
+    with_code = [value for key, value in pairs if code in key.casefold()]
+    if not with_code and any(isinstance(value, str) and value.strip().casefold() == code for _, value in pairs):
+        with_code = [value for key, value in pairs if key.casefold() in _VALUE_KEYS]
+    return _text_of(with_code[0]) if len(with_code) == 1 else None
+
+
+def _text_of(value: Any) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return f"{value:g}" if isinstance(value, float) else str(value)[:_LONGEST_LINE]

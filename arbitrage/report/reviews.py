@@ -1,0 +1,104 @@
+"""The reviews of a finished run, read again as the committee read them: by reviewer, teacher and language."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from arbitrage.contracts.workers import Inputs
+from arbitrage.judging.committee import Reviewed, reviewed, settlement
+from arbitrage.judging.review import Review
+from arbitrage.records import Candidate
+from arbitrage.shards.manifest import StepPlan
+from arbitrage.shards.run import Run
+
+NO_REPLY = "no_reply"
+"""The reviewer's engine gave nothing: the prompt was too long for it, or the endpoint failed."""
+
+
+@dataclass(slots=True)
+class Reviews:
+    """What one reviewer or adjudicator gave.
+
+    Attributes:
+        scores: language → score → how often it was given.
+        errors: language → why a reply holds no score, and how often.
+    """
+
+    scores: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
+    errors: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def add(self, language: str, review: Review | None) -> None:
+        """Count one review; None where no reply arrived."""
+        if review is None or review.score is None:
+            self.errors[language][NO_REPLY if review is None else review.error or "no_score"] += 1
+        else:
+            self.scores[language][review.score] += 1
+
+
+@dataclass(slots=True)
+class CommitteeReviews:
+    """What a committee did.
+
+    Attributes:
+        by_reviewer: reviewer → its reviews.
+        by_adjudicator: adjudicator → its reviews of the answers that were open.
+        together: two reviewers → their scores of the same answer → how often.
+        num_readable: teacher → readable scores (the adjudicator's counts) → candidates.
+        num_unsettled: teacher → contested candidates whose adjudicator gave no score.
+    """
+
+    by_reviewer: defaultdict[str, Reviews] = field(default_factory=lambda: defaultdict(Reviews))
+    by_adjudicator: defaultdict[str, Reviews] = field(default_factory=lambda: defaultdict(Reviews))
+    together: defaultdict[tuple[str, str], Counter[tuple[float, float]]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
+    num_readable: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
+    num_unsettled: Counter[str] = field(default_factory=Counter)
+
+
+def reviews_of(run: Run) -> CommitteeReviews:
+    """Read all reviews of a run; nothing where it has no committee. Holds counts alone, whatever the run's size."""
+    found = CommitteeReviews()
+    for step, inputs in committee_inputs(run):
+        _add(found, run, step, inputs)
+    return found
+
+
+def committee_inputs(run: Run) -> Iterator[tuple[StepPlan, Inputs]]:
+    """Yield each step that sums up reviews, and what it read, shard by shard."""
+    for step in run.plan.steps:
+        if step.record == "Score" and "reviews" in step.inputs:
+            for shard in run.shards(step.name):
+                read = {role: tuple(run.shard(name, shard) for name in names) for role, names in step.inputs.items()}
+                yield step, Inputs(read)
+
+
+def _add(found: CommitteeReviews, run: Run, step: StepPlan, inputs: Inputs) -> None:
+    max_spread = step.config["reward"].get("max_spread")
+    reviewers = [_asked(run, name) for name in step.inputs["reviews"]]
+    adjudicators = [_asked(run, name) for name in step.inputs.get("settled", ())]
+    settled = {reply.prompt_id: reply for reply in inputs.records("settled", Candidate)}
+    for each in reviewed(inputs):
+        _add_reviews(found, each, reviewers)
+        is_open, final = bool(adjudicators) and each.is_open(max_spread), None
+        if is_open:
+            final = settlement(each, settled)
+            found.by_adjudicator[adjudicators[0]].add(each.item.prompt.language, final)
+        is_settled = final is not None and final.score is not None
+        teacher = each.item.candidate.teacher
+        found.num_readable[teacher][len(each.scores) + is_settled] += 1
+        found.num_unsettled[teacher] += is_open and not is_settled
+
+
+def _add_reviews(found: CommitteeReviews, each: Reviewed, reviewers: Sequence[str]) -> None:
+    given = {review.reviewer: review for review in each.reviews}
+    for name in reviewers:
+        found.by_reviewer[name].add(each.item.prompt.language, given.get(name))
+    scores: Mapping[str, float] = {name: r.score for name, r in given.items() if r.score is not None}
+    for one, other in combinations(sorted(scores), 2):
+        found.together[one, other][scores[one], scores[other]] += 1
+
+
+def _asked(run: Run, step: str) -> str:
+    return str(run.step(step).config["teacher"]["name"])
