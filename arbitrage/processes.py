@@ -1,12 +1,42 @@
-"""Processes that share the work end with the one that began them."""
+"""Processes that share the work: how many fit this machine; they end with the one that began them."""
 
+import math
 import multiprocessing
 import os
 import threading
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from arbitrage.errors import InterruptedRunError
+
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+CPU_QUOTA_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+def num_cpus() -> int:
+    """Return the cores that this process may use: those of its container or job, at least 1.
+
+    A container of two cores on a host of 64 sees 64 with `os.cpu_count`.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cpu_quota()
+    return max(1, allowed if quota is None else min(allowed, math.ceil(quota)))
+
+
+def _cpu_quota() -> float | None:
+    """Return the share of time that the control group of this process may use, in cores; None for all."""
+    try:
+        quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        try:
+            quota, period = (path.read_text(encoding="ascii") for path in CPU_QUOTA_V1)
+        except (OSError, ValueError):
+            return None
+    try:
+        return float(quota) / float(period) if float(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max"
+        return None
 
 
 def end_with_parent(work: AbstractContextManager[object] | None = None) -> None:

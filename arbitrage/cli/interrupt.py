@@ -1,4 +1,5 @@
-"""The first Ctrl-C or SIGTERM asks for an orderly end, the second ends at once; either way nothing done is lost."""
+"""Ctrl-C and SIGTERM: where requests are in flight, the first lets them arrive and the second ends at once; elsewhere
+the first ends at once. Either way nothing that was done is lost, and the command ends with 130 and one sentence."""
 
 import signal
 from collections.abc import Callable, Iterator
@@ -13,14 +14,31 @@ if TYPE_CHECKING:
 
 WAITING = "waiting for the answers that are under way"
 
+SENTENCE = "interrupted; run the same command again to go on where it stood"
+
+
+class Interrupted(SystemExit):
+    """A signal came. No library takes a `SystemExit` for a failure of its own and goes on."""
+
+
+def interrupt_at_once() -> None:
+    """From now on the first signal ends the command. For the time before and after anything is in flight."""
+
+    def end(number: int, _: object) -> None:
+        raise Interrupted
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+
 
 @contextmanager
-def interruptible(note: Callable[[str], None], meanwhile: str = WAITING) -> "Iterator[Stop]":
-    """Give a wish to stop that the signals utter.
+def interruptible(note: Callable[[str], None], meanwhile: str = WAITING, at_once: bool = False) -> "Iterator[Stop]":
+    """Give the stop flag that the signals set.
 
     Args:
         note: tells a person that the signal was heard.
         meanwhile: what is waited for, such as 'waiting for the answers that are under way'.
+        at_once: the first signal ends the command, until something is in flight (`Stop.draining`).
 
     Raises:
         InterruptedRunError: the end came by a signal.
@@ -28,9 +46,11 @@ def interruptible(note: Callable[[str], None], meanwhile: str = WAITING) -> "Ite
     from arbitrage.execution.watch import Stop
 
     stop = Stop()
+    stop.is_at_once = at_once
 
     def hear(number: int, _: object) -> None:
-        if stop.is_asked:
+        if stop.is_asked or stop.is_at_once:
+            stop.is_asked = True
             raise KeyboardInterrupt
         stop.is_asked = True
         note(f"{signal.Signals(number).name}: {meanwhile}; once more to stop at once")
@@ -40,7 +60,7 @@ def interruptible(note: Callable[[str], None], meanwhile: str = WAITING) -> "Ite
     try:
         yield stop
     except (KeyboardInterrupt, DrainedError) as error:
-        raise InterruptedRunError("interrupted; run the same command again to go on where it stood") from error
+        raise InterruptedRunError(SENTENCE) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -177,7 +177,11 @@ def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, peop
     )
     require_ready(config.asked())
     lost_rows = config.lost_rows()
-    with progress_for(Screen(stderr=True)) as progress, interruptible(progress.note) as stop, working_in(directory):
+    with (
+        progress_for(Screen(stderr=True)) as progress,
+        interruptible(progress.note, at_once=True) as stop,
+        working_in(directory),
+    ):
         execute(request, RayBackend(address, awaits_end=False) if address else LocalBackend(), progress, stop)
     twice = {judge.label: judge.asks_twice for judge in config.judges}
     labels, run = (config.a.label, config.b.label), open_run(directory)

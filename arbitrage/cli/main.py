@@ -6,6 +6,7 @@ import warnings
 import typer
 
 from arbitrage.cli.export import export
+from arbitrage.cli.interrupt import SENTENCE, Interrupted, interrupt_at_once
 from arbitrage.cli.judge import judge
 from arbitrage.cli.online import online
 from arbitrage.cli.plan import plan
@@ -19,12 +20,13 @@ from arbitrage.cli.router_train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
 from arbitrage.cli.screen import prepare_streams, say
+from arbitrage.cli.session import prepare_process
 from arbitrage.cli.show import show
 from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
 from arbitrage.cli.train import train
 from arbitrage.cli.train_monitor import monitor
-from arbitrage.errors import ArbitrageError, UserError
+from arbitrage.errors import ArbitrageError, InterruptedRunError, UserError
 
 EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
 
@@ -62,6 +64,8 @@ app.add_typer(train, name="train")
 def main() -> None:
     """Run the command line; user mistakes print a sentence, bugs a traceback."""
     prepare_streams()
+    prepare_process()
+    interrupt_at_once()
     if not sys.warnoptions:  # libraries warn their developers; -W and PYTHONWARNINGS still show them
         warnings.simplefilter("ignore")
     try:
@@ -71,6 +75,9 @@ def main() -> None:
             raise
         say(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Interrupted:
+        say(f"error: {SENTENCE}", file=sys.stderr)
+        sys.exit(InterruptedRunError.exit_code)
     except OSError as error:
         if error.filename is None:
             raise

@@ -1,6 +1,5 @@
 """`arbitrage profile`: what a data set carries, and how two of them differ."""
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.output import write_out
 from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError
+from arbitrage.processes import num_cpus
 
 if TYPE_CHECKING:
     from arbitrage.profile.compare import Comparison
@@ -140,7 +140,7 @@ def _profile(
 ) -> "Profile":
     from arbitrage.profile.profile import profile_data
 
-    workers = processes or os.cpu_count() or 1
+    workers = processes or num_cpus()
     return profile_data(name, reader, settings, num_processes=workers, max_rows=sample, on_texts=on_texts)
 
 

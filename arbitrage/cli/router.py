@@ -1,12 +1,12 @@
 """`arbitrage router`: learn who is best asked, and find out whether it pays."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from arbitrage.cli.screen import to_json
+from arbitrage.processes import num_cpus
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.reading import MatrixReading
@@ -87,9 +87,7 @@ def evaluate_routers(
         matrix, run, models, reward_column, group_column, judge_column, task_column, language_column, cost_column
     )
     with status_line() as told:
-        found = evaluate(
-            reading.matrix, num_folds=folds, seed=seed, jobs=jobs or min(folds, os.cpu_count() or 1), told=told
-        )
+        found = evaluate(reading.matrix, num_folds=folds, seed=seed, jobs=jobs or min(folds, num_cpus()), told=told)
     name = run or ", ".join(str(path) for path in matrix or ())
     document = evaluation_json(found, reading, name)
     if str(json_out) != "-":

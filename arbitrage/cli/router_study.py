@@ -1,7 +1,6 @@
 """`arbitrage router judges`, `samples` and `newcomers`: what a router's gain rests on."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,6 +21,7 @@ from arbitrage.cli.router import (
     read_outcomes,
 )
 from arbitrage.cli.screen import say
+from arbitrage.processes import num_cpus
 
 if TYPE_CHECKING:
     from arbitrage.outcomes.matrix import OutcomeMatrix
@@ -57,7 +57,7 @@ def judge_routers(
     if len(outcomes.rewards_by_name) < 2:
         raise UserError("router judges: give at least two rewards, each with its own --reward-column")
     with status_line() as told:
-        judges = judge_in_turn(outcomes, seed=seed, jobs=min(5, os.cpu_count() or 1), told=told)
+        judges = judge_in_turn(outcomes, seed=seed, jobs=min(5, num_cpus()), told=told)
     agreement = measure_agreement(outcomes)
     if as_json:
         print(json.dumps({"judges": [asdict(j) for j in judges], "agreement": [asdict(a) for a in agreement]}))

@@ -110,10 +110,11 @@ def _run(
     planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
     require_ready([teacher for pool, teacher in config.engines() if planned.shards_left(pool)])
     console = Screen(stderr=True)
-    with progress_for(console) as progress, interruptible(progress.note) as stop, working_in(directory):
+    with progress_for(console) as progress, interruptible(progress.note, at_once=True) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
         manifest = execute(request, backend, progress, stop)
-        config.follow(directory, progress.note, lambda: stop.is_asked)
+        with stop.draining():
+            config.follow(directory, progress.note, lambda: stop.is_asked)
         notes = config.finish(directory)
         commit_json(directory / NOTES_FILE, notes)
         report = build_report(directory)

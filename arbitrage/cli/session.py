@@ -1,32 +1,81 @@
-"""A command that runs steps works inside its run directory."""
+"""What every command sets up for its process, and where a command that runs steps works.
+
+Python imports from directories that others may have filled: a child process that is started with `-c` or `-m`, as
+those of a pool are, looks into its working directory first, and Ray puts the driver's working directory and the
+entries of PYTHONPATH on every worker's path. A run directory may be a download: no process of ours imports from it.
+"""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from arbitrage.errors import RunDirectoryError
+from arbitrage.errors import ExecutionError, RunDirectoryError
 from arbitrage.shards.place import Place
+
+OTHERS = 0o007
+"""What others than owner and group may do with the files we make: nothing. A group that shares a run reads it."""
+
+
+def prepare_process() -> None:
+    """Make files that others cannot read; keep working directories off the import paths of this and all children."""
+    os.umask(os.umask(0o077) | OTHERS)
+    _keep_off_the_path(Path.cwd() if _has_cwd() else None)
+
+
+def _keep_off_the_path(cwd: Path | None) -> None:
+    os.environ["PYTHONSAFEPATH"] = "1"
+    if given := os.environ.get("PYTHONPATH"):
+        named = [entry for entry in given.split(os.pathsep) if entry]  # an empty one means the working directory
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(entry) for entry in named)
+        kept = {os.path.abspath(entry) for entry in named}
+    else:
+        kept = set()
+    ours = str(Path(__file__).resolve().parents[2])
+    off = {"", str(cwd)} - kept - {ours}
+    sys.path[:] = [entry for entry in sys.path if entry not in off]
+
+
+def _has_cwd() -> bool:
+    try:
+        Path.cwd()
+    except OSError:  # it was removed
+        return False
+    return True
 
 
 @contextmanager
 def working_in(run_dir: Place) -> Iterator[None]:
-    """Work inside the run directory: Ray puts the driver's directory first on every worker's `sys.path`.
+    """Work in an empty directory of this process, for Ray puts it first on every worker's `sys.path`.
 
-    For a run in an object store, inside an empty one of this process.
+    Raises:
+        RunDirectoryError: the run directory cannot be written.
+        ExecutionError: there is no directory for temporary files.
     """
-    if not isinstance(run_dir, Path):
-        with tempfile.TemporaryDirectory(prefix="arbitrage-") as empty, working_in(Path(empty)):
-            yield
-        return
+    if isinstance(run_dir, Path):
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
     before = Path.cwd()
+    with _empty_directory() as empty:
+        os.chdir(empty)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+@contextmanager
+def _empty_directory() -> Iterator[str]:
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        os.chdir(run_dir)
+        empty = tempfile.TemporaryDirectory(prefix="arbitrage-", ignore_cleanup_errors=True)
     except OSError as error:
-        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        os.chdir(before)
+        raise ExecutionError(
+            f"no directory for temporary files can be written ({error.strerror or error}); "
+            "set TMPDIR to one that can be"
+        ) from error
+    with empty as path:
+        yield path

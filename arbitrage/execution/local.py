@@ -48,11 +48,10 @@ class _LocalRun:
             await self._close_unless(needed=set())
 
     async def _do_step(self, step: PlannedStep) -> None:
-        if self._watch.stop.is_asked:
-            raise DrainedError("stopped as asked")
+        self._watch.stop.require_none()
         job = step.job
         if job.scope == "source":
-            stats = do_source(job, job.config.build(), partial(self._watch.progress.rows_read, step))
+            stats = do_source(job, job.config.build(), partial(self._watch.rows_read, step))
             for shard, shard_stats in zip(job.shards, stats, strict=True):
                 self._watch.shard_done(step, shard, shard_stats)
         elif job.scope == "corpus":
@@ -73,8 +72,8 @@ class _LocalRun:
                 if not error.retryable:
                     raise
                 await self._start_again(step, error, left, in_hand)
-            if left and self._watch.stop.is_asked:
-                raise DrainedError("stopped as asked")
+            if left:
+                self._watch.stop.require_none()
 
     async def _try_all(
         self, step: PlannedStep, attempts: list[Attempt], left: dict[int, Attempt], in_hand: set[int]
@@ -128,7 +127,8 @@ class _LocalRun:
 
     def _worker(self, step: PlannedStep) -> ShardWorker | AnswerWorker:
         if step.job.pool not in self._workers:
-            self._workers[step.job.pool] = step.job.config.build()
+            with self._watch.stop.at_once():
+                self._workers[step.job.pool] = step.job.config.build()
             self._watch.pool_size(step.job.pool, 1)
             if step.held == "actor":
                 self._watch.progress.pool_started(step.job.pool, 1, "this process")

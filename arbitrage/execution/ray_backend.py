@@ -1,19 +1,14 @@
 """The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
 
 import gc
-import os
-import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from arbitrage.errors import ExecutionError
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.execution.progress import Progress
+from arbitrage.execution.ray_connection import connect_ray, start_ray
 from arbitrage.execution.ray_nodes import Nodes
 from arbitrage.execution.ray_pools import Cluster
 from arbitrage.execution.ray_scheduler import Scheduler
@@ -22,9 +17,6 @@ from arbitrage.execution.watch import Watch
 
 LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
 """Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
-
-
-HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of its head"
 
 
 class RayBackend:
@@ -64,60 +56,26 @@ class RayBackend:
         with ThreadPoolExecutor(1, "source") as beside:
             reading = beside.submit(self._read_source, execution, watch)
             self._connect(watch.progress)
+            watch.stop.require_none()
             nodes = Nodes(watch.progress)
             cluster = Cluster(nodes.first())
             reading.result()
+            watch.stop.require_none()
             Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
 
     def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
         """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""
         for step in execution.steps:
             if step.step.scope == "source" and step.missing:
-                stats = do_source(step.job, step.job.config.build(), partial(watch.progress.rows_read, step))
+                stats = do_source(step.job, step.job.config.build(), partial(watch.rows_read, step))
                 for shard, shard_stats in zip(step.job.shards, stats, strict=True):
                     watch.shard_done(step, shard, shard_stats)
 
     def _connect(self, progress: Progress) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
         if self._address is None:
-            options |= {
-                "address": "local",
-                "num_cpus": os.cpu_count(),
-                "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
-            }
-            progress.note("starting Ray on this machine")
+            start_ray(progress, LOCAL_OBJECT_STORE_BYTES)
         else:
-            options = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
-        try:
-            with _same_signal_handlers():
-                ray.init(**options)
-        except ray.exceptions.AuthenticationError as error:
-            raise ExecutionError(
-                f"Ray at {self._place} asks for a token, and this process has none: {HINT}"
-            ) from error
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            hint = f"; if it is up and asks for a token, {HINT}" if self._address else ""
-            raise ExecutionError(f"Ray at {self._place} cannot be reached: {error}{hint}") from error
-
-    @property
-    def _place(self) -> str:
-        return self._address or "this machine"
-
-
-@contextmanager
-def _same_signal_handlers() -> Iterator[None]:
-    """Keep our handlers: Ray's own for SIGTERM, below Python's, ends the process instead of draining the run."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in before.items():
-                if handler is not None:  # None: not installed from Python
-                    signal.signal(number, handler)
+            connect_ray(self._address, progress)
 
 
 def _without_source(execution: ExecutionPlan) -> ExecutionPlan:

@@ -87,7 +87,9 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         drop_temporary(execution)
         drop_stale(execution)
         progress.planned(execution)
-        backend.run(execution, Watch(execution, progress, stop or Stop(), request.stall_after_s))
+        stop = stop or Stop()
+        with stop.draining():
+            backend.run(execution, Watch(execution, progress, stop, request.stall_after_s))
         drop_temporary(execution, is_done=True)
         manifest = balance_books(planned, execution, time.monotonic() - started, request.max_rejected)
         crash_point("manifest")

@@ -1,10 +1,11 @@
 """Follows a run at work: gathers live counters, publishes them, hears a wish to stop, ends what stands still."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from arbitrage.contracts.workers import Load
-from arbitrage.errors import StalledError
+from arbitrage.errors import DrainedError, StalledError
 from arbitrage.execution.meter import Counters
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Progress
@@ -19,10 +20,41 @@ PUBLISH_EVERY_IN_STORE_S = 4.0
 
 
 class Stop:
-    """A wish to stop that a signal handler may utter."""
+    """Stop flag, set by the signal handler.
+
+    Attributes:
+        is_asked: a signal came.
+        is_at_once: nothing is in flight, so that the first signal ends the command where it is.
+    """
 
     def __init__(self) -> None:
         self.is_asked = False
+        self.is_at_once = False
+
+    def require_none(self) -> None:
+        """Raise DrainedError if a signal came."""
+        if self.is_asked:
+            raise DrainedError("stopped as asked")
+
+    @contextmanager
+    def draining(self) -> Iterator[None]:
+        """From now on requests are in flight: the first signal lets them arrive."""
+        with self._at_once(False):
+            yield
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `draining`: nothing is in flight while this lasts, such as while a model loads."""
+        with self._at_once(True):
+            yield
+
+    @contextmanager
+    def _at_once(self, value: bool) -> Iterator[None]:
+        before, self.is_at_once = self.is_at_once, value
+        try:
+            yield
+        finally:
+            self.is_at_once = before
 
 
 class Watch:
@@ -53,6 +85,11 @@ class Watch:
         """A shard is complete on disk."""
         self._num_done += 1
         self.progress.shard_done(step, shard, stats)
+
+    def rows_read(self, step: PlannedStep, num_rows: int) -> None:
+        """A source has read so many rows more. Raises DrainedError if a signal came: nothing of it is kept anyway."""
+        self.stop.require_none()
+        self.progress.rows_read(step, num_rows)
 
     def pool_size(self, pool: str, replicas: int) -> None:
         """A pool has so many replicas now."""
