@@ -7,7 +7,11 @@ A field that cannot change a result (number of replicas, batch size, a key's env
 import copy
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from glob import has_magic, iglob
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -29,8 +33,51 @@ class _Operational:
 
 Operational: Final = _Operational()
 
-AbsolutePath = Annotated[str, AfterValidator(lambda value: str(Path(value).expanduser().absolute()))]
-"""A path, made absolute against the working directory when the config is read."""
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """The files that are being read: their directories, and values that do not come from them."""
+
+    directories: tuple[Path, ...]
+    typed: frozenset[str]
+
+
+_BESIDE: ContextVar[_Beside | None] = ContextVar("beside", default=None)
+
+
+@contextmanager
+def paths_beside(*read: Path, typed: Iterable[str] = ()) -> Iterator[None]:
+    """While files are validated, their relative paths are looked for beside them, then in the working directory.
+
+    Args:
+        read: the files.
+        typed: values from the command line, whose paths are those of the working directory.
+    """
+    token = _BESIDE.set(_Beside(tuple(file.expanduser().absolute().parent for file in read), frozenset(typed)))
+    try:
+        yield
+    finally:
+        _BESIDE.reset(token)
+
+
+def resolved_path(value: str) -> Path:
+    """Return a path of a config made absolute."""
+    path, beside = Path(value).expanduser(), _BESIDE.get()
+    if beside is None or path.is_absolute() or value in beside.typed:
+        return path.absolute()
+    places = [*(directory / path for directory in beside.directories), path.absolute()]
+    return next((place for place in places if _is_there(place)), places[0])
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists() or (has_magic(str(path)) and any(iglob(str(path), recursive=True)))
+    except (OSError, ValueError):  # no possible path: a name too long, a zero in it
+        return False
+
+
+AbsolutePath = Annotated[str, AfterValidator(lambda value: str(resolved_path(value)))]
+"""A path, made absolute when the config is read (`paths_beside`)."""
 
 
 def as_tuple(value: Any) -> Any:
@@ -163,6 +210,21 @@ def override(raw: Mapping[str, Any], assignments: Sequence[str]) -> Raw:
 def _validate(raw: Mapping[str, Any], adapter: TypeAdapter[C]) -> C:
     # JSON mode: strict about scalars, yet lists may become tuples and strings enums
     return adapter.validate_json(json.dumps(raw, default=str))
+
+
+def typed_texts(assignments: Sequence[str]) -> set[str]:
+    """Return all texts that assignments of the command line hold as values."""
+    found: set[str] = set()
+    left = [_value(assignment.partition("=")[2]) for assignment in assignments]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            found.add(value)
+        elif isinstance(value, Mapping):
+            left.extend(value.values())
+        elif isinstance(value, list | tuple):
+            left.extend(value)
+    return found
 
 
 def _value(text: str) -> Any:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from arbitrage.config import resolved_path
 from arbitrage.errors import DataError
 
 WORLD_PREFIX = "world:"
@@ -26,9 +27,9 @@ def absolute_model(model: str) -> str:
     if model.startswith(WORLD_PREFIX):
         _world_directory(model)
         return model
-    path = Path(model).expanduser()
+    path = resolved_path(model)
     if path.is_dir():
-        return str(path.absolute())
+        return str(path)
     if _HF_ID.fullmatch(model) and not model.startswith("."):
         return model
     raise ValueError(f"'{model}' is neither a directory here, nor a Hugging Face id, nor '{WORLD_PREFIX}<name>'")

@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from arbitrage.config import Config, Operational
+from arbitrage.config import Config, Operational, resolved_path
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
@@ -39,7 +39,7 @@ def pool_path(value: str) -> str:
     """Return where a pool file lies, `world:<file>` for one of the shipped micro-world."""
     if value.startswith(WORLD_PREFIX):
         return str(files("arbitrage.world") / value.removeprefix(WORLD_PREFIX))
-    return str(Path(value).expanduser().absolute())
+    return str(resolved_path(value))
 
 
 class CandidatesConfig(Config):

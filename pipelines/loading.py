@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from arbitrage.config import Raw, override, parse_both
+from arbitrage.config import Raw, override, parse_both, paths_beside, typed_texts
 from arbitrage.execution.run import STALL_AFTER_S, RunRequest
 from arbitrage.redaction import redact
 from arbitrage.shards.place import Place
@@ -48,7 +48,7 @@ class LoadedPipeline:
 
 
 def load_pipeline(path: Path, assignments: Sequence[str] = ()) -> LoadedPipeline:
-    """Read and validate a pipeline file.
+    """Read and validate a pipeline file. Its relative paths are looked for beside it, then in the working directory.
 
     Args:
         path: the YAML file.
@@ -58,7 +58,8 @@ def load_pipeline(path: Path, assignments: Sequence[str] = ()) -> LoadedPipeline
         ConfigError: file, key, value found and values allowed.
     """
     raw = override(load_yaml(path), assignments)
-    config, values = parse_both(raw, ADAPTER, str(path))
+    with paths_beside(path, typed=typed_texts(assignments)):
+        config, values = parse_both(raw, ADAPTER, str(path))
     return LoadedPipeline(config, redact(values))
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from arbitrage.config import Raw
+from arbitrage.config import Raw, resolved_path
 from arbitrage.errors import ConfigError, DataError, StorageError
 from arbitrage.prompts.files import digest_file, find_files
 from arbitrage.prompts.rows import Fault, Part, Row
@@ -32,8 +32,8 @@ class DatasetConfig(SourceConfig):
     @field_validator("name")
     @classmethod
     def _absolute(cls, name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.absolute()) if path.is_dir() else name
+        path = resolved_path(name)
+        return str(path) if path.is_dir() else name
 
     def identity(self) -> Raw:
         """Return the options; of a local folder also what is in it, instead of its path."""

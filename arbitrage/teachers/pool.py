@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from arbitrage.config import Config, LanguageTag, Operational, Raw, parse
+from arbitrage.config import Config, LanguageTag, Operational, Raw, parse, paths_beside
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
@@ -227,7 +227,8 @@ def load_pool(path: Path) -> TeacherPool:
     Raises:
         ConfigError: file, key, value found and values allowed, one line for each problem.
     """
-    return parse(load_yaml(path), TeacherPool, str(path))
+    with paths_beside(path):
+        return parse(load_yaml(path), TeacherPool, str(path))
 
 
 def pool_members(teachers: Sequence[TeacherConfig]) -> list[PoolMember]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from arbitrage.config import AbsolutePath, Config, as_tuple, override, parse
+from arbitrage.config import AbsolutePath, Config, as_tuple, override, parse, paths_beside, resolved_path, typed_texts
 from arbitrage.contracts.engines import Sampling
 from arbitrage.errors import ConfigError
 from arbitrage.judging import JudgeConfig
@@ -176,11 +176,15 @@ def load_online(path: Path, assignments: Sequence[str] = ()) -> OnlineConfig:
         ConfigError: file, key, value found and values allowed.
     """
     raw = override(load_yaml(path), [item for item in assignments if item.startswith("data=")])
-    if isinstance(raw.get("data"), str):
-        raw["data"] = load_yaml(Path(raw["data"]))
-    return parse(
-        override(raw, [item for item in assignments if not item.startswith("data=")]), OnlineConfig, str(path)
-    )
+    typed, read = typed_texts(assignments), [path]
+    with paths_beside(path, typed=typed):
+        if isinstance(raw.get("data"), str):
+            read.append(resolved_path(raw["data"]))
+            raw["data"] = load_yaml(read[1])
+    with paths_beside(*read, typed=typed):
+        return parse(
+            override(raw, [item for item in assignments if not item.startswith("data=")]), OnlineConfig, str(path)
+        )
 
 
 def _seen_in_training(judge: RewardJudge | ExactJudge | TeacherJudge, data: PreferenceConfig) -> str | None:
