@@ -81,18 +81,25 @@ def resample_ratios(
     return _divide(drawn_R2X[:, :num_columns], drawn_R2X[:, num_columns:])
 
 
-def estimate(value: float, draws_R: Floats, num_clusters: int) -> Estimate | None:
+def estimate(
+    value: float, draws_R: Floats, num_clusters: int, bounds: tuple[float, float] | None = None
+) -> Estimate | None:
     """Put an interval around a value; None if the value is not finite.
 
     It is the percentile interval of the draws, stretched from the value by t(C − 1) / z · √(C / (C − 1)), as expanded
     percentile intervals are (Hesterberg 2015): 2.7 for 3 clusters, 1.2 for 10, 1.02 for 100. Intervals of means of
     normal clusters then hold the truth 93 to 95 times in 100 (unstretched 77 times for 3, 86 for 5, 91 for 10), of
-    skewed ones less often. They may reach beyond what a share can be.
+    skewed ones less often.
+
+    Of a quantity that cannot leave a range the interval is cut to it, which loses nothing: the truth lies inside.
+    Where every draw sits at one end of the range (0 of 12 right) they say nothing of how sure that is; there the
+    interval is that of Wilson (1927, J. Amer. Statist. Assoc. 22) for as many trials as there are clusters.
 
     Args:
         value: from all prompts.
         draws_R: the same from each resample; NaN where it is not defined.
         num_clusters: C, of which the resamples drew.
+        bounds: the least and the greatest value that the quantity can have; None where there are none.
     """
     if not np.isfinite(value):
         return None
@@ -103,7 +110,7 @@ def estimate(value: float, draws_R: Floats, num_clusters: int) -> Estimate | Non
     low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     value, factor = float(value), _stretch(num_clusters)
     wider = Interval(min(low, value - factor * (value - low)), max(high, value + factor * (high - value)))
-    return Estimate(value, wider)
+    return Estimate(value, wider if bounds is None else _within(wider, bounds, num_clusters))
 
 
 def lower_bound(
@@ -115,14 +122,30 @@ def lower_bound(
     return float(np.quantile(draws_R, 1.0 - confidence)) if np.isfinite(draws_R).all() else float("-inf")
 
 
+def _within(found: Interval, bounds: tuple[float, float], num_clusters: int) -> Interval:
+    low, high = max(found.low, bounds[0]), min(found.high, bounds[1])
+    if low < high or low not in bounds:
+        return Interval(min(low, bounds[1]), max(high, bounds[0]))
+    square = _normal_quantile() ** 2
+    reach = (bounds[1] - bounds[0]) * square / (num_clusters + square)
+    return Interval(low, low + reach) if low == bounds[0] else Interval(low - reach, low)
+
+
+@cache
+def _normal_quantile() -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri((1 + LEVEL) / 2))
+
+
 @cache
 def _stretch(num_clusters: int) -> float:
     """Return how much wider an interval of few clusters is than its percentiles; towards 1 as they grow."""
-    from scipy.special import ndtri, stdtrit
+    from scipy.special import stdtrit
 
     freedom = max(num_clusters - 1, 1)
     upper = (1 + LEVEL) / 2
-    return float(stdtrit(freedom, upper) / ndtri(upper) * np.sqrt(1 + 1 / freedom))
+    return float(stdtrit(freedom, upper) / _normal_quantile() * np.sqrt(1 + 1 / freedom))
 
 
 def _draw_counts(random: np.random.Generator, num_resamples: int, num_clusters: int) -> Floats:

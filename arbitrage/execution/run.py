@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
@@ -15,7 +16,7 @@ from arbitrage.execution.progress import Progress
 from arbitrage.execution.watch import Stop, Watch
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import digest_json, shards_in
-from arbitrage.shards.live import LIVE_FILE
+from arbitrage.shards.live import LIVE_FILE, last_seen
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
 from arbitrage.shards.place import Place, names_in
 from arbitrage.shards.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
@@ -81,6 +82,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         execution = replace(execution, session=session)
         planned = describe(request, execution, backend.name)
         require_same_run(request.run_dir, planned)
+        planned = planned.model_copy(update={"seconds_before": seconds_so_far(request.run_dir)})
         for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
             remove(request.run_dir / outdated)
         commit_json(request.run_dir / PLAN_FILE, planned)
@@ -148,6 +150,23 @@ def require_same_run(run_dir: Place, planned: RunPlan) -> None:
             f"{run_dir}: holds run '{before.name}' of pipeline '{before.pipeline}', "
             f"not '{planned.name}' of '{planned.pipeline}'; choose another --run-dir, or remove this one"
         )
+
+
+def seconds_so_far(run_dir: Place) -> float:
+    """Return the wall clock of all passes that a run directory has seen; of a killed one, until it was last seen."""
+    if not (run_dir / PLAN_FILE).exists():
+        return 0.0
+    run = open_run(run_dir)
+    try:
+        last = run.manifest.seconds if run.is_finished else _seconds_of_interrupted(run)
+    except (RunDirectoryError, ValueError):  # a damaged manifest or time costs the figure, not the run
+        last = 0.0
+    return round(run.plan.seconds_before + last, 3)
+
+
+def _seconds_of_interrupted(run: Run) -> float:
+    seen = last_seen(run.path)
+    return max(0.0, seen - datetime.fromisoformat(run.plan.started_at).timestamp()) if seen else 0.0
 
 
 def progress_of(run: Run) -> dict[str, tuple[int, int]]:

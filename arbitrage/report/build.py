@@ -46,6 +46,7 @@ def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
         summary=summary,
         verdict=wording.verdict(judged),
         matched=wording.matched_verdict(judged),
+        not_evidence=wording.NOT_EVIDENCE,
         caveats=wording.caveats(summary),
         tables=table_view(summary),
         strategies=strategy_view(judged) if judged else None,

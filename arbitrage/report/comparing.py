@@ -1,5 +1,6 @@
 """Put numbers with intervals to strategies: over all prompts, and in each language."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +21,13 @@ class StrategyRow:
         generations_per_prompt: what it pays, on average.
         coverage: part of the prompts it answers.
         where_answered: mean metric over the prompts it answers; None if it answers none.
-        difference: to the best single teacher, in units of the metric.
+        difference: to the best single teacher, in units of the metric; of scores over the prompts that both answer.
         relative: the same divided by the best single teacher's value; None for scores, which have no zero.
         matched: difference to the best single teacher at this same larger budget: its best of m samples.
         gap_closed: part of the way from best single to oracle router; None for scores.
         note: how it chooses.
         uses_hindsight: it looked at the metric; no pipeline can.
+        compared: part of the prompts that both it and the best single teacher answer.
     """
 
     name: str
@@ -40,6 +42,7 @@ class StrategyRow:
     gap_closed: float | None
     note: str
     uses_hindsight: bool
+    compared: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,39 +80,65 @@ def _estimate(cube: Cube, outcomes: list[Outcome] | tuple[Outcome, ...], languag
     metric_PX = np.stack([o.got.metric_P for o in outcomes], axis=1)
     answered_PX = np.stack([o.got.answered_P for o in outcomes], axis=1)
     weight_PX = np.ones_like(metric_PX) if cube.metric.kind == "accuracy" else answered_PX
-    values_X = ratios(metric_PX, weight_PX)
-    draws_RX = resample_ratios(metric_PX, weight_PX, cube.cluster_P, seed=int(seed[:12], 16))
     place = {(o.name, o.budget): x for x, o in enumerate(outcomes)}
+    base = place.get(("best single", "one"))
+    sums = [
+        (metric_PX, weight_PX),
+        _against(cube, metric_PX, answered_PX, [base] * len(outcomes)),
+        _against(cube, metric_PX, answered_PX, [_rival(place, outcome) for outcome in outcomes]),
+    ]
+    numerator, denominator = (np.concatenate(parts, axis=1) for parts in zip(*sums, strict=True))
+    values, differences, matched = np.split(ratios(numerator, denominator), 3)
+    draws_R = resample_ratios(numerator, denominator, cube.cluster_P, seed=int(seed[:12], 16))
+    draws_RX, differing_RX, matched_RX = np.split(draws_R, 3, axis=1)
     num_clusters = len(np.unique(cube.cluster_P))
+    bounds = cube.metric.bounds
+    widest = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     rows = []
     for x, outcome in enumerate(outcomes):
         rows.append(
             StrategyRow(
                 name=outcome.name,
                 budget=outcome.budget,
-                value=estimate(values_X[x], draws_RX[:, x], num_clusters),
+                value=estimate(values[x], draws_RX[:, x], num_clusters, bounds),
                 generations_per_prompt=outcome.got.generations,
                 coverage=float(answered_PX[:, x].mean()),
                 where_answered=_finite(ratios(metric_PX[:, [x]], answered_PX[:, [x]])[0]),
-                difference=_difference(values_X, draws_RX, x, place.get(("best single", "one")), num_clusters),
-                relative=_relative(cube, values_X, draws_RX, x, place[("best single", "one")], num_clusters),
-                matched=_difference(values_X, draws_RX, x, _rival(place, outcome), num_clusters),
-                gap_closed=_gap_closed(values_X, x, place),
+                difference=None if x == base else estimate(differences[x], differing_RX[:, x], num_clusters, widest),
+                relative=_relative(cube, values, draws_RX, x, place[("best single", "one")], num_clusters),
+                matched=estimate(matched[x], matched_RX[:, x], num_clusters, widest),
+                gap_closed=_gap_closed(values, x, place),
                 note=outcome.note,
                 uses_hindsight=outcome.uses_hindsight,
+                compared=None if base is None else float((answered_PX[:, x] * answered_PX[:, base]).mean()),
             )
         )
     return LanguageRows(language, cube.num_prompts, num_clusters, tuple(rows))
 
 
 def _rival(place: dict[tuple[str, Budget], int], outcome: Outcome) -> int | None:
-    return None if outcome.budget == "one" else place.get(("best single", outcome.budget))
+    rival = None if outcome.budget == "one" else place.get(("best single", outcome.budget))
+    return None if rival == place[(outcome.name, outcome.budget)] else rival
 
 
-def _difference(values_X: Floats, draws_RX: Floats, x: int, base: int | None, num_clusters: int) -> Estimate | None:
-    if base is None or base == x:
-        return None
-    return estimate(values_X[x] - values_X[base], draws_RX[:, x] - draws_RX[:, base], num_clusters)
+def _against(
+    cube: Cube, metric_PX: Floats, answered_PX: Floats, rivals: Sequence[int | None]
+) -> tuple[Floats, Floats]:
+    """Return numerators and denominators of the mean difference of every strategy to its rival; zeros where none.
+
+    An absent answer is wrong, so accuracies are compared on all prompts. Scores are compared on the prompts that both
+    answer: else a strategy that answers only the easy ones would lead.
+    """
+    numerator, weight = np.zeros_like(metric_PX), np.zeros_like(metric_PX)
+    for x, rival in enumerate(rivals):
+        if rival is None:
+            continue
+        if cube.metric.kind == "accuracy":
+            numerator[:, x], weight[:, x] = metric_PX[:, x] - metric_PX[:, rival], 1.0
+        else:  # metric_PX / answered_PX is the mean where there is an answer
+            numerator[:, x] = metric_PX[:, x] * answered_PX[:, rival] - metric_PX[:, rival] * answered_PX[:, x]
+            weight[:, x] = answered_PX[:, x] * answered_PX[:, rival]
+    return numerator, weight
 
 
 def _relative(

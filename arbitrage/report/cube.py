@@ -21,15 +21,21 @@ class Metric:
     """What strategies are judged by.
 
     Attributes:
-        name: `exact@1`, or the name of the ensemble.
+        name: `exact@1`, the name of a reward, or that of the ensemble.
         kind: an `accuracy` is in [0, 1] and an absent answer counts as 0; a `score` has no zero, so absent
             answers are left out and relative differences make no sense.
-        is_held_out: False where the reward that selects is also the judge, which flatters the strategy `reward`.
+        is_held_out: False where it had a say in the selection: the chosen answers then lead by it whatever they are
+            worth, so that a lead is no evidence.
     """
 
     name: str
     kind: Literal["accuracy", "score"]
     is_held_out: bool
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the greatest mean there can be."""
+        return (0.0, 1.0) if self.kind == "accuracy" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class Cube:
         cluster_P: prompts that translate each other share a number.
         asked_PT: the run's router named this teacher.
         answered_PTS: an answer lies in the table (it may be gated).
-        reward_PTS: what the ensemble says; NaN where it says nothing or a gate is shut.
-        metric_PTS: what the metric says; NaN where it says nothing.
+        reward_PTS: the score by which selection chooses; NaN where there is none or a filter dropped the answer.
+        metric_PTS: the score by which strategies are compared; NaN where there is none.
         metric: the judge.
         routes: for each other router that ran, whom it would have asked.
     """

@@ -1,6 +1,7 @@
 """Gather the dense candidate table from shards."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,30 @@ from numpy.typing import NDArray
 from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.report.cube import Bools, Cube, Floats, Ints, Metric
 from arbitrage.report.shardview import Roles, ShardView, route_kind
+from arbitrage.rewards.calibration import CalibrationTable, calibrated
 
-EXACT_PREFIX = "exact@"
-"""The check whose value is the held-out metric."""
+_FINAL, _SCORE = "final", "score "
 
 
 class CubeBuilder:
     """Takes in shards; the arrays are laid out when all teachers and samples are known."""
 
-    def __init__(self, roles: Roles) -> None:
+    def __init__(self, roles: Roles, calibrations: CalibrationTable | None = None) -> None:
+        """Begin.
+
+        Args:
+            roles: of the run's steps. A reward that selection does not choose by may become the metric.
+            calibrations: put such a reward on one scale over languages; None: its raw scores are compared.
+        """
         self._roles = roles
+        self._exact = roles.exact
+        self._rewards = tuple(name for name in roles.opinions if name not in roles.selecting)
+        self._calibrations = calibrations
         self._num_prompts = 0
         self._languages: list[str] = []
         self._clusters: dict[str, int] = {}
         self._teachers: dict[str, int] = {}
-        self._exact: str | None = None
-        self._ensemble: str | None = None
+        self._names: dict[str, str] = {}  # plain name → `name@version`
         self._pieces: dict[str, list[NDArray[Any]]] = defaultdict(list)
 
     def add(self, shard: ShardView) -> None:
@@ -43,15 +52,17 @@ class CubeBuilder:
         return tuple(sorted(self._teachers))
 
     def build(self) -> Cube | None:
-        """Return the cube of the prompts that can be judged: by the exact check those with a reference.
+        """Return the cube of the prompts that can be compared: by an exact check, those with a reference.
 
-        None if nothing judges: neither an exact check nor an ensemble gave a value.
+        The metric is the first of these that gave a value: an exact check, then a reward, that selection does not
+        choose by; an exact check, then the ensemble, by which it does. None if none of them did.
         """
         cells = (self._ints("prompt"), self._ints("teacher"), self._ints("sample"))
-        reward, exact = self._floats("reward"), self._floats("exact")
-        metric = self._metric(reward, exact)
-        if metric is None:
+        reward = self._floats(_FINAL)
+        found = self._metric(reward)
+        if found is None:
             return None
+        metric, values = found
         shape = (self._num_prompts, len(self._teachers), int(cells[2].max(initial=0)) + 1)
         languages = sorted(set(self._languages))
         code = {language: i for i, language in enumerate(languages)}
@@ -66,18 +77,35 @@ class CubeBuilder:
             asked_PT=answered_PTS.any(axis=2) | routes.get(self._roles.main_route or "", np.zeros(shape[:2], bool)),
             answered_PTS=answered_PTS,
             reward_PTS=_scattered(shape, cells, reward),
-            metric_PTS=_scattered(shape, cells, exact if metric.is_held_out else reward),
+            metric_PTS=_scattered(shape, cells, values),
             metric=metric,
             routes={route_kind(name): route_PT for name, route_PT in routes.items()},
         ).with_teachers_sorted()
-        return cube.only(self._whole("has_reference", bool)) if metric.is_held_out else cube
+        return cube.only(self._whole("has_reference", bool)) if metric.kind == "accuracy" else cube
 
-    def _metric(self, reward: Floats, exact: Floats) -> Metric | None:
-        if self._exact is not None and np.isfinite(exact).any():
-            return Metric(self._exact, "accuracy", is_held_out=True)
+    def _metric(self, reward: Floats) -> tuple[Metric, Floats] | None:
+        """Return the metric and its value for each candidate."""
+        for is_held_out in (True, False):
+            if found := self._best_covered(self._exact, is_held_out):
+                return Metric(self._names[found], "accuracy", is_held_out), self._floats(f"{_SCORE}{found}")
+            if is_held_out and (found := self._best_covered(self._rewards, is_held_out)):
+                values = self._floats(f"{_SCORE}{found}")
+                # a score of a few answers says little of strategies that choose among all
+                if 2 * np.isfinite(values).sum() >= np.isfinite(reward).sum():
+                    return Metric(self._names[found], "score", is_held_out), values
         if np.isfinite(reward).any():
-            return Metric(self._ensemble or "ensemble", "score", is_held_out=False)
+            return Metric(self._names.get(_FINAL, "ensemble"), "score", is_held_out=False), reward
         return None
+
+    def _best_covered(self, names: Iterable[str], is_held_out: bool) -> str | None:
+        """Return which of the scores has most values, the first where several have; None where none has any."""
+        counts = {
+            name: int(np.isfinite(self._floats(f"{_SCORE}{name}")).sum())
+            for name in names
+            if name in self._names and (name not in self._roles.selecting) == is_held_out
+        }
+        best = max(counts, key=lambda name: counts[name], default=None)
+        return best if best is not None and counts[best] else None
 
     def _add_prompts(self, prompts: pa.Table) -> None:
         languages = prompts["language"].to_pylist()
@@ -89,15 +117,26 @@ class CubeBuilder:
         self._pieces["has_reference"].append(_numpy(pc.is_valid(prompts["reference"])))
 
     def _add_drafts(self, shard: ShardView) -> None:
-        exact = shard.checks.filter(pc.starts_with(shard.checks["reward"], EXACT_PREFIX))
-        self._exact = self._exact or _name_of(exact)
-        self._ensemble = self._ensemble or _name_of(shard.final)
         pieces = self._pieces
         pieces["prompt"].append(_numpy(shard.prompt_of_draft) + self._num_prompts)
         pieces["teacher"].append(self._codes(shard.drafts["teacher"].combine_chunks()))
         pieces["sample"].append(_numpy(shard.drafts["sample_index"]))
-        pieces["reward"].append(_values(shard, shard.final))
-        pieces["exact"].append(_values(shard, exact))
+        pieces[_FINAL].append(_values(shard, shard.final))
+        self._learn_name(_FINAL, shard.final)
+        for name in self._exact:
+            self._add_score(name, shard, _of(shard.checks, name))
+        for name in self._rewards:
+            scores = _of(shard.rewards, name)
+            scores = scores.filter(pc.is_valid(scores["value"]))
+            self._add_score(name, shard, _on_one_scale(self._calibrations, shard, scores))
+
+    def _add_score(self, name: str, shard: ShardView, scores: pa.Table) -> None:
+        self._learn_name(name, scores)
+        self._pieces[f"{_SCORE}{name}"].append(_values(shard, scores))
+
+    def _learn_name(self, key: str, scores: pa.Table) -> None:
+        if key not in self._names and scores.num_rows:
+            self._names[key] = str(scores["reward"][0])
 
     def _add_routes(self, step: str, routes: pa.Table, prompts: pa.Table) -> None:
         index = pc.index_in(routes["prompt_id"], value_set=prompts["prompt_id"].combine_chunks()).combine_chunks()
@@ -127,8 +166,32 @@ class CubeBuilder:
         return np.concatenate(pieces).astype(kind) if pieces else np.empty(0, dtype=kind)
 
 
-def _name_of(scores: pa.Table) -> str | None:
-    return str(scores["reward"][0]) if scores.num_rows else None
+def _of(scores: pa.Table, name: str) -> pa.Table:
+    """Return the scores of one reward or check, whatever its version."""
+    return scores.filter(pc.starts_with(scores["reward"], f"{name}@"))
+
+
+def _on_one_scale(calibrations: CalibrationTable | None, shard: ShardView, scores: pa.Table) -> pa.Table:
+    """Calibrate the scores of one reward, where there is a calibration."""
+    if calibrations is None or not scores.num_rows:
+        return scores
+    values = calibrated_values(calibrations, str(scores["reward"][0]), shard, scores)
+    if values.null_count == len(values):  # this reward was left out of the calibration
+        return scores
+    return scores.set_column(scores.schema.get_field_index("value"), "value", values)
+
+
+def calibrated_values(table: CalibrationTable, reward: str, shard: ShardView, scores: pa.Table) -> pa.Array:
+    """Return scores in standard deviations of their language; null where the language has no calibration."""
+    draft = shard.draft_of(scores)
+    languages = shard.language_of_draft.take(draft).to_pylist()
+    characters = pc.utf8_length(shard.drafts["text"].combine_chunks()).take(draft)
+    lengths = pc.log1p(characters.cast(pa.float64())).to_pylist()
+    values = []
+    for language, value, length in zip(languages, scores["value"].to_pylist(), lengths, strict=True):
+        row = table.row(reward, language)
+        values.append(None if row is None else calibrated(row, value, length))
+    return pa.array(values, pa.float64())
 
 
 def _values(shard: ShardView, scores: pa.Table) -> Floats:

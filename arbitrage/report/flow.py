@@ -1,13 +1,24 @@
 """The data flow as it went: rows at every arrow, and what stopped there."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from arbitrage.report.shardview import Roles, verb_of
-from arbitrage.shards.manifest import Manifest, StepReport
+from arbitrage.shards.manifest import Manifest, StepPlan, StepReport
 
-_ONE_STAGE = frozenset({"generate", "score", "check", "measure"})
+_ONE_STAGE = frozenset({"generate", "review", "adjudicate", "score", "check", "measure"})
 """Verbs with a step for each teacher, shown as one stage; the others are stages of their own."""
+
+MAX_NAMED = 2
+"""Rewards that a stage's title names."""
+
+RECORDS = {
+    "SftExample": "SFT examples",
+    "PreferencePair": "preference pairs",
+    "SteeredExample": "steered examples",
+}
+"""Records whose plural is no plain word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +27,7 @@ class Stage:
 
     Attributes:
         name: verb, or step name where the verb has one step for each purpose.
+        title: the same for people.
         steps: names of the steps in it.
         record: what its rows are.
         num_in: items it owed an answer for.
@@ -26,6 +38,7 @@ class Stage:
     """
 
     name: str
+    title: str
     steps: tuple[str, ...]
     record: str
     num_in: int
@@ -33,6 +46,11 @@ class Stage:
     rejected: dict[str, int]
     seconds: float
     depth: int
+
+    @property
+    def rows(self) -> str:
+        """What its rows are, in the plural."""
+        return RECORDS.get(self.record) or f"{self.record.lower()}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +65,28 @@ class RejectCount:
 
 
 def stages_of(manifest: Manifest, roles: Roles) -> tuple[Stage, ...]:
-    """Add up the steps of a run into stages, in the order of the plan. Routes made for comparison are left out."""
+    """Add up the steps of a run into stages, in the order of the plan. Routes made for comparison are left out.
+
+    Steps of one verb are one stage where they run side by side, at one depth: a committee's scores, which wait for
+    its reviews, and the scores of fused answers are stages of their own.
+    """
     plans = {step.name: step for step in manifest.plan.steps}
-    order = list(plans)
+    order = {name: place for place, name in enumerate(plans)}
     depths: dict[str, int] = {}
     for name, step in plans.items():  # in topological order
         inputs = [depths[n] for names in step.inputs.values() for n in names]
         depths[name] = 1 + max(inputs, default=-1)
-    groups: dict[str, list[StepReport]] = {}
-    for report in sorted(manifest.steps, key=lambda r: order.index(r.name)):
+    groups: dict[tuple[str, int], list[StepReport]] = {}
+    for report in sorted(manifest.steps, key=lambda r: order[r.name]):
         if report.name in roles.routes and report.name != roles.main_route:
             continue
         verb = verb_of(report.name)
-        groups.setdefault(verb if verb in _ONE_STAGE else report.name, []).append(report)
+        groups.setdefault((verb if verb in _ONE_STAGE else report.name, depths[report.name]), []).append(report)
     stages = [
-        _stage(name, reports, plans[reports[0].name].record, max(depths[r.name] for r in reports))
-        for name, reports in groups.items()
+        _stage(name, reports, [plans[report.name] for report in reports], depth)
+        for (name, depth), reports in groups.items()
     ]
-    return tuple(sorted(stages, key=lambda stage: stage.depth))
+    return tuple(sorted(_told_apart(stages), key=lambda stage: stage.depth))
 
 
 def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
@@ -78,17 +100,44 @@ def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
     return tuple(sorted(found, key=lambda r: (-r.count, r.step, r.reason, r.language, r.teacher or "")))
 
 
-def _stage(name: str, reports: list[StepReport], record: str, depth: int) -> Stage:
+def _stage(name: str, reports: Sequence[StepReport], plans: Sequence[StepPlan], depth: int) -> Stage:
     rejected: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
     return Stage(
         name=name,
+        title=_title(name, plans),
         steps=tuple(r.name for r in reports),
-        record=record,
+        record=plans[0].record,
         num_in=sum(r.num_in for r in reports),
         num_rows=sum(r.num_rows for r in reports),
         rejected=dict(rejected.most_common()),
         seconds=sum(r.seconds for r in reports),
         depth=depth,
     )
+
+
+def _title(name: str, plans: Sequence[StepPlan]) -> str:
+    """Return what a stage is called: 'score: referee', 'generate', 'select sft'."""
+    rewards = sorted({str(plan.config["reward"].get("name")) for plan in plans if _has_reward(plan)})
+    if rewards and len(rewards) <= MAX_NAMED:
+        return f"{verb_of(name)}: {', '.join(rewards)}"
+    return name.replace("-", " ", 1)
+
+
+def _has_reward(plan: StepPlan) -> bool:
+    return isinstance(plan.config.get("reward"), dict) and "name" in plan.config["reward"]
+
+
+def _told_apart(stages: Sequence[Stage]) -> list[Stage]:
+    """Add to stages of one title what the names of their steps end in, such as 'fused' or 'commit'."""
+    titles = Counter(stage.title for stage in stages)
+    found = []
+    for stage in stages:
+        ends = {step.rpartition("-")[2] for step in stage.steps}
+        is_first = not any(each.title == stage.title for each in stages[: stages.index(stage)])
+        if titles[stage.title] > 1 and len(ends) == 1 and not is_first:
+            found.append(replace(stage, title=f"{stage.title} ({ends.pop()})"))
+        else:
+            found.append(stage)
+    return found

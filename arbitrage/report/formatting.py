@@ -15,6 +15,14 @@ def percent(value: float | None, digits: int = 1) -> str:
     return ABSENT if value is None else f"{_signless(value * 100, digits)} %"
 
 
+def share(value: float) -> str:
+    """Return the part of prompts answered: 0.1234 as '12 %', and '100 %' for nothing less than all."""
+    rounded = round(100 * value)
+    if rounded == 100 and value < 1.0 - 1e-9:
+        return "> 99 %"
+    return "< 1 %" if rounded == 0 and value > 0.0 else f"{rounded} %"
+
+
 def decimal(value: float | None, digits: int = 2) -> str:
     """Return 0.1234 as '0.12', with a true minus sign."""
     return ABSENT if value is None else _signless(value, digits)

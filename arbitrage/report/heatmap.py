@@ -1,5 +1,6 @@
 """Heatmaps as tables: every cell carries its number, colour only helps the eye."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +13,15 @@ Hue = Literal["heat", "alarm", "diverging"]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell. `strength` in 0..1 mixes the hue with the paper; None leaves the cell blank."""
+    """One cell. `strength` in 0..1 mixes the hue with the paper; None leaves the cell blank.
+
+    `note` stands in small print under the number: how many it is of.
+    """
 
     text: str
     strength: float | None
     is_negative: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ def heatmap(
     limits: tuple[float, float] | None = None,
     total: tuple[str, Literal["mean", "sum"]] | None = None,
     corner: str = "",
+    notes: Sequence[Sequence[str]] | None = None,
 ) -> Heatmap:
     """Draw a grid.
 
@@ -70,16 +76,21 @@ def heatmap(
         limits: values of strength 0 and 1; by default the smallest and largest (diverging: ± the largest).
         total: label of a last row with the mean or the sum of every column.
         corner: what stands over the row labels.
+        notes: of every cell, what stands in small print under its number.
     """
     low, high = limits or _limits(grid, hue)
 
-    def cell(value: float | None) -> Cell:
+    def cell(value: float | None, note: str) -> Cell:
         if value is None:
             return Cell(text(None), None, False)
         share = (abs(value) if hue == "diverging" else value - low) / (high - low or 1.0)
-        return Cell(text(value), min(1.0, max(0.0, share)), hue == "diverging" and value < 0)
+        return Cell(text(value), min(1.0, max(0.0, share)), hue == "diverging" and value < 0, note)
 
-    rows = [HeatRow(name, tag, tuple(map(cell, row))) for (name, tag), row in zip(labels, grid, strict=True)]
+    noted = notes or [[""] * len(row) for row in grid]
+    rows = [
+        HeatRow(name, tag, tuple(itertools.starmap(cell, zip(row, small, strict=True))))
+        for (name, tag), row, small in zip(labels, grid, noted, strict=True)
+    ]
     if total is not None and len(grid) > 1:
         summed = [_total([v for v in column if v is not None], total[1]) for column in zip(*grid, strict=True)]
         cells = tuple(Cell(text(v), None, False) for v in summed)

@@ -1,23 +1,26 @@
 """What was measured of every answer, by language and teacher: tokens, cost, cut-off, checks failed, rewards."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from arbitrage.records import Calibration
-from arbitrage.report.cubing import EXACT_PREFIX
+from arbitrage.report.cubing import calibrated_values
 from arbitrage.report.shardview import Roles, ShardView
 from arbitrage.report.tally import Tally
-from arbitrage.rewards.calibration import CalibrationTable, calibrated
+from arbitrage.rewards.calibration import CalibrationTable
 from arbitrage.rewards.names import base_name
 from arbitrage.shards.run import Run
 from arbitrage.tables import from_table
 
-ANSWERS, WON, FINAL, EXACT, CUT_OFF = "answers", "won", "final", "exact", "cut off"
+ANSWERS, WON, FINAL, EXACT, CUT_OFF = "answers", "won", "final", "exact ", "cut off"
 TOKENS = ("prompt_tokens", "completion_tokens")
 COST = "cost_usd"
 RAW, CALIBRATED, FAILS, SHUT = "raw ", "calibrated ", "fails ", "shut "
+
+UNSCORED = "unscored:"
+"""How the ensemble's error begins where a score is missing."""
 
 DEFAULT_MINIMUM = 0.5
 
@@ -25,11 +28,18 @@ DEFAULT_MINIMUM = 0.5
 class MeasureBuilder:
     """Takes in shards and fills a tally."""
 
-    def __init__(self, calibrations: CalibrationTable | None, minimums: Mapping[str, float], has_sft: bool) -> None:
+    def __init__(
+        self,
+        calibrations: CalibrationTable | None,
+        minimums: Mapping[str, float],
+        has_sft: bool,
+        exact: Sequence[str] = (),
+    ) -> None:
         self.tally = Tally()
         self._calibrations = calibrations
         self._minimums = minimums
         self._has_sft = has_sft
+        self._exact = frozenset(exact)
 
     def add(self, shard: ShardView) -> None:
         """Take in one shard."""
@@ -57,15 +67,15 @@ class MeasureBuilder:
             scores = scores.filter(pc.is_valid(scores["value"]))
             self._add_scores(RAW + name, shard, scores, scores["value"].combine_chunks())
             if self._calibrations is not None:
-                values = _calibrated(self._calibrations, name, shard, scores)
+                values = calibrated_values(self._calibrations, name, shard, scores)
                 self._add_scores(CALIBRATED + name, shard, scores, values)
 
     def _add_checks(self, shard: ShardView) -> None:
         for name in pc.unique(shard.checks["reward"]).to_pylist():
             scores = shard.checks.filter(pc.equal(shard.checks["reward"], name))
             values = scores["value"].combine_chunks()
-            if name.startswith(EXACT_PREFIX):
-                self._add_scores(EXACT, shard, scores, values)
+            if base_name(name) in self._exact:
+                self._add_scores(EXACT + name, shard, scores, values)
             else:
                 minimum = self._minimums.get(base_name(name), DEFAULT_MINIMUM)
                 self._add_scores(FAILS + base_name(name), shard, scores, pc.less(values, minimum).cast(pa.int64()))
@@ -117,15 +127,3 @@ def _best_of(shard: ShardView, final: pa.Table) -> pa.Table:
     ids = table.sort_by(order)["prompt_id"].to_pylist()
     first = [i for i, prompt_id in enumerate(ids) if i == 0 or ids[i - 1] != prompt_id]
     return table.sort_by(order).take(pa.array(first, pa.int64()))
-
-
-def _calibrated(table: CalibrationTable, reward: str, shard: ShardView, scores: pa.Table) -> pa.Array:
-    draft = shard.draft_of(scores)
-    languages = shard.language_of_draft.take(draft).to_pylist()
-    characters = pc.utf8_length(shard.drafts["text"].combine_chunks()).take(draft)
-    lengths = pc.log1p(characters.cast(pa.float64())).to_pylist()
-    values = []
-    for language, value, length in zip(languages, scores["value"].to_pylist(), lengths, strict=True):
-        row = table.row(reward, language)
-        values.append(None if row is None else calibrated(row, value, length))
-    return pa.array(values, pa.float64())

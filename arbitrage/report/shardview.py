@@ -52,7 +52,11 @@ class ShardView:
 class Roles:
     """Which steps of a run play which part; parts may be empty.
 
-    `main_route` says who was asked; where the run asked in two ways, the first of them.
+    Attributes:
+        main_route: says who was asked; where the run asked in two ways, the first of them.
+        selecting: rewards and checks that have a say in `final`, by weight or as a filter; plain names, as below.
+        exact: checks that compare with a reference.
+        opinions: rewards.
     """
 
     prompts: str
@@ -65,6 +69,9 @@ class Roles:
     final: str | None
     sft: str | None
     pairs: str | None
+    selecting: frozenset[str] = frozenset()
+    exact: tuple[str, ...] = ()
+    opinions: tuple[str, ...] = ()
 
 
 def roles_of(run: Run) -> Roles:
@@ -93,7 +100,31 @@ def roles_of(run: Run) -> Roles:
         final=final,
         sft=run.plan.datasets.get("sft"),
         pairs=run.plan.datasets.get("preference"),
+        selecting=_selecting(run, final) if final else frozenset(),
+        exact=_exact(run, scores),
+        opinions=_opinions(run, scores),
     )
+
+
+def _opinions(run: Run, scores: Sequence[str]) -> tuple[str, ...]:
+    """Read from the plan what the rewards are called."""
+    rewards = (run.step(step).config.get("reward") or {} for step in scores)
+    return tuple(sorted({str(reward["name"]) for reward in rewards if "name" in reward}))
+
+
+def _exact(run: Run, scores: Sequence[str]) -> tuple[str, ...]:
+    """Read from the plan which checks compare an answer with the prompt's reference."""
+    checks = (check for step in scores for check in run.step(step).config.get("checks") or ())
+    return tuple(dict.fromkeys(str(check["name"]) for check in checks if check.get("kind") == "exact"))
+
+
+def _selecting(run: Run, final: str) -> frozenset[str]:
+    """Read from the plan which rewards and checks decide what is selected."""
+    config = run.step(final).config
+    combined = config.get("ensemble") or {}
+    weights = combined.get("weights") or {}
+    filters = (each.get("check") for each in config.get("gates") or ())
+    return frozenset((*(name for name, weight in weights.items() if weight), *filter(None, filters)))
 
 
 def verb_of(step: str) -> str:

@@ -11,6 +11,7 @@ from arbitrage.report.formatting import (
     metric_interval,
     metric_value,
     percent,
+    share,
     signed,
 )
 from arbitrage.report.strategies import Budget
@@ -35,6 +36,7 @@ class Line:
     matched_interval: str
     gap_closed: str
     coverage: str
+    answers_few: bool
     generations: str
     is_baseline: bool
     uses_hindsight: bool
@@ -82,7 +84,7 @@ def strategy_view(judged: Judged) -> StrategyView:
     axis = axis_over(ends([r.value for r in rows]), bounds=bounds)
     groups = []
     for budget in _ORDER:
-        inside = sorted((r for r in rows if r.budget == budget), key=_best_first)
+        inside = sorted((r for r in rows if r.budget == budget), key=lambda row: _best_first(judged, row))
         if inside:
             lines = tuple(_line(judged, r, axis) for r in inside)
             groups.append(Group(budget, _title(budget, inside), lines))
@@ -165,11 +167,23 @@ def _columns(judged: Judged) -> list[tuple[tuple[str, Budget], str]]:
 
 
 def _value(judged: Judged, row: StrategyRow | None) -> str:
-    return metric_value(judged.metric, row.value.value if row and row.value else None)
+    text = metric_value(judged.metric, row.value.value if row and row.value else None)
+    is_partial = row is not None and judged.metric.kind == "score" and row.coverage < 0.995
+    return f"{text} (of {share(row.coverage)})" if row is not None and is_partial else text
 
 
-def _best_first(row: StrategyRow) -> tuple[bool, float, str]:
-    return (row.uses_hindsight, -(row.value.value if row.value else float("-inf")), row.name)
+def _best_first(judged: Judged, row: StrategyRow) -> tuple[bool, bool, float, str]:
+    value = row.value.value if row.value else float("-inf")
+    return (row.uses_hindsight, _answers_few(judged, row), -value, row.name)
+
+
+def _answers_few(judged: Judged, row: StrategyRow) -> bool:
+    """Tell whether a mean score is over so few prompts that it may be high because they are easy.
+
+    An accuracy counts absent answers as wrong, so it needs no such mark.
+    """
+    most = max(each.coverage for each in judged.overall.rows)
+    return judged.metric.kind == "score" and 2 * row.coverage < most
 
 
 def _title(budget: Budget, rows: Sequence[StrategyRow]) -> str:
@@ -208,7 +222,8 @@ def _line(judged: Judged, row: StrategyRow, axis: Axis) -> Line:
         matched=metric_difference(metric, row.matched.value if row.matched else None),
         matched_interval=metric_interval(metric, row.matched),
         gap_closed=percent(row.gap_closed, 0),
-        coverage=percent(row.coverage, 0 if row.coverage in (0.0, 1.0) else 1),
+        coverage=share(row.coverage),
+        answers_few=_answers_few(judged, row),
         generations=f"{row.generations_per_prompt:.1f}".removesuffix(".0"),
         is_baseline=(row.name, row.budget) == ("best single", "one"),
         uses_hindsight=row.uses_hindsight,

@@ -8,11 +8,13 @@ from typing import Any
 
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import measures
+from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
 from arbitrage.report.comparing import LanguageRows, StrategyRow, estimate_all, estimate_languages
 from arbitrage.report.cube import Cube, Metric
 from arbitrage.report.cubing import CubeBuilder
 from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
+from arbitrage.report.losses import Loss, Note, losses_of, notes_of
 from arbitrage.report.pairing import PairBuilder, PairSummary, mix_of
 from arbitrage.report.shardview import roles_of, walk
 from arbitrage.report.steering import SteeringSummary, steering_of
@@ -41,12 +43,27 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """One check: how many answers fail it, and of how many it could tell; by language and teacher."""
+
+    name: str
+    failed: Grid
+    checked: Grid
+
+    @property
+    def has_any(self) -> bool:
+        """Whether any answer fails."""
+        return any(value for row in self.failed for value in row)
+
+
+@dataclass(frozen=True, slots=True)
 class RewardGrids:
-    """One reward before and after calibration (None: not calibrated)."""
+    """One reward before and after calibration (None: not calibrated), and of how many answers it has a score."""
 
     name: str
     raw: Grid
     calibrated: Grid | None
+    scored: Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +72,18 @@ class Tables:
 
     Attributes:
         wins: part of each language's SFT rows (without them: of its best-scored answers) that each teacher gave.
-        metric: mean of the metric over all answers.
-        fails: for each check, the part of answers that fail it.
+        answers: number of answers.
+        metric: mean of the metric over the answers for which it has a value; `measured` counts those.
+        fails: for each check, the answers that fail it.
         shut: for each reason, the number of answers that could not be chosen.
     """
 
     wins: Grid
+    answers: Grid
     metric: Grid
+    measured: Grid
     rewards: tuple[RewardGrids, ...]
-    fails: tuple[Measured, ...]
+    fails: tuple[Failed, ...]
     shut: tuple[Measured, ...]
     prompt_tokens: Grid
     completion_tokens: Grid
@@ -100,7 +120,8 @@ class RunSummary:
     backend: str
     started_at: str
     finished_at: str
-    seconds: float
+    seconds: float  # wall clock of all passes
+    seconds_last: float  # of the last one
     git_commit: str | None
     packages: dict[str, str]
     num_shards: int
@@ -116,6 +137,9 @@ class RunSummary:
     pairs: PairSummary | None
     num_compared: int | None = None  # prompts of the shards on which strategies are compared; None: of all
     notes: tuple[str, ...] = ()  # what the pipeline itself has to say
+    alarms: tuple[Alarm, ...] = ()
+    losses: tuple[Loss, ...] = ()  # rows rejected, by step
+    step_notes: tuple[Note, ...] = ()  # what steps counted beside their rows
     steering: SteeringSummary | None = None  # of a run that steers
 
     def to_json(self) -> str:
@@ -144,9 +168,10 @@ def summarise(run: Run) -> RunSummary:
 def read(run: Run) -> Reading:
     """Read a finished run once, shard by shard. Raises like `summarise`."""
     manifest, roles = run.manifest, roles_of(run)
-    cubes, gallery, pairs = CubeBuilder(roles), GalleryBuilder(), PairBuilder()
+    calibrations = measures.calibrations_of(run, roles)
+    cubes, gallery, pairs = CubeBuilder(roles, calibrations), GalleryBuilder(), PairBuilder()
     measured = measures.MeasureBuilder(
-        measures.calibrations_of(run, roles), measures.minimums_of(run, roles), has_sft=roles.sft is not None
+        calibrations, measures.minimums_of(run, roles), has_sft=roles.sft is not None, exact=roles.exact
     )
     prompts: Counter[str] = Counter()
     num_answers = num_compared = 0
@@ -158,19 +183,24 @@ def read(run: Run) -> Reading:
             num_compared += shard.prompts.num_rows
         num_answers += shard.drafts.num_rows
         prompts.update(shard.prompts["language"].to_pylist())
+    judged = _judged(cubes.build(), manifest.plan.fingerprint)
+    tally, teachers = measured.tally, cubes.teachers
     summary = RunSummary(
         **_about(manifest),
         languages=tuple(Language(tag, name_of(tag), is_rtl(tag), prompts[tag]) for tag in sorted(prompts)),
-        teachers=cubes.teachers,
+        teachers=teachers,
         num_prompts=prompts.total(),
         num_answers=num_answers,
         stages=stages_of(manifest, roles),
         rejects=rejects_of(manifest),
-        tables=_tables(measured.tally, sorted(prompts), cubes.teachers),
-        judged=_judged(cubes.build(), manifest.plan.fingerprint),
+        tables=_tables(tally, sorted(prompts), teachers, judged),
+        judged=judged,
         pairs=pairs.build(mix_of(run)),
         num_compared=num_compared,
         notes=run.notes.lines,
+        alarms=teacher_alarms({teacher: _counts(tally, sorted(prompts), teacher) for teacher in teachers}),
+        losses=losses_of(manifest),
+        step_notes=notes_of(manifest),
         steering=steering_of(run, roles),
     )
     return Reading(summary, gallery.build())
@@ -186,7 +216,8 @@ def _about(manifest: Manifest) -> dict[str, Any]:
         "backend": plan.backend,
         "started_at": plan.started_at,
         "finished_at": manifest.finished_at,
-        "seconds": manifest.seconds,
+        "seconds": plan.seconds_before + manifest.seconds,
+        "seconds_last": manifest.seconds,
         "git_commit": manifest.git_commit,
         "packages": dict(manifest.packages),
         "num_shards": plan.num_shards,
@@ -210,27 +241,52 @@ def _judged(cube: Cube | None, seed: str) -> Judged | None:
     )
 
 
-def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str]) -> Tables:
+def _measure_of(metric: Metric, tally: Tally) -> str:
+    """Return under which measure the metric's values are tallied."""
+    candidates = (measures.EXACT + metric.name, measures.CALIBRATED + metric.name, measures.RAW + metric.name)
+    return next((measure for measure in candidates if tally.has(measure)), measures.FINAL)
+
+
+def _counts(tally: Tally, languages: Sequence[str], teacher: str) -> TeacherCounts:
+    def count(measure: str) -> int:
+        return sum(tally.cell(measure, language, teacher).count for language in languages)
+
+    missing = measures.SHUT + measures.UNSCORED
+    return TeacherCounts(
+        num_candidates=count(measures.CUT_OFF),
+        num_cut_off=int(sum(tally.cell(measures.CUT_OFF, language, teacher).total for language in languages)),
+        unscored={m.removeprefix(missing): n for m in tally.cells if m.startswith(missing) and (n := count(m))},
+    )
+
+
+def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str], judged: Judged | None) -> Tables:
     def means(measure: str) -> Grid:
         return tally.means(measure, languages, teachers)
 
     names = sorted(m.removeprefix(measures.RAW) for m in tally.cells if m.startswith(measures.RAW))
     checks = sorted(m for m in tally.cells if m.startswith(measures.FAILS) and tally.has(m))
     fails = [(m.removeprefix(measures.FAILS), m) for m in checks]
-    if "truncation" not in dict(fails):  # every engine says why it stopped, whether or not a check was asked to
+    if "truncation" not in dict(fails):  # every engine says why it stopped, whether or not a check looks
         fails.insert(0, ("truncation", measures.CUT_OFF))
+    metric = _measure_of(judged.metric, tally) if judged else measures.FINAL
     return Tables(
         wins=tally.shares(measures.WON, measures.CUT_OFF, languages, teachers),
-        metric=means(measures.EXACT if tally.has(measures.EXACT) else measures.FINAL),
+        answers=tally.counts(measures.CUT_OFF, languages, teachers),
+        metric=means(metric),
+        measured=tally.counts(metric, languages, teachers),
         rewards=tuple(
             RewardGrids(
                 name,
                 means(measures.RAW + name),
                 means(measures.CALIBRATED + name) if tally.has(measures.CALIBRATED + name) else None,
+                tally.counts(measures.RAW + name, languages, teachers),
             )
             for name in names
         ),
-        fails=tuple(Measured(name, means(measure)) for name, measure in fails),
+        fails=tuple(
+            Failed(name, tally.totals(measure, languages, teachers), tally.counts(measure, languages, teachers))
+            for name, measure in fails
+        ),
         shut=tuple(
             Measured(m.removeprefix(measures.SHUT), tally.totals(m, languages, teachers))
             for m in sorted(tally.cells)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbitrage.report.flow import RejectCount
-from arbitrage.report.formatting import compact, decimal, metric_value, money, percent, signed
+from arbitrage.report.formatting import compact, decimal, metric_value, money, percent, share, signed
 from arbitrage.report.heatmap import Heatmap, heatmap
 from arbitrage.report.pairing import PairSummary
-from arbitrage.report.summary import RewardGrids, RunSummary
+from arbitrage.report.summary import Failed, RewardGrids, RunSummary
 from arbitrage.report.tally import Grid
 from arbitrage.report.wording import why_not
 
@@ -58,13 +58,9 @@ def table_view(summary: RunSummary) -> TableView:
             )
         ),
         metric=_metric(summary, labels),
-        rewards=tuple(_reward(grids, labels, teachers) for grids in tables.rewards),
-        fails=tuple(
-            heatmap(f"Fails {m.name}", labels, teachers, m.grid, _short_percent, hue="alarm", limits=(0.0, 0.5))
-            for m in tables.fails
-            if _has_any(m.grid)
-        ),
-        never_fails=tuple(m.name for m in tables.fails if not _has_any(m.grid)),
+        rewards=tuple(_reward(grids, tables.answers, labels, teachers) for grids in tables.rewards),
+        fails=tuple(_fails(check, tables.answers, labels, teachers) for check in tables.fails if check.has_any),
+        never_fails=tuple(check.name for check in tables.fails if not check.has_any),
         shut=_shut(summary, labels),
         rejects=_rejects(summary.rejects, labels),
         prompt_tokens=_any(_summed("Prompt tokens", labels, teachers, tables.prompt_tokens)),
@@ -89,11 +85,34 @@ def _metric(summary: RunSummary, labels: Labels) -> Heatmap | None:
             hue="heat" if is_accuracy else "diverging",
             limits=(0.0, 1.0) if is_accuracy else None,
             total=("mean over languages", "mean"),
+            notes=_shares(summary.tables.measured, summary.tables.answers),
         )
     )
 
 
-def _reward(grids: RewardGrids, labels: Labels, teachers: Sequence[str]) -> RewardView:
+def _fails(check: Failed, answers: Grid, labels: Labels, teachers: Sequence[str]) -> Heatmap:
+    """Draw the part of all answers that fail a check; in figures where they are few, for 1 of 1 is not 100 %."""
+    cells = [list(zip(*rows, strict=True)) for rows in zip(check.failed, answers, strict=True)]
+    grid = tuple(tuple((failed or 0.0) / num if num else None for failed, num in row) for row in cells)
+    notes = tuple(
+        tuple(f"{compact(failed or 0.0)} of {compact(num)}" if failed and num else "" for failed, num in row)
+        for row in cells
+    )
+    untold = sum(v or 0.0 for row in answers for v in row) - sum(v or 0.0 for row in check.checked for v in row)
+    caption = f"Fails {check.name}" + (f" (it cannot tell of {compact(untold)} answers)" if untold > 0 else "")
+    return heatmap(caption, labels, teachers, grid, _short_percent, hue="alarm", limits=(0.0, 0.5), notes=notes)
+
+
+def _shares(counted: Grid, answers: Grid) -> tuple[tuple[str, ...], ...]:
+    """Return, beside every mean, of which part of the answers it is; empty where of all."""
+    return tuple(
+        tuple(f"of {share(n / num)}" if n and num and n < num else "" for n, num in zip(*rows, strict=True))
+        for rows in zip(counted, answers, strict=True)
+    )
+
+
+def _reward(grids: RewardGrids, answers: Grid, labels: Labels, teachers: Sequence[str]) -> RewardView:
+    notes = _shares(grids.scored, answers)
     calibrated = None
     if grids.calibrated is not None:
         calibrated = heatmap(
@@ -104,8 +123,9 @@ def _reward(grids: RewardGrids, labels: Labels, teachers: Sequence[str]) -> Rewa
             signed,
             hue="diverging",
             total=("mean over languages", "mean"),
+            notes=notes,
         )
-    raw = heatmap("Before: raw score", labels, teachers, grids.raw, decimal)
+    raw = heatmap("Before: raw score", labels, teachers, grids.raw, decimal, notes=notes)
     return RewardView(grids.name, raw, calibrated)
 
 

@@ -57,6 +57,10 @@ class Tally:
         """Return the sum of values in every cell."""
         return tuple(tuple(_total(self.cell(measure, lang, t)) for t in teachers) for lang in languages)
 
+    def counts(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
+        """Return the number of values in every cell; None where nothing was added."""
+        return tuple(tuple(self.cell(measure, lang, t).count or None for t in teachers) for lang in languages)
+
     def shares(self, measure: str, among: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
         """Return the part of each language's count that falls to each teacher; None where `among` counts nothing."""
         rows = []

@@ -3,14 +3,30 @@
 from dataclasses import dataclass
 
 from arbitrage.report.comparing import StrategyRow
-from arbitrage.report.formatting import compact, metric_difference, metric_interval, metric_value, percent, signed
+from arbitrage.report.formatting import (
+    compact,
+    metric_difference,
+    metric_interval,
+    metric_value,
+    percent,
+    share,
+    signed,
+)
 from arbitrage.report.summary import Judged, RunSummary
 from arbitrage.statistics import Estimate
+
+NOT_EVIDENCE = "selected by the same score: not evidence"
+"""Stands wherever strategies are compared by a score that had a say in the selection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The headline: two values, their difference, and whether it is clear of zero."""
+    """The headline: two values, their difference, and whether it is clear of zero.
+
+    Attributes:
+        shares: which part of the prompts either side answers; empty where both answer all.
+        is_evidence: the score by which they are compared had no say in the selection.
+    """
 
     value: str
     base_name: str
@@ -20,6 +36,8 @@ class Verdict:
     relative: str
     is_better: bool | None  # None: the interval holds zero
     budget: str
+    shares: str
+    is_evidence: bool
 
 
 def verdict(judged: Judged | None) -> Verdict | None:
@@ -71,9 +89,10 @@ def _about_metric(judged: Judged) -> list[str]:
     if judged.metric.is_held_out:
         return []
     return [
-        f"Judged by {judged.metric.name}, the same ensemble that selects: this flatters “reward”, whose gain over a "
-        "single teacher is certain by construction. Only prompts with a reference and the exact check give an "
-        "independent judge."
+        f"Compared by {judged.metric.name}, a score that also selects: the chosen answers lead by it whatever they "
+        "are worth, so no difference to “reward” here is evidence. For evidence add a score that has no say in the "
+        "selection: prompts with a reference and the check `exact`, or a reward, a committee or recorded scores that "
+        "`ensemble.weights` does not name."
     ]
 
 
@@ -91,7 +110,7 @@ def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
             f"{metric_value(judged.metric, best.where_answered)}. Absent answers count as wrong."
             if judged.metric.kind == "accuracy"
             else f"The best single teacher answers {percent(best.coverage)} of the prompts; values are means over "
-            "the prompts that a strategy answers."
+            "the prompts that a strategy answers, differences over those that both sides answer."
         )
     if judged.matched_size is None and judged.max_asked >= 2:
         found.append(
@@ -131,6 +150,17 @@ def _verdict(judged: Judged, row: StrategyRow, base: StrategyRow, difference: Es
         relative=f" ({signed(relative.value * 100, 1)} % relative)" if relative else "",
         is_better=(difference.value > 0) if is_clear and difference else None,
         budget=_budget(row, base),
+        shares=_shares(row, base),
+        is_evidence=metric.is_held_out,
+    )
+
+
+def _shares(row: StrategyRow, base: StrategyRow) -> str:
+    if min(row.coverage, base.coverage) > 0.995:
+        return ""
+    return (
+        f"reward-based arbitrage answers {share(row.coverage)} of the prompts, the best single teacher "
+        f"{share(base.coverage)}"
     )
 
 

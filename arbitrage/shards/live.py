@@ -39,8 +39,18 @@ class LiveRun(Config):
 
 def read_live(run_dir: Place) -> LiveRun | None:
     """Return where the run stands, or None if nobody is at work."""
+    found = _last(run_dir)
+    return found if found and time.time() - found.at < FRESH_S else None
+
+
+def last_seen(run_dir: Place) -> float | None:
+    """Return when the last pass of a run was at work for the last time, in seconds since the epoch; None: unknown."""
+    found = _last(run_dir)
+    return found.at if found else None
+
+
+def _last(run_dir: Place) -> LiveRun | None:
     try:
-        found = LiveRun.model_validate_json((run_dir / LIVE_FILE).read_text(encoding="utf-8"))
+        return LiveRun.model_validate_json((run_dir / LIVE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         return None
-    return found if time.time() - found.at < FRESH_S else None

@@ -86,6 +86,7 @@ class RunPlan(Config):
     candidates: dict[str, tuple[str, ...]] = {}  # role → steps of the candidate table, for reports and exports
     backend: str = "local"
     started_at: str = ""
+    seconds_before: float = 0.0  # wall clock of earlier passes: interrupted ones, and those of another config
 
 
 class Manifest(Config):
@@ -95,7 +96,7 @@ class Manifest(Config):
     status: Literal["complete", "pilot"]  # pilot: not all shards were asked for
     over_budget: tuple[str, ...] = ()  # steps that lost more rows than max_rejected allows, each a sentence
     steps: tuple[StepReport, ...]
-    seconds: float  # wall clock of this invocation
+    seconds: float  # wall clock of the last pass; `plan.seconds_before` holds that of the passes before
     finished_at: str
     git_commit: str | None
     packages: dict[str, str]

@@ -1,0 +1,93 @@
+"""What a run left out or noticed, step by step: so that nothing is dropped without a word."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from arbitrage.shards.manifest import Manifest, StepReport
+
+_KNOWN: Mapping[str, str] = {
+    "language_disagreement": "rows whose text looks like another language than their tag says",
+    "trailing_answer_cut": "conversations ended in an assistant turn, which was cut off: it is what teachers write",
+    "merged_rows": "rows repeat the text of an earlier prompt and were merged with it",
+    "empty_file": "files hold no row",
+}
+"""Key of a note, before its first ':' → what its number counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something a step counted that is no reason to reject a row.
+
+    Attributes:
+        key: as the step wrote it; after the first ':' stands what it is about.
+        count: how often.
+        sentence: the same for people.
+    """
+
+    step: str
+    key: str
+    count: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Rows that stopped at a step: how many of how many, and why."""
+
+    step: str
+    num_in: int
+    num_rejected: int
+    reasons: dict[str, int]  # most first
+
+    @property
+    def sentence(self) -> str:
+        """The same for people: '12 of 480 rejected (timeout 10, too_long 2)'."""
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
+        return f"{self.num_rejected:,} of {self.num_in:,} rejected ({reasons})"
+
+
+def notes_of(manifest: Manifest) -> tuple[Note, ...]:
+    """List what the steps of a run counted, in the order of the plan."""
+    return tuple(
+        Note(report.name, key, count, describe_note(key, count))
+        for report in manifest.steps
+        for key, count in report.notes.items()
+        if count
+    )
+
+
+def losses_of(manifest: Manifest) -> tuple[Loss, ...]:
+    """List the steps of a run that rejected rows, in the order of the plan."""
+    return tuple(_loss(report) for report in manifest.steps if report.num_rejected)
+
+
+def describe_note(key: str, count: int) -> str:
+    """Return a note as a sentence; one with an unknown key is shown as it is, never left out."""
+    kind, _, about = key.partition(":")
+    words = _KNOWN.get(kind)
+    if words is None:
+        return f"{key}: {count:,}"
+    if kind == "language_disagreement" and ">" in about:
+        tagged, _, looks = about.partition(">")
+        return f"{count:,} rows are tagged {tagged} and look like {looks}"
+    return f"{count:,} {words}" + (f" ({about})" if about else "")
+
+
+def shorter_notes(notes: tuple[Note, ...], most: int) -> list[str]:
+    """Return the notes as lines for a terminal: of each step and kind one, its examples joined, `most` of them."""
+    grouped: dict[tuple[str, str], list[Note]] = defaultdict(list)
+    for note in notes:
+        grouped[note.step, note.key.partition(":")[0]].append(note)
+    lines = []
+    for (step, _), found in grouped.items():
+        found.sort(key=lambda note: -note.count)
+        left = len(found) - most
+        rest = f"; and {left:,} more kinds: {sum(n.count for n in found[most:]):,}" if left > 0 else ""
+        lines.append(f"{step}: " + "; ".join(note.sentence for note in found[:most]) + rest)
+    return lines
+
+
+def _loss(report: StepReport) -> Loss:
+    reasons = dict(Counter(report.rejected).most_common())
+    return Loss(report.name, report.num_in, report.num_rejected, reasons)
