@@ -2,16 +2,29 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from rich.console import Console
 
 from arbitrage.errors import DataError, RunDirectoryError
+from arbitrage.execution.run import seconds_so_far
 from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
-from arbitrage.report.summary import read, summarise
-from arbitrage.report.terminal import strategy_table
-from arbitrage.report.wording import caveats, matched_verdict, verdict
+from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
+from arbitrage.report.build import render
+from arbitrage.report.flow import stages_of
+from arbitrage.report.formatting import share
+from arbitrage.report.losses import Note, describe_note, shorter_notes
+from arbitrage.report.shardview import Roles
+from arbitrage.report.strategy_view import strategy_view
+from arbitrage.report.summary import Failed, read, summarise
+from arbitrage.report.table_view import _fails
+from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
+from arbitrage.report.wording import NOT_EVIDENCE, caveats, matched_verdict, verdict
+from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan, StepReport
 from arbitrage.shards.run import open_run
+from arbitrage.statistics import Estimate
 from arbitrage.tables import from_table
 from tests.support.report_runs import ReportCase, TeacherCase, make_run
 
@@ -105,11 +118,11 @@ def test_wins_are_the_teachers_of_the_sft_rows(run, reading):
         counts[(row.language, row.teacher)] += 1
     for language, shares in zip(reading.summary.languages, reading.summary.tables.wins, strict=True):
         whole = sum(n for (tag, _), n in counts.items() if tag == language.tag)
-        for teacher, share in zip(reading.summary.teachers, shares, strict=True):
+        for teacher, part in zip(reading.summary.teachers, shares, strict=True):
             if teacher == "east" and language.tag == "en":
-                assert share is None  # never asked
+                assert part is None  # never asked
             else:
-                assert share == pytest.approx(counts[(language.tag, teacher)] / whole)
+                assert part == pytest.approx(counts[(language.tag, teacher)] / whole)
 
 
 def test_truncation_rejects_tokens_and_cost_are_counted(run, reading):
@@ -233,3 +246,239 @@ def test_unfinished_run_and_run_without_a_table_are_refused(run, tmp_path):
     bare = type(run)(run.path, run.plan.model_copy(update={"candidates": {}}))
     with pytest.raises(DataError, match="no candidate table"):
         summarise(bare)
+
+
+PLAIN = {"a": TeacherCase(), "b": TeacherCase(skill=0.8), "c": TeacherCase(skill=0.2)}
+
+
+def _summary(tmp_path, **changes):
+    return summarise(make_run(tmp_path / "run", ReportCase(**({"teachers": PLAIN, "per_language": 24} | changes))))
+
+
+def _printed(summary, width=80):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(strategy_table(summary))
+    return console.export_text()
+
+
+def test_a_check_without_a_say_in_the_selection_is_the_metric(tmp_path):
+    summary = _summary(tmp_path, exact_weight=0.0)
+    assert (summary.judged.metric.name, summary.judged.metric.is_held_out) == ("exact@1", True)
+    assert verdict(summary.judged).is_evidence
+    assert NOT_EVIDENCE not in _printed(summary)
+
+
+def test_a_check_that_selects_is_no_evidence(tmp_path):
+    summary = _summary(tmp_path, exact_weight=1.0)
+    assert (summary.judged.metric.name, summary.judged.metric.is_held_out) == ("exact@1", False)
+    assert not verdict(summary.judged).is_evidence
+
+
+def test_a_reward_without_a_say_in_the_selection_is_preferred_to_the_ensemble(tmp_path):
+    """Both rewards are noise. By the one that selects the lead is large and clear, by the other it is none."""
+    by_same = _summary(tmp_path / "same", has_reference=False)
+    by_other = _summary(tmp_path / "other", has_reference=False, has_second_reward=True)
+    assert (by_same.judged.metric.name, by_same.judged.metric.is_held_out) == ("ensemble@1", False)
+    assert (by_other.judged.metric.name, by_other.judged.metric.is_held_out) == ("judge@1", True)
+    same, other = (each.judged.row("reward", "all").difference for each in (by_same, by_other))
+    assert same.interval.low > 0.3
+    assert other.interval.low < 0.0 < other.interval.high
+
+
+def test_what_the_selecting_score_says_is_called_no_evidence_everywhere(tmp_path):
+    run = make_run(tmp_path / "run", ReportCase(teachers=PLAIN, per_language=24, has_reference=False))
+    found = read(run)
+    text = _printed(found.summary)
+    assert NOT_EVIDENCE in text.splitlines()[1]
+    page = render(found.summary, found.gallery)
+    header = page[page.index("<header") : page.index("</header>")]
+    assert "This run cannot show whether" in header
+    assert NOT_EVIDENCE in header
+    assert 'class="delta"' not in header  # the difference is not what is printed large
+    assert page.lower().count(NOT_EVIDENCE) >= 3  # headline, strategies, languages
+    assert json.loads(found.summary.to_json())["judged"]["metric"]["is_held_out"] is False
+
+
+def test_a_high_mean_over_few_prompts_does_not_come_first(tmp_path):
+    """Teacher b is asked in one of three languages, where the reward is 5 higher, and is not calibrated away."""
+    teachers = {"a": TeacherCase(), "b": TeacherCase(languages=("en",))}
+    summary = _summary(tmp_path, teachers=teachers, has_reference=False, language_bias={"en": 5.0})
+    judged = replace(summary.judged, overall=_with_mean(summary.judged.overall, "single:b", 9.0))
+    lines = [line for group in strategy_view(judged).groups if group.budget == "one" for line in group.lines]
+    assert [line.name for line in lines if line.answers_few] == ["single:b"]
+    assert lines[-1].name == "single:b" or lines[-1].uses_hindsight
+    assert next(line for line in lines if line.name == "single:b").coverage == "33 %"
+    assert " 33 %" in _printed(summary)
+
+
+def _with_mean(rows, name, value):
+    changed = [replace(row, value=Estimate(value, None)) if row.name == name else row for row in rows.rows]
+    return replace(rows, rows=tuple(changed))
+
+
+def test_the_share_answered_stands_beside_every_mean(run, reading):
+    text = _printed(reading.summary)
+    for row in reading.summary.judged.overall.rows:
+        if row.coverage not in (0.0, 1.0):
+            [line] = [
+                line
+                for line in text.splitlines()
+                if line.startswith(f"   {row.name} ") and share(row.coverage) in line
+            ][:1]
+            assert line.index("%") < line.index(share(row.coverage))
+
+
+def test_one_failure_is_never_all_of_them(tmp_path):
+    """A check that can tell of 1 of 48 answers and finds it bad fails 2 %, not 100 %."""
+    summary = _summary(tmp_path)
+    untold = Failed("language", failed=((1.0, None), (None, None)), checked=((1.0, None), (None, None)))
+    tables = replace(summary.tables, fails=(untold,), answers=((48.0, 48.0), (3.0, None)))
+    shown = replace(summary, tables=tables, languages=summary.languages[:2], teachers=("a", "b"))
+    [found] = [m for m in table_view_fails(shown) if m.caption.startswith("Fails language")]
+    assert [(cell.text, cell.note) for cell in found.rows[0].cells] == [("2", "1 of 48"), ("0", "")]
+    assert "cannot tell of 98 answers" in found.caption
+
+
+def table_view_fails(summary):
+    labels = [(language.name, language.tag) for language in summary.languages]
+    return [_fails(check, summary.tables.answers, labels, summary.teachers) for check in summary.tables.fails]
+
+
+def test_wall_clock_is_that_of_all_passes(tmp_path):
+    run = make_run(tmp_path / "run", ReportCase(teachers=PLAIN))
+    first = summarise(run).seconds
+    (run.directory("check-b") / "shard-00001.parquet").unlink()
+    summary = summarise(make_run(tmp_path / "run", ReportCase(teachers=PLAIN)))
+    assert summary.seconds == pytest.approx(first + summary.seconds_last, abs=0.002)
+    assert summary.seconds_last > 0
+    (tmp_path / "run" / "manifest.json").write_text("garbage")  # costs the figure, not the run
+    make_run(tmp_path / "run", ReportCase(teachers=PLAIN))
+
+
+def test_wall_clock_counts_a_killed_pass_until_it_was_last_seen(tmp_path):
+    run = make_run(tmp_path / "run", ReportCase(teachers=PLAIN))
+    (run.path / "manifest.json").unlink()
+    started = datetime.fromisoformat(run.plan.started_at).timestamp()
+    (run.path / "_live.json").write_text(json.dumps({"at": started + 100.0, "steps": {}}))
+    assert seconds_so_far(run.path) == pytest.approx(100.0)
+    assert summarise(make_run(tmp_path / "run", ReportCase(teachers=PLAIN))).seconds > 100.0
+
+
+def test_rejects_notes_and_alarms_are_said_on_the_terminal_and_the_page(run, reading):
+    notes = tuple(
+        Note("prompts", key, count, describe_note(key, count))
+        for key, count in {"language_disagreement:kk>ky": 7, "new_key:<b>": 3, "empty_file": 1}.items()
+    )
+    alarm = Alarm("cut_off", "west", "100 of 100 candidates are cut off")
+    summary = replace(reading.summary, step_notes=notes, alarms=(alarm,))
+    said = "\n".join([*alarm_lines(summary), *loss_lines(summary)])
+    page = render(summary, ())
+    timeouts = sum(r.count for r in summary.rejects if r.reason == "timeout")
+    for text in (
+        "west: 100 of 100 candidates are cut off",
+        "7 rows are tagged kk and look like ky",
+        "new_key:<b>: 3",
+        f"generate-east: {timeouts} of 96 rejected (timeout {timeouts})",
+    ):
+        assert text in said
+    assert "7 rows are tagged kk and look like ky" in page
+    assert "new_key:&lt;b&gt;: 3" in page
+    assert page.index("100 of 100 candidates are cut off") < page.index('id="flow"')
+    assert {note["key"] for note in json.loads(summary.to_json())["step_notes"]} == {note.key for note in notes}
+
+
+def test_many_notes_of_one_kind_are_joined_on_the_terminal():
+    notes = tuple(Note("prompts", f"language_disagreement:aa>{i}", i, str(i)) for i in range(1, 21))
+    assert shorter_notes(notes, 2) == ["prompts: 20; 19; and 18 more kinds: 171"]
+
+
+def test_alarms_of_teachers_that_are_cut_off_or_unscored(tmp_path):
+    teachers = {"a": TeacherCase(truncated=0.9), "b": TeacherCase(), "c": TeacherCase(skill=0.9)}
+    found = _summary(tmp_path, teachers=teachers).alarms
+    assert [(alarm.kind, alarm.what) for alarm in found] == [("cut_off", "a")]
+    counts = {"x": TeacherCounts(100, 0, {"committee": 100}), "y": TeacherCounts(100, 0, {"committee": 2})}
+    [alarm] = teacher_alarms(counts)
+    assert (alarm.kind, alarm.what) == ("unscored", "x")
+    assert alarm.detail.startswith("100 of 100 candidates have no score by committee")
+    assert teacher_alarms({"z": TeacherCounts(4, 4, {})}) == ()
+
+
+def test_committee_and_fusion_are_stages_in_the_order_of_the_data():
+    names = {
+        "prompts": ("Prompt", []),
+        "route-reward": ("Route", ["prompts"]),
+        "generate-a": ("Candidate", ["route-reward"]),
+        "generate-b": ("Candidate", ["route-reward"]),
+        "score-rm-a": ("Score", ["generate-a"]),
+        "score-rm-b": ("Score", ["generate-b"]),
+        "review-x-a": ("Candidate", ["generate-a"]),
+        "review-y-b": ("Candidate", ["generate-b"]),
+        "adjudicate-a": ("Candidate", ["review-x-a"]),
+        "adjudicate-b": ("Candidate", ["review-y-b"]),
+        "score-committee-a": ("Score", ["adjudicate-a"]),
+        "score-committee-b": ("Score", ["adjudicate-b"]),
+        "ensemble": ("Score", ["score-rm-a", "score-rm-b", "score-committee-a", "score-committee-b"]),
+        "fuse-f": ("Candidate", ["ensemble"]),
+        "score-rm-fused": ("Score", ["fuse-f"]),
+        "ensemble-fused": ("Score", ["score-rm-fused"]),
+        "select-sft": ("SftExample", ["ensemble-fused"]),
+    }
+    manifest = _manifest_of(names)
+    roles = Roles("prompts", ("route-reward",), "route-reward", (), (), (), None, None, None, None)
+    stages = stages_of(manifest, roles)
+    assert [(stage.title, len(stage.steps)) for stage in stages] == [
+        ("prompts", 1),
+        ("route reward", 1),
+        ("generate", 2),
+        ("score: rm", 2),
+        ("review", 2),
+        ("adjudicate", 2),
+        ("score: committee", 2),
+        ("ensemble", 1),
+        ("fuse f", 1),
+        ("score: rm (fused)", 1),
+        ("ensemble fused", 1),
+        ("select sft", 1),
+    ]
+    assert stages[-1].rows == "SFT examples"
+
+
+def _manifest_of(names):
+    def config(name):
+        return {"reward": {"name": name.split("-")[1]}} if name.startswith("score-") else {}
+
+    plans = tuple(
+        StepPlan(
+            name=name,
+            record=record,
+            scope="shard",
+            directory=name,
+            fingerprint="",
+            inputs={"in": tuple(inputs)},
+            config=config(name),
+        )
+        for name, (record, inputs) in names.items()
+    )
+    plan = RunPlan(
+        name="r", pipeline="p", fingerprint="", num_shards=1, shards=(0,), config={}, steps=plans, datasets={}
+    )
+    reports = tuple(
+        StepReport(
+            name=name,
+            num_shards=1,
+            num_reused=0,
+            num_in=1,
+            num_rows=1,
+            num_rejected=0,
+            rejected={},
+            accounts=(),
+            seconds=0.0,
+            prompt_tokens=0,
+            completion_tokens=0,
+            cost_usd=0.0,
+        )
+        for name in names
+    )
+    return Manifest(
+        plan=plan, status="complete", steps=reports, seconds=0.0, finished_at="", git_commit=None, packages={}
+    )

@@ -132,3 +132,25 @@ def test_labels_of_clusters_do_not_matter(labels):
     named = _means(values, np.array(labels)[cluster], num_resamples=4000)
     assert named.mean() == pytest.approx(plain.mean(), rel=0.03)
     assert named.std() == pytest.approx(plain.std(), rel=0.1)
+
+
+@pytest.mark.parametrize(("values", "clusters"), [([0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 2, 2]), ([0, 1, 1], [0, 1, 2])])
+def test_interval_of_a_share_stays_between_nothing_and_all(values, clusters):
+    draws = _means(values, clusters)
+    free = estimate(float(np.mean(values)), draws, 3).interval
+    assert free.low < 0.0 or free.high > 1.0
+    bound = estimate(float(np.mean(values)), draws, 3, (0.0, 1.0)).interval
+    assert (bound.low, bound.high) == (max(0.0, free.low), min(1.0, free.high))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_none_or_all_of_a_few_is_no_certainty(value):
+    """Wilson: 0 of 12 leaves up to 24 %, as the rule of three's 25 % does."""
+    found = estimate(value, np.full(200, value), 12, (0.0, 1.0)).interval
+    reach = 1.959964**2 / (12 + 1.959964**2)
+    assert [found.low, found.high] == pytest.approx([0.0, reach] if value == 0.0 else [1.0 - reach, 1.0])
+
+
+def test_bounds_change_nothing_inside_them():
+    draws = 0.5 + 0.05 * np.random.default_rng(1).normal(size=500)
+    assert estimate(0.5, draws, 40, (0.0, 1.0)) == estimate(0.5, draws, 40)

@@ -238,3 +238,43 @@ def test_curves_rise_with_a_perfect_reward_and_start_at_the_mean():
 )
 def test_cluster_is_what_the_source_calls_the_question(source_id, language, key):
     assert cluster_key("p", source_id, language) == key
+
+
+def test_scores_are_compared_on_the_prompts_that_both_answer():
+    """Teacher b answers the one easy prompt alone: its mean is highest, and it is no better than a there."""
+    metric = [[[0.9], [0.9]], [[0.1], [NAN]], [[0.2], [NAN]], [[0.3], [NAN]]]
+    comparison, rows = _values(_cube(metric, metric=ENSEMBLE))
+    assert comparison.best_single == "a"
+    few = rows["single:b", "one"]
+    assert few.value.value == pytest.approx(0.9)
+    assert (few.coverage, few.compared) == (0.25, 0.25)
+    assert few.difference.value == pytest.approx(0.0)
+
+
+def test_paired_difference_of_scores_is_the_mean_over_common_prompts():
+    random = np.random.default_rng(3)
+    metric = random.normal(size=(40, 2, 1))
+    metric[::3, 1] = np.nan
+    metric[1::5, 0] = np.nan
+    comparison, rows = _values(_cube(metric, metric=ENSEMBLE))
+    other = "b" if comparison.best_single == "a" else "a"
+    first, second = (0, 1) if other == "a" else (1, 0)
+    both = np.isfinite(metric).all(axis=(1, 2))
+    wanted = (metric[both, first, 0] - metric[both, second, 0]).mean()
+    assert rows[f"single:{other}", "one"].difference.value == pytest.approx(wanted)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    right=hnp.arrays(bool, st.tuples(st.integers(2, 9), st.just(3), st.just(2))),
+    num_clusters=st.integers(2, 9),
+)
+def test_no_interval_of_an_accuracy_leaves_its_range(right, num_clusters):
+    cluster_P = np.arange(len(right)) % num_clusters
+    _, rows = _values(
+        _cube(right.astype(float), np.random.default_rng(0).normal(size=right.shape), cluster_P=cluster_P)
+    )
+    for row in rows.values():
+        for found, low, high in ((row.value, 0.0, 1.0), (row.difference, -1.0, 1.0), (row.matched, -1.0, 1.0)):
+            if found is not None and found.interval is not None:
+                assert low <= found.interval.low <= found.interval.high <= high

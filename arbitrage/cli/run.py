@@ -144,15 +144,17 @@ def _export(trainers: "Sequence[Trainer]", directory: "Place") -> "tuple[list[Ex
 
 def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -> None:
     from arbitrage.report.steering_terminal import steering_tables
-    from arbitrage.report.terminal import strategy_table
+    from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
 
     console = Screen()
+    for line in alarm_lines(report.summary):
+        console.print(line, style="bold red", soft_wrap=True)
     console.print(strategy_table(report.summary))
     for part in steering_tables(report.summary.steering) if report.summary.steering else ():
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
     for result in exports:
         say(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
-    for line in notes.lines:
+    for line in (*notes.lines, *loss_lines(report.summary)):
         say(line)
     say(f"report: {_short(report.path)}")
 

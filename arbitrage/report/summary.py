@@ -16,6 +16,7 @@ from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
 from arbitrage.report.losses import Loss, Note, losses_of, notes_of
 from arbitrage.report.pairing import PairBuilder, PairSummary, mix_of
+from arbitrage.report.run_alarms import run_alarms
 from arbitrage.report.shardview import roles_of, walk
 from arbitrage.report.steering import SteeringSummary, steering_of
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare
@@ -198,7 +199,10 @@ def read(run: Run) -> Reading:
         pairs=pairs.build(mix_of(run)),
         num_compared=num_compared,
         notes=run.notes.lines,
-        alarms=teacher_alarms({teacher: _counts(tally, sorted(prompts), teacher) for teacher in teachers}),
+        alarms=(
+            *teacher_alarms({teacher: _counts(tally, sorted(prompts), teacher) for teacher in teachers}),
+            *run_alarms(run),
+        ),
         losses=losses_of(manifest),
         step_notes=notes_of(manifest),
         steering=steering_of(run, roles),

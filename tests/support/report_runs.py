@@ -56,6 +56,7 @@ class ReportCase:
     has_pairs: bool = True
     has_truncation_check: bool = True
     exact_weight: float = 1.5
+    has_second_reward: bool = False  # `judge`, which has no say in the selection
     language_route: Mapping[str, str] = field(default_factory=dict)
     language_bias: Mapping[str, float] = field(default_factory=dict)
 
@@ -91,7 +92,8 @@ def _pipeline(case: ReportCase) -> Pipeline:
     if not case.has_reward:
         return Pipeline({}, candidates)
     reward = FakeRewardConfig(name="rm", language_bias=dict(case.language_bias))
-    scores += [score(reward, d.name.removeprefix("generate-"), prompts, d) for d in drafts]
+    rewards = [reward, *([FakeRewardConfig(name="judge", seed=7)] if case.has_second_reward else [])]
+    scores += [score(each, d.name.removeprefix("generate-"), prompts, d) for each in rewards for d in drafts]
     calibration = calibrate(CalibrateConfig(), prompts, drafts, scores)
     weights = {"rm": 1.0, **({"exact": case.exact_weight} if case.has_reference else {})}
     final = ensemble(EnsembleConfig(weights=weights), prompts, drafts, scores, calibration)
