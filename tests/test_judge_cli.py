@@ -1,20 +1,23 @@
 """`arbitrage judge` as a user meets it: data sets of any make, a judge behind HTTP, garbage, interruption."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from aiohttp import web
 
 from arbitrage.errors import DataError
 from arbitrage.report.build import build_report
 from tests.conftest import Told
 from tests.support.browser import chromium, requests_of, require_chromium, resize
 from tests.support.judging import judge_behind, prefers, write_pool, write_rows
-from tests.support.mock_endpoint import serve_beside
+from tests.support.mock_endpoint import answer, serve_beside
 
 LANGUAGES = ("en", "de")
 GOOD, BAD = "sound", "wrong"
@@ -308,3 +311,112 @@ def test_the_page_fits_and_asks_nobody(judge, sets, tmp_path: Path) -> None:
         assert "Can this judge be trusted?" in driver.find_element("tag name", "main").text
         resize(driver, 390)
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+
+
+def alarms_in(out: str) -> dict[str, str]:
+    """Return kind → sentence of the alarms of a judgement printed as JSON."""
+    return {alarm["kind"]: f"{alarm['what']}: {alarm['detail']}" for alarm in json.loads(out)["alarms"]}
+
+
+def test_a_fair_judge_raises_no_alarm(judge, sets, tmp_path: Path) -> None:
+    with serve_beside(judge_behind(prefers(lambda text: GOOD in text))) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(*sets, "--judge", "critic", "--json", "-")
+    assert (code, json.loads(out)["alarms"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        ("Hm. [[tie]]", {"constant_scores": "judge critic: 80 of 80 verdicts are ties"}),
+        (
+            "Hm. [[1]]",
+            {
+                "position_bias": "judge critic: 80 of 80 verdicts name the answer that stands first",
+                "inconsistent": "judge critic: the two orders contradict each other on 40 of 40 matches",
+            },
+        ),
+    ],
+)
+def test_a_judge_that_always_says_the_same_raises_an_alarm(
+    judge, sets, tmp_path: Path, verdict: str, expected: dict[str, str]
+) -> None:
+    with serve_beside(judge_behind(lambda first, second: verdict)) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(*sets, "--judge", "critic", "--json", "-")
+        found = alarms_in(out)
+        assert code == 0
+        assert found.keys() == expected.keys()
+        assert all(found[kind].startswith(sentence) for kind, sentence in expected.items())
+        _, shown, _ = judge(*sets, "--judge", "critic", "--html", "out.html")
+    for sentence in expected.values():
+        assert f"ALARM: {sentence}" in shown
+        assert sentence.partition(": ")[2] in (tmp_path / "out.html").read_text()
+
+
+def test_a_judge_that_repeats_its_instruction_gives_no_verdict(judge, sets, tmp_path: Path) -> None:
+    async def parrot(body: dict[str, Any], number: int) -> Any:
+        question = body["messages"][-1]["content"]
+        fair = await judge_behind(prefers(lambda text: GOOD in text))(body, number)
+        return fair if "-3" in question else answer(question.rpartition("\n\n")[2])
+
+    with serve_beside(parrot) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(*sets, "--judge", "critic", "--json", "-")
+    assert code == 0
+    assert alarms_in(out)["unreadable"].startswith(
+        "judge critic: 76 of 80 replies hold no verdict (echoed_instruction 76); worst in "
+    )
+    assert json.loads(out)["judges"][0]["standings"][0]["reliability"]["num_failed"] == 38
+
+
+def test_a_judge_that_fails_in_one_language_is_named_with_it(judge, tmp_path: Path) -> None:
+    for name, text in (("a", GOOD), ("b", BAD)):
+        write_rows(tmp_path / f"{name}.jsonl", [r for r in rows(lambda n, t=text: t, 200) if r["lang"] == "en"]
+                   + [r for r in rows(lambda n, t=text: t, 10) if r["lang"] == "de"])  # fmt: skip
+
+    def say(first: str, second: str) -> str:
+        return "Ich weiß nicht." if "de-" in first else prefers(lambda text: GOOD in text)(first, second)
+
+    with serve_beside(judge_behind(say)) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        _, out, _ = judge("a.jsonl", "b.jsonl", "--judge", "critic", "--json", "-")
+    assert alarms_in(out) == {
+        "unreadable": "judge critic: many replies hold no verdict in German (20 of 20) (no_verdict 20)"
+    }
+
+
+def test_answers_too_long_for_the_judge_are_rejected_counted_and_said(judge, sets, tmp_path: Path) -> None:
+    async def small(body: dict[str, Any], number: int) -> Any:
+        if "en-1" in body["messages"][-1]["content"]:
+            error = {
+                "message": "This model's maximum context length is 512 tokens.",
+                "code": "context_length_exceeded",
+            }
+            return web.json_response({"error": error}, status=400)
+        return await judge_behind(prefers(lambda text: GOOD in text))(body, number)
+
+    with serve_beside(small) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        code, out, _ = judge(*sets, "--judge", "critic", "--json", "-")
+    assert code == 0
+    assert alarms_in(out) == {
+        "unreadable": "judge critic: 22 of 80 replies hold no verdict (no_reply: prompt_too_long 22); worst in "
+        "English (22 of 40); read some of them, or take another model"
+    }
+
+
+def test_two_judges_that_do_not_agree_raise_an_alarm(judge, sets, tmp_path: Path) -> None:
+    def coin(text: str) -> bool:
+        return hashlib.sha256(text.encode()).digest()[0] % 2 == 0
+
+    with (
+        serve_beside(judge_behind(prefers(lambda text: GOOD in text))) as fair,
+        serve_beside(judge_behind(prefers(coin))) as other,
+    ):
+        write_pool(tmp_path / "one.yaml", fair.base_url, "critic")
+        write_pool(tmp_path / "two.yaml", other.base_url, "coin")
+        pools = [yaml.safe_load((tmp_path / name).read_text())["teachers"] for name in ("one.yaml", "two.yaml")]
+        (tmp_path / "teachers.yaml").write_text(yaml.safe_dump({"teachers": [*pools[0], *pools[1]]}))
+        _, out, _ = judge(*sets, "--judge", "critic", "--judge", "coin", "--json", "-")
+    assert "no_agreement" in alarms_in(out)

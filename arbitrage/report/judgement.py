@@ -8,6 +8,9 @@ from arbitrage.errors import DataError
 from arbitrage.judging.figures import JudgeFigures, figures_of
 from arbitrage.judging.labels import Labels
 from arbitrage.records import Verdict
+from arbitrage.report.alarms import Alarm
+from arbitrage.report.judge_alarms import judge_alarms
+from arbitrage.report.run_alarms import run_alarms
 from arbitrage.shards.manifest import StepReport
 from arbitrage.shards.run import Run
 from arbitrage.tables import from_table
@@ -28,6 +31,7 @@ class Judgement:
         num_matches: pairs of answers; each judge judged the same.
         lost: why prompts made no match and rows no answer, in words → how many.
         cautions: what a reader must know before the figures.
+        alarms: what makes a judge's verdicts doubtful.
     """
 
     a: str
@@ -37,6 +41,7 @@ class Judgement:
     lost: Mapping[str, int]
     judges: tuple[JudgeFigures, ...]
     cautions: tuple[str, ...]
+    alarms: tuple[Alarm, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as JSON values; the language '' stands for all."""
@@ -81,8 +86,11 @@ def judgement_of(
         )
     figures = figures_of(verdicts, asks_twice, people)
     prompts = _report(run, run.plan.candidates["prompts"][0]).num_rows
+    alarms = tuple(
+        alarm for each in figures for alarm in judge_alarms(each, verdicts[each.judge], _unanswered(run, each.judge))
+    )
     warned = (*cautions, *(line for each in figures for line in _warnings(each)))
-    return Judgement(*labels, prompts, num_matches, lost, tuple(figures), warned)
+    return Judgement(*labels, prompts, num_matches, lost, tuple(figures), warned, (*run_alarms(run), *alarms))
 
 
 def _verdicts(run: Run, judge: str) -> list[Verdict]:
@@ -112,11 +120,18 @@ def _lost(run: Run, labels: tuple[str, str]) -> dict[str, int]:
     return found
 
 
+def _unanswered(run: Run, judge: str) -> Mapping[str, int]:
+    """Return why a judge's engine gave no reply, such as a prompt that is too long for it → how often."""
+    name = f"judge-{judge}"
+    return _report(run, name).rejected if any(step.name == name for step in run.plan.steps) else {}
+
+
 def _report(run: Run, step: str) -> StepReport:
     return next(report for report in run.manifest.steps if report.name == step)
 
 
 def _warnings(figures: JudgeFigures) -> list[str]:
+    """Say what follows from missing verdicts and a preferred position: also where they are too few for an alarm."""
     overall = figures.standings[0]
     trust, lines = overall.reliability, []
     if trust.num_failed > MANY_FAILED * overall.num_matches:

@@ -5,12 +5,14 @@ from typing import Any
 
 from arbitrage.chat_template import has_chat_template
 from arbitrage.report.alarms import Alarm
+from arbitrage.report.reply_alarms import committee_alarms
+from arbitrage.report.reviews import reviews_of
 from arbitrage.shards.run import Run
 
 
 def run_alarms(run: Run) -> tuple[Alarm, ...]:
     """Return the alarms of a finished run besides those of its candidates."""
-    return tuple(_without_template(run))
+    return (*_without_template(run), *committee_alarms(reviews_of(run)))
 
 
 def _without_template(run: Run) -> Iterator[Alarm]:

@@ -1,0 +1,106 @@
+"""Alarms about judges that compare two answers: no verdict, always the same one, one position, no agreement."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from arbitrage.judging.figures import ALL, PEOPLE, JudgeFigures
+from arbitrage.judging.teacher import NO_REPLY
+from arbitrage.records import Verdict
+from arbitrage.report.alarms import MIN_CANDIDATES, Alarm
+from arbitrage.report.reply_alarms import CONSTANT, LEAST_AGREEMENT, Replies, unreadable_alarms
+
+ONE_SIDED = 0.8
+"""Part of the verdicts for one position from which on the position decides, not the answers."""
+
+LEAST_CONSISTENCY = 0.5
+"""Part of the matches on which both orders agree, below which most verdicts are those of the order."""
+
+Position = Literal["first", "second", "tie"]
+
+_SAID: dict[Position, str] = {
+    "first": "name the answer that stands first",
+    "second": "name the answer that stands second",
+    "tie": "are ties",
+}
+
+
+def judge_alarms(figures: JudgeFigures, rows: Sequence[Verdict], lost: Mapping[str, int]) -> tuple[Alarm, ...]:
+    """Return the alarms about one judge.
+
+    Args:
+        figures: of the judge.
+        rows: its verdicts.
+        lost: why its engine gave no reply → how often.
+    """
+    who = f"judge {figures.judge}"
+    judged = [row for row in rows if row.how != "identical"]
+    return (
+        *unreadable_alarms(who, _replies(judged, lost)),
+        *(_positions(who, figures, judged) if figures.asks_twice else _scores(who, judged)),
+        *_agreement(who, figures),
+    )
+
+
+def _replies(rows: Sequence[Verdict], lost: Mapping[str, int]) -> dict[str, Replies]:
+    """Count replies by language; a missing one by why the engine gave none."""
+    errors: dict[str, Counter[str]] = {row.language: Counter() for row in rows}
+    for row in rows:
+        errors[row.language].update(error.partition(":")[2] or error for error in row.errors)
+    num = Counter(row.language for row in rows)
+    why = f"{NO_REPLY}: {', '.join(sorted(lost))}" if lost else NO_REPLY
+    return {
+        tag: Replies(
+            2 * num[tag] - found.total(), {why if name == NO_REPLY else name: n for name, n in found.items()}
+        )
+        for tag, found in errors.items()
+    }
+
+
+def _positions(who: str, figures: JudgeFigures, rows: Sequence[Verdict]) -> Iterator[Alarm]:
+    said = Counter(position for row in rows for position in _preferred(row))
+    winners = said["first"] + said["second"]
+    if said.total() < MIN_CANDIDATES:
+        return
+    [(most, number)] = said.most_common(1)
+    if number >= CONSTANT * said.total():
+        kind = "constant_scores" if most == "tie" else "position_bias"
+        detail = f"{number:,} of {said.total():,} verdicts {_SAID[most]}: it does not compare the answers"
+        yield Alarm(kind, who, detail)
+    elif winners >= MIN_CANDIDATES and max(said["first"], said["second"]) >= ONE_SIDED * winners:
+        which: Position = "first" if said["first"] > said["second"] else "second"
+        detail = f"{said[which]:,} of {winners:,} verdicts that name a winner {_SAID[which]}"
+        yield Alarm("position_bias", who, detail)
+    trust, both = figures.standings[0].reliability, sum(row.how in ("consistent", "inconsistent") for row in rows)
+    if trust.consistency is not None and both >= MIN_CANDIDATES and trust.consistency.value < LEAST_CONSISTENCY:
+        detail = f"the two orders contradict each other on {trust.num_inconsistent:,} of {both:,} matches"
+        yield Alarm("inconsistent", who, f"{detail}; these count as ties")
+
+
+def _preferred(row: Verdict) -> Iterator[Position]:
+    """Yield which position each verdict on a match prefers."""
+    for choice, first in ((row.a_first, "a"), (row.b_first, "b")):
+        if choice is not None:
+            yield "tie" if choice == "tie" else "first" if choice == first else "second"
+
+
+def _scores(who: str, rows: Sequence[Verdict]) -> Iterator[Alarm]:
+    scores = Counter(score for row in rows for score in (row.a_score, row.b_score) if score is not None)
+    if scores.total() >= MIN_CANDIDATES:
+        [(score, number)] = scores.most_common(1)
+        if number == scores.total():  # a checker that says right or wrong may well find nearly all right
+            yield Alarm("constant_scores", who, f"all {number:,} scores are {score:g}")
+
+
+def _agreement(who: str, figures: JudgeFigures) -> Iterator[Alarm]:
+    for witness in figures.witnesses:
+        found = witness.agreement
+        if witness.language != ALL or found.num < MIN_CANDIDATES:
+            continue
+        other = "people" if witness.other == PEOPLE else f"judge {witness.other}"
+        if found.kappa is None:
+            detail = f"Cohen’s κ with {other} is undefined on {found.num:,} verdicts: both always say the same"
+            yield Alarm("no_agreement", who, detail)
+        elif found.kappa.value < LEAST_AGREEMENT:
+            detail = f"its verdicts agree with {other} hardly more than by chance (Cohen’s κ {found.kappa.value:.2f}"
+            yield Alarm("no_agreement", who, f"{detail} on {found.num:,} verdicts)")

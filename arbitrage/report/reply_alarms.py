@@ -1,0 +1,162 @@
+"""Alarms about those that grade: judges, reviewers and adjudicators whose replies are no evidence."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.languages import name_of
+from arbitrage.report.alarms import MIN_CANDIDATES, Alarm
+from arbitrage.report.reviews import CommitteeReviews, Reviews
+from arbitrage.statistics import Floats
+
+MANY_UNREADABLE = 0.1
+"""Part of the replies without a verdict, above which what is left may be another sample than all."""
+
+CONSTANT = 0.9
+"""Part of the verdicts that are one and the same, from which on they tell nothing apart."""
+
+LEAST_AGREEMENT = 0.1
+"""Rank correlation or κ below which two that grade the same texts agree hardly more than by chance."""
+
+FEW_REVIEWS = 0.1
+"""Part of a teacher's candidates that rest on fewer than two readable reviews."""
+
+_MOST_LANGUAGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Replies:
+    """Replies in one language: how many hold a verdict, and why others hold none."""
+
+    num_readable: int
+    errors: Mapping[str, int]
+
+    @property
+    def num_unreadable(self) -> int:
+        """Replies without a verdict."""
+        return sum(self.errors.values())
+
+    @property
+    def num(self) -> int:
+        """All replies."""
+        return self.num_readable + self.num_unreadable
+
+    @property
+    def has_many_unreadable(self) -> bool:
+        """Whether there are enough replies to tell, and too many without a verdict."""
+        return self.num >= MIN_CANDIDATES and self.num_unreadable > MANY_UNREADABLE * self.num
+
+
+def committee_alarms(found: CommitteeReviews) -> tuple[Alarm, ...]:
+    """Return the alarms about a committee's members, and about teachers whose reviews are few."""
+    return (
+        *(alarm for name, reviews in sorted(found.by_reviewer.items()) for alarm in _of(f"reviewer {name}", reviews)),
+        *(
+            alarm
+            for name, reviews in sorted(found.by_adjudicator.items())
+            for alarm in _of(f"adjudicator {name}", reviews)
+        ),
+        *_disagreement(found),
+        *_few_reviews(found),
+    )
+
+
+def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[Alarm]:
+    """Yield an alarm where too many replies hold no verdict, over all or in some languages alone."""
+    everything = _sum(by_language.values())
+    worst = sorted(
+        (tag for tag, found in by_language.items() if found.has_many_unreadable),
+        key=lambda tag: (-by_language[tag].num_unreadable / by_language[tag].num, tag),
+    )
+    if everything.has_many_unreadable:
+        detail = (
+            f"{everything.num_unreadable:,} of {everything.num:,} replies hold no verdict ({_reasons(everything)})"
+        )
+        others = f"; worst in {_languages(worst, by_language)}" if worst and len(by_language) > 1 else ""
+        yield Alarm("unreadable", who, f"{detail}{others}; read some of them, or take another model")
+    elif worst:
+        reasons = _reasons(_sum(by_language[tag] for tag in worst))
+        yield Alarm(
+            "unreadable", who, f"many replies hold no verdict in {_languages(worst, by_language)} ({reasons})"
+        )
+
+
+def rank_correlation(together: Mapping[tuple[float, float], int]) -> float | None:
+    """Return Spearman's ρ of pairs of scores, given how often each pair occurs; None where one never varies."""
+    pairs = np.array(sorted(together), dtype=np.float64).reshape(-1, 2)
+    weights = np.array([together[float(one), float(other)] for one, other in pairs], dtype=np.float64)
+    x, y = (_ranks(pairs[:, column], weights) for column in (0, 1))
+    moments = np.cov(np.vstack([x, y]), fweights=weights.astype(np.int64)) if weights.sum() > 1 else np.zeros((2, 2))
+    spread = float(moments[0, 0] * moments[1, 1])
+    return float(moments[0, 1]) / spread**0.5 if spread > 0 else None
+
+
+def _of(who: str, reviews: Reviews) -> Iterator[Alarm]:
+    tags = sorted(reviews.scores.keys() | reviews.errors.keys())
+    by_language = {tag: Replies(reviews.scores[tag].total(), dict(reviews.errors[tag])) for tag in tags}
+    yield from unreadable_alarms(who, by_language)
+    scores: Counter[float] = Counter()
+    for found in reviews.scores.values():
+        scores.update(found)
+    if scores.total() >= MIN_CANDIDATES:
+        [(score, number)] = scores.most_common(1)
+        if number >= CONSTANT * scores.total():
+            detail = f"{number:,} of {scores.total():,} scores are {score:g}; they tell no answer from another"
+            yield Alarm("constant_scores", who, detail)
+
+
+def _disagreement(found: CommitteeReviews) -> Iterator[Alarm]:
+    for (one, other), together in sorted(found.together.items()):
+        number, correlation = together.total(), rank_correlation(together)
+        if number >= 2 * MIN_CANDIDATES and correlation is not None and correlation < LEAST_AGREEMENT:
+            detail = (
+                f"their scores of the same {number:,} answers hardly agree (rank correlation {correlation:.2f}); "
+                "at least one of them does not measure quality"
+            )
+            yield Alarm("no_agreement", f"reviewers {one} and {other}", detail)
+
+
+def _few_reviews(found: CommitteeReviews) -> Iterator[Alarm]:
+    for teacher, counts in sorted(found.num_readable.items()):
+        total, few, none = counts.total(), counts[1], counts[0]
+        if total >= MIN_CANDIDATES and few + none > FEW_REVIEWS * total:
+            detail = f"of {total:,} candidates {few:,} have one readable review and {none:,} have none"
+            more = "; scores of one reviewer lie on another level than those of several" if few else ""
+            yield Alarm("few_reviews", teacher, detail + more)
+        unsettled = found.num_unsettled[teacher]
+        if total >= MIN_CANDIDATES and unsettled > FEW_REVIEWS * total:
+            detail = f"the adjudicator gave no score to {unsettled:,} of {total:,} candidates that were left to it"
+            yield Alarm("unsettled", teacher, detail)
+
+
+def _sum(replies: Iterable[Replies]) -> Replies:
+    found = list(replies)
+    errors: Counter[str] = Counter()
+    for each in found:
+        errors.update(each.errors)
+    return Replies(sum(each.num_readable for each in found), errors)
+
+
+def _reasons(replies: Replies) -> str:
+    ranked = sorted(replies.errors.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason} {count:,}" for reason, count in ranked)
+
+
+def _languages(tags: list[str], by_language: Mapping[str, Replies]) -> str:
+    named = [
+        f"{name_of(tag)} ({by_language[tag].num_unreadable:,} of {by_language[tag].num:,})"
+        for tag in tags[:_MOST_LANGUAGES]
+    ]
+    more = [f"{len(tags) - _MOST_LANGUAGES} more languages"] if len(tags) > _MOST_LANGUAGES else []
+    return ", ".join([*named, *more])
+
+
+def _ranks(values: Floats, weights: Floats) -> Floats:
+    """Return mid-ranks of values that occur as often as their weights say."""
+    distinct, inverse = np.unique(values, return_inverse=True)
+    sizes = np.bincount(inverse, weights=weights, minlength=len(distinct))
+    ends = np.cumsum(sizes)
+    ranks: Floats = ((ends - sizes + ends + 1) / 2)[inverse]
+    return ranks
