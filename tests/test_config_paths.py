@@ -61,7 +61,9 @@ def test_a_pipeline_runs_from_another_directory(elsewhere: Path, arbitrage: Call
     assert (elsewhere / "work" / "runs" / "small" / "manifest.json").exists()
     (elsewhere / "work" / "mine.jsonl").write_text((config / "prompts.jsonl").read_text())
     (config / "mine.jsonl").write_text("broken")  # not what the command line means
-    done = arbitrage("run", "../config/" + path.name, "--local", "--set", "prompts.paths=mine.jsonl", "--run-dir", "r")
+    done = arbitrage(
+        "run", "../config/" + path.name, "--local", "--set", "prompts.paths=mine.jsonl", "--run-dir", "r"
+    )
     assert done.code == 0, done.err
 
 
