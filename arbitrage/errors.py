@@ -34,6 +34,18 @@ class DataError(ArbitrageError):
     exit_code = 3
 
 
+class DamagedFileError(DataError):
+    """A file of a run is not what was written: names it, what was expected and found, and what makes it again.
+
+    Attributes:
+        path: the file; a run that meets it sets it aside and makes it again.
+    """
+
+    def __init__(self, message: str, path: object = None) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class RejectBudgetError(DataError):
     """More rows were rejected than the run's budget allows."""
 

@@ -6,6 +6,7 @@ that `datasets.load_dataset("parquet", …)` reads to restore typed features.
 """
 
 import json
+import math
 import types
 from collections.abc import Iterable, Sequence
 from enum import Enum
@@ -45,11 +46,57 @@ def arrow_schema(record: type[Record]) -> pa.Schema:
 
 
 def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
-    """Turn validated records into a table of exactly `arrow_schema(record)`."""
+    """Turn validated records into a table of exactly `arrow_schema(record)`.
+
+    Raises:
+        DataError: a row holds what no column can: names row, field and value.
+    """
     schema = arrow_schema(record)
-    values = _rows_of(record).dump_python(list(rows), mode="json")  # tuples become lists, enums strings
-    columns = [pa.array([row[f.name] for row in values], f.type) for f in schema]
+    try:
+        values = _rows_of(record).dump_python(list(rows), mode="json")  # tuples become lists, enums strings
+    except ValueError as error:  # a lone surrogate
+        raise DataError(_unwritable_row(rows, record)) from error
+    try:
+        columns = [pa.array([row[f.name] for row in values], f.type) for f in schema]
+    except (OverflowError, UnicodeEncodeError, pa.ArrowException) as error:
+        raise DataError(_unwritable_row(rows, record)) from error
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def unwritable(row: Record) -> str | None:
+    """Return the name of a field whose value no column can hold, or None: a whole number beyond 64 bits, a number
+    that is none, a text that is no Unicode.
+    """
+    return next((name for name, value in row if not _is_writable(value)), None)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: short, and in ASCII."""
+    if isinstance(value, int) and value.bit_length() > 128:  # Python refuses to print more than 4,300 digits
+        return f"a number of {value.bit_length()} bits"
+    return ascii(str(value)[:60])
+
+
+def _is_writable(value: object) -> bool:
+    if isinstance(value, str):
+        return value.isascii() or _is_unicode(value)
+    if isinstance(value, bool) or value is None:
+        return True
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**63
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, tuple):
+        return all(map(_is_writable, value))
+    return not isinstance(value, Record) or unwritable(value) is None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def from_table(table: pa.Table, record: type[R]) -> list[R]:
@@ -67,6 +114,16 @@ def from_table(table: pa.Table, record: type[R]) -> list[R]:
         )
     except ValidationError as error:
         raise DataError(f"a row does not fit {record.__name__}: {first_problem(error)}") from error
+
+
+def _unwritable_row(rows: Sequence[Record], record: type[Record]) -> str:
+    for row in rows:
+        if (name := unwritable(row)) is not None:
+            key = ", ".join(str(getattr(row, part)) for part in record.row_key)
+            return (
+                f"the {record.__name__} {key}: {name} is {str(getattr(row, name))[:60]!a}, which no column can hold"
+            )
+    return f"rows of {record.__name__} cannot be written"
 
 
 def require_schema(schema: pa.Schema, record: type[Record]) -> None:

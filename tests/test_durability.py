@@ -217,14 +217,23 @@ def test_a_shard_whose_worker_dies_before_it_can_say_so_is_not_made_again(tmp_pa
     assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
 
 
-def test_a_prompt_that_kills_the_driver_itself_is_found_by_running_again(tmp_path: Path) -> None:
-    engine = {"poison": "question 7", "poison_kills": "process", "max_in_flight": 4, "latency_s": 0.001}
-    for _ in range(20):
-        process = driver(tmp_path / "r", "local", 8, engine)
-        if process.wait(60) == 0:
-            break
-    assert process.returncode == 0
-    assert [reason for reason, _ in rejects_of(tmp_path / "r")] == ["engine_died"]
+@pytest.mark.parametrize("num_kills", [15])
+def test_a_driver_that_is_killed_again_and_again_condemns_nobody(tmp_path: Path, num_kills: int) -> None:
+    """Preemption says nothing of the prompts that were in flight, be they the same each time."""
+    directory, engine = tmp_path / "r", {"latency_s": 30.0, "max_in_flight": 4}
+    for attempt in range(num_kills):
+        process = driver(directory, "local", 8, engine)
+        wait_for(lambda: len(list(directory.glob("*/_journal/*/*.jsonl"))) > attempt, process)  # noqa: B023
+        wait_for(lambda: any(b'"take"' in path.read_bytes() for path in newest_attempts(directory)), process)
+        process.kill()
+        process.wait()
+    manifest = run(directory, asked_pipeline(8, {"max_in_flight": 4}), shards=3)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_rows, step.rejected) == (8, {})
+
+
+def newest_attempts(directory: Path) -> list[Path]:
+    return [max(folder.iterdir()) for folder in directory.glob("*/_journal/*")]
 
 
 def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, backend: Backend) -> None:

@@ -16,7 +16,7 @@ from arbitrage.records import Candidate, Route, Score
 from arbitrage.report.build import build_report
 from arbitrage.report.summary import summarise
 from arbitrage.shards.run import NOTES_FILE, Run, open_run
-from arbitrage.shards.store import commit_json
+from arbitrage.shards.sealed import commit_sealed
 from arbitrage.tables import from_table
 from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.loading import load_pipeline
@@ -53,7 +53,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("explored")
     path = pipeline(directory)
     run(path, directory / "run")
-    commit_json(directory / "run" / NOTES_FILE, load_pipeline(path).config.finish(directory / "run"))
+    commit_sealed(directory / "run" / NOTES_FILE, load_pipeline(path).config.finish(directory / "run"))
     return open_run(directory / "run")
 
 

@@ -250,7 +250,9 @@ def test_a_failed_export_leaves_the_earlier_one_alone(run: Path, tmp_path: Path)
     [before] = export_run(here, "trl", ["sft"])
     digests = [hashlib.sha256((before.path / f.path).read_bytes()).hexdigest() for f in before.files]
     shard_path(open_run(here).directory("select-sft"), 2).write_bytes(b"not Parquet")
-    with pytest.raises(DataError, match=r"shard-00002\.parquet: cannot be read as Parquet"):
+    with pytest.raises(
+        DataError, match=r"shard-00002\.parquet: is damaged: expected \d+ bytes, found 11; run `arbitrage verify"
+    ):
         export_run(here, "trl", ["sft"])
     assert [f.sha256 for f in before.files] == digests
     assert all((before.path / f.path).exists() for f in before.files)

@@ -45,7 +45,7 @@ def test_a_shard_lost_beyond_what_a_corpus_step_reads_does_not_concern_it(tmp_pa
     shard_path(open_run(directory).directory("prompts"), 3).unlink()
     manifest = run(directory, toy_explorer())
     reused = {s.name: s.num_reused for s in manifest.steps}
-    assert reused == {"prompts": 3, "generate-a": 2, "calibrate": 1, "generate-b": 1, "ensemble": 3}
+    assert reused == {"prompts": 3, "generate-a": 2, "calibrate": 1, "generate-b": 2, "ensemble": 4}
     assert shard_bytes(directory) == bytes_before
 
 

@@ -166,7 +166,7 @@ def test_what_an_engine_is_given_first_is_durable_at_once(prefix: StorePath, mon
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
     journal.open(died=False)
     journal.take("c1")
-    wait_for_lines(prefix, '{"take":"c1"}')
+    wait_for_lines(prefix, '{"take":"c1"')
     journal.take("c2")
     journal.close()
     assert len(attempts(journal_directory(prefix, 7))) == 2

@@ -98,7 +98,7 @@ def _run(
     from arbitrage.execution.run import execute
     from arbitrage.report.build import build_report
     from arbitrage.shards.run import NOTES_FILE
-    from arbitrage.shards.store import commit_json
+    from arbitrage.shards.sealed import commit_sealed
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
@@ -116,7 +116,7 @@ def _run(
         with stop.draining():
             config.follow(directory, progress.note, lambda: stop.is_asked)
         notes = config.finish(directory)
-        commit_json(directory / NOTES_FILE, notes)
+        commit_sealed(directory / NOTES_FILE, notes)
         report = build_report(directory)
         exports, failure = _export(config.export, directory)
     if as_json and failure is None:

@@ -9,9 +9,14 @@ from arbitrage.contracts.workers import AskedShard, Output, Usage
 from arbitrage.errors import DrainedError, ExecutionError, OvertakenError, StorageError
 from arbitrage.execution.meter import Counters, Meter, count_answer
 from arbitrage.execution.plan import Job
-from arbitrage.records import Candidate, Record, Reject
+from arbitrage.records import Candidate, Record, Reject, Score
 from arbitrage.shards.journal import Journal, item_id_of
-from arbitrage.tables import to_table
+from arbitrage.tables import shown, to_table, unwritable
+
+UNWRITABLE = "unwritable"
+"""Why a row stops of which a value fits no column."""
+
+_MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd")
 
 
 async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counters, meter: Meter) -> Output:
@@ -125,8 +130,26 @@ class _Asking:
             kind = "a second answer" if item_id in self.journal.settled else "an answer that nobody asked for"
             raise ExecutionError(f"{self.step}: {kind} came: {item_id}")
         in_flight.remove(item_id)
+        answer = writable(answer, self.step)
         self.journal.settle(item_id, answer)
         count_answer(self.counters, answer)
+
+
+def writable(answer: Record, step: str) -> Record:
+    """Return an answer that can be journaled and become a row, whatever its engine said.
+
+    A measure of a candidate that no column can hold, such as 10³⁰ tokens, becomes null: its text is sound. Any other
+    such value stops the row, with the field and the value as the reason's detail.
+    """
+    while (name := unwritable(answer)) is not None:
+        if isinstance(answer, Candidate) and name in _MEASURES:
+            answer = answer.model_copy(update={name: None})
+        elif isinstance(answer, Score) and name == "value":
+            answer = answer.model_copy(update={"value": None, "error": UNWRITABLE})
+        else:
+            detail = f"{name} is {shown(getattr(answer, name))}"
+            return Reject(item_id=item_id_of(answer), step=step, reason=UNWRITABLE, detail=detail)
+    return answer
 
 
 def _usage(rows: Sequence[Record]) -> Usage:

@@ -1,28 +1,84 @@
 """The books of a run: sum the counts, check the conservation law against the files, hold the reject budget."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from arbitrage.errors import ConservationError
+from arbitrage.errors import ConservationError, DamagedFileError
 from arbitrage.execution.environment import git_commit, package_versions
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.shards.layout import rejects_path, shard_path, stats_path
+from arbitrage.shards.layout import shard_path, stats_path
+from arbitrage.shards.lineage import read_stats
 from arbitrage.shards.manifest import Account, Manifest, RunPlan, ShardStats, StepReport
-from arbitrage.shards.place import for_each
-from arbitrage.shards.store import count_rows
+from arbitrage.shards.place import for_each, sizes_in
 
 BUDGETED = ("prompts", "generate")
 """Steps whose rejects are losses. A selector's rejects are its decisions, a router's the pool's gaps."""
 
 
-def balance_books(planned: RunPlan, execution: ExecutionPlan, seconds: float, max_rejected: float) -> Manifest:
+class _Sums:
+    """The counts of some of a step's shards, added up."""
+
+    def __init__(self) -> None:
+        self.shards: set[int] = set()
+        self.totals: Counter[str] = Counter()
+        self.seconds = self.cost_usd = 0.0
+        self.notes: Counter[str] = Counter()
+        self.accounts: dict[tuple[str, str | None], _Account] = {}
+
+    def add(self, shard: int, stats: ShardStats) -> None:
+        """Add a shard's counts, once."""
+        if shard in self.shards:
+            return
+        self.shards.add(shard)
+        for name in _TOTALS:
+            self.totals[name] += getattr(stats, name)
+        self.seconds += stats.seconds
+        self.cost_usd += stats.cost_usd
+        self.notes.update(stats.notes)
+        for account in stats.accounts:
+            self.accounts.setdefault((account.language, account.teacher), _Account()).add(account)
+
+
+_TOTALS = ("num_in", "num_rows", "prompt_tokens", "completion_tokens", "num_replayed", "num_damaged_lines")
+
+
+class _Account:
+    def __init__(self) -> None:
+        self.num_in = self.num_out = 0
+        self.rejected: Counter[str] = Counter()
+
+    def add(self, account: Account) -> None:
+        self.num_in += account.num_in
+        self.num_out += account.num_out
+        self.rejected.update(account.rejected)
+
+
+class Books:
+    """What the shards that were done in this run counted, by step; `num_kept`: those found good after all."""
+
+    def __init__(self) -> None:
+        self.num_kept: Counter[str] = Counter()
+        self._sums: dict[str, _Sums] = {}
+
+    def enter(self, step: str, shard: int, stats: ShardStats) -> None:
+        """Note a shard's counts."""
+        self.of(step).add(shard, stats)
+
+    def of(self, step: str) -> _Sums:
+        """Return the sums of a step."""
+        return self._sums.setdefault(step, _Sums())
+
+
+def balance_books(
+    planned: RunPlan, execution: ExecutionPlan, books: Books, seconds: float, max_rejected: float
+) -> Manifest:
     """Return the manifest of a run whose shards are all complete.
 
     Raises:
-        ConservationError: the files do not hold what the counts say, or rows in ≠ rows out + rejected.
+        ConservationError: the files are not what the counts say, or rows in ≠ rows out + rejected.
     """
-    steps = tuple(_report(step) for step in execution.steps)
+    steps = tuple(_report(step, books) for step in execution.steps)
     return Manifest(
         plan=planned,
         status="complete" if len(planned.shards) == planned.num_shards else "pilot",
@@ -54,70 +110,62 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _report(planned: PlannedStep) -> StepReport:
-    shards = for_each(planned.job.directory, lambda k: _balanced_stats(planned, k), planned.outputs)
-    accounts = _sum_accounts([a for stats in shards for a in stats.accounts])
+def _report(planned: PlannedStep, books: Books) -> StepReport:
+    """Add what was there before to what was done, and check each shard's counts against its files."""
+    sums = books.of(planned.step.name)
+    directory = planned.job.directory
+    sizes = sizes_in(directory)
+    rejects = sizes_in(directory / "_rejects")
+    reused = [k for k in planned.outputs if k not in sums.shards]
+    for shard, stats in zip(reused, for_each(directory, lambda k: read_stats(directory, k), reused), strict=True):
+        if stats is None:
+            raise DamagedFileError(f"{stats_path(directory, shard)}: is missing or damaged; run again to mend it")
+        _require_files(planned, shard, stats, sizes, rejects)
+        sums.add(shard, stats)
+    missing = [k for k in planned.outputs if shard_path(directory, k).name not in sizes]
+    if missing:
+        raise ConservationError(f"step {planned.step.name}: shard {missing[0]} was made and is gone")
+    accounts = tuple(
+        Account(
+            language=language,
+            teacher=teacher,
+            num_in=each.num_in,
+            num_out=each.num_out,
+            rejected=dict(sorted(each.rejected.items())),
+        )
+        for (language, teacher), each in sorted(sums.accounts.items(), key=lambda one: (one[0][0], one[0][1] or ""))
+    )
     rejected: Counter[str] = Counter()
-    notes: Counter[str] = Counter()
     for account in accounts:
         rejected.update(account.rejected)
-    for stats in shards:
-        notes.update(stats.notes)
     return StepReport(
         name=planned.step.name,
-        num_shards=len(shards),
-        num_reused=len(shards) - len(planned.missing),
-        num_in=sum(stats.num_in for stats in shards),
-        num_rows=sum(stats.num_rows for stats in shards),
+        num_shards=len(planned.outputs),
+        num_reused=len(planned.outputs) - len(planned.missing) + books.num_kept[planned.step.name],
         num_rejected=rejected.total(),
         rejected=dict(sorted(rejected.items())),
         accounts=accounts,
-        seconds=round(sum(stats.seconds for stats in shards), 3),
-        prompt_tokens=sum(stats.prompt_tokens for stats in shards),
-        completion_tokens=sum(stats.completion_tokens for stats in shards),
-        cost_usd=sum(stats.cost_usd for stats in shards),
-        num_replayed=sum(stats.num_replayed for stats in shards),
-        notes=dict(sorted(notes.items())),
+        seconds=round(sums.seconds, 3),
+        cost_usd=sums.cost_usd,
+        notes=dict(sorted(sums.notes.items())),
+        **{name: sums.totals[name] for name in _TOTALS},
     )
 
 
-def _balanced_stats(planned: PlannedStep, shard: int) -> ShardStats:
-    stats = ShardStats.model_validate_json(stats_path(planned.job.directory, shard).read_text(encoding="utf-8"))
-    _require_balance(planned, shard, stats)
-    return stats
-
-
-def _require_balance(planned: PlannedStep, shard: int, stats: ShardStats) -> None:
-    """Check the counts against the files: the law again, this time from what really lies there."""
+def _require_files(
+    planned: PlannedStep, shard: int, stats: ShardStats, sizes: Mapping[str, int], rejects: Mapping[str, int]
+) -> None:
+    """Check a shard's counts against its files, and the law: again, this time from what really lies there."""
     where = f"step {planned.step.name} shard {shard}"
-    rows = count_rows(shard_path(planned.job.directory, shard))
-    path = rejects_path(planned.job.directory, shard)
-    rejects = count_rows(path) if path.exists() else 0
-    if rows != stats.num_rows:
-        raise ConservationError(f"{where}: {stats.num_rows} rows were written and {rows} are there")
+    name = shard_path(planned.job.directory, shard).name
+    if sizes.get(name) != stats.size_bytes:
+        raise ConservationError(f"{where}: {stats.size_bytes} bytes were written and {sizes.get(name)} are there")
+    wanted = stats.rejects.size_bytes if stats.rejects else None
+    if rejects.get(name) != wanted:
+        raise ConservationError(f"{where}: {wanted} bytes of rejects were written and {rejects.get(name)} are there")
     if planned.step.scope == "corpus":
         return
     num_out = sum(a.num_out for a in stats.accounts)
-    if stats.num_in != num_out + rejects or rejects != sum(sum(a.rejected.values()) for a in stats.accounts):
-        raise ConservationError(f"{where}: {stats.num_in} items in, {num_out} out, {rejects} rejected")
-
-
-def _sum_accounts(accounts: Sequence[Account]) -> tuple[Account, ...]:
-    found: dict[tuple[str, str | None], list[Account]] = {}
-    for account in accounts:
-        found.setdefault((account.language, account.teacher), []).append(account)
-    summed = []
-    for (language, teacher), parts in sorted(found.items(), key=lambda entry: (entry[0][0], entry[0][1] or "")):
-        rejected: Counter[str] = Counter()
-        for part in parts:
-            rejected.update(part.rejected)
-        summed.append(
-            Account(
-                language=language,
-                teacher=teacher,
-                num_in=sum(p.num_in for p in parts),
-                num_out=sum(p.num_out for p in parts),
-                rejected=dict(sorted(rejected.items())),
-            )
-        )
-    return tuple(summed)
+    num_rejected = sum(sum(a.rejected.values()) for a in stats.accounts)
+    if stats.num_in != num_out + num_rejected:
+        raise ConservationError(f"{where}: {stats.num_in} items in, {num_out} out, {num_rejected} rejected")

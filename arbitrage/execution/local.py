@@ -1,7 +1,7 @@
 """The local backend: one process, one step after the other. For debugging and small work."""
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from functools import partial
 
@@ -12,7 +12,7 @@ from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError
 from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.retries import Retries, has_suspects
-from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard
+from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard, still_good
 from arbitrage.execution.source_task import do_source
 from arbitrage.execution.watch import Watch
 
@@ -54,15 +54,24 @@ class _LocalRun:
             stats = do_source(job, job.config.build(), partial(self._watch.rows_read, step))
             for shard, shard_stats in zip(job.shards, stats, strict=True):
                 self._watch.shard_done(step, shard, shard_stats)
-        elif job.scope == "corpus":
-            self._watch.shard_done(step, 0, do_corpus(job, job.config.build()))
         else:
-            await self._do_shards(step)
+            left = [shard for shard in step.missing if not self._keep(step, shard)]
+            if job.scope == "shard":
+                await self._do_shards(step, left)
+            elif left:
+                self._watch.shard_done(step, 0, do_corpus(job, job.config.build()))
 
-    async def _do_shards(self, step: PlannedStep) -> None:
+    def _keep(self, step: PlannedStep, shard: int) -> bool:
+        """Keep a doubtful shard if its inputs came out as they were."""
+        stats = still_good(step.job, shard) if shard in step.doubtful else None
+        if stats is not None:
+            self._watch.shard_kept(step, shard, stats)
+        return stats is not None
+
+    async def _do_shards(self, step: PlannedStep, shards: Sequence[int]) -> None:
         """Try all shards until none is left; one that holds suspects is tried with no other beside it."""
         session = self._execution.session
-        left = {k: Attempt(k, session, is_alone=has_suspects(step.job, k)) for k in step.missing}
+        left = {k: Attempt(k, session, is_alone=has_suspects(step.job, k)) for k in shards}
         while left:
             suspects = [attempt for attempt in left.values() if attempt.is_alone]
             in_hand: set[int] = set()

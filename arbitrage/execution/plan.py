@@ -1,24 +1,29 @@
 """Turn target steps into a plan: order, fingerprints, directories, and which shards are missing."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from arbitrage.contracts.steps import ALL_SHARDS, Resources, Scope, Span, Step, StepConfig
 from arbitrage.errors import UserError
 from arbitrage.records import Record
+from arbitrage.shards.aside import set_aside
+from arbitrage.shards.facts import stats_from_footer
 from arbitrage.shards.journal import remove_journal
 from arbitrage.shards.layout import (
     fingerprints,
     journaled_in,
+    numbered,
     rejects_path,
     shard_path,
-    shards_in,
     stats_path,
     step_directory,
 )
 from arbitrage.shards.lineage import Lineage
-from arbitrage.shards.place import Place, files_below
+from arbitrage.shards.manifest import ShardStats
+from arbitrage.shards.place import Place, files_below, require_no_links, sizes_in
+from arbitrage.shards.sealed import commit_sealed
 from arbitrage.shards.store import remove, remove_temporary
 
 
@@ -72,18 +77,36 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step beside its job, its fingerprint and what is left to do."""
+    """A step beside its job, its fingerprint and what is left to do.
+
+    Attributes:
+        missing: shards to do, or to look at again.
+        doubtful: those of them that are there and sound, while an input of theirs is missing: kept where the input
+            comes out as it was.
+        incomplete: those of them of which the rejects alone are lost: their rows are taken over.
+        damaged: files that are not what was written, to be set aside.
+        recovered: counts that were lost, read from the footers of their shards.
+    """
 
     step: Step
     job: Job
     fingerprint: str
     upstream: tuple[str, ...]
     missing: tuple[int, ...]
+    doubtful: frozenset[int] = frozenset()
+    incomplete: frozenset[int] = frozenset()
+    damaged: tuple[Place, ...] = ()
+    recovered: Mapping[int, ShardStats] = field(default_factory=dict)
 
     @property
     def outputs(self) -> tuple[int, ...]:
         """The shard numbers this step has when complete."""
         return (0,) if self.step.scope == "corpus" else self.job.shards
+
+    @property
+    def certain(self) -> tuple[int, ...]:
+        """The missing shards without those that may turn out to be good."""
+        return tuple(k for k in self.missing if k not in self.doubtful)
 
     @property
     def held(self) -> Literal["actor", "task"]:
@@ -117,7 +140,10 @@ class ExecutionPlan:
 
 
 def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
-    """Plan a run. Looks at the run directory and changes nothing."""
+    """Plan a run. Looks at the run directory and changes nothing.
+
+    Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.shards.verified`).
+    """
     wanted = tuple(sorted(shards))
     order = topological(targets)
     prints = fingerprints(order, num_shards, wanted)
@@ -125,22 +151,55 @@ def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Seque
     _require_equal_pools(jobs.values())
     missing: dict[str, tuple[int, ...]] = {}
     lineage = Lineage()
+    planned = []
     for step in order:
-        missing[step.name] = _missing(step, jobs[step.name], missing, lineage)
-    planned = [
-        PlannedStep(s, jobs[s.name], prints[s.name], tuple(u.name for u in s.upstream), missing[s.name])
-        for s in order
-    ]
+        found = _look_at(step, jobs[step.name], missing, lineage)
+        missing[step.name] = found.missing
+        upstream = tuple(u.name for u in step.upstream)
+        planned.append(
+            PlannedStep(
+                step,
+                jobs[step.name],
+                prints[step.name],
+                upstream,
+                found.missing,
+                frozenset(found.doubtful),
+                frozenset(found.incomplete),
+                tuple(found.damaged),
+                found.recovered,
+            )
+        )
     return ExecutionPlan(run_dir, num_shards, wanted, tuple(planned))
 
 
-def drop_stale(execution: ExecutionPlan) -> None:
-    """Remove files whose inputs are missing, last step first, so that a crash in between leaves nothing stale."""
+def mend(execution: ExecutionPlan, note: Callable[[str], None]) -> None:
+    """Set damaged files aside, write lost counts again, and remove what was made from other inputs than today's.
+
+    Only for the process that holds the run directory. Doubtful shards stay: each is compared with its inputs when
+    these are there (`still_good`), and a plan made after a crash in between compares them again.
+    """
+    for planned in execution.steps:
+        directory = planned.job.directory
+        if isinstance(directory, Path):
+            require_no_links(execution.run_dir, [directory.name])  # type: ignore[arg-type]
+            for part in ("_rejects", "_stats", "_journal"):
+                require_no_links(directory, [part])
+        for path in planned.damaged:
+            aside = set_aside(execution.run_dir, path)
+            note(f"{planned.step.name}: {path.name} was damaged; it is set aside as {aside}, and made again")
+        for shard, stats in planned.recovered.items():
+            commit_sealed(stats_path(directory, shard), stats)
+            note(f"{planned.step.name} shard {shard}: its counts were lost; they are read from the shard itself")
+    _drop_stale(execution)
+
+
+def _drop_stale(execution: ExecutionPlan) -> None:
     for planned in reversed(execution.steps):
-        if not planned.missing:
+        certain = set(planned.missing) - planned.doubtful - planned.incomplete
+        if not certain:
             continue
         there = set(files_below(planned.job.directory))
-        for shard in planned.missing:
+        for shard in sorted(certain):
             for place in (shard_path, stats_path, rejects_path):
                 if (path := place(planned.job.directory, shard)) in there:
                     remove(path)
@@ -198,19 +257,87 @@ def _job(step: Step, run_dir: Place, prints: Mapping[str, str], num_shards: int,
     )
 
 
-def _missing(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], lineage: Lineage) -> tuple[int, ...]:
-    """Shard k is missing if its file is, if an input is about to be made again, or was since it was made.
+@dataclass
+class _Found:
+    """What lies there of one step: see PlannedStep."""
 
-    An input of which the step depends on a part only is left out: the fingerprint says that the part is the same.
+    missing: tuple[int, ...] = ()
+    doubtful: set[int] = field(default_factory=set)
+    incomplete: set[int] = field(default_factory=set)
+    damaged: list[Place] = field(default_factory=list)
+    recovered: dict[int, ShardStats] = field(default_factory=dict)
+
+
+def _look_at(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], lineage: Lineage) -> _Found:
+    """Find what is missing of a step.
+
+    Shard k is missing if its file is, or is damaged, or was made from other inputs than today's. Where an input of
+    which the step depends is missing itself, this can only be told when it is there again: the shard is doubtful. An
+    input of which the step depends on a part only is left out: the fingerprint says that the part is the same.
     """
     outputs = (0,) if step.scope == "corpus" else job.shards
-    there = shards_in(job.directory)
-    lineage.look_up(job.directory, sorted(there.intersection(outputs)))
-    redone: set[int] = set()
+    files = _Files(job)
+    lineage.look_up(job.directory, sorted(files.shards.keys() & set(outputs)))
+    uncertain = _with_missing_inputs(step, job, upstream, outputs)
+    found, missing = _Found(), []
+    for shard in outputs:
+        state = _state(job, shard, files, lineage, found)
+        if state == "incomplete":
+            found.incomplete.add(shard)
+        elif state == "sound" and shard in uncertain:
+            found.doubtful.add(shard)
+        if state != "sound" or shard in uncertain or not _is_up_to_date(job, shard, lineage):
+            missing.append(shard)
+    found.missing = tuple(missing)
+    return found
+
+
+class _Files:
+    """Sizes of a step's files, from one look at each of its directories."""
+
+    def __init__(self, job: Job) -> None:
+        sizes = sizes_in(job.directory)
+        self.shards = {k: sizes[name] for k, name in numbered(sizes, ".parquet").items()}
+        rejects = sizes_in(job.directory / "_rejects") if self.shards else {}
+        self.rejects = {k: rejects[name] for k, name in numbered(rejects, ".parquet").items()}
+
+
+_State = Literal["missing", "incomplete", "sound"]
+
+
+def _state(job: Job, shard: int, files: _Files, lineage: Lineage, found: _Found) -> _State:
+    """Tell how a shard stands, by the sizes of its files; note what is damaged and what was recovered."""
+    if shard not in files.shards:
+        return "missing"
+    stats = lineage.stats(job.directory, shard)
+    if stats is None:
+        stats = stats_from_footer(job.directory, shard, job.record)
+        if stats_path(job.directory, shard).exists():
+            found.damaged.append(stats_path(job.directory, shard))
+        if stats is None:
+            found.damaged.append(shard_path(job.directory, shard))
+            return "missing"
+        found.recovered[shard] = stats
+        lineage.learn(job.directory, shard, stats)
+    if files.shards[shard] != stats.size_bytes:
+        found.damaged.append(shard_path(job.directory, shard))
+        return "missing"
+    if stats.rejects is not None and files.rejects.get(shard) != stats.rejects.size_bytes:
+        if shard in files.rejects:
+            found.damaged.append(rejects_path(job.directory, shard))
+        return "incomplete"
+    return "sound"
+
+
+def _with_missing_inputs(
+    step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], outputs: tuple[int, ...]
+) -> set[int]:
+    """Return the shards of which an input is missing."""
+    found: set[int] = set()
     for source in (s for role, sources in step.inputs.items() if role not in step.narrows for s in sources):
         lost = upstream[source.name] if source.scope == "corpus" else set(upstream[source.name]) & set(job.shards)
-        redone.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
-    return tuple(k for k in outputs if k in redone or k not in there or not _is_up_to_date(job, k, lineage))
+        found.update(outputs if lost and (step.scope == "corpus" or source.scope == "corpus") else lost)
+    return found
 
 
 def _is_up_to_date(job: Job, shard: int, lineage: Lineage) -> bool:

@@ -17,7 +17,7 @@ from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.ray_host import do_light
 from arbitrage.execution.ray_pools import CONTROL, Cluster, Node, Pool
 from arbitrage.execution.retries import Retries, has_suspects
-from arbitrage.execution.shard_task import Attempt
+from arbitrage.execution.shard_task import Attempt, still_good
 from arbitrage.execution.watch import Watch
 from arbitrage.shards.manifest import ShardStats
 
@@ -60,6 +60,7 @@ class Scheduler:
         self._pools: dict[str, Pool] = {}
         self._flights: dict[Any, _Flight] = {}
         self._reports: dict[Any, Any] = {}  # the answer awaited → actor
+        self._looked_again: dict[str, set[int]] = defaultdict(set)  # doubtful shards that were compared
         self._deaths: set[tuple[str, int]] = set()  # shards on which an engine died in this run
         self._alone = {
             (s.step.name, k) for s in self._steps if s.held == "actor" for k in s.missing if has_suspects(s.job, k)
@@ -96,7 +97,7 @@ class Scheduler:
 
     def _start_early(self) -> None:
         """Start one replica of each pool that waits for light steps alone: engines load while prompts are routed."""
-        held = {s.step.name for s in self._steps if s.held == "actor" and s.missing}
+        held = {s.step.name for s in self._steps if s.held == "actor" and s.certain}
         behind: set[str] = set()  # steps that wait for an engine
         for step in self._steps:
             if behind.union(held).intersection(step.upstream):
@@ -113,6 +114,7 @@ class Scheduler:
         return actor
 
     def _start_ready(self) -> None:
+        self._keep_doubtful()
         ready = {s.step.name: self._ready_shards(s) for s in self._steps if self._waiting[s.step.name]}
         by_pool: dict[str, list[tuple[PlannedStep, int]]] = defaultdict(list)
         for step in self._steps:
@@ -124,6 +126,17 @@ class Scheduler:
         self._release_idle(by_pool)
         for name, work in by_pool.items():
             self._feed(self._pool(name, work[0][0]), work)
+
+    def _keep_doubtful(self) -> None:
+        """Keep doubtful shards whose inputs came out as they were; steps in order, so that one keeps the next."""
+        for step in self._steps:
+            doubtful = step.doubtful.intersection(self._waiting[step.step.name]) - self._looked_again[step.step.name]
+            for shard in doubtful.intersection(self._ready_shards(step)):
+                self._looked_again[step.step.name].add(shard)
+                if (stats := still_good(step.job, shard)) is not None:
+                    self._waiting[step.step.name].remove(shard)
+                    self._undone[step.step.name].discard(shard)
+                    self._watch.shard_kept(step, shard, stats)
 
     def _ready_shards(self, step: PlannedStep) -> list[int]:
         if step.step.scope == "corpus":

@@ -2,25 +2,28 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
-from arbitrage.errors import RejectBudgetError, RunDirectoryError
+from arbitrage.errors import DamagedFileError, RejectBudgetError, RunDirectoryError
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now
-from arbitrage.execution.plan import ExecutionPlan, drop_stale, drop_temporary, plan
+from arbitrage.execution.plan import ExecutionPlan, drop_temporary, mend, plan
 from arbitrage.execution.progress import Progress
 from arbitrage.execution.watch import Stop, Watch
+from arbitrage.shards.aside import set_aside
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import digest_json, shards_in
 from arbitrage.shards.live import LIVE_FILE, last_seen
 from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
-from arbitrage.shards.place import Place, names_in
+from arbitrage.shards.place import Place, StorePath, names_in, size_of
 from arbitrage.shards.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
-from arbitrage.shards.store import commit_json, remove
+from arbitrage.shards.sealed import commit_sealed
+from arbitrage.shards.store import make_durable, remove
 
 STALL_AFTER_S: Final = 1800.0
 """The run ends when nothing has moved for so long."""
@@ -78,28 +81,60 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
     """
     started = time.monotonic()
     with claim(request.run_dir) as session:
-        execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
-        execution = replace(execution, session=session)
-        planned = describe(request, execution, backend.name)
-        require_same_run(request.run_dir, planned)
-        planned = planned.model_copy(update={"seconds_before": seconds_so_far(request.run_dir)})
-        for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
-            remove(request.run_dir / outdated)
-        commit_json(request.run_dir / PLAN_FILE, planned)
-        drop_temporary(execution)
-        drop_stale(execution)
-        progress.planned(execution)
+        execution, planned = _prepared(request, backend, progress, session)
+        seen: set[object] = set()
         stop = stop or Stop()
-        with stop.draining():
-            backend.run(execution, Watch(execution, progress, stop, request.stall_after_s))
+        while True:
+            drop_temporary(execution)
+            mend(execution, progress.note)
+            progress.planned(execution)
+            watch = Watch(execution, progress, stop, request.stall_after_s)
+            try:
+                with stop.draining():
+                    backend.run(execution, watch)
+                break
+            except DamagedFileError as error:
+                if error.path is None or error.path in seen:
+                    raise
+                seen.add(error.path)
+                _set_aside(request.run_dir, error, progress)
+                execution = _planned(request, session)
         drop_temporary(execution, is_done=True)
-        manifest = balance_books(planned, execution, time.monotonic() - started, request.max_rejected)
+        manifest = balance_books(planned, execution, watch.books, time.monotonic() - started, request.max_rejected)
+        make_durable(request.run_dir)
         crash_point("manifest")
         require_session(request.run_dir, session)
-        commit_json(request.run_dir / MANIFEST_FILE, manifest)
+        commit_sealed(request.run_dir / MANIFEST_FILE, manifest)
     if manifest.over_budget:
         raise RejectBudgetError("\n".join(manifest.over_budget))
     return manifest
+
+
+def _prepared(
+    request: RunRequest, backend: Backend, progress: Progress, session: str
+) -> tuple[ExecutionPlan, RunPlan]:
+    """Plan, refuse the directory of something else, and write down what is to be done."""
+    execution = _planned(request, session)
+    planned = describe(request, execution, backend.name)
+    require_same_run(request.run_dir, planned, progress.note)
+    planned = planned.model_copy(update={"seconds_before": seconds_so_far(request.run_dir)})
+    for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
+        remove(request.run_dir / outdated)
+    commit_sealed(request.run_dir / PLAN_FILE, planned)
+    return execution, planned
+
+
+def _planned(request: RunRequest, session: str) -> ExecutionPlan:
+    execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
+    return replace(execution, session=session)
+
+
+def _set_aside(run_dir: Place, error: DamagedFileError, progress: Progress) -> None:
+    """Set aside a file that was found damaged when it was read; the next plan finds it missing."""
+    path = error.path
+    if isinstance(path, Path | StorePath) and size_of(path) is not None:
+        aside = set_aside(run_dir, path)
+        progress.note(f"{path}: is damaged; it is set aside as {aside}, and made again")
 
 
 def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> RunPlan:
@@ -132,23 +167,32 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
     )
 
 
-def require_same_run(run_dir: Place, planned: RunPlan) -> None:
+def require_same_run(run_dir: Place, planned: RunPlan, note: Callable[[str], None]) -> None:
     """Refuse a directory that holds a run of another name or another kind of pipeline, or files but no run.
 
-    A run whose config was changed is welcome: what does not depend on the change is kept.
+    A run whose config was changed is welcome: what does not depend on the change is kept. So is one whose `run.json`
+    was lost or damaged, where the directories of its steps show that it is the same.
     """
-    if not (run_dir / PLAN_FILE).exists():
-        strangers = [name for name in names_in(run_dir) if not name.startswith((".", "_"))]
-        if strangers:
+    path = run_dir / PLAN_FILE
+    if path.exists():
+        try:
+            before = open_run(run_dir).plan
+        except DamagedFileError as error:
+            if not _has_a_step(run_dir, planned):
+                raise
+            note(f"{error}; the directories of its steps are those of this run: it is written again")
+            set_aside(run_dir, path)
+            return
+        if (before.pipeline, before.name) != (planned.pipeline, planned.name):
             raise RunDirectoryError(
-                f"{run_dir}: holds other files and no run ({', '.join(strangers[:3])}); choose another --run-dir"
+                f"{run_dir}: holds run '{before.name}' of pipeline '{before.pipeline}', "
+                f"not '{planned.name}' of '{planned.pipeline}'; choose another --run-dir, or remove this one"
             )
         return
-    before = open_run(run_dir).plan
-    if (before.pipeline, before.name) != (planned.pipeline, planned.name):
+    strangers = [name for name in names_in(run_dir) if not name.startswith((".", "_"))]
+    if strangers and not _has_a_step(run_dir, planned):
         raise RunDirectoryError(
-            f"{run_dir}: holds run '{before.name}' of pipeline '{before.pipeline}', "
-            f"not '{planned.name}' of '{planned.pipeline}'; choose another --run-dir, or remove this one"
+            f"{run_dir}: holds other files and no run ({', '.join(strangers[:3])}); choose another --run-dir"
         )
 
 
@@ -159,7 +203,7 @@ def seconds_so_far(run_dir: Place) -> float:
     run = open_run(run_dir)
     try:
         last = run.manifest.seconds if run.is_finished else _seconds_of_interrupted(run)
-    except (RunDirectoryError, ValueError):  # a damaged manifest or time costs the figure, not the run
+    except (RunDirectoryError, DamagedFileError, ValueError):  # a damaged manifest or time costs the figure, not the run
         last = 0.0
     return round(run.plan.seconds_before + last, 3)
 
@@ -167,6 +211,11 @@ def seconds_so_far(run_dir: Place) -> float:
 def _seconds_of_interrupted(run: Run) -> float:
     seen = last_seen(run.path)
     return max(0.0, seen - datetime.fromisoformat(run.plan.started_at).timestamp()) if seen else 0.0
+
+
+def _has_a_step(run_dir: Place, planned: RunPlan) -> bool:
+    """Whether a directory of one of the run's steps is there: its name holds a digest of the step's config."""
+    return not {step.directory for step in planned.steps}.isdisjoint(names_in(run_dir))
 
 
 def progress_of(run: Run) -> dict[str, tuple[int, int]]:

@@ -10,19 +10,30 @@ from typing import TypeVar
 import pyarrow as pa
 
 from arbitrage.contracts.workers import AnswerWorker, CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
-from arbitrage.errors import ConservationError, OvertakenError, StorageError
+from arbitrage.errors import ConservationError, DataError, OvertakenError, StorageError
 from arbitrage.execution.answer_task import settle
 from arbitrage.execution.claim import require_session
 from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import Feed, Job
 from arbitrage.records import Reject, Score
 from arbitrage.shards.crash import crash_point
-from arbitrage.shards.journal import Journal, remove_journal
+from arbitrage.shards.facts import footer
+from arbitrage.shards.journal import Journal, item_id_of, remove_journal
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
-from arbitrage.shards.lineage import Lineage, read_stats
-from arbitrage.shards.manifest import Account, ShardStats
-from arbitrage.shards.store import commit_json, commit_table, file_digest, publish, read_table, remove, staged_table
-from arbitrage.tables import empty_table, require_schema
+from arbitrage.shards.lineage import Lineage, content_digest, read_stats
+from arbitrage.shards.manifest import Account, FileMark, ShardStats
+from arbitrage.shards.place import Place, size_of
+from arbitrage.shards.sealed import commit_sealed
+from arbitrage.shards.store import (
+    bytes_digest,
+    commit_bytes,
+    parquet_bytes,
+    publish_staged,
+    remove,
+    staged_bytes,
+)
+from arbitrage.shards.verified import read_shard
+from arbitrage.tables import empty_table, from_table, require_schema
 
 T = TypeVar("T")
 
@@ -49,29 +60,29 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
 
     Raises:
         ConservationError: the worker lost, doubled or invented an item.
+        DamagedFileError: a shard that is read is not what was written.
         StorageError: the disk refused.
         RunDirectoryError: another run has taken over the directory.
         OvertakenError: another attempt has taken over the shard.
         DrainedError: it was asked to stop.
     """
     started = time.perf_counter()
-    shard = attempt.shard
+    shard, lineage = attempt.shard, Lineage()
     if not isinstance(worker, AnswerWorker):
-        inputs = await _in_thread(lambda: read_inputs(job, shard))
-        return _finish(job, attempt, worker.items(inputs), await worker.run(inputs), started)
-    made_from = job.lineage(shard, Lineage())
+        inputs = await _in_thread(lambda: read_inputs(job, shard, lineage))
+        owed, output = worker.items(inputs), await worker.run(inputs)
+        return _finish(job, attempt, owed, output, lineage, _Effort(started))
+    made_from = job.lineage(shard, lineage)
     if (there := await _in_thread(lambda: _take_published(job, shard, made_from))) is not None:
         return there
-    asked = await _in_thread(lambda: worker.begin(read_inputs(job, shard)))
+    asked = await _in_thread(lambda: worker.begin(read_inputs(job, shard, lineage)))
     journal = Journal(job.directory, shard, job.record, made_from)
     try:
         await _in_thread(lambda: _open(job, attempt, journal, made_from))
         with meter.counting(job.name, shard) as counters:
             output = await settle(job, asked, journal, counters, meter)
-            num_replayed = counters.num_replayed
-            stats = await _in_thread(
-                lambda: _finish(job, attempt, asked.items, output, started, num_replayed, journal)
-            )
+            effort = _Effort(started, counters.num_replayed, journal.num_damaged)
+            stats = await _in_thread(lambda: _finish(job, attempt, asked.items, output, lineage, effort, journal))
     except (OvertakenError, StorageError):
         await _in_thread(journal.close)
         if (there := await _in_thread(lambda: _take_published(job, shard, made_from))) is not None:
@@ -84,17 +95,49 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     return stats
 
 
+def still_good(job: Job, shard: int) -> ShardStats | None:
+    """Return the counts of a shard that is there, sound by its sizes, and made from its inputs as they are now."""
+    return _published(job, shard, job.lineage(shard, Lineage()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Effort:
+    """What an attempt took: nothing that the rows depend on."""
+
+    started: float
+    num_replayed: int = 0
+    num_damaged_lines: int = 0
+
+
 def _open(job: Job, attempt: Attempt, journal: Journal, made_from: Mapping[str, str]) -> None:
     """Begin the attempt, unless its run is over or another has finished the shard just now."""
     require_session(job.directory.parent, attempt.session)
     journal.open(attempt.died)
     if _published(job, attempt.shard, made_from) is not None:
         raise OvertakenError(f"{job.name} shard {attempt.shard}: another attempt has published it")
+    _take_over_rows(job, attempt.shard, journal, made_from)
+
+
+def _take_over_rows(job: Job, shard: int, journal: Journal, made_from: Mapping[str, str]) -> None:
+    """Journal the rows of a shard that is complete but for its rejects: those items alone are asked again."""
+    stats = read_stats(job.directory, shard)
+    if stats is None or stats.made_from != made_from or not shard_path(job.directory, shard).exists():
+        return
+    try:
+        rows = from_table(read_shard(job.directory, shard, stats=stats), job.record)
+    except DataError:
+        return  # damaged as well: everything is made again
+    for row in rows:
+        if (item_id := item_id_of(row)) not in journal.settled:
+            journal.settle(item_id, row)
 
 
 def _published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats | None:
-    stats = read_stats(job.directory, shard) if shard_path(job.directory, shard).exists() else None
-    return stats if stats is not None and stats.made_from == made_from else None
+    path, rejects = shard_path(job.directory, shard), rejects_path(job.directory, shard)
+    stats = read_stats(job.directory, shard) if path.exists() else None
+    if stats is None or stats.made_from != made_from or size_of(path) != stats.size_bytes:
+        return None
+    return stats if stats.rejects is None or size_of(rejects) == stats.rejects.size_bytes else None
 
 
 def _take_published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats | None:
@@ -120,49 +163,68 @@ def _finish(
     attempt: Attempt,
     owed: Sequence[Item],
     output: Output,
-    started: float,
-    num_replayed: int = 0,
+    lineage: Lineage,
+    effort: _Effort,
     journal: Journal | None = None,
 ) -> ShardStats:
     accounts = balance(job, owed, output)
-    stats = _stats(len(owed), output, accounts, time.perf_counter() - started, num_replayed)
+    stats = _stats(len(owed), output, accounts, effort)
     require_session(job.directory.parent, attempt.session)
     if journal is not None:
         journal.require_newest()
-    commit(job, attempt.shard, output, stats)
-    return stats
+    return commit(job, attempt.shard, output, stats, lineage, is_dear=journal is not None)
 
 
 def do_corpus(job: Job, worker: CorpusWorker) -> ShardStats:
     """Run a corpus-scoped job over all shards and commit its one table."""
     started = time.perf_counter()
-    output = worker.run(read_inputs(job, shard) for shard in job.shards)
-    stats = _stats(output.table.num_rows, output, (), time.perf_counter() - started)
-    commit(job, 0, output, stats)
+    lineage = Lineage()
+    output = worker.run(read_inputs(job, shard, lineage) for shard in job.shards)
+    stats = _stats(output.table.num_rows, output, (), _Effort(started))
+    return commit(job, 0, output, stats, lineage)
+
+
+def read_inputs(job: Job, shard: int, lineage: Lineage) -> Inputs:
+    """Read shard k of each input: a corpus step's one table, whatever k; nothing, where an input does not reach k."""
+    return Inputs({role: tuple(_read(feed, shard, lineage) for feed in feeds) for role, feeds in job.feeds.items()})
+
+
+def commit(
+    job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lineage, is_dear: bool = False
+) -> ShardStats:
+    """Write rejects and counts, then the shard itself: its file is the mark of completion. Return the counts.
+
+    Counts are in the shard's footer too, and so need not be durable before it. A shard that is not dear need not be
+    durable either before the run ends: should the machine die first, its size or its digest says so, and it is made
+    again. An fsync takes longer than such a shard of a hundred rows.
+    """
+    require_schema(output.table.schema, job.record)
+    require_schema(output.rejects.schema, Reject)
+    path = shard_path(job.directory, shard)
+    table, made_from = output.table.combine_chunks(), job.lineage(shard, lineage)
+    mark = _commit_rejects(rejects_path(job.directory, shard), output.rejects, is_dear)
+    stats = stats.model_copy(
+        update={"content": content_digest(table), "rejects": mark, "made_from": made_from, "size_bytes": 0}
+    )
+    data = parquet_bytes(table, footer(stats))
+    stats = stats.model_copy(update={"size_bytes": data.size, "digest": bytes_digest(data)})
+    with staged_bytes(path, data) as beside:
+        crash_point("shard.staged")
+        remove(path)  # should there be an older one, it must not be found with the counts of this
+        commit_sealed(stats_path(job.directory, shard), stats, is_durable=False)
+        crash_point("stats.committed")
+        publish_staged(beside, path, data, is_dear)
+        crash_point("shard.published")
     return stats
 
 
-def read_inputs(job: Job, shard: int) -> Inputs:
-    """Read shard k of each input: a corpus step's one table, whatever k; nothing, where an input does not reach k."""
-    return Inputs({role: tuple(_read(feed, shard) for feed in feeds) for role, feeds in job.feeds.items()})
-
-
-def commit(job: Job, shard: int, output: Output, stats: ShardStats) -> None:
-    """Write rejects and counts, then the shard itself: its file is the mark of completion."""
-    require_schema(output.table.schema, job.record)
-    require_schema(output.rejects.schema, Reject)
-    if output.rejects.num_rows:
-        commit_table(rejects_path(job.directory, shard), output.rejects)
-    else:
-        remove(rejects_path(job.directory, shard))
-    path = shard_path(job.directory, shard)
-    with staged_table(path, output.table) as beside:
-        lineage = {"digest": file_digest(beside), "made_from": job.lineage(shard, Lineage())}
-        crash_point("shard.staged")
-        commit_json(stats_path(job.directory, shard), stats.model_copy(update=lineage))
-        crash_point("stats.committed")
-        publish(beside, path)
-        crash_point("shard.published")
+def _commit_rejects(path: Place, rejects: pa.Table, is_dear: bool) -> FileMark | None:
+    if not rejects.num_rows:
+        remove(path)
+        return None
+    data = parquet_bytes(rejects)
+    commit_bytes(path, data, is_dear)
+    return FileMark(size_bytes=data.size, digest=bytes_digest(data))
 
 
 def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ...]:
@@ -215,25 +277,26 @@ def _accounts(owed: Sequence[Item], rejected: dict[str, str]) -> tuple[Account, 
     return tuple(accounts)
 
 
-def _stats(
-    num_in: int, output: Output, accounts: tuple[Account, ...], seconds: float, num_replayed: int = 0
-) -> ShardStats:
+def _stats(num_in: int, output: Output, accounts: tuple[Account, ...], effort: _Effort) -> ShardStats:
     usage: Usage = output.usage
     return ShardStats(
         num_in=num_in,
         num_rows=output.table.num_rows,
         accounts=accounts,
-        seconds=round(seconds, 6),
+        seconds=round(time.perf_counter() - effort.started, 6),
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
         cost_usd=usage.cost_usd,
-        num_replayed=num_replayed,
+        num_replayed=effort.num_replayed,
+        num_damaged_lines=effort.num_damaged_lines,
     )
 
 
-def _read(feed: Feed, shard: int) -> pa.Table:
+def _read(feed: Feed, shard: int, lineage: Lineage) -> pa.Table:
     read = feed.reads(shard)
-    return empty_table(feed.record) if read is None else read_table(shard_path(feed.directory, read))
+    if read is None:
+        return empty_table(feed.record)
+    return read_shard(feed.directory, read, stats=lineage.stats(feed.directory, read))
 
 
 def _column(table: pa.Table, name: str) -> list[str]:

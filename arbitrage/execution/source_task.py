@@ -1,10 +1,9 @@
 """Read a source once and deal its prompts to shards, streaming: memory does not grow with the number of rows."""
 
-import os
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import pyarrow as pa
@@ -14,12 +13,15 @@ from arbitrage.contracts.workers import SourceWorker
 from arbitrage.execution.plan import Job
 from arbitrage.languages import UNKNOWN
 from arbitrage.records import Prompt, Record, Reject
+from arbitrage.shards.facts import footer
 from arbitrage.shards.layout import rejects_path, shard_of, shard_path, stats_path
-from arbitrage.shards.manifest import Account, ShardStats
-from arbitrage.shards.place import Place
+from arbitrage.shards.lineage import ContentDigest, read_stats
+from arbitrage.shards.manifest import Account, FileMark, ShardStats
+from arbitrage.shards.place import Place, size_of
+from arbitrage.shards.sealed import commit_sealed
 from arbitrage.shards.store import (
-    commit_json,
     file_digest,
+    open_new,
     publish,
     remove,
     storage_errors,
@@ -113,6 +115,9 @@ class _ShardWriter:
         self._rejects.flush()
 
     def commit(self, seconds: float) -> ShardStats:
+        directory, shard = self._place
+        if (there := self._published()) is not None:
+            return there  # complete since an earlier run
         num_rows, num_rejected = self._by_language.total(), self._by_reason.total()
         stats = ShardStats(
             num_in=num_rows + num_rejected,
@@ -120,18 +125,36 @@ class _ShardWriter:
             accounts=self._accounts(),
             seconds=round(seconds, 6),
             notes=dict(sorted(self.notes.items())),
-            digest=self._prompts.finish(),
         )
-        if shard_path(*self._place).exists():
-            return stats  # complete since an earlier run
         if num_rejected:
-            self._rejects.finish()
+            self._rejects.finish(lambda _: {})
+            stats = stats.model_copy(update={"rejects": self._rejects.mark()})
             self._rejects.publish()
         else:
-            remove(rejects_path(*self._place))
-        commit_json(stats_path(*self._place), stats)
+            remove(rejects_path(directory, shard))
+
+        def facts(content: str) -> Mapping[str, str]:
+            nonlocal stats
+            stats = stats.model_copy(update={"content": content})
+            return footer(stats)
+
+        self._prompts.finish(facts)
+        mark = self._prompts.mark()
+        stats = stats.model_copy(update={"size_bytes": mark.size_bytes, "digest": mark.digest})
+        remove(shard_path(directory, shard))
+        commit_sealed(stats_path(directory, shard), stats, is_durable=False)
         self._prompts.publish()
         return stats
+
+    def _published(self) -> ShardStats | None:
+        directory, shard = self._place
+        if (size := size_of(shard_path(directory, shard))) is None:
+            return None
+        stats = read_stats(directory, shard)
+        if stats is None or size != stats.size_bytes:
+            return None
+        has_rejects = stats.rejects is None or size_of(rejects_path(directory, shard)) == stats.rejects.size_bytes
+        return stats if has_rejects else None
 
     def discard(self) -> None:
         self._prompts.discard()
@@ -176,18 +199,27 @@ class _RowWriter:
                 self._open().write_table(to_table(self._rows, self._record))
             self._rows = []
 
-    def finish(self) -> str:
-        """Write the file under its temporary name; return its digest."""
-        with storage_errors(self._path):
-            self._beside.parent.mkdir(parents=True, exist_ok=True)
-            with pq.ParquetWriter(self._beside, arrow_schema(self._record), **writer_options()) as writer:
+    def finish(self, footer: Callable[[str], Mapping[str, str]]) -> None:
+        """Write the file under its temporary name.
+
+        Args:
+            footer: returns its key-value metadata, given the digest of its rows.
+        """
+        content = ContentDigest()
+        with storage_errors(self._path), open_new(self._beside) as file:
+            with pq.ParquetWriter(file, arrow_schema(self._record), **writer_options()) as writer:
                 for group in _groups(self._tables()):
                     writer.write_table(group)
+                    content.update(group)
+                writer.add_key_value_metadata(dict(footer(content.hexdigest())))
             self._pieces.unlink(missing_ok=True)
-            return file_digest(self._beside)
+
+    def mark(self) -> FileMark:
+        """Return what the finished file is."""
+        return FileMark(size_bytes=self._beside.stat().st_size, digest=file_digest(self._beside))
 
     def publish(self) -> None:
-        publish(self._beside, self._path)
+        publish(self._beside, self._path, is_durable=False)  # read again, should the machine die
 
     def discard(self) -> None:
         with suppress(OSError):
@@ -199,9 +231,7 @@ class _RowWriter:
 
     def _open(self) -> pa.ipc.RecordBatchStreamWriter:
         if self._stream is None:
-            self._pieces.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._pieces, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            self._sink = pa.PythonFile(os.fdopen(descriptor, "wb"), mode="w")
+            self._sink = pa.PythonFile(open_new(self._pieces), mode="w")
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._stream = pa.ipc.new_stream(self._sink, arrow_schema(self._record), options=options)
         return self._stream

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from arbitrage.contracts.workers import Load
 from arbitrage.errors import DrainedError, StalledError
+from arbitrage.execution.ledger import Books
 from arbitrage.execution.meter import Counters
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Progress
@@ -60,6 +61,9 @@ class Stop:
 class Watch:
     """What a backend tells of its work.
 
+    Attributes:
+        books: the counts of what was done.
+
     Args:
         execution: the run.
         progress: shows a person how it goes.
@@ -76,6 +80,7 @@ class Watch:
         self._loads: dict[str, Load] = {}
         self._num_replicas: dict[str, int] = {}
         self._pools = {step.step.name: step.job.pool for step in execution.steps}
+        self.books = Books()
         self._num_done = 0
         self._restarts: dict[str, int] = {}
         self._last_state: object = None
@@ -84,12 +89,23 @@ class Watch:
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
         """A shard is complete on disk."""
         self._num_done += 1
+        self.books.enter(step.step.name, shard, stats)
+        if stats.num_damaged_lines:
+            self.progress.note(
+                f"{step.step.name} shard {shard}: {stats.num_damaged_lines} damaged lines of its journal dropped, "
+                "and their items generated again"
+            )
         self.progress.shard_done(step, shard, stats)
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
         """A source has read so many rows more. Raises DrainedError if a signal came: nothing of it is kept anyway."""
         self.stop.require_none()
         self.progress.rows_read(step, num_rows)
+
+    def shard_kept(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
+        """A shard whose inputs were made again is as it would be now, and stays."""
+        self.books.num_kept[step.step.name] += 1
+        self.shard_done(step, shard, stats)
 
     def pool_size(self, pool: str, replicas: int) -> None:
         """A pool has so many replicas now."""

@@ -5,12 +5,14 @@
 
 An attempt is a file of lines, each a JSON object:
 
-    {"begin": {"made_from": …, "died": false}}   what the shard is made from; whether the last attempt's engine died
-    {"alone": [id, …]}                           from here on, these are asked with nothing else in flight
-    {"take": id}                                 the item is handed to the engine
-    {"row": {…}}  {"reject": {…}}                its answer
+    {"begin": {"died": false}}           whether the last attempt's engine died
+    {"alone": [id, …]}                   from here on, these are asked with nothing else in flight
+    {"take": id}                         the item is handed to the engine
+    {"row": {…}}  {"reject": {…}}        its answer
 
-A crash can tear the last line of a file; a line that cannot be read is an answer that never arrived.
+and each with two more keys at its end: "of", a digest of what the shard is made from, and "crc", the CRC-32 of the
+line before it. So every line stands for itself: a line that was changed by as little as a bit is dropped, counted,
+and its item answered again, and the others stay. A crash can tear the last line of a file; that is no damage.
 
 The attempt with the highest number owns the shard. One that is thought dead and is not, beyond a network that is cut
 or under a driver that was killed, finds a newer file beside its own, or its own gone, and stops (`require_newest`).
@@ -20,9 +22,13 @@ import asyncio
 import errno
 import json
 import os
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
 from itertools import groupby
 from pathlib import Path
 from typing import Protocol
@@ -32,11 +38,12 @@ from pydantic import ValidationError
 from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.shards.crash import crash_point
-from arbitrage.shards.layout import journal_directory
-from arbitrage.shards.place import Place, StorePath, names_in
+from arbitrage.shards.layout import digest_json, journal_directory
+from arbitrage.shards.place import Place, StorePath, names_in, open_unlinked, why
 from arbitrage.shards.quarantine import Quarantine
 from arbitrage.shards.segments import SegmentWriter
 from arbitrage.shards.store import remove, storage_errors
+from arbitrage.tables import unwritable
 
 SYNC_EVERY_S = 0.02
 """Answers that arrive within this time share one fsync."""
@@ -44,7 +51,14 @@ SYNC_EVERY_S = 0.02
 LOOK_EVERY_S, LOOK_IN_STORE_EVERY_S = 1.0, 10.0
 """How often an attempt looks whether it has been overtaken; in a store each look is a request, paid for."""
 
+MAX_LINE_BYTES = 1 << 28
+"""No answer is longer; a file that is one long line is not read into memory at once."""
+
 _ROW, _REJECT = '{"row":', '{"reject":'
+_CRC = b'","crc":"%08x"}\n'
+_CRC_BYTES = len(_CRC % 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+_ATTEMPT = re.compile(r"[0-9]{5,9}(-[0-9]{5,9})?\.jsonl")
 
 
 class Journal:
@@ -53,13 +67,15 @@ class Journal:
     Attributes:
         settled: item id → its row or Reject.
         quarantine: what an engine died on.
+        num_damaged: lines of earlier attempts that were dropped.
     """
 
     def __init__(self, directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
         self.settled: dict[str, Record] = {}
         self.quarantine = Quarantine()
+        self.num_damaged = 0
         self._record = record
-        self._made_from = dict(made_from)
+        self._of = digest_json(dict(made_from))
         self._directory = journal_directory(directory, shard)
         self._file: _LineWriter | None = None
         self._number = 0
@@ -74,17 +90,16 @@ class Journal:
         """Read what earlier attempts left. Answers made from other inputs than today's are passed over."""
         earlier = [path for path in attempts(self._directory) if _attempt_of(path) != self._number]
         for _, files in groupby(earlier, key=_attempt_of):
-            lines = "".join(_read(path) for path in files).split("\n")[:-1]  # the last one is torn
-            begin = _object(lines[0]).get("begin") if lines else None
-            if isinstance(begin, dict) and begin.get("made_from") == self._made_from:
-                self.quarantine.begin(self.settled, died=bool(begin.get("died")))
-                for line in lines[1:]:
-                    self._replay(line)
+            for line in _lines(files):
+                if (noted := _verified(line)) is None:
+                    self.num_damaged += 1
+                elif noted.of == self._of:
+                    self._replay(noted.text)
 
     def _start(self, died: bool) -> None:
         self._number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
         self._file = _open_attempt(self._directory, self._number)
-        self._append({"begin": {"made_from": self._made_from, "died": died}})
+        self._append({"begin": {"died": died}})
 
     def alone(self, item_ids: Sequence[str]) -> None:
         """Note that these items are asked with nothing else in flight."""
@@ -94,7 +109,7 @@ class Journal:
     def take(self, item_id: str) -> None:
         """Note that an item is handed to the engine."""
         self.quarantine.take(item_id)
-        self._write(f'{{"take":"{item_id}"}}\n')
+        self._write(f'{{"take":"{item_id}"')
 
     def settle(self, item_id: str, answer: Record) -> None:
         """Note an item's row or Reject.
@@ -104,7 +119,7 @@ class Journal:
         """
         self.settled[item_id] = answer
         prefix = _REJECT if isinstance(answer, Reject) else _ROW
-        self._write(f"{prefix}{answer.model_dump_json()}}}\n")
+        self._write(f"{prefix}{answer.model_dump_json()}")
         crash_point("journal.append")
 
     @property
@@ -134,26 +149,36 @@ class Journal:
             file.close()
 
     def _append(self, line: Mapping[str, object]) -> None:
-        self._write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._write(json.dumps(line, separators=(",", ":")).removesuffix("}"))
 
     def _write(self, text: str) -> None:
+        """Write a JSON object that lacks its end."""
         assert self._file is not None, "open() comes first"
-        self._file.write(text.encode("utf-8"))
+        body = f'{text},"of":"{self._of}'.encode()
+        self._file.write(body + _CRC % zlib.crc32(body))
 
-    def _replay(self, line: str) -> None:
+    def _replay(self, text: bytes) -> None:
+        """Take in a line whose checksum holds: whoever wrote it, it is a line of this kind, or it is dropped."""
         for prefix, record in ((_ROW, self._record), (_REJECT, Reject)):
-            if line.startswith(prefix):
+            if text.startswith(prefix.encode()):
                 try:
-                    answer: Record = record.model_validate_json(line[len(prefix) : -1])
+                    answer: Record = record.model_validate_json(text[len(prefix) :])
                 except ValidationError:
-                    return  # never arrived
+                    answer = None  # type: ignore[assignment]
+                if answer is None or unwritable(answer) is not None:
+                    self.num_damaged += 1
+                    return
                 self.settled[item_id_of(answer)] = answer
                 return
-        noted = _object(line)
-        if isinstance(alone := noted.get("alone"), list):
+        noted = _object(text + b"}")
+        if isinstance(begin := noted.get("begin"), dict):
+            self.quarantine.begin(self.settled, died=bool(begin.get("died")))
+        elif isinstance(alone := noted.get("alone"), list):
             self.quarantine.alone([str(item_id) for item_id in alone])
         elif isinstance(taken := noted.get("take"), str):
             self.quarantine.take(taken)
+        else:
+            self.num_damaged += 1
 
 
 @contextmanager
@@ -200,9 +225,9 @@ def has_journal(directory: Place, shard: int) -> bool:
 
 
 def attempts(directory: Place) -> list[Place]:
-    """List the files of a shard's journal, oldest first."""
+    """List the files of a shard's journal, oldest first; files of other names are passed over."""
     with storage_errors(directory):
-        return [directory / name for name in names_in(directory) if name.endswith(".jsonl")]
+        return [directory / name for name in names_in(directory) if _ATTEMPT.fullmatch(name)]
 
 
 def item_id_of(answer: Record) -> str:
@@ -242,9 +267,48 @@ def _attempt_of(path: Place) -> int:
     return int(path.name.partition(".")[0].partition("-")[0])
 
 
-def _read(path: Place) -> str:
-    with storage_errors(path):
-        return path.read_text(encoding="utf-8", errors="replace")
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A line whose checksum holds: the JSON object it holds, without its end, and the digest it is of."""
+
+    text: bytes
+    of: str
+
+
+def _lines(files: Iterable[Place]) -> Iterator[bytes]:
+    """Yield the lines of one attempt; the last one, where a crash has torn it, is left out."""
+    torn = b""
+    for path in files:
+        if torn:
+            yield torn  # not at the attempt's end: damage
+        torn = b""
+        for line in _raw_lines(path):
+            torn = b"" if line.endswith(b"\n") else line
+            if not torn:
+                yield line
+        if torn and _verified(torn + b"\n") is not None:
+            yield torn + b"\n"
+            torn = b""
+
+
+def _raw_lines(path: Place) -> Iterator[bytes]:
+    """Yield a file's lines with their ends, in pieces where they are longer than any that was written."""
+    try:
+        with BytesIO(path.read_bytes()) if isinstance(path, StorePath) else open_unlinked(path) as file:
+            while line := file.readline(MAX_LINE_BYTES):
+                yield line
+    except FileNotFoundError:
+        return  # removed since it was listed: by whoever finished the shard
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {why(error)}") from error
+
+
+def _verified(line: bytes) -> _Noted | None:
+    body, end = line[:-_CRC_BYTES], line[-_CRC_BYTES:]
+    if end != _CRC % zlib.crc32(body):
+        return None
+    text, separator, of = body.rpartition(b',"of":"')
+    return _Noted(text, of.decode()) if separator else None
 
 
 class _Appender:
@@ -256,7 +320,7 @@ class _Appender:
     def __init__(self, path: Path) -> None:
         self._path, self.first = path, path.name
         with storage_errors(path):
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            self._descriptor = os.open(path, _CREATE, 0o640)
         self._lines: list[bytes] = []
         self._error: OSError | None = None
         self._is_dirty, self._is_closing = threading.Event(), threading.Event()
@@ -312,9 +376,9 @@ class _Appender:
             self._is_closing.wait(SYNC_EVERY_S)
 
 
-def _object(line: str) -> dict[str, object]:
+def _object(line: bytes) -> dict[str, object]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

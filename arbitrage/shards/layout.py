@@ -4,6 +4,7 @@
     <run>/<step>-<fingerprint>/_rejects/shard-00007.parquet   what stopped here, if anything did
     <run>/<step>-<fingerprint>/_stats/shard-00007.json        counts by language and teacher, seconds, tokens
     <run>/<step>-<fingerprint>/_journal/shard-00007/          answers as they arrive, while the shard is under way
+    <run>/_damaged/<step>-<fingerprint>/shard-00007.parquet   what was found damaged and is made again
 
 On a disk a file is written beside its place and renamed. In an object store it is written once, under its final
 name: an object that exists is complete. There a journal is made of segments.
@@ -14,7 +15,7 @@ Names with a leading '_' are skipped by Parquet data set readers, so a glob of a
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from arbitrage.config import Raw
 from arbitrage.contracts.steps import Step
@@ -23,7 +24,7 @@ from arbitrage.tables import SCHEMA_VERSION, arrow_schema
 
 FINGERPRINT_DIGITS = 12
 
-_SHARD_FILE = re.compile(r"shard-(\d{5,})\.parquet")
+_SHARD = re.compile(r"shard-([0-9]{5,9})")
 
 
 def shard_of(prompt_id: str, num_shards: int) -> int:
@@ -54,15 +55,22 @@ def journal_directory(directory: Place, shard: int) -> Place:
 
 def shards_in(directory: Place) -> set[int]:
     """Return which shards of a step are there, from one look at its directory."""
-    found = (_SHARD_FILE.fullmatch(name) for name in names_in(directory))
-    return {int(match[1]) for match in found if match}
+    return set(numbered(names_in(directory), ".parquet"))
 
 
 def journaled_in(directory: Place) -> set[int]:
     """Return which shards of a step have a journal, from one look at its directory."""
-    return {
-        int(name.removeprefix("shard-")) for name in names_in(directory / "_journal") if name.startswith("shard-")
-    }
+    return set(numbered(names_in(directory / "_journal"), ""))
+
+
+def numbered(names: Iterable[str], suffix: str) -> dict[int, str]:
+    """Return shard → name, of the names that a shard's file with this suffix may have; others are passed over."""
+    found = {}
+    for name in names:
+        match = _SHARD.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
+        if match and name == f"shard-{int(match[1]):05d}{suffix}":
+            found[int(match[1])] = name
+    return found
 
 
 def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) -> dict[str, str]:
@@ -112,3 +120,8 @@ def digest_json(value: object) -> str:
 def step_directory(name: str, fingerprint: str) -> str:
     """Return a step's directory name below the run directory."""
     return f"{name}-{fingerprint}"
+
+
+def step_name(directory: str) -> str:
+    """Return the name of the step that a directory is of."""
+    return directory.rpartition("-")[0]

@@ -1,20 +1,45 @@
 """From which content a shard was made: what tells a shard that is merely there from one that is up to date."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
-from pydantic import ValidationError
+import pyarrow as pa
 
-from arbitrage.shards.layout import digest_json, stats_path
+from arbitrage.shards.layout import digest_json, stats_path, step_name
 from arbitrage.shards.manifest import ShardStats
-from arbitrage.shards.place import Place, for_each
+from arbitrage.shards.place import Place, for_each, read_bytes
+from arbitrage.shards.sealed import UnsealedError, unseal
 
 
 def read_stats(directory: Place, shard: int) -> ShardStats | None:
-    """Return a shard's counts and lineage, or None where they are missing or of an older format."""
+    """Return a shard's counts and lineage, or None where they are missing or damaged."""
     try:
-        return ShardStats.model_validate_json(stats_path(directory, shard).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
+        return unseal(read_bytes(stats_path(directory, shard)), ShardStats)
+    except (FileNotFoundError, UnsealedError):
         return None
+
+
+class ContentDigest:
+    """A digest of rows, whatever file they are written to: of one table, or of several in order."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=10, person=b"content")
+
+    def update(self, table: pa.Table) -> None:
+        """Take in more rows. Where tables are cut makes a difference."""
+        for batch in table.combine_chunks().to_batches():
+            self._hash.update(batch.serialize())
+
+    def hexdigest(self) -> str:
+        """Return the digest of all rows so far."""
+        return self._hash.hexdigest()
+
+
+def content_digest(table: pa.Table) -> str:
+    """Return a digest of a table's rows."""
+    digest = ContentDigest()
+    digest.update(table)
+    return digest.hexdigest()
 
 
 class Lineage:
@@ -28,6 +53,10 @@ class Lineage:
         read = for_each(directory, lambda k: read_stats(directory, k), shards)
         self._stats.update({(directory, k): stats for k, stats in zip(shards, read, strict=True)})
 
+    def learn(self, directory: Place, shard: int, stats: ShardStats) -> None:
+        """Take over a shard's counts that were found elsewhere."""
+        self._stats[directory, shard] = stats
+
     def stats(self, directory: Place, shard: int) -> ShardStats | None:
         """Return a shard's counts, as `read_stats` does."""
         if (directory, shard) not in self._stats:
@@ -35,14 +64,17 @@ class Lineage:
         return self._stats[directory, shard]
 
     def made_from(self, reads: Mapping[Place, int | Sequence[int]]) -> dict[str, str]:
-        """Return directory name → digest of what a step reads there: of one shard, or of several together."""
+        """Return step name → digest of what is read of it: of one shard, or of several together.
+
+        By name, not by directory: the fingerprints of inputs are in the reader's own.
+        """
         return {
-            path.name: self._digest(path, read)
+            step_name(path.name): self._content(path, read)
             if isinstance(read, int)
-            else digest_json([self._digest(path, k) for k in sorted(read)])
+            else digest_json([self._content(path, k) for k in sorted(read)])
             for path, read in sorted(reads.items())
         }
 
-    def _digest(self, path: Place, shard: int) -> str:
+    def _content(self, path: Place, shard: int) -> str:
         stats = self.stats(path, shard)
-        return stats.digest if stats else ""
+        return stats.content if stats else ""

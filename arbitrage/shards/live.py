@@ -5,7 +5,8 @@ import time
 from pydantic import ValidationError
 
 from arbitrage.config import Config
-from arbitrage.shards.place import Place
+from arbitrage.errors import StorageError
+from arbitrage.shards.place import Place, read_bytes
 
 LIVE_FILE = "_live.json"
 
@@ -51,6 +52,6 @@ def last_seen(run_dir: Place) -> float | None:
 
 def _last(run_dir: Place) -> LiveRun | None:
     try:
-        return LiveRun.model_validate_json((run_dir / LIVE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValidationError):
-        return None
+        return LiveRun.model_validate_json(read_bytes(run_dir / LIVE_FILE))
+    except (OSError, ValidationError, StorageError):
+        return None  # shown, not used: what cannot be read is not shown

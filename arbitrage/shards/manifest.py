@@ -1,9 +1,13 @@
 """`manifest.json`: what a run did, written last. `run.json`: what it set out to do, written first."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
 
 from arbitrage.config import Config
 from arbitrage.contracts.steps import Scope
+from arbitrage.errors import UserError
+from arbitrage.shards.place import path_component
 
 
 class Account(Config):
@@ -16,8 +20,15 @@ class Account(Config):
     rejected: dict[str, int]  # reason → items
 
 
+class FileMark(Config):
+    """What a file must be."""
+
+    size_bytes: int
+    digest: str
+
+
 class ShardStats(Config):
-    """Counts of one shard; `seconds` is worker time."""
+    """Counts of one shard, and what its files must be; `seconds` is worker time."""
 
     num_in: int
     num_rows: int
@@ -28,8 +39,12 @@ class ShardStats(Config):
     cost_usd: float = 0.0
     num_replayed: int = 0  # items answered by an earlier attempt and read from its journal
     notes: dict[str, int] = {}  # counters a step wants shown, such as language disagreements
-    digest: str = ""  # of the shard's file
-    made_from: dict[str, str] = {}  # step directory of each input → digest of the shard that was read
+    num_damaged_lines: int = 0  # of the journal: dropped, and their items answered again
+    size_bytes: int = 0  # of the shard's file
+    digest: str = ""  # of the shard's file: to find damage
+    content: str = ""  # digest of its rows: what was made from them stays good as long as it is the same
+    rejects: FileMark | None = None  # of the shard's rejects, if it has any
+    made_from: dict[str, str] = {}  # name of each step that was read → `content` of the shard that was
 
 
 class StepPlan(Config):
@@ -61,6 +76,7 @@ class StepReport(Config):
     completion_tokens: int
     cost_usd: float
     num_replayed: int = 0  # items answered by an attempt that did not live to finish its shard
+    num_damaged_lines: int = 0  # of journals: dropped, and their items answered again
     notes: dict[str, int] = {}
 
 
@@ -87,6 +103,18 @@ class RunPlan(Config):
     backend: str = "local"
     started_at: str = ""
     seconds_before: float = 0.0  # wall clock of earlier passes: interrupted ones, and those of another config
+
+    @model_validator(mode="after")
+    def _names_stay_below(self) -> Self:
+        """Whoever made a run directory, its plan must not lead out of it, nor out of the directory of an export."""
+        try:
+            for step in self.steps:
+                path_component(step.directory, "the step directory")
+            for name in self.datasets:
+                path_component(name, "the data set")
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class Manifest(Config):

@@ -6,14 +6,17 @@ and nothing else, so it may be written down and sent to another machine.
 https://arrow.apache.org/docs/python/filesystems.html
 """
 
+import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+import stat
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -101,6 +104,17 @@ class StorePath:
         """Return the names directly below this prefix, sorted."""
         return sorted(info.base_name for info in self._list(recursive=False) if info.path != f"{self._key}/")
 
+    def size(self) -> int | None:
+        """Return the object's size in bytes; None where there is none."""
+        with self._errors("read"):
+            info = self._fs.get_file_info(self._key)
+            return info.size if info.type == fs.FileType.File else None
+
+    def sizes(self) -> dict[str, int]:
+        """Return name → size of the objects directly below this prefix."""
+        found = self._list(recursive=False)
+        return {info.base_name: info.size for info in found if info.type == fs.FileType.File}
+
     def files(self) -> list["StorePath"]:
         """Return all objects below this prefix, sorted."""
         root = self.uri.partition("://")[0]
@@ -173,6 +187,135 @@ def place_of(text: str) -> Place:
     if not bucket or "//" in key:
         raise UserError(f"{text}: is not of the form {scheme}://bucket/prefix")
     return StorePath(text.rstrip("/"))
+
+
+def read_bytes(place: Place) -> bytes:
+    """Return a file's content; on a disk never that of a file elsewhere, to which a link was put in its place.
+
+    Raises:
+        FileNotFoundError: there is none.
+        StorageError: it is a link, or cannot be read.
+    """
+    if isinstance(place, StorePath):
+        return place.read_bytes()
+    try:
+        with open_unlinked(place) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{place}: cannot be read: {why(error)}") from error
+
+
+def open_unlinked(path: Path) -> BinaryIO:
+    """Open a file for reading, unless it is a link or no file at all. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    file = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "is not a file")
+    return file
+
+
+def why(error: OSError) -> str:
+    """Return what is wrong, for people: a link in the place of a file is called a link."""
+    if error.errno == errno.ELOOP:
+        return "it is a link, and links in a run directory are not followed"
+    return error.strerror or str(error)
+
+
+def sizes_in(place: Place) -> dict[str, int]:
+    """Return name → size in bytes of the files directly below a place; none where it does not exist."""
+    if isinstance(place, StorePath):
+        return place.sizes()
+    try:
+        with os.scandir(place) as entries:
+            return {entry.name: _size(entry) for entry in entries if not entry.is_dir(follow_symlinks=False)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+
+
+def size_of(place: Place) -> int | None:
+    """Return the size of a file in bytes; None where there is none, -1 where a link or a directory is."""
+    if isinstance(place, StorePath):
+        return place.size()
+    try:
+        found = place.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _size(entry: "os.DirEntry[str]") -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size if entry.is_file(follow_symlinks=False) else -1
+    except FileNotFoundError:  # removed since it was listed
+        return -1
+
+
+def require_no_links(root: Path, parts: Sequence[str]) -> None:
+    """Refuse a directory below a root that is a link: who writes through it writes elsewhere.
+
+    Raises:
+        StorageError: it is one.
+    """
+    path = root
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise StorageError(f"{path}: is a link, and links in a run directory are not followed; remove it")
+
+
+MAX_NAME_BYTES = 200
+"""File systems take 255; the rest is for what is put before and behind."""
+
+
+def path_component(text: str, what: str) -> str:
+    """Return a text that is to be the name of a file or directory, as it is.
+
+    Args:
+        text: the name.
+        what: what it names, for the message, such as "the data set".
+
+    Raises:
+        UserError: it would lead elsewhere ('..', '/', an absolute path), is empty, hidden, too long, or holds
+            characters that a file system does not take.
+    """
+    problem = None
+    if not text or text.strip() != text:
+        problem = "is empty or begins or ends with a space"
+    elif text.startswith((".", "-")):
+        problem = f"begins with '{text[0]}'"
+    elif any(sign in text for sign in "/\\") or any(ord(sign) < 32 or ord(sign) == 127 for sign in text):
+        problem = "holds '/', '\\' or a control character"
+    elif not _is_encodable(text):
+        problem = "cannot be written as UTF-8"
+    elif len(text.encode()) > MAX_NAME_BYTES:
+        problem = f"is longer than {MAX_NAME_BYTES} bytes"
+    if problem is not None:
+        raise UserError(f"{what} {text[:60]!a}: {problem}, and so cannot be the name of a file")
+    return text
+
+
+def require_distinct_names(names: Iterable[str], what: str) -> None:
+    """Refuse names that differ by case alone: on some file systems they are one.
+
+    Raises:
+        UserError: two are the same but for case, or for the way their accents are written.
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        key = unicodedata.normalize("NFC", name).casefold()
+        if (other := known.setdefault(key, name)) != name:
+            raise UserError(f"{what} {other!r} and {name!r} differ by case alone; rename one of them")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def names_in(place: Place) -> list[str]:

@@ -4,15 +4,12 @@ What was in flight at a death is suspected. Suspects are asked half by half with
 survives is cleared, a half that dies is suspected in turn, and one that dies alone is condemned. A poisonous prompt
 among n in flight so costs at most 2 + log2(n) engines, and nobody else an answer.
 
-A process that ends without a word (a kill, a power cut) accuses nobody at first; what was in flight at several such
-ends in a row may be what ends it, and is suspected too.
+Only a death that somebody saw counts: an engine that said so, or a worker that ended while its driver lived on. A
+driver that ends without a word was preempted, killed or cut off from power, and that accuses no prompt, however
+often it happens.
 """
 
-from collections import Counter
 from collections.abc import Container, Sequence
-
-SUDDEN_ENDS = 3
-"""So many unexplained ends with the same item in flight make it a suspect; as many again, alone, condemn it."""
 
 
 class Quarantine:
@@ -28,17 +25,12 @@ class Quarantine:
         self.condemned: list[str] = []
         self._in_flight: dict[str, None] = {}
         self._group: frozenset[str] = frozenset()
-        self._ends: Counter[str] = Counter()
-        self._ends_alone: Counter[str] = Counter()
 
     def begin(self, settled: Container[str], died: bool) -> None:
         """Judge how the last attempt ended, before the next begins."""
-        open_ids = [item_id for item_id in self._in_flight if item_id not in settled]
-        was_alone = bool(open_ids) and self._group.issuperset(open_ids)
         if died:
-            self._judge(open_ids, was_alone)
-        else:
-            self._wonder(open_ids, was_alone)
+            open_ids = [item_id for item_id in self._in_flight if item_id not in settled]
+            self._judge(open_ids, was_alone=bool(open_ids) and self._group.issuperset(open_ids))
         self.suspects = [i for i in self.suspects if i not in settled and i not in self.condemned]
         self._in_flight, self._group = {}, frozenset()
 
@@ -60,11 +52,3 @@ class Quarantine:
             self.condemned += open_ids
         elif open_ids:
             self.suspects = open_ids
-
-    def _wonder(self, open_ids: list[str], was_alone: bool) -> None:
-        self._ends.update(open_ids)
-        if was_alone and len(open_ids) == 1:
-            self._ends_alone.update(open_ids)
-        self.condemned += [i for i in open_ids if self._ends_alone[i] >= SUDDEN_ENDS]
-        wondrous = [i for i in open_ids if self._ends[i] >= SUDDEN_ENDS]
-        self.suspects = wondrous if was_alone else [*self.suspects, *(i for i in wondrous if i not in self.suspects)]

@@ -1,18 +1,17 @@
 """Read a run: its plan, its manifest, and the rows of any step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ValidationError
 
 from arbitrage.errors import RunDirectoryError
-from arbitrage.shards.layout import rejects_path, shard_path
+from arbitrage.shards.layout import shards_in
 from arbitrage.shards.manifest import Manifest, Notes, RunPlan, StepPlan
 from arbitrage.shards.place import Place
-from arbitrage.shards.store import read_table
+from arbitrage.shards.sealed import load_sealed, remedy_for
+from arbitrage.shards.verified import read_rejects, read_shard
 
 PLAN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
@@ -39,13 +38,13 @@ class Run:
             raise RunDirectoryError(
                 f"{self.path}: the run has not finished (no {MANIFEST_FILE}); run it again to resume"
             )
-        return _load(path, Manifest)
+        return load_sealed(path, Manifest, remedy_for(self.path))
 
     @cached_property
     def notes(self) -> Notes:
         """What the pipeline has to say of the finished run; mostly nothing."""
         path = self.path / NOTES_FILE
-        return _load(path, Notes) if path.exists() else Notes()
+        return load_sealed(path, Notes, remedy_for(self.path)) if path.exists() else Notes()
 
     @property
     def is_finished(self) -> bool:
@@ -77,27 +76,39 @@ class Run:
         return self.plan.shards if planned.shards is None else planned.shards
 
     def shard(self, step: str, shard: int) -> pa.Table:
-        """Return the rows of one of a step's shards."""
-        return read_table(shard_path(self.directory(step), shard))
+        """Return the rows of one of a step's shards, checked against their digest.
+
+        Raises:
+            DamagedFileError: they are missing, or not what was written.
+        """
+        return read_shard(self.directory(step), shard)
 
     def tables(self, step: str) -> Iterator[pa.Table]:
-        """Yield a step's rows, one table for each complete shard, in order."""
-        yield from self._existing(step, shard_path)
+        """Yield a step's rows, one table for each complete shard, in order; of a finished run, of every shard.
+
+        Raises:
+            DamagedFileError: a shard is not what was written; or is missing, though the run has finished.
+        """
+        for shard in self._readable(step):
+            yield read_shard(self.directory(step), shard)
 
     def rejects(self, step: str) -> Iterator[pa.Table]:
-        """Yield a step's rejects, one table for each shard that has any, in order."""
-        yield from self._existing(step, rejects_path)
+        """Yield a step's rejects, one table for each shard that has any, in order. Raises like `tables`."""
+        for shard in self._readable(step):
+            if (table := read_rejects(self.directory(step), shard)) is not None:
+                yield table
 
     def table(self, step: str) -> pa.Table:
         """Return all rows of a step; for steps known to be small."""
         return pa.concat_tables(self.tables(step))
 
-    def _existing(self, step: str, place: Callable[[Place, int], Place]) -> Iterator[pa.Table]:
-        directory = self.directory(step)
-        for shard in self.shards(step):
-            path = place(directory, shard)
-            if path.exists():
-                yield read_table(path)
+    def _readable(self, step: str) -> list[int]:
+        """Return the shards to read: all of a finished run, so that one that is gone is missed."""
+        wanted = self.shards(step)
+        if self.is_finished:
+            return list(wanted)
+        there = shards_in(self.directory(step))
+        return [shard for shard in wanted if shard in there]
 
 
 def open_run(path: Place) -> Run:
@@ -105,17 +116,8 @@ def open_run(path: Place) -> Run:
 
     Raises:
         RunDirectoryError: no run lies there.
+        DamagedFileError: its plan is not what was written.
     """
     if not (path / PLAN_FILE).exists():
         raise RunDirectoryError(f"{path}: is not a run directory (no {PLAN_FILE})")
-    return Run(path, _load(path / PLAN_FILE, RunPlan))
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _load(path: Place, model: type[M]) -> M:
-    try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError) as error:
-        raise RunDirectoryError(f"{path}: cannot be read: {error}") from error
+    return Run(path, load_sealed(path / PLAN_FILE, RunPlan, remedy_for(path)))

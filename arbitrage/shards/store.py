@@ -3,19 +3,21 @@
 On a disk: write beside, fsync, rename, fsync the directory. In an object store: write once, under the final name.
 """
 
+import ctypes
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from arbitrage.errors import DataError, StorageError
-from arbitrage.shards.place import Place, StorePath
+from arbitrage.shards.place import Place, StorePath, why
 
 TEMPORARY = "_tmp-"
 COMPRESSION = "zstd"
@@ -23,61 +25,76 @@ COMPRESSION_LEVEL = 3
 
 
 def commit_table(path: Place, table: pa.Table) -> None:
-    """Write a table as Parquet (zstd 3, page index) under its final name.
+    """Write a table as Parquet under its final name. Raises StorageError like `commit_bytes`."""
+    commit_bytes(path, parquet_bytes(table))
+
+
+def parquet_bytes(table: pa.Table, footer: Mapping[str, str] | None = None) -> pa.Buffer:
+    """Return a table as a Parquet file (zstd 3, page index, page checksums): equal bytes for equal tables.
+
+    Args:
+        table: the rows.
+        footer: put among the file's key-value metadata.
+    """
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, table.schema, **writer_options()) as writer:
+        writer.write_table(table.combine_chunks())
+        if footer:
+            writer.add_key_value_metadata(dict(footer))
+    return sink.getvalue()
+
+
+def commit_json(path: Place, value: BaseModel) -> None:
+    """Write a model as indented JSON under its final name. Raises StorageError like `commit_bytes`."""
+    commit_bytes(path, (value.model_dump_json(indent=1) + "\n").encode())
+
+
+def commit_bytes(path: Place, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
+    """Write a file under its final name.
+
+    Args:
+        path: the name.
+        data: the whole content.
+        is_durable: whether it must survive the death of the machine from here on.
 
     Raises:
         StorageError: the disk refused (full, read-only, gone); nothing is left under the final name.
     """
-    with staged_table(path, table) as beside:
-        publish(beside, path)
+    with staged_bytes(path, data) as beside:
+        publish_staged(beside, path, data, is_durable)
 
 
 @contextmanager
-def staged_table(path: Place, table: pa.Table) -> Iterator[Path]:
-    """Write a table to a temporary file, for the caller to `publish`; what is not published is removed."""
+def staged_bytes(path: Place, data: bytes | pa.Buffer) -> Iterator[Path | None]:
+    """Write a temporary file, for the caller to publish; what is not published is removed. A store needs none."""
+    if isinstance(path, StorePath):
+        yield None
+        return
     beside = temporary_beside(path)
     try:
-        with storage_errors(path):
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(table, beside, **writer_options())
+        with storage_errors(path), open_new(beside) as file:
+            file.write(data)
         yield beside
     finally:
         beside.unlink(missing_ok=True)
 
 
-def commit_json(path: Place, value: BaseModel) -> None:
-    """Write a model as indented JSON under its final name. Raises StorageError like `commit_table`."""
-    commit_bytes(path, (value.model_dump_json(indent=1) + "\n").encode())
-
-
-def commit_bytes(path: Place, data: bytes) -> None:
-    """Write a small file under its final name. Raises StorageError like `commit_table`."""
+def publish_staged(beside: Path | None, path: Place, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
+    """Give staged bytes their final name."""
     if isinstance(path, StorePath):
         path.write_bytes(data)
-        return
-    beside = temporary_beside(path)
-    try:
-        with storage_errors(path):
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(data)
-        publish(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    else:
+        assert beside is not None
+        publish(beside, path, is_durable)
 
 
 def replace_json(path: Place, value: BaseModel) -> None:
     """Write a model as JSON in place of an older one; never half, but not durably: for what is soon outdated."""
-    if isinstance(path, StorePath):
-        path.write_bytes((value.model_dump_json() + "\n").encode())
-        return
-    beside = temporary_beside(path)
-    with storage_errors(path):
-        beside.write_text(value.model_dump_json() + "\n", encoding="utf-8")
-        beside.replace(path)
+    commit_bytes(path, (value.model_dump_json() + "\n").encode(), is_durable=False)
 
 
 def read_table(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one Parquet file; `columns`: of these alone.
+    """Read one Parquet file that is no shard of a run (those are checked: `verified`); `columns`: of these alone.
 
     Raises:
         DataError: it is missing or not Parquet.
@@ -87,18 +104,7 @@ def read_table(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
             with path.open_input() as file:
                 return pq.read_table(file, columns=columns)
         return pq.read_table(path, columns=columns, partitioning=None)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
-
-
-def count_rows(path: Place) -> int:
-    """Return a file's number of rows, from its footer."""
-    try:
-        if isinstance(path, StorePath):
-            with path.open_input() as file:
-                return int(pq.read_metadata(file).num_rows)
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
 
 
@@ -108,9 +114,19 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=10)).hexdigest()
 
 
+def bytes_digest(data: bytes | pa.Buffer) -> str:
+    """Return the digest that `file_digest` returns of a file with this content."""
+    return hashlib.blake2b(data, digest_size=10).hexdigest()
+
+
 def writer_options() -> dict[str, object]:
     """Return the Parquet options shared by all writers."""
-    return {"compression": COMPRESSION, "compression_level": COMPRESSION_LEVEL, "write_page_index": True}
+    return {
+        "compression": COMPRESSION,
+        "compression_level": COMPRESSION_LEVEL,
+        "write_page_index": True,
+        "write_page_checksum": True,
+    }
 
 
 def remove(path: Place) -> None:
@@ -119,28 +135,58 @@ def remove(path: Place) -> None:
         path.unlink(missing_ok=True)
 
 
-def publish(beside: Path, path: Place) -> None:
-    """Give a finished, temporary file its final name, durably."""
+def publish(beside: Path, path: Place, is_durable: bool = True) -> None:
+    """Give a finished, temporary file its final name; durably, unless told otherwise."""
     if isinstance(path, StorePath):
         path.upload(beside)
         return
     with storage_errors(path):
-        _fsync(beside, os.O_RDONLY)
+        if is_durable:
+            _fsync(beside, os.O_RDONLY)
         beside.replace(path)
-        _fsync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        if is_durable:
+            _fsync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def make_durable(directory: Place) -> None:
+    """Return when everything written below a directory survives the death of the machine."""
+    if isinstance(directory, StorePath):
+        return
+    with storage_errors(directory):
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            syncfs = getattr(ctypes.CDLL(None), "syncfs", None)  # of Linux; one call for all files
+            if syncfs is None or syncfs(descriptor) != 0:
+                os.sync()
+        finally:
+            os.close(descriptor)
 
 
 def temporary_beside(path: Place) -> Path:
-    """Return a temporary name in the same directory, invisible to data set readers.
+    """Return a temporary name in the same directory, invisible to data set readers; for `open_new`.
 
-    For a store, an empty file of this machine that only its user can read; the caller removes it in any case.
+    No two writers share one, also where processes on two machines have the same number. For a store, a name among
+    this machine's temporary files; the caller removes the file in any case.
     """
+    name = f"{os.getpid()}-{os.urandom(4).hex()}-{path.name}"
     if isinstance(path, StorePath):
-        with storage_errors(path):
-            descriptor, name = tempfile.mkstemp(prefix="arbitrage-", suffix=f"-{path.name}")
-            os.close(descriptor)
-        return Path(name)
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+        return Path(tempfile.gettempdir()) / f"arbitrage-{name}"
+    return path.with_name(TEMPORARY + name)
+
+
+def open_new(path: Path) -> BinaryIO:
+    """Create a file and open it for writing; what stands there already, a link too, is not written through.
+
+    Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    mode = 0o600 if path.parent == Path(tempfile.gettempdir()) else 0o640
+    try:
+        descriptor = os.open(path, flags, mode)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, mode)
+    return os.fdopen(descriptor, "wb")
 
 
 def remove_temporary(directory: Place, is_deep: bool = True) -> None:
@@ -148,7 +194,8 @@ def remove_temporary(directory: Place, is_deep: bool = True) -> None:
     if isinstance(directory, StorePath):
         return  # nothing is ever half-written there
     for path in directory.glob(f"{'**/' if is_deep else ''}{TEMPORARY}*"):
-        remove(path)
+        if path.is_symlink() or path.is_file():
+            remove(path)
 
 
 @contextmanager
@@ -157,7 +204,7 @@ def storage_errors(path: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise StorageError(f"{path}: cannot be written: {why(error)}") from error
 
 
 def _fsync(path: Path, flags: int) -> None:

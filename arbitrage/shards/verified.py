@@ -1,0 +1,126 @@
+"""Read shards and rejects of a run, each checked against the size and digest its counts hold before it is used.
+
+A file is read whole and hashed once for each process; after that its size, times and inode say that it is the same.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from arbitrage.errors import DamagedFileError, StorageError
+from arbitrage.shards.layout import rejects_path, shard_path, stats_path
+from arbitrage.shards.lineage import read_stats
+from arbitrage.shards.manifest import FileMark, ShardStats
+from arbitrage.shards.place import Place, StorePath, open_unlinked, read_bytes, why
+from arbitrage.shards.sealed import remedy_for
+from arbitrage.shards.store import bytes_digest
+
+FACTS = b"arbitrage.shard"
+"""Key of a shard's footer under which its counts lie, in case its `_stats` are lost."""
+
+SMALL_BYTES = 1 << 20
+"""Below this, starting threads takes longer than decoding."""
+
+_known: dict[tuple[object, ...], str] = {}  # identity of a file → the digest it was found to have
+
+
+def read_shard(
+    directory: Place, shard: int, columns: Sequence[str] | None = None, stats: ShardStats | None = None
+) -> pa.Table:
+    """Read one shard of a step.
+
+    Args:
+        directory: of the step.
+        shard: its number.
+        columns: of these alone.
+        stats: the shard's counts, where they have been read already.
+
+    Raises:
+        DamagedFileError: it is missing, or is not what was written.
+    """
+    path = shard_path(directory, shard)
+    return read_verified(path, shard_mark(directory, shard, stats), directory.parent, columns)
+
+
+def read_rejects(directory: Place, shard: int) -> pa.Table | None:
+    """Read the rejects of one shard of a step, or None if it has none. Raises like `read_shard`."""
+    stats = _require_stats(directory, shard)
+    if stats.rejects is None:
+        return None
+    return read_verified(rejects_path(directory, shard), stats.rejects, directory.parent)
+
+
+def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) -> FileMark:
+    """Return what a shard's file must be. Raises DamagedFileError where its counts are missing or damaged."""
+    found = stats or _require_stats(directory, shard)
+    return FileMark(size_bytes=found.size_bytes, digest=found.digest)
+
+
+def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet file of a run. Raises like `read_shard`."""
+    try:
+        identity = _identity(path)
+        if identity is not None and _known.get(identity) == mark.digest:
+            return _parse(path, path, columns, mark.size_bytes)
+        data = read_bytes(path)
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path}: is missing; {remedy_for(run_dir)}", path) from error
+    if problem := difference(data, mark):
+        raise DamagedFileError(f"{path}: is damaged: {problem}; {remedy_for(run_dir)}", path)
+    if identity is not None:
+        _known[identity] = mark.digest
+    return _parse(path, pa.BufferReader(data), columns, mark.size_bytes)
+
+
+def difference(data: bytes, mark: FileMark) -> str | None:
+    """Return what tells a content from what it must be, or None if nothing does."""
+    if len(data) != mark.size_bytes:
+        return f"expected {mark.size_bytes} bytes, found {len(data)}"
+    if (found := bytes_digest(data)) != mark.digest:
+        return f"expected digest {mark.digest}, found {found}"
+    return None
+
+
+def _require_stats(directory: Place, shard: int) -> ShardStats:
+    stats = read_stats(directory, shard)
+    if stats is None:
+        path = stats_path(directory, shard)
+        what = "is damaged" if path.exists() else "is missing"
+        raise DamagedFileError(
+            f"{path}: {what}, and so {shard_path(directory, shard).name} cannot be checked; "
+            f"{remedy_for(directory.parent)}",
+            path,
+        )
+    return stats
+
+
+def _identity(path: Place) -> tuple[object, ...] | None:
+    """Return what a file has in common with itself only: None in a store, where it is read whole each time."""
+    if isinstance(path, StorePath):
+        return None
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {why(error)}") from error
+    return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _parse(path: Place, source: Any, columns: Sequence[str] | None, size_bytes: int) -> pa.Table:
+    try:
+        if isinstance(source, Path):
+            with open_unlinked(source) as file:
+                return _table(pa.PythonFile(file, mode="r"), columns, size_bytes)
+        return _table(source, columns, size_bytes)
+    except (OSError, pa.ArrowException) as error:
+        raise DamagedFileError(f"{path}: cannot be read as Parquet: {error}", path) from error
+
+
+def _table(source: Any, columns: Sequence[str] | None, size_bytes: int) -> pa.Table:
+    table = pq.ParquetFile(source).read(columns=columns, use_threads=size_bytes > SMALL_BYTES)
+    metadata = {key: value for key, value in (table.schema.metadata or {}).items() if key != FACTS}
+    return table.replace_schema_metadata(metadata)
