@@ -237,6 +237,8 @@ class Scheduler:
                 time.sleep(WAIT_S)  # for a node to come, or for resources that others hold
                 return
             undone = sorted(name for name, shards in self._undone.items() if shards)
+            if not undone:  # doubtful shards were all found good
+                return
             raise ExecutionError(f"nothing is under way and nothing can start; unfinished: {', '.join(undone)}")
         done, _ = ray.wait(list(self._flights), num_returns=1, timeout=WAIT_S)
         for ref in done:
