@@ -180,7 +180,7 @@ def require_same_run(run_dir: Place, planned: RunPlan, note: Callable[[str], Non
         except DamagedFileError as error:
             if not _has_a_step(run_dir, planned):
                 raise
-            note(f"{error}; the directories of its steps are those of this run: it is written again")
+            note(f"{error}; the directories of its steps show that this is the same run: it is written again")
             set_aside(run_dir, path)
             return
         if (before.pipeline, before.name) != (planned.pipeline, planned.name):
@@ -203,7 +203,11 @@ def seconds_so_far(run_dir: Place) -> float:
     run = open_run(run_dir)
     try:
         last = run.manifest.seconds if run.is_finished else _seconds_of_interrupted(run)
-    except (RunDirectoryError, DamagedFileError, ValueError):  # a damaged manifest or time costs the figure, not the run
+    except (
+        RunDirectoryError,
+        DamagedFileError,
+        ValueError,
+    ):  # a damaged manifest or time costs the figure, not the run
         last = 0.0
     return round(run.plan.seconds_before + last, 3)
 
