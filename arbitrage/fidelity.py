@@ -96,16 +96,23 @@ def expected_scripts(language: str) -> frozenset[str]:
 def passages(text: str) -> list[Passage]:
     """Split into lines, short ones together with those that follow; what is left at the end joins the last."""
     whole: list[Passage] = []
-    pending, num_letters = "", 0
+    pending: list[str] = []
+    num_letters = 0
     for line, more in zip(text.splitlines(), _letters_by_line(text), strict=True):
-        pending, num_letters = f"{pending}\n{line}", num_letters + more
+        pending.append(line)
+        num_letters += more
         if num_letters >= LETTERS_PER_PASSAGE:
-            whole.append(Passage(pending, num_letters))
-            pending, num_letters = "", 0
+            whole.append(_passage(pending, num_letters))
+            pending.clear()
+            num_letters = 0
     if not whole or not num_letters:
-        return whole or [Passage(pending, num_letters)]
-    last = whole.pop()
-    return [*whole, Passage(last.text + pending, last.num_letters + num_letters)]
+        return whole or [_passage(pending, num_letters)]
+    last, rest = whole.pop(), _passage(pending, num_letters)
+    return [*whole, Passage(last.text + rest.text, last.num_letters + num_letters)]
+
+
+def _passage(lines: Sequence[str], num_letters: int) -> Passage:
+    return Passage("".join(f"\n{line}" for line in lines), num_letters)
 
 
 _WEIGHTS = np.array([SPACELESS_LETTERS if script in SPACELESS else int(script != "") for script in SCRIPTS])

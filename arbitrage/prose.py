@@ -13,19 +13,24 @@ from arbitrage.scripts import SCRIPTS, SPACELESS, CharacterTable, code_points, s
 
 Ints = NDArray[np.int64]
 
-_NOT_PROSE = (
+_CODE = (
     (("```", "~~~"), r"^[ \t]*(```|~~~).*?(^[ \t]*\1[`~]*[ \t]*$|\Z)"),  # fenced code, closed or cut off
     (("`",), r"`[^`\n]+`"),  # code in a line
+)
+_NOT_PROSE = (
+    *_CODE,
     (("$$",), r"\$\$.+?\$\$"),  # formulas
-    (("\\",), r"\\\[.+?\\\]|\\\(.+?\\\)"),
+    (("\\[",), r"(?<!\\)\\\[(?:[^\\]|\\[^\[\]])++\\\]"),
+    (("\\(",), r"(?<!\\)\\\((?:[^\\]|\\[^()])++\\\)"),
     (("$",), r"\$[^$\s][^$\n]*\$"),
     (("<",), r"<[/!|]?[a-zA-Z][^<>\n]*>"),  # markup, and control tokens that a teacher wrote out
     (("://",), r"\b(?:https?|ftp)://\S+"),
     (("www.",), r"\bwww\.\S+"),
-    (("@",), r"\b[\w.+-]+@[\w-]+\.[\w.-]+"),  # mail addresses
+    (("@",), r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]+"),  # mail addresses, as long as RFC 5321 allows
 )
 """Patterns in the order in which they are tried, each behind what a match holds one of: no text is searched for more
-than it can hold."""
+than it can hold. None may look at a character more than a few times: a span ends where the next one could begin, so
+that what never closes ('\\[ \\[ \\[ …', a teacher's usual loop) is not searched from each opening to the end."""
 
 _BETWEEN_TOKENS = frozenset(',;:!?/()[]{}"«»“”„、。，；：！？（）「」『』|*_#=+<>…—–~&')
 _ENDS_TOKEN, _LIKE_A_NAME = 1, 2
@@ -67,9 +72,18 @@ class Words:
 
 def prose(text: str) -> str:
     """Return a text without fenced and inline code, formulas, markup, URLs and mail addresses; of JSON, nothing."""
-    possible = tuple(pattern for signs, pattern in _NOT_PROSE if any(sign in text for sign in signs))
-    rest = _any_of(possible).sub(" ", text) if possible else text
+    rest = _without(_NOT_PROSE, text)
     return "" if _is_json(rest) else rest
+
+
+def without_code(text: str) -> str:
+    """Return a text without fenced and inline code."""
+    return _without(_CODE, text)
+
+
+def _without(spans: Sequence[tuple[tuple[str, ...], str]], text: str) -> str:
+    possible = tuple(pattern for signs, pattern in spans if any(sign in text for sign in signs))
+    return _any_of(possible).sub(" ", text) if possible else text
 
 
 @cache

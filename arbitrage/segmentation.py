@@ -27,6 +27,9 @@ _ABBREVIATION = re.compile(
         | bv | Fig | Nr | Abb | проф | ул | т\.\ ?[еп] ) \. [ \t]* \Z""",
     re.VERBOSE | re.IGNORECASE,
 )
+_ENDING_CHARACTERS = 13
+"""Of a sentence: the longest abbreviation, some spaces, and the character before it."""
+
 _HAS_WORD = re.compile(r"[^\W_]")
 
 
@@ -61,14 +64,17 @@ def split_sentences(text: str, language: str) -> list[str]:
     from icu4py.breakers import SentenceBreaker
 
     found: list[str] = []
-    pending = ""
+    pending: list[str] = []
+    ending = ""
     for piece in SentenceBreaker(_encodable(text), _locale(language)):
-        pending += piece
-        if pending.rstrip(" \t").endswith(".") and _ABBREVIATION.search(pending, max(0, len(pending) - 12)):
+        pending.append(piece)
+        ending = (ending + piece)[-_ENDING_CHARACTERS:]
+        if ending.rstrip(" \t").endswith(".") and _ABBREVIATION.search(ending, max(0, len(ending) - 12)):
             continue
-        found.append(pending)
-        pending = ""
-    return [sentence for sentence in (*found, pending) if _HAS_WORD.search(sentence)]
+        found.append("".join(pending))
+        pending.clear()
+        ending = ""
+    return [sentence for sentence in (*found, "".join(pending)) if _HAS_WORD.search(sentence)]
 
 
 @lru_cache(maxsize=4096)

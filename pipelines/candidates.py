@@ -26,6 +26,7 @@ from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
 from arbitrage.rewards.check import check
 from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
 from arbitrage.rewards.options import OpinionOptions
+from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
 from arbitrage.rewards.score import score
 from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
@@ -55,7 +56,8 @@ class CandidatesConfig(Config):
         sampling: how teachers are asked; what is not given here each teacher's entry decides.
         rewards: reward models and recorded scores.
         committee: teachers that review the answers of other families' teachers: one more reward.
-        checks: cheap text checks; those with `gate: true` close the way to selection.
+        checks: cheap text checks; those with `gate: true` close the way to selection. `reasoning_left` is always one
+            of them: name it with `gate: false` to select such answers all the same.
         calibration: how rewards are put on one scale across languages; null weighs raw scores.
         ensemble: how opinions become one.
         export: trainers for which the data sets are written at the end of a run.
@@ -98,6 +100,12 @@ class CandidatesConfig(Config):
     def opinions(self) -> tuple[OpinionOptions, ...]:
         """Return all that scores answers on a scale of its own."""
         return (*self.rewards, *((self.committee,) if self.committee else ()))
+
+    def all_checks(self) -> tuple[CheckConfig, ...]:
+        """Return the checks named, and the one that is made whether it is named or not."""
+        always = ReasoningLeftConfig()
+        is_named = any(check.kind == always.kind or check.name == always.name for check in self.checks)
+        return self.checks if is_named else (*self.checks, always)
 
     def engines(self) -> tuple[tuple[str, TeacherConfig], ...]:
         """Return every teacher that is asked, to answer or to review, beside the pool of workers that asks it."""
@@ -244,4 +252,4 @@ def opinions(
     if config.committee is not None:
         members = load_pool(Path(config.teachers))
         scored.append(committee(config.committee, members, teacher, prompts, drafts, part.of))
-    return [*scored, check(config.checks, teacher.name, prompts, drafts)] if config.checks else scored
+    return [*scored, check(config.all_checks(), teacher.name, prompts, drafts)]

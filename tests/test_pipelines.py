@@ -44,7 +44,7 @@ def test_every_candidate_is_scored_by_every_opinion(small: Run) -> None:
         for table in small.tables(step):
             for score in from_table(table, Score):
                 scored.setdefault(score.reward.split("@")[0], set()).add(score.candidate_id)
-    assert set(scored) == {"taste", "emptiness", "truncation", "fidelity", "ensemble"}
+    assert set(scored) == {"taste", "emptiness", "truncation", "fidelity", "reasoning-left", "ensemble"}
     assert all(ids == candidates for ids in scored.values())
 
 

@@ -16,15 +16,19 @@ _LINES: Mapping[str, str] = {
     "lists": r"[ \t]*(?:(?:[-*+•·‣▪]|\d{1,3}[.)])[ \t]+|(?:[•‣▪①-⑳]|\d{1,3}[、．])[ \t]*)\S",
     "headings": r"\#{1,6}[ \t]+\S",
     "tables": r"[ \t]*\|.*\|[ \t]*$",
-    "bold": r".*(?:\*\*|__)(?=\S).+?(?<=\S)(?:\*\*|__)",
 }
 _QUOTE = r"[ \t]*>"
-_INLINE_MARKS = r".*`[^`\n]+`|.*\[[^\]\n]+\]\([^)\n]+\)|.*(?<![\w*])\*(?=[^\s*])[^*\n]+(?<=[^\s*])\*(?![\w*])"
+_INLINE_MARKS = (
+    r"`[^`\n]+`|\[[^\[\]\n]+\]\((?:[^()\n]|\([^()\n]*\))+\)"
+    r"|(?<![\w*])\*(?=[^\s*])[^*\n]+(?<=[^\s*])\*(?![\w*])"
+)
 
 _OPENS = re.compile("|".join([_LINES["lists"], _LINES["headings"], _LINES["tables"], _QUOTE]))
-_HOLDS = re.compile("|".join([_LINES["bold"], _INLINE_MARKS]))
+_HOLDS = re.compile(_INLINE_MARKS)
 _HELD = ("*", "_", "`", "[")
-"""What every match of `_HOLDS` holds one of: plain lines are spared a search that goes through them five times."""
+"""What bold text and every match of `_HOLDS` holds one of: plain lines are spared the search."""
+
+_BOLD_BEGINS, _BOLD_ENDS = re.compile(r"(?:\*\*|__)(?=\S)"), re.compile(r"(?<=\S)(?:\*\*|__)")
 
 _FENCED = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1[`~]*[ \t]*$|\Z)", re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r"`[^`\n]+`")
@@ -104,12 +108,22 @@ def _lines(text: Text) -> tuple[list[str], int]:
 
 @cache
 def _is(aspect: str) -> Callable[[str], bool]:
+    if aspect == "bold":
+        return _is_bold
     match = re.compile(_LINES[aspect]).match
     return lambda line: match(line) is not None
 
 
+def _is_bold(line: str) -> bool:
+    """Tell whether a line holds bold text: a mark that can end it, behind the first that can begin it."""
+    begins = _BOLD_BEGINS.search(line) if "**" in line or "__" in line else None
+    return begins is not None and _BOLD_ENDS.search(line, begins.end() + 1) is not None
+
+
 def _is_markdown(line: str) -> bool:
-    return bool(_OPENS.match(line)) or (any(map(line.__contains__, _HELD)) and bool(_HOLDS.match(line)))
+    if _OPENS.match(line):
+        return True
+    return any(map(line.__contains__, _HELD)) and (_is_bold(line) or _HOLDS.search(line) is not None)
 
 
 def _code(text: Text) -> Measured:

@@ -10,6 +10,7 @@ from arbitrage.rewards.emptiness import EmptinessConfig
 from arbitrage.rewards.exact import ExactConfig
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.fidelity import FidelityConfig
+from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
 from arbitrage.rewards.refusal import RefusalConfig
 from arbitrage.rewards.repetition import RepetitionConfig
 from arbitrage.rewards.truncation import TruncationConfig
@@ -17,6 +18,12 @@ from arbitrage.rewards.truncation import TruncationConfig
 RewardConfig = Annotated[ClassifierConfig | ColumnConfig | FakeRewardConfig, Field(discriminator="kind")]
 
 CheckConfig = Annotated[
-    EmptinessConfig | ExactConfig | FidelityConfig | RefusalConfig | RepetitionConfig | TruncationConfig,
+    EmptinessConfig
+    | ExactConfig
+    | FidelityConfig
+    | ReasoningLeftConfig
+    | RefusalConfig
+    | RepetitionConfig
+    | TruncationConfig,
     Field(discriminator="kind"),
 ]

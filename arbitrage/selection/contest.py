@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -38,11 +38,16 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """A prompt, its usable answers (best first; equal scores by candidate id), and why the others are not."""
+    """A prompt, its usable answers (best first; equal scores by candidate id), and why the others are not.
+
+    Attributes:
+        failed: the checks that the gated answers failed, by name; of each answer the first.
+    """
 
     prompt: Prompt
     contenders: tuple[Contender, ...]
     unusable: Counter[NothingUsable]
+    failed: Counter[str] = field(default_factory=Counter)
 
     @property
     def size(self) -> int:
@@ -57,9 +62,10 @@ class Contest:
         return "no_candidate"
 
     def census(self) -> str:
-        """Say what became of the answers, such as '2 usable, 1 all_gated'."""
+        """Say what became of the answers, such as '2 usable, 1 all_gated (fidelity 1)'."""
         parts = [f"{len(self.contenders)} usable", *(f"{n} {why}" for why, n in sorted(self.unusable.items()))]
-        return ", ".join(parts)
+        failed = ", ".join(f"{check} {n}" for check, n in sorted(self.failed.items()))
+        return ", ".join(parts).replace("all_gated", f"all_gated ({failed})" if failed else "all_gated")
 
 
 def contests(inputs: Inputs) -> list[Contest]:
@@ -91,6 +97,7 @@ def _scores_by_candidate(scores: Sequence[Score]) -> dict[str, Score]:
 def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> Contest:
     contenders: list[Contender] = []
     unusable: Counter[NothingUsable] = Counter()
+    failed: Counter[str] = Counter()
     for candidate in drafts:
         score = scores.get(candidate.candidate_id)
         if score is not None and score.prompt_id != prompt.prompt_id:
@@ -99,11 +106,12 @@ def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Scor
                 f"its score by {score.reward} names prompt {score.prompt_id}"
             )
         if candidate.error is not None or score is None or score.value is None:
-            gated = score is not None and (score.error or "").partition(":")[0] == GATED
-            unusable["all_gated" if gated else "all_unscored"] += 1
+            what, _, check = (score.error or "" if score else "").partition(":")
+            unusable["all_gated" if what == GATED else "all_unscored"] += 1
+            failed.update([check] if what == GATED and check else [])
         elif not candidate.text.strip():
             unusable["all_empty"] += 1
         else:
             contenders.append(Contender(candidate, score.value, score.reward))
     contenders.sort(key=lambda c: (-c.value, c.candidate.candidate_id))
-    return Contest(prompt, tuple(contenders), unusable)
+    return Contest(prompt, tuple(contenders), unusable, failed)

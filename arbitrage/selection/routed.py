@@ -83,7 +83,7 @@ class RoutedSelector:
             kept = self._keep(contest, asked.get(contest.prompt.prompt_id, ()), verdicts)
             examples += [example_of(contest.prompt, one, self._config.strategy) for one in kept]
             if not kept:
-                rejects.append(reject_of(Contest(contest.prompt, (), contest.unusable)))
+                rejects.append(reject_of(Contest(contest.prompt, (), contest.unusable, contest.failed)))
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
 
     async def close(self) -> None:

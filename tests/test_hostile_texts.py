@@ -1,0 +1,78 @@
+"""Nothing that reads an answer may take time that grows with the square of its length.
+
+Compared is what 16,000 and 64,000 characters cost, in CPU time of the better of several trials: four times as much if
+every character is looked at a bounded number of times, sixteen times if each is looked at from every other.
+"""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from arbitrage.fidelity import language_share
+from arbitrage.identify import find_contradiction, identify
+from arbitrage.languages import normalise_tag, read_language, suggest_tag
+from arbitrage.metrics.defaults import CHEAP_METRICS
+from arbitrage.metrics.formatting import FormattingConfig
+from arbitrage.prose import count_words, prose
+from arbitrage.reasoning import find_reasoning
+from arbitrage.rewards.refusal import is_refusal
+from arbitrage.rewards.repetition import judge_repetition
+from arbitrage.segmentation import split_sentences, split_words
+from arbitrage.texts import Text
+from arbitrage.world.checker import is_correct
+from tests.support.hostile import SHAPES, UNITS
+
+SHORT, LONG = 16_000, 64_000
+GROWTH = 10.0
+"""Between the 4 of linear cost and the 16 of quadratic."""
+
+LEAST_S = 0.004
+"""What is cheaper than this for the short text is not compared: fixed costs and the clock decide it."""
+
+METRICS = (*CHEAP_METRICS, *(FormattingConfig(aspect=aspect) for aspect in ("headings", "tables", "bold")))
+
+FUNCTIONS: dict[str, Callable[[str], object]] = {
+    "prose": prose,
+    "count_words": lambda text: count_words(text, frozenset({"Latn"})),
+    "fidelity": lambda text: language_share(text, "de"),
+    "identify": identify,
+    "contradiction": lambda text: find_contradiction(text, "de"),
+    "repetition": lambda text: judge_repetition(text, 6.0),
+    "refusal": lambda text: is_refusal(text, 1_000_000),
+    "reasoning": find_reasoning,
+    "exact": lambda text: is_correct("de", text, "42"),
+    "words": lambda text: split_words(text, "fr"),
+    "sentences": lambda text: split_sentences(text, "de"),
+    "text of a metric": lambda text: Text(text, "en").prose,
+    "tags": lambda text: (normalise_tag(text), read_language(text), suggest_tag(text)),
+    **{f"metric {m.metric_name}": lambda text, m=m: m.build().measure([Text(text, "en")]) for m in METRICS},
+}
+
+
+def cost(function: Callable[[str], object], text: str, trials: int) -> float:
+    """Return the CPU time of the fastest trial."""
+    best = float("inf")
+    for _ in range(trials):
+        start = time.process_time()
+        function(text)
+        best = min(best, time.process_time() - start)
+    return best
+
+
+def growth(function: Callable[[str], object], unit: str) -> float:
+    """Return how many times as much the long text costs, in the worse of the shapes."""
+    worst = 0.0
+    for shape in SHAPES:
+        short, long = shape(unit, SHORT), shape(unit, LONG)
+        ratio = cost(function, long, 1) / max(cost(function, short, 1), LEAST_S)
+        if ratio > GROWTH:  # a busy machine: look again
+            ratio = cost(function, long, 3) / max(cost(function, short, 3), LEAST_S)
+        worst = max(worst, ratio)
+    return worst
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_cost_grows_with_length_and_not_with_its_square(name: str) -> None:
+    grown = {family: growth(FUNCTIONS[name], unit) for family, unit in UNITS.items()}
+    assert {family: round(ratio, 1) for family, ratio in grown.items() if ratio > GROWTH} == {}
