@@ -85,6 +85,83 @@ def test_repetition_abstains_on_short_answers() -> None:
     assert error_of(RepetitionConfig(), a_pair("红色红色")) == "too_short"
 
 
+LOOPS = {
+    "markup": "<h2>" * 96,
+    "line breaks": "<br>\n" * 96,
+    "full-width commas": "，" * 80,
+    "emoji": "😂" * 70,
+    "emoji with blanks": "👍 🏽 " * 40,
+    "exclamation marks": "!" * 400,
+    "zeros": "0" * 300,
+    "dashes without end": "-" * 3000,
+    "rules without end": "---\n" * 200,
+    "one letter": "a" * 500,
+    "one syllable": "ha" * 60,
+    "short lines": "ok\n" * 100,
+    "Han": "税金、" * 40,
+    "Thai": "ดี" * 60,
+    "table rows": "| a | b |\n" * 60,
+    "LaTeX": "\\frac{1}{2}" * 30,
+}
+
+
+@pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS.keys())
+def test_loops_of_anything_are_seen(text: str) -> None:
+    found = value_of(RepetitionConfig(), a_pair(text))
+    assert found is not None
+    assert found < 0.3
+
+
+@pytest.mark.parametrize("language", PROSE)
+@pytest.mark.parametrize(
+    "unit", ["<h2>", "，", "and so on, and on, and on, ", "The answer is therefore 42, as said. ", "税金、"]
+)
+def test_a_loop_at_the_end_of_a_long_answer_is_seen(language: str, unit: str) -> None:
+    good = "\n".join(f"{i}. {PROSE[language]} ({i * i})" for i in range(1, 4)) * 3
+    cut_off = good + " " + (unit * 400)[: max(330, 17 * len(unit) - 2)]
+    found = value_of(RepetitionConfig(), a_pair(cut_off, language))
+    assert found is not None
+    assert found < RepetitionConfig().minimum
+
+
+NO_LOOPS = {
+    "table": "| Year | Sales | Cost |\n|------|-------|------|\n"
+    + "\n".join(f"| {1990 + i} | {i * 137 % 1000} | {i * 59 % 500} |" for i in range(20)),
+    "table of ticks": "| Feature | A | B |\n|:---|:---:|:---:|\n"
+    + "\n".join(f"| {name} | ✓ | ✗ |" for name in ["speed", "size", "price", "colour", "weight"]),
+    "long rule": "Total: 5\n" + "-" * 80 + "\nDone",
+    "ends on a rule": "A short text about the matter.\n\n" + "=" * 100,
+    "contents": "Introduction" + "." * 60 + "1\nMethods" + "." * 65 + "14\nResults" + "." * 65 + "27",
+    "code": "```c\n" + "\n".join(f"    {{{i}, {i * 7}, 0x{i * 31:02x}}}," for i in range(30)) + "\n};\n```",
+    "closing braces": "```\nif a {\n    if b {\n        if c {\n            d();\n        }\n    }\n}\n```",
+    "list": "\n".join(
+        f"- {w}"
+        for w in ["apples", "pears", "plums", "cherries", "figs", "dates", "limes", "kiwis", "nuts", "beans"] * 1
+    ),
+    "refrain": "\n\n".join(
+        f"{verse}\nHey ho, the wind and the rain."
+        for verse in (
+            "At dawn the river runs below the hill,\nthe miller sleeps, the wheel stands still.",
+            "At noon the children come with bread and wine\nand sit together underneath the pine.",
+            "At dusk an old man carries home his nets,\nand all that he remembers he forgets.",
+        )
+    ),
+    "song": "We walked along the shore till the lamps were lit,\nand sang of a ship and the captain of it.\n"
+    + "La la la la la\n" * 3,
+    "address": "https://example.org/articles/2024/05/a-long-way-home-from-the-mountains-to-the-sea?page=2&sort=asc",
+    "base64": "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHxgljNBAAO9TXL0Y4OHwAAAABJ",
+    "digits": "3.14159265358979323846264338327950288419716939937510582097494459230781640628620899862803482534211706",
+    "multiplication": "\n".join(f"7 × {i} = {7 * i}" for i in range(1, 13)),
+    "dialogue": "\n".join(f"A: {q}\nB: Yes." for q in ("Hungry?", "Cold?", "Tired?", "Ready to go home now?")),
+}
+
+
+@pytest.mark.parametrize("text", NO_LOOPS.values(), ids=NO_LOOPS.keys())
+def test_layout_is_no_loop(text: str) -> None:
+    found = value_of(RepetitionConfig(), a_pair(text))
+    assert found is None or found >= RepetitionConfig().minimum
+
+
 def test_a_long_word_without_spaces_is_still_seen_through() -> None:
     assert value_of(RepetitionConfig(), a_pair(("ha" * 2000 + " ") * 30)) == pytest.approx(0.0, abs=0.1)
 
