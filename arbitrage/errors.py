@@ -46,6 +46,10 @@ class DamagedFileError(DataError):
         self.path = path
 
 
+class EmptyDatasetError(DataError):
+    """A data set was to be written and has no rows."""
+
+
 class RejectBudgetError(DataError):
     """More rows were rejected than the run's budget allows."""
 

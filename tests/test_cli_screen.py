@@ -14,7 +14,8 @@ from rich.progress import Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from arbitrage.cli.screen import Screen, one_line, printable, to_json
+from arbitrage.cli.screen import Screen, to_json
+from arbitrage.printable import one_line, printable
 from tests.support.report_runs import ReportCase, TeacherCase, make_run
 
 CLI = Path(__file__).parents[1] / "arbitrage" / "cli"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 import yaml
 from datasets import Features, load_dataset
 
-from arbitrage.errors import DataError, RunDirectoryError, StorageError, UserError
+from arbitrage.errors import ArbitrageError, DataError, RunDirectoryError, StorageError, UserError
 from arbitrage.export import FORMATS
-from arbitrage.export.export import export_run, is_held_out
+from arbitrage.export.export import export_datasets, export_run, is_held_out
+from arbitrage.printable import markdown_block, markdown_code
 from arbitrage.records import content_id
 from arbitrage.selection.pairs import PairSelection
 from arbitrage.shards.layout import shard_path
@@ -322,3 +324,124 @@ def test_provenance(run: Path, tmp_path: Path) -> None:
         assert (file["sha256"], file["size_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
         assert file["num_rows"] == pq.read_metadata(result.path / file["path"]).num_rows
     assert str(run) not in text
+
+
+# --- runs that somebody else made --------------------------------------------------------------------------
+
+OUTSIDE = (
+    "../evil",
+    "/tmp/evil",
+    "..",
+    ".",
+    "a/b",
+    "a\\b",
+    "",
+    "-rf",
+    "x" * 101,
+    "new\nline",
+    "a\x1b[2J",
+    "_new-1-sft",
+)
+
+
+def _tree(place: Path) -> dict[str, bytes | None]:
+    return {
+        path.relative_to(place).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in sorted(place.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_the_name_of_a_data_set_never_leads_out_of_the_export(run: Path, tmp_path: Path, name: str) -> None:
+    here = shutil.copytree(run, tmp_path / "run")
+    for file in ("run.json", "manifest.json"):
+        document = json.loads((here / file).read_text())
+        plan = document if file == "run.json" else document["plan"]
+        plan["datasets"] = {name: plan["datasets"]["sft"]}
+        (here / file).write_text(json.dumps(document))
+    before = _tree(tmp_path)
+    with pytest.raises(ArbitrageError) as failure:
+        export_run(here)
+    assert failure.value.exit_code in (2, 3)
+    assert "\n" not in str(failure.value).replace("\n  ", "")
+    assert _tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("language", ["../../evil", "/tmp/evil", "en/../../x", "*", "", "e" * 200, "en\n"])
+def test_the_language_of_a_row_never_leads_out_of_the_export(run: Path, tmp_path: Path, language: str) -> None:
+    here = shutil.copytree(run, tmp_path / "run")
+    plan = open_run(here)
+    directory = plan.directory(plan.plan.datasets["sft"])
+    shard = next(k for k in plan.plan.shards if pq.read_table(shard_path(directory, k)).num_rows)
+    table = pq.read_table(shard_path(directory, shard))
+    place = table.schema.get_field_index("language")
+    changed = table.set_column(place, table.schema.field(place), [[language] * table.num_rows])
+    pq.write_table(changed, shard_path(directory, shard))
+    before = _tree(tmp_path)
+    with pytest.raises(DataError):  # by its digest, or as no language tag
+        export_run(here, "trl", ["sft"])
+    assert {name: data for name, data in _tree(tmp_path).items() if name != "run/export"} == before
+
+
+@pytest.mark.parametrize("link", ["export", "export/sft"])
+def test_a_link_in_the_way_is_refused_and_what_it_leads_to_stays(run: Path, tmp_path: Path, link: str) -> None:
+    here = shutil.copytree(run, tmp_path / "run")
+    elsewhere = tmp_path / "elsewhere"
+    export_run(run, "trl", ["sft"], elsewhere)
+    (here / link).parent.mkdir(exist_ok=True)
+    (here / link).symlink_to(elsewhere if link == "export" else elsewhere / "sft")
+    before = _tree(elsewhere)
+    with pytest.raises(UserError, match="is a link"):
+        export_run(here, "trl", ["sft"])
+    assert _tree(elsewhere) == before
+
+
+EVIL_LICENCES = (
+    "mit\n---\nconfigs: []\n---\n<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)> | [click](javascript:alert(1)) | `x` ![p](http://evil/p.png)",
+    "a\x1b[2J\u202eb",
+    "```\n# owned",
+)
+
+
+@pytest.mark.parametrize("licence", EVIL_LICENCES)
+def test_what_a_licence_says_is_a_text_in_the_card(tmp_path: Path, licence: str) -> None:
+    case = ExportCase({"q": [("qwen", "yes", 1.0)]}, licence=licence, num_shards=1)
+    [result] = export_run(make_run(tmp_path / "run", case), "trl", ["sft"], tmp_path / "out")
+    card = (result.path / "README.md").read_text()
+    _, head, body = card.split("---\n", 2)
+    front = yaml.safe_load(head)
+    assert front["configs"][0]["data_files"] == [{"split": "train", "path": "data/train/*.parquet"}]
+    assert front["license"] == "other"
+    assert set(front["license_name"]) <= set("abcdefghijklmnopqrstuvwxyz0123456789.+-")
+    assert not re.search(r"<(script|img)", body)
+    assert "](" not in re.sub(r"\\.", "", body)
+    assert [sign for sign in card if sign in "\x1b\u202e"] == []
+    assert len(load_dataset(str(result.path), split="train")) == 1
+
+
+def test_no_backticks_in_a_config_end_its_block() -> None:
+    block = markdown_block("a: ```\nb: ````x\n", "yaml")
+    assert block.splitlines()[0] == "`````yaml"
+    assert block.splitlines()[-1] == "`````"
+    assert markdown_code("a`b|c") == "`aʼb\\|c`"
+
+
+# --- empty data sets ---------------------------------------------------------------------------------------
+
+
+def test_an_empty_data_set_does_not_hide_the_others(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", plain_case(), PairSelection(min_gap=99.0))
+    done = export_datasets(run)
+    assert [result.dataset for result in done.results] == ["sft"]
+    [empty] = done.empty
+    assert (empty.dataset, empty.earlier) == ("preference", None)
+    assert empty.sentence == "data set 'preference' has no rows: select-preference rejected all (below_gap 24)"
+
+
+def test_an_earlier_export_of_a_data_set_that_is_empty_now_is_named(run: Path, tmp_path: Path) -> None:
+    export_run(run, "trl", ["preference"], tmp_path)
+    [empty] = export_datasets(run, "trl", ["preference"], tmp_path, licences=["none"]).empty
+    assert empty.earlier == tmp_path / "preference"
+    assert empty.sentence.endswith(f"the export in {tmp_path / 'preference'} is an earlier one")
+    assert (tmp_path / "preference" / "provenance.json").is_file()

@@ -1,15 +1,24 @@
 """`arbitrage export`: write a run's data sets as a trainer reads them."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
 from arbitrage.cli.screen import say
+from arbitrage.errors import EmptyDatasetError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from arbitrage.export.export import EmptyExport, ExportResult
     from arbitrage.export.format import Trainer
+    from arbitrage.shards.place import Place
+
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Exit with 3 if any data set is empty (default: only if all are).")
+]
 
 
 def export(
@@ -30,21 +39,60 @@ def export(
     licence: Annotated[
         list[str] | None, typer.Option("--licence", help="Keep only rows bound by these licences; repeatable.")
     ] = None,
+    strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write data sets for a trainer: Parquet, a card, provenance, and the config snippet the trainer needs."""
-    from arbitrage.export.export import export_run
+    """Write data sets for a trainer: Parquet, a card, provenance, and the config snippet the trainer needs.
+
+    Exits with 3 if all data sets asked for are empty; with `--strict` if any is.
+    """
+    from arbitrage.export.export import export_datasets
     from arbitrage.shards.place import place_of
 
-    wanted = cast("Trainer", trainer)  # export_run refuses what is none
+    wanted = cast("Trainer", trainer)  # export_datasets refuses what is none
     target = place_of(out) if out else None
-    results = export_run(find_run(run), wanted, dataset, target, test_fraction=test_fraction, licences=licence)
+    done = export_datasets(find_run(run), wanted, dataset, target, test_fraction=test_fraction, licences=licence)
     if as_json:
-        names = ("dataset", "num_rows", "skipped")
-        rows = [{name: getattr(result, name) for name in names} | {"path": str(result.path)} for result in results]
-        print(json.dumps(rows))
-        return
+        print(json.dumps([*map(result_json, done.results), *map(empty_json, done.empty)]))
+    else:
+        tell_exports(done.results, done.empty, str)
+    require_rows(done.results, done.empty, strict=strict)
+
+
+def tell_exports(
+    results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport]", named: "Callable[[Place], str]"
+) -> None:
+    """Print what became of the data sets.
+
+    Args:
+        results: those that were written.
+        empty: those that have no rows.
+        named: how a place is printed.
+    """
     for result in results:
-        say(f"{result.dataset}: {result.num_rows:,} rows in {result.path}")
+        say(f"{result.dataset}: {result.num_rows:,} rows in {named(result.path)}")
         for reason, count in sorted(result.skipped.items()):
             say(f"  left out: {count:,} ({reason})")
+    for each in empty:
+        say(f"EMPTY {each.sentence}")
+
+
+def result_json(result: "ExportResult") -> dict[str, Any]:
+    """Return a data set that was written, for scripts."""
+    path = str(result.path)
+    return {"dataset": result.dataset, "num_rows": result.num_rows, "skipped": dict(result.skipped), "path": path}
+
+
+def empty_json(empty: "EmptyExport") -> dict[str, Any]:
+    """Return a data set without rows, for scripts."""
+    return {"dataset": empty.dataset, "num_rows": 0, "skipped": {}, "path": None, "why": empty.why}
+
+
+def require_rows(results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport]", *, strict: bool) -> None:
+    """Fail where nothing was written, or, if `strict`, where some data set is empty.
+
+    Raises:
+        EmptyDatasetError: so it is.
+    """
+    if empty and (strict or not results):
+        raise EmptyDatasetError("; ".join(each.sentence for each in empty))

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from arbitrage.cli.export import StrictOption, empty_json, require_rows, tell_exports
 from arbitrage.cli.interrupt import interruptible
 from arbitrage.cli.options import (
     JsonOption,
@@ -17,12 +18,12 @@ from arbitrage.cli.options import (
     run_directory,
 )
 from arbitrage.cli.screen import Screen, say
-from arbitrage.errors import DataError, UserError
+from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arbitrage.export.export import ExportResult
+    from arbitrage.export.export import Exported
     from arbitrage.export.format import Trainer
     from arbitrage.report.build import Report
     from arbitrage.shards.manifest import Notes
@@ -49,13 +50,14 @@ def run(
     ray: RayOption = None,
     stall_timeout: StallOption = 1800.0,
     as_json: JsonOption = False,
+    strict: StrictOption = False,
 ) -> None:
     """Run a pipeline: do what is missing, then export and report.
 
     Run the same command again after an interruption: what is done stays done. Change the config and run again: only
     what depends on the change is redone.
     """
-    _run(pipeline, assignments or [], shards, run_dir, local, ray, stall_timeout, as_json)
+    _run(pipeline, assignments or [], shards, run_dir, local, ray, stall_timeout, as_json, strict)
 
 
 def quickstart(
@@ -66,6 +68,7 @@ def quickstart(
     ray: RayOption = None,
     stall_timeout: StallOption = 1800.0,
     as_json: JsonOption = False,
+    strict: StrictOption = False,
 ) -> None:
     """Run the embedded default: real models of a tiny world in 14 languages, offline, on two cores.
 
@@ -74,7 +77,7 @@ def quickstart(
     """
     from pipelines.loading import quickstart_file
 
-    _run(quickstart_file(), assignments or [], shards, run_dir, local, ray, stall_timeout, as_json)
+    _run(quickstart_file(), assignments or [], shards, run_dir, local, ray, stall_timeout, as_json, strict)
 
 
 def _run(
@@ -86,6 +89,7 @@ def _run(
     address: str | None,
     stall_after_s: float,
     as_json: bool,
+    strict: bool,
 ) -> None:
     if local and address:
         raise UserError("--local and --ray exclude each other")
@@ -118,31 +122,29 @@ def _run(
         notes = config.finish(directory)
         commit_sealed(directory / NOTES_FILE, notes)
         report = build_report(directory)
-        exports, failure = _export(config.export, directory)
-    if as_json and failure is None:
-        paths = {"run": str(directory), "report": str(report.path), "exports": [str(e.path) for e in exports]}
+        exported = _export(config.export, directory)
+    if as_json:
+        paths: dict[str, Any] = {"run": str(directory), "report": str(report.path)}
+        paths |= {"exports": [str(e.path) for e in exported.results], "empty": [*map(empty_json, exported.empty)]}
         figures = {"seconds": manifest.seconds, "summary": json.loads(report.summary.to_json()), **notes.figures}
         print(json.dumps(paths | figures))
-    elif not as_json:
-        _tell(report, exports, notes)
-    if failure is not None:
-        raise failure
+    else:
+        _tell(report, exported, notes)
+    require_rows(exported.results, exported.empty, strict=strict)
 
 
-def _export(trainers: "Sequence[Trainer]", directory: "Place") -> "tuple[list[ExportResult], DataError | None]":
-    """Export for each trainer; where a data set is empty, return also what is to be said of it once the rest is."""
-    from arbitrage.export.export import export_run
+def _export(trainers: "Sequence[Trainer]", directory: "Place") -> "Exported":
+    """Export for each trainer."""
+    from arbitrage.export.export import Exported, export_datasets
 
-    results, failure = [], None
-    for trainer in trainers:
-        try:
-            results += export_run(directory, trainer)
-        except DataError as error:
-            failure = error
-    return results, failure
+    done = [export_datasets(directory, trainer) for trainer in trainers]
+    return Exported(
+        results=tuple(result for each in done for result in each.results),
+        empty=tuple(empty for each in done for empty in each.empty),
+    )
 
 
-def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -> None:
+def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
     from arbitrage.report.steering_terminal import steering_tables
     from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
 
@@ -152,8 +154,7 @@ def _tell(report: "Report", exports: "Sequence[ExportResult]", notes: "Notes") -
     console.print(strategy_table(report.summary))
     for part in steering_tables(report.summary.steering) if report.summary.steering else ():
         console.print(part, highlight=False, soft_wrap=isinstance(part, str))
-    for result in exports:
-        say(f"{result.dataset}: {result.num_rows:,} rows in {_short(result.path)}")
+    tell_exports(exported.results, exported.empty, _short)
     for line in (*notes.lines, *loss_lines(report.summary)):
         say(line)
     say(f"report: {_short(report.path)}")

@@ -9,7 +9,6 @@ is off for the same reason: `[/]` in a teacher's name is a name.
 import codecs
 import io
 import json
-import re
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -19,12 +18,7 @@ from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
 
-UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 controls but for tab and line feed
-    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # Bidi_Control (Unicode TR9)
-    "\u2028\u2029"  # line and paragraph separators, which some terminals obey
-    "\ud800-\udfff]"  # halves of pairs, which no encoding takes
-)
+from arbitrage.printable import UNSAFE, escaped, printable
 
 _PLAIN = {
     "−": "-",
@@ -54,16 +48,6 @@ _PLAIN = {
 """How our own typography is written where the terminal's encoding lacks it."""
 
 _ERRORS = "arbitrage.plain"
-
-
-def printable(text: str) -> str:
-    r"""Return a text with everything that a terminal would obey escaped, such as ``\x1b``; line breaks stay."""
-    return UNSAFE.sub(_escaped, text)
-
-
-def one_line(text: str) -> str:
-    """Return a text as one printable line."""
-    return printable(" ".join(text.split()))
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -119,7 +103,7 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lost = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(sign) or _box(sign) or _escaped_sign(sign) for sign in lost), error.end
+    return "".join(_PLAIN.get(sign) or _box(sign) or escaped(sign) for sign in lost), error.end
 
 
 def _box(sign: str) -> str:
@@ -127,15 +111,6 @@ def _box(sign: str) -> str:
     if not "\u2500" <= sign <= "\u259f":
         return ""
     return "|" if sign in "│┃║╷╵╻╹" else "-" if sign in "─━═╴╶╸╺" else "+" if sign < "\u2580" else "#"
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return _escaped_sign(match[0])
-
-
-def _escaped_sign(sign: str) -> str:
-    code = ord(sign)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _harmless(text: Text) -> Text:

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
-from arbitrage.cli.screen import Screen, printable, to_json
+from arbitrage.cli.screen import Screen, to_json
 from arbitrage.errors import UserError
+from arbitrage.printable import printable
 
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
 """Keep a right-to-left value from reordering the line around it (Unicode TR9)."""

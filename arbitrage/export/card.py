@@ -14,6 +14,7 @@ from arbitrage.export.licences import hub_licence
 from arbitrage.export.reading import CANDIDATES
 from arbitrage.export.summary import Summary
 from arbitrage.languages import UNKNOWN, primary
+from arbitrage.printable import one_line
 from arbitrage.tables import arrow_schema
 
 CARD_FILE = "README.md"
@@ -44,7 +45,7 @@ def front_matter(summary: Summary) -> dict[str, Any]:
         "size_categories": [next((name for limit, name in SIZES if summary.tally.num_rows < limit), "n>10M")],
         "task_categories": ["text-generation"],
         "tags": ["synthetic", "arbitrage", *_tags(summary)],
-        "pretty_name": f"{summary.run.plan.name}: {summary.dataset}",
+        "pretty_name": one_line(f"{summary.run.plan.name}: {summary.dataset}"),
         "configs": [_config(name, languages, summary) for name, languages in _configs(tags)],
         "dataset_info": [_info(name, languages, summary) for name, languages in _configs(tags)],
     }

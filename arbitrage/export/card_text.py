@@ -7,12 +7,13 @@ import yaml
 from arbitrage.export.reading import CANDIDATES, count_candidates
 from arbitrage.export.summary import Summary
 from arbitrage.languages import name_of
+from arbitrage.printable import markdown, markdown_block, markdown_code
 
 
 def body(summary: Summary) -> Iterator[str]:
     """Yield the card's blocks."""
     plan = summary.run.plan
-    yield f"# {plan.name}: {summary.dataset}"
+    yield f"# {markdown(plan.name)}: {summary.dataset}"
     yield _what(summary)
     yield "## Load"
     yield _load(summary)
@@ -33,8 +34,8 @@ def body(summary: Summary) -> Iterator[str]:
     yield "## Provenance"
     commit = summary.run.manifest.git_commit or "unknown"
     yield (
-        f"Run `{plan.fingerprint}`, code `{commit}`. `provenance.json` holds the whole config, the versions of all "
-        "packages, each teacher's revision, and a digest of every file."
+        f"Run {markdown_code(plan.fingerprint)}, code {markdown_code(commit)}. `provenance.json` holds the whole "
+        "config, the versions of all packages, each teacher's revision, and a digest of every file."
     )
 
 
@@ -81,12 +82,17 @@ def _teachers(summary: Summary) -> str:
     pool = table(
         ["teacher", "model", "revision", "precision", "licence", "rows", "as rejected"],
         [
-            [t.name, t.model, f"`{t.revision}`", t.precision, t.licence, *counts[t.name]]
+            [
+                *(markdown(text) for text in (t.name, t.model)),
+                markdown_code(t.revision),
+                *(markdown(text) for text in (t.precision, t.licence)),
+                *counts[t.name],
+            ]
             for t in summary.source.teachers.values()
         ],
     )
     shares = table(
-        ["rows from", *summary.source.teachers],
+        ["rows from", *map(markdown, summary.source.teachers)],
         [
             [f"`{tag}`", *(f"{tally.chosen[name, tag] / total:.0%}" for name in summary.source.teachers)]
             for tag, total in languages.items()
@@ -97,7 +103,7 @@ def _teachers(summary: Summary) -> str:
 
 def _licences(summary: Summary) -> str:
     ranked = sorted(summary.tally.licences.items(), key=lambda item: (-item[1], item[0]))
-    rows = [[" + ".join(found), str(count)] for found, count in ranked]
+    rows = [[" + ".join(map(markdown, found)), str(count)] for found, count in ranked]
     return (
         "Each row is bound by the licence of its prompt and those of the teachers that wrote its answers; the column "
         f"`licences` names them.\n\n{table(['bound by', 'rows'], rows)}"
@@ -106,11 +112,11 @@ def _licences(summary: Summary) -> str:
 
 def _selection(summary: Summary, step: str) -> Iterator[str]:
     config = yaml.safe_dump(summary.run.step(step).config, sort_keys=False, allow_unicode=True)
-    yield f"```yaml\n{config}```"
+    yield markdown_block(config, "yaml")
     [report] = [report for report in summary.run.manifest.steps if report.name == step]
     yield f"Of {report.num_in} prompts, {report.num_rejected} gave no row."
     if report.rejected:
-        yield table(["reason", "prompts"], [[r, str(n)] for r, n in sorted(report.rejected.items())])
+        yield table(["reason", "prompts"], [[markdown(r), str(n)] for r, n in sorted(report.rejected.items())])
     if summary.tally.skipped:
         yield f"Of {summary.tally.num_read} rows, these are not in this export:"
         yield table(["reason", "rows"], [[r, str(n)] for r, n in sorted(summary.tally.skipped.items())])
@@ -133,6 +139,6 @@ def _budget(summary: Summary) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table of cells that are Markdown."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from arbitrage.errors import ConservationError, DataError, UserError
+from arbitrage.errors import ConservationError, EmptyDatasetError, UserError
 from arbitrage.export import FORMATS
 from arbitrage.export.card import CARD_FILE, card
 from arbitrage.export.files import DataFile, DataWriter
 from arbitrage.export.format import Format, Trainer
+from arbitrage.export.names import require_name, require_no_link, require_tag
 from arbitrage.export.provenance import PROVENANCE_FILE, provenance
 from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
 from arbitrage.export.summary import SkipReason, Summary, Tally
@@ -40,6 +41,34 @@ class ExportResult:
     files: tuple[DataFile, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class EmptyExport:
+    """A data set that has no rows, and why. Nothing was written for it.
+
+    Attributes:
+        earlier: where an export of other rows still lies, made when the run had some; None where there is none.
+    """
+
+    dataset: str
+    trainer: Trainer
+    why: str
+    earlier: Place | None
+
+    @property
+    def sentence(self) -> str:
+        """The same for people."""
+        still = f"; the export in {self.earlier} is an earlier one" if self.earlier is not None else ""
+        return f"data set '{self.dataset}' {self.why}{still}"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What became of the data sets: those that were written, and those that have no rows."""
+
+    results: tuple[ExportResult, ...]
+    empty: tuple[EmptyExport, ...]
+
+
 def export_run(
     run_dir: Place,
     trainer: Trainer = "trl",
@@ -49,6 +78,26 @@ def export_run(
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
 ) -> list[ExportResult]:
+    """Write data sets like `export_datasets`, for those who need all of them.
+
+    Raises:
+        EmptyDatasetError: a data set has no rows to export; the others are written first.
+    """
+    done = export_datasets(run_dir, trainer, datasets, out, test_fraction=test_fraction, licences=licences)
+    if done.empty:
+        raise EmptyDatasetError(f"{run_dir}: " + "; ".join(each.sentence for each in done.empty))
+    return list(done.results)
+
+
+def export_datasets(
+    run_dir: Place,
+    trainer: Trainer = "trl",
+    datasets: Sequence[str] | None = None,
+    out: Place | None = None,
+    *,
+    test_fraction: float = 0.0,
+    licences: Sequence[str] | None = None,
+) -> Exported:
     """Write data sets of a finished run as `<out>/<dataset>/` (TRL) or `<out>/<dataset>-<trainer>/`.
 
     Args:
@@ -61,26 +110,29 @@ def export_run(
         licences: keep only rows bound by none but these (prompt and teachers; `unknown` where nobody stated one).
 
     Returns:
-        One result for each data set, in the order asked for.
+        The data sets that were written and those that are empty, each in the order asked for.
 
     Raises:
         RunDirectoryError: no run, or one that has not finished.
         UserError: unknown trainer or data set, or something else lies where an export is to go.
-        DataError: a data set has no rows to export; the others are written first.
+        DataError: a name or a language cannot become the name of a file.
         StorageError: the disk refused.
     """
     run, format = open_run(run_dir), _format_for(trainer)
     if not 0 <= test_fraction < 1:
         raise UserError(f"test_fraction: {test_fraction} is not in [0, 1)")
-    names = list(dict.fromkeys(sorted(run.plan.datasets) if datasets is None else datasets))
+    names = [require_name(n) for n in dict.fromkeys(sorted(run.plan.datasets) if datasets is None else datasets)]
     sources = {name: open_source(run, name, format) for name in names}
-    finished = run.manifest  # raises where the run has not finished
+    _ = run.manifest  # raises where the run has not finished
     allowed = None if licences is None else frozenset(licence.lower() for licence in licences)
     jobs = [Export(run, name, source, format, test_fraction, allowed) for name, source in sources.items()]
-    results = [job.write(out or run_dir / EXPORT_DIRECTORY) for job in jobs]
-    if empty := [job.why_empty() for job, result in zip(jobs, results, strict=True) if result is None]:
-        raise DataError(f"{run_dir} ({finished.status} run): " + "; ".join(empty))
-    return [result for result in results if result is not None]
+    if out is None:
+        require_no_link(run_dir / EXPORT_DIRECTORY)  # whoever made the run may have put it there
+    written = [job.write(out or run_dir / EXPORT_DIRECTORY) for job in jobs]
+    return Exported(
+        results=tuple(each for each in written if isinstance(each, ExportResult)),
+        empty=tuple(each for each in written if isinstance(each, EmptyExport)),
+    )
 
 
 def _format_for(trainer: str) -> Format:
@@ -105,8 +157,8 @@ class Export:
         self.test_fraction, self.allowed = test_fraction, allowed
         self.tally = Tally()
 
-    def write(self, out: Place) -> ExportResult | None:
-        """Write the data set below `out`; write nothing and return None where it has no rows."""
+    def write(self, out: Place) -> ExportResult | EmptyExport:
+        """Write the data set below `out`; write nothing where it has no rows."""
         plain = self.format.trainer == "trl" or self.dataset == CANDIDATES
         target = out / (self.dataset if plain else f"{self.dataset}-{self.format.trainer}")
         with replacing(target) as beside:
@@ -114,7 +166,8 @@ class Export:
             self._check(files)
             if not files:
                 shutil.rmtree(beside)
-                return None
+                earlier = target if _is_export(target) else None
+                return EmptyExport(self.dataset, self.format.trainer, self.why_empty(), earlier)
             self._write_words(beside, files)
         return ExportResult(
             dataset=self.dataset,
@@ -131,13 +184,13 @@ class Export:
         """Say why there is nothing to write."""
         if self.tally.skipped:
             lost = ", ".join(f"{reason} {count}" for reason, count in sorted(self.tally.skipped.items()))
-            return f"data set '{self.dataset}' has no rows left to export ({lost})"
+            return f"has no rows left to export ({lost})"
         reports = {step.name: step for step in self.run.manifest.steps}
         for name in filter(None, (self.source.step, *self.run.plan.candidates.get("choices", ()))):
-            if rejected := reports[name].rejected:
+            if name in reports and (rejected := reports[name].rejected):
                 lost = ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items()))
-                return f"data set '{self.dataset}' has no rows: {name} rejected all ({lost})"
-        return f"data set '{self.dataset}' has no rows"
+                return f"has no rows: {name} rejected all ({lost})"
+        return "has no rows"
 
     def _write_data(self, directory: Path) -> tuple[DataFile, ...]:
         file_type = "parquet" if self.dataset == CANDIDATES else self.format.file_type
@@ -145,7 +198,8 @@ class Export:
         for shard in self.run.plan.shards:
             groups: dict[tuple[str, str], list[Entry]] = {}
             for entry in self._keep(self.source.read(shard)):
-                groups.setdefault((self._split_of(entry.prompt_id), entry.language), []).append(entry)
+                language = require_tag(entry.language, entry.prompt_id)
+                groups.setdefault((self._split_of(entry.prompt_id), language), []).append(entry)
             for (split, language), entries in sorted(groups.items()):
                 writer.add(split, language, to_table([e.row for e in entries], self.source.record))
         return writer.close()
@@ -235,12 +289,17 @@ def _replacing_in_store(target: StorePath) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def _is_export(target: Place) -> bool:
+    return (target / PROVENANCE_FILE).exists()
+
+
 def _not_ours(target: Place) -> UserError:
     return UserError(f"{target}: exists and is no export of ours; move it away or choose another place")
 
 
 @contextmanager
 def _replacing_on_disk(target: Path) -> Iterator[Path]:
+    require_no_link(target)
     if target.exists() and not (target / PROVENANCE_FILE).is_file():
         raise _not_ours(target)
     beside, before = (target.with_name(f"_{word}-{os.getpid()}-{target.name}") for word in ("new", "old"))

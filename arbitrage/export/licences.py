@@ -1,5 +1,6 @@
 """How the licences of rows become the Hub's licence fields."""
 
+import re
 from collections.abc import Sequence
 
 from arbitrage.export.origin import UNKNOWN_LICENCE
@@ -13,6 +14,9 @@ _HUB = """
 """
 HUB_LICENCES = frozenset(_HUB.split())
 
+_NOT_OF_A_NAME = re.compile(r"[^a-z0-9.+]+")
+"""What cannot stand in the Hub's `license_name`."""
+
 
 def hub_licence(licences: Sequence[str]) -> dict[str, str]:
     """Return the Hub's licence fields: the one licence of all rows, or `other` with a name that says why."""
@@ -23,4 +27,4 @@ def hub_licence(licences: Sequence[str]) -> dict[str, str]:
         return {"license": "unknown"}
     if licence.lower() in HUB_LICENCES:
         return {"license": licence.lower()}
-    return {"license": "other", "license_name": licence.lower().replace(" ", "-")}
+    return {"license": "other", "license_name": _NOT_OF_A_NAME.sub("-", licence.lower()).strip("-") or "see-card"}

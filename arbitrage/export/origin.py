@@ -57,7 +57,7 @@ def teachers_of(plan: RunPlan, drafts: Iterable[str]) -> dict[str, TeacherFacts]
     """Read from a run's plan what is known of the teachers behind the named draft steps."""
     wanted = set(drafts)
     configs = [step.config for step in plan.steps if step.name in wanted]
-    found = [_facts(config) for config in configs if "teacher" in config]
+    found = [_facts(config) for config in configs if isinstance(config.get("teacher"), dict)]
     return {facts.name: facts for facts in sorted(found, key=lambda f: f.name)}
 
 
@@ -70,11 +70,11 @@ def _facts(config: Mapping[str, Any]) -> TeacherFacts:
     teacher = config["teacher"]
     model = str(teacher.get("model") or "")
     return TeacherFacts(
-        name=teacher["name"],
+        name=str(teacher.get("name")),
         model=Path(model).name if Path(model).is_absolute() else model,  # a local path is nobody else's business
         revision=str(config.get("revision") or teacher.get("revision") or "unpinned"),
-        licence=teacher.get("licence") or UNKNOWN_LICENCE,
-        precision=teacher.get("precision") or "",
+        licence=str(teacher.get("licence") or UNKNOWN_LICENCE),
+        precision=str(teacher.get("precision") or ""),
         languages=tuple(teacher.get("languages") or ()),
         source_licences=tuple(config.get("source_licences") or ()),
     )
