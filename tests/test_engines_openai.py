@@ -11,7 +11,7 @@ from aiohttp import web
 
 from arbitrage.config import parse
 from arbitrage.contracts.engines import Completion, Failure
-from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError, UserError
+from arbitrage.errors import ConfigError, TeacherAccessError, TeacherBusyError, TeacherUnreachableError, UserError
 from arbitrage.records import FinishReason
 from arbitrage.teachers import openai_client, retry
 from arbitrage.teachers.engine import ModelSpec
@@ -122,12 +122,15 @@ async def test_a_busy_endpoint_is_tried_again_when_it_says(status, form):
     assert 0.9 < waited < 4 if form in ("seconds", "date") else waited < 0.9
 
 
-async def test_a_wait_longer_than_the_budget_ends_the_step_at_once():
+async def test_waits_longer_than_the_patience_end_the_step_in_one_sentence_without_a_restart():
     async with serve(after(lambda _: web.Response(status=429, headers={"Retry-After": "3600"}), 9)) as endpoint:
-        with pytest.raises(TeacherUnreachableError, match=r"answers 429, asking to wait 3600 s") as caught:
-            await ask_one(endpoint)
-    assert caught.value.retryable
-    assert len(endpoint.bodies) == 1
+        with pytest.raises(TeacherBusyError) as caught:
+            await ask_one(endpoint, retry_for_s=0.2)
+    assert "answers 429, asking to wait 3600 s; it serves again later than after retry_for_s (0.2 s)" in str(
+        caught.value
+    )
+    assert not caught.value.retryable
+    assert 1 <= len(endpoint.bodies) <= 3
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -154,7 +157,7 @@ async def test_an_over_long_prompt_is_known_by_the_errors_code(error):
     assert result.reason == "prompt_too_long"
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 405, 301])
+@pytest.mark.parametrize("status", [401, 402, 403, 405, 301])
 async def test_no_access_ends_the_step_at_once(status, monkeypatch):
     monkeypatch.setenv("REMOTE_KEY", "sk-very-secret")
 

@@ -16,6 +16,7 @@ from yarl import URL
 
 from arbitrage.errors import UserError
 from arbitrage.teachers import openai_wire
+from arbitrage.teachers.active_clock import ActiveClock
 from arbitrage.teachers.openai import OpenAIEngine
 from arbitrage.teachers.openai_wire import Trouble, Wire
 
@@ -45,7 +46,7 @@ async def listening(tls=None, host="127.0.0.1", more=b""):
 
 @asynccontextmanager
 async def wire_to(url, headers=None, **options):
-    wire = Wire(OpenAIEngine(base_url=url, **options), headers or {})
+    wire = Wire(OpenAIEngine(base_url=url, **options), headers or {}, ActiveClock())
     try:
         yield lambda path="": wire.send("GET", URL(url + path))
     finally:

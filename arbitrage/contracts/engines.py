@@ -54,6 +54,8 @@ GenerationFailure = Literal[
     "prompt_too_long",
     "bad_request",
     "content_filter",
+    "tool_calls",
+    "unknown_finish_reason",
     "engine_error",
     "engine_died",
     "timeout",

@@ -1,6 +1,5 @@
 """Read a source once and deal its prompts to shards, streaming: memory does not grow with the number of rows."""
 
-import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from contextlib import suppress
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from arbitrage import open_files
 from arbitrage.contracts.workers import SourceWorker
 from arbitrage.execution.plan import Job
 from arbitrage.languages import UNKNOWN
@@ -45,7 +45,7 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
     started = time.perf_counter()
     shards = [_ShardWriter(job.directory, shard) for shard in range(job.num_shards)]
     buffered = 0
-    _allow_open_files(2 * job.num_shards)
+    num_files = open_files.reserve(2 * job.num_shards)  # a shard under way is one or two
     try:
         for batch in worker.read():
             for prompt in batch.prompts:
@@ -60,6 +60,7 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
     finally:
         for shard in shards:
             shard.discard()
+        open_files.release(num_files)
     return [stats[k] for k in job.shards]
 
 
@@ -77,14 +78,6 @@ def _write_fullest(shards: Sequence["_ShardWriter"], buffered: int) -> int:
         if shard.num_buffered * len(shards) >= buffered:
             shard.flush()
     return sum(shard.num_buffered for shard in shards)
-
-
-def _allow_open_files(wanted: int) -> None:
-    """Raise the soft limit on open files: each shard under way is one or two."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = wanted + 256  # for everything else
-    if soft < enough:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(enough, hard), hard))
 
 
 class _ShardWriter:

@@ -5,8 +5,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
+from arbitrage.errors import TeacherAccessError, TeacherBusyError, TeacherError, TeacherUnreachableError
 from arbitrage.teachers.endpoint import Endpoint, Place, Verdict
+
+_FAR_S = 60.0
+"""Pauses of our own are shorter: a longer one is what an endpoint asks for."""
 
 
 @dataclass(eq=False, slots=True)
@@ -41,12 +44,14 @@ class Balancer:
         self._now = now
         self._last_answer = 0.0
         self._queue: dict[_Waiter, None] = {}  # ordered, and quick to leave
+        self._paused: set[asyncio.Event] = set()
         self._denials: dict[str, str] = {}
+        self._given_up: TeacherError | None = None
 
     @property
     def num_waiting(self) -> int:
         """Requests without a place."""
-        return len(self._queue)
+        return len(self._queue) + len(self._paused)
 
     @property
     def num_in_flight(self) -> int:
@@ -56,6 +61,44 @@ class Balancer:
     def usable(self) -> list[Endpoint]:
         """Return the endpoints that did not refuse us for good."""
         return [endpoint for endpoint in self._endpoints if not endpoint.is_out]
+
+    def resumes_at(self, shunned: Mapping[str, float]) -> float | None:
+        """Return until when a request shuns all endpoints, None if it does not."""
+        if not shunned or self._given_up is not None:
+            return None
+        at = min((shunned.get(endpoint.url, 0.0) for endpoint in self.usable()), default=0.0)
+        return at if at > self._now() else None
+
+    async def pause(self, until: float) -> None:
+        """Sleep until a time, or until the teacher is given up."""
+        over = asyncio.Event()
+        self._paused.add(over)
+        try:
+            async with asyncio.timeout(max(0.0, until - self._now())):
+                await over.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._paused.discard(over)
+
+    def give_up(self, error: TeacherError) -> None:
+        """Let all requests fail that are not in flight, now and later."""
+        self._given_up = error
+        for waiter in self._queue:
+            waiter.changed.set()
+        for over in self._paused:
+            over.set()
+
+    def refuse(self, endpoint: Endpoint, why: str) -> None:
+        """Note that an endpoint refuses us for good."""
+        endpoint.is_out = True
+        self._denials[endpoint.url] = why
+        for waiter in self._queue:
+            waiter.changed.set()
+
+    def begin_again(self) -> None:
+        """Hand out places again after `give_up`."""
+        self._given_up = None
 
     async def enter(self, shunned: Mapping[str, float], since: float | None = None) -> Place:
         """Wait for a place.
@@ -68,7 +111,10 @@ class Balancer:
         Raises:
             TeacherUnreachableError: no endpoint will serve within `retry_for_s` of that, or of the last answer.
             TeacherAccessError: all endpoints refused us for good.
+            TeacherError: the teacher was given up.
         """
+        if self._given_up is not None:
+            raise self._given_up
         if not self._queue and (endpoint := self._choose(shunned)) is not None:
             return endpoint.enter()
         waiter = _Waiter(shunned, self._now() if since is None else since, since is not None)
@@ -93,14 +139,14 @@ class Balancer:
         endpoint.leave(place, verdict, cause, wait_s)
         if verdict in ("success", "answer"):
             self._last_answer = self._now()
-        elif verdict == "no_access":
+        elif verdict in ("no_access", "denied"):
             self._denials[endpoint.url] = why
         if why:
             endpoint.trouble = why
         if not self._queue:
             return
         self._admit()
-        if place.is_probe or endpoint.is_aside != was_aside or verdict in ("busy", "no_access"):
+        if place.is_probe or endpoint.is_aside != was_aside or endpoint.is_out or verdict == "busy":
             for waiter in self._queue:  # what they wait for has changed
                 waiter.changed.set()
 
@@ -127,15 +173,17 @@ class Balancer:
 
     async def _change(self, waiter: _Waiter) -> None:
         """Sleep until something may have changed for a waiter; raise if that would be too late."""
+        if self._given_up is not None:
+            raise self._given_up
         if not (usable := self.usable()):
-            raise TeacherAccessError("; ".join(self._denials.values()))
+            raise TeacherAccessError("; ".join(self._denials[e.url] for e in self._endpoints))
         now = self._now()
         if self._choose(waiter.shunned) is not None:  # a pause ended in this instant
             return
         opens_at = [max(e.opens_at(), waiter.shunned.get(e.url, 0.0)) for e in usable]
         serves_at = min(opens_at) if waiter.is_refused else min(e.opens_at() for e in usable)
         if serves_at > now and serves_at - max(waiter.since, self._last_answer) > self._retry_for_s:
-            raise self._unreachable()
+            raise self._unreachable(serves_at - now)
         wakes_at = min((at for at in opens_at if at > now), default=None)  # those in the past wait for a place
         waiter.changed.clear()
         try:
@@ -144,8 +192,18 @@ class Balancer:
         except TimeoutError:
             return
 
-    def _unreachable(self) -> TeacherUnreachableError:
+    def _unreachable(self, wait_s: float) -> TeacherUnreachableError | TeacherAccessError:
+        """Return the error that ends the step: what each endpoint said, and why there is no more patience."""
         found = "; ".join(f"{e.url}: {e.trouble or 'does not serve'}" for e in self._endpoints)
-        return TeacherUnreachableError(
-            f"teacher '{self._teacher}': {found}; gave up after trying for {self._retry_for_s:g} s"
-        )
+        where = f"teacher '{self._teacher}': {found}"
+        if wait_s > max(self._retry_for_s, _FAR_S):
+            return TeacherBusyError(
+                f"{where}; it serves again later than after retry_for_s ({self._retry_for_s:g} s): rerun the same "
+                "command then to resume, or raise retry_for_s in the teacher's engine"
+            )
+        gave_up = f"{where}; gave up after trying for {self._retry_for_s:g} s"
+        refusals = [self._denials.get(e.url) if e.is_out else e.missing for e in self._endpoints]
+        if None in refusals:
+            return TeacherUnreachableError(gave_up)
+        said = "; ".join(refusal for refusal in refusals if refusal is not None)
+        return TeacherAccessError(f"{said}; gave up after waiting {self._retry_for_s:g} s for the model to be loaded")

@@ -12,11 +12,15 @@ from typing import Literal
 from arbitrage.teachers.limiter import Limiter
 from arbitrage.teachers.retry import backoff_s
 
-Verdict = Literal["success", "answer", "busy", "fault", "unreachable", "no_access", "nothing"]
-"""What a request says of its endpoint. `answer`: it is alive, as when it refuses a bad row. `nothing`: cancelled."""
+Verdict = Literal["success", "answer", "busy", "fault", "denied", "unreachable", "no_access", "nothing"]
+"""What a request says of its endpoint. `answer`: it is alive, as when it refuses a bad row. `denied`: it refuses this
+request, and maybe all. `nothing`: cancelled."""
 
 _SICK_AFTER = 5
 """Faults of so many prompts in a row: one poisonous prompt, asked often, does not make an endpoint sick."""
+
+_DENIED_AFTER = 5
+"""Refusals (401, 403, 404) of so many prompts in a row are the endpoint's, not the prompts'."""
 
 _LONGEST_PAUSE_S = 30.0
 
@@ -52,8 +56,17 @@ class Endpoint:
         """What was last wrong."""
         self.is_out = False
         """Whether it refused us for good."""
+        self.missing: str | None = None
+        """What it said of a model that it does not have (yet), where that was its last word."""
+        self.has_served = False
+        """Whether it ever answered well."""
+        self.served_at = float("-inf")
+        """When it last answered well, by the clock."""
+        self.aside_since = 0.0
+        """Since when it is put aside, by the clock."""
         self._now = now
         self._failed: set[str] = set()
+        self._denied: set[str] = set()
         self._num_pauses = 0
         self._aside_until = 0.0
         self._is_probed = False
@@ -93,18 +106,31 @@ class Endpoint:
         Args:
             place: what `enter` returned.
             verdict: what the request says of the endpoint.
-            cause: with `fault` and `unreachable`, the id of what was asked; empty if that was at fault before.
+            cause: with `fault`, `denied` and `unreachable`, the id of what was asked; empty if it failed before.
             wait_s: with `busy`, the pause it asks for.
         """
         if place.is_probe:
             self._is_probed = False
+        if verdict != "nothing":
+            self.missing = None
         if verdict == "busy":
             self.limiter.refused(place.entered_in, wait_s)
         else:
             self.limiter.leave(verdict == "success")
+        self._learn(place, verdict, cause)
+
+    def _learn(self, place: Place, verdict: Verdict, cause: str) -> None:
         match verdict:
-            case "success" | "answer" | "busy":
+            case "success":
+                self.has_served, self.served_at = True, self._now()
+                self._denied.clear()
                 self._recover()
+            case "answer" | "busy":
+                self._recover()
+            case "denied":
+                self._denied |= {cause} - {""}
+                self._recover()
+                self.is_out = len(self._denied) >= _DENIED_AFTER
             case "fault":
                 self._failed |= {cause} - {""}
                 if place.is_probe or (len(self._failed) >= _SICK_AFTER and not self.is_aside):
@@ -121,5 +147,7 @@ class Endpoint:
         self._failed.clear()
 
     def _put_aside(self, cause: str) -> None:
+        if not self._num_pauses:
+            self.aside_since = self._now()
         self._aside_until = self._now() + min(_LONGEST_PAUSE_S, backoff_s(f"{self.url} {cause}", self._num_pauses))
         self._num_pauses += 1

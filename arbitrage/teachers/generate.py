@@ -1,6 +1,5 @@
 """The verb: ask one teacher for its answers to the prompts routed to it."""
 
-import math
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
 from arbitrage.teachers.engine import json_hash
+from arbitrage.teachers.numbers import count_of, logprob_of
 from arbitrage.teachers.pool import TeacherConfig
 
 VERSION = 2
@@ -58,6 +58,11 @@ class GenerateConfig(StepConfig):
     def identity(self) -> Raw:
         """Return what can change an answer."""
         return {"teacher": self.teacher.identity_at(self.revision), "sampling": self.sampling.identity()}
+
+    @property
+    def only_waits(self) -> bool:
+        """Whether somebody else runs the model."""
+        return not self.teacher.engine.loads_model
 
     @property
     def step_name(self) -> str:
@@ -177,18 +182,18 @@ class AskedTeacher:
             seed=request.seed,
             text=sound(completion.text),
             finish_reason=completion.finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-            cumulative_logprob=_finite(completion.cumulative_logprob),
+            prompt_tokens=count_of(completion.prompt_tokens),
+            completion_tokens=count_of(completion.completion_tokens),
+            cumulative_logprob=logprob_of(completion.cumulative_logprob),
             cost_usd=self._cost(completion),
         )
 
     def _cost(self, completion: Completion) -> float | None:
         teacher = self.config.teacher
-        if teacher.cost is None or completion.prompt_tokens is None or completion.completion_tokens is None:
+        prompt_tokens, completion_tokens = count_of(completion.prompt_tokens), count_of(completion.completion_tokens)
+        if teacher.cost is None or prompt_tokens is None or completion_tokens is None:
             return None
-        num_gpus = teacher.held_resources().gpus
-        return teacher.cost.usd(completion.prompt_tokens, completion.completion_tokens, num_gpus)
+        return teacher.cost.usd(prompt_tokens, completion_tokens, teacher.held_resources().gpus)
 
     def _reject(self, failure: Failure) -> Reject:
         detail = None if failure.detail is None else sound(failure.detail)
@@ -228,10 +233,6 @@ def requests_for(prompt: Prompt, sampling: Sampling, teacher_hash: str) -> list[
 def _beginning(prompt: Prompt) -> tuple[list[str], str]:
     """Sort prompts that begin alike next to each other: an engine computes a common beginning once."""
     return [message.content for message in prompt.messages], prompt.prompt_id
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def sound(text: str) -> str:

@@ -38,12 +38,18 @@ class Limiter:
         self._round = 0
         self._refusals = 0
         self._closed_until = 0.0
+        self._limit = self._start
         self.restart()
 
     @property
     def limit(self) -> int:
         """How many may be in flight now."""
         return max(1, int(self._limit))
+
+    @property
+    def most(self) -> int:
+        """How many may ever be."""
+        return int(self._most)
 
     @property
     def in_flight(self) -> int:
@@ -54,6 +60,12 @@ class Limiter:
     def closed_until(self) -> float:
         """When it admits requests again, by its clock; in the past where it does."""
         return self._closed_until
+
+    def allow(self, most: int) -> None:
+        """Lower how many may ever be in flight."""
+        self._most = min(self._most, float(most))
+        self._start = min(self._start, self._most)
+        self._limit = min(self._limit, self._most)
 
     def has_room(self) -> bool:
         """Tell whether another request may enter now."""

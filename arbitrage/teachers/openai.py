@@ -5,15 +5,17 @@ that must keep control tokens inside user text from acting.
 """
 
 import os
-from collections.abc import Mapping
+import re
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator
 
-from arbitrage.config import Operational
+from arbitrage import open_files
+from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import Engine
-from arbitrage.errors import TeacherError, UserError
+from arbitrage.errors import UserError
+from arbitrage.redaction import is_secret_key
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -31,15 +33,21 @@ class OpenAIEngine(EngineBase):
         api_key_env: name of the environment variable that holds the key, the same for all endpoints; None sends none.
         headers_env: further headers, each with the name of the environment variable that holds its value.
         send_seed: send each request's seed.
+        leave_out: fields that are not sent, for endpoints that refuse them: any of temperature, top_p, seed and
+            max_tokens. The endpoint then decides by itself, so a greedy sample need not be one.
+        no_finish_reason: what becomes of an answer that does not say why it ended. `reject`: it may be cut off, so
+            it is asked for once more and then rejected. `stop`: it counts as whole, for endpoints that never say it.
         logprobs: ask for log-probabilities (an endpoint may report them after temperature; OpenAI's are before).
         max_tokens_field: how the endpoint calls the limit of an answer's tokens.
-        extra_body: further fields of each request, such as {top_k: 20}.
+        extra_body: further fields of each request, such as {top_k: 20}. They are written to run.json, so secrets
+            are refused here.
         max_in_flight: requests under way at once to one endpoint, at most; fewer if it pushes back.
         timeout_s: for one answer. Nothing is streamed, so an endpoint is silent until its answer is complete.
         stall_timeout_s: between two pieces of an answer whose headers have arrived.
-        retry_for_s: how long to try again where all endpoints are busy (429, 503) or cannot be reached.
+        retry_for_s: how long to try again where all endpoints are busy (429, 503), cannot be reached, or have not
+            loaded the model yet.
         num_tries: how often to ask where an endpoint answers with an error or with garbage. Over a budget of one
-            retry in five requests, retries wait 15 to 45 s, so that a sick endpoint meets no storm of them.
+            retry for two answers, retries wait 15 to 45 s, so that a sick endpoint meets no storm of them.
     """
 
     kind: Literal["openai"] = "openai"
@@ -47,6 +55,8 @@ class OpenAIEngine(EngineBase):
     api_key_env: Annotated[EnvironmentName | None, Operational] = None
     headers_env: Annotated[dict[HeaderName, EnvironmentName], Operational] = {}
     send_seed: bool = True
+    leave_out: tuple[Literal["temperature", "top_p", "seed", "max_tokens"], ...] = ()
+    no_finish_reason: Literal["reject", "stop"] = "reject"
     logprobs: Annotated[bool, Operational] = False
     max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], Operational] = "max_tokens"
     extra_body: dict[str, JsonValue] = {}
@@ -68,6 +78,27 @@ class OpenAIEngine(EngineBase):
             raise ValueError(f"names {repeated[0]} more than once")
         return urls
 
+    @field_validator("extra_body")
+    @classmethod
+    def _holds_no_secret(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if (key := _secret_in(value)) is not None:
+            raise ValueError(
+                f"'{key}' looks like a secret: put it into an environment variable, and name that in api_key_env, or "
+                "in headers_env for another header"
+            )
+        return value
+
+    @field_validator("leave_out")
+    @classmethod
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(sorted(set(value)))
+
+    def identity(self) -> Raw:
+        """Return what can change an answer. What later versions added enters it only where it is used."""
+        found = super().identity()
+        defaults = {"leave_out": [], "no_finish_reason": "reject"}
+        return {key: value for key, value in found.items() if key not in defaults or value != defaults[key]}
+
     @property
     def urls(self) -> tuple[str, ...]:
         """The endpoints."""
@@ -80,8 +111,12 @@ class OpenAIEngine(EngineBase):
         return OpenAIClient(self, spec, self.headers(spec.teacher))
 
     def require(self, spec: ModelSpec) -> None:
-        """Check that the named environment variables are set."""
+        """Check that the named environment variables are set, and that the environment's proxy can be used."""
+        from arbitrage.teachers.proxies import proxy_for
+
         self.headers(spec.teacher)
+        for url in self.urls:
+            proxy_for(url)
 
     def headers(self, teacher: str) -> dict[str, str]:
         """Return the secret headers.
@@ -111,21 +146,36 @@ class OpenAIEngine(EngineBase):
             headers = self.headers(spec.teacher)
         except UserError as error:
             return [Finding("error", "key", str(error))]
-        findings = [await self._check(url, spec, headers) for url in self.urls]
-        is_served = any(finding.level == "ok" for finding in findings)
-        return [Finding("warn", f.what, f.detail) if is_served and f.level == "error" else f for f in findings]
+        from arbitrage.teachers.openai_check import check_endpoint
 
-    async def _check(self, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> Finding:
-        from arbitrage.teachers.openai_client import list_models
+        findings = [await check_endpoint(self, url, spec, headers) for url in self.urls]
+        is_served = any(finding.level != "error" for finding in findings)
+        found = [Finding("warn", f.what, f.detail) if is_served and f.level == "error" else f for f in findings]
+        return [*found, *self._few_files()]
 
-        try:
-            served = await list_models(self, url, spec, headers)
-        except TeacherError as error:
-            return Finding("error", "endpoint", str(error))
-        if spec.model not in served:
-            known = ", ".join(served[:8]) or "nothing"
-            return Finding("error", "endpoint", f"{url} serves {known}, not {spec.model}")
-        return Finding("ok", "endpoint", f"{url} serves {spec.model}")
+    def _few_files(self) -> list[Finding]:
+        wanted, most = self.max_in_flight * len(self.urls), open_files.most_allowed()
+        if wanted <= most:
+            return []
+        detail = f"{wanted} requests may be in flight, but the hard limit (ulimit -Hn) leaves room for {most}"
+        return [Finding("warn", "open files", detail)]
+
+
+_TOKENS_OF_TEXT = re.compile(r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|stop|start|end|special|think|image)_tokens?")
+
+
+def _secret_in(value: JsonValue) -> str | None:
+    """Return the first key, at any depth, that looks as if it named a secret and holds a text; None without any."""
+    if isinstance(value, list):
+        return next((key for each in value if (key := _secret_in(each)) is not None), None)
+    if not isinstance(value, dict):
+        return None
+    for key, each in value.items():
+        if isinstance(each, str) and is_secret_key(key) and not _TOKENS_OF_TEXT.search(key.lower()):
+            return key
+        if (inner := _secret_in(each)) is not None:
+            return inner
+    return None
 
 
 def _http(url: object) -> str:

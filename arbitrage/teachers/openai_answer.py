@@ -1,156 +1,287 @@
 """What an OpenAI-compatible endpoint's status and JSON mean. Servers differ; no field is trusted to be there."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import from_json
 
-from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
-from arbitrage.records import FinishReason
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.teachers.engine import Result
+from arbitrage.teachers.event_stream import is_stream, joined
+from arbitrage.teachers.finish_reasons import Finish, read_finish
+from arbitrage.teachers.numbers import count_of, sum_of_logprobs
 from arbitrage.teachers.openai_wire import Reply, Trouble
 from arbitrage.teachers.retry import retry_after_s
+from arbitrage.teachers.server_errors import ServerError, error_within, read_error
 
-BUSY = frozenset({429, 503, 529})
-"""Not now (529: overloaded, as Anthropic's endpoint says it)."""
-
-_BAD_REQUEST = frozenset({400, 413, 422})
-_TRY_AGAIN = frozenset({408, 409, 425})  # it timed out reading, met a conflict, or it is too early (RFC 8470)
-_ACCESS = {
-    401: "the key is missing or wrong",
-    402: "the account has no credit",
-    403: "no permission",
-    404: "no such model or path",
+_REFUSALS = {
+    "bad_key": "the key is missing or wrong",
+    "no_credit": "the quota is spent, or the account has no credit",
+    "denied": "no permission",
+    "not_found": "no such model or path",
+    "wrong_address": "that is no OpenAI-compatible endpoint",
 }
-_SPENT_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
-_TOO_LONG_CODES = frozenset({"context_length_exceeded", "string_above_max_length"})
-_TOO_LONG_PARAMS = frozenset({"input_tokens", "input_text"})  # as vLLM names what is too long
+_LEAVE_OUT = frozenset({"temperature", "top_p", "seed", "max_tokens"})
+_NOT_TEXT = frozenset(
+    {"thinking", "reasoning", "reasoning_content", "reasoning_text", "redacted_thinking", "summary"}
+)
 
 
 class Garbage(Exception):
-    """An answer of status 200 that holds no answer."""
+    """A response that cannot be read as what it should be."""
 
 
-def judge(request: GenerationRequest, reply: Reply, model: str, secrets: Sequence[str]) -> Result:
+def judge(request: GenerationRequest, reply: Reply, model: str, says_finish: bool = True) -> Result:
     """Return what a reply makes of a request.
 
     Args:
         request: what was asked.
         reply: what came back.
         model: for messages.
-        secrets: what must not be in a message.
+        says_finish: whether the endpoint gives finish reasons; where it does not, every answer counts as whole.
 
     Raises:
-        Trouble: `busy`, `fault` or `no_access`; the reply makes nothing of it.
+        Trouble: the reply makes nothing of it.
     """
-    if reply.status == 200:
-        try:
-            return parse_answer(request, reply.body)
-        except Garbage as error:
-            raise Trouble("fault", str(error)) from error
-    if reply.status in _BAD_REQUEST:
-        reason, detail = refusal(reply.body, secrets)
-        return Failure(request.candidate_id, reason, f"{reply.status}: {detail}")
-    if reply.status in BUSY:
-        if str(_error(reply.body).get("code")) in _SPENT_CODES:
-            raise Trouble("no_access", f"answers {reply.status} for model {model}: the quota is spent")
-        raise Trouble("busy", f"it answers {reply.status}", retry_after_s(reply.retry_after, reply.date))
-    if reply.status >= 500 or reply.status in _TRY_AGAIN:
-        raise Trouble("fault", f"the endpoint answers {reply.status}")
-    raise Trouble("no_access", denial(reply.status, model))
+    if not 200 <= reply.status < 300:
+        return judge_error(request, reply, _error(reply), model)
+    try:
+        answer = joined(reply.body, _event) if is_stream(reply.body) else _object(_content(reply))
+        choice = _choice(answer)
+        error = error_within(choice) or error_within(answer)
+        if error is None:
+            return _result(request, answer, choice, says_finish)
+    except Garbage as garbage:
+        raise Trouble("malformed", str(garbage)) from garbage
+    return judge_error(request, reply, error, model)
 
 
-def denial(status: int, model: str) -> str:
-    """Return what a status says that refuses us for good."""
-    return f"answers {status} for model {model}: {_ACCESS.get(status, 'that is no OpenAI-compatible endpoint')}"
-
-
-def parse_answer(request: GenerationRequest, body: bytes) -> Result:
-    """Read a chat completion.
+def judge_error(request: GenerationRequest, reply: Reply, error: ServerError, model: str) -> Result:
+    """Return the Failure of an error that is the row's own.
 
     Raises:
-        Garbage: not JSON, no choices, or no message.
+        Trouble: it is the endpoint's, or may be.
     """
-    answer = _object(body)
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise Garbage("the answer holds no choices[0].message")
-    text = message.get("content")
-    if not isinstance(text, str | None):
-        raise Garbage(f"the answer's content is of type {type(text).__name__}")
-    finish = choice.get("finish_reason")
-    if finish == "content_filter":
-        return Failure(request.candidate_id, "content_filter")
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    return Completion(
-        candidate_id=request.candidate_id,
-        text=text or "",  # null where a tool was called, or where thinking used up all tokens
-        finish_reason=FinishReason.LENGTH if finish == "length" else FinishReason.STOP,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cumulative_logprob=_sum_logprobs(choice.get("logprobs")),
-    )
+    said = f": {error.message}" if error.message else ""
+    number = reply.status if error.status in (None, reply.status) else f"{reply.status} with an error {error.status}"
+    match error.meaning:
+        case "prompt_too_long" | "content_filter" | "bad_request" as reason:
+            return Failure(request.candidate_id, reason, f"{number}{said}{_hint(error)}")
+        case "busy":
+            wait_s = retry_after_s(reply.retry_after, reply.date)
+            raise Trouble("busy", f"it answers {number}{said}", wait_s)
+        case "fault":
+            raise Trouble("fault", f"the endpoint answers {number}{said}")
+        case "denied":
+            raise Trouble("denied", denial(reply, error, model))
+        case "not_found":
+            raise Trouble("not_found", denial(reply, error, model))
+    raise Trouble("no_access", denial(reply, error, model))
 
 
-def parse_models(body: bytes) -> list[str]:
-    """Read the answer of `/v1/models`.
+def denial(reply: Reply, error: ServerError, model: str) -> str:
+    """Return what a response says that refuses every request, not only this one."""
+    if 300 <= reply.status < 400:
+        return f"answers {reply.status} for model {model}: {_redirect(reply)}"
+    if reply.status == 407:
+        return f"answers 407 for model {model}: the proxy wants a name and a password in the proxy's URL"
+    why = _REFUSALS.get(error.meaning, _REFUSALS["wrong_address"])
+    said = f" ({error.message})" if error.message else ""
+    return f"answers {reply.status} for model {model}: {why}{said}"
+
+
+def parse_models(reply: Reply, model: str) -> list[str]:
+    """Read the answer of `/v1/models`: `{data: [{id}]}`, `{models: [{name}]}`, or a bare list of objects or names.
 
     Raises:
         Garbage: it is no list of models.
     """
-    data = _object(body).get("data")
+    if reply.status != 200:
+        raise Garbage(f"it {denial(reply, _error(reply), model)}")
+    found = _json(_content(reply))
+    data = found.get("data", found.get("models")) if isinstance(found, dict) else found
     if not isinstance(data, list):
         raise Garbage("the answer holds no list of models")
-    return [str(model["id"]) for model in data if isinstance(model, dict) and "id" in model]
+    named = [each.get("id", each.get("name", each.get("model"))) if isinstance(each, dict) else each for each in data]
+    return [name for name in named if isinstance(name, str)]
 
 
-def refusal(body: bytes, secrets: Sequence[str]) -> tuple[GenerationFailure, str]:
-    """Return why a request was refused, by the error's code, and its message with secrets blotted out."""
-    error = _error(body)
-    is_too_long = str(error.get("code")) in _TOO_LONG_CODES or str(error.get("param")) in _TOO_LONG_PARAMS
-    message = str(error.get("message"))
-    for secret in secrets:
-        message = message.replace(secret.removeprefix("Bearer "), "***")
-    return "prompt_too_long" if is_too_long else "bad_request", message[:300]
+def listed(names: Sequence[str]) -> str:
+    """Return the first of many names, for messages."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") or "nothing"
 
 
-def _error(body: bytes) -> dict[str, Any]:
+def is_model(served: str, model: str) -> bool:
+    """Tell whether two names are one model: Gemini lists `models/m`, Ollama `m:latest`."""
+    return _bare(served) == _bare(model)
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix("models/").removesuffix(":latest")
+
+
+def _result(request: GenerationRequest, answer: dict[str, Any], choice: dict[str, Any], says_finish: bool) -> Result:
+    """Read a chat completion."""
+    message = _message(choice)
+    finish = read_finish(choice.get("finish_reason", choice.get("stop_reason")))
+    if finish.kind == "absent" and not says_finish:
+        finish = read_finish("stop")
+    text, refusal = _text(message.get("content"))
+    refused = refusal or message.get("refusal")
+    if refused and isinstance(refused, str):
+        return Failure(request.candidate_id, "content_filter", f"the model refused: {refused[:200]}")
+    if finish.kind in ("stop", "length", "tool_calls") and (
+        message.get("tool_calls") or message.get("function_call")
+    ):
+        return Failure(request.candidate_id, "tool_calls", "the answer calls a tool")
+    if (reason := finish.reason) is None:
+        return _unfinished(request, finish, text)
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Completion(
+        candidate_id=request.candidate_id,
+        text=text,
+        finish_reason=reason,
+        prompt_tokens=count_of(usage.get("prompt_tokens")),
+        completion_tokens=count_of(usage.get("completion_tokens")),
+        cumulative_logprob=_sum_logprobs(choice.get("logprobs")),
+    )
+
+
+def _unfinished(request: GenerationRequest, finish: Finish, text: str) -> Result:
+    """Return the Failure of an answer that is none; raise where asking again may help."""
+    match finish.kind:
+        case "filtered":
+            detail = None if finish.value == "content_filter" else f"finish_reason '{finish.value}'"
+            return Failure(request.candidate_id, "content_filter", detail)
+        case "tool_calls":
+            return Failure(request.candidate_id, "tool_calls", f"finish_reason '{finish.value}'")
+        case "unknown":
+            detail = f"finish_reason '{finish.value}' is not known: whether the answer is whole is not known either"
+            return Failure(request.candidate_id, "unknown_finish_reason", detail)
+        case "absent":
+            raise Trouble("unfinished", f"finish_reason is {finish.value}: whether the answer is whole is not known")
+    raise Trouble("fault", f"the answer ended with finish_reason '{finish.value}' after {len(text)} characters")
+
+
+def _choice(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the first choice; an empty one where there is none but an error."""
+    choices = answer.get("choices")
+    found = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
+    if found:
+        return next((each for each in found if each.get("index") == 0), found[0])
+    if error_within(answer):
+        return {}
+    raise Garbage("the answer holds no choices[0].message")
+
+
+def _message(choice: dict[str, Any]) -> dict[str, Any]:
+    """Return a choice's message; some servers call it `delta`, or give a `text` alone, as legacy completions do."""
+    for key in ("message", "delta"):
+        if isinstance(found := choice.get(key), dict):
+            return found
+    if isinstance(text := choice.get("text"), str):
+        return {"content": text}
+    raise Garbage("the answer holds no choices[0].message")
+
+
+def _text(content: object) -> tuple[str, str]:
+    """Return the text of a message's content, and its refusal; reasoning among its parts belongs to neither."""
+    if content is None:  # where a tool was called, or where thinking used up all tokens
+        return "", ""
+    if isinstance(content, str):
+        return content, ""
+    parts = [content] if isinstance(content, dict) else content
+    if not isinstance(parts, list):
+        raise Garbage(f"the answer's content is of type {type(content).__name__}")
+    texts, refusals = [], []
+    for part in parts:
+        if isinstance(part, str):
+            texts.append(part)
+            continue
+        kind = str(part.get("type", "text")) if isinstance(part, dict) else type(part).__name__
+        if kind in ("text", "output_text") and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind == "refusal":
+            refusals.append(str(part.get("refusal"))[:200])
+        elif kind not in _NOT_TEXT:
+            raise Garbage(f"the answer's content has a part of type {kind[:60]}")
+    return "".join(texts), " ".join(refusals)
+
+
+def _hint(error: ServerError) -> str:
+    """Say what to configure where an endpoint refuses a parameter."""
+    named = {name for name in _LEAVE_OUT if name in error.params or re.search(rf"[`'\"]{name}[`'\"]", error.message)}
+    if not named:
+        return ""
+    if "max_tokens" in named and "max_completion_tokens" in error.message:
+        return "; say max_tokens_field: max_completion_tokens in the teacher's engine"
+    return f"; if the endpoint never takes it, say leave_out: [{', '.join(sorted(named))}] in the teacher's engine"
+
+
+def _redirect(reply: Reply) -> str:
+    if reply.location is None:
+        return "it redirects without saying where to"
+    base, found, path = str(reply.location).rpartition("/chat/completions")
+    if not found or path:  # to another path than ours, such as one with a slash at its end
+        return f"it redirects to {reply.location}, where this client cannot follow; correct base_url"
+    return f"it redirects to {reply.location}; if that is right, put {base} into base_url"
+
+
+def _error(reply: Reply) -> ServerError:
+    text = _content(reply)
     try:
-        error = _object(body).get("error")
+        return read_error(reply.status, _json(text))
     except Garbage:
-        return {"message": "no JSON"}
-    return error if isinstance(error, dict) else {"message": error}
+        return read_error(reply.status, text if isinstance(text, str) else text.decode("utf-8", "replace"))
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _content(reply: Reply) -> bytes | str:
+    """Return the body, as text where it is in another encoding than JSON's own UTF-8."""
+    if reply.charset is None or reply.charset.lower().replace("-", "").replace("_", "") in ("utf8", "usascii"):
+        return reply.body
     try:
-        found = _parsed(body)
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
-        raise Garbage("the answer is not JSON") from error
+        return reply.body.decode(reply.charset)
+    except (LookupError, UnicodeDecodeError):
+        return reply.body
+
+
+def _object(body: bytes | str) -> dict[str, Any]:
+    found = _json(body)
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
     if not isinstance(found, dict):
         raise Garbage(f"the answer is not an object but {type(found).__name__}")
     return found
 
 
-def _parsed(body: bytes) -> Any:
+def _json(body: bytes | str) -> Any:
+    try:
+        return _parsed(body)
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
+        if not body.strip():
+            raise Garbage("the answer is empty") from error
+        raise Garbage("the answer is not JSON") from error
+
+
+def _event(data: bytes) -> Any:
+    try:
+        return _parsed(data)
+    except (ValueError, RecursionError) as error:
+        raise Garbage("an event of the answer is not JSON") from error
+
+
+def _parsed(body: bytes | str) -> Any:
     try:
         return from_json(body)
-    except ValueError:  # it may only hold half a surrogate pair, which the slower parser lets pass
-        return json.loads(body)
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    except ValueError:  # it may begin with a byte order mark, or hold half a surrogate pair
+        return json.loads(body.decode("utf-8-sig") if isinstance(body, bytes) and body[:1] == b"\xef" else body)
 
 
 def _sum_logprobs(logprobs: object) -> float | None:
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
-    if not isinstance(content, list) or not content:
+    if not isinstance(content, list):
         return None
-    values = [token.get("logprob") if isinstance(token, dict) else None for token in content]
-    numbers = [float(v) for v in values if isinstance(v, int | float)]
-    return sum(numbers) if len(numbers) == len(values) else None
+    return sum_of_logprobs(token.get("logprob") if isinstance(token, dict) else None for token in content)

@@ -1,0 +1,34 @@
+"""Numbers from outside: kept where they can be true, null otherwise. One absurd count must not stop a run."""
+
+import math
+from collections.abc import Iterable
+
+_MOST_TOKENS = 10**9
+_LEAST_LOGPROB = -1e9
+"""Of a whole completion: 10⁵ tokens at −9,999, which servers write for minus infinity."""
+
+_ROUNDING = 1e-3
+"""A probability of 1 may come out as a logarithm a little above 0."""
+
+
+def count_of(value: object) -> int | None:
+    """Return a number of tokens; None for what is no whole number from 0 to 10⁹."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not 0 <= value <= _MOST_TOKENS or value != int(value):  # NaN compares false
+        return None
+    return int(value)
+
+
+def logprob_of(value: object) -> float | None:
+    """Return a natural log-probability; None for what is no number from −10⁹ to 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return min(0.0, float(value)) if _LEAST_LOGPROB <= value <= _ROUNDING else None
+
+
+def sum_of_logprobs(values: Iterable[object]) -> float | None:
+    """Return the sum of tokens' log-probabilities; None where there are none, or one is none."""
+    numbers = [logprob_of(value) for value in values]
+    found = [number for number in numbers if number is not None]
+    return logprob_of(math.fsum(found)) if found and len(found) == len(numbers) else None
