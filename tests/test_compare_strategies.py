@@ -11,7 +11,7 @@ import yaml
 
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, UserError
-from arbitrage.prompts.jsonl import JsonlConfig
+from arbitrage.prompts.sources import JsonlConfig
 from arbitrage.records import Route, SftExample
 from arbitrage.shards.place import place_of
 from arbitrage.shards.run import Run, open_run

@@ -229,7 +229,10 @@ def test_two_models_are_asked_the_same_prompts(judge) -> None:
         (("a.jsonl", "b.parquet", "--judge", "score=x"), "expected a teacher's name, exact, reward=MODEL"),
         (("a.jsonl", "b.parquet", "--judge", "exact", "--judge", "exact"), "two judges are called 'exact'"),
         (("a.jsonl", "b.parquet", "--judge", "exact", "--column", "anser=x"), "did you mean 'answer'?"),
-        (("a.jsonl", "b.parquet", "--judge", "exact", "--column", "b.answer=x"), "has no column 'x' for answer"),
+        (
+            ("a.jsonl", "b.parquet", "--judge", "exact", "--column", "b.answer=x"),
+            "has no column 'x' for --column answer=x",
+        ),
         (("a.jsonl", "b.parquet#sft", "--judge", "exact"), "no row is by 'sft'; there are None"),
         (("a.jsonl", "b.parquet", "--judge", "exact", "--labels", "people.jsonl"), "the winner 'C' is not one of"),
         (("a.jsonl", "noise.jsonl", "--judge", "exact"), "none of the first 1 rows can be read"),

@@ -131,7 +131,7 @@ def test_rows_that_cannot_be_read_are_counted_with_an_example(tmp_path: Path) ->
 
 def test_errors_name_file_key_and_what_there_is(tmp_path: Path) -> None:
     path = write_jsonl(tmp_path / "a.jsonl", [{"answr": "x", "id": 1}])
-    with pytest.raises(UserError, match=r"a\.jsonl: has no column of texts .*columns present: answr, id"):
+    with pytest.raises(UserError, match=r"a\.jsonl: has no column 'text' or .*columns present: answr, id"):
         profile_of(path)
     with pytest.raises(UserError, match=r"no column 'answer' for --column text=answer .*did you mean 'answr'"):
         profile_of(path, columns=("text=answer",))
@@ -143,9 +143,9 @@ def test_errors_name_file_key_and_what_there_is(tmp_path: Path) -> None:
         profile_of(tmp_path / "none.jsonl")
     with pytest.raises(DataError, match=r"holds no text \(missing_value: b\.jsonl:1"):
         profile_of(write_jsonl(tmp_path / "b.jsonl", [{"text": ""}]))
-    (tmp_path / "c.csv").write_text("text\nx\n")
-    with pytest.raises(UserError, match="neither Parquet nor JSON Lines"):
-        profile_of(tmp_path / "c.csv")
+    (tmp_path / "c.txt").write_text("text\nx\n")
+    with pytest.raises(UserError, match=r"is not one of \.parquet, \.jsonl"):
+        profile_of(tmp_path / "c.txt")
 
 
 def test_metrics_from_a_file(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_command_line_mistakes_are_sentences(tmp_path: Path) -> None:
 
 
 def test_usual_columns_need_no_names() -> None:
-    assert ProfileColumns().needed(["id", "completion", "model", "lang", "junk"]) == [
+    assert ProfileColumns().mapping().needed(["id", "completion", "model", "lang", "junk"]) == [
         "id",
         "completion",
         "model",

@@ -1,5 +1,6 @@
 """Recordings: found by id, by source id, by text; several are samples; what is not there is said so."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -91,27 +92,40 @@ def test_the_revision_is_the_content_not_the_path(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
-        (b'{"prompt_id": "p", "text": "x"}\n{broken\n', r"answers\.jsonl:2: Expecting"),
-        (b'{"prompt_id": "p", "text": "x"}\n[1]\n', r"answers\.jsonl:2: expected an object, found list"),
-        (b'{"prompt_id": "p", "text": "\xff"}\n', r"answers\.jsonl: is not UTF-8"),
-        (b'{"prompt_id": "p", "answer": "x"}\n', r"no line has the key 'text'"),
-        (b'{"prompt_id": "p", "text": "x"}\n{"prompt_id": "q", "text": 5}\n', r"answers\.jsonl: cannot be read"),
-    ],
-    ids=["broken", "list", "utf8", "no-key", "mixed"],
+    "line",
+    [b"{broken", b"[1]", b'{"prompt_id": "q", "text": "\xff"}', b'{"prompt_id": "q", "prompt_id": "r", "text": "x"}'],
+    ids=["broken", "list", "utf8", "key twice"],
 )
-def test_unusable_recordings_are_named(tmp_path, content, complaint):
-    (tmp_path / "answers.jsonl").write_bytes(content)
-    with pytest.raises(DataError, match=complaint):
+def test_a_row_that_cannot_be_read_is_counted_and_harms_no_other(tmp_path, line):
+    path = tmp_path / "answers.jsonl"
+    path.write_bytes(b'{"prompt_id": "p", "text": "x"}\n' + line + b'\n{"prompt_id": "s", "text": "z"}\n')
+    config = replay([path])
+    results = ask(config.build(SPEC), [a_request("x", candidate_id=i, prompt_id=i) for i in "pqs"])
+    assert (results["p"].text, results["s"].text) == ("x", "z")
+    assert results["q"] == Failure("q", "no_recording")
+    found = asyncio.run(config.check(SPEC))
+    assert (found[0].level, found[0].detail) == ("ok", "2 answers")
+    assert found[1].level == "warn"
+    assert "1 rows that cannot be read" in found[1].detail
+    assert "answers.jsonl:2" in found[1].detail
+
+
+def test_recordings_of_which_nothing_can_be_read_are_an_error(tmp_path):
+    (tmp_path / "answers.jsonl").write_bytes(b"\xff\n{\n")
+    with pytest.raises(DataError, match=r"answers\.jsonl: none of the first 2 rows can be read \(byte 0xff"):
+        replay([tmp_path]).build(SPEC)
+    write_lines(tmp_path / "answers.jsonl", {"prompt_id": "p", "answer": "x"})
+    with pytest.raises(
+        DataError, match=r"answers\.jsonl: has no column 'text' for columns\.text .*present: prompt_id"
+    ):
         replay([tmp_path]).build(SPEC)
 
 
 def test_a_missing_file_and_a_missing_column_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"nowhere\.parquet: no recordings"):
+    with pytest.raises(DataError, match=r"nowhere\.parquet: no such file"):
         replay([tmp_path / "nowhere.parquet"]).build(SPEC)
     write(tmp_path / "a.parquet", prompt_id=["p"])
-    with pytest.raises(DataError, match="has no column 'text'; it has prompt_id"):
+    with pytest.raises(DataError, match=r"has no column 'text' for columns\.text \(columns present: prompt_id"):
         replay([tmp_path / "*.parquet"]).build(SPEC)
 
 

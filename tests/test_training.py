@@ -187,7 +187,7 @@ class TestRows:
             ("sft", {"messages": [said("assistant", "a")]}, "row 1: messages: holds an answer to nothing"),
             ("sft", {"messages": [said("user", "a"), said("assistant", None)]}, "assistant without content"),
             ("dpo", {"rejected": None}, "row 1: rejected: is empty"),
-            ("dpo", {"language": 7}, "language: must be text, found int64"),
+            ("dpo", {"language": 7}, "language: must be text, found int"),
         ],
     )
     def test_a_row_that_says_nothing_is_named_before_a_trainer_meets_it(

@@ -6,21 +6,22 @@ answers-a    a Candidate for each prompt that the data set answers; a Reject for
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from arbitrage.config import Config, Operational, Paths, Raw
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
-from arbitrage.judging.columns import AnswerColumns
-from arbitrage.judging.files import SUFFIXES, rows_of
+from arbitrage.inputs.messages import conversation, turns_of
+from arbitrage.inputs.notes import said
+from arbitrage.inputs.rows import Fault, Row, RowError
+from arbitrage.inputs.tables import checked_rows, find_tables, open_table
+from arbitrage.inputs.values import id_text
+from arbitrage.judging.columns import AnswerColumns, Role
 from arbitrage.languages import read_language
-from arbitrage.prompts.files import digest_file, find_files
-from arbitrage.prompts.messages import chat_conversation, text_conversation, turns_of
-from arbitrage.prompts.rows import Row, RowError
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, content_id, nfc
 from arbitrage.tables import to_table
-from arbitrage.teachers.generate import sound
 
 SideName = Literal["a", "b"]
 NO_ANSWER = "no_answer"
@@ -61,12 +62,12 @@ class DataSide(Config):
         """
         others: set[str] = set()
         is_found = self.teacher is None
-        for row in rows_of(self.paths, self.columns, "answer", where):
+        lost = Counter() if lost is None else lost
+        for row in rows_of(self.paths, self.columns, "answer", where, lost):
             if not isinstance(row, Row):
-                if lost is not None:
-                    lost["rows that cannot be read"] += 1
+                lost["rows that cannot be read"] += 1
                 continue
-            by = str(self.columns.value(row.values, "teacher"))
+            by = id_text(self.columns.value(row.values, "teacher")) or "None"
             if self.teacher in (None, by):
                 is_found = True
                 yield row
@@ -77,9 +78,9 @@ class DataSide(Config):
 
     def key(self, values: Mapping[str, Any]) -> str | None:
         """Return what a row's prompt is found by: its id, else its text; None where it has neither."""
-        given = self.columns.value(values, "id")
-        if isinstance(given, str | int | float) and not isinstance(given, bool):
-            return str(given)
+        given = id_text(self.columns.value(values, "id"))
+        if given is not None:
+            return given
         messages = messages_in(self.columns.value(values, "prompt"))
         return None if messages is None else text_key(messages)
 
@@ -87,6 +88,31 @@ class DataSide(Config):
         """Return the language a row declares, canonical; None where it declares none that is known."""
         given = self.columns.value(values, "language")
         return read_language(given) if isinstance(given, str) else None
+
+
+def rows_of(
+    paths: Sequence[str], columns: AnswerColumns, wanted: Role, where: str, lost: Counter[str] | None = None
+) -> Iterator[Row | Fault]:
+    """Yield the rows of files, globs or folders, file after file.
+
+    Args:
+        paths: where they lie.
+        columns: which column holds what; checked against each file.
+        wanted: the role without which a file is of no use.
+        where: what an error names.
+        lost: takes what lies beside the files and is not read.
+
+    Raises:
+        UserError: a path matches nothing, or a column is missing.
+        DataError: a file cannot be read.
+    """
+    found, mapping = find_tables(paths, where), columns.mapping()
+    if lost is not None:
+        lost.update({said(note): count for note, count in found.notes.items()})
+    for file in found.files:
+        part = open_table(file, mapping.needed)
+        check = partial(mapping.check, where=file.shown, wanted=(wanted,))
+        yield from checked_rows(part, check, needs_one=True)
 
 
 def answers(config: DataSide, side: SideName, prompts: Step) -> Step:
@@ -135,7 +161,7 @@ def read_answers(config: DataSide, where: str) -> Answers:
     """
     texts: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for key, text in _keyed(config, where, Counter()):
-        texts[key].append(sound(text))
+        texts[key].append(text)
     return Answers(dict(texts))
 
 
@@ -211,10 +237,9 @@ def messages_in(value: Any) -> tuple[Message, ...] | None:
     if value is None:
         return None
     try:
-        found = text_conversation(value) if isinstance(value, str) else chat_conversation(value)
+        return conversation(value).messages
     except RowError:
         return None
-    return found.messages
 
 
 def text_key(messages: Sequence[Message]) -> str:
@@ -230,4 +255,4 @@ def _turns(value: Any) -> list[str]:
 
 
 def _digests(paths: Sequence[str]) -> list[str]:
-    return [digest_file(file.path) for file in find_files(paths, SUFFIXES, "judge")] if paths else []
+    return [file.identity[1] for file in find_tables(paths, "judge").files] if paths else []

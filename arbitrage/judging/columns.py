@@ -1,26 +1,35 @@
-"""Which column of a data set to be judged holds what: usual names are taken, a name that is given must exist."""
+"""Which column of a data set to be judged holds what."""
 
-import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from arbitrage.config import Config
-from arbitrage.errors import UserError
-from arbitrage.prompts.columns import MISSING, pick
+from arbitrage.inputs.columns import (
+    ANSWER_NAMES,
+    LANGUAGE_NAMES,
+    MESSAGES_NAMES,
+    PROMPT_ID_NAMES,
+    TEACHER_NAMES,
+    ColumnMap,
+    column_map,
+    parse_assignments,
+)
+from arbitrage.inputs.values import MISSING
 
 Role = Literal["answer", "id", "prompt", "language", "reference", "source_id", "teacher", "winner"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-USUAL: Mapping[Role, tuple[str, ...]] = {
-    "answer": ("text", "completion", "response", "answer", "output", "chosen", "messages", "conversations"),
-    "id": ("prompt_id", "question_id", "qid", "id"),
-    "prompt": ("prompt", "question", "instruction", "messages", "conversations"),
-    "language": ("language", "lang"),
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "answer": (*ANSWER_NAMES, "chosen", *MESSAGES_NAMES),
+    "id": PROMPT_ID_NAMES,
+    "prompt": ("prompt", "question", "instruction", *MESSAGES_NAMES),
+    "language": LANGUAGE_NAMES,
     "reference": ("reference",),
     "source_id": ("source_id",),
-    "teacher": ("teacher", "model", "chosen_teacher"),
+    "teacher": TEACHER_NAMES,
     "winner": ("winner",),
 }
 """Where a role is looked for, the best first."""
@@ -48,24 +57,20 @@ class AnswerColumns(Config):
     teacher: str | None = Field(default=None, min_length=1)
     winner: str | None = Field(default=None, min_length=1)
 
+    def mapping(self) -> ColumnMap:
+        """Return the columns of each role, the best first."""
+        given: dict[str, str | None] = {role: getattr(self, role) for role in ROLES}
+        return column_map(USUAL, given, "--column {role}={name}")
+
     def value(self, values: Mapping[str, Any], role: Role) -> Any:
         """Return what a row holds for a role; None where it says nothing."""
-        found = pick(values, self._names(role))
-        is_absent = found is MISSING or found == "" or (isinstance(found, float) and found != found)
-        return None if is_absent else found
+        found = _mapping(self).value(values, role)
+        return None if found is MISSING else found
 
-    def check(self, present: Sequence[str], wanted: Role, where: str) -> None:
-        """Raise UserError where a given column, or any column for the wanted role, is missing."""
-        for role in ROLES:
-            if (name := getattr(self, role)) is not None and name.split(".")[0] not in present:
-                raise UserError(f"{where}: has no column '{name}' for {role}{_offer(name, present)}")
-        if not any(name.split(".")[0] in present for name in self._names(wanted)):
-            names = ", ".join(self._names(wanted))
-            raise UserError(f"{where}: has no column for {wanted} ({names}){_offer(wanted, present)}")
 
-    def _names(self, role: Role) -> tuple[str, ...]:
-        given: str | None = getattr(self, role)
-        return USUAL[role] if given is None else (given,)
+@lru_cache(maxsize=64)
+def _mapping(columns: AnswerColumns) -> ColumnMap:
+    return columns.mapping()
 
 
 def parse_columns(assignments: Sequence[str], option: str) -> AnswerColumns:
@@ -74,20 +79,4 @@ def parse_columns(assignments: Sequence[str], option: str) -> AnswerColumns:
     Raises:
         UserError: no such role, or no '='.
     """
-    given: dict[str, str] = {}
-    for assignment in assignments:
-        role, separator, name = assignment.partition("=")
-        if not separator or not name:
-            raise UserError(f"{option} {assignment}: expected role=column, such as answer=output")
-        if role not in ROLES:
-            near = difflib.get_close_matches(role, ROLES, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise UserError(f"{option} {assignment}: '{role}' is not one of {', '.join(ROLES)}{hint}")
-        given[role] = name
-    return AnswerColumns(**given)
-
-
-def _offer(wanted: str, present: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wanted, present, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f"; columns present: {', '.join(present) or 'none'}{hint}"
+    return AnswerColumns(**parse_assignments(assignments, ROLES, option, "answer=output"))

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from arbitrage.errors import DataError
+from arbitrage.inputs.rows import Fault
+from arbitrage.inputs.values import id_text, shown
+from arbitrage.judging.answers import rows_of
 from arbitrage.judging.columns import AnswerColumns
-from arbitrage.judging.files import rows_of
 from arbitrage.judging.pairwise import Choice
 from arbitrage.languages import read_language
-from arbitrage.prompts.rows import Fault
 from arbitrage.records import Verdict
 
 _SAID: dict[str, Choice] = {
@@ -55,13 +56,13 @@ def read_labels(paths: Sequence[str], columns: AnswerColumns) -> Labels:
     for row in rows_of(paths, columns, "winner", "--labels"):
         if isinstance(row, Fault):
             raise DataError(f"--labels: {row.position}: {row.reason}: {row.detail}")
-        said, key = columns.value(row.values, "winner"), columns.value(row.values, "id")
+        said, key = columns.value(row.values, "winner"), id_text(columns.value(row.values, "id"))
         choice = _SAID.get(said.strip().lower()) if isinstance(said, str) else None
         if choice is None:
-            raise DataError(f"--labels: {row.position}: the winner {said!r} is not one of a, b, tie")
+            raise DataError(f"--labels: {row.position}: the winner {shown(said)} is not one of a, b, tie")
         if key is None:
             raise DataError(f"--labels: {row.position}: has no prompt id (prompt_id, question_id, qid, id)")
         language = columns.value(row.values, "language")
         tag = read_language(language) if isinstance(language, str) else None
-        found[str(key), tag].append(choice)
+        found[key, tag].append(choice)
     return Labels(dict(found))

@@ -8,11 +8,12 @@ from typing import Any
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
+from arbitrage.inputs.rows import Part, Row
+from arbitrage.inputs.values import id_text
 from arbitrage.judging.answers import DataSide, messages_in, text_key
 from arbitrage.judging.columns import Role
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
-from arbitrage.prompts.rows import Part, Row
 from arbitrage.prompts.source import STEP_NAME
 from arbitrage.records import Prompt, nfc
 from arbitrage.shards.store import read_table
@@ -160,11 +161,10 @@ def _one_each(key: str, by_language: Mapping[str | None, Row]) -> Iterator[Row]:
 def _values(side: DataSide, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a row says of its prompt, under the names that readers of prompts know."""
     found: dict[str, Any] = {role: side.columns.value(values, role) for role in _COPIED}
-    given = side.columns.value(values, "id")
     return {
         **found,
-        "id": None if given is None else str(given),
-        "source_id": side.columns.value(values, "source_id"),
+        "id": id_text(side.columns.value(values, "id")),
+        "source_id": id_text(side.columns.value(values, "source_id")),
     }
 
 

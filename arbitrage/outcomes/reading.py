@@ -1,17 +1,21 @@
-"""Read an outcome matrix from Parquet: one row for each prompt and model."""
+"""Read an outcome matrix from Parquet, JSON Lines or CSV: one row for each prompt and model."""
 
 import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import has_magic
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from arbitrage.errors import DataError, UserError
+from arbitrage.inputs.files import Found, shown_path
+from arbitrage.inputs.notes import said
+from arbitrage.inputs.tables import columns_of, find_tables, read_columns
+from arbitrage.inputs.values import id_text
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
 from arbitrage.outcomes.queries import NO_TASK, Queries, Rows
@@ -79,7 +83,8 @@ def read_matrix(
         DataError: a file that is not Parquet, a column of the wrong type, an id that stands for different prompts, or
             no prompt that all models answered.
     """
-    everything, found = _read_files(paths, columns)
+    left_out: Counter[str] = Counter()
+    everything, found = _read_files(paths, columns, left_out)
     names = _chosen_models(everything, found.model, models)
     table = everything.filter(pc.is_in(everything[found.model], pa.array(names)))
     prompts, prompt_R = _prompts(table, found)
@@ -109,7 +114,8 @@ def read_matrix(
     )
     num_dropped = len(prompts) - len(kept)
     dropped = {"a model's reward is missing": num_dropped} if num_dropped else {}
-    notes = (*_of_rows(table, everything, found), *notes, *_of_tags(languages))
+    unread = [f"{count:,} {what}" for what, count in sorted(left_out.items())]
+    notes = (*unread, *_of_rows(table, everything, found), *notes, *_of_tags(languages))
     return MatrixReading(matrix, dropped, missing, notes)
 
 
@@ -121,7 +127,7 @@ def read_rewards(paths: Sequence[Path], columns: MatrixColumns, model: str) -> d
     """
     if len(columns.rewards) != 1:
         raise UserError("--reward-column: give one")
-    table, found = _read_files(paths, columns)
+    table, found = _read_files(paths, columns, Counter())
     _chosen_models(table, found.model, [model], at_least=1)
     table = table.filter(pc.equal(table[found.model], model))
     prompts, prompt_R = _prompts(table, found)
@@ -159,25 +165,28 @@ def _standardised(reward_PT: Floats, code_P: Rows) -> Floats:
     return scaled_PT
 
 
-def _read_files(paths: Sequence[Path], columns: MatrixColumns) -> tuple[pa.Table, MatrixColumns]:
+def _read_files(
+    paths: Sequence[Path], columns: MatrixColumns, left_out: Counter[str]
+) -> tuple[pa.Table, MatrixColumns]:
     tables: list[pa.Table] = []
     named: dict[str, str] = {}
     for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: is not there")
-        try:
-            present = pq.read_schema(path).names
-            found = _resolved(columns, present, path)
-            table = _typed(pq.read_table(path, columns=sorted(set(_wanted(found)))), found, path)
-            for role in USUAL:
-                if name := getattr(found, role):  # each file may have a name of its own for it
-                    named[role] = f"{role} of the prompt"
-                    table = table.append_column(named[role], table[name])
-            tables.append(table)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
+        if not path.exists() and not has_magic(str(path)):
+            raise UserError(f"{shown_path(path)}: is not there")
+    files = find_tables([str(path) for path in paths], "--matrix") if paths else Found(())
+    left_out.update({said(note): count for note, count in files.notes.items()})
+    for file in files.files:
+        found = _resolved(columns, columns_of(file), file.path)
+        faults: Counter[str] = Counter()
+        table = _typed(read_columns(file, sorted(set(_wanted(found))), faults), found, file.path)
+        left_out.update({f"rows cannot be read: {reason}": count for reason, count in faults.items()})
+        for role in USUAL:
+            if name := getattr(found, role):  # each file may have a name of its own for it
+                named[role] = f"{role} of the prompt"
+                table = table.append_column(named[role], table[name])
+        tables.append(table)
     if not tables:
-        raise UserError("--matrix: give at least one Parquet file")
+        raise UserError("--matrix: give at least one file")
     try:
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
@@ -213,12 +222,30 @@ def _typed(table: pa.Table, found: MatrixColumns, path: Path) -> pa.Table:
     """Return the table with numbers as doubles and everything else as text."""
     numbers = _numbers(found)
     for name in table.column_names:
-        wanted, kind = (pa.float64(), "numbers") if name in numbers else (pa.string(), "text")
+        kind = "numbers" if name in numbers else "text"
         try:
-            table = table.set_column(table.column_names.index(name), name, table[name].cast(wanted))
-        except pa.ArrowException as error:
+            column = _as_numbers(table[name]) if name in numbers else _as_text(table[name])
+        except (pa.ArrowException, ValueError, OverflowError) as error:
             raise DataError(f"{path}: column '{name}' is {table[name].type}, expected {kind}: {error}") from error
+        table = table.set_column(table.column_names.index(name), name, column)
     return table
+
+
+def _as_numbers(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return doubles. A blank, as CSV writes a missing number, is null."""
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
+    return column.cast(pa.float64())
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text, every value written as ids are: the same prompt may be 7 in one file and 7.0 in another."""
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return column.cast(pa.string())
+    if pa.types.is_nested(kind):
+        raise pa.ArrowInvalid("lists and objects are no text")
+    return pa.chunked_array([pa.array([id_text(value) for value in column.to_pylist()], pa.string())])
 
 
 def _resolved(columns: MatrixColumns, present: Sequence[str], path: Path) -> MatrixColumns:

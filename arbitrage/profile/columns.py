@@ -1,23 +1,30 @@
-"""Which column of a foreign data set holds what: usual names are taken, a name that is given must exist."""
+"""Which column of a data set to be profiled holds what."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from arbitrage.errors import UserError
-from arbitrage.prompts.columns import MISSING, pick
+from arbitrage.inputs.columns import (
+    ANSWER_NAMES,
+    LANGUAGE_NAMES,
+    MESSAGES_NAMES,
+    PROMPT_ID_NAMES,
+    TEACHER_NAMES,
+    ColumnMap,
+    column_map,
+    parse_assignments,
+)
 
 Role = Literal["text", "messages", "language", "teacher", "source", "prompt_id", "embedding"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
-USUAL: Mapping[Role, tuple[str, ...]] = {
-    "text": ("text", "completion", "response", "answer", "output"),
-    "messages": ("messages", "conversations", "chosen", "turns"),
-    "language": ("language", "lang"),
-    "teacher": ("teacher", "model", "chosen_teacher"),
+USUAL: Mapping[str, tuple[str, ...]] = {
+    "text": ANSWER_NAMES,
+    "messages": (*MESSAGES_NAMES, "chosen", "turns"),
+    "language": LANGUAGE_NAMES,
+    "teacher": TEACHER_NAMES,
     "source": ("source",),
-    "prompt_id": ("prompt_id", "question_id", "qid", "id"),
+    "prompt_id": PROMPT_ID_NAMES,
     "embedding": ("embedding",),
 }
 """Where a role is looked for, the best first."""
@@ -25,39 +32,16 @@ USUAL: Mapping[Role, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class ProfileColumns:
-    """Role → column; `meta.lang` leads into objects, `turns.0` into lists."""
+    """Role → column, where it has no usual name; `meta.lang` leads into objects, `turns.0` into lists."""
 
     given: Mapping[Role, str] = field(default_factory=dict)
 
-    def names(self, role: Role) -> tuple[str, ...]:
-        """Return the columns that may hold a role, the best first."""
-        if role in self.given:
-            return (self.given[role],)
-        other = {"text": "messages", "messages": "text"}.get(role)
-        return () if other in self.given else USUAL[role]
-
-    def needed(self, present: Iterable[str]) -> list[str]:
-        """Return those of the present columns that some role may read."""
-        wanted = {name.split(".")[0] for role in ROLES for name in self.names(role)} | {
-            name for role in ROLES for name in self.names(role)
-        }
-        return [name for name in present if name in wanted]
-
-    def check(self, present: Sequence[str], where: str) -> None:
-        """Raise UserError where a given column, or any column that holds texts, is missing."""
-        for role, name in self.given.items():
-            if not _reaches(name, present):
-                raise UserError(f"{where}: has no column '{name}' for --column {role}={name}{_offer(name, present)}")
-        wanted = self.names("text") + self.names("messages")
-        if not any(_reaches(name, present) for name in wanted):
-            raise UserError(
-                f"{where}: has no column of texts ({', '.join(wanted)}); name one by --column text=… or "
-                f"--column messages=…{_offer('text', present)}"
-            )
-
-    def value(self, row: Mapping[str, Any], role: Role) -> Any:
-        """Return what a row holds for a role, or MISSING."""
-        return pick(row, self.names(role))
+    def mapping(self) -> ColumnMap:
+        """Return the columns of each role, the best first."""
+        other: dict[str, Role] = {"text": "messages", "messages": "text"}
+        usual = {role: () if other.get(role) in self.given else USUAL[role] for role in USUAL}
+        given: dict[str, str | None] = {str(role): name for role, name in self.given.items()}
+        return column_map(usual, given, "--column {role}={name}")
 
 
 def parse_columns(assignments: Sequence[str]) -> ProfileColumns:
@@ -66,30 +50,5 @@ def parse_columns(assignments: Sequence[str]) -> ProfileColumns:
     Raises:
         UserError: no such role, or no '='.
     """
-    given: dict[Role, str] = {}
-    for assignment in assignments:
-        role, separator, name = assignment.partition("=")
-        if not separator or not name:
-            raise UserError(f"--column {assignment}: expected role=column, such as text=answer")
-        known = next((r for r in ROLES if r == role), None)
-        if known is None:
-            near = difflib.get_close_matches(role, ROLES, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise UserError(f"--column {assignment}: '{role}' is not one of {', '.join(ROLES)}{hint}")
-        given[known] = name
-    return ProfileColumns(given)
-
-
-def is_absent(value: Any) -> bool:
-    """Tell whether a cell says nothing: no column, null, NaN, or empty."""
-    return value is MISSING or value is None or value == "" or (isinstance(value, float) and value != value)
-
-
-def _reaches(name: str, present: Sequence[str]) -> bool:
-    return name in present or ("." in name and name.split(".")[0] in present)
-
-
-def _offer(wanted: str, present: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wanted, present, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f" (columns present: {', '.join(present) or 'none'}{hint})"
+    given = parse_assignments(assignments, ROLES, "--column", "text=answer")
+    return ProfileColumns({role: given[role] for role in ROLES if role in given})

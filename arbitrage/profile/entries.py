@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
+from arbitrage.inputs.columns import ColumnMap
+from arbitrage.inputs.messages import turns_of
+from arbitrage.inputs.rows import Row, RowError, printable
+from arbitrage.inputs.values import MISSING, id_text, is_missing, number_of, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
-from arbitrage.profile.columns import ProfileColumns, Role, is_absent
-from arbitrage.prompts.messages import turns_of
-from arbitrage.prompts.rows import Row, RowError, printable
+from arbitrage.profile.columns import ProfileColumns, Role
 
 Turns = Literal["last", "all"]
 
@@ -32,21 +34,24 @@ class Entry:
     embedding: tuple[float, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class EntryBuilder:
-    """Turns rows of one data set into entries.
+    """Turns rows of one data set into entries."""
 
-    Attributes:
-        columns: which column holds what.
-        turns: of several assistant turns, the last or all.
-        language: of rows that do not say theirs; None identifies it.
-        salt: tells the rows of this data set from those of another.
-    """
+    def __init__(
+        self, columns: ProfileColumns, turns: Turns = "last", language: str | None = None, salt: str = ""
+    ) -> None:
+        """Make a builder.
 
-    columns: ProfileColumns
-    turns: Turns = "last"
-    language: str | None = None
-    salt: str = ""
+        Args:
+            columns: which column holds what.
+            turns: of several assistant turns, the last or all.
+            language: of rows that do not say theirs; None identifies it.
+            salt: tells the rows of this data set from those of another.
+        """
+        self.columns: ColumnMap = columns.mapping()
+        self._turns = turns
+        self._language = language
+        self._salt = salt
 
     def build(self, row: Row) -> list[Entry]:
         """Return the texts of a row.
@@ -56,10 +61,10 @@ class EntryBuilder:
         """
         values = row.values
         texts = self._texts(values)
-        prompt_id = self._label(values, "prompt_id")
-        place = f"{self.salt}\0{row.position}"
+        prompt_id = id_text(self.columns.value(values, "prompt_id"))
+        place = f"{self._salt}\0{row.position}"
         language, teacher, source = (
-            self._language(values),
+            self._language_of(values),
             self._label(values, "teacher"),
             self._label(values, "source"),
         )
@@ -72,37 +77,39 @@ class EntryBuilder:
 
     def _texts(self, values: Mapping[str, Any]) -> list[str]:
         for role in ("text", "messages"):
-            value = self.columns.value(values, role)
-            if not is_absent(value):
+            column, value = self.columns.find(values, role)
+            if value is MISSING:
+                continue
+            try:
                 texts = turns_of(value)
-                if not texts:
-                    raise RowError("broken_messages", "no assistant turn")
-                return texts[-1:] if self.turns == "last" else texts
+            except RowError as error:
+                raise RowError(error.reason, f"column '{printable(column, 40)}': {error.detail}") from error
+            if not texts:
+                raise RowError("broken_messages", f"column '{printable(column, 40)}': no assistant turn")
+            return texts[-1:] if self._turns == "last" else texts
         raise RowError("missing_value", "the row holds no text")
 
-    def _language(self, values: Mapping[str, Any]) -> str | None:
-        value = self.columns.value(values, "language")
-        if is_absent(value):
-            return self.language
+    def _language_of(self, values: Mapping[str, Any]) -> str | None:
+        column, value = self.columns.find(values, "language")
+        if value is MISSING:
+            return self._language
+        if isinstance(value, list) and len(value) == 1:
+            [value] = value
         if not isinstance(value, str):
-            raise RowError("wrong_type", f"the language is {type(value).__name__}, not text")
+            raise RowError(
+                "wrong_type", f"the language in column '{printable(column, 40)}' is {shown(value)}, not text"
+            )
         tag = read_language(value)
         if tag is None:
             near = suggest_tag(value)
             hint = f" (did you mean '{near}'?)" if near else ""
-            raise RowError(
-                "unknown_language",
-                f"'{printable(value, 40)}' is neither a BCP-47 tag nor the name of a language{hint}",
-            )
+            where = f"'{printable(value, 40)}' in column '{printable(column, 40)}'"
+            raise RowError("unknown_language", f"{where} is neither a BCP-47 tag nor the name of a language{hint}")
         return None if tag == UNKNOWN else tag
 
     def _label(self, values: Mapping[str, Any], role: Role) -> str | None:
-        value = self.columns.value(values, role)
-        if is_absent(value):
-            return None
-        if isinstance(value, str | int | float):
-            return printable(str(value))
-        raise RowError("wrong_type", f"{role} is {type(value).__name__}, not text")
+        text = id_text(self.columns.value(values, role))
+        return None if text is None else printable(text)
 
 
 def hash64(text: str) -> int:
@@ -111,8 +118,9 @@ def hash64(text: str) -> int:
 
 
 def _vector(value: Any) -> tuple[float, ...] | None:
-    if is_absent(value) or value == []:
+    if is_missing(value) or value == []:
         return None
-    if not isinstance(value, list) or not all(isinstance(x, int | float) for x in value):
-        raise RowError("wrong_type", "the embedding is not a list of numbers")
-    return tuple(float(x) for x in value)
+    numbers = [number_of(x) for x in value] if isinstance(value, list) else [None]
+    if None in numbers:
+        raise RowError("wrong_type", "the embedding is not a list of finite numbers")
+    return tuple(number for number in numbers if number is not None)

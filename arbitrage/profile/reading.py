@@ -3,22 +3,16 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 
-from arbitrage.errors import DataError, UserError
+from arbitrage.errors import UserError
+from arbitrage.inputs.rows import Fault, Row, RowError
+from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.profile.entries import Entry, EntryBuilder
-from arbitrage.prompts.files import SourceFile, find_files
-from arbitrage.prompts.jsonl import JSONL_SUFFIXES, open_jsonl
-from arbitrage.prompts.parquet import open_parquet
-from arbitrage.prompts.rows import Fault, Part, Row, RowError
 from arbitrage.shards.layout import shard_path
 from arbitrage.shards.run import PLAN_FILE, open_run
 from arbitrage.shards.store import read_table
-
-SUFFIXES = (".parquet", *JSONL_SUFFIXES)
-SNIFFED_ROWS = 100
-"""Among so many rows of a JSONL file each column that is asked for must turn up."""
 
 
 @dataclass
@@ -30,12 +24,14 @@ class Reader:
         builder: turns rows into entries.
         rejected: reason → rows, filled while reading.
         examples: reason → place and detail of the first.
+        notes: what lies beside the files and is not read.
     """
 
     patterns: Sequence[str]
     builder: EntryBuilder
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
     num_rows: int = 0
 
     def entries(self) -> Iterator[Entry]:
@@ -51,28 +47,14 @@ class Reader:
                 yield from self._rows(_candidates(Path(pattern)))
             else:
                 files.append(pattern)
-        for file in find_files(files, SUFFIXES, "DATA") if files else ():
-            part = self._open(file)
-            yield from self._rows(part.rows if part.columns is not None else self._sniffed(part, file))
-
-    def _open(self, file: SourceFile) -> Part:
-        if not file.path.name.endswith(SUFFIXES):
-            raise UserError(f"{file.path}: is neither Parquet nor JSON Lines ({', '.join(SUFFIXES[:2])}, …)")
-        if not file.path.name.endswith(".parquet"):
-            return open_jsonl(file)
-        part = open_parquet(file, self.builder.columns.needed)
-        self.builder.columns.check(part.columns or (), str(file.path))
-        return part
-
-    def _sniffed(self, part: Part, file: SourceFile) -> Iterator[Row | Fault]:
-        head = list(islice(part.rows, SNIFFED_ROWS))
-        present = dict.fromkeys(name for row in head if isinstance(row, Row) for name in row.values)
-        if present:
-            self.builder.columns.check(tuple(present), str(file.path))
-        elif head:
-            fault = next(row for row in head if isinstance(row, Fault))
-            raise DataError(f"{file.path}: none of the first {len(head)} rows can be read ({fault.detail})")
-        return chain(head, part.rows)
+        if not files:
+            return
+        found, columns = find_tables(files, "DATA"), self.builder.columns
+        self.notes.update(found.notes)
+        for file in found.files:
+            part = open_table(file, columns.needed)
+            check = partial(columns.check, where=file.shown, wanted=("text", "messages"))
+            yield from self._rows(checked_rows(part, check, needs_one=True))
 
     def _rows(self, rows: Iterator[Row | Fault]) -> Iterator[Entry]:
         for row in rows:

@@ -5,8 +5,6 @@ Read as `arbitrage profile` reads: Parquet or JSON Lines, ours or foreign, the l
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import file_digest
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -15,12 +13,12 @@ from arbitrage.config import Config, LanguageTag, Operational, Paths, Raw
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import DataError
+from arbitrage.inputs.tables import find_tables
 from arbitrage.metrics import MetricConfig
 from arbitrage.profile.columns import ProfileColumns, Role
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.measuring import measure_all
-from arbitrage.profile.reading import SUFFIXES, Reader
-from arbitrage.prompts.files import find_files
+from arbitrage.profile.reading import Reader
 from arbitrage.records import TargetQuantiles
 from arbitrage.rewards.moments import Sample
 from arbitrage.steering.quantiles import quantiles_of
@@ -44,8 +42,9 @@ class TargetData(Config):
 
     def identity(self) -> Raw:
         """Name the files by what they hold, wherever they lie."""
-        files = find_files(self.paths, SUFFIXES, "like.paths")
-        return super().identity() | {"files": [_digest(file.path) for file in files]}
+        return super().identity() | {
+            "files": [file.identity[1:] for file in find_tables(self.paths, "like.paths").files]
+        }
 
     def reader(self) -> Reader:
         """Return a reader of its texts."""
@@ -112,8 +111,3 @@ class TargetWorker:
                 f"with a value of {', '.join(names)}"
             )
         return Output(to_table(rows, TargetQuantiles))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

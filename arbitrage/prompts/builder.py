@@ -5,24 +5,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from arbitrage.prompts.columns import MISSING, Role, pick
+from arbitrage.inputs.columns import find, pick
+from arbitrage.inputs.messages import Conversation, chat_conversation, conversation
+from arbitrage.inputs.rows import Row, RowError, count_note, printable
+from arbitrage.inputs.values import MISSING, id_text, is_missing, label_text, sound, type_name
+from arbitrage.prompts.columns import MEDIA_NAMES, Role
 from arbitrage.prompts.language import judge
-from arbitrage.prompts.messages import Conversation, chat_conversation, encodable, text_conversation
 from arbitrage.prompts.options import ReadOptions
-from arbitrage.prompts.rows import Row, RowError
-from arbitrage.records import Prompt, prompt_id_of
+from arbitrage.records import Message, Prompt, prompt_id_of
 
 
 @dataclass
 class PromptBuilder:
-    """Builds the prompts of one source, counting in `notes` what is worth knowing but no reason to refuse a row."""
+    """Builds the prompts of one source, counting in `notes` what is worth knowing but no reason to refuse a row.
+
+    A column that is optional never costs a row: a value of a type that it cannot have is left out and counted.
+    """
 
     options: ReadOptions
     notes: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        roles: tuple[Role, ...] = ("prompt", "messages", "language", "id", "reference", "task", "licence")
-        self._names = {role: self.options.columns.candidates(role) for role in roles}
+        self._columns = self.options.columns.mapping()
+        names = self._columns.names
+        # `instruction` and `question` come last: beside messages they are but a part of them.
+        self._prompt_names = (*names["prompt"][:1], *names["messages"], *names["prompt"][1:])
+        self._media = MEDIA_NAMES - set(self._prompt_names)
 
     def build(self, row: Row, source: str) -> tuple[Prompt, str | None]:
         """Return the prompt of a row, and the id that the row gives itself.
@@ -30,54 +38,115 @@ class PromptBuilder:
         Raises:
             RowError: the row cannot be a prompt.
         """
-        conversation = self._conversation(row.values)
-        judgement = judge(self._value(row.values, "language"), conversation.messages, self.options)
-        given_id = self._text(row.values, "id", numbers=True)
+        values = row.values
+        found = self._conversation(values)
+        column, tag = self._columns.find(values, "language")
+        judgement = judge(tag, column, found.messages, self.options)
+        given_id = self._id(values)
         if judgement.contradicted_by is not None:
-            self.notes[f"language_disagreement:{judgement.language}>{judgement.contradicted_by}"] += 1
+            self._note(f"language_disagreement:{judgement.language}>{judgement.contradicted_by}")
         prompt = Prompt(
-            prompt_id=prompt_id_of(judgement.language, conversation.messages),
+            prompt_id=prompt_id_of(judgement.language, found.messages),
             language=judgement.language,
             language_confidence=judgement.confidence,
-            messages=conversation.messages,
+            messages=found.messages,
             source=self.options.source or source,
             source_id=given_id or row.position,
-            licence=self._text(row.values, "licence") or self.options.licence,
-            task=self._text(row.values, "task"),
-            reference=self._text(row.values, "reference", numbers=True),
+            licence=self._label(values, "licence") or self.options.licence,
+            task=self._label(values, "task"),
+            reference=self._reference(values),
         )
+        self._note_unread(values)
         return prompt, given_id
 
     def _conversation(self, values: Mapping[str, Any]) -> Conversation:
-        found = self._read_conversation(values)
-        num_chars = sum(len(message.content) for message in found.messages)
+        column, value = find(values, self._prompt_names)
+        if value is MISSING:
+            is_blank = any(isinstance(pick(values, name), str) for name in self._prompt_names)
+            reason, detail = ("empty_prompt", "nothing but blanks") if is_blank else ("missing_value", "no prompt")
+            raise RowError(reason, f"{detail} in {_listed(self._prompt_names)}")  # type: ignore[arg-type]
+        try:
+            is_chat = column in self._columns.names["messages"]
+            found = chat_conversation(value) if is_chat else conversation(value)
+        except RowError as error:
+            raise RowError(error.reason, f"column '{printable(column, 40)}': {error.detail}") from error
+        messages = self._with_system(self._with_context(found, column, values), values)
+        num_chars = sum(len(message.content) for message in messages)
         if num_chars > self.options.max_chars:
             raise RowError("prompt_too_long", f"{num_chars} characters, at most {self.options.max_chars}")
         if found.num_cut and self.options.trailing_answer == "reject":
             raise RowError("broken_messages", "the last message is an answer")
         if found.num_cut:
-            self.notes["trailing_answer_cut"] += 1
-        return found
+            self._note("trailing_answer_cut")
+        for note in dict.fromkeys(found.notes):
+            self._note(note)
+        return Conversation(messages)
 
-    def _read_conversation(self, values: Mapping[str, Any]) -> Conversation:
-        value = self._value(values, "prompt")
-        if isinstance(value, str):
-            return text_conversation(value)
-        if value is None or value is MISSING:
-            value = self._value(values, "messages")
-        if value is None or value is MISSING:
-            raise RowError("missing_value", "the row holds no prompt")
-        return chat_conversation(value)
+    def _with_system(self, messages: tuple[Message, ...], values: Mapping[str, Any]) -> tuple[Message, ...]:
+        """Put the text of a system column before messages that have no system message of their own."""
+        column, value = self._columns.find(values, "system")
+        if value is MISSING:
+            return messages
+        if not isinstance(value, str):
+            self._note(f"value_not_read:{printable(column, 40)}:{type_name(value)}")
+        elif messages[0].role != "system":
+            return (Message(role="system", content=sound(value)), *messages)
+        elif messages[0].content.strip() != value.strip():
+            self._note(f"column_not_read:{printable(column, 40)}")
+        return messages
 
-    def _text(self, values: Mapping[str, Any], role: Role, *, numbers: bool = False) -> str | None:
-        value = self._value(values, role)
-        if value is MISSING or value is None or value == "" or value != value:  # NaN is pandas for missing
-            return None
-        if isinstance(value, str):
-            return encodable(value)
-        if numbers and isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
-        raise RowError("wrong_type", f"{role} is {type(value).__name__}, not text")
+    def _with_context(self, found: Conversation, column: str, values: Mapping[str, Any]) -> tuple[Message, ...]:
+        """Put what an instruction is about behind it, as Alpaca's `input` and Dolly's `context` are meant."""
+        name, value = self._columns.find(values, "context")
+        if value is MISSING or name == column:
+            return found.messages
+        is_meant = "context" in self._columns.given or column.rpartition(".")[2] == "instruction"
+        [*earlier, last] = found.messages
+        if not is_meant or earlier or not isinstance(value, str):
+            self._note(f"column_not_read:{printable(name, 40)}")
+            return found.messages
+        return (Message(role="user", content=f"{last.content}\n\n{sound(value)}"),)
 
-    def _value(self, values: Mapping[str, Any], role: Role) -> Any:
-        return pick(values, self._names[role])
+    def _id(self, values: Mapping[str, Any]) -> str | None:
+        column, value = self._columns.find(values, "id")
+        return self._checked(column, value, id_text(value))
+
+    def _label(self, values: Mapping[str, Any], role: Role) -> str | None:
+        column, value = self._columns.find(values, role)
+        text = label_text(value)
+        if text is not None and isinstance(value, list | tuple):
+            self._note(f"values_joined:{printable(column, 40)}")
+        return self._checked(column, value, text)
+
+    def _reference(self, values: Mapping[str, Any]) -> str | None:
+        """Return the right answer. Of several none can be compared with an answer: they are left out and counted."""
+        column, value = self._columns.find(values, "reference")
+        if isinstance(value, list | tuple) and len(value) == 1:
+            [value] = value
+        return self._checked(column, value, id_text(value))
+
+    def _checked(self, column: str, value: Any, text: str | None) -> str | None:
+        """Return text, made fit for storing; count a value that is no text and is left out."""
+        if text is None and not is_missing(value) and value not in ([], {}):
+            self._note(f"value_not_read:{printable(column, 40)}:{type_name(value)}")
+        return None if text is None else sound(text)
+
+    def _note_unread(self, values: Mapping[str, Any]) -> None:
+        for name in self._columns.names["tools"]:
+            if not _says_nothing(pick(values, name)):
+                self._note(f"column_not_read:{printable(name, 40)}")
+        if not self._media.isdisjoint(values):
+            for name in sorted(self._media & values.keys()):
+                if not _says_nothing(values[name]):
+                    self._note(f"column_not_read:{name}")
+
+    def _note(self, note: str) -> None:
+        count_note(self.notes, note)
+
+
+def _says_nothing(value: Any) -> bool:
+    return is_missing(value) or value in ([], {}, "[]", "{}", False)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"'{printable(name, 40)}'" for name in names)

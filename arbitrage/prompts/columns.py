@@ -1,28 +1,30 @@
-"""Which column holds what: a column that is named must exist, usual names are taken where they exist."""
+"""Which column of prompts holds what."""
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import Literal, get_args
 
 from pydantic import Field
 
 from arbitrage.config import Config
-from arbitrage.errors import ConfigError
+from arbitrage.inputs.columns import LANGUAGE_NAMES, MESSAGES_NAMES, QUESTION_NAMES, ColumnMap, column_map
 
-Role = Literal["prompt", "messages", "language", "id", "reference", "task", "licence"]
+Role = Literal["prompt", "messages", "system", "context", "tools", "language", "id", "reference", "task", "licence"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
-MISSING: Final = object()
-"""What `pick` returns for a column that a row does not have."""
-
-USUAL_NAMES: Mapping[Role, tuple[str, ...]] = {
-    "prompt": ("prompt",),
-    "messages": ("messages", "conversations"),
-    "language": ("language", "lang"),
-    "id": ("id",),
+USUAL_NAMES: dict[Role, tuple[str, ...]] = {
+    "prompt": ("prompt", *QUESTION_NAMES),
+    "messages": MESSAGES_NAMES,
+    "system": ("system", "system_prompt"),
+    "context": ("input", "context"),
+    "tools": ("tools", "functions", "history"),
+    "language": LANGUAGE_NAMES,
+    "id": ("id",),  # other ids, such as `question_id`, need not be unique in one data set
     "reference": ("reference",),
     "task": ("task",),
     "licence": ("licence", "license"),
 }
+
+MEDIA_NAMES = frozenset(("image", "images", "video", "videos", "audio", "audios"))
+"""Columns that belong to a prompt and are never read."""
 
 
 class Columns(Config):
@@ -31,11 +33,18 @@ class Columns(Config):
     Attributes:
         prompt: text, or chat messages; at most one of `prompt` and `messages` is named.
         messages: chat messages: a list of {role, content} or of {from, value}, or such a list as a JSON string.
+        system: a system message, put before the others.
+        context: what a prompt is about, such as Alpaca's `input`: put behind the text of `instruction`, or of any
+            prompt if this column is named.
+        tools: what a prompt offers beside its text and cannot hold: counted as `column_not_read`.
         ignore: roles whose usual column is not to be used.
     """
 
     prompt: str | None = Field(default=None, min_length=1)
     messages: str | None = Field(default=None, min_length=1)
+    system: str | None = Field(default=None, min_length=1)
+    context: str | None = Field(default=None, min_length=1)
+    tools: str | None = Field(default=None, min_length=1)
     language: str | None = Field(default=None, min_length=1)
     id: str | None = Field(default=None, min_length=1)
     reference: str | None = Field(default=None, min_length=1)
@@ -43,65 +52,11 @@ class Columns(Config):
     licence: str | None = Field(default=None, min_length=1)
     ignore: tuple[Role, ...] = ()
 
-    def candidates(self, role: Role) -> tuple[str, ...]:
-        """Return the columns that may hold a role, the best first."""
-        named: str | None = getattr(self, role)
-        if named is not None:
-            return (named,)
-        other = {"prompt": self.messages, "messages": self.prompt}.get(role)
-        return () if other is not None or role in self.ignore else USUAL_NAMES[role]
-
-    def needed(self, present: Iterable[str]) -> list[str]:
-        """Return those of the present columns that some role may read, in their order."""
-        wanted = {name for role in _ROLES for name in self.candidates(role)}
-        return [name for name in present if name in wanted or any(w.startswith(f"{name}.") for w in wanted)]
-
-    def check(self, present: Sequence[str], where: str) -> None:
-        """Raise ConfigError if a named column, or any column for the prompt, is not among those present."""
-        for role in _ROLES:
-            named: str | None = getattr(self, role)
-            if named is not None and not _reaches(named, present):
-                raise ConfigError(f"{where}: has no column '{named}' for columns.{role}{_offer(named, present)}")
-        wanted = self.candidates("prompt") + self.candidates("messages")
-        if not any(_reaches(name, present) for name in wanted):
-            names = " or ".join(f"'{name}'" for name in wanted)
-            raise ConfigError(
-                f"{where}: has no column {names}; name one in columns.prompt or columns.messages"
-                f"{_offer('prompt', present)}"
-            )
-
-
-def pick(values: Mapping[str, Any], names: Sequence[str]) -> Any:
-    """Return the value of the first of the columns that a row has, or MISSING."""
-    for name in names:
-        if name in values:
-            return values[name]
-        if "." in name:
-            found = _follow(values, name.split("."))
-            if found is not MISSING:
-                return found
-    return MISSING
-
-
-def _follow(value: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        if isinstance(value, Mapping) and key in value:
-            value = value[key]
-        elif isinstance(value, list) and key.isdecimal() and int(key) < len(value):
-            value = value[int(key)]
-        else:
-            return MISSING
-    return value
-
-
-def _reaches(name: str, present: Sequence[str]) -> bool:
-    return name in present or ("." in name and name.split(".")[0] in present)
-
-
-def _offer(wanted: str, present: Sequence[str]) -> str:
-    near = difflib.get_close_matches(wanted, present, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return f" (columns present: {', '.join(present) or 'none'}{hint})"
-
-
-_ROLES: tuple[Role, ...] = get_args(Role)
+    def mapping(self) -> ColumnMap:
+        """Return the columns of each role, the best first."""
+        named: dict[str, str | None] = {role: getattr(self, role) for role in ROLES}
+        other: dict[str, str | None] = {"prompt": self.messages, "messages": self.prompt}
+        usual: dict[str, tuple[str, ...]] = {
+            role: () if role in self.ignore or other.get(role) is not None else USUAL_NAMES[role] for role in ROLES
+        }
+        return column_map(usual, named, "columns.{role}")

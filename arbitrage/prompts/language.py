@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from arbitrage.identify import identify, is_same_language
+from arbitrage.inputs.rows import RowError, printable
+from arbitrage.inputs.values import is_missing, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
-from arbitrage.prompts.columns import MISSING
 from arbitrage.prompts.options import ReadOptions
-from arbitrage.prompts.rows import RowError, printable
 from arbitrage.records import Message
 
 IDENTIFIED_CHARS = 4000
@@ -23,18 +23,19 @@ class Judgement:
     contradicted_by: str | None = None
 
 
-def judge(value: Any, messages: tuple[Message, ...], options: ReadOptions) -> Judgement:
+def judge(value: Any, column: str, messages: tuple[Message, ...], options: ReadOptions) -> Judgement:
     """Decide on the language of a prompt.
 
     Args:
         value: what the row's language column holds, MISSING without one.
+        column: its name, for errors.
         messages: the prompt.
         options: how given tags are read, and whether texts are identified.
 
     Raises:
         RowError: the value is no language.
     """
-    given = _given(value, options) or options.language
+    given = _given(value, column, options) or options.language
     if given is None or given == UNKNOWN:
         return _identified(messages) if options.identify != "off" else Judgement(UNKNOWN)
     if options.identify != "check":
@@ -44,21 +45,23 @@ def judge(value: Any, messages: tuple[Message, ...], options: ReadOptions) -> Ju
     return Judgement(given, contradicted_by=found.language if contradicts else None)
 
 
-def _given(value: Any, options: ReadOptions) -> str | None:
-    if value is MISSING or value is None:
+def _given(value: Any, column: str, options: ReadOptions) -> str | None:
+    if is_missing(value):
         return None
+    if isinstance(value, list) and len(value) == 1:  # as the cards of data sets write it
+        [value] = value
     if not isinstance(value, str):
-        raise RowError("wrong_type", f"the language is {type(value).__name__}, not text")
+        raise RowError("wrong_type", f"the language in column '{printable(column, 40)}' is {shown(value)}, not text")
     if value in options.language_names:
         return options.language_names[value]
-    if not value.strip():
-        return None
     tag = read_language(value)
     if tag is None:
         near = suggest_tag(value)
         hint = f" (did you mean '{near}'?)" if near else ""
         raise RowError(
-            "unknown_language", f"'{printable(value, 40)}' is neither a BCP-47 tag nor the name of a language{hint}"
+            "unknown_language",
+            f"'{printable(value, 40)}' in column '{printable(column, 40)}' is neither a BCP-47 tag nor the name of a "
+            f"language{hint}",
         )
     return tag if tag != UNKNOWN else None
 

@@ -1,22 +1,21 @@
 """The worker of every source: raw rows in, batches of prompts and rejects out, exact duplicates refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
+from arbitrage.inputs.rows import Fault, Part, Row, RowError, RowReject
+from arbitrage.inputs.tables import checked_rows
 from arbitrage.prompts.builder import PromptBuilder
+from arbitrage.prompts.columns import MEDIA_NAMES
 from arbitrage.prompts.options import ReadOptions
-from arbitrage.prompts.rows import Fault, Part, PromptReject, Row, RowError
 from arbitrage.prompts.seen import SeenHashes
 from arbitrage.records import Prompt, Reject
 
 BATCH_ROWS = 1000
 BATCH_CHARS = 4_000_000
 """A batch ends at whichever comes first; 4 M characters keep it under 16 MB."""
-
-SNIFFED_ROWS = 100
-"""Among so many rows of a file that has no header, each column that is asked for must turn up."""
 
 
 class PromptReader:
@@ -47,7 +46,7 @@ class _Reading:
     """One pass over a source: the batch being filled, and what was seen."""
 
     def __init__(self, options: ReadOptions, step: str) -> None:
-        self._columns = options.columns
+        self._columns = options.columns.mapping()
         self._merges = options.repeats == "merge"
         self._step = step
         self._builder = PromptBuilder(options)
@@ -58,24 +57,20 @@ class _Reading:
 
     def read(self, part: Part) -> Iterator[Batch]:
         self._part_names.append(part.name)
-        if part.columns is not None:
-            self._columns.check(part.columns, part.name)
-        num_before, num_good = self._num_rows, 0
-        keys: dict[str, None] | None = None if part.columns is not None else {}
-        for row in part.rows:
+        self._builder.notes.update(part.notes)
+        if part.columns is not None:  # a format whose other columns are not read has no rows that show them
+            media = MEDIA_NAMES.intersection(part.columns)
+            self._builder.notes.update(f"column_not_read:{name}" for name in media)
+        num_before = self._num_rows
+        for row in checked_rows(part, lambda present: self._check(present, part.name), needs_one=False):
             self._num_rows += 1
             self._take(row, part.name)
-            if keys is not None and isinstance(row, Row):
-                keys.update(dict.fromkeys(row.values))
-                num_good += 1
-                if num_good == SNIFFED_ROWS:
-                    self._columns.check(tuple(keys), part.name)
-                    keys = None
             if len(self._prompts) + len(self._rejects) >= BATCH_ROWS or self._num_chars >= BATCH_CHARS:
                 yield self._end_batch()
-        if keys is not None and num_good:
-            self._columns.check(tuple(keys), part.name)
         self._builder.notes["empty_file"] += self._num_rows == num_before
+
+    def _check(self, present: Sequence[str], where: str) -> None:
+        self._columns.check(present, where, ("prompt", "messages"))
 
     def finish(self) -> Iterator[Batch]:
         if not self._num_rows:
@@ -110,7 +105,7 @@ class _Reading:
             self._given_ids.add(digest)
         self._prompt_ids.add(prompt_id)
 
-    def _refuse(self, position: str, reason: PromptReject, detail: str) -> None:
+    def _refuse(self, position: str, reason: RowReject, detail: str) -> None:
         self._rejects.append(Reject(item_id=position, step=self._step, reason=reason, detail=detail))
 
     def _begin_batch(self) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from arbitrage.contracts.steps import StepConfig
+from arbitrage.inputs.rows import Part
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
-from arbitrage.prompts.rows import Part
 
 STEP_NAME: Final = "prompts"
 

@@ -1,16 +1,19 @@
 """Scores that lie in a file already: of people, of an earlier run, of a metric computed elsewhere."""
 
+from collections import Counter
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from arbitrage.config import AbsolutePath, Raw
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.errors import DataError
+from arbitrage.errors import ConfigError, DataError
+from arbitrage.inputs.files import SourceFile, shown_path
+from arbitrage.inputs.tables import read_columns
+from arbitrage.inputs.values import id_text
 from arbitrage.models import digest_files
 from arbitrage.records import content_id, nfc
 from arbitrage.rewards.judgement import Judgement, TextReward
@@ -19,13 +22,13 @@ from arbitrage.rewards.options import RewardOptions
 
 
 class ColumnConfig(RewardOptions):
-    """Looks a candidate up in a Parquet file.
+    """Looks a candidate up in a file of Parquet, JSON Lines or CSV.
 
     Errors of its Scores: `not_recorded` (no such row, or its value is null or not finite), `ambiguous` (rows of one
     key disagree).
 
     Attributes:
-        path: a Parquet file.
+        path: a file.
         value: the column of scores (numbers or booleans).
         prompt: the column that says which prompt, as `prompt_key` of our prompts.
         prompt_key: what that column holds: our `prompt_id`, or the `source_id` that the prompts came with.
@@ -63,7 +66,7 @@ class ColumnConfig(RewardOptions):
         for *key, value in zip(*columns, strict=True):
             if None in key:
                 continue
-            place = content_id(*(nfc(str(part)) for part in key))
+            place = content_id(*map(nfc, key))
             number = None if value is None or not isfinite(value) else float(value)
             if place in recorded and recorded[place] != number:
                 recorded[place] = _AMBIGUOUS
@@ -88,14 +91,16 @@ _AMBIGUOUS = float("inf")
 
 
 def _read(path: Path, keys: Sequence[str], value: str) -> list[list[Any]]:
+    """Return the keys as ids are written, and the numbers."""
+    if not path.is_file():
+        raise DataError(f"{shown_path(path)}: is not a file that can be read")
     try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read as Parquet: {error}") from error
-    for column in (*keys, value):
-        if column not in table.column_names:
-            raise DataError(f"{path}: has no column '{column}'; columns: {', '.join(table.column_names)}")
+        table = read_columns(SourceFile(path.name, path), (*keys, value), Counter())
+    except ConfigError as error:
+        raise DataError(str(error)) from error
     found = table.schema.field(value).type
-    if not (pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found)):
-        raise DataError(f"{path}: column '{value}' holds {found}, not numbers")
-    return [table.column(column).to_pylist() for column in (*keys, value)]
+    is_number = pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found)
+    if not is_number and not pa.types.is_decimal(found) and not pa.types.is_null(found):
+        raise DataError(f"{shown_path(path)}: column '{value}' holds {found}, not numbers")
+    ids = [[id_text(part) for part in table.column(column).to_pylist()] for column in keys]
+    return [*ids, table.column(value).to_pylist()]

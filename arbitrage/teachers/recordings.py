@@ -1,150 +1,158 @@
-"""Recorded answers in memory: one Arrow table of the columns needed, and an index from key to rows."""
+"""Recorded completions in memory: one Arrow table of them, and an index from key to rows."""
 
-import glob
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from arbitrage.errors import DataError
+from arbitrage.errors import ConfigError, DataError
+from arbitrage.inputs.columns import ColumnMap
+from arbitrage.inputs.files import Found, SourceFile
+from arbitrage.inputs.notes import said
+from arbitrage.inputs.rows import Fault, Row
+from arbitrage.inputs.tables import checked_rows, find_tables, open_table
+from arbitrage.inputs.values import id_text
 
 Key = tuple[str, ...]
-Row = dict[str, Any]
+Recorded = Mapping[str, Any]
+
+_BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Rows of recorded answers.
+    """Recorded completions.
 
     Attributes:
-        tables: the columns needed, one table per file.
+        tables: pieces of the table, each of at most `_BATCH_ROWS` rows.
         index: key → (table, row), in the order of files and rows.
+        lost: rows that cannot be found, and files that were not read, by what is wrong with them in words.
+        notes: what else is worth knowing, counted.
     """
 
-    tables: tuple[pa.Table, ...]
-    index: Mapping[Key, Sequence[tuple[int, int]]]
-
-    @classmethod
-    def empty(cls) -> "Recordings":
-        """Return no recordings."""
-        return cls((), {})
+    tables: tuple[pa.Table, ...] = ()
+    index: Mapping[Key, Sequence[tuple[int, int]]] = field(default_factory=dict)
+    lost: Mapping[str, int] = field(default_factory=dict)
+    notes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
-        """Number of answers."""
+        """Number of completions."""
         return sum(len(rows) for rows in self.index.values())
 
     def find(self, key: Key) -> Sequence[tuple[int, int]]:
-        """Return where the answers to a prompt are, in order."""
+        """Return where the completions of a prompt are, in order."""
         return self.index.get(key, ())
 
-    def row(self, place: tuple[int, int]) -> Row:
+    def row(self, place: tuple[int, int]) -> Recorded:
         """Return one recorded row."""
         table, row = place
-        found: Row = self.tables[table].slice(row, 1).to_pylist()[0]
+        found: Recorded = self.tables[table].slice(row, 1).to_pylist()[0]
         return found
 
 
-def read_recordings(
-    paths: Sequence[str],
-    columns: Sequence[str],
-    where: Mapping[str, object],
-    keys: Sequence[str],
-    normalise: Callable[[str], str] | None,
-) -> Recordings:
-    """Read the columns of the rows that match `where`, indexed by the key columns as text.
+@dataclass(frozen=True, slots=True)
+class RecordingReader:
+    """Reads rows that match `where`.
 
-    Args:
-        paths: files, directories or globs.
-        columns: what is needed, key columns included.
-        where: column → value, compared as text.
-        keys: columns that make up the key.
-        normalise: applied to the first part of each key; None leaves it.
-
-    Raises:
-        DataError: nothing found, an unreadable file, or a missing column.
+    Attributes:
+        columns: roles → columns; `key` must be among them, `language` may be a part of the key.
+        where: column → value, compared as ids are.
+        schema: of the table.
+        read: turns a row into one of the table, and counts notes.
+        normalise: applied to the first part of each key; None takes it as an id.
     """
-    tables = []
-    index: dict[Key, list[tuple[int, int]]] = {}
-    for number, path in enumerate(expand_paths(paths)):
-        needed = tuple(dict.fromkeys((*columns, *where)))
-        table = _filter(_read(path, needed), where).select(list(columns))
-        tables.append(table)
-        for row, parts in enumerate(zip(*(table.column(k).to_pylist() for k in keys), strict=True)):
-            if None not in parts:
-                first, *rest = map(str, parts)
-                key = (normalise(first) if normalise else first, *rest)
-                index.setdefault(key, []).append((number, row))
-    return Recordings(tuple(tables), index)
+
+    columns: ColumnMap
+    where: Mapping[str, object]
+    schema: pa.Schema
+    read: Callable[[Mapping[str, Any], Counter[str]], Recorded]
+    normalise: Callable[[object], str | None]
+
+    def read_all(self, paths: Sequence[str]) -> Recordings:
+        """Read files, folders and globs.
+
+        Raises:
+            ConfigError: a path leads to nothing, or a column is missing.
+            DataError: a file cannot be read.
+        """
+        found = find_recordings(paths)
+        building = _Building(self)
+        building.lost.update({said(note): count for note, count in found.notes.items()})
+        for file in found.files:
+            building.read(file)
+        return building.finish()
 
 
-def expand_paths(paths: Sequence[str]) -> list[Path]:
-    """Return the files meant, sorted; a directory means all Parquet and JSONL files below it.
+def find_recordings(paths: Sequence[str]) -> Found:
+    """Return the files that paths, globs and folders stand for.
 
     Raises:
         DataError: a path leads to nothing.
     """
-    found: set[Path] = set()
-    for path in paths:
-        matches = sorted(Path(match) for match in glob.glob(path, recursive=True)) or [Path(path)]
-        files = [f for match in matches for f in _files(match)]
-        if not files:
-            raise DataError(f"{path}: no recordings (*.parquet, *.jsonl) there")
-        found.update(files)
-    return sorted(found)
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return [f for pattern in ("*.parquet", "*.jsonl") for f in path.rglob(pattern) if f.name[0] not in "._"]
-    return [path] if path.is_file() else []
-
-
-def _read(path: Path, columns: Sequence[str]) -> pa.Table:
     try:
-        table = _read_jsonl(path, columns) if path.suffix == ".jsonl" else _read_parquet(path, columns)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    return table
+        return find_tables(paths, "engine.paths")
+    except ConfigError as error:
+        raise DataError(str(error)) from error
 
 
-def _read_parquet(path: Path, columns: Sequence[str]) -> pa.Table:
-    present = pq.read_schema(path).names
-    if missing := [name for name in columns if name not in present]:
-        raise DataError(f"{path}: has no column '{missing[0]}'; it has {', '.join(present)}")
-    return pq.read_table(path, columns=list(columns))
+class _Building:
+    def __init__(self, reader: RecordingReader) -> None:
+        self.lost: Counter[str] = Counter()
+        self._reader = reader
+        self._tables: list[pa.Table] = []
+        self._rows: list[Recorded] = []
+        self._index: dict[Key, list[tuple[int, int]]] = {}
+        self._notes: Counter[str] = Counter()
 
+    def read(self, file: SourceFile) -> None:
+        part = open_table(file, self._needed)
+        check = partial(self._check, file=file)
+        for row in checked_rows(part, check, needs_one=True):
+            if isinstance(row, Fault):
+                self.lost[f"rows that cannot be read ({row.reason}; the first: {row.position})"[:200]] += 1
+            elif self._matches(row):
+                self._take(row)
 
-def _read_jsonl(path: Path, columns: Sequence[str]) -> pa.Table:
-    rows = list(_json_rows(path))
-    for name in columns:
-        if rows and not any(name in row for row in rows):
-            raise DataError(f"{path}: no line has the key '{name}'")
-    return pa.table({name: [row.get(name) for row in rows] for name in columns})
+    def _needed(self, present: Sequence[str]) -> list[str]:
+        needed = self._reader.columns.needed(present)
+        return [name for name in present if name in needed or name in self._reader.where]
 
+    def finish(self) -> Recordings:
+        self._flush()
+        return Recordings(tuple(self._tables), self._index, dict(self.lost), dict(self._notes))
 
-def _json_rows(path: Path) -> Iterator[Row]:
-    number = 0
-    with path.open(encoding="utf-8") as file:
+    def _check(self, present: Sequence[str], file: SourceFile) -> None:
         try:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    row = json.loads(line)
-                    if not isinstance(row, dict):
-                        raise DataError(f"{path}:{number}: expected an object, found {type(row).__name__}")
-                    yield row
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path}: is not UTF-8 after line {number}") from error
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: {error}") from error
+            self._reader.columns.check(present, file.shown, ("key",))
+            for name in self._reader.where:
+                if name not in present:
+                    raise ConfigError(f"{file.shown}: has no column '{name}' for where.{name}")
+        except ConfigError as error:
+            raise DataError(str(error)) from error
 
+    def _matches(self, row: Row) -> bool:
+        wanted = self._reader.where.items()
+        return all(id_text(row.values.get(column)) == id_text(value) for column, value in wanted)
 
-def _filter(table: pa.Table, where: Mapping[str, object]) -> pa.Table:
-    for column, wanted in sorted(where.items()):
-        keep = [value is not None and str(value) == str(wanted) for value in table.column(column).to_pylist()]
-        table = table.filter(pa.array(keep, pa.bool_()))
-    return table
+    def _take(self, row: Row) -> None:
+        columns, values = self._reader.columns, row.values
+        key = [self._reader.normalise(columns.value(values, "key"))]
+        if "language" in columns.given:
+            key.append(id_text(columns.value(values, "language")))
+        parts = [part for part in key if part is not None]
+        if len(parts) < len(key):
+            self.lost["rows without a key"] += 1
+            return
+        self._index.setdefault(tuple(parts), []).append((len(self._tables), len(self._rows)))
+        self._rows.append(self._reader.read(values, self._notes))
+        if len(self._rows) == _BATCH_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._tables.append(pa.Table.from_pylist(list(map(dict, self._rows)), self._reader.schema))
+            self._rows = []

@@ -1,19 +1,34 @@
 """Completions recorded elsewhere: anyone can re-route, re-score and re-select without generating."""
 
-from collections.abc import AsyncGenerator, Iterable
-from typing import Annotated, ClassVar, Literal
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
 from arbitrage.config import Config, Operational, Paths
-from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import DataError
-from arbitrage.models import digest_files
+from arbitrage.inputs.columns import ColumnMap, column_map, pick
+from arbitrage.inputs.messages import turns_of
+from arbitrage.inputs.rows import RowError, count_note
+from arbitrage.inputs.values import count_of, id_text, is_missing, number_of, sound
 from arbitrage.records import FinishReason, content_id, nfc
 from arbitrage.teachers.engine import EngineBase, Finding, ModelSpec, Result, refuse_empty
-from arbitrage.teachers.recordings import Recordings, expand_paths, read_recordings
+from arbitrage.teachers.finish_reasons import FinishKind, read_finish
+from arbitrage.teachers.recordings import Recorded, RecordingReader, Recordings, find_recordings
 
-_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+_SCHEMA = pa.schema(
+    [
+        ("text", pa.string()),
+        ("kind", pa.string()),
+        ("finish", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("cumulative_logprob", pa.float64()),
+    ]
+)
 
 
 class RecordedColumns(Config):
@@ -22,8 +37,10 @@ class RecordedColumns(Config):
     Attributes:
         key: what a prompt is found by, as `match` says: its id, its source id, or its text.
         language: the recording's language, where the key alone does not tell prompts apart.
-        text: the answer; a list of answers if the column holds conversations of several turns (see `turn`).
-        finish_reason: "stop" or "length"; without it every answer counts as stopped by itself.
+        text: the answer, as text or as chat messages; a list of answers if the column holds conversations of several
+            turns (see `turn`).
+        finish_reason: as servers name them; without it every answer counts as stopped by itself. An answer that was
+            cut by a filter, calls a tool, ended in an error, or whose value is not known is not replayed.
         prompt_tokens, completion_tokens, cumulative_logprob: numbers, where they were recorded.
     """
 
@@ -35,16 +52,17 @@ class RecordedColumns(Config):
     completion_tokens: str | None = None
     cumulative_logprob: str | None = None
 
-    def named(self) -> tuple[str, ...]:
+    def mapping(self) -> ColumnMap:
         """Return the columns that are read."""
-        return tuple(dict.fromkeys(name for name in self.model_dump().values() if name))
+        named: dict[str, str | None] = self.model_dump()
+        return column_map(dict.fromkeys(named, ()), named, "columns.{role}")
 
 
 class ReplayEngine(EngineBase):
     """Config of `replay`. Several recordings of one prompt are its samples, in the order of files and rows.
 
     Attributes:
-        paths: Parquet or JSONL files, directories, or globs. Their content is the teacher's revision.
+        paths: Parquet, JSON Lines or CSV files, folders, or globs. Their content is the teacher's revision.
         match: how a recording finds its prompt: by prompt_id, by source_id, or by the text of the last user
             message (Unicode form C, outer white space ignored).
         columns: which columns hold what.
@@ -67,7 +85,9 @@ class ReplayEngine(EngineBase):
 
     def recorded_revision(self) -> str:
         """Return the digest of the recordings."""
-        return content_id(*(digest_files(path) for path in expand_paths(self.paths)))
+        # Names and order of the files decide which recording is which sample; folders' names may hold columns.
+        found = find_recordings(self.paths).files
+        return content_id(*(str(part) for file in found for part in file.identity[1:]))
 
     async def check(self, spec: ModelSpec) -> list[Finding]:
         """Read the recordings."""
@@ -76,13 +96,17 @@ class ReplayEngine(EngineBase):
         except DataError as error:
             return [Finding("error", "recordings", str(error))]
         level: Literal["ok", "error"] = "ok" if recordings.num_rows else "error"
-        return [Finding(level, "recordings", f"{recordings.num_rows} answers")]
+        beside = {**recordings.lost, **recordings.notes}
+        return [
+            Finding(level, "recordings", f"{recordings.num_rows} answers"),
+            *(Finding("warn", "recordings", f"{count} {what}") for what, count in sorted(beside.items())),
+        ]
 
     def _read(self) -> Recordings:
-        columns = self.columns
-        keys = (columns.key,) if columns.language is None else (columns.key, columns.language)
-        normalise = _text_key if self.match == "text" else None
-        return read_recordings(self.paths, columns.named(), self.where, keys, normalise)
+        columns = self.columns.mapping()
+        normalise = _text_key if self.match == "text" else id_text
+        read = _RecordedRow(columns, self.turn).read
+        return RecordingReader(columns, self.where, _SCHEMA, read, normalise).read_all(self.paths)
 
 
 class Replay:
@@ -99,26 +123,25 @@ class Replay:
 
     async def close(self) -> None:
         """Drop the recordings."""
-        self._recordings = Recordings.empty()
+        self._recordings = Recordings()
 
     def _look_up(self, request: GenerationRequest) -> Result:
-        columns = self._config.columns
         samples = self._recordings.find(self._key(request))
         if request.sample_index >= len(samples):
             detail = f"{len(samples)} recorded" if samples else None
             return Failure(request.candidate_id, "no_recording", detail)
         row = self._recordings.row(samples[request.sample_index])
-        text = self._text(row[columns.text])
-        if text is None:
+        if row["kind"] not in ("stop", "length"):
+            return _unfinished(request, row["kind"], row["finish"])
+        if row["text"] is None:
             return Failure(request.candidate_id, "no_recording", "the recorded answer is null or not text")
-        finish = str(row[columns.finish_reason]) if columns.finish_reason else "stop"
         return Completion(
             candidate_id=request.candidate_id,
-            text=text,
-            finish_reason=_FINISH.get(finish, FinishReason.STOP),
-            prompt_tokens=_whole(row, columns.prompt_tokens),
-            completion_tokens=_whole(row, columns.completion_tokens),
-            cumulative_logprob=_number(row, columns.cumulative_logprob),
+            text=row["text"],
+            finish_reason=FinishReason(row["kind"]),
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+            cumulative_logprob=row["cumulative_logprob"],
         )
 
     def _key(self, request: GenerationRequest) -> tuple[str, ...]:
@@ -128,24 +151,61 @@ class Replay:
             case "source_id":
                 key = request.source_id
             case "text":
-                key = _text_key(next((m.content for m in reversed(request.messages) if m.role == "user"), ""))
+                key = _text_key(next((m.content for m in reversed(request.messages) if m.role == "user"), "")) or ""
         return (key,) if self._config.columns.language is None else (key, request.language)
 
+
+def _unfinished(request: GenerationRequest, kind: FinishKind, value: str) -> Failure:
+    """Return why an answer is not replayed that did not end by itself or at the limit."""
+    reasons: Mapping[FinishKind, GenerationFailure] = {
+        "filtered": "content_filter",
+        "tool_calls": "tool_calls",
+        "fault": "engine_error",
+    }
+    reason = reasons.get(kind, "unknown_finish_reason")
+    return Failure(request.candidate_id, reason, f"the recorded finish_reason is '{value}'")
+
+
+class _RecordedRow:
+    """Turns rows of a file into rows of `_SCHEMA`."""
+
+    def __init__(self, columns: ColumnMap, turn: int) -> None:
+        self._columns = columns
+        self._turn = turn
+
+    def read(self, values: Mapping[str, Any], notes: Counter[str]) -> Recorded:
+        """Return a row; count what is left out of it."""
+        finish = read_finish(self._value(values, "finish_reason")) if self._columns.names["finish_reason"] else None
+        if finish is not None and finish.kind in ("unknown", "absent"):
+            count_note(notes, f"answers whose finish_reason is '{finish.value}': not replayed")
+        text = self._text(self._value(values, "text"))
+        if text is None:
+            notes["answers that are null or not text"] += 1
+        numbers: dict[str, int | float | None] = {
+            "prompt_tokens": count_of(self._value(values, "prompt_tokens")),
+            "completion_tokens": count_of(self._value(values, "completion_tokens")),
+            "cumulative_logprob": number_of(self._value(values, "cumulative_logprob")),
+        }
+        for role, number in numbers.items():
+            if number is None and not is_missing(self._value(values, role)):
+                count_note(notes, f"values of {role} that cannot be true: left out")
+        kind, value = ("stop", None) if finish is None else (finish.kind, finish.value)
+        return {"text": text, "kind": kind, "finish": value, **numbers}
+
     def _text(self, value: object) -> str | None:
-        if isinstance(value, list):
-            value = value[self._config.turn] if self._config.turn < len(value) else None
-        return value if isinstance(value, str) else None
+        if isinstance(value, list) and all(isinstance(item, str) or item is None for item in value):
+            value = value[self._turn] if self._turn < len(value) else None
+        elif isinstance(value, list | Mapping):
+            try:
+                value = next(reversed(turns_of(value)), None)
+            except RowError:
+                return None
+        return sound(value) if isinstance(value, str) else None
+
+    def _value(self, values: Mapping[str, Any], role: str) -> Any:
+        names = self._columns.names[role]
+        return pick(values, names[0]) if names else None
 
 
-def _text_key(text: str) -> str:
-    return nfc(text).strip()
-
-
-def _number(row: dict[str, object], column: str | None) -> float | None:
-    value = row[column] if column else None
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _whole(row: dict[str, object], column: str | None) -> int | None:
-    value = _number(row, column)
-    return int(value) if value is not None and value == int(value) else None
+def _text_key(value: object) -> str | None:
+    return nfc(sound(value)).strip() if isinstance(value, str) else None

@@ -5,20 +5,19 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from arbitrage.errors import DataError, UserError
-from arbitrage.prompts.files import find_files
+from arbitrage.errors import DataError
+from arbitrage.inputs.files import Found
+from arbitrage.inputs.notes import said
+from arbitrage.inputs.tables import find_tables
 from arbitrage.training.mix import MixConfig, choose_rows
 from arbitrage.training.settings import Method
-from arbitrage.training.shapes import KEY, LANGUAGE, UNDETERMINED, shaped
+from arbitrage.training.shapes import KEY, LANGUAGE, UNDETERMINED, read_shaped
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-SUFFIXES = (".parquet", ".jsonl", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +29,14 @@ class TrainingRows:
         test: likewise; None where nothing was held out.
         by_language: language → training rows.
         digest: of the training rows, in order.
+        notes: what lies beside the files and was not read.
     """
 
     train: "Dataset"
     test: "Dataset | None"
     by_language: Mapping[str, int]
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def load_rows(sources: Sequence[Path], method: Method, mix: MixConfig) -> TrainingRows:
@@ -63,6 +64,11 @@ def load_rows(sources: Sequence[Path], method: Method, mix: MixConfig) -> Traini
         test=None if held_out is None else _without_facts(held_out),
         by_language=dict(sorted(Counter(languages[i] for i in chosen).items())),
         digest=digest_rows(picked.remove_columns(KEY)),
+        notes=tuple(
+            f"{source}: {count:,} {said(note)}"
+            for source in sources
+            for note, count in sorted(_files(source, "train").notes.items())
+        ),
     )
 
 
@@ -71,7 +77,7 @@ def read_split(sources: Sequence[Path], method: Method, split: Literal["train", 
 
     Sources that are no exports are all `train`. None where no source has the split. Raises like `load_rows`.
     """
-    found = [_read(files, method) for source in sources if (files := _files(source, split))]
+    found = [read_shaped(files, method) for source in sources if (files := _files(source, split).files)]
     return _joined(found) if found else None
 
 
@@ -86,38 +92,13 @@ def digest_rows(rows: "Dataset") -> str:
     return digest.hexdigest()
 
 
-def _files(source: Path, split: str) -> list[Path]:
+def _files(source: Path, split: str) -> Found:
     """Return the files of a split of an export, or whatever files a path or glob stands for."""
     is_export = (source / "data" / "train").is_dir() or (source / "data" / "test").is_dir()
     folder = source / "data" / split if is_export else source
     if (is_export and not folder.is_dir()) or (not is_export and split == "test"):
-        return []
-    return [file.path for file in find_files([str(folder)], SUFFIXES, "data")]
-
-
-def _read(files: Sequence[Path], method: Method) -> "Dataset":
-    """Read files, those of one type together, in order."""
-    parts = []
-    for suffix, group in groupby(files, key=lambda path: path.suffix):
-        paths = list(group)
-        if suffix not in SUFFIXES:
-            raise UserError(f"data: {paths[0]}: is not one of {', '.join(SUFFIXES)}")
-        where = str(paths[0] if len(paths) == 1 else paths[0].parent)
-        parts.append(shaped(_load("parquet" if suffix == ".parquet" else "json", paths, where), method, where))
-    return _joined(parts)
-
-
-def _load(builder: str, paths: Sequence[Path], where: str) -> "Dataset":
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
-
-    try:
-        return load_dataset(builder, data_files={"train": [str(path) for path in paths]}, split="train")
-    except (DatasetsError, OSError, ValueError, TypeError) as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise DataError(f"{where}: cannot be read as {builder}: {reason}") from error
-    except StopIteration:
-        raise DataError(f"{where}: holds no rows") from None
+        return Found(())
+    return find_tables([str(folder)], "data")
 
 
 def _joined(parts: Sequence["Dataset"]) -> "Dataset":

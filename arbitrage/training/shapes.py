@@ -3,9 +3,21 @@
 docs/exports.md says what each format holds; the shapes of `trl` and `axolotl` and SFT rows of any trainer are taken.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from arbitrage.errors import DataError
+from arbitrage.inputs.files import SourceFile
+from arbitrage.inputs.messages import messages_in, trained_messages
+from arbitrage.inputs.rows import Fault, RowError, printable
+from arbitrage.inputs.tables import open_table
+from arbitrage.inputs.values import id_text, is_missing, shown, sound, type_name
 from arbitrage.languages import read_language
 from arbitrage.training.settings import Method
 
@@ -26,61 +38,144 @@ SHAPES: dict[Method, tuple[tuple[str, ...], ...]] = {
 }
 """Columns that a method can be trained on, the best first."""
 
+_READ = frozenset(
+    {name for shapes in SHAPES.values() for shape in shapes for name in shape} | {LANGUAGE, "prompt_id"}
+)
+BATCH_ROWS = 1000
 
-def shaped(rows: "Dataset", method: Method, where: str) -> "Dataset":
-    """Return rows with a trainer's columns, `language` and `row_key`.
 
-    Conversations in one column `messages` are split before their last turn, so that the loss is on the answer.
+def read_shaped(files: Sequence[SourceFile], method: Method) -> "Dataset":
+    """Read files in order: a trainer's columns, `language` and `row_key`.
+
+    Conversations in one column `messages` are split before their last turn, so that the loss is on the answer. The
+    rows lie in a temporary file of this process, not in its memory.
 
     Args:
-        rows: as they were read.
+        files: at least one.
         method: whose shape.
-        where: what an error names.
 
     Raises:
-        DataError: columns are missing, are not message lists throughout (or texts throughout), or a row says nothing.
+        DataError: a file cannot be read, holds no rows or lacks columns; its columns are not message lists throughout
+            (or texts throughout); a row cannot be read, or says nothing.
     """
-    columns = _columns(rows, method, where)
-    _check_types(rows, columns, where)
-    _check_values(rows, columns, where)
-    facts = [name for name in (LANGUAGE, "prompt_id") if name in rows.column_names]
-    kept = rows.select_columns([*columns, *facts])
-    kept = _with_facts(kept, facts)
-    if columns != ("messages",):
-        return kept
-    return kept.map(_split, remove_columns=["messages"], desc="split conversations")
+    from datasets import Dataset, concatenate_datasets
+
+    parts = [Dataset.from_file(str(_written(_rows(file, method), file))) for file in files]
+    try:
+        return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
+    except ValueError as error:
+        raise DataError(f"data: the files do not fit together: {' '.join(str(error).split())}") from error
 
 
-def _columns(rows: "Dataset", method: Method, where: str) -> tuple[str, ...]:
+def _written(rows: Iterator[dict[str, Any]], file: SourceFile) -> Path:
+    """Write rows to a file that `datasets` maps into memory, and return it."""
+    path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
+    tables = []
+    try:
+        while batch := list(islice(rows, BATCH_ROWS)):
+            tables.append(pa.Table.from_pylist(batch))
+        if not tables:
+            raise DataError(f"{file.shown}: holds no rows")
+        table = pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowException, OverflowError) as error:
+        raise DataError(f"{file.shown}: the rows do not fit together: {' '.join(str(error).split())}") from error
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return path
+
+
+@cache
+def _scratch() -> Path:
+    """Return a folder that goes with the process."""
+    folder = TemporaryDirectory(prefix="arbitrage-rows-")
+    _held.append(folder)
+    return Path(folder.name)
+
+
+_held: list[TemporaryDirectory[str]] = []
+
+
+def _rows(file: SourceFile, method: Method) -> Iterator[dict[str, Any]]:
+    part = open_table(file, lambda present: [name for name in present if name in _READ])
+    chosen: list[tuple[str, ...]] = []
+    kinds: dict[str, str] = {}
+    number = -1
+    for row in part.rows:
+        number += 1
+        if isinstance(row, Fault):
+            raise DataError(f"{file.shown}: cannot be read as json: {row.position}: {row.reason}: {row.detail}")
+        if not chosen:
+            chosen.append(_columns(part.columns or tuple(row.values), method, file.shown))
+        columns = chosen[0]
+        values = {name: _value(row.values.get(name), name, f"{file.shown}: row {number}") for name in columns}
+        _check_kinds(values, kinds, file.shown)
+        for name, value in values.items():
+            if (problem := _problem(value, name)) is not None:
+                raise DataError(f"{file.shown}: row {number}: {name}: {problem}")
+        if columns == ("messages",):
+            *prompt, completion = values["messages"]
+            values = {"prompt": prompt, "completion": [completion]}
+        yield values | _facts(row.values, number, file.shown)
+
+
+def _facts(values: Mapping[str, Any], number: int, where: str) -> dict[str, str]:
+    language = values.get(LANGUAGE)
+    if not is_missing(language) and not isinstance(language, str):
+        raise DataError(f"{where}: {LANGUAGE}: must be text, found {type_name(language)}")
+    return {
+        LANGUAGE: UNDETERMINED if is_missing(language) else read_language(str(language)) or sound(str(language)),
+        KEY: id_text(values.get("prompt_id")) or str(number),
+    }
+
+
+def _columns(present: Sequence[str], method: Method, where: str) -> tuple[str, ...]:
     for columns in SHAPES[method]:
-        if set(columns) <= set(rows.column_names):
+        if set(columns) <= set(present):
             return columns
     wanted = " or ".join(f"({', '.join(columns)})" for columns in SHAPES[method])
-    found = ", ".join(rows.column_names)
+    found = printable(", ".join(present), 400)
     raise DataError(
         f"{where}: {method} trains on the columns {wanted}, found {found}; see `arbitrage export --for trl`"
     )
 
 
-def _check_types(rows: "Dataset", columns: tuple[str, ...], where: str) -> None:
-    """A text beside conversations crashes DPO; a single message is another trainer's format."""
-    if LANGUAGE in rows.column_names and _kind(rows.features[LANGUAGE]) not in ("text", "null"):
-        raise DataError(f"{where}: {LANGUAGE}: must be text, found {_kind(rows.features[LANGUAGE])}")
-    kinds = {name: _kind(rows.features[name]) for name in columns}
-    if set(kinds.values()) not in ({"messages"}, {"text"}):
-        found = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
+def _value(value: Any, name: str, where: str) -> Any:
+    """Return a text as it is, and messages in the form that trainers read; None where there is neither."""
+    if is_missing(value):
+        return None
+    if isinstance(value, str):
+        try:
+            messages = messages_in(value)
+        except RowError as error:
+            raise DataError(f"{where}: {name}: {error.detail}") from error
+        if messages is None:
+            return sound(value)
+        value = messages
+    is_one = isinstance(value, Mapping) and not any(isinstance(inner, list) for inner in value.values())
+    if is_one or not isinstance(value, list | Mapping):
+        wanted = "wants a message list ({role, content}) or a text"
+        raise DataError(f"{where}: {name}: {wanted}, found something else: {shown(value)}")
+    try:
+        return trained_messages(value)
+    except RowError as error:
+        raise DataError(f"{where}: {name}: {error.detail}") from error
+
+
+def _check_kinds(values: Mapping[str, Any], kinds: dict[str, str], where: str) -> None:
+    """A text beside conversations crashes DPO, and a column of both kinds has no type."""
+    for name, value in values.items():
+        if value is not None:
+            kinds.setdefault(name, "text" if isinstance(value, str) else "messages")
+    own = {name: kinds[name] if value is None else _kind(value) for name, value in values.items() if name in kinds}
+    if len({*own.values(), *kinds.values()}) > 1:
+        found = ", ".join(f"{name}: {kind}" for name, kind in own.items())
         raise DataError(
             f"{where}: wants message lists ({{role, content}}) or texts in all of its columns, found {found}"
         )
 
 
-def _check_values(rows: "Dataset", columns: tuple[str, ...], where: str) -> None:
-    """Trainers fail on a row that says nothing, hours later and without its number."""
-    batches = rows.select_columns(list(columns)).with_format("arrow").iter(batch_size=1000)
-    for number, row in enumerate(row for batch in batches for row in batch.to_pylist()):
-        for name in columns:
-            if (problem := _problem(row[name], name)) is not None:
-                raise DataError(f"{where}: row {number}: {name}: {problem}")
+def _kind(value: Any) -> str:
+    return "text" if isinstance(value, str) else "messages"
 
 
 def _problem(value: Any, name: str) -> str | None:
@@ -97,31 +192,3 @@ def _problem(value: Any, name: str) -> str | None:
     if name == "messages" and value[-1]["role"] != "assistant":
         return f"ends with a turn of the {value[-1]['role']}, not of the assistant"
     return "holds an answer to nothing" if name == "messages" and len(value) == 1 else None
-
-
-def _kind(feature: Any) -> str:
-    from datasets import LargeList, List, Value
-
-    if isinstance(feature, Value):
-        return "text" if feature.dtype in ("string", "large_string") else str(feature.dtype)
-    inner = feature.feature if isinstance(feature, List | LargeList) else None
-    return "messages" if isinstance(inner, dict) and {"role", "content"} <= set(inner) else "something else"
-
-
-def _with_facts(rows: "Dataset", facts: list[str]) -> "Dataset":
-    number = len(rows)
-    if LANGUAGE not in facts:
-        rows = rows.add_column(LANGUAGE, [UNDETERMINED] * number)
-    else:
-        given = list(rows[LANGUAGE])
-        told = [UNDETERMINED if tag is None else read_language(tag) or tag for tag in given]
-        if told != given:
-            rows = rows.remove_columns(LANGUAGE).add_column(LANGUAGE, told)
-    if "prompt_id" in facts:
-        return rows.rename_column("prompt_id", KEY)
-    return rows.add_column(KEY, [str(i) for i in range(number)])
-
-
-def _split(row: dict[str, Any]) -> dict[str, Any]:
-    *prompt, completion = row["messages"]
-    return {"prompt": prompt, "completion": [completion]}

@@ -34,6 +34,7 @@ def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main
         DataError: the data set has no rows.
     """
     from arbitrage.export.export import export_run
+    from arbitrage.export.verification import require_sound
 
     found = []
     for position, source in enumerate(sources):
@@ -46,5 +47,6 @@ def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main
         elif isinstance(place, StorePath):
             raise RunDirectoryError(f"{place}: is no run directory (no {PLAN_FILE})")
         else:
+            require_sound(place)
             found.append(place)
     return found

@@ -1,13 +1,15 @@
-"""What a source hands on: raw rows and broken ones, each with its place; and why a row can be refused."""
+"""What a file hands on: raw rows and broken ones, each with its place; and why a row can be refused."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-PromptReject = Literal[
+RowReject = Literal[
     "broken_json",
     "broken_row",
     "broken_messages",
+    "tool_calls",
     "invalid_utf8",
     "wrong_type",
     "missing_value",
@@ -23,6 +25,9 @@ PromptReject = Literal[
 MAX_ROW_BYTES = 16 * 2**20
 """Longer lines are skipped unread, so that one endless line cannot fill the memory."""
 
+MAX_NOTES = 100
+"""Different notes of one file. Keys of foreign objects enter notes; further ones are counted together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -37,26 +42,47 @@ class Fault:
     """A row that cannot be read."""
 
     position: str
-    reason: PromptReject
+    reason: RowReject
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a source, mostly a file. `columns` is None where each row names its own (JSONL)."""
+    """A piece of a source, mostly a file.
+
+    Attributes:
+        columns: None where each row names its own (JSON Lines).
+        notes: what is worth knowing of the piece as a whole; filled before the first row is read.
+    """
 
     name: str
     columns: tuple[str, ...] | None
     rows: Iterator[Row | Fault]
+    notes: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The value of a cell that has no Python value, such as a date in the year 99,999."""
+
+    type: str
 
 
 class RowError(ValueError):
-    """A row that is refused, raised and caught within this package only."""
+    """A row that is refused, raised and caught within reading only."""
 
-    def __init__(self, reason: PromptReject, detail: str) -> None:
+    def __init__(self, reason: RowReject, detail: str) -> None:
         super().__init__(detail)
-        self.reason: PromptReject = reason
+        self.reason: RowReject = reason
         self.detail = detail
+
+
+def count_note(notes: Counter[str], note: str) -> None:
+    """Count a note; of more than `MAX_NOTES` different ones the rest is counted under its kind alone."""
+    if note in notes or len(notes) < MAX_NOTES:
+        notes[note] += 1
+    else:
+        notes[f"{note.partition(':')[0]}:others"] += 1
 
 
 def printable(text: str, limit: int = 120) -> str:

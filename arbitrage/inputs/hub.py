@@ -1,0 +1,78 @@
+"""Rows of a data set that `datasets.load_dataset` knows: on the Hub, or a local folder."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arbitrage.errors import ConfigError, DataError, StorageError
+from arbitrage.inputs.rows import Fault, Part, Row, printable
+
+
+@dataclass(frozen=True, slots=True)
+class HubSplit:
+    """A split of a data set.
+
+    Attributes:
+        name: as on the Hub, or a local folder.
+        config: the data set's configuration, where it has several.
+        revision: a commit of the data set's repository.
+    """
+
+    name: str
+    config: str | None
+    split: str
+    revision: str | None
+
+
+def open_split(split: HubSplit, label: str, needed: Callable[[Sequence[str]], list[str]]) -> Part:
+    """Open a split; its rows are streamed.
+
+    Args:
+        split: which.
+        label: what rows and errors call it.
+        needed: those of the columns present that are to be read: images and sounds that nothing reads stay undecoded.
+
+    Raises:
+        ConfigError: there is no such data set, configuration or split.
+        DataError: it cannot be read.
+        StorageError: the Hub cannot be reached.
+    """
+    stream = _load(split)
+    columns: tuple[str, ...] | None = tuple(stream.column_names) if stream.column_names else None
+    if columns is not None:
+        stream = stream.select_columns(needed(columns))
+    return Part(label, columns, _rows(stream, label))
+
+
+def _load(split: HubSplit) -> Any:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
+
+    where = f"prompts.name: {split.name}"
+    try:
+        return load_dataset(split.name, split.config, split=split.split, revision=split.revision, streaming=True)
+    except (FileNotFoundError, ValueError) as error:  # no such data set, configuration or split
+        raise ConfigError(f"{where}: {_reason(error)}") from error
+    except DatasetsError as error:
+        raise DataError(f"{where}: {_reason(error)}") from error
+    except OSError as error:
+        raise StorageError(f"{where}: cannot be reached: {_reason(error)}") from error
+    except Exception as error:  # readers of damaged files raise what their libraries raise
+        raise DataError(f"{where}: cannot be read: {type(error).__name__}: {_reason(error)}") from error
+
+
+def _rows(stream: Any, label: str) -> Iterator[Row | Fault]:
+    rows, number = iter(stream), 0
+    while True:
+        try:
+            values = next(rows)
+        except StopIteration:
+            return
+        except Exception as error:  # as above; only the library runs inside of this block
+            raise DataError(f"{label}: breaks off after row {number}: {_reason(error)}") from error
+        number += 1
+        yield Row(f"{label}:{number}", values)
+
+
+def _reason(error: BaseException) -> str:
+    return printable(" ".join(str(error).split()), 400) or type(error).__name__

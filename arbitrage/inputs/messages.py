@@ -1,0 +1,335 @@
+"""Chat messages as published data writes them, and as one text: read as turns of a conversation.
+
+Taken are lists of {role, content} and of {from, value}, the same as a dict of lists (old feature types of
+`datasets`), as one message, or as JSON text; contents that are texts, lists of texts or of text parts. A prompt holds
+no tool calls: they are cut with the answer that they belong to, and a conversation that needs them is refused.
+"""
+
+import ast
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from arbitrage.inputs.rows import RowError, printable
+from arbitrage.inputs.values import is_missing, shown, sound, type_name
+from arbitrage.records import Message
+
+MessageRole = Literal["system", "user", "assistant", "tool"]
+TurnRole = Literal["system", "user", "assistant", "tool_call", "tool"]
+
+_ROLE_NAMES: Mapping[TurnRole, str] = {
+    "system": "system developer system_prompt sys",
+    "user": "user human prompter customer humanmessage",
+    "assistant": "assistant gpt chatgpt bot chatbot model ai bard bing claude gemini llm agent aimessage",
+    "tool_call": "function_call tool_call tool_calls",
+    "tool": "tool tools function observation function_response tool_response tool_result tool_results tool_output "
+    "function_result ipython environment",
+}
+ROLES: Mapping[str, TurnRole] = {name: role for role, names in _ROLE_NAMES.items() for name in names.split()}
+"""Role names found in published chat data, and ours; in lower case, `_` for `-` and blanks."""
+
+_ROLE_KEYS: Final = ("role", "from")
+_CONTENT_KEYS: Final = ("content", "value", "text", "parts")
+_CALL_KEYS: Final = ("tool_calls", "function_call")
+_KNOWN_KEYS: Final = frozenset((*_ROLE_KEYS, *_CONTENT_KEYS, *_CALL_KEYS, "tool_call_id"))
+_TEXT_PARTS: Final = frozenset(("text", "input_text", "output_text"))
+_THOUGHT_PARTS: Final = frozenset(("thinking", "reasoning", "redacted_thinking"))
+MAX_PYTHON_CHARS: Final = 200_000
+"""Longer text is not tried as a Python list; the parser takes some 100 bytes for each character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Messages that end with a turn to be answered.
+
+    Attributes:
+        num_cut: messages of the answer that was cut off behind it.
+        notes: what was left out of the messages that are kept.
+    """
+
+    messages: tuple[Message, ...]
+    num_cut: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def conversation(value: Any) -> Conversation:
+    """Make a conversation of a text (one user turn), or of messages in any of the usual forms.
+
+    Raises:
+        RowError: it is neither.
+    """
+    if not isinstance(value, str):
+        return chat_conversation(value)
+    messages = messages_in(value)
+    if messages is not None:
+        return chat_conversation(messages)
+    texts = _notation(value)
+    if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
+        what = f"the text is a JSON list of {len(texts)} texts; `.0` behind the column's name takes the first"
+        raise RowError("broken_messages", what)
+    return text_conversation(value)
+
+
+def text_conversation(text: str) -> Conversation:
+    """Make a conversation of one user turn.
+
+    Raises:
+        RowError: the text is empty.
+    """
+    notes = () if encodable(text) else ("lone_surrogate_replaced",)
+    return Conversation((Message(role="user", content=_filled(text)),), notes=notes)
+
+
+def chat_conversation(value: Any) -> Conversation:
+    """Make a conversation of messages. The answer at its end, tool calls and all, is cut off before it is looked at.
+
+    Raises:
+        RowError: no messages, an unknown role, no user turn, a kept turn that is empty, is no text, or has to do with
+            tools.
+    """
+    items = _items(value)
+    roles = [_role(item, position) for position, item in enumerate(items)]
+    end = len(items)
+    while end and roles[end - 1] not in ("user", "system"):
+        end -= 1
+    if "user" not in roles[:end]:
+        raise RowError("broken_messages", f"no user turn among {len(items)} messages")
+    if roles[end - 1] == "system":
+        raise RowError("broken_messages", "the last message is a system message")
+    notes: list[str] = []
+    if any(role in ("tool", "tool_call") for role in roles[end:]) or any(map(_calls, items[end:])):
+        notes.append("tool_turns_cut")
+    turns = [
+        _message(item, role, position, notes)
+        for position, (item, role) in enumerate(zip(items[:end], roles[:end], strict=True))
+    ]
+    return Conversation(tuple(turns), len(items) - end, tuple(notes))
+
+
+def turns_of(value: Any) -> list[str]:
+    """Return the assistant's turns of a text, a list of texts, or messages in any of the usual forms.
+
+    A turn without text, such as one that only calls a tool, is none.
+
+    Raises:
+        RowError: it is none of them.
+    """
+    if isinstance(value, str):
+        messages = messages_in(value)
+        if messages is None:
+            return [sound(value)]
+        value = messages
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        return [sound(text) for text in value]
+    items = _items(value)
+    turns = [(i, item) for i, item in enumerate(items) if _role(item, i) == "assistant"]
+    texts = [_content(item, i, []) for i, item in turns if not _is_silent(item)]
+    return [sound(text) for text in texts]
+
+
+def trained_messages(value: Any) -> list[dict[str, Any]]:
+    """Return messages as trainers read them: a role, a content (None if there is none), and what else they hold.
+
+    Raises:
+        RowError: it is no list of messages, a role is unknown, or a content is no text.
+    """
+    items = _items(value)
+    roles: Mapping[TurnRole, MessageRole] = {
+        "system": "system",
+        "user": "user",
+        "assistant": "assistant",
+        "tool_call": "assistant",
+        "tool": "tool",
+    }
+    taken = frozenset((*_ROLE_KEYS, *_CONTENT_KEYS))
+    found = []
+    for position, item in enumerate(items):
+        is_empty = _first(item, _CONTENT_KEYS) is None
+        content = None if is_empty else sound(_content(item, position, []))
+        rest = {key: inner for key, inner in item.items() if key not in taken and not _says_nothing(inner)}
+        found.append({"role": roles[_role(item, position)], "content": content, **rest})
+    return found
+
+
+def messages_in(text: str) -> list[Any] | None:
+    """Return the messages that a text is the JSON (or Python) notation of; None where it is a text like any other.
+
+    Raises:
+        RowError: it can only be meant as messages and is broken.
+    """
+    value = _notation(text)
+    if isinstance(value, Mapping):
+        inner = next(
+            (value[name] for name in ("messages", "conversations") if isinstance(value.get(name), list)), None
+        )
+        value = [value] if inner is None else inner
+    return value if isinstance(value, list) and value and all(map(_is_message, value)) else None
+
+
+def is_blank(text: str) -> bool:
+    """Tell whether text shows nothing: spaces, control and format characters only."""
+    visible = text.strip()
+    if not visible or visible[0].isalnum():
+        return not visible
+    return all(unicodedata.category(c)[0] in "ZC" for c in visible)
+
+
+def encodable(text: str) -> bool:
+    """Tell whether text holds no half of a surrogate pair, which no UTF-8 file can store."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_message(item: Any) -> bool:
+    """Tell whether an object can only be meant as a message: it has a content, and a role that is known."""
+    if not isinstance(item, Mapping) or not any(key in item for key in (*_CONTENT_KEYS, *_CALL_KEYS)):
+        return False
+    role = _first(item, _ROLE_KEYS)
+    return isinstance(role, str) and _role_name(role) in ROLES
+
+
+def _notation(text: str) -> Any:
+    """Return what a text that begins like a list or an object is the notation of, or None."""
+    start = text.lstrip()
+    return _json_or_python(start.rstrip()) if start[:1] in ("[", "{") else None
+
+
+def _json_or_python(text: str) -> Any:
+    """Return the value of JSON text, or of a list of objects as Python prints it; None where it is neither."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        is_python = text.startswith(("[{'", "{'")) and ("'role'" in text or "'from'" in text)
+    if not is_python:
+        return None
+    try:
+        return ast.literal_eval(text[:MAX_PYTHON_CHARS])
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        what = "the text reads like a list of messages in Python's notation and is none: write JSON"
+        raise RowError("broken_messages", what) from error
+
+
+def _items(value: Any) -> Sequence[Any]:
+    """Return messages as a list of objects."""
+    if isinstance(value, str):
+        found = _json_or_python(value.strip())
+        if not isinstance(found, list | Mapping):
+            raise RowError("broken_messages", f"not a JSON list of messages: {printable(value, 40)}")
+        value = found
+    if isinstance(value, Mapping):
+        return _of_object(value)
+    if not isinstance(value, list):
+        raise RowError("wrong_type", f"expected text or a list of messages, found {shown(value)}")
+    for position, item in enumerate(value):
+        if not isinstance(item, Mapping):
+            raise RowError("broken_messages", f"message {position} is {type_name(item)}, not an object")
+    return value
+
+
+def _of_object(value: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the messages of a dict of lists, of one message, or of an object that holds a list of them."""
+    for name in ("messages", "conversations"):
+        if isinstance(value.get(name), list):
+            return _items(value[name])
+    lists = {key: column for key, column in value.items() if isinstance(column, list)}
+    if any(key in lists for key in _ROLE_KEYS):
+        if len({len(column) for column in lists.values()}) > 1:
+            raise RowError("broken_messages", "lists of roles and contents of different lengths")
+        return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
+    if any(isinstance(value.get(key), str) for key in _ROLE_KEYS):
+        return [value]
+    raise RowError("wrong_type", f"expected text or a list of messages, found {shown(value)}")
+
+
+def _role(item: Mapping[str, Any], position: int) -> TurnRole:
+    found = _first(item, _ROLE_KEYS)
+    name = _role_name(found) if isinstance(found, str) else ""
+    if name in ROLES:
+        return ROLES[name]
+    raise RowError(
+        "broken_messages",
+        f"message {position} has the role {printable(repr(found), 40)}, not one of system, user, assistant, tool or "
+        "their usual names",
+    )
+
+
+def _role_name(text: str) -> str:
+    return text.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+def _message(item: Mapping[str, Any], role: TurnRole, position: int, notes: list[str]) -> Message:
+    if role in ("tool", "tool_call") or _calls(item):
+        what = "calls a tool" if role != "tool" else "is a tool's"
+        raise RowError("tool_calls", f"message {position} {what}: a prompt holds no tool calls")
+    if not item.keys() <= _KNOWN_KEYS:
+        others = (key for key in item if key not in _KNOWN_KEYS and not _says_nothing(item[key]))
+        notes += [f"message_key_not_read:{printable(str(key), 40)}" for key in others]
+    text = _content(item, position, notes)
+    if not encodable(text):
+        notes.append("lone_surrogate_replaced")
+    assert role in ("system", "user", "assistant")
+    return Message(role=role, content=sound(text) if role == "system" else _filled(text))
+
+
+def _content(item: Mapping[str, Any], position: int, notes: list[str]) -> str:
+    """Return the text of a message; parts are joined if all of them are text."""
+    content = _first(item, _CONTENT_KEYS)
+    if isinstance(content, str):
+        return content
+    if content is None:
+        raise RowError("broken_messages", f"message {position} has no content")
+    if isinstance(content, Mapping):
+        content = content.get("parts", [content])
+    if not isinstance(content, list):
+        raise RowError("broken_messages", f"the content of message {position} is {shown(content)}, not text")
+    return "".join(_part(part, position, notes) for part in content)
+
+
+def _part(part: Any, position: int, notes: list[str]) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, Mapping):
+        kind, text = part.get("type"), part.get("text")
+        if isinstance(text, str) and (kind is None or kind in _TEXT_PARTS):
+            return text
+        if isinstance(kind, str) and kind in _THOUGHT_PARTS:
+            notes.append(f"message_part_not_read:{kind}")
+            return ""
+        named = kind if isinstance(kind, str) else ", ".join(map(str, part))
+        raise RowError(
+            "broken_messages",
+            f"the content of message {position} holds a part of type '{printable(named, 40)}', not text",
+        )
+    raise RowError("broken_messages", f"the content of message {position} holds {shown(part)}, not text")
+
+
+def _first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    """Return the first value that says something, else the first that is there, else None."""
+    found = [item[key] for key in keys if key in item]
+    return next((value for value in found if not is_missing(value)), next((v for v in found if v is not None), None))
+
+
+def _calls(item: Any) -> bool:
+    return any(not _says_nothing(item.get(key)) for key in _CALL_KEYS)
+
+
+def _is_silent(item: Mapping[str, Any]) -> bool:
+    """Tell whether a turn of the assistant has no text because it calls a tool."""
+    return _calls(item) and is_missing(_first(item, _CONTENT_KEYS))
+
+
+def _says_nothing(value: Any) -> bool:
+    return is_missing(value) or value in ([], {}, False)
+
+
+def _filled(text: str) -> str:
+    if is_blank(text):
+        raise RowError("empty_prompt", "nothing but blanks")
+    return sound(text)

@@ -1,0 +1,194 @@
+"""Rows of Parquet; only the columns that are asked for are read, and never more at once than memory holds."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from arbitrage.errors import ConfigError, DataError
+from arbitrage.inputs.columns import offer
+from arbitrage.inputs.files import SourceFile
+from arbitrage.inputs.rows import MAX_ROW_BYTES, Fault, Part, Row, Unreadable, printable
+from arbitrage.inputs.streams import BOMB_BYTES, refuse_bomb
+
+BATCH_ROWS = 512
+BATCH_BYTES = 256 * 2**20
+"""A batch has fewer rows where its longest values could make it larger than this."""
+
+SUSPECT_BYTES = 2**20
+"""Writers end a dictionary at 1 MiB: a smaller column chunk holds no value that fills the memory 512 times."""
+
+ROWS_PER_BYTE = 20
+MANY_ROWS = 1_000_000
+"""A file of more rows than this, and more than so many per byte, repeats one value: it holds no texts."""
+
+PARQUET_ERRORS = (OSError, pa.ArrowException)
+UNCONVERTIBLE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowException)
+"""What making a Python value of an Arrow value raises: dates beyond the year 9999, unknown time zones, …"""
+
+
+def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]]) -> Part:
+    """Open a file and read its footer.
+
+    Args:
+        file: which.
+        needed: those of the columns present that are to be read.
+
+    Raises:
+        DataError: it is no Parquet file, names a column twice, or would unpack to more than any data.
+    """
+    parquet = _opened(file)
+    columns = tuple(parquet.schema_arrow.names)
+    wanted = needed(columns)
+    _refuse_bomb(parquet, wanted, file)
+    return Part(file.name, columns, _rows(parquet, wanted, file))
+
+
+def read_parquet(file: SourceFile, names: Sequence[str]) -> pa.Table:
+    """Read columns into memory.
+
+    Raises:
+        ConfigError: a column is missing.
+        DataError: like `open_parquet`.
+    """
+    parquet = _opened(file)
+    present = parquet.schema_arrow.names
+    for name in names:
+        if name not in present:
+            raise ConfigError(f"{file.shown}: has no column '{name}'{offer(name, present)}")
+    columns = list(dict.fromkeys(names))
+    _refuse_bomb(parquet, columns, file)
+    for group in range(parquet.metadata.num_row_groups):
+        _batch_rows(parquet, group, columns, file)
+    try:
+        with parquet:
+            return parquet.read(columns=columns).select(columns)
+    except PARQUET_ERRORS as error:
+        raise DataError(f"{file.shown}: cannot be read as Parquet: {_reason(error)}") from error
+
+
+def _opened(file: SourceFile) -> pq.ParquetFile:
+    try:
+        parquet = pq.ParquetFile(file.path, pre_buffer=False, page_checksum_verification=True)
+        columns = tuple(parquet.schema_arrow.names)
+    except PARQUET_ERRORS as error:
+        raise DataError(f"{file.shown}: cannot be read as Parquet: {_reason(error)}") from error
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise DataError(f"{file.shown}: has {columns.count(twice[0])} columns '{printable(twice[0], 60)}'")
+    return parquet
+
+
+def _rows(parquet: pq.ParquetFile, columns: list[str], file: SourceFile) -> Iterator[Row | Fault]:
+    number = num_bytes = 0
+    size_bytes = file.path.stat().st_size
+    with parquet:
+        try:
+            for group in range(parquet.metadata.num_row_groups):
+                size = _batch_rows(parquet, group, columns, file)
+                for batch in parquet.iter_batches(size, row_groups=[group], columns=columns):
+                    num_bytes += batch.nbytes
+                    refuse_bomb(num_bytes, size_bytes, file)
+                    for values in _values(batch):
+                        number += 1
+                        yield _checked(f"{file.name}:{number}", values)
+        except PARQUET_ERRORS as error:
+            raise DataError(f"{file.shown}: breaks off after row {number}: {_reason(error)}") from error
+
+
+def _checked(position: str, values: "dict[str, Any] | Fault") -> Row | Fault:
+    if isinstance(values, Fault):
+        return Fault(position, values.reason, values.detail)
+    return Row(position, values)
+
+
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | Fault]:
+    """Return the rows; where some value cannot be converted, row by row and cell by cell."""
+    if not batch.num_columns:
+        return [{} for _ in range(batch.num_rows)]
+    if batch.nbytes > MAX_ROW_BYTES and batch.num_rows > 1:
+        # Some row may be too long: text is not made of it before its size is known.
+        return [_one(batch.slice(index, 1)) for index in range(batch.num_rows)]
+    try:
+        return list(batch.to_pylist())
+    except UNCONVERTIBLE:
+        return [_one(batch.slice(index, 1)) for index in range(batch.num_rows)]
+
+
+def _one(row: pa.RecordBatch) -> dict[str, Any] | Fault:
+    if row.nbytes > MAX_ROW_BYTES:
+        return Fault("", "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
+    values: dict[str, Any] = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            [values[name]] = column.to_pylist()
+        except UnicodeDecodeError as error:
+            return Fault("", "invalid_utf8", f"byte {error.start} of a text in the column '{printable(name, 40)}'")
+        except UNCONVERTIBLE:
+            values[name] = Unreadable(printable(str(column.type), 60))
+    return values
+
+
+def _refuse_bomb(parquet: pq.ParquetFile, columns: Sequence[str], file: SourceFile) -> None:
+    """Refuse what the footer alone shows to be no data: rows beyond all proportion, or sizes."""
+    size_bytes, num_rows = file.path.stat().st_size, parquet.metadata.num_rows
+    if num_rows > MANY_ROWS and num_rows > ROWS_PER_BYTE * size_bytes:
+        raise DataError(f"{file.shown}: claims {num_rows:,} rows in {size_bytes:,} bytes")
+    num_bytes = sum(
+        chunk.total_uncompressed_size
+        for group in range(parquet.metadata.num_row_groups)
+        for chunk in _chunks(parquet, group, columns)
+    )
+    refuse_bomb(num_bytes, size_bytes, file)
+
+
+def _chunks(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) -> list[Any]:
+    found = parquet.metadata.row_group(group)
+    chunks = [found.column(index) for index in range(found.num_columns)]
+    return [chunk for chunk in chunks if _is_of(chunk.path_in_schema, columns)]
+
+
+def _is_of(path: str, columns: Sequence[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in columns)
+
+
+def _batch_rows(parquet: pq.ParquetFile, group: int, columns: Sequence[str], file: SourceFile) -> int:
+    """Return how many rows fit into a batch, however long the values are that a dictionary lets them repeat."""
+    num_rows = parquet.metadata.row_group(group).num_rows
+    suspects = {
+        chunk.path_in_schema: chunk.num_values / max(num_rows, 1)
+        for chunk in _chunks(parquet, group, columns)
+        if chunk.physical_type == "BYTE_ARRAY"
+        and chunk.has_dictionary_page
+        and chunk.total_uncompressed_size > SUSPECT_BYTES
+    }
+    if not suspects:
+        return BATCH_ROWS
+    probe = pq.ParquetFile(file.path, read_dictionary=list(suspects), pre_buffer=False)
+    with probe:
+        row = next(probe.iter_batches(1, row_groups=[group], columns=columns), None)
+    longest = max((_longest(column) for column in row.columns), default=0) if row is not None else 0
+    row_bytes = longest * max(suspects.values())
+    if row_bytes > BOMB_BYTES:
+        raise DataError(f"{file.shown}: a row may unpack to {row_bytes:,.0f} bytes: at most {BOMB_BYTES:,} are read")
+    return int(min(BATCH_ROWS, max(1, BATCH_BYTES // max(row_bytes, 1))))
+
+
+def _longest(column: pa.Array) -> int:
+    """Return the bytes of the longest value in the dictionaries of a column, however deep they lie."""
+    if isinstance(column, pa.DictionaryArray):
+        return _longest(column.dictionary)
+    if isinstance(column, pa.StructArray):
+        return max((_longest(column.field(index)) for index in range(column.type.num_fields)), default=0)
+    if isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.MapArray):
+        return _longest(column.values)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_binary(column.type):
+        return pc.max(pc.binary_length(column)).as_py() or 0
+    return 0
+
+
+def _reason(error: BaseException) -> str:
+    return printable(" ".join(str(error).split()), 300)

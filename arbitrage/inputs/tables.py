@@ -1,0 +1,152 @@
+"""A table in a file, whatever its format: opened by what it is, its columns checked, as rows or as an Arrow table."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import pyarrow as pa
+
+from arbitrage.errors import ConfigError, DataError
+from arbitrage.inputs.columns import offer
+from arbitrage.inputs.csv import CSV_SUFFIXES, open_csv
+from arbitrage.inputs.files import Found, SourceFile, find_files
+from arbitrage.inputs.jsonl import JSON_SUFFIXES, looks_like_rows, open_jsonl
+from arbitrage.inputs.parquet import open_parquet, read_parquet
+from arbitrage.inputs.rows import Fault, Part, Row
+from arbitrage.inputs.streams import is_parquet
+from arbitrage.inputs.values import id_text
+
+PARQUET_SUFFIXES = (".parquet",)
+SUFFIXES = (*PARQUET_SUFFIXES, *JSON_SUFFIXES, *CSV_SUFFIXES)
+"""Files that every reader takes."""
+
+TOLD_SUFFIXES = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv (text files also compressed)"
+
+SNIFFED_ROWS = 100
+"""Among so many rows of a file that has no header, each column that is asked for must turn up."""
+
+Needed = Callable[[Sequence[str]], list[str]]
+Check = Callable[[Sequence[str]], None]
+
+
+def find_tables(patterns: Sequence[str], where: str, suffixes: Sequence[str] = SUFFIXES) -> Found:
+    """Return the files of tables that paths, globs and folders stand for. Raises like `find_files`."""
+    return find_files(patterns, suffixes, where, lambda path: looks_like_rows(SourceFile(path.name, path)))
+
+
+def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = None) -> Part:
+    """Open a file by what it is: Parquet by its first bytes, CSV by its name, else JSON.
+
+    Args:
+        file: which.
+        needed: those of the columns present that are to be read, where a format can leave out others.
+        delimiter: of CSV.
+
+    Raises:
+        ConfigError: the name says that it is none of these.
+        DataError: it cannot be read.
+    """
+    name = file.path.name.lower()
+    if is_parquet(file):
+        part = open_parquet(file, needed)
+    elif name.endswith(CSV_SUFFIXES):
+        part = open_csv(file, delimiter)
+    elif name.endswith(JSON_SUFFIXES):
+        part = open_jsonl(file)
+    else:
+        raise ConfigError(f"{file.shown}: is not one of {TOLD_SUFFIXES}")
+    return with_partitions(part, file)
+
+
+def with_partitions(part: Part, file: SourceFile) -> Part:
+    """Add the columns that the folders' names hold to the rows of a file that lacks them."""
+    added = dict(file.partitions)
+    if not added:
+        return part
+    rows = (Row(row.position, added | dict(row.values)) if isinstance(row, Row) else row for row in part.rows)
+    columns = None if part.columns is None else (*part.columns, *(name for name in added if name not in part.columns))
+    return Part(part.name, columns, rows, part.notes)
+
+
+def checked_rows(part: Part, check: Check, *, needs_one: bool) -> Iterator[Row | Fault]:
+    """Yield a part's rows, its columns checked: those of a header at once, else when enough rows have told theirs.
+
+    Args:
+        part: a file.
+        check: raises if a column is missing among those present.
+        needs_one: whether a file of which no row at all can be read is an error.
+    """
+    if part.columns is not None:
+        check(part.columns)
+        yield from part.rows
+        return
+    present: dict[str, None] = {}
+    num_rows = num_faults = 0
+    fault, is_open = None, True
+    for row in part.rows:
+        if isinstance(row, Fault):
+            fault, num_faults = fault or row, num_faults + 1
+        elif is_open:
+            num_rows += 1
+            present.update(dict.fromkeys(row.values))
+            if num_rows == SNIFFED_ROWS:
+                check(tuple(present))
+                is_open = False
+        yield row
+    if is_open and num_rows:
+        check(tuple(present))
+    elif fault is not None and not num_rows and needs_one:
+        raise DataError(f"{part.name}: none of the first {num_faults} rows can be read ({fault.detail})")
+
+
+def read_columns(file: SourceFile, names: Sequence[str], faults: Counter[str]) -> pa.Table:
+    """Read columns of a file into memory, each of one type: values that fit none together are written as ids are.
+
+    Args:
+        file: which.
+        names: those to read.
+        faults: takes the number of rows that cannot be read, by reason.
+
+    Raises:
+        ConfigError: a column is missing.
+        DataError: the file cannot be read.
+    """
+    if is_parquet(file) and not file.partitions:
+        return read_parquet(file, names)
+    part = open_table(file, lambda present: [name for name in present if name in names])
+    values: dict[str, list[object]] = {name: [] for name in dict.fromkeys(names)}
+    for row in checked_rows(part, lambda present: require_columns(names, present, file), needs_one=True):
+        if isinstance(row, Fault):
+            faults[row.reason] += 1
+            continue
+        for name, column in values.items():
+            column.append(row.values.get(name))
+    return pa.table({name: _array(column) for name, column in values.items()})
+
+
+def columns_of(file: SourceFile) -> tuple[str, ...]:
+    """Return the columns of a file; of one without a header those of its first rows.
+
+    Raises:
+        ConfigError: it is no table.
+        DataError: it cannot be read.
+    """
+    part = open_table(file)
+    if part.columns is not None:
+        return part.columns
+    head = islice((row for row in part.rows if isinstance(row, Row)), SNIFFED_ROWS)
+    return tuple(dict.fromkeys(name for row in head for name in row.values))
+
+
+def require_columns(names: Sequence[str], present: Sequence[str], file: SourceFile) -> None:
+    """Raise ConfigError if a column is not among those present."""
+    for name in names:
+        if name not in present:
+            raise ConfigError(f"{file.shown}: has no column '{name}'{offer(name, present)}")
+
+
+def _array(values: Sequence[object]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError):  # of several types, or too large for any
+        return pa.array([id_text(value) for value in values], pa.string())
