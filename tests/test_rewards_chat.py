@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from arbitrage.chat import ChatTokenizer, fold_system
+from arbitrage.chat import ChatTokenizer
+from arbitrage.chat_rendering import fold_system
 from arbitrage.errors import DataError
 from arbitrage.records import Message
 from tests.support.tiny_model import SPECIALS, TEMPLATE, build_tokenizer
@@ -70,9 +71,9 @@ def test_a_spelling_that_normalises_to_a_control_token_is_caught_beside_a_plain_
 
 
 def test_a_refusing_template_is_a_data_error() -> None:
-    strict = build_tokenizer("{{ raise_exception('roles must alternate') }}" + TEMPLATE)
-    with pytest.raises(DataError, match="roles must alternate"):
-        ChatTokenizer(strict).encode(talk("Hi"))
+    strict = build_tokenizer("{% if messages | length > 1 %}{{ raise_exception('one turn') }}{% endif %}" + TEMPLATE)
+    with pytest.raises(DataError, match="refuses the conversation: one turn"):
+        ChatTokenizer(strict).encode(talk("Hi", "Hello"))
 
 
 def test_system_messages_move_where_the_template_has_no_place_for_them() -> None:

@@ -1,6 +1,8 @@
 """Reward models: raw logits, the same from both engines and from transformers by hand; bad rows stay alone."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,8 @@ from arbitrage.rewards.classifier import ClassifierConfig
 from arbitrage.rewards.score import ScoreStep
 from arbitrage.world.models import REWARD_MODEL, model_path
 from arbitrage.world.tasks import sample_items
-from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, score_all
+from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, save_roberta, score_all
+from tests.support.tiny_model import save_model
 
 TEXTS = (
     "Red.",
@@ -25,6 +28,11 @@ TEXTS = (
 )
 
 REFEREE = model_path(REWARD_MODEL)
+
+
+def _set(model: Path, **values: Any) -> None:
+    path = model / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +87,18 @@ def test_what_cannot_be_scored_says_why_and_harms_nobody(model: Path) -> None:
 def test_a_template_that_refuses_is_a_bad_row(tmp_path: Path) -> None:
     model = save_reward_model(tmp_path)
     template = model / "chat_template.jinja"
-    prompt = a_prompt("Why?")
-    refused = Scorable(prompt=prompt, candidate=a_candidate(prompt, "Because."))
-    template.write_text("{% if messages | length > 1 %}{{ raise_exception('no') }}{% endif %}x", "utf-8")
-    scores = score_all(ClassifierConfig(model=str(model)).build(), [refused])
-    assert [score.error for score in scores] == ["bad_chat"]
+    refused, fine = a_pair("Because."), a_pair("Red.")
+    refuses = "{% if 'Because' in messages[-1].content %}{{ messages[-1].tools | tojson }}{% endif %}"
+    template.write_text(refuses + template.read_text("utf-8"), "utf-8")
+    scores = score_all(ClassifierConfig(model=str(model)).build(), [refused, fine])
+    assert [score.error for score in scores] == ["bad_chat", None]
+
+
+def test_a_template_that_never_shows_the_answer_is_said_at_once(tmp_path: Path) -> None:
+    model = save_reward_model(tmp_path)
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }}", "utf-8")
+    with pytest.raises(EngineStartError, match=r"reward 'rm': .*turn 2 of 2 \(assistant\)"):
+        ClassifierConfig(model=str(model)).build()
 
 
 def test_long_conversations_are_cut_only_when_told(model: Path) -> None:
@@ -102,8 +117,58 @@ def test_a_label_can_be_chosen_but_must_exist(tmp_path: Path) -> None:
         for label in range(3)
     }
     assert len(values) == 3
-    with pytest.raises(EngineStartError, match="label 3"):
+    with pytest.raises(EngineStartError, match="label 3 is none of its labels"):
         ClassifierConfig(model=str(model), label=3).build()
+
+
+@pytest.mark.parametrize("engine", ["transformers", "vllm"])
+def test_of_several_labels_none_is_the_default(tmp_path: Path, engine: str) -> None:
+    model = save_reward_model(tmp_path, num_labels=2)
+    _set(model, id2label={"0": "bad", "1": "good"}, label2id={"bad": 0, "good": 1})
+    with pytest.raises(
+        EngineStartError, match=r"2 labels and no label is given: set `label` to one of 0 \(bad\), 1 \(good\)"
+    ):
+        ClassifierConfig(model=str(model), engine=engine).build()
+    by_name, by_number = (
+        score_all(ClassifierConfig(model=str(model), label=label).build(), [a_pair("Red.")])[0].value
+        for label in ("good", 1)
+    )
+    assert by_name == by_number
+
+
+def test_the_identity_of_a_model_with_one_label_is_that_of_its_first(model: Path) -> None:
+    assert ClassifierConfig(model=str(model)).identity() == ClassifierConfig(model=str(model), label=0).identity()
+
+
+@pytest.mark.parametrize("pad", [-1, 10**6, None])
+def test_a_padding_token_outside_the_vocabulary_is_none(tmp_path: Path, pad: int | None) -> None:
+    model = save_reward_model(tmp_path)
+    items = [a_pair(text) for text in ("Red.", "It is red, I think.", "No.")]
+    expected = [score.value for score in score_all(ClassifierConfig(model=str(model)).build(), items)]
+    _set(model, pad_token_id=pad)
+    found = [score.value for score in score_all(ClassifierConfig(model=str(model)).build(), items)]
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_base_model_is_no_reward_model(tmp_path: Path) -> None:
+    """transformers would make up a head, and every score would be noise."""
+    base = save_model(tmp_path)
+    with pytest.raises(
+        EngineStartError, match=r"lack 1 weights that LlamaForSequenceClassification has \(score\.weight\)"
+    ):
+        ClassifierConfig(model=str(base)).build()
+
+
+def test_the_limit_of_a_roberta_leaves_out_its_padding_offset(tmp_path: Path) -> None:
+    """A table of 66 positions, numbered from pad_token_id + 1 = 2, takes 64 tokens."""
+    model = save_roberta(tmp_path, num_labels=1, positions=66)
+    texts = ["red " * n for n in (5, 50, 61, 62, 200)]
+    whole = score_all(ClassifierConfig(model=str(model)).build(), [a_pair(text) for text in texts])
+    assert {score.error for score in whole} == {None, "too_long"}
+    assert whole[0].value is not None
+    cut = score_all(ClassifierConfig(model=str(model), truncate=True).build(), [a_pair(text) for text in texts])
+    assert [score.error for score in cut] == [None] * 5
+    assert cut[-1].value == pytest.approx(cut[-2].value, abs=1e-4)
 
 
 def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from arbitrage.chat import ChatTokenizer, fold_system
+from arbitrage.chat import ChatTokenizer
+from arbitrage.chat_rendering import fold_system
 from arbitrage.errors import DataError
 from arbitrage.records import Message
 from arbitrage.world.tokenizer import SPECIAL_TOKENS

@@ -9,9 +9,11 @@ from pydantic import AfterValidator, Field
 from arbitrage.config import LanguageTag, Operational, Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.errors import EngineStartError
+from arbitrage.labels import label_of
 from arbitrage.languages import speaks
+from arbitrage.loading import load_tokenizer, longest_input
 from arbitrage.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
-from arbitrage.metrics.models import Precision, in_batches, load_model, load_tokenizer, longest_input, weights_of
+from arbitrage.metrics.models import Precision, in_batches, load_model, owner_of, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricName, MetricOptions
 from arbitrage.models import absolute_model
 from arbitrage.texts import Text
@@ -24,7 +26,7 @@ class ClassifierConfig(MetricOptions):
         name: what it tells, such as 'toxicity'.
         model: a directory, a Hugging Face id, or `world:<name>`.
         revision: commit of a Hugging Face id.
-        label: whose value is taken: its name in the model's config, or its number.
+        label: whose value is taken: its name in the model's config, or its number. A model with several needs it.
         scale: `softmax` where the labels exclude each other, `sigmoid` where they do not, `logit` for raw values.
         windows: a text longer than the model takes is cut into windows; the value is their `max` or their `mean`.
         max_tokens: of a window; by default the model's own limit.
@@ -37,7 +39,7 @@ class ClassifierConfig(MetricOptions):
     name: MetricName = "classifier"
     model: Annotated[str, AfterValidator(absolute_model)]
     revision: str | None = None
-    label: str | int = 1
+    label: Annotated[int, Field(ge=0)] | str | None = None
     scale: Literal["softmax", "sigmoid", "logit"] = "softmax"
     windows: Literal["max", "mean"] = "max"
     max_tokens: int | None = Field(default=None, ge=4)
@@ -65,7 +67,8 @@ class ClassifierConfig(MetricOptions):
         low, high = (None, None) if self.scale == "logit" else (0.0, 1.0)
         unit = "logit" if self.scale == "logit" else "probability"
         defined = " ".join(self.languages) or "wherever the model is"
-        return Facts(f"{self.name} (label {self.label})", unit, low, high, self.model, defined)
+        meant = self.name if self.label is None else f"{self.name} (label {self.label})"
+        return Facts(meant, unit, low, high, self.model, defined)
 
     @property
     def is_model(self) -> bool:
@@ -86,12 +89,18 @@ class Classifier:
 
     def __init__(self, config: ClassifierConfig) -> None:
         self._config = config
-        self._tokenizer = load_tokenizer(config.metric_name, config.model, config.revision)
+        owner = owner_of(config.metric_name)
+        self._tokenizer = load_tokenizer(config.model, config.revision, owner)
         self._model = load_model(
             config.metric_name, config.model, config.revision, config.precision, "AutoModelForSequenceClassification"
         )
-        self._label = _label_of(config, self._model.config)
-        self._room = min(filter(None, (config.max_tokens, longest_input(self._model))), default=512)
+        self._label = label_of(config.label, self._model.config, owner=owner, model=config.model)
+        if config.scale == "softmax" and self._model.config.num_labels == 1:
+            raise EngineStartError(
+                f"{owner}: {config.model} has one label, whose softmax is always 1: set `scale` to sigmoid or logit"
+            )
+        limit = longest_input(self._model.config, self._tokenizer)
+        self._room = min(filter(None, (config.max_tokens, limit)), default=512)
 
     @property
     def name(self) -> str:
@@ -138,15 +147,3 @@ class Classifier:
         if not all(map(isfinite, known)):
             return Measured(reason="not_finite")
         return Measured(max(known) if self._config.windows == "max" else sum(known) / len(known))
-
-
-def _label_of(config: ClassifierConfig, model_config: Any) -> int:
-    names = {name: int(number) for number, name in model_config.id2label.items()}
-    if isinstance(config.label, int) and 0 <= config.label < model_config.num_labels:
-        return config.label
-    if isinstance(config.label, str) and config.label in names:
-        return names[config.label]
-    known = ", ".join(f"{number} ({name})" for name, number in sorted(names.items(), key=lambda pair: pair[1]))
-    raise EngineStartError(
-        f"metric '{config.metric_name}': label {config.label!r}: {config.model} has no such label; it has {known}"
-    )

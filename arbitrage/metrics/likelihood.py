@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field
 
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.metrics import Metric
+from arbitrage.loading import load_tokenizer, longest_input
 from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
-from arbitrage.metrics.models import Precision, in_batches, load_model, load_tokenizer, longest_input, weights_of
+from arbitrage.metrics.models import Precision, in_batches, load_model, owner_of, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricOptions
 from arbitrage.models import absolute_model
 from arbitrage.texts import Text
@@ -77,12 +78,14 @@ class Likelihood:
 
     def __init__(self, config: LikelihoodConfig) -> None:
         self._config = config
-        self._tokenizer = load_tokenizer(config.metric_name, config.model, config.revision)
+        self._tokenizer = load_tokenizer(config.model, config.revision, owner_of(config.metric_name))
         self._model = load_model(
             config.metric_name, config.model, config.revision, config.precision, "AutoModelForCausalLM"
         )
-        self._room = min(filter(None, (config.max_tokens, longest_input(self._model))), default=2048)
-        self._start = [] if self._tokenizer.bos_token_id is None else [self._tokenizer.bos_token_id]
+        limit = longest_input(self._model.config, self._tokenizer)
+        self._room = min(filter(None, (config.max_tokens, limit)), default=2048)
+        start, size = self._tokenizer.bos_token_id, self._model.get_input_embeddings().num_embeddings
+        self._start = [start] if isinstance(start, int) and 0 <= start < size else []
 
     @property
     def name(self) -> str:

@@ -4,12 +4,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
-from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
-from arbitrage.models import loadable, local_directory, revision_of
+from arbitrage import loading
+from arbitrage.models import local_directory, revision_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
-
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @lru_cache(maxsize=64)
@@ -17,20 +15,6 @@ def weights_of(model: str, revision: str | None) -> str:
     """Return what tells two sets of weights apart: the digest of a directory's files, else id and revision."""
     found = revision_of(model, revision)
     return found if local_directory(model) else f"{model}@{found}"
-
-
-def load_tokenizer(metric: str, model: str, revision: str | None) -> Any:
-    """Load a tokenizer.
-
-    Raises:
-        EngineStartError: it cannot be loaded; names the metric.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(loadable(model), revision=revision, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, DataError) as error:
-        raise EngineStartError(f"metric '{metric}': tokenizer of {model}: {error}") from error
 
 
 def load_model(metric: str, model: str, revision: str | None, precision: Precision, loader: str) -> Any:
@@ -44,32 +28,20 @@ def load_model(metric: str, model: str, revision: str | None, precision: Precisi
         loader: the `transformers` class that loads it.
 
     Raises:
-        EngineStartError: it cannot be loaded.
+        EngineStartError: the model cannot be loaded.
         MissingDependencyError: it needs a package that is not installed.
     """
+    owner = owner_of(metric)
+    found = loading.load_model(model, revision, owner, loader=loader, dtype=loading.DTYPES[precision])
     import torch
-    import transformers
 
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        found = getattr(transformers, loader).from_pretrained(
-            loadable(model),
-            revision=revision,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=getattr(torch, _DTYPES[precision]),
-        )
-    except ImportError as error:
-        raise MissingDependencyError(f"metric '{metric}': {model}: {error}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, DataError) as error:
-        raise EngineStartError(f"metric '{metric}': cannot load {model}: {error}") from error
-    return found.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    with loading.loading(owner, model):
+        return found.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def longest_input(model: Any) -> int | None:
-    """Return how many tokens a model takes; None if it does not say."""
-    found: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return found
+def owner_of(metric: str) -> str:
+    """Return what an error about a metric's model begins with."""
+    return f"metric '{metric}'"
 
 
 def in_batches(
@@ -83,7 +55,7 @@ def in_batches(
         forward: (ids, attention mask), both of shape (rows, tokens), padded at the end → a value for each row.
         model: says what pads; one that has no such token gets rows one by one.
     """
-    pad = model.config.get_text_config().pad_token_id
+    pad = loading.padding_id(model.config.get_text_config())
     size = 1 if pad is None else batch_size
     order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), list(rows[i])))
     values: list[float | None] = [None] * len(rows)
@@ -105,7 +77,7 @@ def _try(
     try:
         with torch.inference_mode():
             return forward(ids, mask)
-    except RuntimeError:  # PyTorch's, out of memory included: one row must not harm the others
+    except Exception:  # noqa: BLE001 — of a model's code: one row must not harm the others
         if len(rows) == 1:
             return [None]
     return [value for row in rows for value in _try([row], forward, model, pad)]

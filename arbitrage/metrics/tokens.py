@@ -7,8 +7,9 @@ from pydantic import AfterValidator
 
 from arbitrage.config import Raw
 from arbitrage.contracts.metrics import Metric
+from arbitrage.loading import load_tokenizer
 from arbitrage.measured import Measured
-from arbitrage.metrics.models import load_tokenizer, weights_of
+from arbitrage.metrics.models import owner_of, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricOptions
 from arbitrage.models import absolute_model
 from arbitrage.texts import Text
@@ -64,7 +65,7 @@ class TokenCounter:
 
     def __init__(self, config: TokensConfig) -> None:
         self._name = config.metric_name
-        self._tokenizer = load_tokenizer(self._name, config.model, config.revision)
+        self._tokenizer = load_tokenizer(config.model, config.revision, owner_of(self._name))
 
     @property
     def name(self) -> str:

@@ -15,8 +15,9 @@ from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Resources
-from arbitrage.errors import DataError, EngineStartError
-from arbitrage.models import absolute_model, loadable, local_directory, revision_of
+from arbitrage.errors import DataError
+from arbitrage.loading import load_config, load_tokenizer
+from arbitrage.models import absolute_model, local_directory, revision_of
 from arbitrage.records import FinishReason, Message, Score, content_id
 from arbitrage.rewards.judgement import Judgement, score_of
 from arbitrage.rewards.names import RewardName, versioned
@@ -30,7 +31,7 @@ class ClassifierConfig(RewardOptions):
         model: a directory, a Hugging Face id, or `world:<name>` for a model of the shipped micro-world.
         revision: commit of a Hugging Face id.
         engine: both give the same values within 1e-3 in fp32.
-        label: which logit is the reward, where the model has several.
+        label: which logit is the reward: its number or its name in the model's config. A model with several needs it.
         max_tokens: longest conversation; by default the model's own limit, with `vllm` at most 16,384.
         truncate: cut longer conversations at the end instead of leaving them unscored (`too_long`).
         precision: of weights and arithmetic; the score itself is computed in fp32.
@@ -49,7 +50,7 @@ class ClassifierConfig(RewardOptions):
     model: Annotated[str, AfterValidator(absolute_model)]
     revision: str | None = None
     engine: Literal["transformers", "vllm"] = "transformers"
-    label: int = Field(default=0, ge=0)
+    label: Annotated[int, Field(ge=0)] | str | None = None
     max_tokens: int | None = Field(default=None, ge=1)
     truncate: bool = False
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -63,7 +64,13 @@ class ClassifierConfig(RewardOptions):
 
     def identity(self) -> Raw:
         """Name the weights by what is in them, not by where they lie."""
-        return super().identity() | {"model": _weights_of(self.model, self.revision)}
+        # No label means that there is one alone: the first, as older configs said.
+        return super().identity() | {"model": _weights_of(self.model, self.revision), "label": self.label or 0}
+
+    @property
+    def owner(self) -> str:
+        """What an error about the model begins with."""
+        return f"reward '{self.name}'"
 
     @property
     def reward_name(self) -> str:
@@ -77,7 +84,17 @@ class ClassifierConfig(RewardOptions):
             EngineStartError: the model cannot be loaded, or has no such label.
             MissingDependencyError: the engine is not installed.
         """
-        return Classifier(self, load_tokenizer(self), _engine(self))
+        load_config(self.model, self.revision, self.owner)  # broken files are named before anything else is
+        tokenizer = load_tokenizer(self.model, self.revision, self.owner)
+        chat = ChatTokenizer(
+            tokenizer,
+            self.template_options,
+            owner=self.owner,
+            model=self.model,
+            revision=self.revision,
+            judges_answers=True,
+        )
+        return Classifier(self, chat, _engine(self, tokenizer))
 
 
 class LogitEngine(Protocol):
@@ -103,9 +120,9 @@ class LogitEngine(Protocol):
 class Classifier:
     """A `Reward`. Errors of its Scores: `candidate_error`, `bad_chat`, `too_long`, `engine_error`, `not_finite`."""
 
-    def __init__(self, config: ClassifierConfig, tokenizer: Any, engine: LogitEngine) -> None:
+    def __init__(self, config: ClassifierConfig, chat: ChatTokenizer, engine: LogitEngine) -> None:
         self._config = config
-        self._chat = ChatTokenizer(tokenizer, config.template_options)
+        self._chat = chat
         self._engine = engine
         limits = [n for n in (config.max_tokens, engine.max_length) if n]
         self._max_length = min(limits) if limits else None
@@ -147,36 +164,20 @@ class Classifier:
         return ids
 
 
-def load_tokenizer(config: ClassifierConfig) -> Any:
-    """Load the tokenizer of a reward model.
-
-    Raises:
-        EngineStartError: it cannot be loaded.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(
-            loadable(config.model), revision=config.revision, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, ImportError, DataError) as error:
-        raise EngineStartError(f"reward '{config.name}': tokenizer of {config.model}: {error}") from error
-
-
 def _judgement(value: float | None) -> Judgement:
     if value is None:
         return Judgement(error="engine_error")
     return Judgement(value=value) if isfinite(value) else Judgement(error="not_finite")
 
 
-def _engine(config: ClassifierConfig) -> LogitEngine:
+def _engine(config: ClassifierConfig, tokenizer: Any) -> LogitEngine:
     if config.engine == "vllm":
         from arbitrage.rewards.classifier_vllm import VllmClassifier
 
-        return VllmClassifier(config)
+        return VllmClassifier(config, tokenizer)
     from arbitrage.rewards.classifier_transformers import TransformersClassifier
 
-    return TransformersClassifier(config)
+    return TransformersClassifier(config, tokenizer)
 
 
 @lru_cache(maxsize=64)

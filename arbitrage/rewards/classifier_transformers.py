@@ -5,24 +5,21 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
-from arbitrage.models import loadable
+from arbitrage.labels import label_of
+from arbitrage.loading import DTYPES, load_model, loading, longest_input, padding_id
 
 if TYPE_CHECKING:
     from arbitrage.rewards.classifier import ClassifierConfig
-
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class TransformersClassifier:
     """A loaded model. Batches run in a thread, one at a time, whoever asks."""
 
-    def __init__(self, config: "ClassifierConfig") -> None:
+    def __init__(self, config: "ClassifierConfig", tokenizer: Any) -> None:
         self._model = _load(config)
-        text_config = self._model.config.get_text_config()
-        self.max_length: int | None = getattr(text_config, "max_position_embeddings", None)
-        self.pad_id: int | None = text_config.pad_token_id
-        self._label = config.label
+        self.max_length = longest_input(self._model.config, tokenizer)
+        self.pad_id = padding_id(self._model.config.get_text_config())
+        self._label = label_of(config.label, self._model.config, owner=config.owner, model=config.model)
         # A decoder without a padding token cannot tell where a padded row ends.
         self._batch_size = 1 if self.pad_id is None else config.batch_size
         self._lock = threading.Lock()
@@ -45,7 +42,7 @@ class TransformersClassifier:
         with self._lock:
             try:
                 return self._forward(rows)
-            except RuntimeError:  # PyTorch's, out of memory included: one row must not harm the others
+            except Exception:  # noqa: BLE001 — of a model's code: one row must not harm the others
                 if len(rows) == 1:
                     return [None]
         return [value for row in rows for value in self._answer([row])]
@@ -65,25 +62,16 @@ class TransformersClassifier:
 
 def _load(config: "ClassifierConfig") -> Any:
     import torch
-    from transformers import AutoModelForSequenceClassification
 
     if config.threads:
         torch.set_num_threads(config.threads)
     device = "cuda" if torch.cuda.is_available() and config.resources.gpus else "cpu"
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            loadable(config.model),
-            revision=config.revision,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=getattr(torch, _DTYPES[config.precision]),
-        )
-    except ImportError as error:
-        raise MissingDependencyError(f"reward '{config.name}': {config.model}: {error}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, DataError) as error:
-        raise EngineStartError(f"reward '{config.name}': cannot load {config.model}: {error}") from error
-    if config.label >= model.config.num_labels:
-        raise EngineStartError(
-            f"reward '{config.name}': label {config.label}: {config.model} has {model.config.num_labels} label(s)"
-        )
-    return model.to(device).eval()
+    model = load_model(
+        config.model,
+        config.revision,
+        config.owner,
+        loader="AutoModelForSequenceClassification",
+        dtype=DTYPES[config.precision],
+    )
+    with loading(config.owner, config.model):
+        return model.to(device)

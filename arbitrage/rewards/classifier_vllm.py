@@ -5,14 +5,14 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from arbitrage.errors import DataError, EngineDiedError, EngineStartError, MissingDependencyError, UserError
+from arbitrage.errors import EngineDiedError, MissingDependencyError, UserError
+from arbitrage.labels import label_of
+from arbitrage.loading import DTYPES, load_config, loading, longest_input, padding_id
 from arbitrage.models import loadable
 from arbitrage.vllm_start import executor, set_environment, start_engine
 
 if TYPE_CHECKING:
     from arbitrage.rewards.classifier import ClassifierConfig
-
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 MAX_IN_FLIGHT = 512
 """Requests the engine knows of at one time: enough to fill any batch, few enough to keep its queue short."""
@@ -28,19 +28,14 @@ LONGEST_BY_DEFAULT = 16_384
 class VllmClassifier:
     """One engine process. Requests of all shards under way are batched together."""
 
-    def __init__(self, config: "ClassifierConfig") -> None:
+    def __init__(self, config: "ClassifierConfig", tokenizer: Any) -> None:
         self._name = config.name
-        self._label = config.label
-        self._engine = _start(config)
-        model_config = self._engine.model_config
-        self.max_length: int | None = model_config.max_model_len
-        self.pad_id: int | None = model_config.hf_config.get_text_config().pad_token_id
-        if config.label >= model_config.hf_config.num_labels:
-            self._engine.shutdown()
-            raise EngineStartError(
-                f"reward '{config.name}': label {config.label}: "
-                f"{config.model} has {model_config.hf_config.num_labels} label(s)"
-            )
+        model_config = load_config(config.model, config.revision, config.owner, "vLLM")
+        self._label = label_of(config.label, model_config, owner=config.owner, model=config.model)
+        self.pad_id = padding_id(model_config.get_text_config())
+        self._engine = _start(config, self.pad_id)
+        lengths = (self._engine.model_config.max_model_len, longest_input(model_config, tokenizer))
+        self.max_length: int | None = min(length for length in lengths if length)
         self._numbers = itertools.count()
         self._slots = asyncio.Semaphore(MAX_IN_FLIGHT)
 
@@ -79,24 +74,22 @@ class VllmClassifier:
         return None
 
 
-def _start(config: "ClassifierConfig") -> Any:
+def _start(config: "ClassifierConfig", pad_id: int | None) -> Any:
     set_environment()
-    who = f"reward '{config.name}'"
+    who = config.owner
     try:
         from vllm.platforms import current_platform
     except ImportError as error:
         raise MissingDependencyError(f"{who}: engine vllm is not installed: pip install 'arbitrage[vllm]'") from error
     _require_gpus(config, current_platform.is_cpu())
-    try:
+    with loading(who, config.model, "vLLM"):
         model = loadable(config.model)
         max_tokens = config.max_tokens or _longest(model, config)
-    except (OSError, ValueError, KeyError, RuntimeError, DataError) as error:
-        raise EngineStartError(f"{who}: vLLM cannot load {config.model}: {error}") from error
-    return start_engine(who, config.model, engine_args(config, model, max_tokens))
+        return start_engine(who, config.model, engine_args(config, model, max_tokens, pad_id))
 
 
-def engine_args(config: "ClassifierConfig", model: str, max_tokens: int) -> dict[str, object]:
-    """Return the arguments of vLLM's `AsyncEngineArgs`."""
+def engine_args(config: "ClassifierConfig", model: str, max_tokens: int, pad_id: int | None = 0) -> dict[str, object]:
+    """Return the arguments of vLLM's `AsyncEngineArgs`; `pad_id` is None where the model has no usable one."""
     gpus = config.resources.gpus
     return {
         "model": model,
@@ -106,7 +99,7 @@ def engine_args(config: "ClassifierConfig", model: str, max_tokens: int) -> dict
         "load_format": "safetensors",
         "runner": "pooling",
         "convert": "classify",
-        "dtype": _DTYPES[config.precision],
+        "dtype": DTYPES[config.precision],
         "max_model_len": max_tokens,
         "gpu_memory_utilization": config.gpu_memory_utilization * (gpus if 0 < gpus < 1 else 1.0),
         "kv_cache_memory_bytes": None if gpus else CPU_CACHE_BYTES,
@@ -114,6 +107,7 @@ def engine_args(config: "ClassifierConfig", model: str, max_tokens: int) -> dict
         "distributed_executor_backend": executor(config.tensor_parallel_size),
         "enforce_eager": config.enforce_eager,
         "language_model_only": True,
+        "hf_overrides": None if pad_id is not None else {"pad_token_id": None},
         "disable_log_stats": True,
     }
 

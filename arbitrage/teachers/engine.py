@@ -3,8 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Config
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
 from arbitrage.records import content_id
@@ -48,6 +49,26 @@ class ModelSpec:
     context_length: int | None = None
     template_options: Mapping[str, bool | int | str] = field(default_factory=dict)
     gpus: float | None = None
+
+    @property
+    def owner(self) -> str:
+        """What an error about the model begins with."""
+        return f"teacher '{self.teacher}'"
+
+    def chat(self, tokenizer: Any, *, local_files_only: bool = False) -> ChatTokenizer:
+        """Return the tokenizer with the model's chat template.
+
+        Raises:
+            EngineStartError: a user's turn does not come out of the template.
+        """
+        return ChatTokenizer(
+            tokenizer,
+            self.template_options,
+            owner=self.owner,
+            model=self.model,
+            revision=self.revision,
+            local_files_only=local_files_only,
+        )
 
 
 class EngineBase(Config):

@@ -1,14 +1,21 @@
-"""Is what an engine needs installed, and does a local model's directory look loadable? No heavy imports."""
+"""Is what an engine needs installed, does a local model's directory look loadable, does its chat template work?"""
 
-import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from packaging.version import Version
 
+from arbitrage.chat import ChatFormat
 from arbitrage.errors import ArbitrageError, MissingDependencyError
+from arbitrage.loading import load_tokenizer
+from arbitrage.model_files import TOKENIZER_FILES, check_model_files
 from arbitrage.models import local_directory
 from arbitrage.teachers.engine import Finding, ModelSpec
+
+NO_TEMPLATE = (
+    "the model has none: it is shown plain text, as suits a base model; give an instruct model's by "
+    "template_options.chat_template"
+)
 
 
 def installed_version(*distributions: str) -> str | None:
@@ -39,23 +46,56 @@ def require_package(distribution: str, at_least: str, how: str, *alternatives: s
 
 
 def check_local_model(spec: ModelSpec) -> list[Finding]:
-    """Look at a local model's files: a readable config, safetensors weights, a tokenizer."""
+    """Look at a local model's files, and try out the chat template of any model that is on this machine."""
     try:
         directory = local_directory(spec.model)
+        found = [] if directory is None else [_looks_loadable(directory)]
     except ArbitrageError as error:
         return [Finding("error", "model", str(error))]
-    return _check_directory(directory) if directory else []
+    return [*found, *_check_template(spec, directory)]
 
 
-def _check_directory(directory: Path) -> list[Finding]:
+def _looks_loadable(directory: Path) -> Finding:
+    return Finding("ok", "model", f"{directory} ({check_model_files(directory)})")
+
+
+def _check_template(spec: ModelSpec, directory: Path | None) -> list[Finding]:
+    """Render turns with the model's tokenizer, as the engine will when it starts."""
+    if installed_version("transformers") is None:
+        return []
+    if directory is None and not _is_cached(spec):
+        return [Finding("ok", "chat template", "not tried out: the model is not on this machine yet")]
     try:
-        config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-        kind = config["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [Finding("error", "model", f"{directory / 'config.json'}: no model config: {error}")]
-    if not list(directory.glob("*.safetensors")):
-        return [Finding("error", "model", f"{directory}: no *.safetensors; other weight formats are not loaded")]
-    tokenizers = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json")
-    if not any((directory / name).is_file() for name in tokenizers):
-        return [Finding("error", "model", f"{directory}: no tokenizer ({', '.join(tokenizers)})")]
-    return [Finding("ok", "model", f"{directory} ({kind})")]
+        tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner, local_files_only=True)
+        form = spec.chat(tokenizer, local_files_only=True).format()
+    except ArbitrageError as error:
+        return [Finding("error", "chat template", str(error))]
+    if form.kind == "none":
+        return [Finding("warn", "chat template", NO_TEMPLATE)]
+    findings = [Finding("ok", "chat template", _described(form))]
+    if form.system == "not at all":
+        findings.append(Finding("warn", "chat template", "takes no system turn: such prompts are rejected"))
+    if not form.takes_history:
+        findings.append(Finding("warn", "chat template", "takes one turn alone: longer conversations are rejected"))
+    if form.writes_date:
+        findings.append(Finding("warn", "chat template", "writes the date of the day: prompts differ between days"))
+    return findings
+
+
+def _described(form: ChatFormat) -> str:
+    content = ", content as a list of parts" if form.takes_parts else ""
+    by = "of mistral-common" if form.kind == "mistral" else "tried out"
+    return f"{by}: a system turn is written {form.system}{content}"
+
+
+def _is_cached(spec: ModelSpec) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return any(
+            isinstance(try_to_load_from_cache(spec.model, name, revision=spec.revision), str)
+            for name in ("tokenizer_config.json", *TOKENIZER_FILES)
+        )
+    except HFValidationError:
+        return False

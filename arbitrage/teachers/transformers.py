@@ -9,11 +9,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Operational
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
-from arbitrage.errors import DataError, EngineStartError, MissingDependencyError
-from arbitrage.models import loadable
+from arbitrage.errors import DataError
+from arbitrage.loading import (
+    DTYPES,
+    first_line,
+    load_config,
+    load_model,
+    load_tokenizer,
+    loading,
+    longest_input,
+    padding_id,
+)
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import (
     EngineBase,
@@ -30,8 +38,6 @@ from arbitrage.teachers.sampler import Draw, RowLimits, RowSampler
 
 BATCHES_SORTED = 16
 """Prompts of so many batches are taken up together and sorted by length, so that little padding is computed."""
-
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 class TransformersEngine(EngineBase):
@@ -87,10 +93,12 @@ class Transformers:
         self._config = config
         self._teacher = spec.teacher
         self._model, tokenizer = _load(config, spec)
-        self._chat = ChatTokenizer(tokenizer, spec.template_options)
+        self._chat = spec.chat(tokenizer)
         self._end_ids = _end_ids(self._model, tokenizer)
-        self._pad_id = next(i for i in (tokenizer.pad_token_id, *self._end_ids, 0) if i is not None)
-        limits = (spec.context_length, getattr(self._model.config, "max_position_embeddings", None))
+        pads = (tokenizer.pad_token_id, padding_id(self._model.config.get_text_config()), *self._end_ids, 0)
+        size = self._model.get_input_embeddings().num_embeddings
+        self._pad_id = next(i for i in pads if isinstance(i, int) and 0 <= i < size)
+        limits = (spec.context_length, longest_input(self._model.config))
         self._context_length = min((limit for limit in limits if limit), default=1 << 30)
         self._lock = threading.Lock()
 
@@ -133,9 +141,9 @@ class Transformers:
         with self._lock:
             try:
                 return self._run(batch)
-            except RuntimeError as error:  # PyTorch's, out of memory included: one row must not harm the others
+            except Exception as error:  # noqa: BLE001 — of a model's code: one row must not harm the others
                 if len(batch) == 1:
-                    return [Failure(batch[0].request.candidate_id, "engine_error", _first_line(error))]
+                    return [Failure(batch[0].request.candidate_id, "engine_error", first_line(error))]
         return [result for row in batch for result in self._answer([row])]
 
     def _run(self, batch: Sequence[_Row]) -> list[Result]:
@@ -178,36 +186,29 @@ class Transformers:
 
 
 def _load(config: TransformersEngine, spec: ModelSpec) -> tuple[Any, Any]:
+    require_package("torch", "2.0", "pip install torch")
     import torch
-    from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers import GenerationConfig
 
     if config.threads:
         torch.set_num_threads(config.threads)
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    source = {"revision": spec.revision, "trust_remote_code": False}
-    try:
-        path = loadable(spec.model)
-        tokenizer = AutoTokenizer.from_pretrained(path, **source)
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, _DTYPES[spec.precision]), use_safetensors=True, **source
-        )
-        model = model.to(device).eval()
-    except ImportError as error:
-        raise MissingDependencyError(f"teacher '{spec.teacher}': {spec.model}: {_first_line(error)}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, DataError) as error:
-        raise EngineStartError(f"teacher '{spec.teacher}': cannot load {spec.model}: {_first_line(error)}") from error
+    load_config(spec.model, spec.revision, spec.owner)  # broken files are named before anything else is
+    tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner)
+    model = load_model(
+        spec.model, spec.revision, spec.owner, loader="AutoModelForCausalLM", dtype=DTYPES[spec.precision]
+    )
+    with loading(spec.owner, spec.model):
+        model = model.to(device)
     # Its own sampling defaults (a repetition penalty, say) would change what is asked; its end tokens must stay.
-    ends = model.generation_config.eos_token_id
-    model.generation_config = GenerationConfig(eos_token_id=ends)
+    ends = _end_ids(model, tokenizer)
+    model.generation_config = GenerationConfig(eos_token_id=ends or None)
     return model, tokenizer
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Return the ids that end an answer, as far as they are in the vocabulary."""
     found = model.generation_config.eos_token_id
-    listed = found if isinstance(found, list) else [found]
-    return sorted({i for i in (*listed, tokenizer.eos_token_id) if i is not None})
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+    listed = [*(found if isinstance(found, list | tuple) else [found]), tokenizer.eos_token_id]
+    size = model.get_input_embeddings().num_embeddings
+    return sorted({i for i in listed if isinstance(i, int) and 0 <= i < size})

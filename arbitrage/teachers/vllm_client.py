@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
-from arbitrage.errors import DataError, EngineDiedError, EngineStartError, UserError
+from arbitrage.errors import DataError, EngineDiedError, UserError
+from arbitrage.loading import load_config, load_tokenizer, loading
 from arbitrage.models import loadable
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engine import ModelSpec, Result, fit, refuse_empty, too_long
@@ -21,9 +21,11 @@ class Vllm:
     def __init__(self, config: VllmEngine, spec: ModelSpec) -> None:
         self._config = config
         self._teacher = spec.teacher
+        load_config(spec.model, spec.revision, spec.owner, "vLLM")  # broken files are named before anything else is
+        chat = spec.chat(load_tokenizer(spec.model, spec.revision, spec.owner))  # before minutes of loading weights
         self._engine = _start(config, spec)
         self._context_length = int(self._engine.model_config.max_model_len)
-        self._chat = ChatTokenizer(self._engine.get_tokenizer(), spec.template_options)
+        self._chat = chat
         self._num_asked = 0
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
@@ -98,17 +100,15 @@ def _start(config: VllmEngine, spec: ModelSpec) -> Any:
         raise UserError(
             f"teacher '{spec.teacher}': engine.device is '{config.device}', but the vLLM here is the {found} build"
         )
-    who = f"teacher '{spec.teacher}'"
-    try:
+    who = spec.owner
+    with loading(who, spec.model, "vLLM"):
         model = loadable(spec.model)
         saved_as = checkpoint_quantization(model, spec.revision)
-    except (OSError, ValueError, KeyError, DataError) as error:
-        why = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
-        raise EngineStartError(f"{who}: vLLM cannot load {spec.model}: {why}") from error
     arguments = config.engine_args(spec, model, saved_as)
     if spec.precision in ("fp8", "int8", "int4") and saved_as is None and "quantization" not in arguments:
         raise UserError(
             f"{who}: precision is '{spec.precision}', but {spec.model} holds weights that are not quantised; "
             "give a quantised checkpoint, set engine.quantization, or say which precision it has"
         )
-    return start_engine(who, spec.model, arguments)
+    with loading(who, spec.model, "vLLM"):
+        return start_engine(who, spec.model, arguments)

@@ -129,3 +129,42 @@ def save_reward_model(directory: Path, *, context_length: int = 128, num_labels:
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+def save_roberta(directory: Path, *, num_labels: int, positions: int) -> Path:
+    """Write a real, random, tiny XLM-RoBERTa classifier: its positions begin at pad_token_id + 1."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaForSequenceClassification
+
+    words = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        *["What", "colour", "is", "blood", "?", "red", ".", "A", "B"],
+        *map(str, range(50)),
+    ]
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Whitespace()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(directory)
+    config = XLMRobertaConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=positions,
+        pad_token_id=1,
+        num_labels=num_labels,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        XLMRobertaForSequenceClassification(config).save_pretrained(directory)
+    return directory
