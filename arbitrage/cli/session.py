@@ -13,15 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from arbitrage.errors import ExecutionError, RunDirectoryError
+from arbitrage.execution.private_files import make_private_files
 from arbitrage.shards.place import Place
-
-OTHERS = 0o007
-"""What others than owner and group may do with the files we make: nothing. A group that shares a run reads it."""
 
 
 def prepare_process() -> None:
     """Make files that others cannot read; keep working directories off the import paths of this and all children."""
-    os.umask(os.umask(0o077) | OTHERS)
+    make_private_files()
     _keep_off_the_path(Path.cwd() if _has_cwd() else None)
 
 

@@ -66,6 +66,11 @@ class StepConfig(Config):
         """Build the worker. Heavy work (loading a model) belongs here, not in the config."""
         raise TypeError(f"{type(self).__name__} does not say how to build its worker")
 
+    @property
+    def only_waits(self) -> bool:
+        """Whether the worker loads no model and only waits for servers: it may share a process with others."""
+        return False
+
     def seen_by(self, reader: str) -> Raw | None:
         """Return what decides the part of the output that one reader takes, or None if that is the whole config.
 

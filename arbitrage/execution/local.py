@@ -8,7 +8,8 @@ from functools import partial
 import uvloop
 
 from arbitrage.contracts.workers import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
-from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError
+from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, TeacherError
+from arbitrage.execution.given_up import GivenUp
 from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.retries import Retries, has_suspects
@@ -35,6 +36,7 @@ class _LocalRun:
         self._execution, self._watch = execution, watch
         self._workers: dict[str, ShardWorker | AnswerWorker] = {}
         self._retries = Retries()
+        self._given_up = GivenUp(execution.steps)
         self._meter = Meter()
         self._name = "this process"
 
@@ -42,10 +44,25 @@ class _LocalRun:
         todo = [step for step in self._execution.steps if step.missing]
         try:
             for position, step in enumerate(todo):
-                await self._do_step(step)
+                if not self._given_up.blocks(step.step.name):
+                    await self._do_or_give_up(step)
                 await self._close_unless(needed={later.job.pool for later in todo[position + 1 :]})
+            self._given_up.raise_first()
         finally:
             await self._close_unless(needed=set())
+
+    async def _do_or_give_up(self, step: PlannedStep) -> None:
+        """Do a step; where its teacher cannot serve, the steps that do not need it still go on."""
+        try:
+            await self._do_step(step)
+        except TeacherError as error:
+            self._given_up.add(step.job.pool, error)
+            if any(s.missing and not self._given_up.blocks(s.step.name) for s in self._later(step)):
+                self._watch.progress.note(f"{step.job.pool} is given up: {error}. What does not need it goes on")
+
+    def _later(self, step: PlannedStep) -> tuple[PlannedStep, ...]:
+        steps = self._execution.steps
+        return steps[steps.index(step) + 1 :]
 
     async def _do_step(self, step: PlannedStep) -> None:
         self._watch.stop.require_none()

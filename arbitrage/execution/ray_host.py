@@ -1,86 +1,167 @@
-"""What runs on the cluster: an actor that keeps a worker across shards, and a task for light steps.
+"""What runs on the cluster: an actor that keeps workers across shards, and a task for light steps.
 
 Only shard numbers and counts cross the process border; rows go from Parquet to Parquet where the work is done.
 """
 
 import asyncio
-import contextlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from arbitrage.contracts.workers import AnswerWorker, Load, ShardWorker
-from arbitrage.errors import ArbitrageError
 from arbitrage.execution.garbage import collect_seldom
 from arbitrage.execution.meter import Counters, Meter
 from arbitrage.execution.plan import Job
+from arbitrage.execution.private_files import make_private_files
 from arbitrage.execution.ray_metrics import Metrics
 from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class HostReport:
-    """What an actor tells of itself: what it has under way, by step, and how busy its engine is."""
+class ReplicaReport:
+    """What one worker has under way, by step, and how busy its engine is."""
 
     counters: dict[str, Counters]
     load: Load
 
 
+@dataclass
+class _Place:
+    """One replica in this actor: a pool's worker. `failure`: why it could not be built."""
+
+    pool: str
+    meter: Meter = field(default_factory=Meter)
+    building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    worker: ShardWorker | AnswerWorker | None = None
+    failure: Exception | None = None
+    tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+
+    def load(self) -> Load:
+        """Return how busy the engine is."""
+        return self.worker.load() if isinstance(self.worker, AnswerWorker) else Load()
+
+
 class Host:
-    """Lives where its resources are. Builds the pool's worker once and does shards of any of the pool's jobs."""
+    """Lives where its resources are. Builds one worker for each replica, and does shards of its pool's jobs.
 
-    def __init__(self, pool: str) -> None:
+    An engine has an actor to itself. Workers that only wait for endpoints share one: each alone would be a process
+    of 210 MB. What goes wrong in one leaves the others alone.
+    """
+
+    def __init__(self) -> None:
         collect_seldom()
-        self._worker: ShardWorker | AnswerWorker | None = None
+        make_private_files()
+        self._places: dict[str, _Place] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._building = asyncio.Lock()
-        self._meter = Meter()
-        self._metrics = Metrics(pool)
+        self._is_draining = False
+        self._metrics = Metrics()
 
-    async def do(self, job: Job, attempt: Attempt) -> str:
+    async def do(self, job: Job, attempt: Attempt, replica: str) -> str:
         """Do one shard; return its counts as JSON."""
-        worker = await self._ready(job)
+        place = self._place(job.pool, replica)
         try:
-            return (await do_shard(job, worker, attempt, self._meter)).model_dump_json()
+            return await self._with(place, self._do(place, job, attempt))
         finally:
-            self._publish()  # whoever hears of this shard's end may kill this actor next
+            self._publish(place)  # whoever hears of this shard's end may kill this actor next
 
-    async def prepare(self, job: Job) -> None:
-        """Load the engine before there is work for it; what goes wrong is said when there is."""
-        with contextlib.suppress(ArbitrageError):
-            await self._ready(job)
+    async def prepare(self, job: Job, replica: str) -> None:
+        """Load the engine before there is work for it.
 
-    async def _ready(self, job: Job) -> ShardWorker | AnswerWorker:
-        async with self._building:
-            if self._worker is None:
-                self._loop = asyncio.get_running_loop()
-                self._worker = job.config.build()
-            return self._worker
+        Raises:
+            ArbitrageError: it cannot be loaded.
+        """
+        place = self._place(job.pool, replica)
+        await self._with(place, self._ready(place, job))
 
-    async def report(self, is_draining: bool) -> HostReport:
-        """Tell what is under way, and hear whether to stop. In the control group, beside the work."""
-        self._meter.is_draining = is_draining
-        return HostReport(self._meter.by_step(), self._publish())
+    async def report(self, is_draining: bool) -> dict[str, ReplicaReport]:
+        """Return the counters of each replica, and hear whether to stop. In the control group, beside the work."""
+        self._is_draining = is_draining
+        found = {}
+        for replica, place in list(self._places.items()):
+            place.meter.is_draining = is_draining
+            found[replica] = ReplicaReport(place.meter.by_step(), self._publish(place))
+        return found
+
+    async def leave(self, replica: str) -> None:
+        """End one replica and what it has under way; the others go on. In the control group, as `stop`."""
+        place = self._places.pop(replica, None)
+        if place is not None:
+            await self._on_loop(_end(place))
+            self._metrics.forget(place.pool)
 
     async def stop(self) -> None:
-        """Free the worker's engine, processes and connections.
+        """Free the workers' engines, processes and connections.
 
         Called in the control group, which has a thread and a loop of its own and so never queues behind a shard;
-        the worker is closed on the loop it was built on.
+        a worker is closed on the loop it was built on.
         """
-        if self._worker is not None and self._loop is not None:
-            closing = asyncio.run_coroutine_threadsafe(_close(self._worker), self._loop)
-            await asyncio.wrap_future(closing)
-        self._publish()
+        places = list(self._places.values())
+        await self._on_loop(_close_all(places))
+        for place in places:
+            self._publish(place)
 
-    def _publish(self) -> Load:
-        load = self._worker.load() if isinstance(self._worker, AnswerWorker) else Load()
-        self._metrics.publish(self._meter.since_start(), load)
+    def _place(self, pool: str, replica: str) -> _Place:
+        self._loop = self._loop or asyncio.get_running_loop()
+        place = self._places.setdefault(replica, _Place(pool))
+        place.meter.is_draining = self._is_draining
+        return place
+
+    async def _do(self, place: _Place, job: Job, attempt: Attempt) -> str:
+        worker = await self._ready(place, job)
+        return (await do_shard(job, worker, attempt, place.meter)).model_dump_json()
+
+    async def _ready(self, place: _Place, job: Job) -> ShardWorker | AnswerWorker:
+        async with place.building:
+            if place.failure is not None:
+                raise place.failure
+            if place.worker is None:
+                try:
+                    place.worker = job.config.build()
+                except Exception as error:
+                    place.failure = error  # whoever asks next is told the same, without loading again
+                    raise
+            return place.worker
+
+    async def _with(self, place: _Place, work: Coroutine[Any, Any, T]) -> T:
+        """Do some work of a pool, so that `leave` can end it."""
+        task = asyncio.ensure_future(work)
+        place.tasks.add(task)
+        try:
+            return await task
+        finally:
+            place.tasks.discard(task)
+
+    async def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None:
+            work.close()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _publish(self, place: _Place) -> Load:
+        load = place.load()
+        self._metrics.publish(place.pool, place.meter.since_start(), load)
         return load
+
+
+async def _end(place: _Place) -> None:
+    for task in place.tasks:
+        task.cancel()
+    await asyncio.gather(*place.tasks, return_exceptions=True)
+    if place.worker is not None:
+        await place.worker.close()
+
+
+async def _close_all(places: list[_Place]) -> None:
+    workers = [place.worker for place in places if place.worker is not None]
+    await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
 
 
 def do_light(job: Job, attempt: Attempt) -> str:
     """Do one shard of a job that holds nothing, with a worker built for it alone; return its counts as JSON."""
     collect_seldom()
+    make_private_files()
     if job.scope == "corpus":
         return do_corpus(job, job.config.build()).model_dump_json()
     return asyncio.run(_build_and_do(job, attempt))
@@ -92,7 +173,3 @@ async def _build_and_do(job: Job, attempt: Attempt) -> str:
         return (await do_shard(job, worker, attempt, Meter())).model_dump_json()
     finally:
         await worker.close()
-
-
-async def _close(worker: ShardWorker | AnswerWorker) -> None:
-    await worker.close()

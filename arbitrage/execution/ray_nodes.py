@@ -1,11 +1,15 @@
 """The nodes of a Ray cluster that may work for us: alive, and running the same code as the driver."""
 
+import os
+from dataclasses import dataclass
 from typing import Any
 
 from arbitrage.errors import ExecutionError
 from arbitrage.execution.environment import environment_digest, require_same
 from arbitrage.execution.progress import Progress
-from arbitrage.execution.ray_pools import Node
+from arbitrage.execution.ray_cluster import Node
+
+ACCELERATOR_PREFIX = "accelerator_type:"
 
 PROBE_TIMEOUT_S = 120.0
 """Time a node has to start a worker, import us and report."""
@@ -30,7 +34,8 @@ class Nodes:
         nodes = _alive()
         reports = {node["NodeID"]: _probe(node["NodeID"]) for node in nodes}
         found = {_name(node): _answer(_name(node), reports[node["NodeID"]]) for node in nodes}
-        require_same(self._digest, found)
+        require_same(self._digest, {name: report.digest for name, report in found.items()})
+        _require_token([name for name, report in found.items() if not report.asks_for_token])
         self._same = {node["NodeID"] for node in nodes}
         return [_node(node) for node in nodes]
 
@@ -52,7 +57,8 @@ class Nodes:
         if not done:
             return
         try:
-            require_same(self._digest, {_name(node): _answer(_name(node), self._asked.pop(node_id))})
+            report = _answer(_name(node), self._asked.pop(node_id))
+            require_same(self._digest, {_name(node): report.digest})
         except ExecutionError as error:
             self._other.add(node_id)
             self._progress.note(f"a node that joined is not used: {error}")
@@ -67,29 +73,60 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def _node(node: dict[str, Any]) -> Node:
+    import ray
+
     has = node["Resources"]
-    return Node(node["NodeID"], has.get("CPU", 0.0), has.get("GPU", 0.0))
+    return Node(
+        node["NodeID"],
+        has.get("CPU", 0.0),
+        has.get("GPU", 0.0),
+        frozenset(name.removeprefix(ACCELERATOR_PREFIX) for name in has if name.startswith(ACCELERATOR_PREFIX)),
+        is_drivers=node["NodeID"] == ray.get_runtime_context().get_node_id(),
+        name=_name(node),
+    )
 
 
 def _name(node: dict[str, Any]) -> str:
     return f"{node['NodeManagerHostname']}/{node['NodeID'][:8]}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What a worker of a node says: its versions and files, and whether its Ray asks for a token."""
+
+    digest: dict[str, str]
+    asks_for_token: bool
+
+
+def _report() -> _Report:
+    return _Report(environment_digest(), os.environ.get("RAY_AUTH_MODE", "").lower() == "token")
+
+
+def _require_token(open_to_all: list[str]) -> None:
+    """Refuse a cluster that asks for no token: who reaches its ports runs any code as its user."""
+    if open_to_all and os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled":
+        raise ExecutionError(
+            f"this Ray asks for no token ({', '.join(sorted(open_to_all)[:3])}), so whoever reaches its ports can "
+            "run any code there; start its nodes with RAY_AUTH_MODE=token and a token (docs/cluster.md), "
+            "or set RAY_AUTH_MODE=disabled to use it as it is"
+        )
+
+
 def _probe(node_id: str) -> Any:
-    """Have a worker of the node report its versions and files."""
+    """Have a worker of the node report on it."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-    return ray.remote(environment_digest).options(num_cpus=0, scheduling_strategy=there).remote()
+    return ray.remote(_report).options(num_cpus=0, scheduling_strategy=there).remote()
 
 
-def _answer(node: str, ref: Any) -> dict[str, str]:
+def _answer(node: str, ref: Any) -> _Report:
     import ray
 
     try:
-        digest: dict[str, str] = ray.get(ref, timeout=PROBE_TIMEOUT_S)
+        report: _Report = ray.get(ref, timeout=PROBE_TIMEOUT_S)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ExecutionError(f"node {node} cannot run this version of arbitrage: {reason}") from error
-    return digest
+    return report

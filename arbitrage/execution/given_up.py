@@ -1,0 +1,35 @@
+"""Teachers that cannot serve: their steps, and those that need them, stop; the others finish before the run fails."""
+
+from collections.abc import Sequence
+
+from arbitrage.errors import ArbitrageError
+from arbitrage.execution.plan import PlannedStep
+
+
+class GivenUp:
+    """Which steps of a run can no more be done, and why."""
+
+    def __init__(self, steps: Sequence[PlannedStep]) -> None:
+        self._steps = steps  # in topological order
+        self._errors: dict[str, ArbitrageError] = {}  # pool → why
+        self._blocked: set[str] = set()
+
+    def add(self, pool: str, error: ArbitrageError) -> None:
+        """Give the worker of a pool up."""
+        self._errors.setdefault(pool, error)
+        for step in self._steps:
+            if step.missing and (step.job.pool == pool or self._blocked.intersection(step.upstream)):
+                self._blocked.add(step.step.name)
+
+    def blocks(self, step: str) -> bool:
+        """Whether a step cannot be done."""
+        return step in self._blocked
+
+    def raise_first(self) -> None:
+        """Raise why the first was given up, if any was; names the others."""
+        if not self._errors:
+            return
+        (first, error), *others = self._errors.items()
+        more = f"; given up likewise: {', '.join(pool for pool, _ in others)}" if others else ""
+        error.args = (f"{error}{more}. What does not need {first} is done; run the same command again for the rest",)
+        raise error
