@@ -10,8 +10,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from arbitrage.identify import find_contradiction
-from arbitrage.languages import primary
+from arbitrage.identify import find_contradiction, is_confirmed
+from arbitrage.languages import base_of, family_of, names_script, primary, script_of
 from arbitrage.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.prose import Words, count_words, prose
 from arbitrage.scripts import SCRIPTS, SPACELESS, code_points, count_scripts, script_numbers, scripts_of_language
@@ -74,6 +74,8 @@ def share_of(
         return NO_TEXT
     share = words.share(scripts)
     num_letters = sum(part.num_letters for part in parts)
+    if share < 0.5 and not names_script(language):  # another script than is known of the language
+        share = max(share, _share_confirmed(parts, language, num_letters))
     if words.num < WORDS_TO_IDENTIFY or num_letters < LETTERS_TO_IDENTIFY:
         if share < 0.5:
             return Measured(0.0)
@@ -85,7 +87,38 @@ def share_of(
 def contradictions(parts: Sequence[Passage], language: str) -> list[str | None]:
     """Return for each passage what it is reliably written in if that is not the given language, else None."""
     found = (find_contradiction(part.text, language) for part in parts)
-    return [other.language if other else None for other in found]
+    pairs = zip(parts, found, strict=True)
+    return [o.language if o and not _is_beyond_cld2(part.text, language, o.language) else None for part, o in pairs]
+
+
+def _is_beyond_cld2(text: str, language: str, found: str) -> bool:
+    """Tell whether CLD2 takes a language in an unusual script for a relative because it does not know it there.
+
+    South Azerbaijani in Arabic letters becomes Uzbek, Punjabi becomes Urdu; and a neighbour: Tajik in Latin letters
+    becomes Uzbek.
+    """
+    is_near = family_of(found) == family_of(language) or _TAKEN_FOR.get(base_of(language)) == base_of(found)
+    if not is_near or base_of(found) == base_of(language):
+        return False
+    usual = scripts_of_language(f"{base_of(language)}-{script_of(base_of(language))}")
+    [(script, _), *_] = count_scripts(text).most_common(1) or [("", 0)]
+    return script in expected_scripts(language) - usual - _KNOWN_TO_CLD2.get(base_of(language), frozenset())
+
+
+_TAKEN_FOR = {"tg": "uz"}
+
+_KNOWN_TO_CLD2 = {
+    "mn": frozenset({"Mong"}),
+    "sr": frozenset({"Latn"}),
+    "tt": frozenset({"Latn"}),
+    "uz": frozenset({"Arab", "Cyrl"}),
+}
+"""Scripts besides the usual one in which CLD2 tells a language from its relatives."""
+
+
+def _share_confirmed(parts: Sequence[Passage], language: str, num_letters: int) -> float:
+    confirmed = sum(part.num_letters for part in parts if is_confirmed(part.text, language))
+    return confirmed / num_letters if num_letters else 0.0
 
 
 def expected_scripts(language: str) -> frozenset[str]:

@@ -12,7 +12,7 @@ from functools import cache, lru_cache
 
 import langcodes
 
-from arbitrage.languages import UNKNOWN, normalise_tag, primary
+from arbitrage.languages import UNKNOWN, base_of, names_script, normalise_tag, primary, region_of, script_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,27 @@ def find_contradiction(text: str, language: str) -> Identified | None:
         found = _detect(text)
         return found if found.is_reliable and primary(found.language) == "en" else None
     found = _detect(text)
-    if not found.is_reliable or is_same_language(found.language, language):
+    if not found.is_reliable:
         return None
+    if is_same_language(found.language, language):
+        return found if _is_other_chinese(found.language, language) else None
     hinted = _detect(text, hint=_hint(language))
     return hinted if hinted.is_reliable and not is_same_language(hinted.language, language) else None
+
+
+def is_confirmed(text: str, language: str) -> bool:
+    """Tell whether a text is reliably in a language itself, in whatever script."""
+    found = _detect(text)
+    return found.is_reliable and base_of(found.language) == base_of(language)
+
+
+def _is_other_chinese(found: str, declared: str) -> bool:
+    """Tell whether a text is in Traditional characters where the tag says Simplified, or the reverse.
+
+    CLD2 says 'zh' for Simplified; a tag says either by its script or its region, and 'zh' says neither.
+    """
+    is_told = names_script(declared) or region_of(declared) is not None
+    return is_told and base_of(declared) == base_of(found) == "zh" and script_of(found) != script_of(declared)
 
 
 @lru_cache(maxsize=65536)

@@ -50,8 +50,8 @@ _MODIFIERS: Final = {
 _SAME_SCRIPT: Final = {"Aran": "Arab", "Hani": "", "Zyyy": "", "Zzzz": ""}
 """Scripts that say no more than another one, or nothing; Korean 'Hang' is treated beside them."""
 
-_ARABIC_SCRIPT: Final = frozenset({"azb", "uzs", "pbt"})
-"""Languages of FLORES that CLDR's likely subtags leave out, beside the spoken varieties of Arabic."""
+_LIKELY_BESIDES: Final = {"azb": "Arab", "hmn": "Latn", "mey": "Arab", "uzs": "Arab"}
+"""Languages of FLORES and NTREX that CLDR's likely subtags leave out, beside the spoken varieties of Arabic."""
 
 _NO_SCRIPT: Final = frozenset({"mis", "mul", "zxx"})
 """Codes of no language in particular; 'und-Latn', too, is undetermined."""
@@ -182,7 +182,7 @@ def _likely_script(language: langcodes.Language) -> str | None:
     name = _MACROLANGUAGES.get(language.language or "", language.language or "")
     if name in LIKELY_SUBTAGS:
         return langcodes.Language.make(language=name, territory=language.territory).maximize().script
-    return "Arab" if name in _ARABIC_SCRIPT or MACROLANGUAGES.get(name) == "ar" else None
+    return _LIKELY_BESIDES.get(name) or ("Arab" if MACROLANGUAGES.get(name) == "ar" else None)
 
 
 def _named(text: str) -> str | None:
@@ -237,6 +237,19 @@ def script_of(tag: str) -> str:
     """Return the ISO 15924 script a tag is written in by default ('zh-TW' → 'Hant'); 'Zyyy' if unknown."""
     language = langcodes.Language.get(tag)
     return str(language.script or _likely_script(language) or "Zyyy")
+
+
+@lru_cache(maxsize=4096)
+def names_script(tag: str) -> bool:
+    """Tell whether a tag itself says how it is written: 'sr-Latn', not 'sr'."""
+    return langcodes.Language.get(tag).script is not None
+
+
+@lru_cache(maxsize=4096)
+def region_of(tag: str) -> str | None:
+    """Return the region of a tag ('pt-BR' → 'BR'), None where it has none."""
+    found = langcodes.Language.get(tag).territory
+    return None if found is None else str(found)
 
 
 def is_rtl(tag: str) -> bool:

@@ -1,14 +1,16 @@
 """Which script a text is written in, by ISO 15924 code, from the names of its characters (UAX #24 in the small)."""
 
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from functools import cache, lru_cache
+from importlib.resources import files
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arbitrage.languages import script_of
+from arbitrage.languages import base_of, names_script, region_of, script_of
 
 SPACELESS = frozenset({"Hani", "Hira", "Kana", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 """Scripts written without spaces between words."""
@@ -121,23 +123,66 @@ def count_scripts(text: str) -> Counter[str]:
     return Counter({SCRIPTS[number]: int(counts[number]) for number in np.flatnonzero(counts) if number})
 
 
-_SECOND = {
-    "bs": "Cyrl",
-    "cnr": "Cyrl",
-    "ks": "Deva",
-    "ku": "Arab",
-    "pa": "Arab",
-    "sd": "Deva",
-    "sr": "Latn",
-    "uz": "Cyrl",
+_ALSO = {
+    "crh": "Latn",
+    "kk": "Latn",
+    "mni": "Mtei",
+    "tt": "Latn",
+    "ug": "Latn",
 }
-"""Languages in daily use in two scripts, and the one that `script_of` does not give. A tag that names a script or a
-region is taken at its word."""
+"""Scripts in use that CLDR leaves out: the Latin alphabets of Crimean Tatar (official since 1997), Kazakh (to be
+introduced by 2031), Tatar (diaspora, the law of 1999) and Uyghur (on keyboards without Arabic), and the Meitei script
+(official in Manipur since 2021)."""
 
 
 @lru_cache(maxsize=4096)
 def scripts_of_language(tag: str) -> frozenset[str]:
-    """Return the scripts a language's letters may come from ('ja' → Hani, Hira, Kana); empty if unknown."""
+    """Return the scripts a language's letters may come from ('ja' → Hani, Hira, Kana); empty if unknown.
+
+    A tag that names a script is taken at its word. Else these are all in which CLDR has the language written: today
+    in the tag's region, or anywhere where it names none ('sr' → Cyrl, Latn; 'pa-PK' → Arab).
+    """
     script = script_of(tag)
-    known = _COMPOUND.get(script, frozenset() if script == "Zyyy" else frozenset({script}))
-    return known | {_SECOND[tag]} if tag in _SECOND else known
+    if script == "Zyyy":
+        return frozenset()
+    return frozenset().union(*map(_letters_of, {script} if names_script(tag) else {script} | _written_in(tag)))
+
+
+def _letters_of(script: str) -> frozenset[str]:
+    return _COMPOUND.get(script, frozenset({script}))
+
+
+def _written_in(tag: str) -> frozenset[str]:
+    language, region = base_of(tag), region_of(tag)
+    also = {_ALSO[language]} if language in _ALSO else set()
+    return (_scripts_in_use().get(f"{language}-{region}" if region else language, frozenset()) | also) & _WRITABLE
+
+
+_WRITABLE = frozenset(_NAMES.values()) | _COMPOUND.keys()
+
+
+@cache
+def _scripts_in_use() -> dict[str, frozenset[str]]:
+    """Return the scripts of each language, and of each language in a region, by CLDR.
+
+    Of a language: `<languageData>`, without secondary uses, most of which are historical, and all of its regions. Of
+    a region: `<territoryInfo>`, which has the people who write it. Latin as a secondary use is a romanisation (Hindi
+    in chats) and has to be named by the tag: else English words would pass for Hindi.
+    """
+    from language_data.population_data import LANGUAGE_WRITING_POPULATION
+
+    found: dict[str, set[str]] = defaultdict(set)
+    path = files("language_data") / "data" / "supplementalData.xml"
+    romanised = set()
+    for entry in ElementTree.fromstring(path.read_bytes()).iterfind("languageData/language"):
+        scripts = entry.get("scripts", "").split()
+        if entry.get("alt") != "secondary":
+            found[entry.attrib["type"]].update(scripts)
+        elif "Latn" in scripts:
+            romanised.add(entry.attrib["type"])
+    for name in LANGUAGE_WRITING_POPULATION:
+        language, *rest = name.split("-")
+        is_script = bool(rest) and len(rest[0]) == 4  # 'uz-Cyrl-UZ', 'uz-Cyrl'
+        if is_script and not (rest[0] == "Latn" and language in romanised):
+            found["-".join([language, *rest[1:]])].add(rest[0])
+    return {name: frozenset(scripts) for name, scripts in found.items()}

@@ -12,6 +12,7 @@ import numpy as np
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import DataError
+from arbitrage.exact_match import Match
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute
@@ -49,7 +50,8 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
     asked = read_prompts(prompts)
     routes = route(RewardConfig(gate="off"), pool_members([student]), asked)
     answers = generate(student, asked, routes, Sampling(n=1, temperature=0.0, max_tokens=max_tokens))
-    verdicts = check([ExactConfig()], student.name, asked, answers)
+    match: Match = "whole" if prompts.kind == "world" else "auto"  # a sentence is no answer in the demo world
+    verdicts = check([ExactConfig(match=match)], student.name, asked, answers)
     request = RunRequest(
         name="exam",
         kind="exam",

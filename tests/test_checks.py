@@ -244,3 +244,76 @@ def test_exact() -> None:
     assert value_of(config, a_pair("٧", "ar", reference="7")) == 1.0
     assert error_of(config, a_pair("Red.")) == "no_reference"
     assert not config.gate
+
+
+@pytest.mark.parametrize(
+    ("language", "answer", "reference"),
+    [
+        ("en", "She sells 16 - 3 - 4 = 9 eggs for $2 each, so she makes 9 * 2 = 18 dollars.", "18"),
+        ("en", "The answer is **18**.", "18"),
+        ("en", "so $\\boxed{18}$ as shown in step 3", "18"),
+        ("en", "He runs 3 miles.\n#### 18", "18"),
+        ("en", "18", "Janet has 16 eggs.\n#### 18"),
+        ("fr", "Cela fait 18 250 euros.", "18250"),
+        ("fr", "Cela fait 18\u202f250 euros.", "18250"),
+        ("de", "Das sind 18.250 Euro.", "18250"),
+        ("de", "Das sind 3,5 Liter.", "3.5"),
+        ("en", "That is 1,234,567.5 in all.", "1234567.5"),
+        ("hi", "कुल १,२३,४५६ रुपये", "123456"),
+        ("ar", "الإجابة هي ١٨٬٢٥٠", "18250"),
+        ("th", "คำตอบคือ ๑๘ บาท", "18"),
+        ("bn", "উত্তর হল ১৮", "18"),
+        ("zh", "所以答案是１８个。", "18"),
+        ("ru", "Ответ: −3", "-3"),
+        ("en", "exactly one half, that is 1/2", "0.5"),
+        ("en", "about 1.5 × 10³ m", "1500"),
+        ("en", "$18.00", "18"),
+        ("en", "7", "7,0"),
+    ],
+)
+def test_a_number_is_right_wherever_the_answer_ends_on_it(language: str, answer: str, reference: str) -> None:
+    assert value_of(ExactConfig(), a_pair(answer, language, reference=reference)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("18 or 19", "18"),
+        ("18,000", "18"),
+        ("GPT-4", "4"),
+        ("-18", "18"),
+        ("1234", "1.234"),
+        ("no number at all", "18"),
+        ("", "18"),
+        ("The colour is red.", "red"),
+    ],
+)
+def test_another_number_and_a_word_in_a_sentence_are_wrong(answer: str, reference: str) -> None:
+    assert value_of(ExactConfig(), a_pair(answer, reference=reference)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("match", "answer", "reference", "is_right"),
+    [
+        ("whole", "It is 18", "18", False),
+        ("whole", "18.", "18", True),
+        ("last_number", "18 eggs", "18", True),
+        ("last_number", "red", "red", False),
+        ("contains", "The capital is Paris, of course.", "paris", True),
+        ("contains", "The Parisians say so.", "Paris", False),
+        ("contains", "法国的首都是巴黎。", "巴黎", True),
+        ("contains", "It was 18, not 19.", "18", True),
+        ("contains", "It was 180.", "18", False),
+        ("final_answer", "I thought of Rome.\n**Answer:** Paris", "Paris", True),
+        ("final_answer", "Ich dachte an Rom.\nAntwort: Paris.", "Paris", True),
+        ("final_answer", "ローマではない。\n答え：パリ", "パリ", True),
+        ("final_answer", "<answer>Paris</answer> as I said", "Paris", True),
+        ("final_answer", "I thought of it.\n\nParis", "Paris", True),
+        ("final_answer", "Paris\n\nI thought of Rome.", "Paris", False),
+        ("final_answer", "Step 2: 7.\nAnswer: 18 eggs, see step 2", "18", False),
+        ("final_answer", "Step 2: 7.\nAnswer: 18 eggs", "18", True),
+    ],
+)
+def test_what_is_compared_can_be_chosen(match: str, answer: str, reference: str, is_right: bool) -> None:
+    config = ExactConfig(match=match)  # type: ignore[arg-type]
+    assert value_of(config, a_pair(answer, reference=reference)) == float(is_right)

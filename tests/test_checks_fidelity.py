@@ -104,16 +104,114 @@ def test_near_relatives_are_no_failure(prompt: str, answer: str) -> None:
     assert judge_fidelity(answer, prompt).value == 1.0
 
 
+TWO_SCRIPTS = [
+    (
+        "kk",
+        "Özen taulardan bastau alyp, teñizge jetkenşe üş elden ötedi, köktemde jağasyndağy şalğyndardy su basady.",
+    ),
+    (
+        "kk",
+        "Өзен таулардан бастау алып, теңізге жеткенше үш елден өтеді, көктемде жағасындағы шалғындарды су басады.",
+    ),
+    ("tt", "Yılğa taulardan başlana häm diñgezgä citkänçe öç il aşa ütä, yazın bolınnarnı su basa."),
+    ("uz", "Дарё тоғлардан бошланади ва денгизга етгунча уч мамлакатдан ўтади, баҳорда ўтлоқларни сув босади."),
+    (
+        "uz",
+        "Daryo togʻlardan boshlanadi va dengizga yetguncha uch mamlakatdan oʻtadi, bahorda oʻtloqlarni suv bosadi.",
+    ),
+    ("sr", "Reka izvire u planinama i teče kroz tri zemlje pre nego što stigne do mora, a u proleće poplavi livade."),
+    ("az", "چای داغلاردان باشلایېر و دنیزه چاتماق اوچون اوچ اؤلکه‌دن کئچیر، یازدا چمنلری سو باسیر."),
+    ("az", "Чај дағлардан башлајыр вә дәнизә чатана гәдәр үч өлкәдән кечир, јазда чәмәнләри су басыр."),
+    ("pa", "دریا پہاڑاں وچوں نکلدا اے تے سمندر تیکر اپڑن توں پہلاں تن ملکاں وچوں لنگھدا اے۔"),
+    ("ms", "سوڠاي ايت مڠالير ملالوءي تيݢ نݢارا سبلوم سمڤاي ک لاوت يڠ لواس دان دالم."),
+    ("mn", "ᠭᠣᠣᠯ ᠨᠢ ᠠᠭᠤᠯᠠ ᠠᠴᠠ ᠡᠬᠢᠯᠡᠵᠦ ᠳᠠᠯᠠᠢ ᠳᠤ ᠬᠦᠷᠬᠦ ᠡᠴᠡ ᠡᠮᠦᠨ᠎ᠡ ᠭᠤᠷᠪᠠᠨ ᠤᠯᠤᠰ ᠢ ᠳᠠᠭᠠᠷᠢᠨ᠎ᠠ"),
+    ("ku", "چەم ژ چیایان دەردکەڤە و بەری کو بگهیژە دەریایێ د سێ وەلاتان ڕە دەرباس دبە."),
+    ("crh", "Özen dağlardan başlana ve deñizge yetkence üç memleketten keçe, baarde çayırlarnı suv basa."),
+    ("tg", "Daryo az kūhho sar meshavad va to ba bahr rasidan az se mamlakat meguzarad."),
+    ("sd", "नदी पहाड़नि मां निकिरे थी ऐं समुंड ताईं पहुचण खां अॻु टिन्हीं मुल्कनि मां लंघे थी।"),
+]
+
+
+@pytest.mark.parametrize(("language", "text"), TWO_SCRIPTS)
+def test_a_language_may_be_written_in_each_of_its_scripts(language: str, text: str) -> None:
+    value = judge_fidelity(text, language).value
+    assert value is not None
+    assert value > 0.9
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("sr-Cyrl", "Reka izvire u planinama i teče kroz tri zemlje pre nego što stigne do mora."),
+        ("kk-Latn", "Өзен таулардан бастау алып, теңізге жеткенше үш елден өтеді."),
+        ("pa-IN", "دریا پہاڑاں وچوں نکلدا اے تے سمندر تیکر اپڑن توں پہلاں تن ملکاں وچوں لنگھدا اے۔"),
+        ("ru", "Reka beryot nachalo v gorakh i techyot cherez tri strany, prezhde chem dostigayet morya."),
+        ("hi", "Nadi pahadon se nikalti hai aur samudra tak pahunchne se pehle teen deshon se guzarti hai."),
+        ("kk", "Река берёт начало в горах и течёт через три страны, прежде чем достигает моря."),
+        ("kk", "The river rises in the mountains and winds through three countries."),
+        ("az", "ينبع النهر من الجبال ويجري عبر ثلاثة بلدان قبل أن يصل إلى البحر الواسع."),
+    ],
+)
+def test_another_script_than_the_tag_names_or_another_language_fails(language: str, text: str) -> None:
+    assert judge_fidelity(text, language).value == 0.0
+
+
+SIMPLIFIED = "这条河发源于高山，流经三个国家，最后注入大海。河水灌溉田野，推动磨坊，养育两岸的人们。"
+TRADITIONAL = "這條河發源於高山，流經三個國家，最後注入大海。河水灌溉田野，推動磨坊，養育兩岸的人們。"
+
+
+@pytest.mark.parametrize(
+    ("language", "simplified", "traditional"),
+    [("zh", 1.0, 1.0), ("zh-Hans", 1.0, 0.0), ("zh-CN", 1.0, 0.0), ("zh-Hant", 0.0, 1.0), ("zh-TW", 0.0, 1.0)],
+)
+def test_simplified_and_traditional_differ_where_the_tag_says_so(
+    language: str, simplified: float, traditional: float
+) -> None:
+    assert judge_fidelity(SIMPLIFIED, language).value == simplified
+    assert judge_fidelity(TRADITIONAL, language).value == traditional
+
+
 def test_of_a_language_nobody_can_identify_only_english_fails() -> None:
     maasai = "Etii enkare naipirta oltoi le nkiteng o nkera kumok naapuo aaitobir enkop ang pooki."
     assert judge_fidelity(maasai, "mas").value == 1.0
     assert judge_fidelity(PROSE["en"], "mas").value == 0.0
 
 
-def test_translations_are_exempt() -> None:
-    config = FidelityConfig()
-    item = a_pair(PROSE["en"], "ru", task="translation")
-    assert config.build().score_one(item).error == "exempt"
+ENGLISH = "Translate into the language asked for: The river rises in the mountains and winds through three countries."
+
+
+@pytest.mark.parametrize(
+    ("language", "reference", "answer", "value"),
+    [
+        ("de", None, LATIN["de"], 1.0),  # the tag names the target, as in the data of WMT
+        ("de", None, PROSE["en"], 0.0),
+        ("de", None, LATIN["fr"], 0.0),
+        ("mas", None, PROSE["en"], 0.0),
+        ("en", LATIN["de"], LATIN["de"], 1.0),  # it names the source: the reference tells the target
+        ("en", LATIN["de"], PROSE["en"], 0.0),
+        ("en", None, LATIN["de"], "no_target_language"),
+        ("en", None, PROSE["en"], "no_target_language"),
+    ],
+)
+def test_a_translation_is_checked_against_its_target(
+    language: str, reference: str | None, answer: str, value: float | str
+) -> None:
+    item = a_pair(answer, language, question=ENGLISH, task="translation", reference=reference)
+    found = FidelityConfig().build().score_one(item)
+    assert (found.error if isinstance(value, str) else found.value) == value
+
+
+def test_the_target_of_a_task_may_be_given() -> None:
+    config = FidelityConfig(targets={"into-german": "deu"})
+    check = config.build()
+    assert check.score_one(a_pair(LATIN["de"], "en", task="into-german")).value == 1.0
+    assert check.score_one(a_pair(PROSE["en"], "en", task="into-german")).value == 0.0
+    assert check.score_one(a_pair(PROSE["en"], "en", task="else")).value == 1.0
+
+
+def test_tasks_may_be_exempt() -> None:
+    config = FidelityConfig(exempt_tasks=("code-switching",))
+    assert config.build().score_one(a_pair(PROSE["en"], "ru", task="code-switching")).error == "exempt"
     assert config.build().score_one(a_pair(PROSE["en"], "ru")).value == 0.0
 
 

@@ -6,9 +6,11 @@ every character is looked at a bounded number of times, sixteen times if each is
 
 import time
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 
+from arbitrage.exact_match import Match, is_match
 from arbitrage.fidelity import language_share
 from arbitrage.identify import find_contradiction, identify
 from arbitrage.languages import normalise_tag, read_language, suggest_tag
@@ -20,7 +22,6 @@ from arbitrage.rewards.refusal import is_refusal
 from arbitrage.rewards.repetition import judge_repetition
 from arbitrage.segmentation import split_sentences, split_words
 from arbitrage.texts import Text
-from arbitrage.world.checker import is_correct
 from tests.support.hostile import SHAPES, UNITS
 
 SHORT, LONG = 16_000, 64_000
@@ -41,7 +42,9 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "repetition": lambda text: judge_repetition(text, 6.0),
     "refusal": lambda text: is_refusal(text, 1_000_000),
     "reasoning": find_reasoning,
-    "exact": lambda text: is_correct("de", text, "42"),
+    "exact": lambda text: [
+        is_match(match, "de", text, wanted) for match in get_args(Match) for wanted in ("42", "Haus")
+    ],
     "words": lambda text: split_words(text, "fr"),
     "sentences": lambda text: split_sentences(text, "de"),
     "text of a metric": lambda text: Text(text, "en").prose,
