@@ -74,6 +74,12 @@ class TeacherUnreachableError(TeacherError):
     retryable = True
 
 
+class TeacherBusyError(TeacherUnreachableError):
+    """The endpoint asks to come back later than the config is willing to wait: starting again would not help."""
+
+    retryable = False
+
+
 class EngineStartError(TeacherError):
     """The engine could not load its model."""
 

@@ -45,6 +45,7 @@ BENCHMARKS = (
     Benchmark("rate_limit", "rate_limit", ["--rows", "4000", "--repeats", "1"]),
     Benchmark("poison", "poison", []),
     Benchmark("kills", "kills", ["--kills", "40", "--backends", "local"]),
+    Benchmark("bit_flips", "bit_flips", ["--flips", "40"]),
     Benchmark("resume", "resume", ["--rows", "50000", "--repeats", "2"]),
     Benchmark(
         "driver_memory",

@@ -26,6 +26,7 @@ from arbitrage.cli.status import status
 from arbitrage.cli.teachers import teachers
 from arbitrage.cli.train import train
 from arbitrage.cli.train_monitor import monitor
+from arbitrage.cli.verify import verify
 from arbitrage.errors import ArbitrageError, InterruptedRunError, UserError
 
 EPILOG = "Start with `arbitrage quickstart`: the whole pipeline on models that ship with it, offline, on two cores."
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (quickstart, run, plan, status, show, report, export, profile, judge, online, schema):
+for command in (quickstart, run, plan, status, verify, show, report, export, profile, judge, online, schema):
     app.command()(command)
 router.command("train")(train_router)
 router.command("show")(show_router)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from arbitrage.errors import RunDirectoryError, StorageError
 from arbitrage.execution.lease import LOCK_FILE, lease, read_lease
-from arbitrage.shards.place import Place, StorePath
+from arbitrage.shards.place import Place, StorePath, read_bytes, why
 
 
 @contextmanager
@@ -39,10 +39,12 @@ def claim(run_dir: Place) -> Iterator[str]:
 @contextmanager
 def _lock(run_dir: Path, session: str) -> Iterator[None]:
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = (run_dir / LOCK_FILE).open("a+", encoding="utf-8")
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        run_dir.mkdir(mode=0o750, exist_ok=True)  # prompts and answers are nobody else's business
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.fdopen(os.open(run_dir / LOCK_FILE, flags, 0o640), "a+", encoding="utf-8")
     except OSError as error:
-        raise RunDirectoryError(f"{run_dir}: cannot be written: {error.strerror or error}") from error
+        raise RunDirectoryError(f"{error.filename or run_dir}: cannot be written: {why(error)}") from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +84,6 @@ def _read(run_dir: Place) -> str:
         held = read_lease(run_dir)
         return held.token if held else ""
     try:
-        return (run_dir / LOCK_FILE).read_text(encoding="utf-8")
-    except OSError:
+        return read_bytes(run_dir / LOCK_FILE).decode(errors="replace")
+    except (FileNotFoundError, StorageError):
         return ""

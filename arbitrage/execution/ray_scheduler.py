@@ -6,16 +6,25 @@ turn or on eight at once with no change of meaning.
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from arbitrage.contracts.workers import SHARDS_IN_HAND
-from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, ExecutionError
+from arbitrage.errors import (
+    ArbitrageError,
+    DrainedError,
+    EngineDiedError,
+    EngineStartError,
+    ExecutionError,
+    TeacherError,
+)
+from arbitrage.execution.given_up import GivenUp
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.execution.ray_host import do_light
-from arbitrage.execution.ray_pools import CONTROL, Cluster, Node, Pool
+from arbitrage.execution.ray_cluster import Node
+from arbitrage.execution.ray_host import ReplicaReport, do_light
+from arbitrage.execution.ray_pools import CONTROL, Cluster, Pool, Replica
 from arbitrage.execution.retries import Retries, has_suspects
 from arbitrage.execution.shard_task import Attempt, still_good
 from arbitrage.execution.watch import Watch
@@ -24,6 +33,12 @@ from arbitrage.shards.manifest import ShardStats
 WAIT_S = 0.5
 NODES_EVERY_S = 5.0
 
+MAX_FAILED_STARTS = 3
+"""Failures of a pool's replicas to start before it is given up, each on a node where none had failed."""
+
+MAX_ALONE = 2
+"""Actors that a shard of a shared pool may have to itself, because its prompts may have killed a shared one."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
@@ -31,11 +46,12 @@ class _Flight:
 
     step: PlannedStep
     attempt: Attempt
-    actor: Any | None  # None for a light task
+    replica: Replica | None  # None for a light task
+    node: Node | None = None  # of a light task
 
     @property
     def weight(self) -> int:
-        """How much of its actor it takes."""
+        """How much of its replica it takes."""
         return SHARDS_IN_HAND if self.attempt.is_alone else 1
 
 
@@ -59,13 +75,16 @@ class Scheduler:
         self._undone = {s.step.name: set(s.missing) for s in self._steps}
         self._pools: dict[str, Pool] = {}
         self._flights: dict[Any, _Flight] = {}
+        self._loading: dict[Any, tuple[Pool, Replica]] = {}  # the end of its start → a replica
         self._reports: dict[Any, Any] = {}  # the answer awaited → actor
         self._looked_again: dict[str, set[int]] = defaultdict(set)  # doubtful shards that were compared
         self._deaths: set[tuple[str, int]] = set()  # shards on which an engine died in this run
+        self._shared_deaths: Counter[tuple[str, int]] = Counter()  # and those under way when a shared actor did
         self._alone = {
             (s.step.name, k) for s in self._steps if s.held == "actor" for k in s.missing if has_suspects(s.job, k)
         }
         self._retries = Retries()
+        self._given_up = GivenUp(self._steps)
         self._looked_at = time.monotonic()
 
     def run(self) -> None:
@@ -75,25 +94,33 @@ class Scheduler:
             PlacementError: a pool can never be placed; said before anything starts.
             DrainedError: it was asked to stop, and what was in flight has been answered.
             StalledError: nothing has moved for too long.
-            ArbitrageError: what a step raised.
+            ArbitrageError: what a step raised; where only one teacher's failed, when the others are done.
         """
         for step in self._steps:
             if step.held == "actor" and step.missing:
-                self._cluster.require_possible(step.step.name, step.step.resources)
+                self._cluster.nodes.require_possible(step.step.name, step.step.resources)
         try:
             self._start_early()
-            while any(self._undone.values()):
-                if self._watch.stop.is_asked and not self._flights:
-                    raise DrainedError("stopped as asked")
-                if not self._watch.stop.is_asked:
-                    self._start_ready()
-                self._listen()
-                self._wait()
-                self._watch.tick(self._under_way)
+            while any(undone for name, undone in self._undone.items() if not self._given_up.blocks(name)):
+                self._turn()
+            self._given_up.raise_first()
         finally:
             self._cluster.release(self._pools.values())
             self._flights.clear()
+            self._loading.clear()
             self._reports.clear()
+
+    def _turn(self) -> None:
+        if self._watch.stop.is_asked:
+            for pool, replica in list(self._loading.values()):  # a model may load for minutes: nothing is in flight
+                self._drop(pool, replica)
+            if not self._flights:
+                raise DrainedError("stopped as asked")
+        else:
+            self._start_ready()
+        self._listen()
+        self._wait()
+        self._watch.tick(self._under_way)
 
     def _start_early(self) -> None:
         """Start one replica of each pool that waits for light steps alone: engines load while prompts are routed."""
@@ -102,20 +129,22 @@ class Scheduler:
         for step in self._steps:
             if behind.union(held).intersection(step.upstream):
                 behind.add(step.step.name)
-            elif step.step.name in held and self._cluster.has_room(step.step.resources):
+            elif step.step.name in held:
                 pool = self._pool(step.job.pool, step)
-                if not pool.in_hand:
-                    self._start_replica(pool).prepare.remote(step.job)
+                if not pool.in_hand and self._cluster.has_room(pool):
+                    self._start_replica(pool, step)
 
-    def _start_replica(self, pool: Pool) -> Any:
-        actor = self._cluster.start(pool)
+    def _start_replica(self, pool: Pool, step: PlannedStep, is_alone: bool = False) -> Replica:
+        replica = self._cluster.start(pool, is_alone)
+        self._loading[replica.actor.prepare.remote(step.job, replica.name)] = pool, replica
         self._watch.pool_size(pool.name, len(pool.in_hand))
         self._watch.progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
-        return actor
+        return replica
 
     def _start_ready(self) -> None:
         self._keep_doubtful()
-        ready = {s.step.name: self._ready_shards(s) for s in self._steps if self._waiting[s.step.name]}
+        open_steps = [s for s in self._steps if not self._given_up.blocks(s.step.name)]
+        ready = {s.step.name: self._ready_shards(s) for s in open_steps if self._waiting[s.step.name]}
         by_pool: dict[str, list[tuple[PlannedStep, int]]] = defaultdict(list)
         for step in self._steps:
             for shard in ready.get(step.step.name, ()):
@@ -152,52 +181,66 @@ class Scheduler:
 
     def _start_light(self, step: PlannedStep, shard: int) -> None:
         import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        light = sum(flight.actor is None for flight in self._flights.values())
-        if light >= max(2, self._cluster.num_cpus):
+        node = self._cluster.nodes.light_node()
+        if node is None:
             return
-        task = ray.remote(do_light).options(num_cpus=0, max_retries=0)
+        there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
+        task = ray.remote(do_light).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
         attempt = self._attempt(step, shard)
-        self._take_off(task.remote(step.job, attempt), _Flight(step, attempt, None))
+        node.num_light += 1
+        self._take_off(task.remote(step.job, attempt), _Flight(step, attempt, None, node))
 
     def _feed(self, pool: Pool, work: list[tuple[PlannedStep, int]]) -> None:
-        """Hand ready shards to idle actors, then to new replicas while there is room, then to busy actors."""
+        """Hand ready shards to idle replicas, then to new ones while there is room, then to busy ones."""
         for step, shard in work:
-            actor = pool.free_actor(most=1)
-            if actor is None and not pool.is_full_size and self._cluster.has_room(pool.resources):
-                actor = self._start_replica(pool)
             attempt = self._attempt(step, shard)
-            actor = actor or (None if attempt.is_alone else pool.free_actor())
-            if actor is not None:
-                flight = _Flight(step, attempt, actor)
-                pool.in_hand[actor] += flight.weight
-                self._take_off(actor.do.remote(step.job, attempt), flight)
+            replica = self._replica_for(pool, step, attempt)
+            if replica is not None:
+                flight = _Flight(step, attempt, replica)
+                pool.in_hand[replica] += flight.weight
+                self._take_off(replica.actor.do.remote(step.job, attempt, replica.name), flight)
+
+    def _replica_for(self, pool: Pool, step: PlannedStep, attempt: Attempt) -> Replica | None:
+        if attempt.died and pool.is_shared:
+            return self._actor_alone(pool, step)
+        replica = pool.free_replica(most=1)
+        if replica is None and not pool.is_full_size and self._cluster.has_room(pool):
+            replica = self._start_replica(pool, step)
+        return replica or (None if attempt.is_alone else pool.free_replica())
+
+    def _actor_alone(self, pool: Pool, step: PlannedStep) -> Replica | None:
+        """Start an actor for one shard of a shared pool: what it dies of then ends nobody else's work."""
+        alone = sum(1 for each in self._pools.values() for r in each.in_hand if each.is_shared and not r.is_shared)
+        return self._start_replica(pool, step, is_alone=True) if alone < MAX_ALONE else None
 
     def _release_idle(self, by_pool: dict[str, list[tuple[PlannedStep, int]]]) -> None:
         """Release pools that are done, and idle replicas without work while another pool waits for room."""
         starved = [
-            work[0][0].step.resources
+            self._pool(name, work[0][0])
             for name, work in by_pool.items()
             if not (name in self._pools and self._pools[name].in_hand)
         ]
-        is_crowded = any(not self._cluster.has_room(wanted) for wanted in starved)
+        is_crowded = any(not self._cluster.has_room(pool) for pool in starved)
         for name, pool in self._pools.items():
             if not pool.in_hand or name in by_pool:
                 continue
-            idle = pool.idle_actors()
+            idle = pool.idle_replicas()
             if len(idle) == len(pool.in_hand) and (is_crowded or self._is_finished(name)):
-                for actor in idle:
-                    self._watch.gone(str(actor))
+                for replica in idle:
+                    self._forget(replica)
                 self._cluster.release([pool])
             elif is_crowded:
-                for actor in idle:
-                    self._drop(pool, actor)
+                for replica in idle:
+                    self._drop(pool, replica)
 
     def _is_finished(self, pool: str) -> bool:
-        return not any(self._undone[s.step.name] for s in self._steps if s.job.pool == pool)
+        mine = [s.step.name for s in self._steps if s.job.pool == pool]
+        return not any(self._undone[name] for name in mine if not self._given_up.blocks(name))
 
     def _pool(self, name: str, step: PlannedStep) -> Pool:
-        return self._pools.setdefault(name, Pool(name, step.step.resources))
+        return self._pools.setdefault(name, Pool(name, step.step.resources, step.job.config.only_waits))
 
     def _attempt(self, step: PlannedStep, shard: int) -> Attempt:
         key = step.step.name, shard
@@ -208,11 +251,14 @@ class Scheduler:
         self._flights[ref] = flight
 
     def _listen(self) -> None:
-        """Ask every actor at work how it stands, tell it whether to stop, and hear those that have answered."""
+        """Ask every actor at work for its counters, tell it whether to stop, and note the answers that have come."""
         import ray
 
-        at_work = {actor for pool in self._pools.values() for actor in pool.in_hand}
-        for actor in at_work.difference(self._reports.values()):
+        at_work: dict[Any, list[Replica]] = defaultdict(list)
+        for pool in self._pools.values():
+            for replica in pool.in_hand:
+                at_work[replica.actor].append(replica)
+        for actor in at_work.keys() - set(self._reports.values()):
             report = actor.report.options(concurrency_group=CONTROL)
             self._reports[report.remote(self._watch.stop.is_asked)] = actor
         if not self._reports:
@@ -221,97 +267,194 @@ class Scheduler:
         for ref in heard:
             actor = self._reports.pop(ref)
             try:
-                report = ray.get(ref)
+                self._hear(ray.get(ref), at_work.get(actor, []))
             except ray.exceptions.RayError:  # it is dead: its shards will say so
-                self._watch.gone(str(actor))
-            else:
-                if actor in at_work:  # not released meanwhile
-                    self._watch.heard(str(actor), report.counters, report.load)
+                for replica in at_work.get(actor, []):
+                    self._watch.gone(replica.name)
+
+    def _hear(self, reports: dict[str, ReplicaReport], replicas: list[Replica]) -> None:
+        for replica in replicas:  # those released meanwhile are not among them
+            if (report := reports.get(replica.name)) is not None:
+                self._watch.heard(replica.name, report.counters, report.load)
 
     def _wait(self) -> None:
         import ray
 
         self._look_at_nodes()
-        if not self._flights:
-            if any(self._ready_shards(s) for s in self._steps if self._waiting[s.step.name]):
+        if not self._flights and not self._loading:
+            if any(self._ready_shards(s) for s in self._steps if self._is_open(s)):
                 time.sleep(WAIT_S)  # for a node to come, or for resources that others hold
                 return
             undone = sorted(name for name, shards in self._undone.items() if shards)
             if not undone:  # doubtful shards were all found good
                 return
             raise ExecutionError(f"nothing is under way and nothing can start; unfinished: {', '.join(undone)}")
-        done, _ = ray.wait(list(self._flights), num_returns=1, timeout=WAIT_S)
+        done, _ = ray.wait([*self._flights, *self._loading], num_returns=1, timeout=WAIT_S)
         for ref in done:
             if ref in self._flights:  # not requeued meanwhile with its dead actor
                 self._land(ref, self._flights.pop(ref))
+            elif ref in self._loading:
+                self._loaded(ref, *self._loading.pop(ref))
+
+    def _is_open(self, step: PlannedStep) -> bool:
+        return bool(self._waiting[step.step.name]) and not self._given_up.blocks(step.step.name)
+
+    def _loaded(self, ref: Any, pool: Pool, replica: Replica) -> None:
+        import ray
+
+        self._cluster.loaded(replica)
+        try:
+            ray.get(ref)
+            pool.num_failed_starts = 0
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, EngineStartError):
+                self._start_failed(pool, replica, error.cause)
+            elif isinstance(error.cause, TeacherError):
+                self._give_up(pool, error.cause)
+            elif isinstance(error.cause, ArbitrageError):
+                raise error.cause from error
+            else:
+                raise  # a bug: its traceback says where
+        except ray.exceptions.RayError as error:
+            if replica in pool.in_hand and not any(f.replica is replica for f in self._flights.values()):
+                what = f"{pool.name}: its worker died while it started: {_last_line(error)}"
+                self._start_failed(pool, replica, EngineStartError(what), is_death=True)
+
+    def _start_failed(self, pool: Pool, replica: Replica, error: EngineStartError, is_death: bool = False) -> None:
+        """Start a replica on another node, or give its pool up. A process that died may be tried where it was."""
+        pool.num_failed_starts += 1
+        if not is_death:
+            pool.avoid.add(replica.node_id)
+        if replica in pool.in_hand:
+            self._drop(pool, replica)
+        if pool.in_hand:
+            self._watch.progress.note(f"{pool.name}: one replica less: {error}")
+        elif pool.num_failed_starts < MAX_FAILED_STARTS and self._cluster.could_start_elsewhere(pool):
+            self._watch.progress.note(f"{pool.name}: {error}; starting again" + ("" if is_death else " elsewhere"))
+        else:
+            self._give_up(pool, error)
+
+    def _give_up(self, pool: Pool, error: ArbitrageError) -> None:
+        """Do no more for one teacher; what does not need it goes on."""
+        self._given_up.add(pool.name, error)
+        for replica in list(pool.in_hand):
+            self._drop(pool, replica)
+        if any(shards for name, shards in self._undone.items() if not self._given_up.blocks(name)):
+            self._watch.progress.note(f"{pool.name} is given up: {error}. What does not need it goes on")
 
     def _look_at_nodes(self) -> None:
         if time.monotonic() - self._looked_at < NODES_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        joined, died = self._cluster.refresh(self._alive())
+        joined, died = self._cluster.nodes.refresh(self._alive())
         if joined or died:
             self._watch.progress.note(f"the cluster changed: {len(joined)} nodes joined, {len(died)} died")
         for pool in self._pools.values():
-            for actor in [actor for actor, node in pool.places.items() if node in died]:
-                self._drop(pool, actor)
+            for replica in [replica for replica in pool.in_hand if replica.node_id in died]:
+                self._drop(pool, replica)
 
-    def _drop(self, pool: Pool, actor: Any) -> list[_Flight]:
-        """Drop an actor, and queue again and return what it had in hand."""
-        self._cluster.drop(pool, actor)
-        self._watch.gone(str(actor))
+    def _drop(self, pool: Pool, replica: Replica) -> list[_Flight]:
+        """Drop a replica, and queue again and return what it had in hand."""
+        self._cluster.drop(pool, replica)
+        self._forget(replica)
         self._watch.pool_size(pool.name, len(pool.in_hand))
-        lost = [ref for ref, flight in self._flights.items() if flight.actor is actor]
+        lost = [ref for ref, flight in self._flights.items() if flight.replica is replica]
         flights = [self._flights.pop(ref) for ref in lost]
         for flight in flights:
             self._requeue(flight)
         return flights
 
+    def _forget(self, replica: Replica) -> None:
+        self._watch.gone(replica.name)
+        self._loading = {ref: place for ref, place in self._loading.items() if place[1] is not replica}
+
     def _land(self, ref: Any, flight: _Flight) -> None:
         import ray
 
         name, shard = flight.step.step.name, flight.attempt.shard
-        pool = self._pools[flight.step.job.pool] if flight.actor is not None else None
-        if pool is not None and flight.actor in pool.in_hand:
-            pool.in_hand[flight.actor] -= flight.weight
+        pool = self._pools[flight.step.job.pool] if flight.replica is not None else None
+        replica = flight.replica
+        if pool is not None and replica is not None and replica in pool.in_hand:
+            pool.in_hand[replica] -= flight.weight
+        if flight.node is not None:
+            flight.node.num_light -= 1
         try:
             stats = ShardStats.model_validate_json(ray.get(ref))
         except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, DrainedError):
-                self._requeue(flight)
-            elif isinstance(cause, ArbitrageError) and cause.retryable:
-                self._try_again(flight, pool, cause)
-            elif isinstance(cause, ArbitrageError):
-                raise cause from error
-            else:
-                raise  # a bug: its traceback says where
+            self._failed(flight, pool, error)
         except ray.exceptions.RayError as error:  # a lost worker, node or object; a node out of memory
             self._try_again(flight, pool, error)
         else:
             self._undone[name].discard(shard)
             self._deaths.discard((name, shard))
             self._watch.shard_done(flight.step, shard, stats)
+        if pool is not None and replica is not None:
+            self._end_if_alone(pool, replica)
+
+    def _end_if_alone(self, pool: Pool, replica: Replica) -> None:
+        """End an actor that was started for one shard of a shared pool."""
+        if replica in pool.in_hand and pool.is_shared and not replica.is_shared:
+            self._drop(pool, replica)
+
+    def _failed(self, flight: _Flight, pool: Pool | None, error: Any) -> None:
+        """A shard's worker raised."""
+        cause = error.cause
+        if isinstance(cause, DrainedError):
+            self._requeue(flight)
+        elif isinstance(cause, EngineStartError) and pool is not None and flight.replica is not None:
+            self._requeue(flight)
+            if flight.replica in pool.in_hand:  # its start has not been told of
+                self._start_failed(pool, flight.replica, cause)
+        elif isinstance(cause, ArbitrageError) and cause.retryable:
+            self._try_again(flight, pool, cause)
+        elif isinstance(cause, TeacherError) and pool is not None:
+            self._requeue(flight)
+            self._give_up(pool, cause)
+        elif isinstance(cause, ArbitrageError):
+            raise cause from error
+        else:
+            raise error  # a bug: its traceback says where
 
     def _try_again(self, flight: _Flight, pool: Pool | None, cause: Exception) -> None:
-        """Drop the actor the shard died on, and queue again all shards it had in hand."""
+        """Drop the replica the shard died on, and queue again all shards that died with it."""
         victims, is_node_dead = [flight], False
         self._requeue(flight)
-        if pool is not None:
-            node = pool.places.get(flight.actor)
+        is_process = not isinstance(cause, ArbitrageError)
+        replica = flight.replica
+        if pool is not None and replica is not None:
             self._looked_at = 0.0
             self._look_at_nodes()
-            is_node_dead = node is None or not self._cluster.has_node(node)
-            if flight.actor in pool.in_hand:
-                victims += self._drop(pool, flight.actor)
-        died = not is_node_dead and (isinstance(cause, EngineDiedError) or not isinstance(cause, ArbitrageError))
+            is_node_dead = not self._cluster.has_node(replica.node_id)
+            for each in self._cluster.neighbours(replica) if is_process else [replica]:
+                its_pool = self._pools[each.pool]
+                if each in its_pool.in_hand:
+                    victims += self._drop(its_pool, each)
         what = "its node died" if is_node_dead else type(cause).__name__
         self._watch.progress.note(f"{flight.step.step.name} shard {flight.attempt.shard}: {what}; starting again")
         self._watch.restarted(flight.step.step.name)
+        is_shared = is_process and replica is not None and replica.is_shared
         for victim in victims if not is_node_dead else []:
-            self._retries.failed(victim.step.job, victim.attempt.shard, cause, died)
-            if died:
-                self._deaths.add((victim.step.step.name, victim.attempt.shard))
+            self._note_failure(victim, cause, is_shared)
+
+    def _note_failure(self, flight: _Flight, cause: Exception, is_shared: bool) -> None:
+        """Note that a shard failed, and whether its prompts may be to blame.
+
+        Of a shared actor's death they are not suspected the first time: most of what was under way had no part in it.
+        """
+        key = flight.step.step.name, flight.attempt.shard
+        died = isinstance(cause, EngineDiedError) or not isinstance(cause, ArbitrageError)
+        if is_shared:
+            self._shared_deaths[key] += 1
+            died = self._shared_deaths[key] > 1
+        try:
+            self._retries.failed(flight.step.job, flight.attempt.shard, cause, died)
+        except (TeacherError, ExecutionError) as error:
+            if flight.replica is None:
+                raise
+            self._give_up(self._pools[flight.step.job.pool], error)
+            return
+        if died:
+            self._deaths.add(key)
 
     def _requeue(self, flight: _Flight) -> None:
         name = flight.step.step.name
@@ -326,3 +469,8 @@ class Scheduler:
             if not pool.in_hand and not self._is_finished(name):
                 said.append(f"{name} waits for room ({pool.resources.each()})")
         return "; ".join(said) or "nothing"
+
+
+def _last_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__

@@ -224,6 +224,16 @@ def has_journal(directory: Place, shard: int) -> bool:
     return bool(names_in(journal_directory(directory, shard)))
 
 
+def count_lines(directory: Place) -> tuple[int, int]:
+    """Return how many lines a shard's journal has, and how many of them are damaged."""
+    num_lines = num_damaged = 0
+    for _, files in groupby(attempts(directory), key=_attempt_of):
+        for line in _lines(files):
+            num_lines += 1
+            num_damaged += _verified(line) is None
+    return num_lines, num_damaged
+
+
 def attempts(directory: Place) -> list[Place]:
     """List the files of a shard's journal, oldest first; files of other names are passed over."""
     with storage_errors(directory):

@@ -1,0 +1,113 @@
+"""`arbitrage verify`: is every file of a run as it was written?"""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.cli.screen import Screen, say, to_json
+from arbitrage.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from arbitrage.shards.audit import Audit, Finding
+    from arbitrage.shards.place import Place
+
+RepairOption = Annotated[
+    bool,
+    typer.Option(
+        "--repair",
+        help="Set damaged files aside in `_damaged/`, so that the next run makes them again. Nothing is deleted.",
+    ),
+]
+
+
+def verify(run: RunArgument, repair: RepairOption = False, as_json: JsonOption = False) -> None:
+    """Check every file of a run against what was written: shards, rejects, counts, journals, manifest, exports.
+
+    Exit codes: 0 everything is sound; 3 something is damaged or missing, also where it was set aside.
+    """
+    from arbitrage.execution.claim import claim
+    from arbitrage.shards.audit import audit
+    from arbitrage.shards.audit import repair as set_aside
+
+    path = _find(run)
+    with claim(path) if repair else nullcontext():
+        found = audit(path)
+        found.findings += _exports(path)
+        if repair:
+            set_aside(path, found)
+    if as_json:
+        print(to_json(_as_dict(path, found)))
+    else:
+        _print(path, found)
+    if found.damage:
+        raise typer.Exit(DataError.exit_code)
+
+
+def _find(run: str) -> "Place":
+    """Return the directory of a run, also of one that has lost its `run.json`."""
+    from arbitrage.shards.audit import is_run_directory
+    from arbitrage.shards.place import place_of
+
+    try:
+        return find_run(run)
+    except UserError:
+        place = place_of(run)
+        if is_run_directory(place):
+            return place.absolute() if isinstance(place, Path) else place
+        raise
+
+
+def _exports(path: "Place") -> "list[Finding]":
+    """Compare the exports in a run directory with their provenance."""
+    from arbitrage.export.provenance import PROVENANCE_FILE
+    from arbitrage.export.verification import damaged_files
+    from arbitrage.shards.audit import EXPORTS, Finding
+
+    found = []
+    for file in sorted((path / EXPORTS).glob(f"*/{PROVENANCE_FILE}")) if isinstance(path, Path) else ():
+        name = f"{EXPORTS}/{file.parent.name}"
+        try:
+            problems = damaged_files(file.parent)
+        except DataError as error:
+            problems = {PROVENANCE_FILE: str(error)}
+        found += [Finding(f"{name}/{each}", "export", f"{what}; export again") for each, what in problems.items()]
+    return found
+
+
+def _as_dict(path: "Place", found: "Audit") -> dict[str, object]:
+    def listed(is_damage: bool) -> list[dict[str, str]]:
+        return [
+            {"path": each.path, "kind": each.kind, "what": each.what}
+            for each in found.findings
+            if each.is_damage == is_damage
+        ]
+
+    return {
+        "run": str(path),
+        "files": found.num_files,
+        "bytes": found.num_bytes,
+        "damage": listed(True),
+        "strays": listed(False),
+        "set_aside": found.set_aside,
+    }
+
+
+def _print(path: "Place", found: "Audit") -> None:
+    if found.findings:
+        table = Table("file", "", "what")
+        for each in found.findings:
+            table.add_row(each.path, each.kind, each.what, style="red" if each.is_damage else None)
+        Screen().print(table)
+    for old, new in found.set_aside.items():
+        say(f"{old} is set aside as {new}")
+    counted = f"{found.num_files:,} files, {found.num_bytes / 1e6:,.1f} MB read"
+    if not found.damage:
+        say(f"{counted}: everything is sound")
+    elif found.set_aside:
+        say(f"{counted}: {len(found.damage)} damaged; run the command of the run again to make them again")
+    else:
+        say(f"{counted}: {len(found.damage)} damaged; `arbitrage verify {path} --repair` sets them aside")
