@@ -4,12 +4,12 @@ transformers fills weights that the files lack with random numbers and warns; so
 would score at random. Here that is an error.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from arbitrage.errors import ArbitrageError, EngineStartError, MissingDependencyError
-from arbitrage.model_files import check_model_files
+from arbitrage.model_files import check_model_files, read_weights
 from arbitrage.models import loadable, local_directory
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -133,13 +133,40 @@ def load_model(
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             output_loading_info=True,
         )
-        lacking = sorted(name for name in info["missing_keys"] if not name.startswith(tuple(may_lack)))
-        if lacking:
-            raise EngineStartError(
-                f"{owner}: {model}: its files lack {len(lacking)} weights that {type(found).__name__} has "
-                f"({', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}): it would answer at random"
-            )
+        _require_all(found, info, owner, model, may_lack)
         return found.eval()
+
+
+def check_weights(model: str, revision: str | None, owner: str, *, loader: str, may_lack: Sequence[str] = ()) -> None:
+    """Check that a model's files hold all of its weights, without reading them; otherwise like `load_model`."""
+    with loading(owner, model):
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        before = transformers.utils.logging.get_verbosity()
+        transformers.utils.logging.set_verbosity_error()  # what is missing is said below
+        try:
+            found, info = getattr(transformers, loader).from_pretrained(
+                loadable(model),
+                revision=revision,
+                config=load_config(model, revision, owner),
+                trust_remote_code=False,
+                use_safetensors=True,
+                device_map="meta",
+                output_loading_info=True,
+            )
+        finally:
+            transformers.utils.logging.set_verbosity(before)
+        _require_all(found, info, owner, model, may_lack)
+
+
+def _require_all(found: Any, info: Mapping[str, Any], owner: str, model: str, may_lack: Sequence[str]) -> None:
+    lacking = sorted(name for name in info["missing_keys"] if not name.startswith(tuple(may_lack)))
+    if lacking:
+        raise EngineStartError(
+            f"{owner}: {model}: its files lack {len(lacking)} weights that {type(found).__name__} has "
+            f"({', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}): it would answer at random"
+        )
 
 
 def load_config(model: str, revision: str | None, owner: str, by: str = "") -> Any:
@@ -159,6 +186,14 @@ def load_config(model: str, revision: str | None, owner: str, by: str = "") -> A
             if getattr(part, "pad_token_id", None) is not None and padding_id(part) is None:
                 part.pad_token_id = None
         return config
+
+
+def dtype_of(model: str, config: Any) -> str | None:
+    """Return PyTorch's name of the precision a model is kept in: what its config says, else what its files hold."""
+    told = str(config.dtype).removeprefix("torch.") if getattr(config, "dtype", None) is not None else None
+    directory = local_directory(model)
+    found = told or (read_weights(directory).dtype if directory else None)
+    return found if found in DTYPES.values() else None
 
 
 def padding_id(config: Any) -> int | None:

@@ -6,6 +6,7 @@ tensor's shape in the first kilobytes of a file of gigabytes.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -28,6 +29,8 @@ MAX_HEADER_BYTES = 100_000_000  # of safetensors itself
 MAX_JSON_BYTES = 64 << 20
 _PACKED = 64
 """Eight weights of four bits lie in an int32, and some layers share theirs: counts are compared this loosely."""
+
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
 _BOUNDS = {
     "vocab_size": 50_000_000,
@@ -60,11 +63,11 @@ class Weights:
 
     Attributes:
         shapes: tensor → its shape.
-        size_bytes: of the files.
+        dtype: PyTorch's name of the type that most of the numbers have; None for others than usual ones.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
-    size_bytes: int
+    dtype: str | None
 
     @property
     def num_elements(self) -> int:
@@ -104,10 +107,14 @@ def read_weights(directory: Path) -> Weights:
         files = sorted(directory.glob("*.safetensors"))
         if not files:
             raise DataError(f"{directory}: no *.safetensors; other weight formats are not loaded")
-    shapes: dict[str, tuple[int, ...]] = {}
+    tensors: dict[str, tuple[str, tuple[int, ...]]] = {}
     for path in files:
-        shapes |= _header(path)
-    return Weights(shapes, sum(path.stat().st_size for path in files))
+        tensors |= _header(path)
+    numbers: Counter[str] = Counter()
+    for dtype, shape in tensors.values():
+        numbers[dtype] += prod(shape)
+    usual = numbers.most_common(1)[0][0] if numbers else ""
+    return Weights({name: shape for name, (_, shape) in tensors.items()}, _DTYPES.get(usual))
 
 
 def check_model_files(directory: Path) -> str:
@@ -160,7 +167,7 @@ def _indexed(index: Path) -> list[Path]:
     return files
 
 
-def _header(path: Path) -> dict[str, tuple[int, ...]]:
+def _header(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -172,7 +179,9 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
                 raise DataError(f"{path}: is cut off or no safetensors file ({size:,} bytes)")
             header = json.loads(file.read(length))
         tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
-        shapes = {name: tuple(int(n) for n in entry["shape"]) for name, entry in tensors.items()}
+        found = {
+            name: (str(entry["dtype"]), tuple(int(n) for n in entry["shape"])) for name, entry in tensors.items()
+        }
         end = 8 + length + max((int(entry["data_offsets"][1]) for entry in tensors.values()), default=0)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
@@ -180,7 +189,7 @@ def _header(path: Path) -> dict[str, tuple[int, ...]]:
         raise DataError(f"{path}: its header is broken: no safetensors file") from error
     if end != size:
         raise DataError(f"{path}: is cut off: {size:,} bytes, expected {end:,}")
-    return shapes
+    return found
 
 
 def _json_object(path: Path) -> dict[str, Any]:

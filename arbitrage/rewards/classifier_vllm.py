@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from arbitrage.errors import EngineDiedError, MissingDependencyError, UserError
 from arbitrage.labels import label_of
-from arbitrage.loading import DTYPES, load_config, loading, longest_input, padding_id
+from arbitrage.loading import DTYPES, check_weights, load_config, loading, longest_input, padding_id
 from arbitrage.models import loadable
 from arbitrage.vllm_start import executor, set_environment, start_engine
 
@@ -32,6 +32,7 @@ class VllmClassifier:
         self._name = config.name
         model_config = load_config(config.model, config.revision, config.owner, "vLLM")
         self._label = label_of(config.label, model_config, owner=config.owner, model=config.model)
+        check_weights(config.model, config.revision, config.owner, loader="AutoModelForSequenceClassification")
         self.pad_id = padding_id(model_config.get_text_config())
         self._engine = _start(config, self.pad_id)
         lengths = (self._engine.model_config.max_model_len, longest_input(model_config, tokenizer))

@@ -30,8 +30,10 @@ from arbitrage.training.trainers import (
     adapter_config,
     build_trainer,
     given_arguments,
+    name_base,
     quieten,
     save_student,
+    student_dtype,
     training_arguments,
 )
 
@@ -94,8 +96,18 @@ def train(
     watcher = Watcher(config.monitor, out, hooks.note) if config.monitor else None
     watching = [monitor_callback(watcher)] if watcher else []
     trainer = build_trainer(config, arguments, rows, [*watching, *callbacks, hooks_callback(hooks)])
+    _tell_dropped(trainer, rows, hooks)
     record = _run(trainer, config, plan, hooks, watcher)
     return TrainedStudent(out / record.student, record, is_new=True)
+
+
+def _tell_dropped(trainer: "Trainer", rows: TrainingRows, hooks: Hooks) -> None:
+    """Say how many rows the trainer leaves out, which it does without a word; packed rows cannot be counted."""
+    is_packed = getattr(trainer.args, "packing", False)
+    dropped = 0 if is_packed else len(rows.train) - len(trainer.train_dataset)
+    if dropped > 0:
+        limit = getattr(trainer.args, "max_length", None)
+        hooks.note(f"{dropped:,} of {len(rows.train):,} rows are left out: longer than max_length ({limit} tokens)")
 
 
 def require_trainable(config: TrainConfig) -> Any:
@@ -125,7 +137,8 @@ def _run(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; "
             "run the same command again to go on from there"
         )
-    student = save_student(trainer, out, is_adapter=config.lora is not None, merge=config.merge)
+    dtype = student_dtype(config)
+    student = save_student(trainer, out, is_adapter=config.lora is not None, merge=config.merge, dtype=dtype)
     record = TrainingRecord(
         plan=plan,
         student=student.name,
@@ -143,6 +156,7 @@ def _run(
         effective=_effective(trainer.args),
     )
     if trainer.is_world_process_zero():
+        name_base(out, config)
         commit_json(out / RECORD_FILE, record)
     return record
 

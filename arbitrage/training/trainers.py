@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arbitrage.errors import DataError, UserError
-from arbitrage.models import loadable
+from arbitrage.chat import ChatTokenizer
+from arbitrage.errors import DataError, EngineStartError, UserError
+from arbitrage.loading import check_weights, dtype_of, load_config, load_tokenizer
+from arbitrage.models import WORLD_PREFIX, loadable
 from arbitrage.training.arguments import build, checked
 from arbitrage.training.rows import TrainingRows
 from arbitrage.training.settings import Method, TrainConfig
@@ -81,11 +83,11 @@ def build_trainer(
     from transformers import PrinterCallback
 
     is_evaluated = arguments.eval_strategy != "no"
-    if is_evaluated and rows.test is None:
+    if is_evaluated and not (rows.test is not None and len(rows.test)):
         raise DataError(
             "arguments.eval_strategy: the data has no `test` split; see `arbitrage export --test-fraction`"
         )
-    _require_writer(config)
+    check_base(config)
     try:
         trainer = getattr(trl, f"{CLASSES[config.method]}Trainer")(
             loadable(config.model),
@@ -98,22 +100,72 @@ def build_trainer(
     except (OSError, ValueError, NotImplementedError, ImportError) as error:
         raise UserError(f"{config.method} of {config.model}: {' '.join(str(error).split())}") from error
     trainer.remove_callback(PrinterCallback)
+    _require_rows(trainer, arguments)
     return trainer
 
 
-def save_student(trainer: "Trainer", out: Path, *, is_adapter: bool, merge: bool) -> Path:
+def _require_rows(trainer: "Trainer", arguments: Any) -> None:
+    """Refuse to train on rows of which the trainer left none: it drops those longer than `max_length`."""
+    limit = f"arguments.max_length ({getattr(arguments, 'max_length', None)} tokens)"
+    if not len(trainer.train_dataset):
+        raise DataError(f"no rows to train on: all are longer than {limit}")
+    if trainer.eval_dataset is not None and not len(trainer.eval_dataset):
+        raise DataError(f"no rows to evaluate on: all are longer than {limit}")
+
+
+def save_student(trainer: "Trainer", out: Path, *, is_adapter: bool, merge: bool, dtype: str | None = None) -> Path:
     """Write the weights and the tokenizer; return the directory to load.
 
     A LoRA student is its adapter in `adapter/`, and whole in `model/` where it is to be merged.
+
+    Args:
+        trainer: after its last step.
+        out: of the training.
+        is_adapter: an adapter was trained.
+        merge: write it as whole weights too.
+        dtype: PyTorch's name of the precision of whole weights; None leaves the one they were trained in.
     """
+    if not is_adapter:
+        _cast(trainer.accelerator.unwrap_model(trainer.model), trainer, dtype)
     trainer.save_model(str(out / ("adapter" if is_adapter else "model")))
     if is_adapter and merge and trainer.is_world_process_zero():
         merged = trainer.accelerator.unwrap_model(trainer.model).merge_and_unload()
+        _cast(merged, trainer, dtype)
         merged.save_pretrained(out / "model", safe_serialization=True)
         trainer.processing_class.save_pretrained(out / "model")
     for folder in ("adapter", "model"):  # a pickle of this machine's paths; `training.json` says the same in words
         (out / folder / "training_args.bin").unlink(missing_ok=True)
     return out / ("model" if merge or not is_adapter else "adapter")
+
+
+def student_dtype(config: TrainConfig) -> str | None:
+    """Return the precision of a student's weights: its base's, unless `model_init_kwargs` asks for another.
+
+    TRL trains in fp32, so that small steps are not rounded away; a bf16 base has a bf16 student nevertheless.
+    """
+    if "dtype" in (config.arguments.get("model_init_kwargs") or {}):
+        return None
+    return dtype_of(config.model, load_config(config.model, config.revision, _owner(config)))
+
+
+def name_base(out: Path, config: TrainConfig) -> None:
+    """Put the base's name into the model cards, where TRL knows none: that of a directory."""
+    nameless = "[None](https://huggingface.co/None)"
+    for card in [
+        path for path in (out / "README.md", out / "model/README.md", out / "adapter/README.md") if path.is_file()
+    ]:
+        text = card.read_text(encoding="utf-8")
+        if nameless in text:
+            name = config.model if config.model.startswith(WORLD_PREFIX) else Path(config.model).name
+            card.write_text(text.replace(nameless, f"`{name}`"), encoding="utf-8")
+
+
+def _cast(model: Any, trainer: "Trainer", dtype: str | None) -> None:
+    import torch
+
+    is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # these write what they gather
+    if dtype is not None and not is_sharded and not getattr(model, "is_quantized", False):
+        model.to(getattr(torch, dtype))
 
 
 def quieten() -> None:
@@ -135,17 +187,45 @@ def _target(config: TrainConfig) -> type:
     return found
 
 
-def _require_writer(config: TrainConfig) -> None:
-    """Refuse to fine-tune a model that scores instead of writing, for TRL fails on it without saying so."""
-    from transformers import AutoConfig
+def check_base(config: TrainConfig) -> None:
+    """Check what training starts from: its files, all of its weights, its tokenizer and chat template.
 
+    Raises:
+        UserError: TRL would fail on it, or train on random weights or on prompts without their text.
+    """
+    owner = _owner(config)
     try:
-        found = AutoConfig.from_pretrained(loadable(config.model), revision=config.revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{config.method} of {config.model}: {' '.join(str(error).split())}") from error
-    kinds = found.architectures or []
-    if config.method != "reward" and any("Classification" in kind for kind in kinds):
-        raise UserError(f"{config.method} of {config.model}: {', '.join(kinds)} scores texts and writes none")
+        found = load_config(config.model, config.revision, owner)
+        kinds = _architectures(found, config)
+        loader = "AutoModelForSequenceClassification" if config.method == "reward" else "AutoModelForCausalLM"
+        head = ("score.", "classifier.") if config.method == "reward" else ()
+        if config.method != "reward" and any("Classification" in kind for kind in kinds):
+            raise UserError(f"{owner}: {', '.join(kinds)} scores texts and writes none")
+        check_weights(config.model, config.revision, owner, loader=loader, may_lack=head)
+        tokenizer = load_tokenizer(config.model, config.revision, owner)
+        chat = ChatTokenizer(tokenizer, owner=owner, model=config.model, revision=config.revision)
+    except EngineStartError as error:
+        raise UserError(str(error)) from error
+    if chat.format().takes_parts:
+        raise UserError(
+            f"{owner}: the chat template reads content as a list of parts, and a trainer gives it texts: turns would "
+            "be trained on without what they say"
+        )
+
+
+def _architectures(found: Any, config: TrainConfig) -> list[str]:
+    kinds = found.architectures
+    if isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds):
+        return kinds
+    if config.method == "reward" and not kinds:
+        return []
+    raise UserError(
+        f"{_owner(config)}: config.json: architectures is {kinds!r}, expected a list such as [LlamaForCausalLM]"
+    )
+
+
+def _owner(config: TrainConfig) -> str:
+    return f"{config.method} of {config.model}"
 
 
 def _is_cpu(given: dict[str, Any]) -> bool:
