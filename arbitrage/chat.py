@@ -152,6 +152,10 @@ class ChatTokenizer:
             except Exception as error:  # of a tokenizer: a row's fault, whatever it is
                 raise DataError(f"the tokenizer refuses the conversation: {first_line(error)}") from error
 
+    def count(self, text: str) -> int:
+        """Return the tokens of a text alone."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids, control tokens left out, white space kept.
 

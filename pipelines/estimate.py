@@ -9,16 +9,19 @@ import pyarrow.compute as pc
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.steps import Step
 from arbitrage.execution.plan import ExecutionPlan
-from arbitrage.records import Prompt
+from arbitrage.records import Message, Prompt
 from arbitrage.shards.layout import shard_of, shard_path, shards_in
 from arbitrage.shards.store import read_table
 from arbitrage.teachers.generate import GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, pool_members
-from arbitrage.teachers.tokens import tokens_per_character
+from arbitrage.teachers.tokens import template_tokens, tokens_per_character
 from pipelines.candidates import CandidatesConfig
 from pipelines.reading import Readings, Task, readers
 
 SAMPLES_PER_LANGUAGE = 200
+CONVERSATIONS_PER_LANGUAGE = 20
+"""Rendered with each teacher's chat template, to count what it writes around a prompt."""
+
 GUESSED_SHARE = 0.5
 """Share of max_tokens that an answer is guessed to use where none has been seen yet."""
 
@@ -31,7 +34,7 @@ class Estimate:
         generations: calls; of adjudicators and fusers at most, for who is asked what shows as answers come.
         completion_tokens: expected; the bound is `max_completion_tokens`.
         is_measured: the expectation comes from answers of this very step that are already there.
-        is_counted: prompt tokens are the teacher's own, not a table's.
+        is_counted: prompt tokens are the teacher's own, its chat template's included, not a table's.
     """
 
     task: Task
@@ -56,6 +59,7 @@ class Asks:
     asked: Counter[tuple[str, str]]  # (teacher, language) → prompts
     characters: Counter[tuple[str, str]]
     samples: dict[str, list[str]]
+    conversations: list[tuple[Message, ...]]
     readings: Readings
 
 
@@ -67,7 +71,7 @@ def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], exec
     members, shards = pool_members(teachers), set(execution.shards)
     routers = [(span, router.build(members)) for span, router in config.routers()]
     missing = {t.name: execution.shards_left(f"generate-{t.name}") for t in teachers}
-    asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list), Readings())
+    asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
     num_answers = {t.name: t.resolved_sampling(config.sampling).n for t in teachers}
     reading = readers(execution, lambda step: _length(execution, step))
     for batch in config.prompts.build().read():
@@ -90,10 +94,11 @@ def estimate(
     found: list[Estimate] = []
     for teacher in teachers:
         ratios, is_counted = tokens_per_character(teacher, asks.samples)
+        frame = template_tokens(teacher, asks.conversations)
         sampling = teacher.resolved_sampling(config.sampling)
         seen = mean_completion_tokens(execution, f"generate-{teacher.name}")
         found += [
-            _estimate(teacher, language, asks, sampling, ratios[language], is_counted, seen)
+            _estimate(teacher, language, asks, sampling, ratios[language], frame, is_counted, seen)
             for language in sorted(asks.num_prompts)
             if asks.asked[teacher.name, language]
         ]
@@ -115,6 +120,8 @@ def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str] | None) -> None:
     text = "\n".join(m.content for m in prompt.messages)
     asks.num_prompts[prompt.language] += 1
     if len(asks.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
+        if len(asks.samples[prompt.language]) < CONVERSATIONS_PER_LANGUAGE:
+            asks.conversations.append(prompt.messages)
         asks.samples[prompt.language].append(text)
     for teacher in teachers or ():
         asks.asked[teacher, prompt.language] += 1
@@ -129,11 +136,13 @@ def _estimate(
     asks: Asks,
     sampling: Sampling,
     ratio: float,
+    frame: float,
     is_counted: bool,
     seen: float | None,
 ) -> Estimate:
-    generations = asks.asked[teacher.name, language] * sampling.n
-    prompt_tokens = round(asks.characters[teacher.name, language] * ratio) * sampling.n
+    num_prompts = asks.asked[teacher.name, language]
+    generations = num_prompts * sampling.n
+    prompt_tokens = round(asks.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
     most = generations * sampling.max_tokens
     completion_tokens = round(most * GUESSED_SHARE if seen is None else generations * seen)
     gpus = teacher.held_resources().gpus
@@ -158,7 +167,8 @@ def _estimate_reading(asks: Asks, key: tuple[Task, str, str], execution: Executi
     found, config = asks.readings, asks.readings.configs[task, name]
     teacher, calls = config.teacher, asks.readings.calls[key]
     ratios, is_counted = tokens_per_character(teacher, {language: asks.samples[language]})
-    prompt_tokens = round(found.characters[key] * ratios[language]) + found.quoted[key]
+    frame = template_tokens(teacher, [(Message(role="user", content="x"),)])
+    prompt_tokens = round(found.characters[key] * ratios[language] + calls * frame) + found.quoted[key]
     steps = [s.step for s in execution.steps if s.step.config == config]
     seen = [mean for step in steps if (mean := mean_completion_tokens(execution, step.name)) is not None]
     most = calls * config.sampling.max_tokens

@@ -133,7 +133,7 @@ def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(asks.rejected.items()))
         remarks.append(f"rejected: {reasons}")
     if estimated := sorted({e.teacher for e in estimates if not e.is_counted}):
-        remarks.append(f"prompt tokens by script, tokenizer not on this machine: {', '.join(estimated)}")
+        remarks.append(f"prompt tokens estimated by script, tokenizer not on this machine: {', '.join(estimated)}")
     if guessed := sorted({e.teacher for e in estimates if not e.is_measured}):
         remarks.append(f"answer tokens guessed as half of max_tokens, none seen yet: {', '.join(guessed)}")
     if len({e.task for e in estimates}) > 1:

@@ -5,9 +5,14 @@ use the teacher's own tokenizer where it is on this machine, and a table by scri
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
+from arbitrage.chat import ChatTokenizer
+from arbitrage.errors import ArbitrageError, DataError
 from arbitrage.languages import script_of
-from arbitrage.models import loadable
+from arbitrage.loading import load_tokenizer
+from arbitrage.records import Message
 from arbitrage.teachers.pool import TeacherConfig
 
 TOKENS_PER_CHARACTER: Mapping[str, float] = {
@@ -44,6 +49,12 @@ multilingual tokenizers of that size, for teachers whose own is not here."""
 
 OTHER_SCRIPTS = 1.0
 
+TOKENS_PER_TURN = 5
+"""Of a ChatML turn: its two marks, the role, two line breaks."""
+
+TOKENS_BEFORE_ANSWER = 3
+"""What opens the answer: a mark, the role, a line break."""
+
 
 def tokens_per_character(
     teacher: TeacherConfig, samples: Mapping[str, Sequence[str]]
@@ -59,20 +70,57 @@ def tokens_per_character(
         return {tag: TOKENS_PER_CHARACTER.get(script_of(tag), OTHER_SCRIPTS) for tag in samples}, False
     found = {}
     for tag, texts in samples.items():
-        tokens = tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+        tokens = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         found[tag] = sum(len(ids) for ids in tokens) / max(1, sum(len(text) for text in texts))
     return found, True
 
 
-def _tokenizer(teacher: TeacherConfig):  # type: ignore[no-untyped-def]  # noqa: ANN202 — transformers is untyped
-    """Return the teacher's tokenizer if it is on this machine; never reaches for the network."""
-    if not teacher.engine.loads_model:
-        return None
-    from transformers import AutoTokenizer
+def template_tokens(teacher: TeacherConfig, conversations: Sequence[Sequence[Message]]) -> float:
+    """Return the tokens that a prompt has beside what its turns say: what the chat template writes, on average.
 
+    A default system prompt is part of it; with short prompts it is most of what an engine reads. Where the teacher's
+    tokenizer is not on this machine, TOKENS_PER_TURN and TOKENS_BEFORE_ANSWER stand in for it.
+
+    Args:
+        teacher: whose template.
+        conversations: a sample of the prompts.
+    """
+    if not conversations or not teacher.engine.needs_model:
+        return 0.0
+    chat = _chat(teacher)
+    rendered = [] if chat is None else [_written(chat, each) for each in conversations]
+    known = [tokens for tokens in rendered if tokens is not None]
+    if not known:
+        turns = sum(map(len, conversations)) / len(conversations)
+        return TOKENS_PER_TURN * turns + TOKENS_BEFORE_ANSWER
+    return sum(known) / len(known)
+
+
+def _written(chat: ChatTokenizer, conversation: Sequence[Message]) -> int | None:
+    """Return the tokens of the template alone; None for a conversation that it refuses."""
     try:
-        return AutoTokenizer.from_pretrained(
-            loadable(teacher.model), revision=teacher.revision, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError):
+        said = sum(chat.count(message.content) for message in conversation)
+        return max(0, len(chat.encode(conversation)) - said)
+    except DataError:
+        return None
+
+
+def _chat(teacher: TeacherConfig) -> ChatTokenizer | None:
+    tokenizer = _tokenizer(teacher)
+    try:
+        return None if tokenizer is None else teacher.spec().chat(tokenizer, local_files_only=True)
+    except ArbitrageError:
+        return None
+
+
+def _tokenizer(teacher: TeacherConfig) -> Any:
+    """Return the teacher's tokenizer if it is on this machine; never reaches for the network."""
+    return _loaded(teacher.model, teacher.revision) if teacher.engine.loads_model else None
+
+
+@lru_cache(maxsize=8)
+def _loaded(model: str, revision: str | None) -> Any:
+    try:
+        return load_tokenizer(model, revision, "tokenizer", local_files_only=True)
+    except ArbitrageError:
         return None
