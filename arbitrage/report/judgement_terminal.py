@@ -12,14 +12,14 @@ from arbitrage.statistics import Estimate
 
 
 def judgement_tables(found: Judgement) -> Iterator[Table | str]:
-    """Yield, for each judge, who wins and how far the judge can be trusted; then alarms and cautions."""
+    """Yield the alarms; for each judge who wins and how far the judge can be trusted; then what to beware of."""
+    for alarm in found.alarms:
+        yield f"ALARM {alarm.sentence}"
     for figures in found.judges:
         yield _wins(found, figures)
         yield _trust(figures)
         if figures.witnesses:
             yield _agreement(figures)
-    for alarm in found.alarms:
-        yield f"ALARM: {alarm.sentence}"
     for what, count in found.lost.items():
         yield f"left out: {what}: {count:,}"
     for caution in found.cautions:
