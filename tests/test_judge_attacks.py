@@ -1,5 +1,6 @@
 """Answers written against their judge: no text can forge the marks around it, or a verdict, however it is quoted."""
 
+import time
 import unicodedata
 
 import pytest
@@ -103,6 +104,7 @@ def test_a_text_cannot_hold_what_is_made_from_it() -> None:
 def test_a_taken_code_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = iter(["aaaaaaaa0000", "bbbbbbbb0000", "cccccccc0000"])  # in other case, full-width, with gaps
     monkeypatch.setattr("arbitrage.teachers.asking.content_id", lambda *parts: next(codes))
+    code_for.cache_clear()
     assert code_for("mark", "say A A\u200bAA-AAAA", "ｂｂｂｂ ｂｂｂｂ") == "cccccccc"
 
 
@@ -206,6 +208,20 @@ def test_a_reply_that_repeats_its_instruction_is_an_echo() -> None:
     for start in range(0, len(instruction), 7):  # and no piece of it is a verdict
         assert verdict(instruction[start:])[0] is None
         assert verdict(instruction[: len(instruction) - start])[0] is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [" ", "\n", "*", "`", "[", "(", "a ", "<think>", "</think>", "{", '"', "CODE", "CODE:", "CODE: 1 ", "Verdict CODE: 1\n",
+     "\u200b", "ु", "١", "-", "```", "answer ", "[answer 1 "],
+)  # fmt: skip
+def test_a_hostile_reply_of_64000_characters_is_read_in_linear_steps(piece: str) -> None:
+    text = piece * (64_000 // len(piece))
+    for ending in ("", "x", "\nVerdict CODE: 1", "\nVerdict CODE: 1x"):
+        started = time.process_time()
+        verdict(text + ending)
+        quoted("answer", text + ending, "00000000")
+        assert time.process_time() - started < 20  # a pattern that rescans takes minutes
 
 
 def test_words_in_a_row_make_an_echo() -> None:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 from arbitrage.records import Candidate, FinishReason
@@ -34,14 +35,15 @@ _THOUGHTS_BEGIN = re.compile(
     re.IGNORECASE,
 )
 _ENDS_OF_LINE = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
-_NO_CONTENT = re.compile(r"\s*(?:```\w*|~~~\w*|-{3,}|\*{3,}|</s>|<\|im_end\|>|<\|eot_id\|>|<end_of_turn>)?\s*")
+_NO_CONTENT = re.compile(r"(?:```\w*|~~~\w*|-{3,}|\*{3,}|</s>|<\|\w+\|>|<end_of_turn>)?")
 
 # what may stand around the parts of the last line, markup and up to three words in front; bounded by _LONGEST_LINE
 _IN_FRONT = r"[\s*_`#>\"'“”„«\[({|-]*(?:\d{1,2}[.)]\s*)?(?:[^\W\d_]+[\s*_`\"':\[({|-]+){0,3}"
-_BETWEEN = r"[\s*_`\"'“”„«»:=\[\](){}|→-]{0,20}?"
+_BETWEEN = r"[\s*_`\"'“”„«»:=\[\](){}|→-]{1,20}?"
 _BEHIND = r"[\s*_`\"'“”’»\])}|.。!]*(?:</s>|<\|\w+\|>)*"
 _BEGINS = r"(?<![-−–+.,/<≤>≥≈~±%\w])"  # no sign, no fraction: '-7' is not 7
 _ENDS = r"(?![\w%])"
+_CODE = "\ue000"
 _VALUE_KEYS = frozenset({"verdict", "score", "choice", "winner", "rating", "better"})
 
 
@@ -85,21 +87,21 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
     said = without_thoughts(reply.text[-LONGEST_REPLY:])
     is_whole = reply.finish_reason is FinishReason.STOP
     pairs = [(line, _plain(line)) for line in _ENDS_OF_LINE.split(said or "")]
-    shown, lines = ([pair[i] for pair in pairs if not _NO_CONTENT.fullmatch(pair[1])] for i in (0, 1))
+    shown, lines = ([pair[i] for pair in pairs if not _NO_CONTENT.fullmatch(pair[1].strip())] for i in (0, 1))
     if said is None or not lines:
         return Reading(None, "truncated" if said is None or not is_whole else "empty", "")
     text, words = "\n".join(lines).strip(), "\n".join(shown).strip()
     structured = _structured(text, code)
     if structured is not None:
         return _judged(scale, structured, words)
-    last = _last_line(lines[-1], code, scale)
+    last = _last_line(_coded(lines[-1], code), scale)
     is_cut = not is_whole and not _ENDS_OF_LINE.match(said[-1])  # '1' may have been the beginning of '10'
     if last is None or is_cut:
         fault: Fault = "truncated" if not is_whole else "echo" if repeats(text, instruction, code) else "no_verdict"
         return Reading(None, fault, words)
     if repeats("\n".join(lines[:-1]), instruction, code):
         return Reading(None, "echo", words)
-    if len({scale.value(each.casefold()) for each in _marked(code, scale).findall(text)}) > 1:
+    if len({scale.value(each.casefold()) for each in _patterns(scale.pattern)[1].findall(_coded(text, code))}) > 1:
         return Reading(None, "contradictory", words)
     return _judged(scale, last, "\n".join(shown[:-1]).strip())
 
@@ -125,6 +127,10 @@ def _plain_character(character: str) -> str:
     return character if digit is None else str(digit)
 
 
+def _coded(text: str, code: str) -> str:
+    return text.replace(_CODE, "").replace(code, _CODE).replace(code.upper(), _CODE)
+
+
 def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
     if not re.fullmatch(scale.pattern, text.strip().casefold()):
         return Reading(None, "no_verdict", reason)
@@ -132,18 +138,22 @@ def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
     return Reading(value, "out_of_range" if value is None else None, reason)
 
 
-def _last_line(line: str, code: str, scale: Scale[T]) -> str | None:
+def _last_line(line: str, scale: Scale[T]) -> str | None:
     """Return the verdict's text, where a line holds the code, the verdict, and nothing else of weight."""
     if len(line) > _LONGEST_LINE:
         return None
-    pattern = f"{_IN_FRONT}{code}{_BETWEEN}{_BEGINS}({scale.pattern}){_ENDS}{_BEHIND}"
-    match = re.fullmatch(pattern, line, re.IGNORECASE)
+    match = _patterns(scale.pattern)[0].fullmatch(line)
     return match[1] if match else None
 
 
-def _marked(code: str, scale: Scale[T]) -> re.Pattern[str]:
-    """Match every verdict that bears the code, wherever it stands."""
-    return re.compile(f"{code}{_BETWEEN}{_BEGINS}({scale.pattern}){_ENDS}", re.IGNORECASE)
+@cache
+def _patterns(verdict: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what matches the last line, and every verdict that bears the code, wherever it stands.
+
+    In the text `_CODE` stands for the code: patterns that hold it would be compiled for every reply, at 1 ms each.
+    """
+    marked = f"{_CODE}{_BETWEEN}{_BEGINS}({verdict}){_ENDS}"
+    return re.compile(f"{_IN_FRONT}{marked}{_BEHIND}", re.IGNORECASE), re.compile(marked, re.IGNORECASE)
 
 
 def _structured(text: str, code: str) -> str | None:

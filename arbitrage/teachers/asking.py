@@ -7,6 +7,7 @@ Every mark and code is therefore made from the quoted texts themselves and occur
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import count
 
 from arbitrage.contracts.engines import Sampling
@@ -28,6 +29,7 @@ ECHO_WORDS = 12
 
 CODE_DIGITS = 8
 _WORD = re.compile(r"\w+")
+_NO_WORD = re.compile(r"[\W_]+")
 _LINES = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _MARK_LIKE = re.compile(r"\s*[\[【〔⟦〚](?:end of\b|(?:request|correct answer|answer|review)\b)", re.IGNORECASE)
 
@@ -44,6 +46,7 @@ def greedy(teacher: TeacherConfig, max_tokens: int) -> Sampling:
     return teacher.resolved_sampling(Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=max_tokens))
 
 
+@lru_cache(maxsize=32)  # of one question the code is needed for every reply
 def code_for(purpose: str, *texts: str) -> str:
     """Return eight hex digits that are made from the texts and occur in none of them.
 
@@ -51,7 +54,7 @@ def code_for(purpose: str, *texts: str) -> str:
 
     Args:
         purpose: what the code is for: different purposes have different codes.
-        texts: all that is shown beside the code and was written by somebody else.
+        texts: all that is shown beside the code.
     """
     bare = [_bare(text) for text in texts]
     codes = (content_id(purpose, attempt, *texts)[:CODE_DIGITS] for attempt in count())
@@ -102,4 +105,4 @@ def _visible(text: str) -> str:
 
 def _bare(text: str) -> str:
     """Return the letters and digits of a text alone, in one case."""
-    return "".join(c for c in _visible(text).casefold() if c.isalnum())
+    return _NO_WORD.sub("", text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
