@@ -50,7 +50,7 @@ QUOTED = re.compile(
     r"\[(request|answer(?: \d+(?:, given \d+ times)?)?) ([0-9a-f]{8})\]\n(.*?)\n\[end of \1 \2\]", re.DOTALL
 )
 GIVEN = re.compile(r", given (\d+) times")
-LAST_LINE = re.compile(r'"(Score [0-9a-f]{8}:)"')
+LAST_LINE = re.compile(r"^(Score [a-z]{8}:) <", re.MULTILINE)
 MEMBERS = ("ann", "bo", "cy", "dee")  # three reviewers and the adjudicator
 Found = dict[str, Any]
 
@@ -169,7 +169,7 @@ def by_one_reviewer(run: Run, prompts: Mapping[str, Prompt]) -> dict[str, bool]:
     """Choose by one reviewer alone, from the reviews of the committee."""
     scores = {
         each.item.candidate.candidate_id: review.score
-        for _, inputs in committee_inputs(run)
+        for inputs in committee_inputs(run)
         for each in reviewed(inputs)
         for review in each.readable
         if review.reviewer == MEMBERS[0] and review.score is not None

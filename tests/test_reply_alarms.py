@@ -11,6 +11,7 @@ from scipy.stats import spearmanr
 
 from arbitrage.judging.review import Review
 from arbitrage.records import Candidate, Score, SftExample
+from arbitrage.report.build import build_report
 from arbitrage.report.reply_alarms import committee_alarms, rank_correlation
 from arbitrage.report.reviews import CommitteeReviews, reviews_of
 from arbitrage.report.run_alarms import run_alarms
@@ -110,6 +111,19 @@ def test_an_unreadable_reviewer_is_said_and_no_answer_of_its_teacher_vanishes(tm
     assert alarms["unreadable"].startswith("reviewer r2: ")
     assert f"of {len(ants)} candidates {len(ants)} have one readable review" in alarms["few_reviews"]
     assert alarms["few_reviews"].startswith("ant: ")
+
+
+def test_reviews_that_are_gone_are_said_and_end_nothing(tmp_path: Path) -> None:
+    with serve_beside(one_unreadable) as endpoint:
+        run(pipeline_of(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
+    found = open_run(tmp_path / "run")
+    num_shards = len(found.shards("review-r2-ant"))
+    for path in found.directory("review-r2-ant").glob("shard-*.parquet"):
+        path.unlink()
+    alarms = {alarm.kind: alarm.sentence for alarm in run_alarms(found)}
+    assert alarms["unread_reviews"].startswith(f"committee: {num_shards} shards of reviews are gone")
+    assert "few_reviews" not in alarms
+    build_report(tmp_path / "run")
 
 
 def test_an_adjudicator_reads_what_one_reviewer_left_open(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from arbitrage.teachers.asking import (
     MATERIAL,
     QUESTION_VERSION,
     asked_about,
-    code_for,
     conversation,
     language_line,
+    mark_for,
     paragraphs,
     quoted,
     repeats,
@@ -165,7 +165,7 @@ class FuseStep(GenerateConfig):
 def question_of(prompt: Prompt, read: Sequence[Heard], instruction: str) -> str:
     """Return what the fuser is asked. Answers stand in an order that tells nothing of their scores."""
     shown = sorted(read, key=lambda heard: content_id("shown", heard.best.candidate.candidate_id))
-    mark = code_for("mark", conversation(prompt), *(heard.best.text for heard in shown))
+    mark = mark_for(conversation(prompt), *(heard.best.text for heard in shown))
     answers = (quoted(heard.title(place), heard.best.text, mark) for place, heard in enumerate(shown, start=1))
     request = quoted("request", conversation(prompt), mark)
     return paragraphs((instruction, language_line(prompt), MATERIAL, request, *answers, _ENDING))

@@ -9,7 +9,7 @@ from typing import Literal
 from arbitrage.judging.matches import Match
 from arbitrage.judging.replies import Fault, Scale, read_reply
 from arbitrage.records import Candidate
-from arbitrage.teachers.asking import MATERIAL, code_for, conversation, language_line, paragraphs, quoted
+from arbitrage.teachers.asking import MATERIAL, code_for, conversation, language_line, mark_for, paragraphs, quoted
 
 Order = Literal["a_first", "b_first"]
 ORDERS: tuple[Order, Order] = ("a_first", "b_first")
@@ -49,7 +49,7 @@ _CHOICES: Scale[Literal[1, 2, "tie"]] = Scale(
 
 def question_of(match: Match, order: Order, criteria: str, *, with_reference: bool) -> str:
     """Return what the judge is asked about two answers, the named one first."""
-    mark = code_for("mark", *_texts(match))
+    mark = mark_for(*_texts(match))
     first, second = (match.a, match.b) if order == "a_first" else (match.b, match.a)
     reference = match.prompt.reference if with_reference else None
     return paragraphs(
@@ -84,9 +84,8 @@ def verdict_code(match: Match, order: Order) -> str:
 
 def _ending(match: Match, order: Order) -> str:
     return (
-        "Give your reason in at most three sentences. Then end with a line of its own: the words "
-        f'"Verdict {verdict_code(match, order)}:" and behind them the number of the better answer, or the word tie '
-        "if neither is better."
+        "Reply in two lines, in this form:\nReason: <one to three sentences>\n"
+        f"Verdict {verdict_code(match, order)}: <the number of the better answer, or tie>"
     )
 
 

@@ -1,6 +1,6 @@
 """How a verdict is read out of the reply of a judge, a reviewer or an adjudicator.
 
-A reply ends in a line that bears a code and the verdict: `Verdict 3f9a1c07: 2`. The code is made from the texts that
+A reply ends in a line that bears a code and the verdict: `Verdict laruteku: 2`. The code is made from the texts that
 were judged and occurs in none of them (`teachers.asking.code_for`), so that no quotation can pass for a verdict. Only
 the last line counts, and only what follows the thoughts of a reasoning model.
 """
@@ -43,6 +43,7 @@ _BETWEEN = r"[\s*_`\"'“”„«»:=\[\](){}|→-]{1,20}?"
 _BEHIND = r"[\s*_`\"'“”’»\])}|.。!]*(?:</s>|<\|\w+\|>)*"
 _BEGINS = r"(?<![-−–+.,/<≤>≥≈~±%\w])"  # no sign, no fraction: '-7' is not 7
 _ENDS = r"(?![\w%])"
+_PLACEHOLDER = re.compile(r"<([^<>|/\n]{1,30})>")
 _CODE = "\ue000"
 _VALUE_KEYS = frozenset({"verdict", "score", "choice", "winner", "rating", "better"})
 
@@ -123,12 +124,17 @@ def _plain(line: str) -> str:
 def _plain_character(character: str) -> str:
     if unicodedata.category(character) in ("Cf", "Mn", "Mc", "Me"):
         return ""
+    if character == _CODE:
+        return ""
     digit = unicodedata.decimal(character, None)
     return character if digit is None else str(digit)
 
 
 def _coded(text: str, code: str) -> str:
-    return text.replace(_CODE, "").replace(code, _CODE).replace(code.upper(), _CODE)
+    """Return a text with one character in place of the code, and without the angle brackets of the form."""
+    for spelled in (code, code.upper(), code.capitalize()):
+        text = text.replace(spelled, _CODE)
+    return _PLACEHOLDER.sub(r"\1", text)
 
 
 def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
@@ -159,8 +165,8 @@ def _patterns(verdict: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
 def _structured(text: str, code: str) -> str | None:
     """Return the verdict's text of a reply that is one JSON object and bears the code; None for other replies.
 
-    Either a key bears the code, `{"reason": "…", "Score 3f9a1c07": 8}`, or a value is the code:
-    `{"code": "3f9a1c07", "score": 8}`.
+    Either a key bears the code, `{"reason": "…", "Score laruteku": 8}`, or a value is the code:
+    `{"code": "laruteku", "score": 8}`.
     """
     if not (text.startswith("{") and text.endswith("}")):
         return None

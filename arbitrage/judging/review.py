@@ -24,6 +24,7 @@ from arbitrage.teachers.asking import (
     conversation,
     greedy,
     language_line,
+    mark_for,
     paragraphs,
     quoted,
 )
@@ -144,7 +145,7 @@ def review_id(candidate: Candidate) -> str:
 
 def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews: Sequence[Review] = ()) -> str:
     """Return what a reviewer is asked about an answer; with reviews, what the adjudicator is asked."""
-    mark = code_for("mark", *_texts(item, reviews))
+    mark = mark_for(*_texts(item, reviews))
     reference = item.prompt.reference if with_reference else None
     return paragraphs(
         (
@@ -178,8 +179,8 @@ def score_code(item: Scorable, reviews: Sequence[Review] = ()) -> str:
 
 def _ending(item: Scorable, reviews: Sequence[Review]) -> str:
     return (
-        "Give your reason in at most three sentences. Then end with a line of its own: the words "
-        f'"Score {score_code(item, reviews)}:" and behind them your score, one number.'
+        "Reply in two lines, in this form:\nReason: <one to three sentences>\n"
+        f"Score {score_code(item, reviews)}: <one number>"
     )
 
 

@@ -60,6 +60,7 @@ def committee_alarms(found: CommitteeReviews) -> tuple[Alarm, ...]:
         ),
         *_disagreement(found),
         *_few_reviews(found),
+        *_gone(found),
     )
 
 
@@ -129,6 +130,14 @@ def _few_reviews(found: CommitteeReviews) -> Iterator[Alarm]:
         if total >= MIN_CANDIDATES and unsettled > FEW_REVIEWS * total:
             detail = f"the adjudicator gave no score to {unsettled:,} of {total:,} candidates that were left to it"
             yield Alarm("unsettled", teacher, detail)
+
+
+def _gone(found: CommitteeReviews) -> Iterator[Alarm]:
+    if found.num_gone:
+        detail = (
+            f"{found.num_gone:,} shards of reviews are gone and could not be looked at; run it again to remake them"
+        )
+        yield Alarm("unread_reviews", "committee", detail)
 
 
 def _sum(replies: Iterable[Replies]) -> Replies:

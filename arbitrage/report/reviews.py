@@ -9,6 +9,7 @@ from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.committee import Reviewed, reviewed, settlement
 from arbitrage.judging.review import Review
 from arbitrage.records import Candidate
+from arbitrage.shards.layout import shard_path
 from arbitrage.shards.manifest import StepPlan
 from arbitrage.shards.run import Run
 
@@ -46,6 +47,7 @@ class CommitteeReviews:
         together: two reviewers → their scores of the same answer → how often.
         num_readable: teacher → readable scores (the adjudicator's counts) → candidates.
         num_unsettled: teacher → contested candidates whose adjudicator gave no score.
+        num_gone: shards that could not be looked at, because files of them are gone.
     """
 
     by_reviewer: defaultdict[str, Reviews] = field(default_factory=lambda: defaultdict(Reviews))
@@ -55,23 +57,42 @@ class CommitteeReviews:
     )
     num_readable: defaultdict[str, Counter[int]] = field(default_factory=lambda: defaultdict(Counter))
     num_unsettled: Counter[str] = field(default_factory=Counter)
+    num_gone: int = 0
 
 
 def reviews_of(run: Run) -> CommitteeReviews:
     """Read all reviews of a run; nothing where it has no committee. Holds counts alone, whatever the run's size."""
     found = CommitteeReviews()
-    for step, inputs in committee_inputs(run):
-        _add(found, run, step, inputs)
+    for step, shard in _shards(run):
+        if _is_there(run, step, shard):
+            _add(found, run, step, _inputs(run, step, shard))
+        else:
+            found.num_gone += 1
     return found
 
 
-def committee_inputs(run: Run) -> Iterator[tuple[StepPlan, Inputs]]:
-    """Yield each step that sums up reviews, and what it read, shard by shard."""
+def committee_inputs(run: Run) -> Iterator[Inputs]:
+    """Yield what the steps that sum up reviews read, shard by shard.
+
+    Raises:
+        StorageError: a shard is gone.
+    """
+    return (_inputs(run, step, shard) for step, shard in _shards(run))
+
+
+def _shards(run: Run) -> Iterator[tuple[StepPlan, int]]:
     for step in run.plan.steps:
         if step.record == "Score" and "reviews" in step.inputs:
-            for shard in run.shards(step.name):
-                read = {role: tuple(run.shard(name, shard) for name in names) for role, names in step.inputs.items()}
-                yield step, Inputs(read)
+            yield from ((step, shard) for shard in run.shards(step.name))
+
+
+def _is_there(run: Run, step: StepPlan, shard: int) -> bool:
+    names = {name for names in step.inputs.values() for name in names}
+    return all(shard_path(run.directory(name), shard).exists() for name in names)
+
+
+def _inputs(run: Run, step: StepPlan, shard: int) -> Inputs:
+    return Inputs({role: tuple(run.shard(name, shard) for name in names) for role, names in step.inputs.items()})
 
 
 def _add(found: CommitteeReviews, run: Run, step: StepPlan, inputs: Inputs) -> None:

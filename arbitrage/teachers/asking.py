@@ -6,7 +6,7 @@ Every mark and code is therefore made from the quoted texts themselves and occur
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import count
 
@@ -27,7 +27,7 @@ QUESTION_VERSION = 2
 ECHO_WORDS = 12
 """So many words of an instruction in a row make a text an echo of it: by chance nobody repeats as many."""
 
-CODE_DIGITS = 8
+_CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
 _WORD = re.compile(r"\w+")
 _NO_WORD = re.compile(r"[\W_]+")
 _LINES = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
@@ -46,19 +46,22 @@ def greedy(teacher: TeacherConfig, max_tokens: int) -> Sampling:
     return teacher.resolved_sampling(Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=max_tokens))
 
 
+def mark_for(*texts: str) -> str:
+    """Return eight hex digits that are made from the texts and occur in none of them, for the lines around them."""
+    return _free("mark", lambda digest: digest[:8], texts)
+
+
 @lru_cache(maxsize=32)  # of one question the code is needed for every reply
 def code_for(purpose: str, *texts: str) -> str:
-    """Return eight hex digits that are made from the texts and occur in none of them.
+    """Return a word that is made from the texts and occurs in none of them, for a line that a reply must hold.
 
-    Another spelling is an occurrence too: other case, full-width digits, invisible characters or spaces in between.
+    It has the letters of a name: small models take a code with digits for the score itself.
 
     Args:
         purpose: what the code is for: different purposes have different codes.
         texts: all that is shown beside the code.
     """
-    bare = [_bare(text) for text in texts]
-    codes = (content_id(purpose, attempt, *texts)[:CODE_DIGITS] for attempt in count())
-    return next(code for code in codes if not any(code in text for text in bare))
+    return _free(purpose, _word, texts)
 
 
 def quoted(title: str, text: str, mark: str) -> str:
@@ -101,6 +104,25 @@ def _visible(text: str) -> str:
     if text.isascii():
         return text
     return "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+
+
+def _free(purpose: str, spell: Callable[[str], str], texts: Sequence[str]) -> str:
+    """Return the first code that no text holds.
+
+    Another spelling counts: other case, full-width letters, invisible characters or spaces in between.
+    """
+    bare = [_bare(text) for text in texts]
+    codes = (spell(content_id(purpose, attempt, *texts)) for attempt in count())
+    return next(code for code in codes if not any(code in text for text in bare))
+
+
+def _word(digest: str) -> str:
+    """Return four syllables, one of 40,960,000."""
+    number, word = int(digest, 16), ""
+    for _ in range(4):
+        number, syllable = divmod(number, len(_CONSONANTS) * len(_VOWELS))
+        word += _CONSONANTS[syllable // len(_VOWELS)] + _VOWELS[syllable % len(_VOWELS)]
+    return word
 
 
 def _bare(text: str) -> str:

@@ -18,7 +18,7 @@ from tests.support.scoring import a_candidate, a_prompt
 
 QUOTED = re.compile(r"\[answer (\d) ([0-9a-f]{8})\]\n(.*?)\n\[end of answer \1 \2\]", re.DOTALL)
 
-CODE = re.compile(r'"(Verdict|Score) ([0-9a-f]{8}):"')
+CODE = re.compile(r"^(Verdict|Score) ([a-z]{8}): <[^>]*>$", re.MULTILINE)
 """How a question says which words begin the line of the verdict."""
 
 _SHORT = re.compile(r"\s*\[\[([^\[\]]*)\]\]$")
