@@ -41,9 +41,11 @@ world: $(VENV)/.installed
 steering-proof: $(VENV)/.test-installed
 	$(BIN)/python -m benchmarks.steering_student
 
-# Resolve the GPU install without downloading it.
+# Resolve the GPU install without downloading it, and check that no two of its wheels own one file.
 gpu-dry-run: $(VENV)/.installed
-	$(PIP) install --dry-run --ignore-installed --quiet -c constraints-gpu.txt '.[vllm,train,cluster]'
+	mkdir -p build
+	$(PIP) install --dry-run --ignore-installed --quiet --report build/gpu.json -c constraints-gpu.txt '.[vllm,train,cluster]'
+	$(BIN)/python docker/check_wheels.py build/gpu.json
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
