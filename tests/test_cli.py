@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -336,6 +337,11 @@ def test_a_run_over_budget_says_so_afterwards_too(arbitrage, tmp_path: Path) -> 
     assert told.code == 3
     assert "generate-ant: " in told.err
     assert "max_rejected allows 20%" in told.err
+    assert re.search(r"^  timeout: [0-9a-f]{20}", told.err, re.M)  # one example of each reason
+    assert re.search(
+        r"all rejects: \S+/generate-ant-\w+/_rejects; to read them: arbitrage show \S+ generate-ant --rejects",
+        told.err,
+    )
     status = json.loads(arbitrage("status", "small", "--json").out)
     assert "generate-ant" in status["over_budget"][0]
 
@@ -344,3 +350,35 @@ def test_two_routers_of_one_kind_can_be_compared(arbitrage, tmp_path: Path) -> N
     compare = [{"kind": "single", "teacher": "ant"}, {"kind": "single", "teacher": "bee"}]
     told = arbitrage("plan", write_pipeline(tmp_path, compare=compare), "--json")
     assert {"route-single", "route-single-2"} <= {s["name"] for s in json.loads(told.out)["steps"]}
+
+
+def test_a_spent_budget_shows_one_row_of_each_reason(arbitrage, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "What?", "language": "en"},
+        {"prompt": " ", "language": "en"},
+        {"prompt": "a", "language": "zz!"},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, [*rows, *rows[1:]])) + "\n")
+    told = arbitrage("run", write_pipeline(tmp_path, prompts={"kind": "jsonl", "paths": "rows.jsonl"}), "--local")
+    assert told.code == 3
+    lines = told.err[told.err.index("error: ") :].splitlines()
+    assert lines[0].startswith("error: prompts: 4 of 5 rows were rejected (")
+    examples = [line for line in lines if "rows.jsonl:" in line]
+    assert len(examples) == 2
+    assert sum(bool(re.match(r"  \w+: \S*rows.jsonl:[24]: ", line)) for line in examples) == 1
+    assert sum(bool(re.match(r"  \w+: \S*rows.jsonl:[35]: .*'zz!'", line)) for line in examples) == 1
+
+
+def test_an_empty_data_set_hides_nothing_and_ends_with_3_only_if_all_are_empty(arbitrage, tmp_path: Path) -> None:
+    path = write_pipeline(tmp_path, pairs={"min_gap": 99.0})
+    told = arbitrage("run", path, "--local")
+    assert told.code == 0
+    assert "sft: " in told.out
+    assert "EMPTY data set 'preference' has no rows: select-preference rejected all (" in told.out
+    assert arbitrage("run", path, "--local", "--strict").code == 3
+    found = json.loads(arbitrage("run", path, "--local", "--json").out)
+    assert [each["dataset"] for each in found["empty"]] == ["preference"]
+    assert arbitrage("export", "small").code == 0
+    assert arbitrage("export", "small", "--strict").code == 3
+    only = arbitrage("export", "small", "--dataset", "preference")
+    assert (only.code, only.err.startswith("error: data set 'preference' has no rows")) == (3, True)

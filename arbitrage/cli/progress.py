@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from arbitrage.cli.naming import VERBS, title
 from arbitrage.cli.screen import Screen, say
+from arbitrage.execution.pace import Pace, begun_at
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
+from arbitrage.report.formatting import duration
 from arbitrage.shards.live import LiveStep
 from arbitrage.shards.manifest import ShardStats
 
@@ -19,12 +21,12 @@ TELL_EVERY_S = 30.0
 
 
 class LineProgress:
-    """One line when a step ends; for logs."""
+    """One line when a step ends, and one every half minute for each that is under way; for logs."""
 
     def __init__(self) -> None:
         self._left: dict[str, int] = {}
-        self._rows: Counter[str] = Counter()
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._paces: dict[str, Pace] = {}
+        self._num_read = 0
         self._started = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -45,27 +47,32 @@ class LineProgress:
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
         """Say so every million rows."""
-        before = self._rows["read"]
-        self._rows["read"] += num_rows
-        if before // 1_000_000 != self._rows["read"] // 1_000_000:
-            self.note(f"{title(step.step.name)}: {self._rows['read']:,} rows")
+        self._pace(step.step.name, time.monotonic())
+        before = self._num_read
+        self._num_read += num_rows
+        if before // 1_000_000 != self._num_read // 1_000_000:
+            self.note(f"{title(step.step.name)}: {self._num_read:,} rows")
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
         """Say so when it was the step's last."""
         name = step.step.name
-        self._left[name] -= 1
-        self._rows[name] += stats.num_rows
-        self._seconds[name] += stats.seconds
-        if self._left[name] <= 0:
-            rate = self._rows[name] / self._seconds[name] if self._seconds[name] else 0.0
-            self.note(f"{title(name)}: done, {self._rows[name]:,} rows, {rate:,.0f}/s per worker")
+        pace = self._pace(name, begun_at(stats))
+        pace.shard_done(stats)
+        if pace.shards_left <= 0:
+            seconds = time.monotonic() - pace.began_at
+            self.note(f"{title(name)}: done, {pace.rows_done:,} rows in {duration(seconds)}{_average(pace, seconds)}")
 
     def live(self, steps: Mapping[str, LiveStep]) -> None:
         """Say every half minute what is under way."""
+        for name in steps:
+            self._pace(name, time.monotonic())
         if steps and time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
             for name, step in steps.items():
                 self.note(f"{title(name)}: {live_sentence(step)}")
+
+    def _pace(self, step: str, began_at: float) -> Pace:
+        return self._paces.setdefault(step, Pace(began_at, self._left.get(step, 0)))
 
     def note(self, message: str) -> None:
         """Print a line with the seconds since the start."""
@@ -76,17 +83,18 @@ class BarProgress:
     """A bar for each kind of step; for terminals."""
 
     def __init__(self, console: Screen) -> None:
+        figures = "{task.fields[rows]:>9,} rows {task.fields[pace]}"
         self._bars = Progress(
             TextColumn("{task.description:<14}", markup=False),
-            BarColumn(bar_width=32),
+            BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("shards  {task.fields[rows]:>10,} rows  {task.fields[rate]:>9}  {task.fields[flying]}"),
-            TimeRemainingColumn(compact=True),
+            TextColumn(f"shards {figures}", markup=False),
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
         self._rows: Counter[str] = Counter()
-        self._started: dict[str, float] = {}
+        self._tokens: Counter[str] = Counter()
+        self._began: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -105,8 +113,9 @@ class BarProgress:
             totals[_verb(step)] += len(step.outputs)
             missing[_verb(step)] += len(step.missing)
         for verb, total in totals.items():
+            done = total - missing[verb]
             self._tasks[verb] = self._bars.add_task(
-                VERBS.get(verb, verb), total=total, completed=total - missing[verb], rows=0, rate="", flying=""
+                VERBS.get(verb, verb), total=total, completed=done, rows=0, pace=""
             )
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
@@ -115,35 +124,49 @@ class BarProgress:
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
         """Count rows as they are read."""
-        self._count(_verb(step), num_rows)
+        self._count(_verb(step), num_rows, 0, time.monotonic())
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
         """Advance the bar."""
         verb = _verb(step)
         self._bars.advance(self._tasks[verb])
         if step.step.scope != "source":
-            self._count(verb, stats.num_rows)
+            self._count(verb, stats.num_rows, stats.completion_tokens, begun_at(stats))
 
     def live(self, steps: Mapping[str, LiveStep]) -> None:
-        """Show the answers that have arrived in shards under way, and how many are in flight."""
-        answered: Counter[str] = Counter()
-        in_flight: Counter[str] = Counter()
+        """Show what has arrived in shards under way, how fast, how much is in flight, and the time left."""
+        under_way: dict[str, list[LiveStep]] = defaultdict(list)
         for name, step in steps.items():
-            answered[name.split("-")[0]] += step.num_answered + step.num_replayed
-            in_flight[name.split("-")[0]] += step.num_in_flight
-        for verb, task in self._tasks.items():
-            flying = f"{in_flight[verb]:,} in flight" if in_flight[verb] else ""
-            self._bars.update(task, rows=self._rows[verb] + answered[verb], flying=flying)
+            under_way[name.split("-")[0]].append(step)
+        for verb, found in under_way.items():
+            answered = sum(step.num_answered + step.num_replayed for step in found)
+            parts = [
+                *rates(
+                    sum(step.rows_per_s or 0.0 for step in found), sum(step.tokens_per_s or 0.0 for step in found)
+                ),
+                f"{sum(step.num_in_flight for step in found):,} in flight",
+            ]
+            left = [step.seconds_left for step in found if step.seconds_left is not None]
+            parts += [f"{duration(max(left))} left"] if left else []  # side by side: the slowest decides
+            if verb in self._tasks:
+                self._bars.update(self._tasks[verb], rows=self._rows[verb] + answered, pace=", ".join(parts))
+        for verb in self._tasks.keys() - under_way.keys():
+            self._bars.update(self._tasks[verb], pace=self._average(verb))
 
     def note(self, message: str) -> None:
         """Print above the bars."""
         self._bars.console.print(message, style="dim", markup=False, highlight=False)
 
-    def _count(self, verb: str, num_rows: int) -> None:
+    def _count(self, verb: str, num_rows: int, num_tokens: int, began_at: float) -> None:
         self._rows[verb] += num_rows
-        seconds = time.monotonic() - self._started.setdefault(verb, time.monotonic())
-        rate = f"{self._rows[verb] / seconds:,.0f}/s" if seconds > 0.5 else ""
-        self._bars.update(self._tasks[verb], rows=self._rows[verb], rate=rate)
+        self._tokens[verb] += num_tokens
+        self._began.setdefault(verb, began_at)
+        self._bars.update(self._tasks[verb], rows=self._rows[verb], pace=self._average(verb))
+
+    def _average(self, verb: str) -> str:
+        began = self._began.get(verb)
+        seconds = 0.0 if began is None or self._bars.tasks[self._tasks[verb]].finished else time.monotonic() - began
+        return ", ".join(rates(self._rows[verb] / seconds, self._tokens[verb] / seconds)) if seconds >= 1.0 else ""
 
 
 def progress_for(console: Screen) -> BarProgress | LineProgress:
@@ -152,11 +175,28 @@ def progress_for(console: Screen) -> BarProgress | LineProgress:
 
 
 def live_sentence(step: LiveStep) -> str:
-    """Say where a step's shards under way stand: '1,200 of 4,000 answered, 64 in flight, 3 asked again'."""
+    """Say where a step stands: '2 of 8 shards, 1,200 of 4,000 answered, 93 rows/s, 3 min 2 s left, 64 in flight'."""
     done = step.num_answered + step.num_replayed
-    parts = [f"{done:,} of {step.num_owed:,} answered" if step.num_owed else ""]
+    shards = step.shards_done + step.shards_left
+    parts = [f"{step.shards_done:,} of {shards:,} shards" if shards else ""]
+    parts.append(f"{done:,} of {step.num_owed:,} answered" if step.num_owed else "")
+    parts += rates(step.rows_per_s or 0.0, step.tokens_per_s or 0.0)
+    parts.append(f"{duration(step.seconds_left)} left" if step.seconds_left is not None else "")
     parts += [f"{number:,} {what}" for number, what in _remarks(step) if number]
     return ", ".join(part for part in parts if part)
+
+
+def rates(rows_per_s: float, tokens_per_s: float) -> list[str]:
+    """Return the rates that are above zero: '93 rows/s', '1,204 tokens/s'; below ten with a digit more."""
+    found = [(rows_per_s, "rows/s"), (tokens_per_s, "tokens/s")]
+    return [f"{rate:,.0f} {unit}" if rate >= 10 else f"{rate:.2g} {unit}" for rate, unit in found if rate > 0]
+
+
+def _average(pace: Pace, seconds: float) -> str:
+    """Return the rates of a step that has ended, to stand behind its time; too short a time has none."""
+    if seconds < 0.1:
+        return ""
+    return "".join(f", {rate}" for rate in rates(pace.rows_done / seconds, pace.tokens_done / seconds))
 
 
 def _remarks(step: LiveStep) -> list[tuple[int, str]]:
@@ -165,7 +205,7 @@ def _remarks(step: LiveStep) -> list[tuple[int, str]]:
         (step.num_waiting, "waiting for room"),
         (step.num_rejected, "rejected"),
         (step.num_replayed, "from the journal"),
-        (step.num_retries, "asked again"),
+        (step.num_retries, "sent again"),
         (step.num_refusals, "refused as too many"),
         (step.restarts, "restarts"),
     ]

@@ -57,10 +57,11 @@ class _View:
     over_budget: tuple[str, ...]
     is_finished: bool
     live: "LiveRun | None"
+    seconds: float  # wall clock of all passes, until now or until it was last seen at work
 
 
 def _look(path: "Place") -> _View:
-    from arbitrage.execution.run import progress_of
+    from arbitrage.execution.run import progress_of, seconds_so_far
     from arbitrage.shards.live import read_live
     from arbitrage.shards.run import open_run
 
@@ -76,6 +77,7 @@ def _look(path: "Place") -> _View:
         over_budget=tuple(manifest.over_budget) if manifest else (),
         is_finished=is_finished,
         live=None if is_finished else read_live(found.path),
+        seconds=seconds_so_far(found.path),
     )
 
 
@@ -98,15 +100,21 @@ def _as_dict(view: _View) -> dict[str, object]:
         if (report := view.reports.get(name)) is not None:
             step |= {"rows": report.num_rows, "rejected": report.rejected}
         if view.live and name in view.live.steps:
-            step |= {"live": view.live.steps[name].model_dump()}
+            live = view.live.steps[name]
+            pace = {key: getattr(live, key) for key in ("rows_per_s", "tokens_per_s", "seconds_left")}
+            step |= {"live": live.model_dump() | pace}
         steps.append(step)
-    head = {"run": str(view.path), "finished": view.is_finished, "at_work": view.live is not None}
+    head: dict[str, object] = {"run": str(view.path), "finished": view.is_finished, "at_work": view.live is not None}
+    head |= {"seconds": view.seconds}
     return head | {"over_budget": view.over_budget, "steps": steps}
 
 
 def _table(view: _View) -> Table:
+    from arbitrage.report.formatting import duration
+
     last = "under way" if view.live else "worker seconds"
-    table = Table("step", "shards", "rows", "rejected", last, title=f"{view.name} · {_state(view)}")
+    title_line = f"{view.name} · {_state(view)} · wall clock {duration(view.seconds)}"
+    table = Table("step", "shards", "rows", "rejected", last, title=title_line)
     for name, (have, want) in view.done.items():
         style = None if have == want else "yellow"
         table.add_row(title(name), f"{have}/{want}", *_results(view, name), style=style)
@@ -129,7 +137,7 @@ def _results(view: _View, step: str) -> tuple[str, str, str]:
 
 def _print_problems(view: _View) -> None:
     for problem in view.over_budget:
-        Screen().print(problem, style="red", highlight=False)
+        Screen().print(problem, style="red", soft_wrap=True)
 
 
 def _state(view: _View) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from arbitrage.errors import ConservationError, DamagedFileError
 from arbitrage.execution.environment import git_commit, package_versions
+from arbitrage.execution.losses import describe_loss
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.shards.layout import shard_path, stats_path
 from arbitrage.shards.lineage import read_stats
@@ -82,7 +83,7 @@ def balance_books(
     return Manifest(
         plan=planned,
         status="complete" if len(planned.shards) == planned.num_shards else "pilot",
-        over_budget=over_budget(steps, max_rejected),
+        over_budget=over_budget(steps, execution.steps, max_rejected),
         steps=steps,
         seconds=round(seconds, 3),
         finished_at=now(),
@@ -91,17 +92,15 @@ def balance_books(
     )
 
 
-def over_budget(steps: Sequence[StepReport], max_rejected: float) -> tuple[str, ...]:
-    """Return a sentence for each step that lost more than its share of rows, and why."""
+def over_budget(
+    reports: Sequence[StepReport], planned: Sequence[PlannedStep], max_rejected: float
+) -> tuple[str, ...]:
+    """Return some lines for each step that lost more than its share of rows: why, with examples, and where."""
     problems = []
-    for step in steps:
-        share = step.num_rejected / step.num_in if step.num_in else 0.0
-        if step.name.split("-")[0] in BUDGETED and share > max_rejected:
-            reasons = ", ".join(f"{reason} {n}" for reason, n in sorted(step.rejected.items()))
-            problems.append(
-                f"{step.name}: {step.num_rejected} of {step.num_in} rows were rejected ({reasons}); "
-                f"max_rejected allows {max_rejected:.0%}"
-            )
+    for report, step in zip(reports, planned, strict=True):
+        share = report.num_rejected / report.num_in if report.num_in else 0.0
+        if report.name.split("-")[0] in BUDGETED and share > max_rejected:
+            problems.append(describe_loss(report, step, max_rejected))
     return tuple(problems)
 
 

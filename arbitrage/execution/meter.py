@@ -18,6 +18,7 @@ class Counters:
         num_answered: of them, answered now, rejects included.
         num_rejected: of those, rejected.
         num_in_flight: handed to the engine and not answered yet.
+        num_shards: shards that are counted here.
     """
 
     num_owed: int = 0
@@ -27,6 +28,7 @@ class Counters:
     num_in_flight: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    num_shards: int = 0
 
     def __add__(self, other: "Counters") -> "Counters":
         return Counters(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Counters)))
@@ -55,7 +57,7 @@ class Meter:
     @contextmanager
     def counting(self, step: str, shard: int) -> Iterator[Counters]:
         """Count a shard while it is under way."""
-        counters = self.shards[step, shard] = Counters()
+        counters = self.shards[step, shard] = Counters(num_shards=1)
         try:
             yield counters
         finally:

@@ -8,6 +8,7 @@ from arbitrage.contracts.workers import Load
 from arbitrage.errors import DrainedError, StalledError
 from arbitrage.execution.ledger import Books
 from arbitrage.execution.meter import Counters
+from arbitrage.execution.pace import Pace, begun_at
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Progress
 from arbitrage.shards.live import LIVE_FILE, LiveRun, LiveStep
@@ -80,6 +81,8 @@ class Watch:
         self._loads: dict[str, Load] = {}
         self._num_replicas: dict[str, int] = {}
         self._pools = {step.step.name: step.job.pool for step in execution.steps}
+        self._left = {step.step.name: len(step.missing) for step in execution.steps}
+        self._paces: dict[str, Pace] = {}
         self.books = Books()
         self._num_done = 0
         self._restarts: dict[str, int] = {}
@@ -89,6 +92,7 @@ class Watch:
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
         """A shard is complete on disk."""
         self._num_done += 1
+        self._pace(step.step.name, begun_at(stats)).shard_done(stats)
         self.books.enter(step.step.name, shard, stats)
         if stats.num_damaged_lines:
             self.progress.note(
@@ -118,6 +122,8 @@ class Watch:
     def heard(self, worker: str, counters: Mapping[str, Counters], load: Load) -> None:
         """A worker has told what it has under way."""
         self._counters[worker], self._loads[worker] = counters, load
+        for step in counters:
+            self._pace(step, time.monotonic())
 
     def gone(self, worker: str) -> None:
         """A worker has nothing under way any more."""
@@ -137,9 +143,15 @@ class Watch:
                     num_refusals=known.num_refusals + load.num_refusals,
                     replicas=self._num_replicas.get(self._pools.get(step, ""), 1),
                 )
+        for step, pace in self._paces.items():
+            if step in found:
+                found[step] = found[step].model_copy(update=pace.figures())
         for step, restarts in self._restarts.items():
             found[step] = found.get(step, LiveStep()).model_copy(update={"restarts": restarts})
         return found
+
+    def _pace(self, step: str, began_at: float) -> Pace:
+        return self._paces.setdefault(step, Pace(began_at, self._left.get(step, 0)))
 
     def tick(self, under_way: Callable[[], str]) -> None:
         """Publish the live counters; to be called about once a second.

@@ -29,6 +29,30 @@ class LiveStep(Config):
     num_refusals: int = 0
     replicas: int = 0
     restarts: int = 0
+    num_shards: int = 0
+    seconds: float = 0.0  # wall clock since the step began, in this pass; likewise all below
+    shards_done: int = 0
+    shards_left: int = 0  # those under way included
+    rows_done: int = 0  # rows of the shards done
+    tokens_done: int = 0  # completion tokens of the shards done
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """Rows a second by the wall clock; None in the first second."""
+        return (self.rows_done + self.num_answered) / self.seconds if self.seconds >= 1.0 else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Completion tokens a second by the wall clock; None in the first second."""
+        return (self.tokens_done + self.completion_tokens) / self.seconds if self.seconds >= 1.0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left for the step at the pace so far; None where nothing is done yet, or nothing is left."""
+        answered = self.num_shards * self.num_answered / self.num_owed if self.num_owed else 0.0
+        replayed = self.num_shards * self.num_replayed / self.num_owed if self.num_owed else 0.0
+        done, left = self.shards_done + answered, self.shards_left - answered - replayed
+        return self.seconds * left / done if done > 0 and left > 0 and self.seconds >= 1.0 else None
 
 
 class LiveRun(Config):

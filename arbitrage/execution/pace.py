@@ -1,0 +1,44 @@
+"""How fast a step goes in this pass of a run: rows and tokens a second by the wall clock, and the time left."""
+
+import time
+from dataclasses import dataclass
+
+from arbitrage.shards.manifest import ShardStats
+
+
+@dataclass(slots=True)
+class Pace:
+    """What one step has done in this pass.
+
+    Attributes:
+        began_at: when its first shard was begun, by the monotonic clock.
+        shards_left: of this pass.
+    """
+
+    began_at: float
+    shards_left: int
+    shards_done: int = 0
+    rows_done: int = 0
+    tokens_done: int = 0
+
+    def shard_done(self, stats: ShardStats) -> None:
+        """Count a shard that is complete."""
+        self.shards_done += 1
+        self.shards_left -= 1
+        self.rows_done += stats.num_rows
+        self.tokens_done += stats.completion_tokens
+
+    def figures(self) -> dict[str, float | int]:
+        """Return what is published of it."""
+        return {
+            "seconds": round(time.monotonic() - self.began_at, 3),
+            "shards_left": self.shards_left,
+            "shards_done": self.shards_done,
+            "rows_done": self.rows_done,
+            "tokens_done": self.tokens_done,
+        }
+
+
+def begun_at(stats: ShardStats) -> float:
+    """Return when the first shard of a step was begun, once it is done."""
+    return time.monotonic() - stats.seconds
