@@ -15,7 +15,7 @@ from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
 from arbitrage.report.build import render
 from arbitrage.report.flow import stages_of
 from arbitrage.report.formatting import share
-from arbitrage.report.losses import Note, describe_note, shorter_notes
+from arbitrage.report.losses import Loss, Note, describe_note, shorter_losses, shorter_notes
 from arbitrage.report.shardview import Roles
 from arbitrage.report.strategy_view import strategy_view
 from arbitrage.report.summary import Failed, read, summarise
@@ -482,3 +482,12 @@ def _manifest_of(names):
     return Manifest(
         plan=plan, status="complete", steps=reports, seconds=0.0, finished_at="", git_commit=None, packages={}
     )
+
+
+def test_losses_of_many_teachers_are_one_line_on_the_terminal():
+    losses = [Loss(f"generate-t{i}", 100, i, {"timeout": i}) for i in range(1, 13)]
+    assert shorter_losses([*losses, Loss("select-sft", 9, 1, {"no_candidate": 1})], 4) == [
+        "generate, 12 steps: 78 of 1,200 rejected (timeout 78); most at generate-t12: 12",
+        "select-sft: 1 of 9 rejected (no_candidate 1)",
+    ]
+    assert shorter_losses(losses[:2], 4) == [f"generate-t{i}: {i} of 100 rejected (timeout {i})" for i in (1, 2)]

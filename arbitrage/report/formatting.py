@@ -57,7 +57,7 @@ def money(value: float | None) -> str:
 def duration(seconds: float) -> str:
     """Return 3725.0 as '1 h 2 min'."""
     whole = round(seconds)
-    if whole < 60:
+    if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"

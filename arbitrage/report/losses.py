@@ -1,9 +1,10 @@
 """What a run left out or noticed, step by step: so that nothing is dropped without a word."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from arbitrage.report.shardview import verb_of
 from arbitrage.shards.manifest import Manifest, StepReport
 
 _KNOWN: Mapping[str, str] = {
@@ -72,6 +73,24 @@ def describe_note(key: str, count: int) -> str:
         tagged, _, looks = about.partition(">")
         return f"{count:,} rows are tagged {tagged} and look like {looks}"
     return f"{count:,} {words}" + (f" ({about})" if about else "")
+
+
+def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
+    """Return the losses as lines for a terminal; those of more than `most` steps of one verb added up in one line."""
+    grouped: dict[str, list[Loss]] = defaultdict(list)
+    for loss in losses:
+        grouped[verb_of(loss.step)].append(loss)
+    lines = []
+    for verb, found in grouped.items():
+        if len(found) <= most:
+            lines += [f"{loss.step}: {loss.sentence}" for loss in found]
+            continue
+        reasons = sum((Counter(loss.reasons) for loss in found), Counter[str]())
+        num_in, num_rejected = sum(loss.num_in for loss in found), sum(loss.num_rejected for loss in found)
+        whole = Loss(verb, num_in, num_rejected, dict(reasons.most_common()))
+        worst = max(found, key=lambda loss: loss.num_rejected)
+        lines.append(f"{verb}, {len(found)} steps: {whole.sentence}; most at {worst.step}: {worst.num_rejected:,}")
+    return lines
 
 
 def shorter_notes(notes: tuple[Note, ...], most: int) -> list[str]:

@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbitrage.report.losses import shorter_notes
+from arbitrage.report.losses import shorter_losses, shorter_notes
 from arbitrage.report.strategy_view import Line, strategy_view
 from arbitrage.report.summary import RunSummary
 from arbitrage.report.wording import NOT_EVIDENCE
@@ -14,7 +14,7 @@ from arbitrage.report.wording import NOT_EVIDENCE
 _SHORT = {"one": "one answer", "matched": "same budget", "teachers": "one of each teacher", "all": "all answers"}
 
 MAX_NOTES = 4
-"""Notes of one kind and step; the report has all."""
+"""Notes of one kind and step, and losses of one verb, that have lines of their own; the report has all."""
 
 
 def strategy_table(summary: RunSummary) -> Table:
@@ -53,8 +53,7 @@ def alarm_lines(summary: RunSummary) -> Iterator[str]:
 
 def loss_lines(summary: RunSummary) -> Iterator[str]:
     """Yield what was rejected and what was noticed on the way, so that nothing is dropped without a word."""
-    for loss in summary.losses:
-        yield f"{loss.step}: {loss.sentence}"
+    yield from shorter_losses(summary.losses, MAX_NOTES)
     for line in shorter_notes(summary.step_notes, MAX_NOTES):
         yield f"note: {line}"
 

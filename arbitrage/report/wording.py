@@ -91,8 +91,8 @@ def _about_metric(judged: Judged) -> list[str]:
     return [
         f"Compared by {judged.metric.name}, a score that also selects: the chosen answers lead by it whatever they "
         "are worth, so no difference to “reward” here is evidence. For evidence add a score that has no say in the "
-        "selection: prompts with a reference and the check `exact`, or a reward, a committee or recorded scores that "
-        "`ensemble.weights` does not name."
+        "selection: prompts with a reference and the check “exact”, or a reward, a committee or recorded scores that "
+        "“ensemble.weights” does not name."
     ]
 
 
