@@ -132,7 +132,7 @@ REFUSED = {
     "no such pipeline": (lambda d: d / "gone.yaml", [], 2, "gone.yaml: cannot be read: No such file"),
     "empty prompts": (lambda d: _prompts(d, b""), [], 3, "prompts.jsonl"),
     "missing column": (lambda d: _prompts(d, b'{"text": "hi"}\n'), [], 2, "prompt"),
-    "all rows broken": (lambda d: _prompts(d, b'{"prompt": \n' * 5), [], 3, "broken_json 5"),
+    "all rows broken": (lambda d: _prompts(d, b"not JSON\n" * 5), [], 3, "broken_json 5"),
     "unknown teacher": (lambda d: _with(d, pool=["ant", "dog"]), [], 2, "no teacher is named 'dog'"),
     "unknown router": (lambda d: _with(d, router={"kind": "rewad"}), [], 2, "router.kind: 'rewad' is not one of"),
     "unknown key": (lambda d: _with(d, tempreature=1), [], 2, "tempreature: is not a known key"),

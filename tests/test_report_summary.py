@@ -376,12 +376,12 @@ def test_rejects_notes_and_alarms_are_said_on_the_terminal_and_the_page(run, rea
     timeouts = sum(r.count for r in summary.rejects if r.reason == "timeout")
     for text in (
         "west: 100 of 100 candidates are cut off",
-        "7 rows are tagged kk and look like ky",
+        "7 prompts whose text is in another language than their tag says (kk>ky)",
         "new_key:<b>: 3",
         f"generate-east: {timeouts} of 96 rejected (timeout {timeouts})",
     ):
         assert text in said
-    assert "7 rows are tagged kk and look like ky" in page
+    assert "7 prompts whose text is in another language than their tag says (kk&gt;ky)" in page
     assert "new_key:&lt;b&gt;: 3" in page
     assert page.index("100 of 100 candidates are cut off") < page.index('id="flow"')
     assert {note["key"] for note in json.loads(summary.to_json())["step_notes"]} == {note.key for note in notes}

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from arbitrage.errors import ConfigError, DataError, StorageError
+from arbitrage.inputs.hub_card import require_inside
 from arbitrage.inputs.rows import Fault, Part, Row, printable
 
 
@@ -34,7 +36,7 @@ def open_split(split: HubSplit, label: str, needed: Callable[[Sequence[str]], li
 
     Raises:
         ConfigError: there is no such data set, configuration or split.
-        DataError: it cannot be read.
+        DataError: it cannot be read, or its card names files outside of its folder.
         StorageError: the Hub cannot be reached.
     """
     stream = _load(split)
@@ -49,6 +51,8 @@ def _load(split: HubSplit) -> Any:
     from datasets.exceptions import DatasetsError
 
     where = f"prompts.name: {split.name}"
+    if Path(split.name).is_dir():
+        require_inside(Path(split.name))
     try:
         return load_dataset(split.name, split.config, split=split.split, revision=split.revision, streaming=True)
     except (FileNotFoundError, ValueError) as error:  # no such data set, configuration or split

@@ -1,19 +1,12 @@
 """What a run left out or noticed, step by step: so that nothing is dropped without a word."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arbitrage.inputs.notes import said
 from arbitrage.report.shardview import verb_of
 from arbitrage.shards.manifest import Manifest, StepReport
-
-_KNOWN: Mapping[str, str] = {
-    "language_disagreement": "rows whose text looks like another language than their tag says",
-    "trailing_answer_cut": "conversations ended in an assistant turn, which was cut off: it is what teachers write",
-    "merged_rows": "rows repeat the text of an earlier prompt and were merged with it",
-    "empty_file": "files hold no row",
-}
-"""Key of a note, before its first ':' → what its number counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +57,9 @@ def losses_of(manifest: Manifest) -> tuple[Loss, ...]:
 
 
 def describe_note(key: str, count: int) -> str:
-    """Return a note as a sentence; one with an unknown key is shown as it is, never left out."""
-    kind, _, about = key.partition(":")
-    words = _KNOWN.get(kind)
-    if words is None:
-        return f"{key}: {count:,}"
-    if kind == "language_disagreement" and ">" in about:
-        tagged, _, looks = about.partition(">")
-        return f"{count:,} rows are tagged {tagged} and look like {looks}"
-    return f"{count:,} {words}" + (f" ({about})" if about else "")
+    """Return a note in words; one with an unknown key is shown as it is, never left out."""
+    words = said(key)
+    return f"{key}: {count:,}" if words == key else f"{count:,} {words}"
 
 
 def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
