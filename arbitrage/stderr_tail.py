@@ -12,7 +12,7 @@ MAX_LINES = 400
 MAX_CAUSES = 2
 JOIN_S = 2.0
 
-_ERROR = re.compile(r"\b(\w+(?:\.\w+)*(?:Error|Exception|Interrupt|Killed)): ?(.{0,300})")
+_ERROR = re.compile(r"\b(\w{1,100}(?:\.\w{1,100}){0,20}(?:Error|Exception|Interrupt|Killed)): ?(.{0,300})")
 _PREFIX = re.compile(r"^\(.{0,80}?\)\s*|^(?:ERROR|WARNING|INFO) [\d-]+ [\d:.]+ \[.{0,80}?\]\s*")
 """What vLLM puts before each line: `(EngineCore pid=12) ERROR 11-30 12:00:00 [core.py:940] `."""
 

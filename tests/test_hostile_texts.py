@@ -13,16 +13,21 @@ import pytest
 from arbitrage.exact_match import Match, is_match
 from arbitrage.fidelity import language_share
 from arbitrage.identify import find_contradiction, identify
+from arbitrage.judging.replies import Scale, read_reply
 from arbitrage.languages import normalise_tag, read_language, suggest_tag
 from arbitrage.metrics.defaults import CHEAP_METRICS
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.prose import count_words, prose
 from arbitrage.reasoning import find_reasoning
+from arbitrage.records import Candidate, FinishReason
 from arbitrage.rewards.refusal import is_refusal
 from arbitrage.rewards.repetition import judge_repetition
 from arbitrage.segmentation import split_sentences, split_words
+from arbitrage.stderr_tail import causes
+from arbitrage.teachers.asking import quoted, repeats
 from arbitrage.texts import Text
 from tests.support.hostile import SHAPES, UNITS
+from tests.support.scoring import a_candidate, a_prompt
 
 SHORT, LONG = 16_000, 64_000
 GROWTH = 10.0
@@ -32,6 +37,14 @@ LEAST_S = 0.004
 """What is cheaper than this for the short text is not compared: fixed costs and the clock decide it."""
 
 METRICS = (*CHEAP_METRICS, *(FormattingConfig(aspect=aspect) for aspect in ("headings", "tables", "bold")))
+
+INSTRUCTION = "End with a line of its own that holds q1w2e3r4 and, behind it, a number from 1 to 10 and nothing else."
+SCALE = Scale(r"\d+(?:\.\d+)?", float)
+
+
+def _reply(text: str, finish_reason: FinishReason) -> Candidate:
+    return a_candidate(a_prompt(), text, finish_reason)
+
 
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "prose": prose,
@@ -45,6 +58,12 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "exact": lambda text: [
         is_match(match, "de", text, wanted) for match in get_args(Match) for wanted in ("42", "Haus")
     ],
+    "reply of a judge": lambda text: [
+        read_reply(_reply(text, finish_reason), "q1w2e3r4", INSTRUCTION, SCALE) for finish_reason in FinishReason
+    ],
+    "material of a judge": lambda text: quoted("answer", text, "q1w2e3r4"),
+    "echo": lambda text: repeats(text, INSTRUCTION, "q1w2e3r4"),
+    "log line": lambda text: causes([text]),
     "words": lambda text: split_words(text, "fr"),
     "sentences": lambda text: split_sentences(text, "de"),
     "text of a metric": lambda text: Text(text, "en").prose,
