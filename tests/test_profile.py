@@ -299,3 +299,17 @@ def test_metrics_with_a_model_stand_beside_the_others(tmp_path: Path) -> None:
     alone = write_jsonl(tmp_path / "b.jsonl", rows[:1])
     [likely] = summarise(profile_of(alone, wanted=load_settings(tmp_path / "metrics.yaml")))[:1]
     assert likely.figures["bits_per_byte"].mean == pytest.approx(cell["bits_per_byte"]["min"])
+
+
+def test_the_tables_say_how_many_texts_a_mean_leaves_out_and_why(tmp_path: Path) -> None:
+    rows = [{"text": PROSE["en"], "language": "en"}] * 3 + [{"text": "Yes.", "language": "en"}]
+    data = write_jsonl(tmp_path / "data.jsonl", rows)
+    page = tmp_path / "page.html"
+    printed = " ".join(run(data, "--processes", 1, "--html", page).stdout.split())
+    assert "too_short 25 %" in printed
+    assert "* mean of less than 90 % of the texts" in printed
+    assert "no text has a value of" in printed
+    assert "mtld (too_short 100 %)" in printed
+    assert "* mean of less than 90 % of the texts" in page.read_text(encoding="utf-8")
+    [whole] = [cell for cell in summarise(profile_of(data)) if cell.key == CellKey()]
+    assert not whole.figures["characters"].is_partial

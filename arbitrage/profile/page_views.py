@@ -1,14 +1,14 @@
 """The heatmaps and lines of the page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from arbitrage.languages import name_of
 from arbitrage.metrics.options import Facts
 from arbitrage.profile.compare import Comparison
 from arbitrage.profile.profile import CellKey, Profile
-from arbitrage.profile.summary import CellSummary
-from arbitrage.profile.terminal import number
+from arbitrage.profile.summary import PARTIAL_NOTE, CellSummary
+from arbitrage.profile.terminal import mean_of, number
 from arbitrage.report.dotplot import Dot, axis_over, dot, ends
 from arbitrage.report.formatting import ABSENT, signed
 from arbitrage.report.heatmap import Cell, Heatmap, HeatRow
@@ -56,13 +56,13 @@ def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
     by_key = {cell.key: cell for cell in cells}
     rows = [(name_of(tag), tag, by_key[CellKey(language=tag)]) for tag in profile.languages]
     names = [config.metric_name for config in (*profile.metrics, *profile.set_metrics)]
-    grid = [[_value(cell, name) for name in names] for _, _, cell in rows]
-    kept = [i for i in range(len(names)) if any(row[i] is not None for row in grid)]
+    grid = [[_shown(cell, name) for name in names] for _, _, cell in rows]
+    kept = [i for i in range(len(names)) if any(row[i].value is not None for row in grid)]
     columns = [_tinted([row[i] for row in grid]) for i in kept]
     counts = tuple(Cell(f"{cell.num_texts:,}", None, False) for _, _, cell in rows)
     lines = [HeatRow(label, tag, (counts[k], *(c[k] for c in columns))) for k, (label, tag, _) in enumerate(rows)]
     heads = ("texts", *(names[i].replace("_", " ") for i in kept))
-    return Heatmap("Means by language", "", heads, tuple(lines), "heat")
+    return Heatmap(f"Means by language{_note(c for row in grid for c in row)}", "", heads, tuple(lines), "heat")
 
 
 def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, ...]:
@@ -146,8 +146,8 @@ def _metric_map(
     labels: Sequence[str],
 ) -> Heatmap | None:
     grid = [
-        [_value(by_key.get(_key(tag, axis, label)), name) for label in labels]
-        + [_value(by_key.get(CellKey(language=tag)), name)]
+        [_shown(by_key.get(_key(tag, axis, label)), name) for label in labels]
+        + [_shown(by_key.get(CellKey(language=tag)), name)]
         for tag in profile.languages
     ]
     flat = _tinted([value for row in grid for value in row])
@@ -158,7 +158,7 @@ def _metric_map(
         HeatRow(name_of(tag), tag, tuple(flat[i * width : (i + 1) * width]))
         for i, tag in enumerate(profile.languages)
     ]
-    return Heatmap(caption, "", (*labels, "all"), tuple(rows), "heat")
+    return Heatmap(caption + _note(c for row in grid for c in row), "", (*labels, "all"), tuple(rows), "heat")
 
 
 def _caption(facts: Facts) -> str:
@@ -170,20 +170,30 @@ def _key(language: str, axis: str, label: str) -> CellKey:
     return CellKey(language, label, None) if axis == "teacher" else CellKey(language, None, label)
 
 
-def _value(cell: CellSummary | None, name: str) -> float | None:
-    if cell is None:
-        return None
-    if name in cell.figures:
-        return cell.figures[name].mean
-    return cell.of_set[name].value if name in cell.of_set else None
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A figure and its text; `is_partial` where it leaves out more than a few of the texts."""
+
+    value: float | None
+    text: str = ABSENT
+    is_partial: bool = False
 
 
-def _tinted(values: Sequence[float | None]) -> list[Cell]:
+def _shown(cell: CellSummary | None, name: str) -> _Shown:
+    if cell is not None and name in cell.figures:
+        figures = cell.figures[name]
+        return _Shown(figures.mean, mean_of(figures), bool(figures.num) and figures.is_partial)
+    value = cell.of_set[name].value if cell is not None and name in cell.of_set else None
+    return _Shown(value, number(value))
+
+
+def _note(shown: Iterable[_Shown]) -> str:
+    return f" ({PARTIAL_NOTE})" if any(each.is_partial for each in shown) else ""
+
+
+def _tinted(shown: Sequence[_Shown]) -> list[Cell]:
     """Return cells from blank at the lowest value to three quarters of the hue at the highest."""
-    present = [value for value in values if value is not None]
+    present = [each.value for each in shown if each.value is not None]
     low, high = (min(present), max(present)) if present else (0.0, 0.0)
     span = (high - low) or 1.0
-    return [
-        Cell(ABSENT, None, False) if value is None else Cell(number(value), 0.75 * (value - low) / span, False)
-        for value in values
-    ]
+    return [Cell(s.text, None if s.value is None else 0.75 * (s.value - low) / span, False) for s in shown]

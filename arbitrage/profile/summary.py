@@ -12,6 +12,12 @@ from arbitrage.profile.profile import CellKey, Profile
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
+MEASURED_OF_ALL = 0.9
+"""Part of the texts that has to have a value for a mean to be shown without a mark."""
+
+PARTIAL = "*"
+PARTIAL_NOTE = f"{PARTIAL} mean of less than {MEASURED_OF_ALL:.0%} of the texts".replace("%", " %")
+
 
 @dataclass(frozen=True, slots=True)
 class Figures:
@@ -31,6 +37,20 @@ class Figures:
     high: float | None
     quantiles: tuple[float, ...] | None
     nulls: dict[str, int]
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a mean leaves out so many texts that a reader has to be told."""
+        return self.num < MEASURED_OF_ALL * (self.num + sum(self.nulls.values()))
+
+    @property
+    def why_null(self) -> str:
+        """The reasons for having no value and their share of the texts, the most frequent first; '' of none."""
+        total = self.num + sum(self.nulls.values())
+        return ", ".join(
+            f"{reason} {n / total:.0%}".replace(" 0%", " <1%").replace("%", " %")
+            for reason, n in sorted(self.nulls.items(), key=lambda item: (-item[1], item[0]))
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from arbitrage.profile.compare import Comparison, Shift
 from arbitrage.profile.profile import CellKey, Profile
-from arbitrage.profile.summary import CellSummary
+from arbitrage.profile.summary import PARTIAL, PARTIAL_NOTE, CellSummary, Figures
 from arbitrage.report.formatting import ABSENT, compact, decimal, signed
 
 MAX_COLUMNS = 8
@@ -55,26 +55,43 @@ def number(value: float | None) -> str:
     return compact(value) if abs(value) >= 1000 else decimal(value, 3 if abs(value) < 10 else 1)
 
 
+def mean_of(found: Figures) -> str:
+    """Return a mean, marked where it is not that of nearly all texts."""
+    return number(found.mean) + (PARTIAL if found.num and found.is_partial else "")
+
+
 def _table(profile: Profile, axis: str, columns: Sequence[CellSummary], total: CellSummary) -> Table:
     shown = columns[:MAX_COLUMNS]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
     table.title = f"{profile.name}: means by {axis}"
-    if len(shown) < len(columns):
-        table.caption = f"{len(columns) - len(shown)} more in --json and --html"
+    table.caption = "\n".join(_notes(profile, shown, len(columns), total))
+    table.caption_justify = "left"
     table.add_column("metric", no_wrap=True)
     table.add_column("all", justify="right", style="bold")
     for cell in shown:
-        table.add_column(str(getattr(cell.key, axis)), justify="right", overflow="fold")
-    table.add_row("texts", *(f"{cell.num_texts:,}" for cell in (total, *shown)), end_section=True)
+        table.add_column(str(getattr(cell.key, axis)), justify="right", overflow="fold", min_width=6)
+    table.add_column("without a value", overflow="fold", style="dim")
+    table.add_row("texts", *(f"{cell.num_texts:,}" for cell in (total, *shown)), "", end_section=True)
     for config in profile.metrics:
         figures = [cell.figures[config.metric_name] for cell in (total, *shown)]
         if any(found.num for found in figures):
-            table.add_row(config.metric_name, *(number(found.mean) for found in figures))
+            table.add_row(config.metric_name, *map(mean_of, figures), figures[0].why_null)
     for set_config in profile.set_metrics:
         found = [cell.of_set.get(set_config.metric_name) for cell in (total, *shown)]
         if any(m and m.value is not None for m in found):
-            table.add_row(set_config.metric_name, *(number(m.value) if m else ABSENT for m in found))
+            why = found[0].reason if found[0] else None
+            table.add_row(set_config.metric_name, *(number(m.value) if m else ABSENT for m in found), why or "")
     return table
+
+
+def _notes(profile: Profile, shown: Sequence[CellSummary], num_columns: int, total: CellSummary) -> list[str]:
+    """Say what the table does not hold."""
+    notes = [f"{num_columns - len(shown)} more in --json and --html"] if len(shown) < num_columns else []
+    if any(cell.figures[m.metric_name].is_partial for cell in (total, *shown) for m in profile.metrics):
+        notes.append(PARTIAL_NOTE)
+    figures = {config.metric_name: total.figures[config.metric_name] for config in profile.metrics}
+    nothing = [f"{name} ({found.why_null})" for name, found in figures.items() if not found.num and found.nulls]
+    return [*notes, f"no text has a value of {', '.join(nothing)}"] if nothing else notes
 
 
 def _caption(found: Comparison, num_clear: int, tested: int, num_rows: int) -> str:
