@@ -23,6 +23,9 @@ from arbitrage.languages import normalise_tag, suggest_tag
 from arbitrage.redaction import REDACTED, is_secret_key, redact, redact_text
 from arbitrage.yaml_text import MAX_DEPTH, WrittenFloat, WrittenInt, read_yaml
 
+MAX_KEY, MAX_MESSAGE = 200, 600
+"""Characters of a key and of what is wrong with it that an error shows."""
+
 C = TypeVar("C", bound=BaseModel)
 Raw = dict[str, Any]
 
@@ -99,8 +102,11 @@ def _canonical_tag(tag: str) -> str:
         return found
     near = found or suggest_tag(tag)
     hint = f" (did you mean '{near}'?)" if near else ""
-    raise ValueError(f"'{tag}' is not a BCP-47 tag{hint}")
+    raise ValueError(f"'{_short(tag)}' is not a BCP-47 tag{hint}")
 
+
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+"""Name of a run: it names a directory, too."""
 
 LanguageTag = Annotated[str, AfterValidator(_canonical_tag)]
 """A BCP-47 tag, brought into its canonical form when the config is read: 'arb' and 'ar' are one language."""
@@ -306,6 +312,7 @@ def _identity(value: Any) -> Any:
 
 def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
     key, node = _walk(raw, detail["loc"])
+    key = key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}…"
     kind, context = detail["type"], detail.get("ctx", {})
     at = f"{where}: {key}" if key else where
     if kind == "extra_forbidden":
@@ -313,7 +320,7 @@ def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
     if kind == "missing":
         return f"{at}: is missing"
     if kind == "union_tag_invalid":
-        tag = str(context.get("tag"))
+        tag = _short(str(context.get("tag")))
         allowed = [a.strip(" '") for a in str(context["expected_tags"]).split(",")]
         return f"{at}.kind: '{tag}' is not one of {', '.join(allowed)}{_suggest(tag, allowed)}"
     if kind == "union_tag_not_found":
@@ -322,6 +329,7 @@ def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
         allowed = [a.strip(" '") for a in str(context["expected"]).replace(" or ", ",").split(",")]
         return f"{at}: {_quote(node)} is not one of {', '.join(allowed)}{_suggest(str(node), allowed)}"
     message = redact_text(detail["msg"].removeprefix("Value error, "))
+    message = message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
     found = REDACTED if any(is_secret_key(str(part).removesuffix("_env")) for part in detail["loc"]) else _quote(node)
     return f"{at}: {message[:1].lower()}{message[1:]} (found {found})"
 
@@ -345,8 +353,11 @@ def _walk(raw: Any, loc: tuple[int | str, ...]) -> tuple[str, Any]:
 
 def _quote(value: Any) -> str:
     if isinstance(value, WrittenInt | WrittenFloat):
-        return value.written if len(value.written) <= 80 else value.written[:77] + "…"
-    text = json.dumps(redact(value), ensure_ascii=False, default=str)
+        return _short(value.written)
+    return _short(json.dumps(redact(value), ensure_ascii=False, default=str))
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 

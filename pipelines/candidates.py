@@ -12,7 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from arbitrage.config import Config, Operational, resolved_path
+from arbitrage.config import Config, Operational, RunName, resolved_path
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
@@ -65,7 +65,7 @@ class CandidatesConfig(Config):
         max_rejected: share of rows that reading or a teacher may lose before the run fails.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: RunName
     prompts: PromptsConfig
     teachers: Annotated[str, AfterValidator(pool_path)] = "teachers.yaml"
     pool: tuple[str, ...] | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from arbitrage.config import Config
+from arbitrage.config import Config, RunName
 from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.judging import JudgeConfig
@@ -54,7 +54,7 @@ class JudgeRunConfig(Config):
         num_shards: pieces the prompts are dealt to.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: RunName
     a: Side
     b: Side
     prompts: PromptsConfig | None = None

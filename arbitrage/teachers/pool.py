@@ -102,7 +102,7 @@ class TeacherConfig(Config):
         notes: for people.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)
     engine: EngineConfig
     model: str = ""
     revision: str | None = None

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from arbitrage.config import AbsolutePath, Config, as_tuple, override, parse, paths_beside, resolved_path, typed_texts
+from arbitrage.config import (
+    AbsolutePath,
+    Config,
+    RunName,
+    as_tuple,
+    override,
+    parse,
+    paths_beside,
+    resolved_path,
+    typed_texts,
+)
 from arbitrage.contracts.engines import Sampling
 from arbitrage.errors import ConfigError
 from arbitrage.judging import JudgeConfig
@@ -109,7 +119,7 @@ class OnlineConfig(Config):
     """
 
     kind: Literal["online"] = "online"
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: RunName
     data: PreferenceConfig
     data_run: AbsolutePath | None = None
     student: TeacherConfig
