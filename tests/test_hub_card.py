@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from arbitrage.prompts.sources import DatasetConfig
 from datasets import load_dataset
 
 from arbitrage.errors import DataError
 from arbitrage.inputs.hub_card import require_inside
+from arbitrage.prompts.sources import DatasetConfig
 
 SECRET = {"prompt": "the secret", "language": "en"}
 
