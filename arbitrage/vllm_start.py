@@ -11,7 +11,7 @@ from arbitrage.stderr_tail import causes, stderr_tail
 
 ENVIRONMENT: Mapping[str, str] = {
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",  # its warnings are of its own choices, six of them at every start on CPUs
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for results
     # FlashInfer compiles its sampler on first use and needs nvcc and ninja for it, which the wheels do not bring
     # (vllm-project/vllm#49497). Seeded and greedy rows, all of ours, take vLLM's own sampler anyway.

@@ -36,6 +36,7 @@ def test_vllm_knows_every_argument_by_name() -> None:
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     full = VllmEngine(tensor_parallel_size=2, kv_cache_gb=1, max_num_batched_tokens=512, max_num_seqs=4)
     assert set(full.engine_args(spec(revision="abc", precision="fp8", context_length=4096), "m")) <= known
+    assert set(VllmEngine(device="cpu").engine_args(spec(), "m")) <= known
     assert set(classifier_vllm.engine_args(reward(), "m", 512)) <= known
 
 
@@ -46,6 +47,21 @@ def test_ranks_are_processes_of_the_replicas_own_host(ranks: int) -> None:
     assert teacher.get("distributed_executor_backend") == backend
     scorer = reward(tensor_parallel_size=ranks, resources={"gpus": ranks})
     assert classifier_vllm.engine_args(scorer, "m", 512)["distributed_executor_backend"] == backend
+
+
+@pytest.mark.parametrize(
+    ("asked", "longest", "taken"), [(None, 4096, None), (512, 4096, None), (8192, 4096, 8192), (512, None, None)]
+)
+def test_the_cpu_build_computes_a_prompt_in_one_piece(
+    asked: int | None, longest: int | None, taken: int | None
+) -> None:
+    """PyTorch's generator on CPUs cannot take back a number, as vLLM does after a piece of a seeded prompt."""
+    arguments = VllmEngine(device="cpu", max_num_batched_tokens=asked).engine_args(spec(context_length=longest), "m")
+    assert arguments["enable_chunked_prefill"] is False
+    assert arguments.get("max_num_batched_tokens") == taken
+    on_gpu = VllmEngine(max_num_batched_tokens=asked).engine_args(spec(context_length=longest), "m")
+    assert "enable_chunked_prefill" not in on_gpu
+    assert on_gpu.get("max_num_batched_tokens") == asked
 
 
 @pytest.fixture

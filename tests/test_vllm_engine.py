@@ -56,7 +56,10 @@ def spec(tmp_path_factory) -> ModelSpec:
 
 async def _ask_then_kill(spec: ModelSpec) -> tuple[Results, Results, EngineDiedError]:
     """Ask everything in one go, ask the warm ones again, then kill the engine process while it serves."""
-    config = VllmEngine(device="cpu", enforce_eager=True, max_num_seqs=16, kv_cache_gb=0.25)
+    # Steps smaller than most prompts: in pieces, the seeded ones would end the CPU build's engine.
+    config = VllmEngine(
+        device="cpu", enforce_eager=True, max_num_seqs=16, kv_cache_gb=0.25, max_num_batched_tokens=32
+    )
     engine = config.build(spec)
     try:
         await exercise(engine, [f"question {i}" for i in range(5)])

@@ -35,7 +35,8 @@ class VllmEngine(EngineBase):
         kv_cache_gb: size of the key-value cache; None lets vLLM decide (on a GPU), or means 1 (on CPUs).
         enforce_eager: no compilation and CUDA graphs: starts faster, runs slower.
         enable_prefix_caching: the samples of a prompt share its prefill.
-        max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller GPUs).
+        max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller ones).
+            The CPU build takes at least the context length.
         cpus: CPU cores one replica holds.
     """
 
@@ -92,10 +93,23 @@ class VllmEngine(EngineBase):
             "logprobs_mode": "raw_logprobs",  # before temperature
             "disable_log_stats": True,
         }
+        if self.device == "cpu":
+            args |= self._whole_prefills(spec)
         cache_gb = self.kv_cache_gb or (1.0 if self.device == "cpu" else None)
         if cache_gb is not None:
             args["kv_cache_memory_bytes"] = int(cache_gb * 2**30)
         return {name: value for name, value in args.items() if value is not None}
+
+    def _whole_prefills(self, spec: ModelSpec) -> dict[str, object]:
+        """Return what keeps the CPU build from computing a prompt in pieces.
+
+        After a piece vLLM takes back a row's random number (`gen.set_offset`, v1/worker/gpu_model_runner.py), which
+        PyTorch's generator on CPUs cannot: the engine dies of the first seeded prompt that does not fit a step.
+        Then a step must take any prompt: a smaller max_num_batched_tokens is left to vLLM.
+        """
+        asked, longest = self.max_num_batched_tokens, spec.context_length
+        fits = asked is not None and longest is not None and asked >= longest
+        return {"enable_chunked_prefill": False, "max_num_batched_tokens": asked if fits else None}
 
     def num_gpus(self) -> float:
         """Return a GPU for each tensor-parallel rank."""
