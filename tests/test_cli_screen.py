@@ -149,3 +149,32 @@ def test_errors_spell_hostile_arguments():
     done = _arbitrage("status", "no\x1b[2Jsuch[/]run")
     assert done.returncode == 2
     assert done.stderr.decode().startswith(r"error: no\x1b[2Jsuch[/]run: is neither")
+
+
+def test_hostile_names_crash_no_command_and_reach_no_terminal(tmp_path):
+    """Names of models in a matrix, of files, of models at an endpoint: `[/]` is a closing tag of rich's markup."""
+    names = ("[/]", "[red]x\x1b[2J\u202e", "c")
+    rows = [
+        {"prompt_id": str(i), "prompt": f"q {i}", "language": "en", "model": name, "reward": (i * 7 + place) % 11}
+        for i in range(60)
+        for place, name in enumerate(names)
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "[").mkdir()
+    answers = [{"prompt": f"q{i}", "response": "words \x1b[2J", "language": "en"} for i in range(20)]
+    for name in ("[/].jsonl", "[red]b\x1b[2J.jsonl"):
+        (tmp_path / name).write_text("\n".join(map(json.dumps, answers)))
+    (tmp_path / "t.yaml").write_text(
+        'teachers: [{name: a, model: "[/]m\\e[2J", engine: {kind: openai, base_url: "http://127.0.0.1:9/[/]"}, '
+        "languages: [en]}]"
+    )
+    for command, code in (
+        (("router", "eval", "--matrix", "m.jsonl"), 0),
+        (("profile", "--compare", "[/].jsonl", "[[]red]b\x1b[[]2J.jsonl"), 0),
+        (("teachers", "check", "--pool", "t.yaml"), 4),
+    ):
+        done = _arbitrage(*command, cwd=tmp_path)
+        assert done.returncode == code, done.stderr.decode()
+        assert b"\x1b" not in done.stdout + done.stderr
+        assert "\u202e" not in (done.stdout + done.stderr).decode()
+        assert b"Traceback" not in done.stderr
