@@ -34,7 +34,7 @@ DOCUMENT, RESULTS = ROOT / "docs/judging.md", ROOT / "docs/real_judges.json"
 LANGUAGES = ("en", "de", "fr", "ru", "zh")
 SIDES = {"gpt-3.5": "gpt-3.5-turbo", "starling": "Nexusflow__Starling-LM-7B-beta"}
 JUDGE, MEMBERS = "qwen2.5-coder-0.5b", ("qwen2.5-coder-0.5b", "smollm2-135m")
-LONGEST_ANSWER = 700  # characters: a small model reads little, and slowly
+LONGEST_ANSWER = 400  # characters: a small model reads little, and slowly
 Found = dict[str, Any]
 
 
@@ -131,13 +131,13 @@ def write_pool(directory: Path, models: Mapping[str, Path], threads: int) -> Non
         for side, name in zip("ab", SIDES, strict=True)
     ]  # fmt: skip
     (directory / "teachers.yaml").write_text(yaml.safe_dump({"teachers": [*local, *recorded]}))
-    (directory / "judge.yaml").write_text(yaml.safe_dump({"kind": "teacher", "teacher": JUDGE, "max_tokens": 160}))
+    (directory / "judge.yaml").write_text(yaml.safe_dump({"kind": "teacher", "teacher": JUDGE, "max_tokens": 80}))
     pipeline = {
         "kind": "sft", "name": "reviewed", "teachers": str(directory / "teachers.yaml"), "pool": list(SIDES),
         "prompts": {"kind": "jsonl", "paths": str(directory / "prompts.jsonl"),
                     "columns": {"prompt": "prompt", "language": "language", "id": "id"}},
         "router": {"kind": "reward"}, "sampling": {"n": 1}, "num_shards": 1, "max_rejected": 1.0, "export": [],
-        "committee": {"reviewers": list(MEMBERS), "max_spread": None, "accept": None, "max_tokens": 160},
+        "committee": {"reviewers": list(MEMBERS), "max_spread": None, "accept": None, "max_tokens": 80},
     }  # fmt: skip
     (directory / "pipeline.yaml").write_text(yaml.safe_dump(pipeline))
 
@@ -214,10 +214,10 @@ def _alarms_of_judge(directory: Path) -> list[str]:
 
 def _alarms_of_run(directory: Path) -> list[str]:
     try:
-        from arbitrage.report.alarms import alarms_of
-    except ImportError:
+        from arbitrage.report.run_alarms import run_alarms
+    except ImportError:  # an earlier version
         return []
-    return [alarm.kind for alarm in alarms_of(open_run(directory / "reviewed"))]
+    return [alarm.kind for alarm in run_alarms(open_run(directory / "reviewed"))]
 
 
 def render(found: Mapping[str, Found]) -> None:
