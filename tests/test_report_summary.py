@@ -401,6 +401,11 @@ def test_alarms_of_teachers_that_are_cut_off_or_unscored(tmp_path):
     assert (alarm.kind, alarm.what) == ("unscored", "x")
     assert alarm.detail.startswith("100 of 100 candidates have no score by committee")
     assert teacher_alarms({"z": TeacherCounts(4, 4, {})}) == ()
+    [alarm] = teacher_alarms(
+        {"x": TeacherCounts(100, 0, {}, num_with_reasoning=9), "y": TeacherCounts(100, 0, {}, 1)}
+    )
+    assert (alarm.kind, alarm.what) == ("reasoning_left", "x")
+    assert alarm.detail.startswith("9 of 100 candidates hold reasoning in their text")
 
 
 def test_committee_and_fusion_are_stages_in_the_order_of_the_data():

@@ -9,6 +9,9 @@ CUT_OFF_ALARM = 0.5
 UNSCORED_ALARM = 0.1
 """Part of a teacher's candidates without a score: they cannot be selected, however good they are."""
 
+REASONING_ALARM = 0.05
+"""Part of a teacher's candidates that hold reasoning: its server does not take it out."""
+
 MIN_CANDIDATES = 10
 """Below so many a share says nothing."""
 
@@ -40,6 +43,7 @@ class TeacherCounts:
     num_candidates: int
     num_cut_off: int
     unscored: Mapping[str, int]  # reward → candidates for which the ensemble lacks its score
+    num_with_reasoning: int = 0  # left in their text, by the check `reasoning_left`
 
 
 def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[Alarm, ...]:
@@ -52,6 +56,12 @@ def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[Alarm, ...]:
         if count.num_cut_off >= CUT_OFF_ALARM * count.num_candidates:
             detail = f"{count.num_cut_off:,} {of_all} are cut off at the token limit; raise sampling.max_tokens"
             found.append(Alarm("cut_off", teacher, detail))
+        if count.num_with_reasoning >= REASONING_ALARM * count.num_candidates:
+            detail = (
+                f"{count.num_with_reasoning:,} {of_all} hold reasoning in their text and are not selected; set the "
+                "server's reasoning parser"
+            )
+            found.append(Alarm("reasoning_left", teacher, detail))
         for reward, number in sorted(count.unscored.items()):
             if number >= UNSCORED_ALARM * count.num_candidates:
                 detail = f"{number:,} {of_all} have no score by {reward} and cannot be selected"

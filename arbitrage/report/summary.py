@@ -21,6 +21,7 @@ from arbitrage.report.shardview import roles_of, walk
 from arbitrage.report.steering import SteeringSummary, steering_of
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare
 from arbitrage.report.tally import Grid, Tally
+from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
 from arbitrage.shards.manifest import Manifest
 from arbitrage.shards.run import Run
 
@@ -255,11 +256,12 @@ def _counts(tally: Tally, languages: Sequence[str], teacher: str) -> TeacherCoun
     def count(measure: str) -> int:
         return sum(tally.cell(measure, language, teacher).count for language in languages)
 
-    missing = measures.SHUT + measures.UNSCORED
+    missing, reasoning = measures.SHUT + measures.UNSCORED, measures.FAILS + ReasoningLeftConfig().name
     return TeacherCounts(
         num_candidates=count(measures.CUT_OFF),
         num_cut_off=int(sum(tally.cell(measures.CUT_OFF, language, teacher).total for language in languages)),
         unscored={m.removeprefix(missing): n for m in tally.cells if m.startswith(missing) and (n := count(m))},
+        num_with_reasoning=int(sum(tally.cell(reasoning, language, teacher).total for language in languages)),
     )
 
 
