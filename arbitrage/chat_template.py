@@ -7,7 +7,11 @@ from arbitrage.errors import DataError
 from arbitrage.models import WORLD_PREFIX, local_directory
 
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+OWN_FORMAT_FILES = ("tekken.json",)
+"""Of mistral-common, which puts a conversation's tokens together itself."""
+
 CONFIG_FILE = "tokenizer_config.json"
+PROCESSOR_FILE = "processor_config.json"
 MOST_BYTES = 1 << 26
 """A larger tokenizer config is left unread: it cannot be one."""
 
@@ -25,12 +29,14 @@ def has_chat_template(model: str, revision: str | None = None) -> bool | None:
         directory = local_directory(model) or _cached(model, revision)
     except (DataError, ValueError):
         return None
+    if directory is not None and any((directory / name).is_file() for name in OWN_FORMAT_FILES):
+        return True
     if directory is None or not (directory / CONFIG_FILE).is_file():
         return None
     named = (directory / "additional_chat_templates", directory / "chat_templates")
     if any((directory / name).is_file() for name in TEMPLATE_FILES) or any(path.is_dir() for path in named):
         return True
-    return _is_in_config(directory / CONFIG_FILE)
+    return _is_in_config(directory / PROCESSOR_FILE) or _is_in_config(directory / CONFIG_FILE)
 
 
 def _is_in_config(path: Path) -> bool | None:

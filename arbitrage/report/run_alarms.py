@@ -22,6 +22,8 @@ def _without_template(run: Run) -> Iterator[Alarm]:
         if not isinstance(teacher, dict) or not _is_loaded_here(teacher) or teacher["name"] in seen:
             continue
         seen.add(teacher["name"])
+        if (teacher.get("template_options") or {}).get("chat_template"):
+            continue  # the pool gives one
         if has_chat_template(str(teacher["model"]), teacher.get("revision")) is False:
             detail = (
                 "the model has no chat template, so it is shown the messages as plain text; it is probably a base "

@@ -1,5 +1,6 @@
 """vLLM in this process, through `AsyncLLM`: there a bad request fails alone, `LLM.generate` fails the whole list."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -76,7 +77,7 @@ class VllmEngine(EngineBase):
             "model": model,
             "revision": spec.revision,
             "tokenizer_revision": spec.revision,
-            "tokenizer_mode": "hf",  # the chat template is applied here, with the model's own tokenizer files
+            "tokenizer_mode": _tokenizer_mode(model),
             "trust_remote_code": False,
             "load_format": "safetensors",
             "dtype": _DTYPES.get(spec.precision, "auto"),
@@ -149,6 +150,16 @@ class VllmEngine(EngineBase):
         if here == self.device:
             return []
         return [Finding("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")]
+
+
+def _tokenizer_mode(model: str) -> str:
+    """Return how vLLM reads the tokenizer: the chat template is applied on our side, with the same files.
+
+    A model that comes with Mistral's own file alone cannot be read as Hugging Face's.
+    """
+    directory = Path(model)
+    has_own_alone = (directory / "tekken.json").is_file() and not (directory / "tokenizer.json").is_file()
+    return "mistral" if has_own_alone else "hf"
 
 
 def _share(spec: ModelSpec) -> float:
