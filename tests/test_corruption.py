@@ -286,12 +286,32 @@ def test_a_link_in_a_run_directory_is_not_followed(directory: Path, tmp_path: Pa
     paths[kind].rename(elsewhere)
     paths[kind].symlink_to(elsewhere)
     before = sorted((path, path.stat().st_mtime_ns) for path in [elsewhere, *elsewhere.rglob("*")])
+    with pytest.raises(ArbitrageError, match="link"):
+        read_all(directory, "generate-fake")
     assert CliRunner().invoke(app, ["verify", str(directory)]).exit_code == 3
     try:
         run_again(directory)
     except ArbitrageError as error:
         assert "link" in str(error)  # noqa: PT017
     assert sorted((path, path.stat().st_mtime_ns) for path in [elsewhere, *elsewhere.rglob("*")]) == before
+
+
+@pytest.mark.parametrize("name", ["generate-fake", "_damaged"])
+def test_nothing_is_removed_or_put_where_a_link_leads(directory: Path, name: str) -> None:
+    """A directory that a planted link stands for is left alone: its temporary files, and its other ones."""
+    step = open_run(directory).directory("generate-fake")
+    link = step if name == "generate-fake" else directory / name
+    if link.exists():
+        shutil.rmtree(link)
+    elsewhere = directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "_tmp-1-mine").write_text("mine")
+    link.symlink_to(elsewhere)
+    if name == "_damaged":
+        cut(shard_path(step, 0))
+    with pytest.raises(StorageError, match="is a link, and links in a run directory are not followed"):
+        run_again(directory)
+    assert [path.name for path in elsewhere.iterdir()] == ["_tmp-1-mine"]
 
 
 def test_a_link_where_the_lock_or_a_temporary_file_is_to_be_is_not_written_through(directory: Path) -> None:

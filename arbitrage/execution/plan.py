@@ -172,6 +172,18 @@ def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Seque
     return ExecutionPlan(run_dir, num_shards, wanted, tuple(planned))
 
 
+def require_own_directories(execution: ExecutionPlan) -> None:
+    """Refuse directories of steps that are links: what is written or removed there would be so elsewhere.
+
+    Raises:
+        StorageError: names the link.
+    """
+    for planned in execution.steps:
+        if isinstance(directory := planned.job.directory, Path):
+            for parts in ([], ["_rejects"], ["_stats"], ["_journal"]):
+                require_no_links(directory.parent, [directory.name, *parts])
+
+
 def mend(execution: ExecutionPlan, note: Callable[[str], None]) -> None:
     """Set damaged files aside, write lost counts again, and remove what was made from other inputs than today's.
 
@@ -180,10 +192,6 @@ def mend(execution: ExecutionPlan, note: Callable[[str], None]) -> None:
     """
     for planned in execution.steps:
         directory = planned.job.directory
-        if isinstance(directory, Path):
-            require_no_links(execution.run_dir, [directory.name])  # type: ignore[arg-type]
-            for part in ("_rejects", "_stats", "_journal"):
-                require_no_links(directory, [part])
         for path in planned.damaged:
             aside = set_aside(execution.run_dir, path)
             note(f"{planned.step.name}: {path.name} was damaged; it is set aside as {aside}, and made again")

@@ -113,6 +113,11 @@ class Inventory:
         free = [n for n in self._workers() if n.num_light < _most_light(n)]
         return min(free, key=lambda n: (n.num_light / _most_light(n), n.node_id), default=None)
 
+    @property
+    def num_light_places(self) -> int:
+        """How many light tasks may run at once."""
+        return sum(map(_most_light, self._workers()))
+
     def host_node(self, avoid: Set[str] = frozenset()) -> Node | None:
         """Return the node with the most room for one more shared actor; None if all have enough of them."""
         free = [n for n in self._workers() if n.node_id not in avoid and n.num_hosts < _most_hosts(n)]

@@ -4,7 +4,7 @@ Only shard numbers and counts cross the process border; rows go from Parquet to 
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -158,18 +158,28 @@ async def _close_all(places: list[_Place]) -> None:
     await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
 
 
-def do_light(job: Job, attempt: Attempt) -> str:
-    """Do one shard of a job that holds nothing, with a worker built for it alone; return its counts as JSON."""
+def do_light(job: Job, attempts: Sequence[Attempt]) -> list[str]:
+    """Do shards of a job that holds nothing, with a worker built for them; return the counts of each as JSON.
+
+    Where one fails after others are done, these are returned: the rest is asked for again, and then it is the first.
+    """
     collect_seldom()
     make_private_files()
     if job.scope == "corpus":
-        return do_corpus(job, job.config.build()).model_dump_json()
-    return asyncio.run(_build_and_do(job, attempt))
+        return [do_corpus(job, job.config.build()).model_dump_json()]
+    return asyncio.run(_build_and_do(job, attempts))
 
 
-async def _build_and_do(job: Job, attempt: Attempt) -> str:
+async def _build_and_do(job: Job, attempts: Sequence[Attempt]) -> list[str]:
     worker: Any = job.config.build()
+    done: list[str] = []
     try:
-        return (await do_shard(job, worker, attempt, Meter())).model_dump_json()
+        for attempt in attempts:
+            stats = await do_shard(job, worker, attempt, Meter())
+            done.append(stats.model_dump_json())
+    except Exception:
+        if not done:
+            raise
     finally:
         await worker.close()
+    return done

@@ -25,12 +25,15 @@ from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.ray_cluster import Node
 from arbitrage.execution.ray_host import ReplicaReport, do_light
 from arbitrage.execution.ray_pools import CONTROL, Cluster, Pool, Replica
+from arbitrage.execution.readiness import Readiness
 from arbitrage.execution.retries import Retries, has_suspects
 from arbitrage.execution.shard_task import Attempt, still_good
 from arbitrage.execution.watch import Watch
 from arbitrage.shards.manifest import ShardStats
 
 WAIT_S = 0.5
+LISTEN_EVERY_S = 0.25
+MAX_SHARDS_OF_A_TASK = 32
 NODES_EVERY_S = 5.0
 
 MAX_FAILED_STARTS = 3
@@ -42,12 +45,18 @@ MAX_ALONE = 2
 
 @dataclass(frozen=True, slots=True)
 class _Flight:
-    """A shard under way."""
+    """A shard under way, or several of a light step."""
 
     step: PlannedStep
     attempt: Attempt
     replica: Replica | None  # None for a light task
     node: Node | None = None  # of a light task
+    others: tuple[Attempt, ...] = ()  # done by the same light task after the first
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards under way."""
+        return [attempt.shard for attempt in (self.attempt, *self.others)]
 
     @property
     def weight(self) -> int:
@@ -71,13 +80,16 @@ class Scheduler:
         self._steps = execution.steps
         self._session = execution.session
         self._cluster, self._watch, self._alive = cluster, watch, alive
-        self._waiting = {s.step.name: list(s.missing) for s in self._steps}
-        self._undone = {s.step.name: set(s.missing) for s in self._steps}
+        self._readiness = Readiness(self._steps)
+        self._by_name = {s.step.name: s for s in self._steps}
+        self._of_pool: dict[str, list[PlannedStep]] = defaultdict(list)
+        for step in self._steps:
+            self._of_pool[step.job.pool].append(step)
         self._pools: dict[str, Pool] = {}
         self._flights: dict[Any, _Flight] = {}
         self._loading: dict[Any, tuple[Pool, Replica]] = {}  # the end of its start → a replica
         self._reports: dict[Any, Any] = {}  # the answer awaited → actor
-        self._looked_again: dict[str, set[int]] = defaultdict(set)  # doubtful shards that were compared
+        self._asked_at = 0.0  # when actors were last asked for their counters
         self._deaths: set[tuple[str, int]] = set()  # shards on which an engine died in this run
         self._shared_deaths: Counter[tuple[str, int]] = Counter()  # and those under way when a shared actor did
         self._alone = {
@@ -85,6 +97,8 @@ class Scheduler:
         }
         self._retries = Retries()
         self._given_up = GivenUp(self._steps)
+        self._light: Any = None
+        self._jobs: dict[str, Any] = {}  # step → its job, in the object store
         self._looked_at = time.monotonic()
 
     def run(self) -> None:
@@ -101,7 +115,7 @@ class Scheduler:
                 self._cluster.nodes.require_possible(step.step.name, step.step.resources)
         try:
             self._start_early()
-            while any(undone for name, undone in self._undone.items() if not self._given_up.blocks(name)):
+            while any(undone for name, undone in self._readiness.undone.items() if not self._given_up.blocks(name)):
                 self._turn()
             self._given_up.raise_first()
         finally:
@@ -143,64 +157,87 @@ class Scheduler:
 
     def _start_ready(self) -> None:
         self._keep_doubtful()
-        open_steps = [s for s in self._steps if not self._given_up.blocks(s.step.name)]
-        ready = {s.step.name: self._ready_shards(s) for s in open_steps if self._waiting[s.step.name]}
-        by_pool: dict[str, list[tuple[PlannedStep, int]]] = defaultdict(list)
+        ready: dict[str, list[PlannedStep]] = defaultdict(list)  # pool → its steps that have ready shards
         for step in self._steps:
-            for shard in ready.get(step.step.name, ()):
-                if step.held == "task":
-                    self._start_light(step, shard)
-                else:
-                    by_pool[step.job.pool].append((step, shard))
-        self._release_idle(by_pool)
-        for name, work in by_pool.items():
-            self._feed(self._pool(name, work[0][0]), work)
+            if not self._is_open(step):
+                continue
+            if step.held == "task":
+                self._start_light(step)
+            else:
+                ready[step.job.pool].append(step)
+        self._release_idle(ready)
+        for name, steps in ready.items():
+            self._feed(self._pool(name, steps[0]), steps)
 
     def _keep_doubtful(self) -> None:
-        """Keep doubtful shards whose inputs came out as they were; steps in order, so that one keeps the next."""
-        for step in self._steps:
-            doubtful = step.doubtful.intersection(self._waiting[step.step.name]) - self._looked_again[step.step.name]
-            for shard in doubtful.intersection(self._ready_shards(step)):
-                self._looked_again[step.step.name].add(shard)
-                if (stats := still_good(step.job, shard)) is not None:
-                    self._waiting[step.step.name].remove(shard)
-                    self._undone[step.step.name].discard(shard)
+        """Keep doubtful shards whose inputs came out as they were, as soon as these are there: one keeps the next."""
+        while self._readiness.fresh:
+            fresh, self._readiness.fresh = self._readiness.fresh, []
+            for name, shard in fresh:
+                step = self._by_name[name]
+                if shard in step.doubtful and (stats := still_good(step.job, shard)) is not None:
+                    self._readiness.done(name, shard)
                     self._watch.shard_kept(step, shard, stats)
 
-    def _ready_shards(self, step: PlannedStep) -> list[int]:
-        if step.step.scope == "corpus":
-            return [0] if not any(self._undone[u] for u in step.upstream) else []
-        return [k for k in self._waiting[step.step.name] if self._inputs_done(step, k)]
+    def _is_open(self, step: PlannedStep) -> bool:
+        """Whether a step has shards that can be done now."""
+        return bool(self._readiness.num_ready(step.step.name)) and not self._given_up.blocks(step.step.name)
 
-    def _inputs_done(self, step: PlannedStep, shard: int) -> bool:
-        for upstream in step.step.upstream:
-            undone = self._undone[upstream.name]
-            if shard in undone or (upstream.scope == "corpus" and undone):
-                return False
-        return True
-
-    def _start_light(self, step: PlannedStep, shard: int) -> None:
-        import ray
+    def _start_light(self, step: PlannedStep) -> None:
+        """Start light tasks while there is room; where many shards wait, several in one: each has its price."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        node = self._cluster.nodes.light_node()
-        if node is None:
-            return
-        there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
-        task = ray.remote(do_light).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        attempt = self._attempt(step, shard)
-        node.num_light += 1
-        self._take_off(task.remote(step.job, attempt), _Flight(step, attempt, None, node))
+        name = step.step.name
+        nodes = self._cluster.nodes
+        while (num_ready := self._readiness.num_ready(name)) and (node := nodes.light_node()) is not None:
+            there = NodeAffinitySchedulingStrategy(node.node_id, soft=True)
+            at_once = max(1, min(MAX_SHARDS_OF_A_TASK, num_ready // (4 * nodes.num_light_places)))
+            taken = [self._readiness.take(name) for _ in range(at_once)]
+            attempts = [self._attempt(step, shard) for shard in taken if shard is not None]
+            node.num_light += 1
+            task = self._light_task().options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            ref = task.remote(self._shipped(step), attempts)
+            self._flights[ref] = _Flight(step, attempts[0], None, node, tuple(attempts[1:]))
 
-    def _feed(self, pool: Pool, work: list[tuple[PlannedStep, int]]) -> None:
+    def _light_task(self) -> Any:
+        """Return the remote function, made once: each one made is exported to the cluster."""
+        import ray
+
+        if self._light is None:
+            self._light = ray.remote(do_light)
+        return self._light
+
+    def _shipped(self, step: PlannedStep) -> Any:
+        """Return a reference to a step's job in the object store: it may be larger than all it is sent along with."""
+        import ray
+
+        if step.step.name not in self._jobs:
+            self._jobs[step.step.name] = ray.put(step.job)
+        return self._jobs[step.step.name]
+
+    def _feed(self, pool: Pool, steps: list[PlannedStep]) -> None:
         """Hand ready shards to idle replicas, then to new ones while there is room, then to busy ones."""
-        for step, shard in work:
-            attempt = self._attempt(step, shard)
-            replica = self._replica_for(pool, step, attempt)
-            if replica is not None:
-                flight = _Flight(step, attempt, replica)
-                pool.in_hand[replica] += flight.weight
-                self._take_off(replica.actor.do.remote(step.job, attempt, replica.name), flight)
+        for step in steps:
+            name = step.step.name
+            special = [k for step_name, k in self._deaths | self._alone if step_name == name]
+            for shard in sorted(k for k in special if self._readiness.is_ready(name, k)):
+                self._hand_out(pool, step, self._readiness.take(name, shard))
+            while self._hand_out(pool, step, self._readiness.take(name)):
+                pass
+
+    def _hand_out(self, pool: Pool, step: PlannedStep, shard: int | None) -> bool:
+        """Hand a shard that was taken to a replica; where none has room, put it back and return False."""
+        if shard is None:
+            return False
+        attempt = self._attempt(step, shard)
+        replica = self._replica_for(pool, step, attempt)
+        if replica is None:
+            self._readiness.put_back(step.step.name, shard)
+            return False
+        flight = _Flight(step, attempt, replica)
+        pool.in_hand[replica] += flight.weight
+        self._flights[replica.actor.do.remote(step.job, attempt, replica.name)] = flight
+        return True
 
     def _replica_for(self, pool: Pool, step: PlannedStep, attempt: Attempt) -> Replica | None:
         if attempt.died and pool.is_shared:
@@ -215,16 +252,16 @@ class Scheduler:
         alone = sum(1 for each in self._pools.values() for r in each.in_hand if each.is_shared and not r.is_shared)
         return self._start_replica(pool, step, is_alone=True) if alone < MAX_ALONE else None
 
-    def _release_idle(self, by_pool: dict[str, list[tuple[PlannedStep, int]]]) -> None:
+    def _release_idle(self, ready: dict[str, list[PlannedStep]]) -> None:
         """Release pools that are done, and idle replicas without work while another pool waits for room."""
         starved = [
-            self._pool(name, work[0][0])
-            for name, work in by_pool.items()
+            self._pool(name, steps[0])
+            for name, steps in ready.items()
             if not (name in self._pools and self._pools[name].in_hand)
         ]
         is_crowded = any(not self._cluster.has_room(pool) for pool in starved)
         for name, pool in self._pools.items():
-            if not pool.in_hand or name in by_pool:
+            if not pool.in_hand or name in ready:
                 continue
             idle = pool.idle_replicas()
             if len(idle) == len(pool.in_hand) and (is_crowded or self._is_finished(name)):
@@ -236,8 +273,8 @@ class Scheduler:
                     self._drop(pool, replica)
 
     def _is_finished(self, pool: str) -> bool:
-        mine = [s.step.name for s in self._steps if s.job.pool == pool]
-        return not any(self._undone[name] for name in mine if not self._given_up.blocks(name))
+        mine = [s.step.name for s in self._of_pool[pool]]
+        return not any(self._readiness.undone[name] for name in mine if not self._given_up.blocks(name))
 
     def _pool(self, name: str, step: PlannedStep) -> Pool:
         return self._pools.setdefault(name, Pool(name, step.step.resources, step.job.config.only_waits))
@@ -246,14 +283,13 @@ class Scheduler:
         key = step.step.name, shard
         return Attempt(shard, self._session, died=key in self._deaths, is_alone=key in self._deaths | self._alone)
 
-    def _take_off(self, ref: Any, flight: _Flight) -> None:
-        self._waiting[flight.step.step.name].remove(flight.attempt.shard)
-        self._flights[ref] = flight
-
     def _listen(self) -> None:
         """Ask every actor at work for its counters, tell it whether to stop, and note the answers that have come."""
         import ray
 
+        if time.monotonic() - self._asked_at < LISTEN_EVERY_S:
+            return
+        self._asked_at = time.monotonic()
         at_work: dict[Any, list[Replica]] = defaultdict(list)
         for pool in self._pools.values():
             for replica in pool.in_hand:
@@ -282,22 +318,22 @@ class Scheduler:
 
         self._look_at_nodes()
         if not self._flights and not self._loading:
-            if any(self._ready_shards(s) for s in self._steps if self._is_open(s)):
+            if any(self._is_open(step) for step in self._steps):
                 time.sleep(WAIT_S)  # for a node to come, or for resources that others hold
                 return
-            undone = sorted(name for name, shards in self._undone.items() if shards)
+            undone = sorted(name for name, shards in self._readiness.undone.items() if shards)
             if not undone:  # doubtful shards were all found good
                 return
             raise ExecutionError(f"nothing is under way and nothing can start; unfinished: {', '.join(undone)}")
-        done, _ = ray.wait([*self._flights, *self._loading], num_returns=1, timeout=WAIT_S)
+        under_way = [*self._flights, *self._loading]
+        done, _ = ray.wait(under_way, num_returns=1, timeout=WAIT_S)
+        if done:  # and all others that have ended: one turn for all of them
+            done, _ = ray.wait(under_way, num_returns=len(under_way), timeout=0)
         for ref in done:
             if ref in self._flights:  # not requeued meanwhile with its dead actor
                 self._land(ref, self._flights.pop(ref))
             elif ref in self._loading:
                 self._loaded(ref, *self._loading.pop(ref))
-
-    def _is_open(self, step: PlannedStep) -> bool:
-        return bool(self._waiting[step.step.name]) and not self._given_up.blocks(step.step.name)
 
     def _loaded(self, ref: Any, pool: Pool, replica: Replica) -> None:
         import ray
@@ -339,7 +375,7 @@ class Scheduler:
         self._given_up.add(pool.name, error)
         for replica in list(pool.in_hand):
             self._drop(pool, replica)
-        if any(shards for name, shards in self._undone.items() if not self._given_up.blocks(name)):
+        if any(shards for name, shards in self._readiness.undone.items() if not self._given_up.blocks(name)):
             self._watch.progress.note(f"{pool.name} is given up: {error}. What does not need it goes on")
 
     def _look_at_nodes(self) -> None:
@@ -371,7 +407,6 @@ class Scheduler:
     def _land(self, ref: Any, flight: _Flight) -> None:
         import ray
 
-        name, shard = flight.step.step.name, flight.attempt.shard
         pool = self._pools[flight.step.job.pool] if flight.replica is not None else None
         replica = flight.replica
         if pool is not None and replica is not None and replica in pool.in_hand:
@@ -379,17 +414,25 @@ class Scheduler:
         if flight.node is not None:
             flight.node.num_light -= 1
         try:
-            stats = ShardStats.model_validate_json(ray.get(ref))
+            results = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
             self._failed(flight, pool, error)
         except ray.exceptions.RayError as error:  # a lost worker, node or object; a node out of memory
             self._try_again(flight, pool, error)
         else:
-            self._undone[name].discard(shard)
-            self._deaths.discard((name, shard))
-            self._watch.shard_done(flight.step, shard, stats)
+            self._done(flight, [results] if isinstance(results, str) else results)
         if pool is not None and replica is not None:
             self._end_if_alone(pool, replica)
+
+    def _done(self, flight: _Flight, results: list[str]) -> None:
+        """Note the shards that a flight has done; those it has not come again."""
+        name, attempts = flight.step.step.name, (flight.attempt, *flight.others)
+        for attempt, result in zip(attempts, results, strict=False):
+            self._readiness.done(name, attempt.shard)
+            self._deaths.discard((name, attempt.shard))
+            self._watch.shard_done(flight.step, attempt.shard, ShardStats.model_validate_json(result))
+        for attempt in attempts[len(results) :]:
+            self._readiness.put_back(name, attempt.shard)
 
     def _end_if_alone(self, pool: Pool, replica: Replica) -> None:
         """End an actor that was started for one shard of a shared pool."""
@@ -457,13 +500,13 @@ class Scheduler:
             self._deaths.add(key)
 
     def _requeue(self, flight: _Flight) -> None:
-        name = flight.step.step.name
-        self._waiting[name] = sorted([*self._waiting[name], flight.attempt.shard])
+        for shard in flight.shards:
+            self._readiness.put_back(flight.step.step.name, shard)
 
     def _under_way(self) -> str:
         shards: dict[str, list[int]] = defaultdict(list)
         for flight in self._flights.values():
-            shards[flight.step.step.name].append(flight.attempt.shard)
+            shards[flight.step.step.name] += flight.shards
         said = [f"{name} (shards {', '.join(map(str, sorted(found)))})" for name, found in sorted(shards.items())]
         for name, pool in sorted(self._pools.items()):
             if not pool.in_hand and not self._is_finished(name):

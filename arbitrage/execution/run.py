@@ -12,7 +12,7 @@ from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import DamagedFileError, RejectBudgetError, RunDirectoryError
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now
-from arbitrage.execution.plan import ExecutionPlan, drop_temporary, mend, plan
+from arbitrage.execution.plan import ExecutionPlan, drop_temporary, mend, plan, require_own_directories
 from arbitrage.execution.progress import Progress
 from arbitrage.execution.watch import Stop, Watch
 from arbitrage.shards.aside import set_aside
@@ -85,6 +85,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         seen: set[object] = set()
         stop = stop or Stop()
         while True:
+            require_own_directories(execution)
             drop_temporary(execution)
             mend(execution, progress.note)
             progress.planned(execution)

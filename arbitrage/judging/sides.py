@@ -54,5 +54,6 @@ def _steps_of(given: str, run: Run, part: str) -> list[str]:
 
 
 def _shards(run: Run, step: str) -> list[str]:
+    run.require_sound(step)  # the files are read by their paths from here on
     paths = [shard_path(run.directory(step), shard) for shard in run.shards(step)]
     return [str(Path(str(path)).absolute()) for path in paths if path.exists()]

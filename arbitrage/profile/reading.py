@@ -10,9 +10,7 @@ from arbitrage.errors import UserError
 from arbitrage.inputs.rows import Fault, Row, RowError
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.profile.entries import Entry, EntryBuilder
-from arbitrage.shards.layout import shard_path
 from arbitrage.shards.run import PLAN_FILE, open_run
-from arbitrage.shards.store import read_table
 
 
 @dataclass
@@ -81,14 +79,13 @@ def _candidates(path: Path) -> Iterator[Row | Fault]:
     if not roles.get("drafts") or not roles.get("prompts"):
         raise UserError(f"{path}: the run has no candidate table")
     [prompts] = roles["prompts"]
+    readable = {step: set(run.readable(step)) for step in (prompts, *roles["drafts"])}
     for shard in run.plan.shards:
-        place = shard_path(run.directory(prompts), shard)
-        if not place.exists():
+        if shard not in readable[prompts]:
             continue
-        asked = {row["prompt_id"]: row for row in read_table(place).to_pylist()}
+        asked = {row["prompt_id"]: row for row in run.shard(prompts, shard).to_pylist()}
         for step in roles["drafts"]:
-            answers = shard_path(run.directory(step), shard)
-            for row in read_table(answers).to_pylist() if answers.exists() else ():
+            for row in run.shard(step, shard).to_pylist() if shard in readable[step] else ():
                 prompt = asked[row["prompt_id"]]
                 facts = {"language": prompt["language"], "source": prompt["source"]}
                 yield Row(f"{path}:{row['candidate_id']}", row | facts)

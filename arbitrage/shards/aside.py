@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from arbitrage.shards.place import Place, StorePath
+from arbitrage.shards.place import Place, StorePath, require_no_links
 from arbitrage.shards.store import storage_errors
 
 DAMAGED = "_damaged"
@@ -18,6 +18,7 @@ def set_aside(run_dir: Place, path: Place) -> str:
     if isinstance(path, StorePath):
         return _copy_aside(run_dir, path, below)
     assert isinstance(run_dir, Path)
+    require_no_links(run_dir, [DAMAGED, *below.split("/")[:-1]])
     with storage_errors(path):
         target = _free(run_dir / DAMAGED / below)
         target.parent.mkdir(parents=True, exist_ok=True)

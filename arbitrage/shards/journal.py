@@ -39,7 +39,7 @@ from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.layout import digest_json, journal_directory
-from arbitrage.shards.place import Place, StorePath, names_in, open_unlinked, why
+from arbitrage.shards.place import Place, StorePath, names_in, open_unlinked, require_no_links, why
 from arbitrage.shards.quarantine import Quarantine
 from arbitrage.shards.segments import SegmentWriter
 from arbitrage.shards.store import remove, storage_errors
@@ -236,6 +236,8 @@ def count_lines(directory: Place) -> tuple[int, int]:
 
 def attempts(directory: Place) -> list[Place]:
     """List the files of a shard's journal, oldest first; files of other names are passed over."""
+    if isinstance(directory, Path):
+        require_no_links(directory.parent, [directory.name])
     with storage_errors(directory):
         return [directory / name for name in names_in(directory) if _ATTEMPT.fullmatch(name)]
 

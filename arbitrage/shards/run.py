@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import pyarrow as pa
 
 from arbitrage.errors import RunDirectoryError
 from arbitrage.shards.layout import shards_in
 from arbitrage.shards.manifest import Manifest, Notes, RunPlan, StepPlan
-from arbitrage.shards.place import Place
+from arbitrage.shards.place import Place, require_no_links
 from arbitrage.shards.sealed import load_sealed, remedy_for
-from arbitrage.shards.verified import read_rejects, read_shard
+from arbitrage.shards.verified import read_rejects, read_shard, require_sound_shard
 
 PLAN_FILE = "run.json"
 MANIFEST_FILE = "manifest.json"
@@ -65,8 +66,16 @@ class Run:
         )
 
     def directory(self, step: str) -> Place:
-        """Return where a step's shards lie."""
-        return self.path / self.step(step).directory
+        """Return where a step's shards lie.
+
+        Raises:
+            StorageError: it is a link, and so leads elsewhere.
+        """
+        name = self.step(step).directory
+        if isinstance(self.path, Path):
+            for parts in ([], ["_rejects"], ["_stats"]):
+                require_no_links(self.path, [name, *parts])
+        return self.path / name
 
     def shards(self, step: str) -> tuple[int, ...]:
         """Return the shard numbers a step has when complete."""
@@ -89,12 +98,12 @@ class Run:
         Raises:
             DamagedFileError: a shard is not what was written; or is missing, though the run has finished.
         """
-        for shard in self._readable(step):
+        for shard in self.readable(step):
             yield read_shard(self.directory(step), shard)
 
     def rejects(self, step: str) -> Iterator[pa.Table]:
         """Yield a step's rejects, one table for each shard that has any, in order. Raises like `tables`."""
-        for shard in self._readable(step):
+        for shard in self.readable(step):
             if (table := read_rejects(self.directory(step), shard)) is not None:
                 yield table
 
@@ -102,7 +111,12 @@ class Run:
         """Return all rows of a step; for steps known to be small."""
         return pa.concat_tables(self.tables(step))
 
-    def _readable(self, step: str) -> list[int]:
+    def require_sound(self, step: str) -> None:
+        """Compare all of a step's shards with their digests, for who reads the files themselves. Raises like `tables`."""
+        for shard in self.readable(step):
+            require_sound_shard(self.directory(step), shard)
+
+    def readable(self, step: str) -> list[int]:
         """Return the shards to read: all of a finished run, so that one that is gone is missed."""
         wanted = self.shards(step)
         if self.is_finished:

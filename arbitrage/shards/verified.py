@@ -53,6 +53,11 @@ def read_rejects(directory: Place, shard: int) -> pa.Table | None:
     return read_verified(rejects_path(directory, shard), stats.rejects, directory.parent)
 
 
+def require_sound_shard(directory: Place, shard: int) -> None:
+    """Compare a shard with its size and digest. Raises like `read_shard`."""
+    _sound_bytes(shard_path(directory, shard), shard_mark(directory, shard), directory.parent)
+
+
 def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) -> FileMark:
     """Return what a shard's file must be. Raises DamagedFileError where its counts are missing or damaged."""
     found = stats or _require_stats(directory, shard)
@@ -61,10 +66,16 @@ def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) ->
 
 def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of a run. Raises like `read_shard`."""
+    data = _sound_bytes(path, mark, run_dir)
+    return _parse(path, path if data is None else pa.BufferReader(data), columns, mark.size_bytes)
+
+
+def _sound_bytes(path: Place, mark: FileMark, run_dir: Place) -> bytes | None:
+    """Return a file's content, compared with what it must be; None where this process has compared it before."""
     try:
         identity = _identity(path)
         if identity is not None and _known.get(identity) == mark.digest:
-            return _parse(path, path, columns, mark.size_bytes)
+            return None
         data = read_bytes(path)
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path}: is missing; {remedy_for(run_dir)}", path) from error
@@ -72,7 +83,7 @@ def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence
         raise DamagedFileError(f"{path}: is damaged: {problem}; {remedy_for(run_dir)}", path)
     if identity is not None:
         _known[identity] = mark.digest
-    return _parse(path, pa.BufferReader(data), columns, mark.size_bytes)
+    return data
 
 
 def difference(data: bytes, mark: FileMark) -> str | None:

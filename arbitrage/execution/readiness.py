@@ -1,0 +1,96 @@
+"""Which shards can be done now: kept up to date shard by shard, so that a turn costs nothing for those that wait."""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from arbitrage.execution.plan import PlannedStep
+
+
+class Readiness:
+    """What is undone of each step, and what of it waits for nothing any more.
+
+    Attributes:
+        undone: step → shards that are not complete.
+        fresh: (step, shard) that became ready since somebody last emptied it.
+    """
+
+    def __init__(self, steps: Sequence[PlannedStep]) -> None:
+        self.undone: dict[str, set[int]] = {s.step.name: set(s.missing) for s in steps}
+        self.fresh: list[tuple[str, int]] = []
+        self._steps = {s.step.name: s for s in steps}
+        self._readers: dict[str, list[PlannedStep]] = defaultdict(list)
+        self._blockers: Counter[tuple[str, int]] = Counter()  # undone shards that each undone shard waits for
+        self._heaps: dict[str, list[int]] = {s.step.name: [] for s in steps}
+        self._ready: dict[str, set[int]] = {s.step.name: set() for s in steps}
+        for step in steps:
+            for name in dict.fromkeys(step.upstream):
+                self._readers[name].append(step)
+        for step in steps:
+            for shard in step.missing:
+                self._blockers[step.step.name, shard] = self._count_blockers(step, shard)
+                if not self._blockers[step.step.name, shard]:
+                    self._add(step.step.name, shard)
+
+    def num_ready(self, step: str) -> int:
+        """Return how many shards of a step can be done now."""
+        return len(self._ready[step])
+
+    def is_ready(self, step: str, shard: int) -> bool:
+        """Whether a shard can be done now."""
+        return shard in self._ready[step]
+
+    def take(self, step: str, shard: int | None = None) -> int | None:
+        """Take a ready shard, the first unless told which, and return it; None where none is ready."""
+        ready, heap = self._ready[step], self._heaps[step]
+        while shard is None and heap:
+            first = heapq.heappop(heap)
+            shard = first if first in ready else None  # else it was taken by name
+        if shard is not None:
+            ready.remove(shard)
+        return shard
+
+    def put_back(self, step: str, shard: int) -> None:
+        """Make a shard that was taken ready again."""
+        self._ready[step].add(shard)
+        heapq.heappush(self._heaps[step], shard)
+
+    def done(self, step: str, shard: int) -> None:
+        """Note that a shard is complete, and what became ready by it."""
+        undone = self.undone[step]
+        if shard not in undone:
+            return
+        undone.remove(shard)
+        self._ready[step].discard(shard)
+        scope = self._steps[step].step.scope
+        for reader in self._readers[step]:
+            name = reader.step.name
+            for waiting in (0,) if reader.step.scope == "corpus" else (shard,):
+                if scope != "corpus" or reader.step.scope == "corpus":
+                    self._release(name, waiting)
+            if scope == "corpus" and reader.step.scope != "corpus":
+                for waiting in sorted(self.undone[name]):
+                    self._release(name, waiting)
+
+    def _release(self, step: str, shard: int) -> None:
+        key = step, shard
+        if shard in self.undone[step] and self._blockers[key]:
+            self._blockers[key] -= 1
+            if not self._blockers[key]:
+                self._add(step, shard)
+
+    def _add(self, step: str, shard: int) -> None:
+        self.put_back(step, shard)
+        self.fresh.append((step, shard))
+
+    def _count_blockers(self, step: PlannedStep, shard: int) -> int:
+        count = 0
+        for name in dict.fromkeys(step.upstream):
+            undone = self.undone[name]
+            if step.step.scope == "corpus":
+                count += len(undone)
+            elif self._steps[name].step.scope == "corpus":
+                count += bool(undone)
+            else:
+                count += shard in undone
+        return count
