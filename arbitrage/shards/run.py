@@ -112,7 +112,7 @@ class Run:
         return pa.concat_tables(self.tables(step))
 
     def require_sound(self, step: str) -> None:
-        """Compare all of a step's shards with their digests, for who reads the files themselves. Raises like `tables`."""
+        """Compare all shards of a step with their digests, for who reads the files itself. Raises like `tables`."""
         for shard in self.readable(step):
             require_sound_shard(self.directory(step), shard)
 
