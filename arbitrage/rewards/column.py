@@ -13,7 +13,7 @@ from arbitrage.contracts.rewards import Scorable
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.files import SourceFile, shown_path
 from arbitrage.inputs.tables import read_columns
-from arbitrage.inputs.values import id_text
+from arbitrage.inputs.values import id_text, is_missing, number_of
 from arbitrage.models import digest_files
 from arbitrage.records import content_id, nfc
 from arbitrage.rewards.judgement import Judgement, TextReward
@@ -98,6 +98,11 @@ def _read(path: Path, keys: Sequence[str], value: str) -> list[list[Any]]:
         table = read_columns(SourceFile(path.name, path), (*keys, value), Counter())
     except ConfigError as error:
         raise DataError(str(error)) from error
+    if pa.types.is_string(table.schema.field(value).type):  # CSV holds numbers as text
+        parts = table.column(value).to_pylist()
+        numbers = [number_of(part) for part in parts]
+        if all(number is not None or is_missing(part) for part, number in zip(parts, numbers, strict=True)):
+            table = table.set_column(table.column_names.index(value), value, pa.array(numbers, pa.float64()))
     found = table.schema.field(value).type
     is_number = pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found)
     if not is_number and not pa.types.is_decimal(found) and not pa.types.is_null(found):

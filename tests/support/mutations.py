@@ -10,6 +10,7 @@ The same seed gives the same mutations on every machine.
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import yaml
 
 Format = Literal["bytes", "json", "jsonl", "yaml"]
@@ -39,6 +42,39 @@ def mutations(data: bytes, form: Format, seed: int, num: int) -> Iterator[Mutati
         else:
             name = rng.choice(sorted(_BLIND))
             yield Mutation(name, _BLIND[name](data, rng))
+
+
+def parquet_mutations(rows: list[dict[str, Any]], seed: int, num: int) -> Iterator[Mutation]:
+    """Yield `num` mutations of a Parquet file of rows: half in its bytes (no checksums guard them), half in its values.
+
+    A column whose values are of several types is written as a union of objects, else as JSON text.
+    """
+    blind = mutations(parquet_bytes(rows), "bytes", seed, num)
+    for index in range(num):
+        rng = Random(f"{seed}/parquet/{index}")
+        if index % 2:
+            at = rng.randrange(len(rows))
+            label, value = mutate_value(rows[at], rng)
+            changed = [value if i == at else row for i, row in enumerate(rows)]
+            yield Mutation(f"row {at + 1}: {label}", parquet_bytes([r for r in changed if isinstance(r, dict)]))
+        else:
+            yield next(blind)
+
+
+def parquet_bytes(rows: list[dict[str, Any]]) -> bytes:
+    """Return rows as a Parquet file without page checksums."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table = pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, ValueError, OverflowError, TypeError, RecursionError):
+        return pa.array([None if value is None else json.dumps(value) for value in values])
 
 
 def odd_names(suffix: str) -> list[str]:
