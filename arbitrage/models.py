@@ -1,7 +1,9 @@
 """Where a model's weights lie, and what tells two versions of them apart."""
 
 import hashlib
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from arbitrage.config import resolved_path
@@ -80,22 +82,33 @@ def is_pinned(model: str, revision: str | None) -> bool:
 def digest_files(root: Path) -> str:
     """Hash a file, or the names and contents of all files below a directory, to 20 hex digits.
 
-    Hidden files and Python caches are left out. Reads everything: a 16 GB model takes about 15 s.
+    Hidden files and Python caches are left out; linked directories are followed, each file is read once. Reads
+    everything: a 16 GB model takes about 15 s.
 
     Raises:
         DataError: a file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=10)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     try:
-        for path in files:
+        for path in [root] if root.is_file() else sorted(_files_below(root)):
             parts = path.relative_to(root).parts
-            if any(part.startswith(".") or part == "__pycache__" for part in parts):
-                continue
-            digest.update(f"{'/'.join(parts)}\0{path.stat().st_size}\0".encode())
+            digest.update(f"{'/'.join(parts)}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
             with path.open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     digest.update(chunk)
     except OSError as error:
         raise DataError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _files_below(root: Path) -> Iterator[Path]:
+    """Yield regular files; a directory that lies above itself through a link is not entered again."""
+    for folder, names, files in os.walk(root, followlinks=True):
+        at = Path(folder)
+        above = {os.path.realpath(parent) for parent in (at, *at.parents)}
+        names[:] = sorted(name for name in names if _is_hashed(name) and os.path.realpath(at / name) not in above)
+        yield from (at / name for name in files if _is_hashed(name) and (at / name).is_file())
+
+
+def _is_hashed(name: str) -> bool:
+    return not name.startswith(".") and name != "__pycache__"

@@ -215,8 +215,12 @@ def test_no_mutation_of_a_file_is_a_traceback(tmp_path, reader, kind):
 
 @pytest.mark.parametrize("name", odd_names(".jsonl"))
 def test_a_file_may_have_any_name(tmp_path, name):
-    path = tmp_path / name
-    path.write_bytes(valid_file("prompts", "jsonl"))
+    is_text = (
+        name.isascii() or "\udcff" not in name
+    )  # a config is UTF-8: other names are reached through their folder
+    path = tmp_path / name if is_text else tmp_path / "folder"
+    (path if is_text else path / name).parent.mkdir(exist_ok=True)
+    (path if is_text else path / name).write_bytes(valid_file("prompts", "jsonl"))
     (tmp_path / "a1.jsonl").write_bytes(b'{"prompt": "The wrong file", "answer": "wrong", "text": "wrong"}\n')
     reading = read("jsonl", path, identify="off")
     assert len(reading.prompts) == 6

@@ -69,7 +69,10 @@ RayOption = Annotated[
 PlanOption = Annotated[
     bool, typer.Option("--plan", help="Count the calls of models and judges, by language, and start nothing.")
 ]
-_FILE_ENDINGS = (".jsonl", ".json", ".parquet", ".csv", ".gz", ".zst")
+_FILE_ENDINGS = (
+    *(".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv"),
+    *(".gz", ".bz2", ".xz", ".zst", ".lz4"),
+)
 _TEACHER_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*")
 _OF_SIDE = re.compile(r"(a|b|labels)\.(.+)")
 
@@ -227,7 +230,9 @@ def _judge(given: str) -> "Raw":
 def _prompts(given: str) -> "Raw":
     if given == "world":
         return {"kind": "world"}
-    return {"kind": "parquet" if given.endswith(".parquet") else "jsonl", "paths": given}
+    name = given.lower()
+    is_csv = any(ending in name for ending in (".csv", ".tsv"))
+    return {"kind": "parquet" if name.endswith(".parquet") else "csv" if is_csv else "jsonl", "paths": given}
 
 
 def _people(paths: Sequence[str], columns: Sequence[str]) -> "Labels | None":

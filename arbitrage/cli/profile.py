@@ -176,6 +176,7 @@ def _as_json(
 def _print(
     found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["Comparison"]
 ) -> None:
+    from arbitrage.inputs.notes import said
     from arbitrage.profile.terminal import profile_tables, shift_table
 
     console = Screen()
@@ -187,5 +188,7 @@ def _print(
                 console.print(table)
         for reason, count in sorted(each.rejected.items()):
             say(f"left out of {each.name}: {count:,} {reason} ({each.examples[reason]})", file=sys.stderr)
+        for note, count in sorted(each.notes.items()):
+            say(f"{each.name}: {count:,} {said(note)}", file=sys.stderr)
     for comparison in comparisons:
         console.print(shift_table(comparison))

@@ -78,9 +78,10 @@ def column_map(usual: Mapping[str, tuple[str, ...]], given: Mapping[str, str | N
 def find(values: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
     """Return the first of the columns that says something, and its value; the value is MISSING if none does."""
     for name in names:
-        value = pick(values, name)
-        if not is_missing(value):
-            return name, value
+        if name in values or "." in name:
+            value = values[name] if name in values else pick(values, name)
+            if (value and not value.isspace()) if type(value) is str else not is_missing(value):
+                return name, value
     return (names[0] if names else ""), MISSING
 
 

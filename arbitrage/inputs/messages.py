@@ -34,6 +34,7 @@ _ROLE_KEYS: Final = ("role", "from")
 _CONTENT_KEYS: Final = ("content", "value", "text", "parts")
 _CALL_KEYS: Final = ("tool_calls", "function_call")
 _KNOWN_KEYS: Final = frozenset((*_ROLE_KEYS, *_CONTENT_KEYS, *_CALL_KEYS, "tool_call_id"))
+_PLAIN_KEYS: Final = frozenset(("role", "content"))
 _TEXT_PARTS: Final = frozenset(("text", "input_text", "output_text"))
 _THOUGHT_PARTS: Final = frozenset(("thinking", "reasoning", "redacted_thinking"))
 MAX_PYTHON_CHARS: Final = 200_000
@@ -62,6 +63,8 @@ def conversation(value: Any) -> Conversation:
     """
     if not isinstance(value, str):
         return chat_conversation(value)
+    if value.lstrip()[:1] not in ("[", "{"):
+        return text_conversation(value)
     messages = messages_in(value)
     if messages is not None:
         return chat_conversation(messages)
@@ -79,7 +82,7 @@ def text_conversation(text: str) -> Conversation:
         RowError: the text is empty.
     """
     notes = () if encodable(text) else ("lone_surrogate_replaced",)
-    return Conversation((Message(role="user", content=_filled(text)),), notes=notes)
+    return Conversation((Message(role="user", content=_filled(text)),), 0, notes)
 
 
 def chat_conversation(value: Any) -> Conversation:
@@ -99,7 +102,8 @@ def chat_conversation(value: Any) -> Conversation:
     if roles[end - 1] == "system":
         raise RowError("broken_messages", "the last message is a system message")
     notes: list[str] = []
-    if any(role in ("tool", "tool_call") for role in roles[end:]) or any(map(_calls, items[end:])):
+    cut = items[end:]
+    if any(role != "assistant" for role in roles[end:]) or any(_calls(i) for i in cut if i.keys() != _PLAIN_KEYS):
         notes.append("tool_turns_cut")
     turns = [
         _message(item, role, position, notes)
@@ -249,6 +253,9 @@ def _of_object(value: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _role(item: Mapping[str, Any], position: int) -> TurnRole:
+    plain = item.get("role")
+    if type(plain) is str and plain in ROLES:
+        return ROLES[plain]
     found = _first(item, _ROLE_KEYS)
     name = _role_name(found) if isinstance(found, str) else ""
     if name in ROLES:
@@ -265,7 +272,7 @@ def _role_name(text: str) -> str:
 
 
 def _message(item: Mapping[str, Any], role: TurnRole, position: int, notes: list[str]) -> Message:
-    if role in ("tool", "tool_call") or _calls(item):
+    if role in ("tool", "tool_call") or (item.keys() != _PLAIN_KEYS and _calls(item)):
         what = "calls a tool" if role != "tool" else "is a tool's"
         raise RowError("tool_calls", f"message {position} {what}: a prompt holds no tool calls")
     if not item.keys() <= _KNOWN_KEYS:
@@ -280,6 +287,9 @@ def _message(item: Mapping[str, Any], role: TurnRole, position: int, notes: list
 
 def _content(item: Mapping[str, Any], position: int, notes: list[str]) -> str:
     """Return the text of a message; parts are joined if all of them are text."""
+    plain = item.get("content")
+    if isinstance(plain, str) and plain:
+        return plain
     content = _first(item, _CONTENT_KEYS)
     if isinstance(content, str):
         return content

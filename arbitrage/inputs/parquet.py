@@ -43,7 +43,7 @@ def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]])
     parquet = _opened(file)
     columns = tuple(parquet.schema_arrow.names)
     wanted = needed(columns)
-    _refuse_bomb(parquet, wanted, file)
+    _refuse_bomb(parquet, file)
     return Part(file.name, columns, _rows(parquet, wanted, file))
 
 
@@ -60,11 +60,11 @@ def read_parquet(file: SourceFile, names: Sequence[str]) -> pa.Table:
         if name not in present:
             raise ConfigError(f"{file.shown}: has no column '{name}'{offer(name, present)}")
     columns = list(dict.fromkeys(names))
-    _refuse_bomb(parquet, columns, file)
-    for group in range(parquet.metadata.num_row_groups):
-        _batch_rows(parquet, group, columns, file)
+    _refuse_bomb(parquet, file)
     try:
         with parquet:
+            for group in range(parquet.metadata.num_row_groups):
+                _batch_rows(parquet, group, columns, file)
             return parquet.read(columns=columns).select(columns)
     except PARQUET_ERRORS as error:
         raise DataError(f"{file.shown}: cannot be read as Parquet: {_reason(error)}") from error
@@ -109,7 +109,7 @@ def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | Fault]:
     """Return the rows; where some value cannot be converted, row by row and cell by cell."""
     if not batch.num_columns:
         return [{} for _ in range(batch.num_rows)]
-    if batch.nbytes > MAX_ROW_BYTES and batch.num_rows > 1:
+    if batch.nbytes > MAX_ROW_BYTES:
         # Some row may be too long: text is not made of it before its size is known.
         return [_one(batch.slice(index, 1)) for index in range(batch.num_rows)]
     try:
@@ -132,49 +132,38 @@ def _one(row: pa.RecordBatch) -> dict[str, Any] | Fault:
     return values
 
 
-def _refuse_bomb(parquet: pq.ParquetFile, columns: Sequence[str], file: SourceFile) -> None:
+def _refuse_bomb(parquet: pq.ParquetFile, file: SourceFile) -> None:
     """Refuse what the footer alone shows to be no data: rows beyond all proportion, or sizes."""
     size_bytes, num_rows = file.path.stat().st_size, parquet.metadata.num_rows
     if num_rows > MANY_ROWS and num_rows > ROWS_PER_BYTE * size_bytes:
         raise DataError(f"{file.shown}: claims {num_rows:,} rows in {size_bytes:,} bytes")
     num_bytes = sum(
-        chunk.total_uncompressed_size
-        for group in range(parquet.metadata.num_row_groups)
-        for chunk in _chunks(parquet, group, columns)
+        parquet.metadata.row_group(group).total_byte_size for group in range(parquet.metadata.num_row_groups)
     )
     refuse_bomb(num_bytes, size_bytes, file)
 
 
-def _chunks(parquet: pq.ParquetFile, group: int, columns: Sequence[str]) -> list[Any]:
+def _batch_rows(parquet: pq.ParquetFile, group: int, columns: Sequence[str], file: SourceFile) -> int:
+    """Return how many rows fit into a batch, however long the values are that a dictionary lets them repeat."""
     found = parquet.metadata.row_group(group)
-    chunks = [found.column(index) for index in range(found.num_columns)]
-    return [chunk for chunk in chunks if _is_of(chunk.path_in_schema, columns)]
+    if found.total_byte_size <= SUSPECT_BYTES:
+        return BATCH_ROWS
+    indexes = [i for i in range(found.num_columns) if _is_of(parquet.schema.column(i).path, columns)]
+    texts = [i for i in indexes if parquet.schema.column(i).physical_type == "BYTE_ARRAY"]
+    names = [parquet.schema.column(i).path for i in texts]
+    with pq.ParquetFile(file.path, read_dictionary=names, pre_buffer=False) as probe:
+        row = next(probe.iter_batches(1, row_groups=[group], columns=columns), None)
+    # `column` ends the process where a damaged footer contradicts itself; the batch was read, so this one does not.
+    num_values = max((found.column(i).num_values for i in texts), default=0)
+    longest = max((_longest(column) for column in row.columns), default=0) if row is not None else 0
+    row_bytes = longest * num_values / max(found.num_rows, 1)
+    if row_bytes > BOMB_BYTES:
+        raise DataError(f"{file.shown}: a row may unpack to {row_bytes:,.0f} bytes: at most {BOMB_BYTES:,} are read")
+    return int(min(BATCH_ROWS, max(1, BATCH_BYTES // max(row_bytes, 1))))
 
 
 def _is_of(path: str, columns: Sequence[str]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in columns)
-
-
-def _batch_rows(parquet: pq.ParquetFile, group: int, columns: Sequence[str], file: SourceFile) -> int:
-    """Return how many rows fit into a batch, however long the values are that a dictionary lets them repeat."""
-    num_rows = parquet.metadata.row_group(group).num_rows
-    suspects = {
-        chunk.path_in_schema: chunk.num_values / max(num_rows, 1)
-        for chunk in _chunks(parquet, group, columns)
-        if chunk.physical_type == "BYTE_ARRAY"
-        and chunk.has_dictionary_page
-        and chunk.total_uncompressed_size > SUSPECT_BYTES
-    }
-    if not suspects:
-        return BATCH_ROWS
-    probe = pq.ParquetFile(file.path, read_dictionary=list(suspects), pre_buffer=False)
-    with probe:
-        row = next(probe.iter_batches(1, row_groups=[group], columns=columns), None)
-    longest = max((_longest(column) for column in row.columns), default=0) if row is not None else 0
-    row_bytes = longest * max(suspects.values())
-    if row_bytes > BOMB_BYTES:
-        raise DataError(f"{file.shown}: a row may unpack to {row_bytes:,.0f} bytes: at most {BOMB_BYTES:,} are read")
-    return int(min(BATCH_ROWS, max(1, BATCH_BYTES // max(row_bytes, 1))))
 
 
 def _longest(column: pa.Array) -> int:

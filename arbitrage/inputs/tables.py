@@ -14,7 +14,7 @@ from arbitrage.inputs.jsonl import JSON_SUFFIXES, looks_like_rows, open_jsonl
 from arbitrage.inputs.parquet import open_parquet, read_parquet
 from arbitrage.inputs.rows import Fault, Part, Row
 from arbitrage.inputs.streams import is_parquet
-from arbitrage.inputs.values import id_text
+from arbitrage.inputs.values import Untyped, id_text
 
 PARQUET_SUFFIXES = (".parquet",)
 SUFFIXES = (*PARQUET_SUFFIXES, *JSON_SUFFIXES, *CSV_SUFFIXES)
@@ -120,7 +120,8 @@ def read_columns(file: SourceFile, names: Sequence[str], faults: Counter[str]) -
             faults[row.reason] += 1
             continue
         for name, column in values.items():
-            column.append(row.values.get(name))
+            value = row.values.get(name)
+            column.append(id_text(value) if isinstance(value, Untyped) else value)
     return pa.table({name: _array(column) for name, column in values.items()})
 
 

@@ -19,7 +19,8 @@ MISSING: Final = object()
 """What stands for a column that a row does not have."""
 
 MAX_DIGITS = 1000
-"""Integers beyond it are no ids; Python refuses to write those of more than 4,300 digits."""
+MAX_ID_BITS = 3322
+"""Integers of more than a thousand digits are no ids; Python refuses to write those of more than 4,300."""
 
 LARGEST_COUNT = 10**9
 LARGEST_NUMBER = 1e12
@@ -34,10 +35,10 @@ class Untyped(str):
 
 def is_missing(value: Any) -> bool:
     """Tell whether a value says nothing: no column, null, NaN, NaT, or a text of blanks."""
-    if value is None or value is MISSING:
-        return True
     if isinstance(value, str):
         return not value or value.isspace()
+    if value is None or value is MISSING:
+        return True
     if isinstance(value, float):
         return value != value
     if isinstance(value, Decimal):
@@ -52,11 +53,13 @@ def id_text(value: Any) -> str | None:
     as their text (else in hexadecimal), dates and UUIDs as ISO 8601 and RFC 9562 write them, `{"$oid": …}` and the
     other wrappers of MongoDB's extended JSON by what they wrap. Texts are brought to Unicode form C.
     """
-    if is_missing(value):
-        return None
     if isinstance(value, str):
+        if not value or value.isspace():
+            return None
         text = str(value[:-2]) if isinstance(value, Untyped) else value
         return text if text.isascii() else nfc(sound(text))
+    if is_missing(value):
+        return None
     if isinstance(value, bool | int | float | Decimal):
         return _number_text(value)
     if isinstance(value, bytes):
@@ -129,7 +132,7 @@ def _number_text(value: bool | int | float | Decimal) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
-        return str(value) if abs(value) < 10**MAX_DIGITS else None
+        return str(value) if value.bit_length() < MAX_ID_BITS else None
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 2**63 else repr(value)
     if not value.is_finite():

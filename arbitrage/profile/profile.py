@@ -42,6 +42,7 @@ class Profile:
     num_rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
 
     @property
     def num_texts(self) -> int:
@@ -96,7 +97,9 @@ def profile_data(
     if not cells.by_key:
         why = "; ".join(f"{reason}: {reader.examples[reason]}" for reason in sorted(reader.rejected))
         raise DataError(f"{name}: holds no text{f' ({why})' if why else ''}")
-    return Profile(name, metrics, set_metrics, cells.by_key, reader.num_rows, reader.rejected, reader.examples)
+    return Profile(
+        name, metrics, set_metrics, cells.by_key, reader.num_rows, reader.rejected, reader.examples, reader.notes
+    )
 
 
 class _Cells:

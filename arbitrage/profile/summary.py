@@ -77,6 +77,7 @@ def as_json(profile: Profile, cells: list[CellSummary]) -> dict[str, Any]:
         "rows": profile.num_rows,
         "texts": profile.num_texts,
         "rejected": dict(sorted(profile.rejected.items())),
+        "notes": dict(sorted(profile.notes.items())),
         "metrics": [
             {
                 "name": config.metric_name,

@@ -31,6 +31,8 @@ class PromptBuilder:
         # `instruction` and `question` come last: beside messages they are but a part of them.
         self._prompt_names = (*names["prompt"][:1], *names["messages"], *names["prompt"][1:])
         self._media = MEDIA_NAMES - set(self._prompt_names)
+        self._beside = {name.split(".")[0] for name in (*names["tools"], *self._media)}
+        self._system, self._context = ({n.split(".")[0] for n in names[role]} for role in ("system", "context"))
 
     def build(self, row: Row, source: str) -> tuple[Prompt, str | None]:
         """Return the prompt of a row, and the id that the row gives itself.
@@ -70,7 +72,11 @@ class PromptBuilder:
             found = chat_conversation(value) if is_chat else conversation(value)
         except RowError as error:
             raise RowError(error.reason, f"column '{printable(column, 40)}': {error.detail}") from error
-        messages = self._with_system(self._with_context(found, column, values), values)
+        messages = found.messages
+        if not self._context.isdisjoint(values):
+            messages = self._with_context(found, column, values)
+        if not self._system.isdisjoint(values):
+            messages = self._with_system(messages, values)
         num_chars = sum(len(message.content) for message in messages)
         if num_chars > self.options.max_chars:
             raise RowError("prompt_too_long", f"{num_chars} characters, at most {self.options.max_chars}")
@@ -109,10 +115,12 @@ class PromptBuilder:
 
     def _id(self, values: Mapping[str, Any]) -> str | None:
         column, value = self._columns.find(values, "id")
-        return self._checked(column, value, id_text(value))
+        return None if value is MISSING else self._checked(column, value, id_text(value))
 
     def _label(self, values: Mapping[str, Any], role: Role) -> str | None:
         column, value = self._columns.find(values, role)
+        if value is MISSING:
+            return None
         text = label_text(value)
         if text is not None and isinstance(value, list | tuple):
             self._note(f"values_joined:{printable(column, 40)}")
@@ -121,17 +129,23 @@ class PromptBuilder:
     def _reference(self, values: Mapping[str, Any]) -> str | None:
         """Return the right answer. Of several none can be compared with an answer: they are left out and counted."""
         column, value = self._columns.find(values, "reference")
+        if value is MISSING:
+            return None
         if isinstance(value, list | tuple) and len(value) == 1:
             [value] = value
         return self._checked(column, value, id_text(value))
 
     def _checked(self, column: str, value: Any, text: str | None) -> str | None:
         """Return text, made fit for storing; count a value that is no text and is left out."""
-        if text is None and not is_missing(value) and value not in ([], {}):
+        if text is not None:
+            return text if text.isascii() else sound(text)
+        if not is_missing(value) and value not in ([], {}):
             self._note(f"value_not_read:{printable(column, 40)}:{type_name(value)}")
-        return None if text is None else sound(text)
+        return None
 
     def _note_unread(self, values: Mapping[str, Any]) -> None:
+        if self._beside.isdisjoint(values):
+            return
         for name in self._columns.names["tools"]:
             if not _says_nothing(pick(values, name)):
                 self._note(f"column_not_read:{printable(name, 40)}")

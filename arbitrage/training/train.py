@@ -92,6 +92,8 @@ def train(
     if done is not None:
         return TrainedStudent(out / done.student, done, is_new=False)
     commit_json(out / PLAN_FILE, plan)
+    for note in rows.notes:
+        hooks.note(note)
     hooks.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
     watcher = Watcher(config.monitor, out, hooks.note) if config.monitor else None
     watching = [monitor_callback(watcher)] if watcher else []

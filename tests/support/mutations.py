@@ -89,7 +89,7 @@ def odd_names(suffix: str) -> list[str]:
         f"line\nbreak{suffix}",
         f"tab\t{suffix}",
         f"\x1b[31mred{suffix}",
-        f"[bold]markup[/]{suffix}",
+        f"[bold]markup[b]{suffix}",
         f"-rf{suffix}",
         f"~{suffix}",
         f"$HOME{suffix}",
