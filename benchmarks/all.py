@@ -41,6 +41,7 @@ BENCHMARKS = (
     Benchmark("orchestration_efficiency", "orchestration_efficiency", ["--rows", "6000", "--repeats", "3"]),
     Benchmark("occupancy", "occupancy", ["--rows", "4000", "--repeats", "1"]),
     Benchmark("stragglers", "stragglers", ["--rows", "2000", "--repeats", "1"]),
+    Benchmark("starvation", "starvation", ["--repeats", "1", "--backends", "local"]),
     Benchmark("small_job", "small_job", ["--repeats", "3"]),
     Benchmark("rate_limit", "rate_limit", ["--rows", "4000", "--repeats", "1"]),
     Benchmark("poison", "poison", []),
@@ -103,6 +104,18 @@ def straggled(found: Result) -> str:
             f"{spread_of(r['over_bound'])} × the bound (batches: {number(r['barrier_over_bound']['median'])} ×)"
         ),
     )
+
+
+def starved(found: Result) -> str:
+    def told(r: Result) -> str:
+        cases = []
+        for case, measured in r.items():
+            in_flight, share = case.split(":")
+            over = spread_of(measured["over_clean"])
+            cases.append(f"{float(share):.0%} failing at {in_flight} in flight {over} × the clean run")
+        return ", ".join(cases)
+
+    return both(found, told)
 
 
 def waste(found: Result) -> str:
@@ -189,6 +202,13 @@ TABLE = (
         occupied,
     ),
     Row("makespan ÷ the bound of any schedule, 1 % stragglers", "batch barriers", "", "stragglers", straggled),
+    Row(
+        "time until the last healthy row, beside rows that fail at every try",
+        "",
+        "≤ 1.2 × a run without them",
+        "starvation",
+        starved,
+    ),
     Row(
         "calls wasted by SIGKILLs",
         "Ray checkpoint: every unsealed block, and all rejected rows each time",

@@ -23,6 +23,7 @@ class ServerConfig:
         limits_period_s: `limits` starts again after so many seconds; 0 never.
         retry_after_s: `Retry-After` of a 429; below 0, none is sent.
         errors: share answered 500.
+        broken: share of keys that are answered 500 at every attempt.
         stalls: share never answered; the client must give up.
         garbage: share answered 200 with something that is not JSON.
         drops: share whose connection is closed half-way through the answer.
@@ -41,6 +42,7 @@ class ServerConfig:
     limits_period_s: float = 0.0
     retry_after_s: float = -1.0
     errors: float = 0.0
+    broken: float = 0.0
     stalls: float = 0.0
     garbage: float = 0.0
     drops: float = 0.0
@@ -68,7 +70,13 @@ class ServerConfig:
             seconds %= self.limits_period_s
         return [limit for since, limit in self.limits if since <= seconds][-1]
 
+    def is_broken(self, key: str) -> bool:
+        """Tell whether every attempt at a key fails."""
+        return self.broken > 0.0 and random.Random(f"{key}-broken").random() < self.broken
+
     def fault_of(self, key: str, attempt: int) -> str:
+        if self.is_broken(key):
+            return "errors"
         draw = random.Random(f"{key}-{attempt}-fault").random()
         for name in ("errors", "stalls", "garbage", "drops"):
             draw -= getattr(self, name)

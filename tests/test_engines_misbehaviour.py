@@ -341,7 +341,7 @@ async def test_an_endpoint_that_served_before_and_now_gives_pages_is_tried_again
     page = raw(b"<html>maintenance", "text/html")
 
     async def behave(body, ordinal):
-        return page() if 5 <= ordinal < 25 else await well_behaved(body, ordinal)
+        return page() if 5 <= ordinal < 11 else await well_behaved(body, ordinal)
 
     results, _ = await ask_all(behave, num_rows=40, retry_for_s=10.0)
     assert all(isinstance(result, Completion) for result in results.values())

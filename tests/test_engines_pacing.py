@@ -31,12 +31,12 @@ def test_a_retry_date_counts_from_the_servers_own_clock():
     assert retry_after_s("Fri, 31 Dec 99999 23:59:59 GMT") is None
 
 
-def test_retries_are_a_share_of_requests_and_a_burst():
-    budget = RetryBudget(share=0.2, burst=10.0)
+def test_retries_are_a_share_of_answers_and_a_start():
+    budget = RetryBudget(share=0.2, start=10.0, most=30.0)
     assert sum(budget.spend() for _ in range(100)) == 10
     for _ in range(1_000):
         budget.earn()
-    assert sum(budget.spend() for _ in range(100)) == 10  # it does not pile up
+    assert sum(budget.spend() for _ in range(100)) == 30  # it does not pile up without end
     allowed = 0
     for _ in range(1_000):
         budget.earn()

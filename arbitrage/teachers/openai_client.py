@@ -10,6 +10,7 @@ from yarl import URL
 from arbitrage import open_files
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.contracts.workers import Load
+from arbitrage.errors import TeacherError
 from arbitrage.teachers.active_clock import ActiveClock
 from arbitrage.teachers.balancer import Balancer
 from arbitrage.teachers.endpoint import Endpoint, Place
@@ -19,12 +20,18 @@ from arbitrage.teachers.openai_answer import Garbage, is_model, judge, listed, p
 from arbitrage.teachers.openai_request import PROBE, body_of, said_of
 from arbitrage.teachers.openai_row import Doubt, Row, Tries, blotted
 from arbitrage.teachers.openai_wire import Trouble, Wire
+from arbitrage.teachers.retry_lane import RetryLane
 from arbitrage.teachers.stream import Ending, Window, answer_all_patiently
 
 _MOST_WAITING = 4096
 """Rows that wait to be sent again beside those in flight, at least: some 20 MB. More where more may be in flight."""
 
 _WAITING_PER_PLACE = 8
+
+
+def _most_waiting(num_places: int) -> int:
+    return max(_MOST_WAITING, _WAITING_PER_PLACE * num_places)
+
 
 _DRAIN_S = 120.0
 """How long what is in flight is waited for, at most, when a teacher is given up."""
@@ -44,7 +51,8 @@ class OpenAIClient:
         self._num_files = 0
         self._endpoints = [Endpoint(url, config.max_in_flight, self._clock.now) for url in config.urls]
         self._balancer = Balancer(spec.teacher, self._endpoints, config.retry_for_s, self._clock.now)
-        self._ending = Ending(self._balancer.give_up, min(config.timeout_s, _DRAIN_S))
+        self._lane = RetryLane(self._num_places(), _most_waiting(self._num_places()) // 2)
+        self._ending = Ending(self._give_up, min(config.timeout_s, _DRAIN_S))
         self._tries = Tries(config, self._balancer, self._clock, self._denied)
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
@@ -55,8 +63,8 @@ class OpenAIClient:
         wire = self._open()
         if self._ending.is_idle:
             self._balancer.begin_again()
-        most = sum(endpoint.limiter.most for endpoint in self._endpoints)
-        window = Window(most, max(_MOST_WAITING, _WAITING_PER_PLACE * most))
+        most = self._num_places()
+        window = Window(most, _most_waiting(most), self._lane)
 
         async def ask(request: GenerationRequest) -> Result:
             return refuse_empty(request) or await self._insist(wire, window, request)
@@ -64,6 +72,13 @@ class OpenAIClient:
         async with aclosing(answer_all_patiently(requests, ask, window, self._ending)) as results:
             async for result in results:
                 yield result
+
+    def _num_places(self) -> int:
+        return sum(endpoint.limiter.most for endpoint in self._endpoints)
+
+    def _give_up(self, error: TeacherError) -> None:
+        self._balancer.give_up(error)
+        self._lane.open()
 
     def load(self) -> Load:
         """Return how busy it is, all endpoints together."""
@@ -103,20 +118,29 @@ class OpenAIClient:
     async def _insist(self, wire: Wire, window: Window, request: GenerationRequest) -> Result:
         """Ask until there is a result: `num_tries` times over faults, `retry_for_s` while no endpoint serves."""
         row = Row(request)
-        while True:
-            if (resumes_at := self._balancer.resumes_at(row.shunned)) is not None:
-                with window.stepped_out():
-                    await self._balancer.pause(resumes_at)
-            place = await self._balancer.enter(row.shunned, row.since)
+        found = await self._attempt(wire, row)
+        while found is None:
+            if (resumes_at := self._balancer.resumes_at(row.shunned)) is None:
+                found = await self._attempt(wire, row)
+                continue
+            with window.stepped_out():
+                await self._balancer.pause(resumes_at)
+                await self._lane.enter()
             try:
-                found = await self._try(wire, row, place)
-            except BaseException:
-                self._balancer.leave(place, "nothing")
-                raise
-            if isinstance(found, Doubt):
-                found = await self._resolve(wire, row, found)
-            if found is not None:
-                return found
+                found = await self._attempt(wire, row)
+            finally:
+                self._lane.leave()
+        return found
+
+    async def _attempt(self, wire: Wire, row: Row) -> Result | None:
+        """Ask once, as soon as there is a place; return None where it is to be asked again."""
+        place = await self._balancer.enter(row.shunned, row.since)
+        try:
+            found = await self._try(wire, row, place)
+        except BaseException:
+            self._balancer.leave(place, "nothing")
+            raise
+        return await self._resolve(wire, row, found) if isinstance(found, Doubt) else found
 
     async def _try(self, wire: Wire, row: Row, place: Place) -> Result | Doubt | None:
         """Ask once, and give the place back unless something unforeseen is raised."""

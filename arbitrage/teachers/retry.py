@@ -14,20 +14,20 @@ _LONGEST_S = 30.0
 class RetryBudget:
     """Bounds the retries after faults to a share of the answers, so that a sick endpoint meets no retry storm.
 
-    A token bucket: each answer earns `share` of a token, a retry costs one. Half an answer pays for one in seven rows
-    that fails for good at its fourth try, while an endpoint that answers nothing gets `burst` retries. A retry over
-    the budget is not forbidden, because a row must not be lost to its neighbours' faults; it waits the longest
-    backoff instead.
+    A token bucket: each answer earns `share` of a token, a retry costs one. So one row in seven may fail for good at
+    its fourth try, while an endpoint that answers nothing gets `start` retries. Rows are sent again after others, so
+    tokens must keep: up to `most`. A retry over the budget is not forbidden, because a row must not be lost to its
+    neighbours' faults; it waits the longest backoff instead.
     """
 
-    def __init__(self, share: float = 0.5, burst: float = 64.0) -> None:
+    def __init__(self, share: float = 0.5, start: float = 64.0, most: float = 4096.0) -> None:
         self._share = share
-        self._burst = burst
-        self._tokens = burst
+        self._most = most
+        self._tokens = start
 
     def earn(self) -> None:
         """Count an answer."""
-        self._tokens = min(self._burst, self._tokens + self._share)
+        self._tokens = min(self._most, self._tokens + self._share)
 
     def spend(self) -> bool:
         """Pay for a retry; tell whether the budget allowed it."""

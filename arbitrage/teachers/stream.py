@@ -10,6 +10,7 @@ from typing import Any
 from arbitrage.contracts.engines import GenerationRequest
 from arbitrage.errors import TeacherError
 from arbitrage.teachers.engine import Result
+from arbitrage.teachers.retry_lane import RetryLane
 
 Arrivals = asyncio.Queue[asyncio.Task[Result] | None]
 """Requests that ended; None wakes the stream, because there may be room for more."""
@@ -21,10 +22,11 @@ class Window:
     Args:
         size: requests taken up and not waiting, at most.
         most_waiting: requests that may wait beside them: each holds some kilobytes.
+        lane: in which they come back.
     """
 
-    def __init__(self, size: int, most_waiting: int = 0) -> None:
-        self._size, self._most_waiting = size, most_waiting
+    def __init__(self, size: int, most_waiting: int = 0, lane: RetryLane | None = None) -> None:
+        self._size, self._most_waiting, self.lane = size, most_waiting, lane
         self._num_waiting = 0
         self.num_open = 0
         self.changed: Callable[[], None] = lambda: None
@@ -151,13 +153,15 @@ class _Stream:
         self._window, self._ending = window, ending
         self._arrived: Arrivals = asyncio.Queue()
         self._under_way: set[asyncio.Task[Result]] = set()
-        self._is_cut = False
+        self._is_cut = self._is_exhausted = False
         window.changed = lambda: self._arrived.put_nowait(None)
 
     async def results(self) -> AsyncGenerator[Result, None]:
         """Yield the results as they arrive."""
         if self._ending is not None:
             self._ending.enter(self._arrived)
+        if self._window.lane is not None:
+            self._window.lane.fresh_begin()
         try:
             self._take_up()
             while self._under_way:
@@ -169,6 +173,7 @@ class _Stream:
             for task in self._under_way:
                 task.cancel()
             await asyncio.gather(*self._under_way, return_exceptions=True)
+            self._exhausted()
             if self._ending is not None:
                 self._ending.leave(self._arrived)
         if self._ending is not None and self._ending.error is not None and self._is_cut:
@@ -178,12 +183,25 @@ class _Stream:
     def _take_up(self) -> None:
         if self._ending is not None and self._ending.error is not None:
             self._is_cut = True
+            self._exhausted()
             return
-        for request in islice(self._todo, self._window.room()):
+        num_before, room = self._window.num_open, self._window.room()
+        for request in islice(self._todo, room):
             task = asyncio.create_task(self._ask(request))
             task.add_done_callback(self._arrived.put_nowait)
             self._under_way.add(task)
             self._window.num_open += 1
+        num_new = self._window.num_open - num_before
+        if self._window.lane is not None:
+            self._window.lane.fresh_sent(num_new)
+        if num_new < room:
+            self._exhausted()
+
+    def _exhausted(self) -> None:
+        """Note, once, that nothing fresh is left."""
+        if not self._is_exhausted and self._window.lane is not None:
+            self._window.lane.fresh_end()
+        self._is_exhausted = True
 
     async def _next(self) -> Result | None:
         """Return the next result; None where there is none, but maybe room for more."""
