@@ -196,6 +196,13 @@ def test_a_column_or_key_that_is_there_twice_is_refused(tmp_path):
         read_matrix([path])
 
 
+def test_names_of_columns_are_shown_without_control_characters(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"\x1b[31mred,language\nx,en\n")
+    with pytest.raises(ConfigError) as caught:
+        read("csv", tmp_path)
+    assert "\x1b" not in str(caught.value)
+
+
 # --- values ------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arbitrage.errors import ConfigError, UserError
+from arbitrage.inputs.rows import printable
 from arbitrage.inputs.values import MISSING, is_missing
 
 LANGUAGE_NAMES = ("language", "lang")
@@ -114,9 +115,10 @@ def parse_assignments(assignments: Sequence[str], roles: Sequence[str], option: 
 def offer(wanted: str, present: Sequence[str]) -> str:
     """Return the columns there are, for an error about one that is missing."""
     near = difflib.get_close_matches(wanted, present, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
+    hint = f"; did you mean '{printable(near[0], 80)}'?" if near else ""
     more = f", … {len(present) - MAX_SHOWN} more" if len(present) > MAX_SHOWN else ""
-    return f" (columns present: {', '.join(present[:MAX_SHOWN]) or 'none'}{more}{hint})"
+    names = ", ".join(printable(name, 80) for name in present[:MAX_SHOWN])
+    return f" (columns present: {names or 'none'}{more}{hint})"
 
 
 MAX_SHOWN = 50

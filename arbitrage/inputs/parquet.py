@@ -25,7 +25,7 @@ ROWS_PER_BYTE = 20
 MANY_ROWS = 1_000_000
 """A file of more rows than this, and more than so many per byte, repeats one value: it holds no texts."""
 
-PARQUET_ERRORS = (OSError, pa.ArrowException)
+PARQUET_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last one: names of columns
 UNCONVERTIBLE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowException)
 """What making a Python value of an Arrow value raises: dates beyond the year 9999, unknown time zones, …"""
 
