@@ -133,6 +133,7 @@ def require_schema(schema: pa.Schema, record: type[Record]) -> None:
         raise DataError(f"expected the columns of {record.__name__}:\n{wanted}\nfound:\n{schema}")
 
 
+@cache
 def empty_table(record: type[Record]) -> pa.Table:
     """Return a table of the record's schema with no rows (all columns typed)."""
     return arrow_schema(record).empty_table()
