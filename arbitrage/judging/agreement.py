@@ -40,8 +40,8 @@ def agreement(pairs: Sequence[tuple[Choice, Choice]], cluster_P: Ints) -> Agreem
     drawn_R9 = resample_ratios(cells_P9, np.ones_like(cells_P9), cluster_P, seed=SEED)
     num_clusters = len(np.unique(cluster_P))
     found = [
-        estimate(float(statistic(share_9[None])[0]), statistic(drawn_R9), num_clusters)
-        for statistic in (observed, kappa, scott_pi)
+        estimate(float(statistic(share_9[None])[0]), statistic(drawn_R9), num_clusters, bounds)
+        for statistic, bounds in ((observed, (0.0, 1.0)), (kappa, (-1.0, 1.0)), (scott_pi, (-1.0, 1.0)))
     ]
     return Agreement(len(pairs), *found)
 

@@ -18,6 +18,9 @@ ALL = ""
 
 SEED = 11
 
+SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
+"""Between which values shares lie, and differences of shares and correlations."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
@@ -148,7 +151,10 @@ def _estimates(columns: Mapping[str, tuple[Floats, Floats]], clusters: Ints) -> 
     values = ratios(numerators, denominators)
     draws = resample_ratios(numerators, denominators, clusters, seed=SEED)
     num_clusters = len(np.unique(clusters))
-    return {name: estimate(float(values[place]), draws[:, place], num_clusters) for place, name in enumerate(columns)}
+    return {
+        name: estimate(float(values[place]), draws[:, place], num_clusters, DIFFERENCE if name == "net" else SHARE)
+        for place, name in enumerate(columns)
+    }
 
 
 def _consistent(rows: Sequence[Verdict]) -> tuple[Floats, Floats]:
@@ -174,7 +180,7 @@ def _length(rows: Sequence[Verdict], clusters: Ints) -> Estimate | None:
     moments = np.column_stack([x, y, x * x, y * y, x * y])
     draws = resample_ratios(moments, np.ones_like(moments), clusters[places], seed=SEED)
     num_clusters = len(np.unique(clusters[places]))
-    return estimate(float(_pearson(moments.mean(axis=0)[None])[0]), _pearson(draws), num_clusters)
+    return estimate(float(_pearson(moments.mean(axis=0)[None])[0]), _pearson(draws), num_clusters, DIFFERENCE)
 
 
 def _is_judged(row: Verdict) -> bool:

@@ -163,8 +163,8 @@ def _places(exam: Exam, students: Sequence[Students], best: int, inside_P: Bools
     num_clusters = len(np.unique(exam.cluster_P[inside_P]))
     found = []
     for x, value in enumerate(values_L):
-        gain = _estimate(value - values_L[best], drawn_RL[:, x] - drawn_RL[:, best], num_clusters)
-        found.append(Place(_estimate(value, drawn_RL[:, x], num_clusters), None if x == best else gain))
+        gain = _estimate(value - values_L[best], drawn_RL[:, x] - drawn_RL[:, best], num_clusters, (-1.0, 1.0))
+        found.append(Place(_estimate(value, drawn_RL[:, x], num_clusters, (0.0, 1.0)), None if x == best else gain))
     return found
 
 
@@ -178,5 +178,5 @@ def _over_seeds(drawn_RLS: Floats, random: np.random.Generator) -> Floats:
     return mean_RL
 
 
-def _estimate(value: float, draws_R: Floats, num_clusters: int) -> Estimate:
-    return estimate(value, draws_R, num_clusters) or Estimate(float(value), None)
+def _estimate(value: float, draws_R: Floats, num_clusters: int, bounds: tuple[float, float]) -> Estimate:
+    return estimate(value, draws_R, num_clusters, bounds) or Estimate(float(value), None)
