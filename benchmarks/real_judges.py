@@ -35,6 +35,7 @@ LANGUAGES = ("en", "de", "fr", "ru", "zh")
 SIDES = {"gpt-3.5": "gpt-3.5-turbo", "starling": "Nexusflow__Starling-LM-7B-beta"}
 JUDGE, MEMBERS = "qwen2.5-coder-0.5b", ("qwen2.5-coder-0.5b", "smollm2-135m")
 LONGEST_ANSWER = 400  # characters: a small model reads little, and slowly
+FORMS = ("if answer 1 is better", "<the number of the better answer")
 Found = dict[str, Any]
 
 
@@ -162,7 +163,15 @@ def judged(run: Run) -> Found:
         "positions": dict(Counter(_position(row) for row in rows for _ in [0]).most_common()),
         "ties": sum(choice == "tie" for choice in said),
         "how": dict(Counter(row.how for row in rows).most_common()),
+        "echoes": _echoes(run),
     }
+
+
+def _echoes(run: Run) -> int:
+    """Count replies that repeat the form they were shown, an old one or the present one."""
+    [step] = [each.name for each in run.plan.steps if each.name.startswith("judge-")]
+    texts = [text for table in run.tables(step) for text in table["text"].to_pylist()]
+    return sum(any(form in text.casefold() for form in FORMS) for text in texts)
 
 
 def _position(row: Verdict) -> str:
@@ -231,23 +240,26 @@ def render(found: Mapping[str, Found]) -> None:
 def table_of(found: Mapping[str, Found]) -> str:
     """Return the figures as Markdown."""
     lines = [
-        "| version | who | replies | readable | different values | what they say | alarms |",
-        "|---|---|---|---|---|---|---|",
+        "| version | who | replies | taken for a verdict | repeat the form | different values | what they say | alarms |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for label, figures in found.items():
         judge = figures["judge"]
         said = ", ".join(f"{pair}: {count}" for pair, count in judge["positions"].items())
         lines.append(_line(label, f"judge {JUDGE}", judge, "", f"(A first, B first) {said}", judge["alarms"]))
-        for name, reviewer in figures["reviewers"].items():
+        for name, reviewer in figures.get("reviewers", {}).items():
             scores = ", ".join(f"{score}: {count}" for score, count in reviewer["scores"].items())
-            lines.append(_line(label, f"reviewer {name}", reviewer, reviewer["distinct"], scores, figures["alarms"]))
+            lines.append(
+                _line(label, f"reviewer {name}", reviewer, reviewer["distinct"], scores, figures.get("alarms", ()))
+            )
     return "\n".join(lines) + "\n"
 
 
 def _line(label: str, who: str, found: Found, distinct: object, said: str, alarms: Sequence[str]) -> str:
     readable = f"{found['readable']} ({found['readable'] / max(found['replies'], 1):.0%})"
     names = ", ".join(dict.fromkeys(alarms)) or "none"
-    return f"| {label} | {who} | {found['replies']} | {readable} | {distinct} | {said or '–'} | {names} |"
+    echoes = found.get("echoes", "–")
+    return f"| {label} | {who} | {found['replies']} | {readable} | {echoes} | {distinct} | {said or '–'} | {names} |"
 
 
 if __name__ == "__main__":
