@@ -240,7 +240,7 @@ def render(found: Mapping[str, Found]) -> None:
 def table_of(found: Mapping[str, Found]) -> str:
     """Return the figures as Markdown."""
     lines = [
-        "| version | who | replies | taken for a verdict | repeat the form | different values | what they say | alarms |",
+        "| version | who | replies | taken for a verdict | repeat the form | values | what they say | alarms |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for label, figures in found.items():
