@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
 from arbitrage.cli.screen import Screen, say, to_json
@@ -98,7 +98,7 @@ def _as_dict(path: "Place", found: "Audit") -> dict[str, object]:
 
 def _print(path: "Place", found: "Audit") -> None:
     if found.findings:
-        table = Table("file", "", "what")
+        table = Table(Column("file", overflow="fold"), "", "what")  # a name that is cut cannot be found
         for each in found.findings:
             table.add_row(each.path, each.kind, each.what, style="red" if each.is_damage else None)
         Screen().print(table)
