@@ -9,36 +9,39 @@ Reads only the list of files of each wheel, in ranges, through pip.
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 from zipfile import ZipFile
 
+HARMLESS = {"build_backend.py"}
+"""Read only when a wheel is built; some land in site-packages by mistake."""
 
-def owned_twice(files: Mapping[str, Iterable[str]]) -> dict[tuple[str, ...], list[str]]:
-    """Return which wheels share which paths. `files`: wheel → the paths it installs."""
-    owners: dict[str, set[str]] = defaultdict(set)
+
+def owned_twice(files: Mapping[str, Mapping[str, int]]) -> dict[tuple[str, ...], list[str]]:
+    """Return which wheels share which paths with other contents. `files`: wheel → path → checksum."""
+    owners: dict[str, dict[str, int]] = defaultdict(dict)
     for wheel, paths in files.items():
-        for path in paths:
-            if not path.endswith("/") and ".dist-info/" not in path:
-                owners[path].add(wheel)
+        for path, checksum in paths.items():
+            if not path.endswith("/") and ".dist-info/" not in path and path not in HARMLESS:
+                owners[path][wheel] = checksum
     shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for path, wheels in sorted(owners.items()):
-        if len(wheels) > 1:
+        if len(set(wheels.values())) > 1:
             shared[tuple(sorted(wheels))].append(path)
     return dict(shared)
 
 
-def files_of(url: str) -> list[str]:
-    """Return the paths within a wheel."""
+def files_of(url: str) -> dict[str, int]:
+    """Return the paths within a wheel, each with its checksum."""
     if url.startswith("file:"):
         with ZipFile(Path(unquote(urlparse(url).path))) as wheel:
-            return wheel.namelist()
+            return {entry.filename: entry.CRC for entry in wheel.infolist()}
     from pip._internal.network.lazy_wheel import LazyZipOverHTTP
     from pip._internal.network.session import PipSession
 
     with LazyZipOverHTTP(url, PipSession()) as remote, ZipFile(remote) as wheel:  # type: ignore[arg-type]
-        return wheel.namelist()
+        return {entry.filename: entry.CRC for entry in wheel.infolist()}
 
 
 def main() -> int:

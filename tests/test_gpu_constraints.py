@@ -45,13 +45,18 @@ def test_what_builds_wheels_is_not_pinned(pins: dict[str, Version]) -> None:
 
 def test_files_that_two_wheels_own_are_found() -> None:
     files = {
-        "cuda-python 12.6.2": ["cuda/bindings/driver.so", "cuda/__init__.py", "cuda_python-12.6.2.dist-info/RECORD"],
-        "cuda-bindings 13.5.0": [
-            "cuda/bindings/driver.so",
-            "cuda/bindings/",
-            "cuda_bindings-13.5.0.dist-info/RECORD",
-        ],
-        "other 1": ["other.py", "cuda/bindings/"],
+        "cuda-python 12.6.2": {
+            "cuda/bindings/driver.so": 1,
+            "cuda/__init__.py": 2,
+            "cuda_python.dist-info/RECORD": 3,
+        },
+        "cuda-bindings 13.5.0": {
+            "cuda/bindings/driver.so": 4,
+            "cuda/bindings/": 0,
+            "cuda_bindings.dist-info/RECORD": 5,
+        },
+        "other 1": {"other.py": 6, "cuda/bindings/": 0, "cuda/__init__.py": 2, "build_backend.py": 7},
+        "another 1": {"build_backend.py": 8},
     }
     shared = check_wheels().owned_twice(files)
     assert shared == {("cuda-bindings 13.5.0", "cuda-python 12.6.2"): ["cuda/bindings/driver.so"]}

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from arbitrage.contracts.steps import Resources
+from arbitrage.contracts.steps import Loaded, Resources
 from arbitrage.errors import EngineStartError, PlacementError, TeacherError
+from arbitrage.execution.loads import Load
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.execution.ray_cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
@@ -183,3 +184,22 @@ def test_a_poisoned_prompt_in_a_shared_process_is_found(cluster: Any, tmp_path: 
     assert set(found) == {"generate-a", "generate-b", "generate-c"}
     assert all(num_rows + num_rejected == 24 for num_rows, num_rejected in found.values())
     assert all(num_rejected <= 1 for _, num_rejected in found.values())
+
+
+def test_a_run_says_what_it_will_load_and_where(tmp_path: Path) -> None:
+    notes = Notes()
+    run(tmp_path / "r", asked_pipeline(4, {}, teachers=("a", "b")), LocalBackend(), progress=notes)
+    assert "asks a, b: no model is loaded for these" in notes.notes
+
+
+@pytest.mark.parametrize(
+    ("resources", "where"),
+    [
+        (Resources(cpus=1), "CPUs"),
+        (Resources(gpus=1), "1 GPU"),
+        (Resources(gpus=0.5), "part of a GPU"),
+        (Resources(gpus=2, accelerator="H100"), "2 GPUs of one node (H100)"),
+    ],
+)
+def test_the_kind_of_node_is_named(resources: Resources, where: str) -> None:
+    assert Load("generate-x", Loaded("vllm", "org/m", "bf16"), resources, only_waits=False).where == where

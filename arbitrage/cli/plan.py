@@ -1,7 +1,6 @@
 """`arbitrage plan`: steps, rows, tokens, placement and cost of a run, before anything starts."""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from arbitrage.cli.options import (
 from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
+    from arbitrage.execution.loads import Load
     from arbitrage.execution.plan import ExecutionPlan
     from arbitrage.teachers.pool import TeacherConfig
     from pipelines.candidates import CandidatesConfig
@@ -41,6 +41,7 @@ def plan(
 
     Reads the prompts, to count them and to route them; changes no file.
     """
+    from arbitrage.execution.loads import loads
     from arbitrage.execution.plan import plan as plan_execution
     from pipelines.estimate import count_asks, estimate
     from pipelines.loading import load_pipeline
@@ -58,6 +59,8 @@ def plan(
     console = Screen()
     console.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     console.print(_step_table(execution))
+    if found := loads(execution):
+        console.print(_load_table(found))
     console.print(_language_table(asks))
     for table in _call_tables(estimates):
         console.print(table)
@@ -75,6 +78,19 @@ def _step_table(execution: "ExecutionPlan") -> Table:
     for step in execution.steps:
         missing = len(step.missing)
         table.add_row(title(step.step.name), str(missing), str(len(step.outputs) - missing), _holds(step))
+    return table
+
+
+def _load_table(found: "Sequence[Load]") -> Table:
+    table = Table(title="models")
+    for column in ("for", "engine", "model", "precision", "replicas", "runs on"):
+        table.add_column(column, overflow="fold")
+    for load in found:
+        model, held = load.model, load.resources
+        replicas = "–" if load.only_waits else f"{held.replicas} × ({held.each()})"
+        table.add_row(
+            title(load.pool), model.engine, model.model or "–", model.precision or "–", replicas, load.where
+        )
     return table
 
 
@@ -148,17 +164,18 @@ def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
 
 def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -> list[str]:
     from arbitrage.contracts.steps import Resources
+    from arbitrage.processes import num_cpus
 
     unpinned = [t.name for t in teachers if not t.is_pinned]
     warnings = [f"warning: {name}: no revision; the same name may mean other weights tomorrow" for name in unpinned]
     wanted = [(step.job.pool, step.step.resources) for step in execution.steps if step.missing]
-    here = f"this machine has {os.cpu_count()} CPUs"
+    here = f"this machine has {num_cpus()} CPUs"
     if gpus := max((resources.gpus for _, resources in wanted), default=0.0):
         names = ", ".join(dict.fromkeys(name for name, resources in wanted if resources.gpus == gpus))
         least = Resources(gpus=gpus).each().removeprefix("0 CPUs, ")
         warnings.append(f"placement: needs a node of {least}, on which these take turns: {names} ({here})")
     for name, resources in wanted:
-        if not resources.gpus and resources.cpus > (os.cpu_count() or 1):
+        if not resources.gpus and resources.cpus > (num_cpus()):
             warnings.append(f"placement: {name} asks for {resources.each()}; {here}")
     return warnings
 
@@ -166,11 +183,17 @@ def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -
 def _as_json(
     execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"], asks: "Asks", estimates: Sequence["Estimate"]
 ) -> dict[str, Any]:
+    from arbitrage.execution.loads import loads
+
     return {
         "run_dir": str(execution.run_dir),
         "steps": [
             {"name": s.step.name, "missing": len(s.missing), "shards": len(s.outputs)} | s.step.resources.model_dump()
             for s in execution.steps
+        ],
+        "models": [
+            asdict(load.model) | {"pool": load.pool, "runs_on": load.where} | load.resources.model_dump()
+            for load in loads(execution)
         ],
         "prompts": dict(sorted(asks.num_prompts.items())),
         "rejected": dict(sorted(asks.rejected.items())),

@@ -59,6 +59,21 @@ class Resources(Config):
         return ", ".join(held) + (f" ({self.accelerator})" if self.accelerator else "")
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a step's worker loads or asks.
+
+    Attributes:
+        engine: what runs the model, such as "vllm"; for an endpoint, the protocol.
+        model: its reference, as the config has it.
+        precision: of the weights; None where another runs the model.
+    """
+
+    engine: str
+    model: str
+    precision: str | None
+
+
 class StepConfig(Config):
     """Config of a step: its identity enters the fingerprint, `build` makes its worker (on the machine it runs on)."""
 
@@ -70,6 +85,10 @@ class StepConfig(Config):
     def only_waits(self) -> bool:
         """Whether the worker loads no model and only waits for servers: it may share a process with others."""
         return False
+
+    def loaded(self) -> Loaded | None:
+        """Return the model that the worker loads or asks; None where there is none."""
+        return None
 
     def seen_by(self, reader: str) -> Raw | None:
         """Return what decides the part of the output that one reader takes, or None if that is the whole config.

@@ -200,7 +200,7 @@ def _await_port(place: str) -> None:
         except (OSError, OverflowError) as error:
             is_final = isinstance(error, socket.gaierror | OverflowError)
             if is_final or time.monotonic() > deadline:
-                given = " (from RAY_ADDRESS)" if os.environ.get("RAY_ADDRESS", "").endswith(place) else ""
+                given = f" (RAY_ADDRESS is {known})" if (known := os.environ.get("RAY_ADDRESS")) else ""
                 raise ExecutionError(
                     f"Ray at {place}{given} cannot be reached: {error.args[-1] if error.args else error}; "
                     "is its head up, and is this the port of `ray start --head` (6379)?"

@@ -12,6 +12,7 @@ from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import DamagedFileError, RejectBudgetError, RunDirectoryError
 from arbitrage.execution.claim import claim, require_session
 from arbitrage.execution.ledger import balance_books, now
+from arbitrage.execution.loads import load_sentences
 from arbitrage.execution.plan import ExecutionPlan, drop_temporary, mend, plan, require_own_directories
 from arbitrage.execution.progress import Progress
 from arbitrage.execution.watch import Stop, Watch
@@ -84,6 +85,8 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         execution, planned = _prepared(request, backend, progress, session)
         seen: set[object] = set()
         stop = stop or Stop()
+        for sentence in load_sentences(execution, backend.name):
+            progress.note(sentence)
         while True:
             require_own_directories(execution)
             drop_temporary(execution)

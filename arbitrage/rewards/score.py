@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from arbitrage.contracts.rewards import Reward, Scorable
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Loaded, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load, Output
 from arbitrage.errors import ConservationError
 from arbitrage.records import Record, Score
@@ -40,6 +40,11 @@ class ScoreStep(OpinionStep):
     def opinion(self) -> OpinionOptions:
         """The reward."""
         return self.reward
+
+    def loaded(self) -> Loaded | None:
+        """Return the reward's model, if it is one."""
+        reward = self.reward
+        return Loaded(reward.engine, reward.model, reward.precision) if reward.kind == "classifier" else None
 
     def build(self) -> "CheckWorker | ModelWorker":
         """Load the reward and make it a worker; what a model says is journaled."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from arbitrage.config import Raw
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, Sampling
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Loaded, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
@@ -63,6 +63,11 @@ class GenerateConfig(StepConfig):
     def only_waits(self) -> bool:
         """Whether somebody else runs the model."""
         return not self.teacher.engine.loads_model
+
+    def loaded(self) -> Loaded:
+        """Return the teacher's model."""
+        teacher = self.teacher
+        return Loaded(teacher.engine.kind, teacher.model, teacher.precision if teacher.engine.loads_model else None)
 
     @property
     def step_name(self) -> str:

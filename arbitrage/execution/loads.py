@@ -1,0 +1,65 @@
+"""Which models a run will load or ask, and where: said before anything starts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from arbitrage.contracts.steps import Loaded, Resources
+from arbitrage.execution.plan import ExecutionPlan
+
+MOST_NAMES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One pool of workers with a model.
+
+    Attributes:
+        pool: its name, such as "generate-aya-8b".
+        model: what is loaded or asked.
+        resources: what each replica holds, and how many there are.
+        only_waits: another machine runs the model.
+    """
+
+    pool: str
+    model: Loaded
+    resources: Resources
+    only_waits: bool
+
+    @property
+    def where(self) -> str:
+        """Which kind of node a replica needs."""
+        gpus, kind = self.resources.gpus, self.resources.accelerator
+        if self.only_waits:
+            return "another machine"
+        if not gpus:
+            return "CPUs"
+        cards = "part of a GPU" if gpus < 1 else "1 GPU" if gpus == 1 else f"{gpus:g} GPUs of one node"
+        return f"{cards} ({kind})" if kind else cards
+
+
+def loads(execution: ExecutionPlan) -> list[Load]:
+    """Return every model for which work is left, in the order of the steps."""
+    found: dict[str, Load] = {}
+    for step in execution.steps:
+        model = step.job.config.loaded()
+        if step.missing and model is not None and step.job.pool not in found:
+            config = step.job.config
+            found[step.job.pool] = Load(step.job.pool, model, step.step.resources, config.only_waits)
+    return list(found.values())
+
+
+def load_sentences(execution: ExecutionPlan, backend: str) -> Iterator[str]:
+    """Yield a line for each model that is loaded, and one for all that others run."""
+    asked = []
+    for load in loads(execution):
+        if load.only_waits:
+            asked.append(load.pool.partition("-")[2] or load.pool)
+            continue
+        held = "in this process" if backend == "local" else f"on {load.where}"
+        each = "" if backend == "local" else f", {load.resources.replicas} × ({load.resources.each()})"
+        precision = f", {load.model.precision}" if load.model.precision else ""
+        yield f"loads {load.pool}: {load.model.model} with {load.model.engine}{precision}, {held}{each}"
+    if asked:
+        names = list(dict.fromkeys(asked))
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        yield f"asks {', '.join(names[:MOST_NAMES])}{more}: no model is loaded for these"
