@@ -224,6 +224,24 @@ def test_a_directory_that_another_has_prepared_is_not_used(
         base.rmdir()
 
 
+def test_too_low_a_limit_on_open_files_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_connection.resource, "getrlimit", lambda _: (64, 64))
+    with pytest.raises(ExecutionError, match=r"at most 64 files may be open \(ulimit -n\), and Ray needs 512"):
+        ray_connection._allow_open_files()
+
+
+def test_whatever_ray_raises_while_it_starts_is_a_sentence(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise Exception("The current node timed out during startup.\nMore.")
+
+    monkeypatch.setattr(ray_connection, "_init", fail)
+    monkeypatch.setattr(ray_connection, "_make_a_token", lambda: None)
+    with pytest.raises(
+        ExecutionError, match=r"cannot be started on this machine: The current node timed out.*--local"
+    ):
+        ray_connection.start_ray(_Told(), 1)
+
+
 def test_a_cluster_that_is_down_is_named_within_a_minute(
     no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

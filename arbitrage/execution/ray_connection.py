@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -24,6 +25,8 @@ SOCKET_BELOW = "/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store
 """The longest path that Ray makes a socket of, below its temporary directory."""
 
 BELOW = "r"
+
+LEAST_OPEN_FILES, WANTED_OPEN_FILES = 512, 8192
 
 PORT_TIMEOUT_S = 15.0
 """How long a cluster's port may stay closed: its head may have been started a moment ago."""
@@ -50,6 +53,7 @@ def start_ray(progress: Progress, object_store_bytes: int) -> None:
     progress.note("starting Ray on this machine")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _make_a_token()
+    _allow_open_files()
     options = {
         "address": "local",
         "num_cpus": num_cpus(),
@@ -63,7 +67,7 @@ def start_ray(progress: Progress, object_store_bytes: int) -> None:
         raise ExecutionError(
             f"Ray cannot be started on this machine: {error.strerror or error}: {error.filename or folder}; {SHORT}"
         ) from error
-    except (RuntimeError, ValueError, TimeoutError) as error:
+    except Exception as error:
         raise ExecutionError(
             f"Ray cannot be started on this machine: {_first_line(error)}; {_way_out(folder)}"
         ) from error
@@ -90,9 +94,28 @@ def connect_ray(address: str, progress: Progress) -> None:
         _within(CONNECT_TIMEOUT_S, place, {"address": address})
     except ray.exceptions.AuthenticationError as error:
         raise ExecutionError(f"Ray at {address} asks for a token, and this process has none: {HINT}") from error
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError, OSError) as error:
+    except ExecutionError:
+        raise
+    except Exception as error:
         hint = f"; if it is up and asks for a token, {HINT}"
         raise ExecutionError(f"Ray at {address} cannot be reached: {_first_line(error)}{hint}") from error
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit on open files, which Ray's processes inherit.
+
+    Raises:
+        ExecutionError: the hard limit is too low for Ray: its processes would wait for each other and die.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < LEAST_OPEN_FILES:
+        raise ExecutionError(
+            f"at most {hard} files may be open (ulimit -n), and Ray needs {LEAST_OPEN_FILES}; "
+            "raise that limit, or use --local"
+        )
+    wanted = min(WANTED_OPEN_FILES, hard) if hard != resource.RLIM_INFINITY else WANTED_OPEN_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def ray_directory() -> Path:
