@@ -21,14 +21,19 @@ class Interrupted(SystemExit):
     """A signal came. No library takes a `SystemExit` for a failure of its own and goes on."""
 
 
-def interrupt_at_once() -> None:
-    """From now on the first signal ends the command. For the time before and after anything is in flight."""
+@contextmanager
+def interrupted_at_once() -> "Iterator[None]":
+    """Within, the first signal ends the command. For the time before and after anything is in flight."""
 
     def end(number: int, _: object) -> None:
         raise Interrupted
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import warnings
 import typer
 
 from arbitrage.cli.export import export
-from arbitrage.cli.interrupt import SENTENCE, Interrupted, interrupt_at_once
+from arbitrage.cli.interrupt import SENTENCE, Interrupted, interrupted_at_once
 from arbitrage.cli.judge import judge
 from arbitrage.cli.online import online
 from arbitrage.cli.plan import plan
@@ -66,11 +66,11 @@ def main() -> None:
     """Run the command line; user mistakes print a sentence, bugs a traceback."""
     prepare_streams()
     prepare_process()
-    interrupt_at_once()
     if not sys.warnoptions:  # libraries warn their developers; -W and PYTHONWARNINGS still show them
         warnings.simplefilter("ignore")
     try:
-        app()
+        with interrupted_at_once():
+            app()
     except ArbitrageError as error:
         if type(error).exit_code == ArbitrageError.exit_code:
             raise
