@@ -52,7 +52,9 @@ def test_the_environment_says_which_proxy_is_used(environment, url, proxy, monke
 )
 def test_a_proxy_that_cannot_be_used_is_a_sentence_without_its_password(proxy, monkeypatch):
     monkeypatch.setenv("http_proxy", proxy)
-    with pytest.raises(UserError, match=r"the environment variable http_proxy names a proxy .* that cannot") as caught:
+    with pytest.raises(
+        UserError, match=r"the environment variable http_proxy names a proxy .* that cannot"
+    ) as caught:
         OpenAIEngine(base_url="http://models.internal/v1").require(ModelSpec("remote", "m"))
     assert "very-secret" not in str(caught.value)
 

@@ -18,6 +18,9 @@ from arbitrage.teachers.openai_wire import Reply, Trouble, Wire
 
 _TIMEOUT_S = 60.0
 
+_REFUSALS = frozenset({"denied", "not_found", "no_access", "unreachable"})
+"""What ends a run, too. Faults do not: a run tries again, and other prompts may fare better."""
+
 
 async def check_endpoint(config: OpenAIEngine, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> Finding:
     """Return what was found out about one endpoint."""
@@ -34,8 +37,9 @@ async def check_endpoint(config: OpenAIEngine, url: str, spec: ModelSpec, header
         return Finding("warn", "endpoint", blotted(f"{url} {why}; asked for an answer, it gives one", secrets))
     if trouble.kind == "not_found" and "lists no models" not in why:
         return Finding("error", "endpoint", blotted(f"{url} {why}", secrets))
-    told = blotted(said_of(config, spec, url, str(trouble)), secrets)
-    return Finding("warn" if trouble.kind == "busy" else "error", "endpoint", told)
+    if trouble.kind in _REFUSALS:
+        return Finding("error", "endpoint", blotted(said_of(config, spec, url, str(trouble)), secrets))
+    return Finding("warn", "endpoint", blotted(f"{url} {why}; asked for an answer: {trouble}", secrets))
 
 
 async def _not_listed(config: OpenAIEngine, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
