@@ -17,6 +17,9 @@ _SECRET_WORDS = frozenset(
         *("pwd", "secret", "secrets", "token"),
     }
 )
+_MODEL_TOKENS = frozenset(["bos", "cls", "eos", "mask", "pad", "sep", "special", "stop", "think", "tool", "unk"])
+"""Before `token`, these name a token of a vocabulary: `pad_token`, `stop_token`."""
+
 _SECRET_PAIRS = frozenset(("api key", "access key", "secret key", "private key", "auth key", "account key"))
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@'\"]{1,512}@")
 
@@ -29,6 +32,10 @@ def is_secret_key(name: str) -> bool:
     words = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower())
     if words[-1:] in (["env"], ["field"]):
         return False
+    if "token" in words:
+        place = words.index("token")
+        if (words[place - 1 : place] and words[place - 1] in _MODEL_TOKENS) or words[place + 1 :]:
+            words.pop(place)  # `stop_token_ids` and `token_count` are no secrets either
     pairs = {f"{first} {second}" for first, second in pairwise(words)}
     return not _SECRET_WORDS.isdisjoint(words) or not _SECRET_PAIRS.isdisjoint(pairs)
 

@@ -209,7 +209,7 @@ async def test_an_answer_without_finish_reason_counts_as_whole_where_the_config_
 
 
 NUMBERS = {
-    "huge": (10**30, None), "negative": (-1, None), "float": (7.0, 7), "half": (7.5, None), "text": ("7", None),
+    "huge": (10**30, None), "negative": (-1, None), "float": (7.0, 7), "half": (7.5, None), "text": ("7", 7), "word": ("seven", None),
     "true": (True, None), "null": (None, None), "list": ([7], None), "zero": (0, 0), "nan": (float("nan"), None),
     "infinite": (float("inf"), None),
 }  # fmt: skip

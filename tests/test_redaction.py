@@ -17,7 +17,7 @@ def test_names_of_secrets(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["max_tokens", "tokenizer", "api_key_env", "max_tokens_field", "prompt_tokens", "key", "keys", "name", "monkey",
-     "token_count_env", "stop_token_ids_field", "num_tries", "secretary"],
+     "token_count_env", "stop_token_ids_field", "stop_token_ids", "pad_token", "eosToken", "token_type", "num_tries", "secretary"],
 )  # fmt: skip
 def test_names_of_other_things(name: str) -> None:
     assert not is_secret_key(name)

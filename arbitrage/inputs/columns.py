@@ -122,6 +122,7 @@ def offer(wanted: str, present: Sequence[str]) -> str:
 
 
 MAX_SHOWN = 50
+MAX_NAME = 60
 MAX_JSON_CHARS = 1_000_000
 
 

@@ -9,9 +9,10 @@ from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationR
 from arbitrage.contracts.steps import Loaded, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
+from arbitrage.inputs.values import count_of
 from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
 from arbitrage.teachers.engine import json_hash
-from arbitrage.teachers.numbers import count_of, logprob_of
+from arbitrage.teachers.numbers import logprob_of
 from arbitrage.teachers.pool import TeacherConfig
 
 VERSION = 2

@@ -1,23 +1,13 @@
-"""Numbers from outside: kept where they can be true, null otherwise. One absurd count must not stop a run."""
+"""Log-probabilities from outside: kept where they can be true, null otherwise."""
 
 import math
 from collections.abc import Iterable
 
-_MOST_TOKENS = 10**9
 _LEAST_LOGPROB = -1e9
 """Of a whole completion: 10⁵ tokens at −9,999, which servers write for minus infinity."""
 
 _ROUNDING = 1e-3
 """A probability of 1 may come out as a logarithm a little above 0."""
-
-
-def count_of(value: object) -> int | None:
-    """Return a number of tokens; None for what is no whole number from 0 to 10⁹."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not 0 <= value <= _MOST_TOKENS or value != int(value):  # NaN compares false
-        return None
-    return int(value)
 
 
 def logprob_of(value: object) -> float | None:

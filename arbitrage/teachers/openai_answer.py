@@ -8,10 +8,11 @@ from typing import Any
 from pydantic_core import from_json
 
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
+from arbitrage.inputs.values import count_of
 from arbitrage.teachers.engine import Result
 from arbitrage.teachers.event_stream import is_stream, joined
 from arbitrage.teachers.finish_reasons import Finish, read_finish
-from arbitrage.teachers.numbers import count_of, sum_of_logprobs
+from arbitrage.teachers.numbers import sum_of_logprobs
 from arbitrage.teachers.openai_wire import Reply, Trouble
 from arbitrage.teachers.retry import retry_after_s
 from arbitrage.teachers.server_errors import ServerError, error_within, read_error
