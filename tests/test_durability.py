@@ -118,7 +118,7 @@ def test_an_engine_that_dies_once_goes_on_from_its_journal(tmp_path: Path) -> No
     engine = {"crash_after": 40, "crash_marker": str(tmp_path / "crashed"), "latency_s": 0.001, "max_in_flight": 4}
     notes = Notes()
     run(tmp_path / "died", asked_pipeline(100, engine), progress=notes)
-    assert len(notes.notes) == 1
+    assert sum("died" in note for note in notes.notes) == 1
     run(tmp_path / "healthy", asked_pipeline(100, {"max_in_flight": 4}))
     assert sorted(shard_bytes(tmp_path / "died").values()) == sorted(shard_bytes(tmp_path / "healthy").values())
 
@@ -263,7 +263,7 @@ def _ask_to_stop(directory: Path, stop: Stop) -> None:
 
 def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path, backend: Backend) -> None:
     with pytest.raises(StalledError, match=r"nothing has moved for \d+ s; under way: generate-fake.*shards 0, 1"):
-        run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=3.0)
+        run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=12.0)
 
 
 def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend: RayBackend) -> None:

@@ -11,10 +11,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arbitrage.errors import ExecutionError, RunDirectoryError
 from arbitrage.execution.private_files import make_private_files
-from arbitrage.shards.place import Place
+
+if TYPE_CHECKING:
+    from arbitrage.shards.place import Place
 
 
 def prepare_process() -> None:
@@ -45,7 +48,7 @@ def _has_cwd() -> bool:
 
 
 @contextmanager
-def working_in(run_dir: Place) -> Iterator[None]:
+def working_in(run_dir: "Place") -> Iterator[None]:
     """Work in an empty directory of this process, for Ray puts it first on every worker's `sys.path`.
 
     Raises:
