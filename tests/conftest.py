@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 from arbitrage.shards.place import StorePath
+from tests.support.own_process import own_process
 
 if TYPE_CHECKING:
     from arbitrage.execution.ray_backend import RayBackend
@@ -90,7 +91,7 @@ class Told:
 @pytest.fixture
 def arbitrage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Told]:
+) -> Iterator[Callable[..., Told]]:
     """Call the command line as a user would, in an empty directory."""
     from arbitrage.cli.main import main
 
@@ -108,7 +109,8 @@ def arbitrage(
         said = capsys.readouterr()
         return Told(code, said.out, said.err)
 
-    return call
+    with own_process():
+        yield call
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from arbitrage.shards.place import StorePath, files_below
 from arbitrage.shards.run import open_run
 from tests.support.asked import asked_pipeline
 from tests.support.object_store import SECRET, run, shard_bytes
+from tests.support.own_process import own_process
 from tests.support.pipelines import write_pipeline
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -98,7 +99,8 @@ def test_the_command_line_works_on_a_store(
         monkeypatch.setattr(sys, "argv", ["arbitrage", *map(str, arguments)])
         code: object = 0
         try:
-            main()
+            with own_process():
+                main()
         except SystemExit as stop:
             code = stop.code
         said = capsys.readouterr()

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.exact_match import Match as ExactMatch
 from arbitrage.judging.matches import Match, Sides, matches
 from arbitrage.judging.options import JudgeOptions
 from arbitrage.judging.rows import verdict_of
@@ -44,9 +45,14 @@ class RewardJudge(JudgeOptions):
 
 
 class ExactJudge(JudgeOptions):
-    """The exact checker: right beats wrong. Prompts without a known right answer are failures, and counted."""
+    """The exact checker: right beats wrong. Prompts without a known right answer are failures, and counted.
+
+    Attributes:
+        match: how an answer is compared with the reference, as the check `exact` has it.
+    """
 
     kind: Literal["exact"] = "exact"
+    match: ExactMatch = "auto"
 
     @property
     def label(self) -> str:
@@ -56,7 +62,7 @@ class ExactJudge(JudgeOptions):
     def verdicts(self, sides: Sides, pool: TeacherPool) -> Step:
         """Build the steps from matches to verdicts; return the last."""
         scores = tuple(
-            check([ExactConfig(name=self.label)], f"{self.label}-{side}", sides.prompts, step)
+            check([ExactConfig(name=self.label, match=self.match)], f"{self.label}-{side}", sides.prompts, step)
             for side, step in (("a", sides.a), ("b", sides.b))
         )
         return _compare(self.label, 0.0, sides, scores)
