@@ -117,6 +117,7 @@ def test_an_engine_that_does_not_start_on_a_node_starts_on_another(cluster: Any,
     assert said.startswith("generate-picky: teacher 'picky': no such device here; starting again")
 
 
+@pytest.mark.alone  # two nodes must be there in time
 @pytest.mark.parametrize("resources", [{"cpus": 1.0}, {}], ids=["own-process", "shared"])
 def test_a_teacher_that_starts_nowhere_is_given_up_and_the_others_finish(
     cluster: Any, tmp_path: Path, resources: dict[str, float]
