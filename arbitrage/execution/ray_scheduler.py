@@ -385,9 +385,16 @@ class Scheduler:
         joined, died = self._cluster.nodes.refresh(self._alive())
         if joined or died:
             self._watch.progress.note(f"the cluster changed: {len(joined)} nodes joined, {len(died)} died")
+        lost: list[_Flight] = []
         for pool in self._pools.values():
             for replica in [replica for replica in pool.in_hand if replica.node_id in died]:
-                self._drop(pool, replica)
+                lost += self._drop(pool, replica)
+        # A task sent to a node that was cut off may wait for an answer of that node for ever: Ray does not end it.
+        for ref in [ref for ref, each in self._flights.items() if each.node and each.node.node_id in died]:
+            lost.append(self._flights.pop(ref))
+            self._requeue(lost[-1])
+        for flight in lost:
+            self._note_restart(flight, "its node died")
 
     def _drop(self, pool: Pool, replica: Replica) -> list[_Flight]:
         """Drop a replica, and queue again and return what it had in hand."""
@@ -473,11 +480,14 @@ class Scheduler:
                 if each in its_pool.in_hand:
                     victims += self._drop(its_pool, each)
         what = "its node died" if is_node_dead else type(cause).__name__
-        self._watch.progress.note(f"{flight.step.step.name} shard {flight.attempt.shard}: {what}; starting again")
-        self._watch.restarted(flight.step.step.name)
+        self._note_restart(flight, what)
         is_shared = is_process and replica is not None and replica.is_shared
         for victim in victims if not is_node_dead else []:
             self._note_failure(victim, cause, is_shared)
+
+    def _note_restart(self, flight: _Flight, what: str) -> None:
+        self._watch.progress.note(f"{flight.step.step.name} shard {flight.attempt.shard}: {what}; starting again")
+        self._watch.restarted(flight.step.step.name)
 
     def _note_failure(self, flight: _Flight, cause: Exception, is_shared: bool) -> None:
         """Note that a shard failed, and whether its prompts may be to blame.
