@@ -39,6 +39,19 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="arbitrage-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _own_process_of_a_module() -> Iterator[None]:
+    """Commands that run in this process change its import paths and umask; the next module starts without that."""
+    with own_process():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_process_of_a_test() -> Iterator[None]:
+    with own_process():
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_backend() -> "Iterator[RayBackend]":
     """Ray of one node that all tests share who ask for it: a start takes longer than most of them."""
@@ -91,7 +104,7 @@ class Told:
 @pytest.fixture
 def arbitrage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Callable[..., Told]]:
+) -> Callable[..., Told]:
     """Call the command line as a user would, in an empty directory."""
     from arbitrage.cli.main import main
 
@@ -109,8 +122,7 @@ def arbitrage(
         said = capsys.readouterr()
         return Told(code, said.out, said.err)
 
-    with own_process():
-        yield call
+    return call
 
 
 @pytest.fixture(scope="module")
