@@ -1,7 +1,7 @@
 """The verb: decide for each prompt who is asked."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from arbitrage.config import Raw
 from arbitrage.contracts.routers import PoolMember, Router
@@ -20,6 +20,8 @@ NO_TEACHER: Final[RouteReject] = "no_teacher"
 
 class RouteConfig(StepConfig):
     """A router and the pool it chooses from. Only names and languages of teachers enter the fingerprint."""
+
+    step_kind: ClassVar[str] = "route"
 
     router: RouterConfig
     pool: tuple[PoolMember, ...]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Span, Step, StepConfig
@@ -31,6 +32,8 @@ class Explored:
 
 class TrainConfig(StepConfig):
     """Config of a train step: how to learn, and who the columns are."""
+
+    step_kind: ClassVar[str] = "train_router"
 
     learner: AnyLearner
     teachers: tuple[str, ...]
@@ -89,6 +92,8 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, s
 
 class RouteTrainedConfig(StepConfig):
     """How to choose by a router that another step trains."""
+
+    step_kind: ClassVar[str] = "route_trained"
 
     choice: ChoiceConfig
     pool: tuple[PoolMember, ...]

@@ -380,3 +380,17 @@ def test_operational_fields_stay_out_of_fingerprints(tmp_path: Path) -> None:
     assert [s.fingerprint for s in light.steps] == [s.fingerprint for s in heavy.steps]
     fewer = plan(tmp_path, two_teachers().targets, 5, range(4))
     assert fewer.steps[0].fingerprint != light.steps[0].fingerprint
+
+
+def test_a_renamed_class_keeps_its_fingerprint_and_another_kind_does_not(tmp_path: Path) -> None:
+    class Renamed(ToySource):
+        pass
+
+    class OtherKind(ToySource):
+        step_kind = "test_other"
+
+    def fingerprint(config: ToySource) -> str:
+        return plan(tmp_path, [Step("prompts", config, Prompt, scope="source")], 4, range(4)).steps[0].fingerprint
+
+    assert fingerprint(Renamed(num_rows=3)) == fingerprint(ToySource(num_rows=3))
+    assert fingerprint(OtherKind(num_rows=3)) != fingerprint(ToySource(num_rows=3))

@@ -7,7 +7,7 @@ what it returns as shard k of its output.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -75,7 +75,13 @@ class Loaded:
 
 
 class StepConfig(Config):
-    """Config of a step: its identity enters the fingerprint, `build` makes its worker (on the machine it runs on)."""
+    """Config of a step: its identity enters the fingerprint, `build` makes its worker (on the machine it runs on).
+
+    Attributes:
+        step_kind: names what the step does in its fingerprint, so that a class can be renamed and runs stay valid.
+    """
+
+    step_kind: ClassVar[str]
 
     def build(self) -> Any:
         """Build the worker. Heavy work (loading a model) belongs here, not in the config."""

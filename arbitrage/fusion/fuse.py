@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -122,6 +122,8 @@ class Heard:
 
 class FuseStep(GenerateConfig):
     """Asks the fuser. `source_licences` are told to exports, and change no answer."""
+
+    step_kind: ClassVar[str] = "fuse"
 
     fusion: FusionConfig
     source_licences: Annotated[tuple[str, ...], Operational] = ()

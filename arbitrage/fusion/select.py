@@ -1,7 +1,7 @@
 """Choose SFT examples where answers were fused: the fused one, or the best of those it was made from."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -21,6 +21,8 @@ class FusedSelection(StepConfig):
         sft: as without fusion.
         only_if_better: keep a fused answer only where it scores higher than the best of the others.
     """
+
+    step_kind: ClassVar[str] = "select_fused"
 
     sft: SftSelection
     only_if_better: bool

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from arbitrage.config import Config, Operational, Paths, Raw
 from arbitrage.contracts.steps import Step, StepConfig
@@ -128,6 +128,8 @@ def answers(config: DataSide, side: SideName, prompts: Step) -> Step:
 
 class AnswersStep(StepConfig):
     """Finds a data set's answers."""
+
+    step_kind: ClassVar[str] = "read_responses"
 
     data: DataSide
     side: SideName

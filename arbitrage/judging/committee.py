@@ -204,6 +204,8 @@ def reviewed(inputs: Inputs) -> list[Reviewed]:
 class AdjudicateStep(GenerateConfig):
     """Asks the adjudicator about answers that are contested or short of reviews, and shows it the reviews."""
 
+    step_kind: ClassVar[str] = "adjudicate"
+
     criteria: str
     with_reference: bool
     max_spread: float
@@ -238,6 +240,8 @@ def settled_id(candidate: Candidate) -> str:
 
 class CommitteeStep(OpinionStep):
     """Sums up reviews. Named `reward` as in other steps that score."""
+
+    step_kind: ClassVar[str] = "committee"
 
     reward: CommitteeConfig
 

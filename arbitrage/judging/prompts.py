@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Batch
@@ -27,6 +27,8 @@ _COPIED: tuple[Role, ...] = ("prompt", "language", "reference")
 
 class AnsweredPrompts(StepConfig):
     """All prompts that one of the data sets answers. What only one answers is refused where its answer is missing."""
+
+    step_kind: ClassVar[str] = "judge_prompts"
 
     sides: tuple[DataSide, ...]
 

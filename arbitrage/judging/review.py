@@ -5,7 +5,7 @@ The question shows no line that could be copied as a score: an example such as `
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -92,6 +92,8 @@ class Review:
 
 class ReviewStep(GenerateConfig):
     """Asks one reviewer about answers. Names no generator, so that all drafts share one engine."""
+
+    step_kind: ClassVar[str] = "review"
 
     criteria: str
     with_reference: bool

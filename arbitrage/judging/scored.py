@@ -1,7 +1,7 @@
 """Judges that score each answer by itself: a reward model, or the exact checker. No order can sway them."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -79,6 +79,8 @@ def _compare(judge: str, margin: float, sides: Sides, scores: tuple[Step, ...]) 
 
 class CompareScores(StepConfig):
     """Compares the scores of both sides."""
+
+    step_kind: ClassVar[str] = "compare_scores"
 
     judge: str
     margin: float

@@ -5,7 +5,7 @@ verdicts-<name>    what they say: a pure function of the replies
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -92,6 +92,8 @@ class TeacherJudge(JudgeOptions):
 class JudgeStep(GenerateConfig):
     """Asks the judge about each match, in both orders."""
 
+    step_kind: ClassVar[str] = "judge"
+
     label: str
     criteria: str
     with_reference: bool
@@ -122,6 +124,8 @@ class JudgeStep(GenerateConfig):
 
 class ReadVerdicts(StepConfig):
     """Reads a judge's replies."""
+
+    step_kind: ClassVar[str] = "read_verdicts"
 
     judge: str
 

@@ -5,7 +5,7 @@ Read as `arbitrage profile` reads: Parquet or JSON Lines, ours or foreign, the l
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -53,6 +53,8 @@ class TargetData(Config):
 
 class TargetStep(StepConfig):
     """Measures the target. What feeds it plays no part."""
+
+    step_kind: ClassVar[str] = "profile_target"
 
     data: TargetData
     metrics: tuple[MetricConfig, ...]

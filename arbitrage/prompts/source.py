@@ -1,7 +1,7 @@
 """The base of all source configs: options of reading, and the pieces there are to read."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 from arbitrage.contracts.steps import StepConfig
 from arbitrage.inputs.rows import Part
@@ -13,6 +13,8 @@ STEP_NAME: Final = "prompts"
 
 class SourceConfig(ReadOptions, StepConfig):
     """A place where prompts come from."""
+
+    step_kind: ClassVar[str] = "read_prompts"
 
     def parts(self) -> Iterator[Part]:
         """Open the source's pieces, one after the other, in a fixed order.

@@ -1,7 +1,7 @@
 """Prompts from the embedded micro-world, whose answers are known exactly."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,8 @@ class WorldConfig(StepConfig):
         skip: leave out so many of each language first: sets that begin where others end share no question.
         seed: another seed asks other questions.
     """
+
+    step_kind: ClassVar[str] = "demo_prompts"
 
     kind: Literal["world"] = "world"
     split: Split = "heldout"

@@ -11,7 +11,7 @@ the language leans on all directly.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,8 @@ class CalibrateConfig(Config):
 
 class CalibrateStep(StepConfig):
     """Calibrates the rewards that feed it."""
+
+    step_kind: ClassVar[str] = "calibrate"
 
     calibrate: CalibrateConfig
 

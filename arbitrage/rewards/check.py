@@ -1,6 +1,7 @@
 """The verb `check`: all cheap text checks of one teacher's answers in one step."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -14,6 +15,8 @@ from arbitrage.tables import to_table
 
 class CheckStep(StepConfig):
     """Runs checks, in the order of their names."""
+
+    step_kind: ClassVar[str] = "check"
 
     checks: tuple[CheckConfig, ...]
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
@@ -57,6 +57,8 @@ class Gate(Config):
 
 class EnsembleStep(StepConfig):
     """An ensemble with its gates resolved. `raw` names the opinions that are weighed without calibration."""
+
+    step_kind: ClassVar[str] = "combine"
 
     ensemble: EnsembleConfig
     gates: tuple[Gate, ...]

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
 from arbitrage.contracts.rewards import Reward, Scorable
 from arbitrage.contracts.steps import Loaded, Step, StepConfig
@@ -33,6 +34,8 @@ class OpinionStep(StepConfig):
 
 class ScoreStep(OpinionStep):
     """Scores drafts with one reward. Names no teacher, so that all drafts share one loaded model."""
+
+    step_kind: ClassVar[str] = "score"
 
     reward: RewardConfig
 

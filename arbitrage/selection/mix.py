@@ -10,7 +10,7 @@ is brought down to the fraction wanted; where there are too few, no other pair i
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from math import floor
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -110,6 +110,8 @@ def mixed(config: MixConfig, prompts: Step, pairs: Step, name: str) -> Step:
 class MixStep(StepConfig):
     """Finds the highest lot that is kept of each language and kind."""
 
+    step_kind: ClassVar[str] = "mix"
+
     mix: MixConfig
 
     def build(self) -> "MixWorker":
@@ -166,6 +168,8 @@ def _row(language: str, kind: Kind, lots: Lots, wanted: int) -> MixQuota:
 
 class KeepStep(StepConfig):
     """Keeps the pairs of the prompts whose lots are low enough."""
+
+    step_kind: ClassVar[str] = "keep"
 
     mix: MixConfig
     step: str

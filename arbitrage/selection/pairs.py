@@ -6,7 +6,7 @@ shown: they take no part, not even as the rejected side.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,8 @@ class PairSelection(StepConfig):
         mix: pairs by language, and the share that is about safety; null keeps all.
         iteration: written into each pair: the online round, 0 before the first.
     """
+
+    step_kind: ClassVar[str] = "select_pairs"
 
     policy: PairPolicy = BestVsWorst()
     min_gap: float = Field(default=0.5, ge=0)

@@ -4,7 +4,7 @@ Nothing is generated to compare strategies: each is a query over the same candid
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ class RoutedSelection(StepConfig):
         samples: so many answers of each teacher count, the greedy one first.
         judge: plain name of the check that an oracle looks at.
     """
+
+    step_kind: ClassVar[str] = "select_routed"
 
     strategy: str
     keep: Keep = "best"

@@ -1,7 +1,7 @@
 """Best-of selection for supervised fine-tuning, and its control that keeps everything (METHODS §2)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -21,6 +21,8 @@ class SftSelection(StepConfig):
         min_score: lowest score kept, in calibrated points (standard deviations); none by default.
         strategy: label of the rows.
     """
+
+    step_kind: ClassVar[str] = "select_sft"
 
     mode: Literal["best", "all"] = "best"
     min_score: float | None = None

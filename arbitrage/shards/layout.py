@@ -82,7 +82,7 @@ def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) 
     found: dict[str, str] = {}
     for step in steps:
         parts: Raw = {
-            "config": type(step.config).__name__,
+            "kind": step.config.step_kind,
             "identity": step.config.identity(),
             "scope": step.scope,
             "version": step.version,

@@ -1,6 +1,7 @@
 """The verb `measure`: all metrics of one teacher's answers. Not journaled: what is lost is measured again."""
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from arbitrage.contracts.metrics import Metric
 from arbitrage.contracts.steps import Resources, Step, StepConfig
@@ -15,6 +16,8 @@ from arbitrage.texts import Text
 
 class MeasureStep(StepConfig):
     """Measures answers, metric after metric."""
+
+    step_kind: ClassVar[str] = "measure"
 
     metrics: tuple[MetricConfig, ...]
 

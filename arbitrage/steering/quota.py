@@ -3,6 +3,7 @@
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from typing import ClassVar
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
@@ -13,6 +14,8 @@ from arbitrage.tables import to_table
 
 class QuotaStep(StepConfig):
     """Counts what there is against what is wanted."""
+
+    step_kind: ClassVar[str] = "steering_quotas"
 
     quotas: QuotaConfig
 

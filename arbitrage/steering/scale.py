@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
+from typing import ClassVar
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
@@ -26,6 +27,8 @@ MIN_VALUES = 20
 
 class ScaleStep(StepConfig):
     """Scales what feeds it. `shrinkage`: number of values at which a group weighs as much as the level above."""
+
+    step_kind: ClassVar[str] = "steering_scale"
 
     shrinkage: float
 

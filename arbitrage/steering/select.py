@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -52,6 +52,8 @@ class SelectStep(StepConfig):
         quotas: rows wanted of each language, as the quota step was told.
         min_gap: of pairs.
     """
+
+    step_kind: ClassVar[str] = "select_steered"
 
     rows: Literal["steered", "control", "preference"]
     objective: str

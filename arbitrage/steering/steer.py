@@ -7,7 +7,7 @@ Chance draws from the same k candidates, above the reward floor or not: it takes
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,6 +39,8 @@ class SteerStep(StepConfig):
         steer: the objectives, the reward, the lots.
         aims: names and labels of the objectives, for who reads the plan.
     """
+
+    step_kind: ClassVar[str] = "steer"
 
     steer: SteerConfig
     aims: tuple[Aim, ...]

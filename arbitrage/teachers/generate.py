@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import ClassVar
 
 from arbitrage.config import Raw
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, Sampling
@@ -51,6 +52,8 @@ class GenerateConfig(StepConfig):
         sampling: how, with nothing left open.
         revision: what pins the weights, found out once when the run was planned.
     """
+
+    step_kind: ClassVar[str] = "generate"
 
     teacher: TeacherConfig
     sampling: Sampling

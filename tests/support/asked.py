@@ -1,6 +1,6 @@
 """A pipeline of toy prompts asked of one fake teacher, for tests of durability."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from arbitrage.config import parse
 from arbitrage.contracts.engines import Sampling
@@ -15,6 +15,8 @@ from tests.support.toy import ToySource
 
 class ToyRoute(StepConfig):
     """Sends everything to one teacher."""
+
+    step_kind: ClassVar[str] = "test_route"
 
     teacher: str
 

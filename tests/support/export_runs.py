@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker, SourceWorker
@@ -84,6 +85,8 @@ def prompt_of(text: str, case: ExportCase) -> Prompt:
 
 class Given(StepConfig):
     """Rows written in the config, one JSON object each; a source of prompts, else a worker that owes just these."""
+
+    step_kind: ClassVar[str] = "test_given"
 
     record: str
     rows: tuple[str, ...]

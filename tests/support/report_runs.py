@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
@@ -127,6 +128,8 @@ def _draft(name: str, teacher: TeacherCase, case: ReportCase, prompts: Step, rou
 class CaseSource(StepConfig):
     """The micro-world's questions, with or without their answers."""
 
+    step_kind: ClassVar[str] = "test_source"
+
     world: WorldConfig
     has_reference: bool
 
@@ -148,6 +151,8 @@ class _Source:
 
 class CaseRoute(StepConfig):
     """Asks the teachers that the case names for each language."""
+
+    step_kind: ClassVar[str] = "test_route"
 
     router: str
     asked: dict[str, tuple[str, ...]]
@@ -179,6 +184,8 @@ class _Router:
 
 class CaseTeacher(StepConfig):
     """Answers by chance, the chance drawn from the candidate's id."""
+
+    step_kind: ClassVar[str] = "test_teacher"
 
     teacher: str
     skills: dict[str, float]

@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from arbitrage.contracts.steps import Pipeline, Resources, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -34,6 +34,8 @@ class Starting(StepConfig):
         seconds: how long the start takes.
         waits: it shares a process.
     """
+
+    step_kind: ClassVar[str] = "test_starting"
 
     teacher: str
     fails_on: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from arbitrage.contracts.steps import Pipeline, Resources, Span, Step, StepConfig
 from arbitrage.contracts.workers import Batch, CorpusWorker, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
@@ -34,6 +34,8 @@ def toy_prompt(number: int) -> Prompt:
 
 
 class ToySource(StepConfig):
+    step_kind: ClassVar[str] = "test_source"
+
     num_rows: int
     num_bad: int = 0
 
@@ -55,6 +57,8 @@ class _Source:
 
 class ToyAnswer(StepConfig):
     """Answers each prompt; what it does to the odd one out is the test's choice."""
+
+    step_kind: ClassVar[str] = "test_answer"
 
     teacher: str = "toy"
     fault: Literal["none", "reject", "lose", "double", "invent", "repeat", "die", "die_once"] = "none"
@@ -126,6 +130,8 @@ class _Answer:
 
 
 class ToyCount(StepConfig):
+    step_kind: ClassVar[str] = "test_count"
+
     def build(self) -> CorpusWorker:
         return _Count()
 
@@ -140,6 +146,8 @@ class _Count:
 
 
 class ToyLabel(StepConfig):
+    step_kind: ClassVar[str] = "test_label"
+
     def build(self) -> ShardWorker:
         return _Label()
 
