@@ -58,9 +58,10 @@ class ChatFormat:
 class ChatTokenizer:
     """A tokenizer with its chat template. Safe to call from several threads.
 
-    A model without a chat template gets plain text: the messages' contents, each followed by a blank line, after
-    the beginning-of-sequence token if the tokenizer puts one. A template that knows no system role gets the system
-    message in front of the first user message; one that reads content as a list of parts gets parts.
+    A model without a chat template gets plain text: the messages' contents, a blank line between them, framed by the
+    special tokens that the tokenizer itself puts around a text: `[CLS] … [SEP]`, `<s> …`. Where an answer is to
+    follow, the text ends in a blank line and has no closing token. A template that knows no system role gets the
+    system message in front of the first user message; one that reads content as a list of parts gets parts.
 
     Args:
         tokenizer: a transformers tokenizer.
@@ -92,7 +93,7 @@ class ChatTokenizer:
         self._options = dict(options or {})
         self._is_mistral = any(base.__name__ == "MistralCommonBackend" for base in type(tokenizer).__mro__)
         self._template: CompiledTemplate | None = None
-        self._prefix: list[int] = []
+        self._opening, self._closing = _NO_FRAME
         if self._is_mistral:
             self._require_usable(judges_answers=judges_answers)
             return
@@ -112,13 +113,18 @@ class ChatTokenizer:
         except TemplateError as error:
             raise EngineStartError(f"{self._where}{error}") from error
         if self._template is None:
-            self._prefix = _automatic_prefix(tokenizer)
+            self._opening, self._closing = _frame(tokenizer)
         self._require_usable(judges_answers=judges_answers)
 
     @property
     def has_template(self) -> bool:
         """Whether conversations are written in the model's own format; otherwise they are plain text."""
         return self._is_mistral or self._template is not None
+
+    @property
+    def closing(self) -> tuple[int, ...]:
+        """The special tokens behind a complete conversation that the tokenizer, not a template, puts there."""
+        return self._closing
 
     def format(self) -> ChatFormat:
         """Describe what the template takes, by trying it out."""
@@ -177,10 +183,10 @@ class ChatTokenizer:
         rendered = self._render(turns, stand_ins, is_complete=is_complete)
         for token, other in stand_ins.items():
             rendered = rendered.replace(other, f"{token[0]}{mark}{token[1:]}")
-        ids = list(self._prefix)
+        ids = list(self._opening)
         for piece in rendered.split(mark):
             ids += self._tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
-        return ids
+        return [*ids, *self._closing] if is_complete else ids
 
     def _encode_mistral(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
         """Let mistral-common put the ids together: it never reads a control token out of a message."""
@@ -191,7 +197,8 @@ class ChatTokenizer:
 
     def _render(self, turns: list[Turn], stand_ins: Mapping[str, str], *, is_complete: bool) -> str:
         if self._template is None:
-            return "".join(f"{turn['content']}\n\n" for turn in turns)
+            text = "\n\n".join(str(turn["content"]) for turn in turns)
+            return text if is_complete else f"{text}\n\n"
         shape = self._shapes.shape_of(tuple(turn["role"] for turn in turns), is_complete=is_complete)
         return self._template.render(shape.apply(turns), is_complete=is_complete, stand_ins=stand_ins)
 
@@ -320,8 +327,13 @@ def _special_tokens(tokenizer: Any) -> set[str]:
     return added | {str(text) for text in tokenizer.all_special_tokens}
 
 
-def _automatic_prefix(tokenizer: Any) -> list[int]:
-    """Return the beginning-of-sequence token where the tokenizer puts one by itself."""
-    begin = tokenizer.bos_token_id
-    found = tokenizer("x")["input_ids"]
-    return [begin] if begin is not None and found[:1] == [begin] else []
+_NO_FRAME: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
+
+
+def _frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the special tokens that a tokenizer by itself puts in front of a text and behind it."""
+    bare, whole = (tuple(tokenizer("x", add_special_tokens=adds)["input_ids"]) for adds in (False, True))
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    return _NO_FRAME

@@ -14,7 +14,15 @@ from arbitrage.rewards.classifier import ClassifierConfig
 from arbitrage.rewards.score import ScoreStep
 from arbitrage.world.models import REWARD_MODEL, model_path
 from arbitrage.world.tasks import sample_items
-from tests.support.scoring import a_candidate, a_pair, a_prompt, save_reward_model, save_roberta, score_all
+from tests.support.scoring import (
+    a_candidate,
+    a_pair,
+    a_prompt,
+    save_bert,
+    save_reward_model,
+    save_roberta,
+    score_all,
+)
 from tests.support.tiny_model import save_model
 
 TEXTS = (
@@ -171,6 +179,63 @@ def test_the_limit_of_a_roberta_leaves_out_its_padding_offset(tmp_path: Path) ->
     assert cut[-1].value == pytest.approx(cut[-2].value, abs=1e-4)
 
 
+ENCODERS = {
+    "bert": save_bert,
+    "roberta": lambda folder: save_roberta(folder, num_labels=1, positions=66),
+}
+ANSWERS = ("red.", "", "blood is red", "What? A B", "[SEP] red [CLS] </s> red")
+
+
+def piped(model: Path, *texts: Any) -> list[float]:
+    """Return the raw logits as transformers' own pipeline computes them."""
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(model), function_to_apply="none", device="cpu")
+    return [float(found["score"]) for found in classify(list(texts))]
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_without_a_template_gets_its_tokenizers_own_special_tokens(kind: str, tmp_path: Path) -> None:
+    """One that says [SEP] itself is left out by hand: to the pipeline that is a special token, to the reward text."""
+    model = ENCODERS[kind](tmp_path)
+    items = [a_pair(text) for text in ANSWERS]
+    found = [score.value for score in score_all(ClassifierConfig(model=str(model)).build(), items)]
+    texts = [f"{item.prompt.messages[0].content}\n\n{item.candidate.text}" for item in items]
+    assert found[:-1] == pytest.approx(piped(model, *texts[:-1]), abs=1e-4)
+    assert len({round(value, 4) for value in found if value is not None}) == len(ANSWERS)
+    forged = ClassifierConfig(model=str(model)).build()._encode(items[-1])
+    assert isinstance(forged, list)
+    plain = ClassifierConfig(model=str(model)).build()._encode(items[0])
+    assert isinstance(plain, list)
+    assert (forged[0], forged[-1]) == (plain[0], plain[-1])
+    assert [forged.count(token) for token in (plain[0], plain[-1])] == [1, 1]
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoders_conversation_is_cut_as_its_tokenizer_cuts_a_text(kind: str, tmp_path: Path) -> None:
+    model = ENCODERS[kind](tmp_path)
+    item = a_pair("red " * 100)
+    [score] = score_all(ClassifierConfig(model=str(model), max_tokens=20, truncate=True).build(), [item])
+    from transformers import pipeline
+
+    classify = pipeline("text-classification", model=str(model), function_to_apply="none", device="cpu")
+    text = f"{item.prompt.messages[0].content}\n\n{item.candidate.text}"
+    [expected] = classify([text], truncation=True, max_length=20)
+    assert score.value == pytest.approx(expected["score"], abs=1e-4)
+
+
+def test_an_encoder_that_reads_pairs_is_given_them_by_a_template(tmp_path: Path) -> None:
+    """As `tokenizer(question, answer)` puts them, where the model knows no token types."""
+    from transformers import AutoTokenizer
+
+    model = save_bert(tmp_path)
+    template = "[CLS]{{ messages[0].content }}[SEP]{{ messages[-1].content }}[SEP]"
+    config = ClassifierConfig(model=str(model), template_options={"chat_template": template})
+    item = a_pair("blood is red.")
+    expected = AutoTokenizer.from_pretrained(model)(item.prompt.messages[0].content, item.candidate.text)["input_ids"]
+    assert config.build()._encode(item) == expected
+
+
 def test_a_model_that_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     with pytest.raises(EngineStartError, match="reward 'rm'"):
@@ -184,7 +249,7 @@ def test_the_weights_are_the_identity_not_the_path(tmp_path: Path) -> None:
     assert identities[0] == identities[1] != ClassifierConfig(model=str(other)).identity()
     names = [ClassifierConfig(model=str(path)).reward_name for path in (one, two, other)]
     assert names[0] == names[1] != names[2]
-    assert names[0].startswith("rm@1-")
+    assert names[0].startswith("rm@2-")
     assert isinstance(ClassifierConfig(model=str(one)), Config)
 
 

@@ -43,6 +43,7 @@ class ClassifierConfig(RewardOptions):
         enforce_eager: vLLM compiles nothing: starts faster, runs slower.
     """
 
+    version: ClassVar[int] = 2
     is_model: ClassVar[bool] = True
 
     kind: Literal["classifier"] = "classifier"
@@ -160,8 +161,13 @@ class Classifier:
         if self._max_length and len(ids) > self._max_length:
             if not self._config.truncate:
                 return Judgement(error="too_long")
-            ids = ids[: self._max_length]
+            ids = self._cut(ids, self._max_length)
         return ids
+
+    def _cut(self, ids: Sequence[int], length: int) -> list[int]:
+        """Return the beginning of a conversation, closed as the tokenizer closes a text that it cuts."""
+        closing = [token for token in self._chat.closing if token != self._engine.pad_id][-length:]
+        return [*ids[: length - len(closing)], *closing]
 
 
 def _judgement(value: float | None) -> Judgement:

@@ -131,6 +131,38 @@ def save_reward_model(directory: Path, *, context_length: int = 128, num_labels:
     return directory
 
 
+def save_bert(directory: Path) -> Path:
+    """Write a real, random, tiny BERT reward model: its tokenizer puts [CLS] and [SEP] around a text."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz.?[]<>/"]
+    words += [*(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz"), "what", "colour", "is", "blood", "red"]
+    inner = Tokenizer(models.WordPiece({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    inner.normalizer = normalizers.BertNormalizer()
+    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    inner.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    PreTrainedTokenizerFast(tokenizer_object=inner, mask_token="[MASK]", **named).save_pretrained(directory)
+    config = BertConfig(
+        vocab_size=len(words),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        num_labels=1,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(directory)
+    return directory
+
+
 def save_roberta(directory: Path, *, num_labels: int, positions: int) -> Path:
     """Write a real, random, tiny XLM-RoBERTa classifier: its positions begin at pad_token_id + 1."""
     import torch
