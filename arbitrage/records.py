@@ -116,6 +116,18 @@ class Calibration(Record):
     knots_z: tuple[float, ...] = ()
 
 
+class ReviewerLevel(Record):
+    """How many points higher than its committee one reviewer scores in one language. Written by the corpus step."""
+
+    item_key: ClassVar[str] = "reviewer"
+    row_key: ClassVar[tuple[str, ...]] = ("role", "reviewer", "language")
+    role: Literal["reviewer", "adjudicator"]
+    reviewer: str
+    language: str
+    num_scores: int  # of candidates that another member scored too
+    level: float  # after shrinkage; 0 on average over the reviewers
+
+
 class RouterPart(Record):
     """One piece of a learned router: an array, laid out flat, or JSON. Written by the corpus step that trains it."""
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 import yaml
 
 from arbitrage.contracts.workers import Inputs
-from arbitrage.judging.committee import reviewed
 from arbitrage.records import Verdict
 from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
@@ -182,6 +181,7 @@ def _position(row: Verdict) -> str:
 
 def reviews_of(run: Run) -> Found:
     """Count, for each reviewer, reviews that could be read and the different scores among them."""
+    reviewed = _reader()
     scores: dict[str, list[float]] = {name: [] for name in MEMBERS}
     errors: dict[str, Counter[str]] = {name: Counter() for name in MEMBERS}
     for inputs in _reviewed_shards(run):
@@ -203,14 +203,23 @@ def reviews_of(run: Run) -> Found:
     }
 
 
+def _reader() -> Callable[[Inputs], Sequence[Any]]:
+    """Return what joins answers to their reviews and reads them."""
+    try:
+        from arbitrage.judging.reviewed import reviewed
+    except ImportError:  # an earlier version
+        from arbitrage.judging.committee import reviewed
+    return reviewed
+
+
 def _reviewed_shards(run: Run) -> Iterator[Inputs]:
     for step in run.plan.steps:
-        if "reviews" in step.inputs:
+        if step.name.startswith("score-"):
             for shard in run.shards(step.name):
-                tables = {
-                    role: tuple(run.shard(name, shard) for name in names) for role, names in step.inputs.items()
-                }
-                yield Inputs(tables)
+                sharded = {role: names for role, names in step.inputs.items() if role != "levels"}
+                yield Inputs(
+                    {role: tuple(run.shard(name, shard) for name in names) for role, names in sharded.items()}
+                )
 
 
 def _alarms_of_judge(directory: Path) -> list[str]:

@@ -27,7 +27,7 @@ from aiohttp import web
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute
-from arbitrage.judging.committee import reviewed
+from arbitrage.judging.reviewed import reviewed
 from arbitrage.languages import primary
 from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.records import Candidate, Prompt, SftExample

@@ -140,7 +140,7 @@ class CandidatesConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class CandidateTable:
-    """The steps that hold (prompt, teacher, sample) × scores."""
+    """The steps that hold (prompt, teacher, sample) × scores; `levels`: how high the committee's reviewers score."""
 
     prompts: Step
     routes: Step
@@ -149,6 +149,7 @@ class CandidateTable:
     scores: tuple[Step, ...]
     calibration: Step | None
     final: Step
+    levels: Step | None = None
 
     def pipeline(self, datasets: dict[str, Step], router: Step | None = None) -> Pipeline:
         """Return the pipeline that writes these data sets beside the table, and trains a router of it."""
@@ -175,7 +176,7 @@ def build_candidates(config: CandidatesConfig) -> CandidateTable:
     asked = ask(config, teachers, prompts, routes)
     calibration = scale(config, prompts, asked)
     final = weigh(config, prompts, asked, calibration)
-    return CandidateTable(prompts, routes, compared, asked.drafts, asked.scores, calibration, final)
+    return CandidateTable(prompts, routes, compared, asked.drafts, asked.scores, calibration, final, asked.levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,23 +196,56 @@ EVERYTHING = Part()
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The steps that hold answers, and those that hold opinions on them."""
+    """The steps that hold answers, those that hold opinions on them, and how high each reviewer scores."""
 
     drafts: tuple[Step, ...]
     scores: tuple[Step, ...]
+    levels: Step | None = None
 
     def __add__(self, other: "Asked") -> "Asked":
-        """Return both."""
-        return Asked(self.drafts + other.drafts, self.scores + other.scores)
+        """Return both, with the levels of the first."""
+        return Asked(self.drafts + other.drafts, self.scores + other.scores, self.levels)
 
 
 def ask(
-    config: CandidatesConfig, teachers: Sequence[TeacherConfig], prompts: Step, routes: Step, part: Part = EVERYTHING
+    config: CandidatesConfig,
+    teachers: Sequence[TeacherConfig],
+    prompts: Step,
+    routes: Step,
+    part: Part = EVERYTHING,
+    levels: Step | None = None,
 ) -> Asked:
-    """Ask the teachers what was routed to them, and score what they answer."""
-    drafts = tuple(part.of(generate(teacher, prompts, routes, config.sampling)) for teacher in teachers)
-    pairs = zip(teachers, drafts, strict=True)
-    return Asked(drafts, tuple(part.of(step) for t, d in pairs for step in opinions(config, t, prompts, d, part)))
+    """Ask the teachers what was routed to them, and score what they answer.
+
+    Args:
+        config: of the pipeline.
+        teachers: of the pool.
+        prompts: the prompts.
+        routes: who is asked.
+        part: of the run's shards.
+        levels: of the committee's reviewers, where another part of the run has shown them.
+    """
+    drafts = [(teacher, part.of(generate(teacher, prompts, routes, config.sampling))) for teacher in teachers]
+    return opinions(config, prompts, drafts, part, levels)
+
+
+def opinions(
+    config: CandidatesConfig,
+    prompts: Step,
+    drafts: Sequence[tuple[TeacherConfig, Step]],
+    part: Part = EVERYTHING,
+    levels: Step | None = None,
+) -> Asked:
+    """Score and check the answers of each teacher by all that the config names. Arguments are those of `ask`."""
+    scores = [[score(reward, t.name, prompts, step) for reward in config.rewards] for t, step in drafts]
+    if config.committee is not None:
+        members = load_pool(Path(config.teachers))
+        found = committee(config.committee, members, drafts, prompts, part.of, levels)
+        scores = [[*own, reviewed] for own, reviewed in zip(scores, found.scores, strict=True)]
+        levels = found.levels
+    checks = [check(config.all_checks(), t.name, prompts, step) for t, step in drafts]
+    every = (step for own, last in zip(scores, checks, strict=True) for step in (*own, last))
+    return Asked(tuple(step for _, step in drafts), tuple(map(part.of, every)), levels)
 
 
 def scale(config: CandidatesConfig, prompts: Step, asked: Asked, part: Part = EVERYTHING) -> Step | None:
@@ -242,14 +276,3 @@ def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: 
         number = seen[router.kind]
         name = step_name(router) if number == 1 else f"{step_name(router)}-{number}"
         yield route(router, members, prompts, name)
-
-
-def opinions(
-    config: CandidatesConfig, teacher: TeacherConfig, prompts: Step, drafts: Step, part: Part = EVERYTHING
-) -> Sequence[Step]:
-    """Score and check one teacher's answers by all that the config names."""
-    scored = [score(reward, teacher.name, prompts, drafts) for reward in config.rewards]
-    if config.committee is not None:
-        members = load_pool(Path(config.teachers))
-        scored.append(committee(config.committee, members, teacher, prompts, drafts, part.of))
-    return [*scored, check(config.all_checks(), teacher.name, prompts, drafts)]

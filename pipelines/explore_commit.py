@@ -75,10 +75,12 @@ class ExploreCommitConfig(CandidatesConfig):
         rated = replace(weigh(self, prompts, explored, calibration, first), name="ensemble-explore")
         trained = train(self.learner, members, Explored(prompts, everybody, explored.drafts, rated), first.span)
         chosen = replace(route_trained(self._choice(), members, prompts, trained, COMMIT_ROUTE), span=rest.span)
-        asked = explored + ask(self, teachers, prompts, chosen, rest)
+        asked = explored + ask(self, teachers, prompts, chosen, rest, explored.levels)
         final = weigh(self, prompts, asked, calibration)
         compared = compare(self, members, prompts)
-        table = CandidateTable(prompts, everybody, compared, asked.drafts, asked.scores, calibration, final)
+        table = CandidateTable(
+            prompts, everybody, compared, asked.drafts, asked.scores, calibration, final, asked.levels
+        )
         return table.pipeline(self._datasets(table), trained)
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:

@@ -15,7 +15,7 @@ from arbitrage.shards.manifest import Notes
 from arbitrage.shards.place import Place
 from arbitrage.shards.run import open_run
 from arbitrage.teachers.pool import TeacherConfig, load_pool
-from pipelines.candidates import Asked, CandidatesConfig, CandidateTable, opinions, weigh
+from pipelines.candidates import CandidatesConfig, CandidateTable, opinions, weigh
 
 FUSED = "fused"
 """Stands for the fuser in the names of the steps that score what it wrote: it may be one of the pool as well."""
@@ -79,7 +79,7 @@ def select_examples(config: FusibleConfig, sft: SftSelection, table: CandidateTa
     fused = fuse(config.fusion, fuser, table.prompts, table.drafts, table.final, licences)
     # who names no family is one of its own: under another name, too, nobody reviews what he wrote
     written_by = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
-    asked = Asked((fused,), tuple(opinions(config, written_by, table.prompts, fused)))
+    asked = opinions(config, table.prompts, [(written_by, fused)], levels=table.levels)
     final = replace(weigh(config, table.prompts, asked, table.calibration), name=f"ensemble-{FUSED}")
     selection = FusedSelection(sft=sft, only_if_better=config.fusion.only_if_better)
     answers, new = Scored(table.drafts, table.final), Scored((fused,), final)

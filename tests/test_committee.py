@@ -12,8 +12,9 @@ from arbitrage.config import parse
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
-from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee, reviewed, settled_id
+from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee
 from arbitrage.judging.review import DEFAULT_CRITERIA, Review, question_of, read_review, review_id
+from arbitrage.judging.reviewed import reviewed, settled_id
 from arbitrage.records import Candidate, FinishReason, Prompt, Score, SftExample
 from arbitrage.report.build import build_report
 from arbitrage.shards.run import open_run
@@ -138,16 +139,16 @@ def test_the_adjudicator_reads_reviews_without_their_codes_and_none_that_is_garb
 def test_nobody_judges_his_own_family() -> None:
     pool = a_pool(writer="f", r1="f", r2="g", r3="h", judge="f", other="i")
     [writer] = pool.select(["writer"])
-    steps = a_step("prompts", Prompt), a_step("generate-writer", Candidate)
+    steps = [(writer, a_step("generate-writer", Candidate))], a_step("prompts", Prompt)
     config = a_committee(adjudicators=["judge", "other"])
-    step = committee(config, pool, writer, *steps)
+    [step] = committee(config, pool, *steps).scores
     assert [s.name for s in step.inputs["reviews"]] == ["review-r2-writer", "review-r3-writer"]
     assert step.inputs["settled"][0].config.teacher.name == "other"
     with pytest.raises(ConfigError, match="all are of writer's own family 'f'"):
-        committee(a_committee(), pool, writer, *steps)
+        committee(a_committee(), pool, *steps)
     lonely = a_committee(reviewers=["r1", "r2"], adjudicators=["other"])
     with pytest.raises(ConfigError, match="2 reviewers of other families are needed, found r2"):
-        committee(lonely, pool, writer, *steps)
+        committee(lonely, pool, *steps)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,8 @@ def test_a_committee_works_beside_a_reward_and_while_exploring(tmp_path: Path) -
         run(path, tmp_path / "run")
     names = [step.name for step in open_run(tmp_path / "run").plan.steps]
     assert {"review-r1-ant", "review-r1-ant-commit", "score-committee-ant-commit"} <= set(names)
+    committed = open_run(tmp_path / "run").step("score-committee-ant-commit")
+    assert committed.inputs["levels"] == ("calibrate-committee",)  # of the explored part: nothing waits for the rest
 
 
 def test_a_committee_needs_its_own_name(tmp_path: Path) -> None:

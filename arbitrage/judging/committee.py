@@ -1,36 +1,31 @@
 """A committee as a reward (after GRA [2504.12322], METHODS §5): reviewers, and an adjudicator for open cases.
 
-    review-<reviewer>-<teacher> ─┬─> adjudicate-<teacher> ─┐     for answers that are contested or short of reviews
-                                 └────────────────────────┴─> score-committee-<teacher>
+    review-<reviewer>-<teacher> ─┬─> adjudicate-<teacher> ─┬─> calibrate-committee ─┐
+                                 │   (open candidates)     │   (reviewers' levels)  │
+                                 └─────────────────────────┴────────────────────────┴─> score-committee-<teacher>
 
-An answer's score is the adjudicator's where it was called, else the mean of the reviews that could be read. A review
-that cannot be read is left out, never the answer: else a reviewer that garbles its replies about one teacher would
-remove that teacher's answers. Below `accept` an answer is rejected: the ensemble's gate. No member reviews a teacher
-of its own family.
+A candidate's score is the adjudicator's where it was called, else the mean of the reviews that could be read, less
+what its reviewers score higher than the committee does (`arbitrage.judging.levels`). A review that cannot be read is
+left out, never the candidate: else a reviewer that garbles its replies about one teacher would remove that teacher's
+candidates. Below `accept` a candidate is rejected: the ensemble's gate. No member reviews a teacher of its own
+family.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, pstdev
+from statistics import fmean
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
 from arbitrage.config import Raw
-from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
-from arbitrage.judging.review import (
-    Review,
-    ReviewTerms,
-    question_of,
-    read_review,
-    review,
-    review_id,
-)
-from arbitrage.records import Candidate, Score, content_id
+from arbitrage.judging.levels import LevelsStep, LevelTable
+from arbitrage.judging.review import HIGHEST, LOWEST, ReviewTerms, question_of, review
+from arbitrage.judging.reviewed import QUORUM, Reviewed, reviewed, settled_id, settlement
+from arbitrage.records import Candidate, ReviewerLevel, Score
 from arbitrage.rewards.judgement import Judgement, score_of
 from arbitrage.rewards.names import RewardName
 from arbitrage.rewards.options import OpinionOptions
@@ -40,9 +35,6 @@ from arbitrage.tables import to_table
 from arbitrage.teachers.asking import QUESTION_VERSION, asked_about, greedy
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool
-
-QUORUM = 2
-"""Reviewers that each teacher needs, and readable reviews below which an adjudicator is called [2504.12322]."""
 
 
 class CommitteeConfig(ReviewTerms, OpinionOptions):
@@ -57,7 +49,7 @@ class CommitteeConfig(ReviewTerms, OpinionOptions):
         accept: score below which an answer is rejected; null rejects none.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     name: RewardName = "committee"
     reviewers: tuple[str, ...] = Field(min_length=QUORUM)
     adjudicators: tuple[str, ...] = ()
@@ -86,28 +78,66 @@ class CommitteeConfig(ReviewTerms, OpinionOptions):
         return tuple(dict.fromkeys((*self.reviewers, *(self.adjudicators if self.max_spread is not None else ()))))
 
 
+@dataclass(frozen=True, slots=True)
+class Committee:
+    """The steps of a committee.
+
+    Attributes:
+        scores: one for each teacher.
+        levels: how high each reviewer scores.
+    """
+
+    scores: tuple[Step, ...]
+    levels: Step
+
+
 def committee(
+    config: CommitteeConfig,
+    pool: TeacherPool,
+    drafts: Sequence[tuple[TeacherConfig, Step]],
+    prompts: Step,
+    part: Callable[[Step], Step] = lambda step: step,
+    levels: Step | None = None,
+) -> Committee:
+    """Score the candidates of all teachers.
+
+    Args:
+        config: the committee.
+        pool: where its members are described.
+        drafts: the teachers, each with the step of its candidates.
+        prompts: the prompts.
+        part: makes of a step the one for a part of the run's shards; applied to the steps in between.
+        levels: of the reviewers, where another part of the run has shown them.
+
+    Raises:
+        UserError: a member is not in the pool.
+        ConfigError: fewer than two reviewers, or no adjudicator, are of another family than a teacher.
+    """
+    inputs = [_reviewing(config, pool, teacher, prompts, step, part) for teacher, step in drafts]
+    if levels is None:
+        levels = part(_levels(config, prompts, inputs))
+    scores = tuple(
+        Step(
+            name=f"score-{config.name}-{teacher.name}",
+            config=CommitteeStep(reward=config),
+            produces=Score,
+            inputs=each | {"levels": (levels,)},
+            version=config.version,
+        )
+        for (teacher, _), each in zip(drafts, inputs, strict=True)
+    )
+    return Committee(scores, levels)
+
+
+def _reviewing(
     config: CommitteeConfig,
     pool: TeacherPool,
     teacher: TeacherConfig,
     prompts: Step,
     drafts: Step,
-    part: Callable[[Step], Step] = lambda step: step,
-) -> Step:
-    """Score one teacher's drafts.
-
-    Args:
-        config: the committee.
-        pool: where its members are described.
-        teacher: whose drafts.
-        prompts: the prompts.
-        drafts: the teacher's answers.
-        part: makes of a step the one for a part of the run's shards; applied to the steps in between.
-
-    Raises:
-        UserError: a member is not in the pool.
-        ConfigError: fewer than two reviewers, or no adjudicator, are of another family than the teacher.
-    """
+    part: Callable[[Step], Step],
+) -> dict[str, tuple[Step, ...]]:
+    """Return the steps that sum up one teacher's reviews, by role."""
     reviewers = _others(config.reviewers, pool, teacher)
     if len(reviewers) < QUORUM:
         raise ConfigError(
@@ -119,12 +149,18 @@ def committee(
     if config.max_spread is not None:
         adjudicator = _adjudicator(config, pool, teacher)
         inputs["settled"] = (part(_adjudicate(config, config.max_spread, adjudicator, teacher.name, dict(inputs))),)
+    return inputs
+
+
+def _levels(config: CommitteeConfig, prompts: Step, inputs: Sequence[Mapping[str, tuple[Step, ...]]]) -> Step:
+    joined = {role: tuple(step for each in inputs for step in each.get(role, ())) for role in ("drafts", "reviews")}
+    settled = tuple(step for each in inputs for step in each.get("settled", ()))
     return Step(
-        name=f"score-{config.name}-{teacher.name}",
-        config=CommitteeStep(reward=config),
-        produces=Score,
-        inputs=inputs,
-        version=config.version,
+        name=f"calibrate-{config.name}",
+        config=LevelsStep(max_spread=config.max_spread),
+        produces=ReviewerLevel,
+        inputs={"prompts": (prompts,), **joined} | ({"settled": settled} if settled else {}),
+        scope="corpus",
     )
 
 
@@ -167,40 +203,6 @@ def _others(names: Sequence[str], pool: TeacherPool, teacher: TeacherConfig) -> 
     return [other for other in pool.select(names) if (other.family or other.name) != own]
 
 
-@dataclass(frozen=True, slots=True)
-class Reviewed:
-    """An answer and its reviews, in the order of the reviewers' names."""
-
-    item: Scorable
-    reviews: tuple[Review, ...]
-
-    @property
-    def readable(self) -> tuple[Review, ...]:
-        """The reviews whose score could be read."""
-        return tuple(each for each in self.reviews if each.score is not None)
-
-    @property
-    def scores(self) -> list[float]:
-        """The scores that could be read."""
-        return [each.score for each in self.reviews if each.score is not None]
-
-    def is_open(self, max_spread: float | None) -> bool:
-        """Tell whether an adjudicator is called: the reviews lie far apart, or too few of them can be read."""
-        scores = self.scores
-        return max_spread is not None and (len(scores) < QUORUM or pstdev(scores) > max_spread)
-
-
-def reviewed(inputs: Inputs) -> list[Reviewed]:
-    """Join a shard's answers to their reviews, in the order of the drafts."""
-    found: defaultdict[str, list[Candidate]] = defaultdict(list)
-    for reply in sorted(inputs.records("reviews", Candidate), key=lambda reply: reply.teacher):
-        found[reply.prompt_id].append(reply)
-    return [
-        Reviewed(item, tuple(read_review(reply, item) for reply in found[review_id(item.candidate)]))
-        for item in scorables(inputs)
-    ]
-
-
 class AdjudicateStep(GenerateConfig):
     """Asks the adjudicator about answers that are contested or short of reviews, and shows it the reviews."""
 
@@ -233,11 +235,6 @@ class AdjudicateStep(GenerateConfig):
         return question_of(each.item, self.criteria, with_reference=self.with_reference, reviews=each.readable)
 
 
-def settled_id(candidate: Candidate) -> str:
-    """Return the id of the question to the adjudicator: the `prompt_id` of the reply to it."""
-    return content_id("adjudicate", candidate.candidate_id)
-
-
 class CommitteeStep(OpinionStep):
     """Sums up reviews. Named `reward` as in other steps that score."""
 
@@ -268,27 +265,25 @@ class CommitteeWorker:
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
         settled = {reply.prompt_id: reply for reply in inputs.records("settled", Candidate)}
-        found = [(each.item, self._judge(each, settled)) for each in reviewed(inputs)]
+        levels = LevelTable(inputs.records("levels", ReviewerLevel))
+        found = [(each.item, self._judge(each, settled, levels)) for each in reviewed(inputs)]
         return Output(to_table([score_of(item, self._config.reward_name, j) for item, j in found], Score))
 
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _judge(self, each: Reviewed, settled: Mapping[str, Candidate]) -> Judgement:
+    def _judge(self, each: Reviewed, settled: Mapping[str, Candidate], levels: LevelTable) -> Judgement:
+        language = each.item.prompt.language
         final = settlement(each, settled) if each.is_open(self._config.max_spread) else None
         if final is not None and final.score is not None:
-            return Judgement(value=final.score)
+            # Of contested candidates the adjudicator's word counts: how it differs there is what it was called for.
+            level = levels.mean([("adjudicator", final.reviewer)], language) if each.is_short else 0.0
+            return Judgement(value=_on_scale(final.score - level))
         if len(each.scores) < self._config.min_reviews:
             return Judgement(error="too_few_reviews")
-        return Judgement(value=fmean(each.scores))
+        level = levels.mean([("reviewer", review.reviewer) for review in each.readable], language)
+        return Judgement(value=_on_scale(fmean(each.scores) - level))
 
 
-def settlement(each: Reviewed, replies: Mapping[str, Candidate]) -> Review | None:
-    """Return what the adjudicator says of an answer; None where it gave no reply.
-
-    Args:
-        each: the answer and its reviews.
-        replies: of the adjudicator, by the id of the question.
-    """
-    reply = replies.get(settled_id(each.item.candidate))
-    return None if reply is None else read_review(reply, each.item, each.readable)
+def _on_scale(score: float) -> float:
+    return min(max(score, LOWEST), HIGHEST)

@@ -124,7 +124,7 @@ def _few_reviews(found: CommitteeReviews) -> Iterator[Alarm]:
         total, few, none = counts.total(), counts[1], counts[0]
         if total >= MIN_CANDIDATES and few + none > FEW_REVIEWS * total:
             detail = f"of {total:,} candidates {few:,} have one readable review and {none:,} have none"
-            more = "; scores of one reviewer lie on another level than those of several" if few else ""
+            more = "; the level of a single reviewer is taken into account, its errors cannot be" if few else ""
             yield Alarm("few_reviews", teacher, detail + more)
         unsettled = found.num_unsettled[teacher]
         if total >= MIN_CANDIDATES and unsettled > FEW_REVIEWS * total:

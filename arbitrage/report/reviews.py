@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from arbitrage.contracts.workers import Inputs
-from arbitrage.judging.committee import Reviewed, reviewed, settlement
 from arbitrage.judging.review import Review
+from arbitrage.judging.reviewed import Reviewed, reviewed, settlement
 from arbitrage.records import Candidate
 from arbitrage.shards.layout import shard_path
 from arbitrage.shards.manifest import StepPlan
@@ -87,12 +87,17 @@ def _shards(run: Run) -> Iterator[tuple[StepPlan, int]]:
 
 
 def _is_there(run: Run, step: StepPlan, shard: int) -> bool:
-    names = {name for names in step.inputs.values() for name in names}
+    names = {name for names in _sharded(step).values() for name in names}
     return all(shard_path(run.directory(name), shard).exists() for name in names)
 
 
 def _inputs(run: Run, step: StepPlan, shard: int) -> Inputs:
-    return Inputs({role: tuple(run.shard(name, shard) for name in names) for role, names in step.inputs.items()})
+    return Inputs({role: tuple(run.shard(name, shard) for name in names) for role, names in _sharded(step).items()})
+
+
+def _sharded(step: StepPlan) -> dict[str, tuple[str, ...]]:
+    """Return the inputs that have a shard for each of the step's: all but the levels of the reviewers."""
+    return {role: tuple(names) for role, names in step.inputs.items() if role != "levels"}
 
 
 def _add(found: CommitteeReviews, run: Run, step: StepPlan, inputs: Inputs) -> None:

@@ -1,0 +1,163 @@
+"""How high each reviewer scores, so that a candidate's score does not depend on which of its reviews could be read.
+
+An additive model over all candidates that two or more have scored: score = candidate + level of the reviewer + noise.
+The candidates' own parts are free, so that a reviewer which reads the better candidates is not taken for a mild one.
+Levels are in points and 0 on average over the reviewers: a candidate with all its reviews keeps their plain mean.
+
+    all languages' level = shrink(reviewer, 0)        language's level = shrink(language, all languages' level)
+
+with the same weight as in `arbitrage.rewards.shrinkage`: n / (n + k) for n scores beside another reviewer's. An
+adjudicator is known from the candidates it was given for want of reviews, not from the contested ones: there it
+differs because it knows better.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Literal
+
+import numpy as np
+
+from arbitrage.contracts.steps import StepConfig
+from arbitrage.contracts.workers import Inputs, Output
+from arbitrage.judging.reviewed import Reviewed, reviewed, settlement
+from arbitrage.languages import UNKNOWN
+from arbitrage.records import Candidate, ReviewerLevel
+from arbitrage.statistics import Floats
+from arbitrage.tables import to_table
+
+SHRINKAGE = 20.0
+"""k: scores beside another reviewer's at which half of a level is believed."""
+
+DIGITS = 4
+"""Decimals of a level: levels that cancel each other give 0, so that equal reviews give equal scores."""
+
+Member = tuple[Literal["reviewer", "adjudicator"], str]
+
+
+class LevelsStep(StepConfig):
+    """Finds the levels of a committee's members."""
+
+    max_spread: float | None
+
+    def build(self) -> "LevelsWorker":
+        """Build the worker."""
+        return LevelsWorker(self.max_spread)
+
+
+@dataclass(slots=True)
+class Together:
+    """Candidates of one language that the same members have scored: how many, and the sum of each member's scores."""
+
+    num: int = 0
+    sums: list[float] = field(default_factory=list)
+
+    def add(self, scores: Sequence[float]) -> None:
+        """Take in one candidate's scores, in the order of the members."""
+        self.num += 1
+        self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(scores), scores, strict=True)]
+
+
+Groups = Mapping[tuple[Member, ...], Together]
+
+
+class LevelsWorker:
+    """Sums up shard after shard; holds a few numbers for each language and set of members."""
+
+    def __init__(self, max_spread: float | None) -> None:
+        self._max_spread = max_spread
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return rows sorted by member and language; those of 'und' are of all languages, for unseen ones."""
+        groups: defaultdict[str, defaultdict[tuple[Member, ...], Together]] = defaultdict(
+            lambda: defaultdict(Together)
+        )
+        for shard in shards:
+            settled = {reply.prompt_id: reply for reply in shard.records("settled", Candidate)}
+            for each in reviewed(shard):
+                scores = self._scores(each, settled)
+                if len(scores) > 1:
+                    members = tuple(sorted(scores))
+                    groups[each.item.prompt.language][members].add([scores[member] for member in members])
+        return Output(to_table(levels_of(groups), ReviewerLevel))
+
+    def _scores(self, each: Reviewed, settled: Mapping[str, Candidate]) -> dict[Member, float]:
+        found: dict[Member, float] = {("reviewer", r.reviewer): r.score for r in each.reviews if r.score is not None}
+        final = settlement(each, settled) if self._max_spread is not None and each.is_short else None
+        if final is not None and final.score is not None:
+            found["adjudicator", final.reviewer] = final.score
+        return found
+
+
+def levels_of(groups: Mapping[str, Groups]) -> list[ReviewerLevel]:
+    """Return the level of each member, over all languages and in each of them.
+
+    Args:
+        groups: language → members → their scores of the same candidates.
+    """
+    members = sorted({member for found in groups.values() for together in found for member in together})
+    everything = _sums(groups.values(), members)
+    overall = _fitted(everything, members, np.zeros(len(members)))
+    rows = _rows(UNKNOWN, everything, members, overall)
+    for language in sorted(set(groups) - {UNKNOWN}):
+        own = _sums([groups[language]], members)
+        rows += _rows(language, own, members, _fitted(own, members, overall))
+    return sorted(rows, key=lambda row: (row.role, row.reviewer, row.language))
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """The normal equations of the additive model, the candidates' parts eliminated, over M members."""
+
+    num_M: Floats
+    matrix_MM: Floats
+    right_M: Floats
+
+
+def _sums(found: Iterable[Groups], members: Sequence[Member]) -> _Sums:
+    place = {member: i for i, member in enumerate(members)}
+    num_M, right_M = np.zeros(len(members)), np.zeros(len(members))
+    matrix_MM = np.zeros((len(members), len(members)))
+    for group in found:
+        for who, together in sorted(group.items()):
+            at = [place[member] for member in who]
+            sums = np.array(together.sums)
+            num_M[at] += together.num
+            right_M[at] += sums - sums.mean()
+            matrix_MM[np.ix_(at, at)] += together.num * (np.eye(len(at)) - 1.0 / len(at))
+    return _Sums(num_M, matrix_MM, right_M)
+
+
+def _fitted(sums: _Sums, members: Sequence[Member], above_M: Floats) -> Floats:
+    """Return levels that lean on those above, 0 on average over the reviewers."""
+    leaning = sums.matrix_MM + SHRINKAGE * np.eye(len(members))
+    found_M: Floats = above_M + np.linalg.solve(leaning, sums.right_M - sums.matrix_MM @ above_M)
+    is_reviewer = [role == "reviewer" for role, _ in members]
+    return found_M - found_M[is_reviewer].mean() if any(is_reviewer) else found_M
+
+
+def _rows(language: str, sums: _Sums, members: Sequence[Member], level_M: Floats) -> list[ReviewerLevel]:
+    return [
+        ReviewerLevel(
+            role=role, reviewer=name, language=language, num_scores=int(num), level=round(float(level), DIGITS)
+        )
+        for (role, name), num, level in zip(members, sums.num_M, level_M, strict=True)
+    ]
+
+
+class LevelTable:
+    """The levels of a run, by member and language."""
+
+    def __init__(self, rows: Iterable[ReviewerLevel] = ()) -> None:
+        self._levels: dict[tuple[Member, str], float] = {
+            ((row.role, row.reviewer), row.language): row.level for row in rows
+        }
+
+    def mean(self, members: Sequence[Member], language: str) -> float:
+        """Return the mean level of members, in points; of those of whom nothing is known, 0."""
+        return round(fmean(self._level(member, language) for member in members), DIGITS - 1)
+
+    def _level(self, member: Member, language: str) -> float:
+        found = self._levels.get((member, language))
+        return found if found is not None else self._levels.get((member, UNKNOWN), 0.0)
