@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -38,6 +38,8 @@ Member = tuple[Literal["reviewer", "adjudicator"], str]
 
 class LevelsStep(StepConfig):
     """Finds the levels of a committee's members."""
+
+    step_kind: ClassVar[str] = "reviewer_levels"
 
     max_spread: float | None
 
