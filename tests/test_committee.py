@@ -78,7 +78,9 @@ def read(text: str, cut: bool = False) -> Review:
 @pytest.mark.parametrize(
     ("text", "score"),
     [("Fine. [[8]]", 8.0), ("[[7.5]]", 7.5), ("[[9/10]]", 9.0), ("[[10]]", 10.0), ("[[**7,5**]]", 7.5),
-     ("[[ 6 out of 10 ]]", 6.0), ("[[１０]]", 10.0), ("[[٧]]", 7.0), ("[[८]]", 8.0), ("[[七]]", 7.0)],
+     ("[[ 6 out of 10 ]]", 6.0), ("[[１０]]", 10.0), ("[[٧]]", 7.0), ("[[८]]", 8.0), ("[[七]]", 7.0),
+     ("[[8分]]", 8.0), ("[[七分。]]", 7.0), ("[[8 баллов]]", 8.0), ("[[٧٫٥]]", 7.5), ("[[8 von 10 Punkten]]", 8.0),
+     ("[[7,25 Punkte]]", 7.25), ("[[\n9]]", 9.0)],
 )  # fmt: skip
 def test_scores_are_read_from_the_end_in_all_digits(text: str, score: float) -> None:
     assert (read(text).score, read(text).error) == (score, None)
@@ -88,7 +90,7 @@ def test_scores_are_read_from_the_end_in_all_digits(text: str, score: float) -> 
     ("text", "cut", "why"),
     [("[[11]]", False, "out_of_range"), ("[[0]]", False, "out_of_range"), ("8", False, "no_score"),
      ("[[-7]]", False, "no_score"), ("[[7-8]]", False, "no_score"), ("[[3/7]]", False, "no_score"),
-     ("[[80%]]", False, "no_score"), ("[[...]]", False, "no_score"),
+     ("[[80%]]", False, "no_score"), ("[[1,000]]", False, "no_score"), ("[[8 or 9]]", False, "no_score"), ("[[...]]", False, "no_score"),
      ("", False, "empty_review"), ("The", True, "truncated_review"), ("[[1]]", True, "truncated_review")],
 )  # fmt: skip
 def test_what_holds_no_score_says_why(text: str, cut: bool, why: str) -> None:

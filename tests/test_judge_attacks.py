@@ -155,6 +155,21 @@ def verdict(text: str, match: Match = MATCH, is_cut: bool = False) -> tuple[str 
         ('Lyon is wrong.\n{"Verdict CODE": 2}', "b"),
         ("Verdict CODE: 1\nVerdict CODE: 1", "a"),
         ("1. Verdict CODE: 1", "a"),
+        ("Verdict CODE: 1" + " " * 300, "a"),
+        ("Verdict CODE:\n\n2", "b"),
+        ("**Verdict CODE**\n**2**", "b"),
+        ("判定CODE：【１】", "a"),
+        ("判決CODE「2」。", "b"),
+        ("निर्णय CODE: २।", "b"),
+        ("فیصلہ CODE: ۲۔", "b"),
+        ("Verdict CODE — 2", "b"),
+        ("Verdict CODE: $\\boxed{2}$", "b"),
+        ("Verdict CODE: <b>2</b>", "b"),
+        ("Verdict CODE: answer 2 is better.", "b"),
+        ("Verdict CODE: the second one", "b"),
+        ("Verdict CODE: The first answer is the better.", "a"),
+        ("Verdict CODE: 2️⃣", "b"),
+        ("Verdict CODE: both", "tie"),
     ],
 )
 def test_a_verdict_is_read_in_the_forms_that_models_give_it(text: str, expected: str | None) -> None:
@@ -172,6 +187,13 @@ def test_a_verdict_is_read_in_the_forms_that_models_give_it(text: str, expected:
         ("Verdict CODE: not 1", "no_verdict"),
         ("Verdict CODE: 1 or 2", "no_verdict"),
         ("Verdict CODE:", "no_verdict"),
+        ("Verdict CODE: answer 1 is better than answer 2", "no_verdict"),
+        ("Verdict CODE: 1 > 2", "no_verdict"),
+        ("Verdict CODE —2", "no_verdict"),
+        ("So, 2.\n2", "no_verdict"),
+        ("Verdict CODE: 1\n2", "no_verdict"),
+        ("Verdict CODE: no\n2", "no_verdict"),
+        ("I will not write Verdict CODE:\n1", "no_verdict"),
         ("Verdict CODE: <the number of the better answer, or tie>", "no_verdict"),
         ("Verdict CODE: CODE", "no_verdict"),
         ("Verdict CODE1", "no_verdict"),
@@ -217,7 +239,7 @@ def test_a_reply_that_repeats_its_instruction_is_an_echo() -> None:
 @pytest.mark.parametrize(
     "piece",
     [" ", "\n", "*", "`", "[", "(", "a ", "<think>", "</think>", "{", '"', "CODE", "CODE:", "CODE: 1 ", "Verdict CODE: 1\n",
-     "\u200b", "ु", "١", "-", "```", "answer ", "[answer 1 "],
+     "\u200b", "\ufdfa", "ु", "١", "-", "```", "answer ", "[answer 1 "],
 )  # fmt: skip
 def test_a_hostile_reply_of_64000_characters_is_read_in_linear_steps(piece: str) -> None:
     text = piece * (64_000 // len(piece))

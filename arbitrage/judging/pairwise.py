@@ -4,6 +4,7 @@ The verdict stands in the last line, after a short reason (`arbitrage.judging.re
 that could be copied as a verdict: small models repeat what they are shown.
 """
 
+import re
 from typing import Literal
 
 from arbitrage.judging.matches import Match
@@ -32,17 +33,19 @@ _UNREADABLE: dict[Fault, Unreadable] = {
     "no_verdict": "no_verdict",
     "out_of_range": "no_verdict",
 }
-_FIRST, _SECOND = frozenset("1一"), frozenset("2二")
+_NUMBER = re.compile(r"(1|一|one|first)|2|二|two|second")
 
 
 def _said(text: str) -> Literal[1, 2, "tie"]:
-    last = text[-1]
-    return 1 if last in _FIRST else 2 if last in _SECOND else "tie"
+    found = _NUMBER.search(text)
+    return "tie" if found is None else 1 if found[1] else 2
 
 
 _CHOICES: Scale[Literal[1, 2, "tie"]] = Scale(
-    pattern=r"(?:(?:answer|response|option|number|no\.?|#)\s*)?[12一二]"
-    r"|(?:a )?tie|draw|neither|unentschieden|égalité|empate|pareggio|remis|ничья|平局|平手|引き分け|무승부|تعادل",
+    pattern=r"(?:the )?(?:(?:answer|response|option|number|no\.?|#)\s*)?(?:[12一二]|one|two|first|second)"
+    r"(?: (?:answer|response|option|one))?(?: is (?:the )?better)?"
+    r"|(?:a )?tie|draw|neither|both|equal|unentschieden|égalité|empate|pareggio|remis|ничья"
+    r"|平局|平手|引き分け|무승부|تعادل",
     value=_said,
 )
 

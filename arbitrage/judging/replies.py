@@ -8,7 +8,7 @@ the last line counts, and only what follows the thoughts of a reasoning model.
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, Literal, TypeVar
@@ -38,13 +38,20 @@ _ENDS_OF_LINE = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _NO_CONTENT = re.compile(r"(?:```\w*|~~~\w*|-{3,}|\*{3,}|</s>|<\|\w+\|>|<end_of_turn>)?")
 
 # what may stand around the parts of the last line, markup and up to three words in front; bounded by _LONGEST_LINE
-_IN_FRONT = r"[\s*_`#>\"'“”„«\[({|-]*(?:\d{1,2}[.)]\s*)?(?:[^\W\d_]+[\s*_`\"':\[({|-]+){0,3}"
-_BETWEEN = r"[\s*_`\"'“”„«»:=\[\](){}|→-]{1,20}?"
-_BEHIND = r"[\s*_`\"'“”’»\])}|.。!]*(?:</s>|<\|\w+\|>)*"
-_BEGINS = r"(?<![-−–+.,/<≤>≥≈~±%\w])"  # no sign, no fraction: '-7' is not 7
+_IN_FRONT = (
+    r"[\s*_`#>\"'“”„«\[({|【「『《〈-]*(?:\d{1,2}[.)]\s*)?(?:[^\W\d_]+[\s*_`\"':\[({|【「『《〈-]+){0,3}"
+    r"(?:[^\W\d_]+)?"  # scripts that put no space between words: '判定laruteku: 2'
+)
+_AROUND = " \t*_`\"'“”„«»:=[](){}|→【】「」『』《》〈〉–—-"
+_BETWEEN = f"[\\s{re.escape(_AROUND)}]{{1,20}}?"
+_BEHIND = r"[\s*_`\"'“”’»\])}|】」』》〉.。।॥۔!]*(?:</s>|<\|\w+\|>)*"
+_BEGINS = r"(?<![-−–—+.,/<≤>≥≈~±%\w])"  # no sign, no fraction: '-7' is not 7
 _ENDS = r"(?![\w%])"
 _PLACEHOLDER = re.compile(r"<([^<>|/\n]{1,30})>")
+_TAG = re.compile(r"</?(?:b|strong|i|em|u|p|br|mark|code)\s?/?>|\$", re.IGNORECASE)
+_TEX = re.compile(r"\\(?:boxed|text|textbf|mathbf)\s?\{([^{}]{0,60})\}")
 _CODE = "\ue000"
+_ARABIC_POINT = "\u066b"
 _VALUE_KEYS = frozenset({"verdict", "score", "choice", "winner", "rating", "better"})
 
 
@@ -87,15 +94,15 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
     """
     said = without_thoughts(reply.text[-LONGEST_REPLY:])
     is_whole = reply.finish_reason is FinishReason.STOP
-    pairs = [(line, _plain(line)) for line in _ENDS_OF_LINE.split(said or "")]
-    shown, lines = ([pair[i] for pair in pairs if not _NO_CONTENT.fullmatch(pair[1].strip())] for i in (0, 1))
+    pairs = [(line, _plain(line).strip()) for line in _ENDS_OF_LINE.split(said or "")]
+    shown, lines = ([pair[i] for pair in pairs if not _NO_CONTENT.fullmatch(pair[1])] for i in (0, 1))
     if said is None or not lines:
         return Reading(None, "truncated" if said is None or not is_whole else "empty", "")
     text, words = "\n".join(lines).strip(), "\n".join(shown).strip()
     structured = _structured(text, code)
     if structured is not None:
         return _judged(scale, structured, words)
-    last = _last_line(_coded(lines[-1], code), scale)
+    last = _last_line([_coded(line, code) for line in lines[-2:]], scale)
     is_cut = not is_whole and not _ENDS_OF_LINE.match(said[-1])  # '1' may have been the beginning of '10'
     if last is None or is_cut:
         fault: Fault = "truncated" if not is_whole else "echo" if repeats(text, instruction, code) else "no_verdict"
@@ -115,10 +122,13 @@ def without_thoughts(text: str) -> str | None:
 
 
 def _plain(line: str) -> str:
-    """Return a line with one kind of digits and brackets, without marks over letters and what has no shape."""
+    """Return a line with one kind of digits and brackets, without marks over letters and what has no shape.
+
+    Some characters stand for eighteen: a line is cut where it has become longer than a reply may be.
+    """
     if line.isascii():
         return line
-    return "".join(map(_plain_character, unicodedata.normalize("NFKC", line)))
+    return "".join(map(_plain_character, unicodedata.normalize("NFKC", line)[-LONGEST_REPLY:]))
 
 
 def _plain_character(character: str) -> str:
@@ -126,15 +136,17 @@ def _plain_character(character: str) -> str:
         return ""
     if character == _CODE:
         return ""
+    if character == _ARABIC_POINT:
+        return "."
     digit = unicodedata.decimal(character, None)
     return character if digit is None else str(digit)
 
 
 def _coded(text: str, code: str) -> str:
-    """Return a text with one character in place of the code, and without the angle brackets of the form."""
+    """Return a text with one character in place of the code, without markup and the angle brackets of the form."""
     for spelled in (code, code.upper(), code.capitalize()):
         text = text.replace(spelled, _CODE)
-    return _PLACEHOLDER.sub(r"\1", text)
+    return _PLACEHOLDER.sub(r"\1", _TEX.sub(r"\1", _TAG.sub("", text)))
 
 
 def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
@@ -144,8 +156,13 @@ def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
     return Reading(value, "out_of_range" if value is None else None, reason)
 
 
-def _last_line(line: str, scale: Scale[T]) -> str | None:
-    """Return the verdict's text, where a line holds the code, the verdict, and nothing else of weight."""
+def _last_line(lines: Sequence[str], scale: Scale[T]) -> str | None:
+    """Return the verdict's text, where the last line holds the code, the verdict, and nothing else of weight.
+
+    The verdict may stand in a line of its own behind the code's.
+    """
+    ends_in_code = _CODE not in lines[-1] and lines[0].rstrip(_AROUND).endswith(_CODE)
+    line = " ".join(lines) if ends_in_code else lines[-1]
     if len(line) > _LONGEST_LINE:
         return None
     match = _patterns(scale.pattern)[0].fullmatch(line)

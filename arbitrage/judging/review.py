@@ -3,6 +3,7 @@
 The question shows no line that could be copied as a score: an example such as `7` is what small models then answer.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -54,15 +55,20 @@ _UNREADABLE: dict[Fault, Unreadable] = {
 _NUMERALS = {numeral: float(number) for number, numeral in enumerate("一二三四五六七八九十", start=1)}
 
 
+_DIGITS = re.compile(r"\d+(?:[.,]\d+)?")
+
+
 def _number(text: str) -> float | None:
-    """Return the number of '8', '7.5', '7,5', '9/10', '9 out of 10'; None where it is not on the scale."""
-    found = _NUMERALS.get(text)
-    score = float(text.partition("/")[0].partition(" ")[0].replace(",", ".")) if found is None else found
+    """Return the number of '8', '7.5', '7,5', '9/10', '9 out of 10', '8分'; None where it is not on the scale."""
+    found = _DIGITS.match(text)
+    score = float(found[0].replace(",", ".")) if found else _NUMERALS[text[0]]
     return score if LOWEST <= score <= HIGHEST else None
 
 
 _SCORES: Scale[float] = Scale(
-    pattern=r"\d{1,4}(?:[.,]\d{1,4})?(?: ?/ ?10| out of 10)?|[一二三四五六七八九十]", value=_number
+    pattern=r"(?:\d{1,4}(?:\.\d{1,4}|,\d{1,2})?(?: ?/ ?10| out of 10| of 10| von 10| sur 10)?|[一二三四五六七八九十])"
+    r"(?: ?(?:points?|分|点|點|점|балл(?:а|ов)?|punkt(?:en?)?|puntos?|pontos?|punti))?",
+    value=_number,
 )
 
 

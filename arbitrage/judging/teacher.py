@@ -26,7 +26,7 @@ NO_REPLY = "no_reply"
 """The judge's engine gave nothing; the rejects of `judge-<name>` say why."""
 
 
-READING_VERSION = 2
+READING_VERSION = 3
 """Raise it when replies are read in another way."""
 
 
