@@ -116,6 +116,7 @@ def one_gpu() -> Iterator[Any]:
     made.shutdown()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("gpus", "most_at_once"), [(1.0, 1), (0.5, 2)], ids=["in-turn", "side-by-side"])
 def test_teachers_share_a_gpu_in_turn_or_side_by_side(
     one_gpu: Any, tmp_path: Path, gpus: float, most_at_once: int
