@@ -4,10 +4,11 @@
     python -m benchmarks.real_judges --data ../shared/data        about ten minutes on two cores
     python -m benchmarks.real_judges --render                     the table again from the JSON
 
-Two recorded models answer the first turn of questions of MT-bench in five languages. One small model judges them
-pairwise, and two review each answer as a committee. The models are far too small to judge well; that is the point:
-what they garble must be counted and said, not taken for a verdict. `--as before` stores the figures beside those of
-an earlier version, run with that version on PYTHONPATH.
+Side A answers the first turn of questions of MT-bench in five languages; side B, another model, answers another
+question in the same language: A is the better one of each pair. Two small models judge the pairs, and both review
+each answer as a committee. The models are far too small to judge well; that is the point: what they garble must be
+counted and said, not taken for a verdict. `--as before` stores the figures beside those of an earlier version, run
+with that version on PYTHONPATH.
 """
 
 import argparse
@@ -22,9 +23,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
+from scipy.stats import binomtest
 
 from arbitrage.contracts.workers import Inputs
-from arbitrage.records import Verdict
+from arbitrage.records import Candidate, Score, Verdict
 from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import from_table
 
@@ -32,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENT, RESULTS = ROOT / "docs/judging.md", ROOT / "docs/real_judges.json"
 LANGUAGES = ("en", "de", "fr", "ru", "zh")
 SIDES = {"gpt-3.5": "gpt-3.5-turbo", "starling": "Nexusflow__Starling-LM-7B-beta"}
-JUDGE, MEMBERS = "qwen2.5-coder-0.5b", ("qwen2.5-coder-0.5b", "smollm2-135m")
+MEMBERS = ("qwen2.5-coder-0.5b", "smollm2-135m")
 LONGEST_ANSWER = 400  # characters: a small model reads little, and slowly
 FORMS = ("if answer 1 is better", "<the number of the better answer")
 Found = dict[str, Any]
@@ -41,7 +43,7 @@ Found = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data")
-    parser.add_argument("--per-language", type=int, default=8)
+    parser.add_argument("--per-language", type=int, default=4)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--as", dest="label", default="now")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -76,21 +78,30 @@ def measure(directory: Path, options: argparse.Namespace) -> Found:
     """Judge and review; return what could be read."""
     write_data(directory, options.data, options.per_language)
     write_pool(directory, _models(options.models), options.threads)
-    judge = directory / "judged"
+    judges = [option for name in MEMBERS for option in ("--judge", f"judge-{name}.yaml")]
     _arbitrage(
-        directory, "judge", "a.jsonl", "b.jsonl", "--judge", "judge.yaml", "--teachers", "teachers.yaml",
-        "--json", "judged.json", "--run-dir", str(judge),
+        directory, "judge", "a.jsonl", "b.jsonl", *judges, "--teachers", "teachers.yaml",
+        "--json", "judged.json", "--run-dir", str(directory / "judged"),
     )  # fmt: skip
     _arbitrage(directory, "run", "pipeline.yaml", "--local", "--run-dir", str(directory / "reviewed"), "--json")
+    return figures_of(directory)
+
+
+def figures_of(directory: Path) -> Found:
+    """Return the figures of both runs."""
+    judge, reviews = open_run(directory / "judged"), open_run(directory / "reviewed")
     return {
-        "judge": judged(open_run(judge)) | {"alarms": _alarms_of_judge(directory)},
-        "reviewers": reviews_of(open_run(directory / "reviewed")),
-        "alarms": _alarms_of_run(directory),
+        "judges": {name: judged(judge, name) | {"alarms": _alarms_of_judge(directory, name)} for name in MEMBERS},
+        "reviewers": {
+            name: found | {"alarms": _alarms_of_run(reviews, f"reviewer {name}")}
+            for name, found in reviews_of(reviews).items()
+        },
+        "committee": committee_of(reviews) | {"alarms": _alarms_of_run(reviews, "")},
     }
 
 
 def write_data(directory: Path, data: Path, per_language: int) -> None:
-    """Write prompts, and the two sides' answers to them, where both are short."""
+    """Write prompts and the two sides' answers, where both are short: those of B belong to the next question."""
     table = pq.read_table(data / "mtbench_multilingual/model_answers_6models.parquet")
     answers: dict[tuple[str, int, str], str] = {}
     for row in table.to_pylist():
@@ -101,10 +112,14 @@ def write_data(directory: Path, data: Path, per_language: int) -> None:
         is_short = all(0 < len(text) <= LONGEST_ANSWER for text in texts)
         if row["source"] == "mt_bench_lightblue" and row["lang"] in LANGUAGES and is_short:
             prompts.append(row)
-    kept = [row for tag in LANGUAGES for row in [p for p in prompts if p["lang"] == tag][:per_language]]
-    for side, model in zip("ab", SIDES.values(), strict=True):
-        rows = [_row(row) | {"answer": answers[row["lang"], row["qid"], model]} for row in kept]
-        _write(directory / f"{side}.jsonl", rows)
+    found = [[p for p in prompts if p["lang"] == tag][:per_language] for tag in LANGUAGES]
+    kept = [row for rows in found for row in rows]
+    others = [rows[(place + 1) % len(rows)] for rows in found for place in range(len(rows))]
+    for side, model, answered in zip("ab", SIDES.values(), (kept, others), strict=True):
+        texts = [answers[row["lang"], row["qid"], model] for row in answered]
+        _write(
+            directory / f"{side}.jsonl", [_row(row) | {"answer": text} for row, text in zip(kept, texts, strict=True)]
+        )
     _write(directory / "prompts.jsonl", [_row(row) for row in kept])
 
 
@@ -131,7 +146,9 @@ def write_pool(directory: Path, models: Mapping[str, Path], threads: int) -> Non
         for side, name in zip("ab", SIDES, strict=True)
     ]  # fmt: skip
     (directory / "teachers.yaml").write_text(yaml.safe_dump({"teachers": [*local, *recorded]}))
-    (directory / "judge.yaml").write_text(yaml.safe_dump({"kind": "teacher", "teacher": JUDGE, "max_tokens": 80}))
+    for name in MEMBERS:
+        judge = {"kind": "teacher", "teacher": name, "max_tokens": 80}
+        (directory / f"judge-{name}.yaml").write_text(yaml.safe_dump(judge))
     pipeline = {
         "kind": "sft", "name": "reviewed", "teachers": str(directory / "teachers.yaml"), "pool": list(SIDES),
         "prompts": {"kind": "jsonl", "paths": str(directory / "prompts.jsonl"),
@@ -150,56 +167,91 @@ def _arbitrage(directory: Path, *arguments: str) -> None:
         raise SystemExit(f"{' '.join(arguments)}: exit {done.returncode}\n{done.stderr[-2000:]}")
 
 
-def judged(run: Run) -> Found:
-    """Count replies that could be read, and what they say."""
-    [step] = [each.name for each in run.plan.steps if each.name.startswith("verdicts-")]
-    rows = [row for table in run.tables(step) for row in from_table(table, Verdict) if row.how != "identical"]
+def judged(run: Run, judge: str) -> Found:
+    """Count replies that could be read, and what they say; A is the better side of each match."""
+    found = [row for table in run.tables(f"verdicts-{judge}") for row in from_table(table, Verdict)]
+    rows = [row for row in found if row.how != "identical"]
     said = [choice for row in rows for choice in (row.a_first, row.b_first)]
     return {
         "replies": 2 * len(rows),
         "readable": sum(choice is not None for choice in said),
         "errors": dict(Counter(error.partition(":")[2] for row in rows for error in row.errors).most_common()),
-        "positions": dict(Counter(_position(row) for row in rows for _ in [0]).most_common()),
-        "ties": sum(choice == "tie" for choice in said),
+        "said": dict(Counter(position for row in rows for position in _positions(row)).most_common()),
         "how": dict(Counter(row.how for row in rows).most_common()),
-        "echoes": _echoes(run),
+        "matches": len(rows),
+        "better": sum(row.winner == "a" for row in rows),
+        "worse": sum(row.winner == "b" for row in rows),
+        "echoes": _echoes(run, f"judge-{judge}"),
     }
 
 
-def _echoes(run: Run) -> int:
+def _echoes(run: Run, *steps: str) -> int:
     """Count replies that repeat the form they were shown, an old one or the present one."""
-    [step] = [each.name for each in run.plan.steps if each.name.startswith("judge-")]
-    texts = [text for table in run.tables(step) for text in table["text"].to_pylist()]
+    texts = [text for step in steps for table in run.tables(step) for text in table["text"].to_pylist()]
     return sum(any(form in text.casefold() for form in FORMS) for text in texts)
 
 
-def _position(row: Verdict) -> str:
-    first = {"a": "first", "b": "second", "tie": "tie", None: "none"}[row.a_first]
-    second = {"a": "second", "b": "first", "tie": "tie", None: "none"}[row.b_first]
-    return f"{first}, {second}"
+def _positions(row: Verdict) -> Iterator[str]:
+    """Yield what each readable reply prefers: the answer that stood first or second in it, or neither."""
+    for choice, first in ((row.a_first, "a"), (row.b_first, "b")):
+        if choice is not None:
+            yield "tie" if choice == "tie" else "first" if choice == first else "second"
 
 
 def reviews_of(run: Run) -> Found:
     """Count, for each reviewer, reviews that could be read and the different scores among them."""
-    reviewed = _reader()
-    scores: dict[str, list[float]] = {name: [] for name in MEMBERS}
+    given: dict[str, dict[tuple[str, str], float]] = {name: {} for name in MEMBERS}
     errors: dict[str, Counter[str]] = {name: Counter() for name in MEMBERS}
+    reviewed = _reader()
     for inputs in _reviewed_shards(run):
         for each in reviewed(inputs):
             for found in each.reviews:
                 if found.score is None:
                     errors[found.reviewer][str(found.error)] += 1
                 else:
-                    scores[found.reviewer].append(found.score)
+                    given[found.reviewer][each.item.prompt.prompt_id, each.item.candidate.teacher] = found.score
+    steps = [step.name for step in run.plan.steps]
     return {
         name: {
-            "replies": len(scores[name]) + errors[name].total(),
-            "readable": len(scores[name]),
-            "distinct": len(set(scores[name])),
-            "scores": {f"{score:g}": count for score, count in Counter(scores[name]).most_common()},
+            "replies": len(given[name]) + errors[name].total(),
+            "readable": len(given[name]),
             "errors": dict(errors[name].most_common()),
+            "echoes": _echoes(run, *(step for step in steps if step.startswith(f"review-{name}-"))),
+            "said": {f"{score:g}": count for score, count in Counter(given[name].values()).most_common()},
+            **_agreement(given[name]),
         }
         for name in MEMBERS
+    }
+
+
+def committee_of(run: Run) -> Found:
+    """Count the committee's scores, and how often the better answer has the higher one."""
+    steps = [f"score-committee-{side}" for side in SIDES]
+    rows = [row for step in steps for table in run.tables(step) for row in from_table(table, Score)]
+    teachers = {
+        row.candidate_id: row.teacher
+        for side in SIDES
+        for table in run.tables(f"generate-{side}")
+        for row in from_table(table, Candidate)
+    }
+    given = {(row.prompt_id, teachers[row.candidate_id]): row.value for row in rows if row.value is not None}
+    return {
+        "replies": len(rows),
+        "readable": len(given),
+        "errors": dict(Counter(str(row.error) for row in rows if row.value is None).most_common()),
+        "said": {f"{score:.3g}": count for score, count in Counter(given.values()).most_common()},
+        **_agreement(given),
+    }
+
+
+def _agreement(given: Mapping[tuple[str, str], float]) -> Found:
+    """Count pairs in which the better answer, A's, has the higher and the lower score."""
+    a, b = SIDES
+    pairs = [(given[prompt, a], given[prompt, b]) for prompt, side in given if side == a and (prompt, b) in given]
+    return {
+        "matches": len(pairs),
+        "better": sum(one > other for one, other in pairs),
+        "worse": sum(one < other for one, other in pairs),
     }
 
 
@@ -222,20 +274,22 @@ def _reviewed_shards(run: Run) -> Iterator[Inputs]:
                 )
 
 
-def _alarms_of_judge(directory: Path) -> list[str]:
+def _alarms_of_judge(directory: Path, judge: str) -> list[str]:
     path = directory / "judged.json"
     if not path.exists():
         return []
     found = json.loads(path.read_text(encoding="utf-8"))
-    return [alarm["kind"] for alarm in found.get("alarms", ())]
+    return [alarm["kind"] for alarm in found.get("alarms", ()) if judge in alarm["what"]]
 
 
-def _alarms_of_run(directory: Path) -> list[str]:
+def _alarms_of_run(run: Run, who: str) -> list[str]:
+    """Return the alarms about one reviewer, or those about none."""
     try:
         from arbitrage.report.run_alarms import run_alarms
     except ImportError:  # an earlier version
         return []
-    return [alarm.kind for alarm in run_alarms(open_run(directory / "reviewed"))]
+    found = run_alarms(run)
+    return [alarm.kind for alarm in found if (who in alarm.what if who else "reviewer " not in alarm.what)]
 
 
 def render(found: Mapping[str, Found]) -> None:
@@ -248,27 +302,41 @@ def render(found: Mapping[str, Found]) -> None:
 
 def table_of(found: Mapping[str, Found]) -> str:
     """Return the figures as Markdown."""
+    sizes = {label: next(iter(figures["judges"].values()))["matches"] for label, figures in found.items()}
     lines = [
-        "| version | who | replies | taken for a verdict | repeat the form | values | what they say | alarms |",
-        "|---|---|---|---|---|---|---|---|",
+        f"Pairs of answers: {', '.join(f'{label} {size}' for label, size in sizes.items())}; languages: "
+        f"{', '.join(LANGUAGES)}. Intervals are Wilson's, 95 %.",
+        "",
+        "| version | who | replies | taken for a verdict | repeat the form | what they say | pairs | "
+        "the better answer wins | loses | alarms |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for label, figures in found.items():
-        judge = figures["judge"]
-        said = ", ".join(f"{pair}: {count}" for pair, count in judge["positions"].items())
-        lines.append(_line(label, f"judge {JUDGE}", judge, "", f"(A first, B first) {said}", judge["alarms"]))
-        for name, reviewer in figures.get("reviewers", {}).items():
-            scores = ", ".join(f"{score}: {count}" for score, count in reviewer["scores"].items())
-            lines.append(
-                _line(label, f"reviewer {name}", reviewer, reviewer["distinct"], scores, figures.get("alarms", ()))
-            )
+        lines += [_line(label, f"judge {name}", each) for name, each in figures["judges"].items()]
+        lines += [_line(label, f"reviewer {name}", each) for name, each in figures["reviewers"].items()]
+        lines.append(_line(label, "committee of both", figures["committee"]))
     return "\n".join(lines) + "\n"
 
 
-def _line(label: str, who: str, found: Found, distinct: object, said: str, alarms: Sequence[str]) -> str:
+def _share(number: int, total: int) -> str:
+    """Return a number with its share's interval: '5 (38 % [18, 64])'."""
+    if not total:
+        return "–"
+    interval = binomtest(number, total).proportion_ci(method="wilson")
+    return f"{number} ({number / total:.0%} [{100 * interval.low:.0f}, {100 * interval.high:.0f}])"
+
+
+def _line(label: str, who: str, found: Found) -> str:
     readable = f"{found['readable']} ({found['readable'] / max(found['replies'], 1):.0%})"
-    names = ", ".join(dict.fromkeys(alarms)) or "none"
-    echoes = found.get("echoes", "–")
-    return f"| {label} | {who} | {found['replies']} | {readable} | {echoes} | {distinct} | {said or '–'} | {names} |"
+    said = ", ".join(f"{value}: {count}" for value, count in list(found["said"].items())[:6])
+    more = len(found["said"]) - 6
+    names = ", ".join(dict.fromkeys(found["alarms"])) or "none"
+    cells = (
+        label, who, found["replies"], readable, found.get("echoes", "–"),
+        f"{said}, {more} more values" if more > 0 else said or "–",
+        found["matches"], _share(found["better"], found["matches"]), _share(found["worse"], found["matches"]), names,
+    )  # fmt: skip
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":

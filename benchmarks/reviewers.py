@@ -1,6 +1,6 @@
 """A committee and fusion beside plain best-of, on the same candidates of the micro-world; writes docs/committee.md.
 
-    python -m benchmarks.reviewers                  about a minute on two cores
+    python -m benchmarks.reviewers                  a few minutes on two cores
     python -m benchmarks.reviewers --render         the document again from the JSON
 
 The candidates are those of the micro-world's own models, and so is the reward model. Its models cannot read a review
@@ -279,7 +279,7 @@ def render(found: Found) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--per-language", type=int, default=20)
+    parser.add_argument("--per-language", type=int, default=40)
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()
     if not options.render:
