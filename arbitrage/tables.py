@@ -51,6 +51,8 @@ def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     Raises:
         DataError: a row holds what no column can: names row, field and value.
     """
+    if not rows:
+        return empty_table(record)
     schema = arrow_schema(record)
     try:
         values = _rows_of(record).dump_python(list(rows), mode="json")  # tuples become lists, enums strings
@@ -141,6 +143,9 @@ def empty_table(record: type[Record]) -> pa.Table:
 
 def concat(tables: Iterable[pa.Table], record: type[Record]) -> pa.Table:
     """Concatenate tables of one record; of none, return an empty one."""
+    tables = tuple(tables)
+    if len(tables) == 1 and tables[0].schema.equals(arrow_schema(record), check_metadata=True):
+        return tables[0]
     return pa.concat_tables([empty_table(record), *tables])
 
 

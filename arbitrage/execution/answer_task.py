@@ -71,7 +71,8 @@ class _Asking:
     @asynccontextmanager
     async def _looking_out(self) -> AsyncIterator[None]:
         """Look, while it asks, whether another attempt has taken over: this worker may be thought dead."""
-        await asyncio.to_thread(self.journal.require_newest)  # it may have waited long for its turn
+        if self.journal.is_look_due:  # it has waited long for its turn
+            await asyncio.to_thread(self.journal.require_newest)
         task = asyncio.create_task(self._look_out())
         try:
             yield

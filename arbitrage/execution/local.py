@@ -1,7 +1,7 @@
-"""The local backend: one process, one step after the other. For debugging and small work."""
+"""The local backend: one process, one step after the other, light ones in one go. For debugging and small work."""
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +13,7 @@ from arbitrage.execution.given_up import GivenUp
 from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.retries import Retries, has_suspects
-from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard, still_good
+from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard, still_good
 from arbitrage.execution.source_task import do_source
 from arbitrage.execution.watch import Watch
 
@@ -34,6 +34,7 @@ class LocalBackend:
 class _LocalRun:
     def __init__(self, execution: ExecutionPlan, watch: Watch) -> None:
         self._execution, self._watch = execution, watch
+        self._left = {step.step.name: set(step.missing) for step in execution.steps}
         self._workers: dict[str, ShardWorker | AnswerWorker] = {}
         self._retries = Retries()
         self._given_up = GivenUp(execution.steps)
@@ -41,15 +42,45 @@ class _LocalRun:
         self._name = "this process"
 
     async def run(self) -> None:
-        todo = [step for step in self._execution.steps if step.missing]
+        chains = _chains([step for step in self._execution.steps if step.missing])
         try:
-            for position, step in enumerate(todo):
-                if not self._given_up.blocks(step.step.name):
-                    await self._do_or_give_up(step)
-                await self._close_unless(needed={later.job.pool for later in todo[position + 1 :]})
+            for position, chain in enumerate(chains):
+                await self._do_chain(chain)
+                for step in chain:
+                    if not self._given_up.blocks(step.step.name):
+                        await self._do_or_give_up(step)
+                needed = {step.job.pool for later in chains[position + 1 :] for step in later}
+                await self._close_unless(needed)
             self._given_up.raise_first()
         finally:
+            await asyncio.to_thread(self._meter.spent.remove)
             await self._close_unless(needed=set())
+
+    async def _do_chain(self, chain: Sequence[PlannedStep]) -> None:
+        """Do light steps shard by shard, each with what the one before has left in memory.
+
+        Where one fails in a way that the others may survive, the rest is left to be done step by step.
+        """
+        steps = [step for step in chain if not self._given_up.blocks(step.step.name)]
+        if len(steps) < 2:
+            return
+        try:
+            for shard in sorted({k for step in steps for k in step.missing}):
+                self._watch.stop.require_none()
+                for step in steps:
+                    if shard in self._left[step.step.name]:
+                        await self._do_one(step, self._worker(step), Attempt(shard, self._execution.session))
+                self._watch.tick(partial(_under_way, steps, [shard]))
+                await asyncio.sleep(0)  # for signals
+        except ArbitrageError as error:
+            if not error.retryable and not isinstance(error, TeacherError):
+                raise
+
+    async def _do_one(self, step: PlannedStep, worker: ShardWorker | AnswerWorker, attempt: Attempt) -> None:
+        if not self._keep(step, attempt.shard):
+            stats = await do_shard(step.job, worker, attempt, self._meter)
+            self._left[step.step.name].remove(attempt.shard)
+            self._watch.shard_done(step, attempt.shard, stats)
 
     async def _do_or_give_up(self, step: PlannedStep) -> None:
         """Do a step; where its teacher cannot serve, the steps that do not need it still go on."""
@@ -71,23 +102,23 @@ class _LocalRun:
             stats = do_source(job, job.config.build(), partial(self._watch.rows_read, step))
             for shard, shard_stats in zip(job.shards, stats, strict=True):
                 self._watch.shard_done(step, shard, shard_stats)
-        else:
-            left = [shard for shard in step.missing if not self._keep(step, shard)]
-            if job.scope == "shard":
-                await self._do_shards(step, left)
-            elif left:
-                self._watch.shard_done(step, 0, do_corpus(job, job.config.build()))
+        elif job.scope == "shard":
+            await self._do_shards(step)
+        elif not self._keep(step, 0):
+            self._watch.shard_done(step, 0, do_corpus(job, job.config.build()))
 
     def _keep(self, step: PlannedStep, shard: int) -> bool:
         """Keep a doubtful shard if its inputs came out as they were."""
         stats = still_good(step.job, shard) if shard in step.doubtful else None
         if stats is not None:
+            self._left[step.step.name].discard(shard)
             self._watch.shard_kept(step, shard, stats)
         return stats is not None
 
-    async def _do_shards(self, step: PlannedStep, shards: Sequence[int]) -> None:
+    async def _do_shards(self, step: PlannedStep) -> None:
         """Try all shards until none is left; one that holds suspects is tried with no other beside it."""
         session = self._execution.session
+        shards = [k for k in sorted(self._left[step.step.name]) if not self._keep(step, k)]
         left = {k: Attempt(k, session, is_alone=has_suspects(step.job, k)) for k in shards}
         while left:
             suspects = [attempt for attempt in left.values() if attempt.is_alone]
@@ -105,22 +136,22 @@ class _LocalRun:
         self, step: PlannedStep, attempts: list[Attempt], left: dict[int, Attempt], in_hand: set[int]
     ) -> None:
         """Do shards, a few at a time, telling how it goes; the first error cancels the others."""
-        slots, worker = asyncio.Semaphore(SHARDS_IN_HAND), self._worker(step)
+        worker, waiting = self._worker(step), iter(attempts)
 
-        async def one(attempt: Attempt) -> None:
-            async with slots:
+        async def some() -> None:
+            for attempt in waiting:
                 if self._watch.stop.is_asked:
                     return
                 in_hand.add(attempt.shard)
                 try:
-                    stats = await do_shard(step.job, worker, attempt, self._meter)
+                    await self._do_one(step, worker, attempt)
                 except DrainedError:
                     return
                 in_hand.remove(attempt.shard)
                 del left[attempt.shard]
-                self._watch.shard_done(step, attempt.shard, stats)
+                await asyncio.sleep(0)  # for signals, where no worker waits for anything
 
-        tasks = {asyncio.create_task(one(attempt)) for attempt in attempts}
+        tasks = {asyncio.create_task(some()) for _ in attempts[:SHARDS_IN_HAND]}
         pending = tasks
         try:
             while pending:
@@ -136,9 +167,9 @@ class _LocalRun:
 
     def _tell(self, worker: ShardWorker | AnswerWorker, in_hand: set[int], step: PlannedStep) -> None:
         self._meter.is_draining = self._watch.stop.is_asked
-        load = worker.load() if isinstance(worker, AnswerWorker) else Load()
+        load = worker.load() if asks(worker) else Load()
         self._watch.heard(self._name, self._meter.by_step(), load)
-        self._watch.tick(lambda: f"{step.step.name}, shards {', '.join(map(str, sorted(in_hand)))}")
+        self._watch.tick(partial(_under_way, [step], in_hand))
 
     async def _start_again(
         self, step: PlannedStep, error: ArbitrageError, left: dict[int, Attempt], in_hand: set[int]
@@ -170,3 +201,22 @@ class _LocalRun:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+
+def _chains(steps: Sequence[PlannedStep]) -> list[list[PlannedStep]]:
+    """Return the steps in order, light steps that follow each other together: they are done shard by shard."""
+    chains: list[list[PlannedStep]] = []
+    for step in steps:
+        if chains and _is_link(step) and _is_link(chains[-1][-1]):
+            chains[-1].append(step)
+        else:
+            chains.append([step])
+    return chains
+
+
+def _is_link(step: PlannedStep) -> bool:
+    return step.job.scope == "shard" and step.held == "task"
+
+
+def _under_way(steps: Sequence[PlannedStep], shards: Collection[int]) -> str:
+    return f"{', '.join(step.step.name for step in steps)}, shards {', '.join(map(str, sorted(shards)))}"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 
 from arbitrage.execution.turns import Turns
 from arbitrage.records import Candidate, Record, Reject
+from arbitrage.shards.spent import SpentJournals
 
 
 @dataclass
@@ -40,19 +41,21 @@ class Counters:
 
 @dataclass
 class Meter:
-    """What the shards of one worker share: counters, turns, and the wish to stop.
+    """What the shards of one worker share: counters, turns, spent journals, and the wish to stop.
 
     Attributes:
         shards: step and shard → counters of what is under way.
         ended: step → counters of all attempts that have ended.
         is_draining: take up nothing new.
         turns: which shard takes up items.
+        spent: journals of shards that are complete.
     """
 
     shards: dict[tuple[str, int], Counters] = field(default_factory=dict)
     ended: dict[str, Counters] = field(default_factory=dict)
     is_draining: bool = False
     turns: Turns = field(default_factory=Turns)
+    spent: SpentJournals = field(default_factory=SpentJournals)
 
     @contextmanager
     def counting(self, step: str, shard: int) -> Iterator[Counters]:

@@ -10,7 +10,6 @@ from arbitrage.errors import UserError
 from arbitrage.records import Record
 from arbitrage.shards.aside import set_aside
 from arbitrage.shards.facts import stats_from_footer
-from arbitrage.shards.journal import remove_journal
 from arbitrage.shards.layout import (
     fingerprints,
     journaled_in,
@@ -24,6 +23,7 @@ from arbitrage.shards.lineage import Lineage
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.shards.place import Place, files_below, require_no_links, sizes_in
 from arbitrage.shards.sealed import commit_sealed
+from arbitrage.shards.spent import remove_spent
 from arbitrage.shards.store import remove, remove_temporary
 
 
@@ -63,6 +63,11 @@ class Job:
     pool: str
     num_shards: int
     shards: tuple[int, ...]
+
+    @property
+    def is_light(self) -> bool:
+        """Whether its workers hold nothing: they have their process to themselves, and live for a few shards."""
+        return not (self.resources.cpus or self.resources.gpus) and self.pool == self.name
 
     def lineage(self, shard: int, lineage: Lineage) -> dict[str, str]:
         """Return the digests of what this shard is made from, as it lies on disk now."""
@@ -207,6 +212,8 @@ def _drop_stale(execution: ExecutionPlan) -> None:
         if not certain:
             continue
         there = set(files_below(planned.job.directory))
+        if not there:
+            continue
         for shard in sorted(certain):
             for place in (shard_path, stats_path, rejects_path):
                 if (path := place(planned.job.directory, shard)) in there:
@@ -223,8 +230,7 @@ def drop_temporary(execution: ExecutionPlan, is_done: bool = False) -> None:
     for planned in execution.steps:
         remove_temporary(planned.job.directory)
         complete = set(planned.outputs) if is_done else set(planned.outputs) - set(planned.missing)
-        for shard in journaled_in(planned.job.directory) & complete:
-            remove_journal(planned.job.directory, shard)
+        remove_spent(planned.job.directory, sorted(journaled_in(planned.job.directory) & complete))
 
 
 def topological(targets: Sequence[Step]) -> list[Step]:

@@ -14,7 +14,7 @@ from arbitrage.execution.meter import Counters, Meter
 from arbitrage.execution.plan import Job
 from arbitrage.execution.private_files import make_private_files
 from arbitrage.execution.ray_metrics import Metrics
-from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard
+from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ class _Place:
 
     def load(self) -> Load:
         """Return how busy the engine is."""
-        return self.worker.load() if isinstance(self.worker, AnswerWorker) else Load()
+        return self.worker.load() if asks(self.worker) else Load()
 
 
 class Host:
@@ -149,6 +149,7 @@ async def _end(place: _Place) -> None:
     for task in place.tasks:
         task.cancel()
     await asyncio.gather(*place.tasks, return_exceptions=True)
+    await asyncio.to_thread(place.meter.spent.remove)
     if place.worker is not None:
         await place.worker.close()
 

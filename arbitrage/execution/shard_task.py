@@ -5,11 +5,21 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import TypeGuard, TypeVar, cast
 
 import pyarrow as pa
 
-from arbitrage.contracts.workers import AnswerWorker, CorpusWorker, Inputs, Item, Output, ShardWorker, Usage
+from arbitrage.contracts.workers import (
+    AnswerWorker,
+    AskedShard,
+    CorpusWorker,
+    Inputs,
+    Item,
+    Output,
+    ShardWorker,
+    Usage,
+)
 from arbitrage.errors import ConservationError, DataError, OvertakenError, StorageError
 from arbitrage.execution.answer_task import settle
 from arbitrage.execution.claim import require_session
@@ -18,12 +28,11 @@ from arbitrage.execution.plan import Feed, Job
 from arbitrage.records import Reject, Score
 from arbitrage.shards.crash import crash_point
 from arbitrage.shards.facts import footer
-from arbitrage.shards.journal import Journal, item_id_of, remove_journal
-from arbitrage.shards.layout import rejects_path, shard_path, stats_path
-from arbitrage.shards.lineage import Lineage, content_digest, read_stats
+from arbitrage.shards.journal import Journal, item_id_of
+from arbitrage.shards.layout import rejects_path, shard_path
+from arbitrage.shards.lineage import Lineage, commit_stats, content_digest, read_stats
 from arbitrage.shards.manifest import Account, FileMark, ShardStats
 from arbitrage.shards.place import Place, size_of
-from arbitrage.shards.sealed import commit_sealed
 from arbitrage.shards.store import (
     bytes_digest,
     commit_bytes,
@@ -32,7 +41,7 @@ from arbitrage.shards.store import (
     remove,
     staged_bytes,
 )
-from arbitrage.shards.verified import read_shard
+from arbitrage.shards.verified import read_shard, remember
 from arbitrage.tables import empty_table, from_table, require_schema
 
 T = TypeVar("T")
@@ -68,31 +77,47 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     """
     started = time.perf_counter()
     shard, lineage = attempt.shard, Lineage()
-    if not isinstance(worker, AnswerWorker):
-        inputs = await _in_thread(lambda: read_inputs(job, shard, lineage))
-        owed, output = worker.items(inputs), await worker.run(inputs)
+    if not asks(worker):
+        pure, read = cast(ShardWorker, worker), partial(read_inputs, job, shard, lineage)
+        inputs = read() if job.is_light else await _in_thread(read)
+        owed, output = pure.items(inputs), await pure.run(inputs)
         return _finish(job, attempt, owed, output, lineage, _Effort(started))
+    asking = worker
     made_from = job.lineage(shard, lineage)
-    if (there := await _in_thread(lambda: _take_published(job, shard, made_from))) is not None:
-        return there
-    asked = await _in_thread(lambda: worker.begin(read_inputs(job, shard, lineage)))
     journal = Journal(job.directory, shard, job.record, made_from)
     try:
-        await _in_thread(lambda: _open(job, attempt, journal, made_from))
-        with meter.counting(job.name, shard) as counters:
-            output = await settle(job, asked, journal, counters, meter)
-            effort = _Effort(started, counters.num_replayed, journal.num_damaged)
-            stats = await _in_thread(lambda: _finish(job, attempt, asked.items, output, lineage, effort, journal))
+        begun = await _in_thread(lambda: _begin(job, attempt, asking, journal, made_from, lineage))
+        if isinstance(begun, ShardStats):
+            stats = begun
+        else:
+            with meter.counting(job.name, shard) as counters:
+                output = await settle(job, begun, journal, counters, meter)
+                effort = _Effort(started, counters.num_replayed, journal.num_damaged)
+                stats = await _in_thread(lambda: _end(job, attempt, begun.items, output, lineage, effort, journal))
     except (OvertakenError, StorageError):
         await _in_thread(journal.close)
-        if (there := await _in_thread(lambda: _take_published(job, shard, made_from))) is not None:
-            return there
-        raise
-    finally:
+        there = await _in_thread(lambda: _published(job, shard, made_from))
+        if there is None:
+            raise
+        stats = there
+    except BaseException:
         await _in_thread(journal.close)
-    await _in_thread(lambda: remove_journal(job.directory, shard))
-    crash_point("journal.removed")
+        raise
+    if meter.spent.add(job.directory, shard, stats.size_bytes):
+        await _in_thread(meter.spent.remove)
+    crash_point("journal.removed")  # or is about to be
     return stats
+
+
+def asks(worker: object) -> TypeGuard[AnswerWorker]:
+    """Whether a worker does shards item by item."""
+    kind = type(worker)
+    if kind not in _asking:
+        _asking[kind] = issubclass(kind, AnswerWorker)  # looks for each of its methods: 50 µs
+    return _asking[kind]
+
+
+_asking: dict[type, bool] = {}
 
 
 def still_good(job: Job, shard: int) -> ShardStats | None:
@@ -109,13 +134,27 @@ class _Effort:
     num_damaged_lines: int = 0
 
 
-def _open(job: Job, attempt: Attempt, journal: Journal, made_from: Mapping[str, str]) -> None:
-    """Begin the attempt, unless its run is over or another has finished the shard just now."""
+def _begin(
+    job: Job,
+    attempt: Attempt,
+    worker: AnswerWorker,
+    journal: Journal,
+    made_from: Mapping[str, str],
+    lineage: Lineage,
+) -> AskedShard | ShardStats:
+    """Read the shard and open its journal; where another attempt has finished the shard, return its counts.
+
+    Such an attempt's worker died before it could say so, or was thought dead.
+    """
+    if (there := _published(job, attempt.shard, made_from)) is not None:
+        return there
+    asked = worker.begin(read_inputs(job, attempt.shard, lineage))
     require_session(job.directory.parent, attempt.session)
     journal.open(attempt.died)
     if _published(job, attempt.shard, made_from) is not None:
         raise OvertakenError(f"{job.name} shard {attempt.shard}: another attempt has published it")
     _take_over_rows(job, attempt.shard, journal, made_from)
+    return asked
 
 
 def _take_over_rows(job: Job, shard: int, journal: Journal, made_from: Mapping[str, str]) -> None:
@@ -140,14 +179,6 @@ def _published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats
     return stats if stats.rejects is None or size_of(rejects) == stats.rejects.size_bytes else None
 
 
-def _take_published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats | None:
-    """Return the counts of a shard that is there: its worker died before it could say so, or was thought dead."""
-    stats = _published(job, shard, made_from)
-    if stats is not None:
-        remove_journal(job.directory, shard)
-    return stats
-
-
 async def _in_thread(work: Callable[[], T]) -> T:
     """Do what takes long away from the event loop, which feeds the engine meanwhile; see it through if cancelled."""
     task = asyncio.create_task(asyncio.to_thread(work))
@@ -156,6 +187,20 @@ async def _in_thread(work: Callable[[], T]) -> T:
     except asyncio.CancelledError:
         await asyncio.gather(task, return_exceptions=True)
         raise
+
+
+def _end(
+    job: Job,
+    attempt: Attempt,
+    owed: Sequence[Item],
+    output: Output,
+    lineage: Lineage,
+    effort: _Effort,
+    journal: Journal,
+) -> ShardStats:
+    """Commit a shard that has a journal, which is durable before: the shard itself need not be."""
+    journal.close()
+    return _finish(job, attempt, owed, output, lineage, effort, journal)
 
 
 def _finish(
@@ -172,7 +217,7 @@ def _finish(
     require_session(job.directory.parent, attempt.session)
     if journal is not None:
         journal.require_newest()
-    return commit(job, attempt.shard, output, stats, lineage, is_dear=journal is not None)
+    return commit(job, attempt.shard, output, stats, lineage)
 
 
 def do_corpus(job: Job, worker: CorpusWorker) -> ShardStats:
@@ -189,20 +234,17 @@ def read_inputs(job: Job, shard: int, lineage: Lineage) -> Inputs:
     return Inputs({role: tuple(_read(feed, shard, lineage) for feed in feeds) for role, feeds in job.feeds.items()})
 
 
-def commit(
-    job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lineage, is_dear: bool = False
-) -> ShardStats:
+def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lineage) -> ShardStats:
     """Write rejects and counts, then the shard itself: its file is the mark of completion. Return the counts.
 
-    Counts are in the shard's footer too, and so need not be durable before it. A shard that is not dear need not be
-    durable either before the run ends: should the machine die first, its size or its digest says so, and it is made
-    again. An fsync takes longer than such a shard of a hundred rows.
+    None of them need be durable before the run ends, or before the shard's journal is removed: should the machine die
+    first, sizes or digests say so, and the shard is made again. An fsync takes longer than a shard of a hundred rows.
     """
     require_schema(output.table.schema, job.record)
     require_schema(output.rejects.schema, Reject)
     path = shard_path(job.directory, shard)
     table, made_from = output.table.combine_chunks(), job.lineage(shard, lineage)
-    mark = _commit_rejects(rejects_path(job.directory, shard), output.rejects, is_dear)
+    mark = _commit_rejects(rejects_path(job.directory, shard), output.rejects)
     stats = stats.model_copy(
         update={"content": content_digest(table), "rejects": mark, "made_from": made_from, "size_bytes": 0}
     )
@@ -211,19 +253,20 @@ def commit(
     with staged_bytes(path, data) as beside:
         crash_point("shard.staged")
         remove(path)  # should there be an older one, it must not be found with the counts of this
-        commit_sealed(stats_path(job.directory, shard), stats, is_durable=False)
+        commit_stats(job.directory, shard, stats)
         crash_point("stats.committed")
-        publish_staged(beside, path, data, is_dear)
+        publish_staged(beside, path, data, is_durable=False)
         crash_point("shard.published")
+    remember(path, stats.digest, table)
     return stats
 
 
-def _commit_rejects(path: Place, rejects: pa.Table, is_dear: bool) -> FileMark | None:
+def _commit_rejects(path: Place, rejects: pa.Table) -> FileMark | None:
     if not rejects.num_rows:
         remove(path)
         return None
     data = parquet_bytes(rejects)
-    commit_bytes(path, data, is_dear)
+    commit_bytes(path, data, is_durable=False)
     return FileMark(size_bytes=data.size, digest=bytes_digest(data))
 
 

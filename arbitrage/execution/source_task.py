@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,21 +15,23 @@ from arbitrage.execution.plan import Job
 from arbitrage.languages import UNKNOWN
 from arbitrage.records import Prompt, Record, Reject
 from arbitrage.shards.facts import footer
-from arbitrage.shards.layout import rejects_path, shard_of, shard_path, stats_path
-from arbitrage.shards.lineage import ContentDigest, read_stats
+from arbitrage.shards.layout import rejects_path, shard_of, shard_path
+from arbitrage.shards.lineage import ContentDigest, commit_stats, read_stats
 from arbitrage.shards.manifest import Account, FileMark, ShardStats
 from arbitrage.shards.place import Place, size_of
-from arbitrage.shards.sealed import commit_sealed
 from arbitrage.shards.store import (
+    bytes_digest,
     file_digest,
     open_new,
+    parquet_bytes,
     publish,
     remove,
     storage_errors,
     temporary_beside,
+    write_new,
     writer_options,
 )
-from arbitrage.tables import arrow_schema, to_table
+from arbitrage.tables import arrow_schema, empty_table, to_table
 
 BUFFERED_ROWS = 65_536
 """Rows kept in memory between writes, over all shards; when there are more, the fullest shards are written."""
@@ -120,8 +123,7 @@ class _ShardWriter:
             notes=dict(sorted(self.notes.items())),
         )
         if num_rejected:
-            self._rejects.finish(lambda _: {})
-            stats = stats.model_copy(update={"rejects": self._rejects.mark()})
+            stats = stats.model_copy(update={"rejects": self._rejects.finish(lambda _: {})})
             self._rejects.publish()
         else:
             remove(rejects_path(directory, shard))
@@ -131,11 +133,10 @@ class _ShardWriter:
             stats = stats.model_copy(update={"content": content})
             return footer(stats)
 
-        self._prompts.finish(facts)
-        mark = self._prompts.mark()
+        mark = self._prompts.finish(facts)
         stats = stats.model_copy(update={"size_bytes": mark.size_bytes, "digest": mark.digest})
         remove(shard_path(directory, shard))
-        commit_sealed(stats_path(directory, shard), stats, is_durable=False)
+        commit_stats(directory, shard, stats)
         self._prompts.publish()
         return stats
 
@@ -173,9 +174,9 @@ class _RowWriter:
 
     def __init__(self, path: Place, record: type[Record]) -> None:
         self._path, self._record = path, record
-        self._beside = temporary_beside(path)
-        self._pieces = self._beside.with_name(f"{self._beside.name}.pieces")
         self._rows: list[Record] = []
+        self._beside: Path | None = None  # what is not published yet, and
+        self._pieces: Path | None = None  # what did not fit into memory
         self._sink: pa.PythonFile | None = None
         self._stream: pa.ipc.RecordBatchStreamWriter | None = None
 
@@ -192,38 +193,51 @@ class _RowWriter:
                 self._open().write_table(to_table(self._rows, self._record))
             self._rows = []
 
-    def finish(self, footer: Callable[[str], Mapping[str, str]]) -> None:
-        """Write the file under its temporary name.
+    def finish(self, footer: Callable[[str], Mapping[str, str]]) -> FileMark:
+        """Write the file under its temporary name; return what it is.
 
         Args:
             footer: returns its key-value metadata, given the digest of its rows.
         """
-        content = ContentDigest()
-        with storage_errors(self._path), open_new(self._beside) as file:
-            with pq.ParquetWriter(file, arrow_schema(self._record), **writer_options()) as writer:
-                for group in _groups(self._tables()):
+        content, self._beside = ContentDigest(), temporary_beside(self._path)
+        groups = _groups(self._tables())
+        first, second = next(groups, empty_table(self._record)), next(groups, None)
+        content.update(first)
+        with storage_errors(self._path):
+            if second is None:
+                data = parquet_bytes(first, footer(content.hexdigest()))
+                write_new(self._beside, data)
+                return FileMark(size_bytes=data.size, digest=bytes_digest(data))
+            with (
+                open_new(self._beside) as file,
+                pq.ParquetWriter(file, arrow_schema(self._record), **writer_options()) as writer,
+            ):
+                writer.write_table(first)
+                for group in (second, *groups):
                     writer.write_table(group)
                     content.update(group)
                 writer.add_key_value_metadata(dict(footer(content.hexdigest())))
-            self._pieces.unlink(missing_ok=True)
-
-    def mark(self) -> FileMark:
-        """Return what the finished file is."""
         return FileMark(size_bytes=self._beside.stat().st_size, digest=file_digest(self._beside))
 
     def publish(self) -> None:
+        assert self._beside is not None, "finish() comes first"
         publish(self._beside, self._path, is_durable=False)  # read again, should the machine die
+        if isinstance(self._path, Path):
+            self._beside = None  # it was renamed
 
     def discard(self) -> None:
         with suppress(OSError):
             if self._sink is not None:
                 self._sink.close()
         for path in (self._pieces, self._beside):
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
+            if path is not None:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        self._pieces = self._beside = None
 
     def _open(self) -> pa.ipc.RecordBatchStreamWriter:
         if self._stream is None:
+            self._pieces = temporary_beside(self._path)
             self._sink = pa.PythonFile(open_new(self._pieces), mode="w")
             options = pa.ipc.IpcWriteOptions(compression="lz4")
             self._stream = pa.ipc.new_stream(self._sink, arrow_schema(self._record), options=options)

@@ -24,6 +24,7 @@ import json
 import os
 import re
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,9 @@ class Journal:
         self._of = digest_json(dict(made_from))
         self._directory = journal_directory(directory, shard)
         self._file: _LineWriter | None = None
+        self._first: str | None = None  # name of its first file, once it is closed
         self._number = 0
+        self._opened_at = 0.0
 
     def open(self, died: bool) -> None:
         """Begin an attempt, on top of what earlier ones left; `died`: the last ended with the death of its engine."""
@@ -98,13 +101,14 @@ class Journal:
 
     def _start(self, died: bool) -> None:
         self._number = max(map(_attempt_of, attempts(self._directory)), default=0) + 1
-        self._file = _open_attempt(self._directory, self._number)
-        self._append({"begin": {"died": died}})
+        begin = self._line(_text({"begin": {"died": died}}))
+        self._file = _open_attempt(self._directory, self._number, begin)
+        self._opened_at = time.monotonic()
 
     def alone(self, item_ids: Sequence[str]) -> None:
         """Note that these items are asked with nothing else in flight."""
         self.quarantine.alone(item_ids)
-        self._append({"alone": list(item_ids)})
+        self._write(_text({"alone": list(item_ids)}))
 
     def take(self, item_id: str) -> None:
         """Note that an item is handed to the engine."""
@@ -127,6 +131,11 @@ class Journal:
         """How often to call `require_newest` while answers arrive."""
         return LOOK_IN_STORE_EVERY_S if isinstance(self._directory, StorePath) else LOOK_EVERY_S
 
+    @property
+    def is_look_due(self) -> bool:
+        """Whether so long has passed since it was opened."""
+        return time.monotonic() - self._opened_at > self.look_every_s
+
     def require_newest(self) -> None:
         """Refuse to go on where another attempt has begun after this one, or has finished the shard.
 
@@ -135,7 +144,7 @@ class Journal:
             StorageError: the directory cannot be listed.
         """
         found = attempts(self._directory)
-        first = self._file.first if self._file is not None else None
+        first = self._file.first if self._file is not None else self._first
         is_gone = first is not None and first not in {path.name for path in found}
         if is_gone or max(map(_attempt_of, found), default=0) > self._number:
             raise OvertakenError(
@@ -147,15 +156,16 @@ class Journal:
         if self._file is not None:
             file, self._file = self._file, None
             file.close()
-
-    def _append(self, line: Mapping[str, object]) -> None:
-        self._write(json.dumps(line, separators=(",", ":")).removesuffix("}"))
+            self._first = file.first
 
     def _write(self, text: str) -> None:
         """Write a JSON object that lacks its end."""
         assert self._file is not None, "open() comes first"
+        self._file.write(self._line(text))
+
+    def _line(self, text: str) -> bytes:
         body = f'{text},"of":"{self._of}'.encode()
-        self._file.write(body + _CRC % zlib.crc32(body))
+        return body + _CRC % zlib.crc32(body)
 
     def _replay(self, text: bytes) -> None:
         """Take in a line whose checksum holds: whoever wrote it, it is a line of this kind, or it is dropped."""
@@ -267,12 +277,19 @@ class _LineWriter(Protocol):
         ...
 
 
-def _open_attempt(directory: Place, number: int) -> _LineWriter:
+def _open_attempt(directory: Place, number: int, first_line: bytes) -> _LineWriter:
     if isinstance(directory, StorePath):
-        return SegmentWriter(directory, number)
+        segments = SegmentWriter(directory, number)
+        segments.write(first_line)
+        return segments
     with storage_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
-    return _Appender(directory / f"{number:05d}.jsonl")
+    return _Appender(directory / f"{number:05d}.jsonl", first_line)
+
+
+def _text(line: Mapping[str, object]) -> str:
+    """Return a JSON object without its end."""
+    return json.dumps(line, separators=(",", ":")).removesuffix("}")
 
 
 def _attempt_of(path: Place) -> int:
@@ -326,18 +343,22 @@ def _verified(line: bytes) -> _Noted | None:
 class _Appender:
     """Writes within the event loop's turn, so that the death of this process loses nothing that was there before it.
 
-    Lines of one turn share a write. A thread makes them survive the machine's death too.
+    Lines of one turn share a write. A thread makes them survive the machine's death too; a shard that is done sooner
+    than the first fsync is due needs none: closing does it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, first_line: bytes) -> None:
         self._path, self.first = path, path.name
-        with storage_errors(path):
-            self._descriptor = os.open(path, _CREATE, 0o640)
-        self._lines: list[bytes] = []
+        self._lines: list[bytes] = [first_line]
         self._error: OSError | None = None
         self._is_dirty, self._is_closing = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._sync, name="journal", daemon=True)
-        self._thread.start()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._is_thread_due = False
+        with storage_errors(path):
+            self._descriptor = os.open(path, _CREATE, 0o640)
+        self._flush()
+        self._raise()
 
     def write(self, line: bytes) -> None:
         """Raises StorageError where this or an earlier line could not be written."""
@@ -345,16 +366,26 @@ class _Appender:
         self._lines.append(line)
         if len(self._lines) == 1:
             try:
-                asyncio.get_running_loop().call_soon(self._flush)
+                loop = asyncio.get_running_loop()
             except RuntimeError:  # no event loop
+                self._start_thread()
                 self._flush()
                 self._raise()
+                return
+            loop.call_soon(self._flush)
+            if not self._is_thread_due:
+                self._is_thread_due = True
+                loop.call_later(SYNC_EVERY_S, self._start_thread)
 
     def close(self) -> None:
         self._flush()
-        self._is_closing.set()
+        with self._lock:
+            self._is_closing.set()
         self._is_dirty.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is None:
+            self._fsync()
         os.close(self._descriptor)
         self._raise()
 
@@ -363,8 +394,8 @@ class _Appender:
             raise StorageError(f"{self._path}: cannot be written: {self._error.strerror}") from self._error
 
     def _flush(self) -> None:
-        data = b"".join(self._lines)
-        self._lines.clear()
+        lines, self._lines = self._lines, []
+        data = b"".join(lines)
         if not data or self._error is not None:
             return
         try:
@@ -374,18 +405,28 @@ class _Appender:
             self._error = error
         self._is_dirty.set()
 
+    def _start_thread(self) -> None:
+        with self._lock:
+            if self._thread is None and not self._is_closing.is_set():
+                self._thread = threading.Thread(target=self._sync, name="journal", daemon=True)
+                self._thread.start()
+
     def _sync(self) -> None:
         while not self._is_closing.is_set():
             self._is_dirty.wait()
             self._is_dirty.clear()
-            crash_point("journal.sync")
-            try:
-                os.fsync(self._descriptor)
-            except OSError as error:
-                if error.errno != errno.EINVAL:  # a file system without fsync: nothing more can be promised
-                    self._error = error
-                    return
+            self._fsync()
+            if self._error is not None:
+                return
             self._is_closing.wait(SYNC_EVERY_S)
+
+    def _fsync(self) -> None:
+        crash_point("journal.sync")
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a file system without fsync: nothing more can be promised
+                self._error = error
 
 
 def _object(line: bytes) -> dict[str, object]:

@@ -16,6 +16,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from arbitrage.config import Raw
 from arbitrage.contracts.steps import Step
@@ -40,17 +41,22 @@ def shard_path(directory: Place, shard: int) -> Place:
 
 def rejects_path(directory: Place, shard: int) -> Place:
     """Return where a shard's rejects lie."""
-    return directory / "_rejects" / f"shard-{shard:05d}.parquet"
+    return _part(directory, "_rejects") / f"shard-{shard:05d}.parquet"
 
 
 def stats_path(directory: Place, shard: int) -> Place:
     """Return where a shard's counts lie."""
-    return directory / "_stats" / f"shard-{shard:05d}.json"
+    return _part(directory, "_stats") / f"shard-{shard:05d}.json"
 
 
 def journal_directory(directory: Place, shard: int) -> Place:
     """Return where a shard's journal lies while it is under way."""
-    return directory / "_journal" / f"shard-{shard:05d}"
+    return _part(directory, "_journal") / f"shard-{shard:05d}"
+
+
+@lru_cache(maxsize=1024)
+def _part(directory: Place, name: str) -> Place:
+    return directory / name
 
 
 def shards_in(directory: Place) -> set[int]:

@@ -8,15 +8,34 @@ import pyarrow as pa
 from arbitrage.shards.layout import digest_json, stats_path, step_name
 from arbitrage.shards.manifest import ShardStats
 from arbitrage.shards.place import Place, for_each, read_bytes
-from arbitrage.shards.sealed import UnsealedError, unseal
+from arbitrage.shards.recent import Recent, identity_of
+from arbitrage.shards.sealed import UnsealedError, commit_sealed, unseal
+
+RECENT_BYTES, STATS_BYTES = 1 << 24, 1 << 12
+"""Counts kept in memory, and what those of a shard take."""
+
+_recent: Recent[ShardStats] = Recent(RECENT_BYTES)
 
 
 def read_stats(directory: Place, shard: int) -> ShardStats | None:
     """Return a shard's counts and lineage, or None where they are missing or damaged."""
+    path = stats_path(directory, shard)
     try:
-        return unseal(read_bytes(stats_path(directory, shard)), ShardStats)
+        identity = identity_of(path)
+        if (known := _recent.get(path, identity)) is not None:
+            return known
+        stats = unseal(read_bytes(path), ShardStats)
     except (FileNotFoundError, UnsealedError):
         return None
+    _recent.put(path, identity, stats, STATS_BYTES)
+    return stats
+
+
+def commit_stats(directory: Place, shard: int, stats: ShardStats) -> None:
+    """Write a shard's counts: not durably, since its footer holds them too."""
+    path = stats_path(directory, shard)
+    commit_sealed(path, stats, is_durable=False)
+    _recent.put(path, identity_of(path), stats, STATS_BYTES)
 
 
 class ContentDigest:

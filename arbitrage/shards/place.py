@@ -199,7 +199,7 @@ def read_bytes(place: Place) -> bytes:
     if isinstance(place, StorePath):
         return place.read_bytes()
     try:
-        with open_unlinked(place) as file:
+        with open_unlinked(place, buffering=0) as file:
             return file.read()
     except FileNotFoundError:
         raise
@@ -207,10 +207,10 @@ def read_bytes(place: Place) -> bytes:
         raise StorageError(f"{place}: cannot be read: {why(error)}") from error
 
 
-def open_unlinked(path: Path) -> BinaryIO:
-    """Open a file for reading, unless it is a link or no file at all. Raises OSError."""
+def open_unlinked(path: Path, buffering: int = -1) -> BinaryIO:
+    """Open a file for reading, unless it is a link or no file at all; `buffering` as of `open`. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    file = os.fdopen(descriptor, "rb")
+    file = os.fdopen(descriptor, "rb", buffering)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "is not a file")

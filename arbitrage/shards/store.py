@@ -20,8 +20,12 @@ from arbitrage.errors import DataError, StorageError
 from arbitrage.shards.place import Place, StorePath, why
 
 TEMPORARY = "_tmp-"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 3
+
+SMALL_BYTES = 1 << 16
+"""Of rows in memory, as Arrow sends them: a shard of some hundred short rows."""
 
 
 def commit_table(path: Place, table: pa.Table) -> None:
@@ -30,15 +34,21 @@ def commit_table(path: Place, table: pa.Table) -> None:
 
 
 def parquet_bytes(table: pa.Table, footer: Mapping[str, str] | None = None) -> pa.Buffer:
-    """Return a table as a Parquet file (zstd 3, page index, page checksums): equal bytes for equal tables.
+    """Return a table as a Parquet file (page index, page checksums): equal bytes for equal tables.
+
+    Compressed with zstd, level 3, or where it is small with snappy, without dictionaries: to set up zstd's own tables
+    for each page takes longer than everything else (0.4 to 1.0 ms a file of 100 rows against 0.13 to 0.25 ms), and
+    the file is 20 to 30 % smaller for it.
 
     Args:
         table: the rows.
         footer: put among the file's key-value metadata.
     """
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, **writer_options()) as writer:
-        writer.write_table(table.combine_chunks())
+    table = table.combine_chunks()
+    is_small = sum(map(pa.ipc.get_record_batch_size, table.to_batches())) < SMALL_BYTES
+    with pq.ParquetWriter(sink, table.schema, **(_small_options() if is_small else writer_options())) as writer:
+        writer.write_table(table)
         if footer:
             writer.add_key_value_metadata(dict(footer))
     return sink.getvalue()
@@ -66,17 +76,18 @@ def commit_bytes(path: Place, data: bytes | pa.Buffer, is_durable: bool = True) 
 
 @contextmanager
 def staged_bytes(path: Place, data: bytes | pa.Buffer) -> Iterator[Path | None]:
-    """Write a temporary file, for the caller to publish; what is not published is removed. A store needs none."""
+    """Write a temporary file, for the caller to publish; removed where that fails. A store needs none."""
     if isinstance(path, StorePath):
         yield None
         return
     beside = temporary_beside(path)
     try:
-        with storage_errors(path), open_new(beside) as file:
-            file.write(data)
+        with storage_errors(path):
+            write_new(beside, data)
         yield beside
-    finally:
+    except BaseException:
         beside.unlink(missing_ok=True)
+        raise
 
 
 def publish_staged(beside: Path | None, path: Place, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
@@ -119,6 +130,10 @@ def bytes_digest(data: bytes | pa.Buffer) -> str:
     return hashlib.blake2b(data, digest_size=10).hexdigest()
 
 
+def _small_options() -> dict[str, object]:
+    return writer_options() | {"compression": "snappy", "compression_level": None, "use_dictionary": False}
+
+
 def writer_options() -> dict[str, object]:
     """Return the Parquet options shared by all writers."""
     return {
@@ -131,8 +146,15 @@ def writer_options() -> dict[str, object]:
 
 def remove(path: Place) -> None:
     """Remove a file if it is there."""
-    with storage_errors(path):
-        path.unlink(missing_ok=True)
+    try:
+        if isinstance(path, StorePath):
+            path.unlink(missing_ok=True)
+        else:
+            os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritable(path, error) from error
 
 
 def publish(beside: Path, path: Place, is_durable: bool = True) -> None:
@@ -179,14 +201,27 @@ def open_new(path: Path) -> BinaryIO:
 
     Raises OSError.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    mode = 0o600 if path.parent == Path(tempfile.gettempdir()) else 0o640
+    return os.fdopen(_create(path), "wb")
+
+
+def _create(path: Path) -> int:
+    name = str(path)
+    mode = 0o600 if os.path.dirname(name) == tempfile.gettempdir() else 0o640
     try:
-        descriptor = os.open(path, flags, mode)
+        return os.open(name, _NEW, mode)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, flags, mode)
-    return os.fdopen(descriptor, "wb")
+        return os.open(name, _NEW, mode)
+
+
+def write_new(path: Path, data: bytes | pa.Buffer) -> None:
+    """Create a file with a content. Raises OSError like `open_new`."""
+    descriptor, left = _create(path), memoryview(data)
+    try:
+        while len(left):
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporary(directory: Place, is_deep: bool = True) -> None:
@@ -204,7 +239,11 @@ def storage_errors(path: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {why(error)}") from error
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Place, error: OSError) -> StorageError:
+    return StorageError(f"{path}: cannot be written: {why(error)}")
 
 
 def _fsync(path: Path, flags: int) -> None:

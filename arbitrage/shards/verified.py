@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arbitrage.errors import DamagedFileError, StorageError
+from arbitrage.errors import DamagedFileError
 from arbitrage.shards.layout import rejects_path, shard_path, stats_path
 from arbitrage.shards.lineage import read_stats
 from arbitrage.shards.manifest import FileMark, ShardStats
-from arbitrage.shards.place import Place, StorePath, open_unlinked, read_bytes, why
+from arbitrage.shards.place import Place, open_unlinked, read_bytes
+from arbitrage.shards.recent import Identity, Recent, identity_of
 from arbitrage.shards.sealed import remedy_for
 from arbitrage.shards.store import bytes_digest
 
@@ -24,7 +25,11 @@ FACTS = b"arbitrage.shard"
 SMALL_BYTES = 1 << 20
 """Below this, starting threads takes longer than decoding."""
 
-_known: dict[tuple[object, ...], str] = {}  # identity of a file → the digest it was found to have
+RECENT_BYTES = 1 << 26
+"""Tables kept in memory: enough for the shards under way."""
+
+_known: dict[tuple[str, Identity], str] = {}  # a file → the digest it was found to have
+_recent: Recent[tuple[str, pa.Table]] = Recent(RECENT_BYTES)  # a file → the digest of its bytes, and its rows
 
 
 def read_shard(
@@ -55,7 +60,8 @@ def read_rejects(directory: Place, shard: int) -> pa.Table | None:
 
 def require_sound_shard(directory: Place, shard: int) -> None:
     """Compare a shard with its size and digest. Raises like `read_shard`."""
-    _sound_bytes(shard_path(directory, shard), shard_mark(directory, shard), directory.parent)
+    path, run_dir = shard_path(directory, shard), directory.parent
+    _sound_bytes(path, shard_mark(directory, shard), run_dir, _identity(path, run_dir))
 
 
 def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) -> FileMark:
@@ -66,23 +72,46 @@ def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) ->
 
 def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of a run. Raises like `read_shard`."""
-    data = _sound_bytes(path, mark, run_dir)
-    return _parse(path, path if data is None else pa.BufferReader(data), columns, mark.size_bytes)
+    identity = _identity(path, run_dir)
+    digest, table = _recent.get(path, identity) or ("", None)
+    if table is None or digest != mark.digest:
+        data = _sound_bytes(path, mark, run_dir, identity)
+        source = path if data is None else pa.BufferReader(data)
+        if columns is not None:
+            return _parse(path, source, columns, mark.size_bytes)
+        table = _parse(path, source, None, mark.size_bytes)
+        _keep(path, identity, mark.digest, table)
+    return table if columns is None else table.select([name for name in table.column_names if name in columns])
 
 
-def _sound_bytes(path: Place, mark: FileMark, run_dir: Place) -> bytes | None:
-    """Return a file's content, compared with what it must be; None where this process has compared it before."""
+def remember(path: Place, digest: str, table: pa.Table) -> None:
+    """Keep the rows of a file that was just written, for who reads it next."""
+    _keep(path, identity_of(path), digest, table)
+
+
+def _keep(path: Place, identity: Identity | None, digest: str, table: pa.Table) -> None:
+    _recent.put(path, identity, (digest, table), table.get_total_buffer_size())
+
+
+def _identity(path: Place, run_dir: Place) -> Identity | None:
     try:
-        identity = _identity(path)
-        if identity is not None and _known.get(identity) == mark.digest:
-            return None
+        return identity_of(path)
+    except FileNotFoundError as error:
+        raise DamagedFileError(f"{path}: is missing; {remedy_for(run_dir)}", path) from error
+
+
+def _sound_bytes(path: Place, mark: FileMark, run_dir: Place, identity: Identity | None) -> bytes | None:
+    """Return a file's content, compared with what it must be; None where this process has compared it before."""
+    if identity is not None and _known.get((str(path), identity)) == mark.digest:
+        return None
+    try:
         data = read_bytes(path)
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path}: is missing; {remedy_for(run_dir)}", path) from error
     if problem := difference(data, mark):
         raise DamagedFileError(f"{path}: is damaged: {problem}; {remedy_for(run_dir)}", path)
     if identity is not None:
-        _known[identity] = mark.digest
+        _known[str(path), identity] = mark.digest
     return data
 
 
@@ -106,19 +135,6 @@ def _require_stats(directory: Place, shard: int) -> ShardStats:
             path,
         )
     return stats
-
-
-def _identity(path: Place) -> tuple[object, ...] | None:
-    """Return what a file has in common with itself only: None in a store, where it is read whole each time."""
-    if isinstance(path, StorePath):
-        return None
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {why(error)}") from error
-    return str(path), found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _parse(path: Place, source: Any, columns: Sequence[str] | None, size_bytes: int) -> pa.Table:
