@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from arbitrage.contracts.steps import Pipeline
@@ -24,6 +25,7 @@ from arbitrage.execution.progress import Quiet
 from arbitrage.execution.ray_backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.execution.watch import Stop
+from arbitrage.shards import spent
 from arbitrage.shards.journal import attempts
 from arbitrage.shards.live import LIVE_FILE, LiveRun
 from arbitrage.shards.manifest import Manifest
@@ -215,6 +217,42 @@ def test_a_shard_whose_worker_dies_before_it_can_say_so_is_not_made_again(tmp_pa
     written = [file.stat().st_mtime_ns for file in directory.glob("generate-*/shard-*.parquet")]
     assert min(written) < marker.stat().st_mtime_ns
     assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
+@pytest.mark.parametrize("loss", ["emptied", "zeros", "gone"])
+def test_a_shard_that_a_power_loss_takes_back_is_made_again_from_its_journal(tmp_path: Path, loss: str) -> None:
+    """A shard is renamed into its place before it is durable: until it is, its journal stays."""
+    directory, engine = tmp_path / "r", {"latency_s": 0.002}
+    process = driver(directory, "local", 60, engine, ARBITRAGE_CRASH_AT="journal.removed:1")
+    assert process.wait(60) == -signal.SIGKILL
+    (shard,) = directory.glob("generate-*/shard-*.parquet")
+    assert [folder.name for folder in directory.glob("generate-*/_journal/*")].count(shard.stem) == 1
+    size = shard.stat().st_size
+    shard.unlink()
+    if loss != "gone":
+        shard.write_bytes(bytes(size) if loss == "zeros" else b"")
+    manifest = run(directory, asked_pipeline(60, engine), shards=3)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    run(tmp_path / "whole", asked_pipeline(60, engine), shards=3)
+    (whole,) = (tmp_path / "whole").glob(f"generate-*/{shard.name}")
+    assert step.num_replayed >= pq.read_metadata(whole).num_rows
+    found = {name: data for name, data in shard_bytes(directory).items() if not name.startswith("_damaged")}
+    assert found == shard_bytes(tmp_path / "whole")
+    assert not list(directory.glob("*/_journal/*"))
+
+
+def test_journals_stay_until_their_shards_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+
+    def make_durable(directory: Path) -> None:
+        seen.append({folder.name for folder in (directory / "_journal").iterdir()})
+
+    monkeypatch.setattr(spent, "make_durable", make_durable)
+    monkeypatch.setattr(spent, "MAX_SHARDS", 4)
+    run(tmp_path / "r", asked_pipeline(60, {}), shards=10)
+    assert set.union(*seen) == {f"shard-{k:05d}" for k in range(10)}
+    assert len(seen) <= 5, "one sync for each batch"
+    assert not list((tmp_path / "r").glob("*/_journal/*"))
 
 
 @pytest.mark.parametrize("num_kills", [15])

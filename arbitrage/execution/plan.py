@@ -25,6 +25,7 @@ from arbitrage.shards.place import Place, files_below, require_no_links, sizes_i
 from arbitrage.shards.sealed import commit_sealed
 from arbitrage.shards.spent import remove_spent
 from arbitrage.shards.store import remove, remove_temporary
+from arbitrage.shards.verified import is_sound, mark_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,8 @@ class ExecutionPlan:
 def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
     """Plan a run. Looks at the run directory and changes nothing.
 
-    Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.shards.verified`).
+    Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.shards.verified`), or
+    where a shard's journal is there too.
     """
     wanted = tuple(sorted(shards))
     order = topological(targets)
@@ -314,6 +316,7 @@ class _Files:
         self.shards = {k: sizes[name] for k, name in numbered(sizes, ".parquet").items()}
         rejects = sizes_in(job.directory / "_rejects") if self.shards else {}
         self.rejects = {k: rejects[name] for k, name in numbered(rejects, ".parquet").items()}
+        self.journals = journaled_in(job.directory) if self.shards else set()
 
 
 _State = Literal["missing", "incomplete", "sound"]
@@ -333,12 +336,16 @@ def _state(job: Job, shard: int, files: _Files, lineage: Lineage, found: _Found)
             return "missing"
         found.recovered[shard] = stats
         lineage.learn(job.directory, shard, stats)
-    if files.shards[shard] != stats.size_bytes:
-        found.damaged.append(shard_path(job.directory, shard))
+    # A journal beside a complete shard: its process died before the shard was known to survive the machine's death.
+    is_doubted = shard in files.journals
+    path, rejects = shard_path(job.directory, shard), rejects_path(job.directory, shard)
+    if files.shards[shard] != stats.size_bytes or (is_doubted and not is_sound(path, mark_of(stats))):
+        found.damaged.append(path)
         return "missing"
-    if stats.rejects is not None and files.rejects.get(shard) != stats.rejects.size_bytes:
+    mark = stats.rejects
+    if mark and (files.rejects.get(shard) != mark.size_bytes or (is_doubted and not is_sound(rejects, mark))):
         if shard in files.rejects:
-            found.damaged.append(rejects_path(job.directory, shard))
+            found.damaged.append(rejects)
         return "incomplete"
     return "sound"
 

@@ -8,11 +8,12 @@ digest says that it is not whole, and it is made again from its journal: nothing
 import threading
 from collections.abc import Iterable
 
-from arbitrage.errors import DamagedFileError
 from arbitrage.shards.journal import remove_journal
+from arbitrage.shards.layout import rejects_path, shard_path
+from arbitrage.shards.lineage import read_stats
 from arbitrage.shards.place import Place, StorePath
 from arbitrage.shards.store import make_durable
-from arbitrage.shards.verified import require_sound_shard
+from arbitrage.shards.verified import is_sound, mark_of
 
 MAX_SHARDS, MAX_BYTES = 32, 1 << 22
 """Complete shards whose journals may stay: a journal takes several times the disk that its shard does."""
@@ -49,14 +50,14 @@ class SpentJournals:
 
 def remove_spent(directory: Place, shards: Iterable[int]) -> None:
     """Remove journals that another process left beside complete shards, those of damaged shards excepted."""
-    sound = []
-    for shard in shards:
-        try:
-            require_sound_shard(directory, shard)
-        except DamagedFileError:
-            continue  # it is set aside when it is read, and made again from its journal
-        sound.append((directory, shard))
-    _remove(sound)
+    _remove((directory, shard) for shard in shards if _is_complete(directory, shard))
+
+
+def _is_complete(directory: Place, shard: int) -> bool:
+    stats = read_stats(directory, shard)
+    if stats is None or not is_sound(shard_path(directory, shard), mark_of(stats)):
+        return False  # it is set aside by the next plan, and made again from its journal
+    return stats.rejects is None or is_sound(rejects_path(directory, shard), stats.rejects)
 
 
 def _remove(shards: Iterable[tuple[Place, int]]) -> None:

@@ -64,10 +64,22 @@ def require_sound_shard(directory: Place, shard: int) -> None:
     _sound_bytes(path, shard_mark(directory, shard), run_dir, _identity(path, run_dir))
 
 
+def is_sound(path: Place, mark: FileMark) -> bool:
+    """Whether a file is there and what it must be."""
+    try:
+        return difference(read_bytes(path), mark) is None
+    except FileNotFoundError:
+        return False
+
+
 def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) -> FileMark:
     """Return what a shard's file must be. Raises DamagedFileError where its counts are missing or damaged."""
-    found = stats or _require_stats(directory, shard)
-    return FileMark(size_bytes=found.size_bytes, digest=found.digest)
+    return mark_of(stats or _require_stats(directory, shard))
+
+
+def mark_of(stats: ShardStats) -> FileMark:
+    """Return what the file of a shard with these counts must be."""
+    return FileMark(size_bytes=stats.size_bytes, digest=stats.digest)
 
 
 def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence[str] | None = None) -> pa.Table:
