@@ -1,7 +1,7 @@
 """Turn target steps into a plan: order, fingerprints, directories, and which shards are missing."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -69,6 +69,14 @@ class Job:
     def is_light(self) -> bool:
         """Whether its workers hold nothing: they have their process to themselves, and live for a few shards."""
         return not (self.resources.cpus or self.resources.gpus) and self.pool == self.name
+
+    @property
+    def shipped(self) -> "Job":
+        """The job as a worker needs it: one that does shards one by one is sent without the list of all of them.
+
+        It is sent with each shard, and of 10,000 shards the list alone takes 30 KB.
+        """
+        return replace(self, shards=()) if self.scope == "shard" else self
 
     def lineage(self, shard: int, lineage: Lineage) -> dict[str, str]:
         """Return the digests of what this shard is made from, as it lies on disk now."""

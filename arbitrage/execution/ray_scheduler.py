@@ -150,7 +150,7 @@ class Scheduler:
 
     def _start_replica(self, pool: Pool, step: PlannedStep, is_alone: bool = False) -> Replica:
         replica = self._cluster.start(pool, is_alone)
-        self._loading[replica.actor.prepare.remote(step.job, replica.name)] = pool, replica
+        self._loading[replica.actor.prepare.remote(step.job.shipped, replica.name)] = pool, replica
         self._watch.pool_size(pool.name, len(pool.in_hand))
         self._watch.progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
         return replica
@@ -212,7 +212,7 @@ class Scheduler:
         import ray
 
         if step.step.name not in self._jobs:
-            self._jobs[step.step.name] = ray.put(step.job)
+            self._jobs[step.step.name] = ray.put(step.job.shipped)
         return self._jobs[step.step.name]
 
     def _feed(self, pool: Pool, steps: list[PlannedStep]) -> None:
@@ -236,7 +236,7 @@ class Scheduler:
             return False
         flight = _Flight(step, attempt, replica)
         pool.in_hand[replica] += flight.weight
-        self._flights[replica.actor.do.remote(step.job, attempt, replica.name)] = flight
+        self._flights[replica.actor.do.remote(step.job.shipped, attempt, replica.name)] = flight
         return True
 
     def _replica_for(self, pool: Pool, step: PlannedStep, attempt: Attempt) -> Replica | None:
