@@ -119,6 +119,24 @@ def test_a_judge_that_never_answers_is_an_error(judge, sets, tmp_path: Path) -> 
     assert "judge critic: not one of 40 matches got a verdict (a_first:no_verdict, b_first:no_verdict)" in err
 
 
+def test_a_judge_that_never_answers_leaves_the_figures_of_the_others(judge, sets, tmp_path: Path) -> None:
+    """Ten of the forty answers are equal: for these no judge is called."""
+    write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, reference=GOOD))
+    with serve_beside(judge_behind(lambda first, second: "…")) as endpoint:
+        write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
+        written = ("--json", str(tmp_path / "found.json"), "--html", str(tmp_path / "found.html"))
+        options = ("--judge", "critic", "--judge", "exact", *written)
+        code, out, err = judge(*sets, *options)
+    assert code == 3
+    assert "judge critic: not one of 30 matches got a verdict (a_first:no_verdict, b_first:no_verdict)" in err
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [each["judge"] for each in found["judges"]] == ["exact"]
+    assert list(found["mute"]) == ["critic"]
+    assert ("unreadable", "judge critic") in {(alarm["kind"], alarm["what"]) for alarm in found["alarms"]}
+    assert "not one of 30 matches got a verdict" in (tmp_path / "found.html").read_text()
+    assert "exact" in out
+
+
 def test_what_only_one_side_answers_is_counted(judge, tmp_path: Path) -> None:
     a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4, reference="sound en-1"))
     b = write_rows(tmp_path / "b.jsonl", rows(lambda n: GOOD, 6)[2:])

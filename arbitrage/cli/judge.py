@@ -12,7 +12,7 @@ from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory
 from arbitrage.cli.output import write_out
 from arbitrage.cli.screen import Screen, to_json
-from arbitrage.errors import UserError
+from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from arbitrage.config import Raw
@@ -126,6 +126,8 @@ def judge(
         write_out(str(html_out), render_judgement(found))
     if json_out != "-":
         _print(found)
+    if found.mute:
+        raise DataError("; ".join(f"judge {judge}: {why}" for judge, why in found.mute.items()))
 
 
 def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:

@@ -1,5 +1,6 @@
 """Write a verdict down."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from arbitrage.judging.matches import Match
@@ -25,3 +26,9 @@ def verdict_of(match: Match, judge: str, winner: Choice, how: How, **facts: Any)
         how=how,
         **facts,
     )
+
+
+def is_mute(rows: Sequence[Verdict]) -> bool:
+    """Tell whether a judge gave not one verdict, though there were answers that differ."""
+    judged = [row for row in rows if row.how != "identical"]
+    return bool(judged) and all(row.how == "failed" for row in judged)

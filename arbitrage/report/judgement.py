@@ -1,12 +1,13 @@
 """A finished run of judges, summed up for a terminal, a page and scripts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from arbitrage.errors import DataError
 from arbitrage.judging.figures import JudgeFigures, figures_of
 from arbitrage.judging.labels import Labels
+from arbitrage.judging.rows import is_mute
 from arbitrage.records import Verdict
 from arbitrage.report.alarms import Alarm
 from arbitrage.report.judge_alarms import judge_alarms
@@ -32,6 +33,7 @@ class Judgement:
         lost: why prompts made no match and rows no answer, in words → how many.
         cautions: what a reader must know before the figures.
         alarms: what makes a judge's verdicts doubtful.
+        mute: judges that gave not one verdict, and so have no figures, each with the reasons in a sentence.
     """
 
     a: str
@@ -42,6 +44,7 @@ class Judgement:
     judges: tuple[JudgeFigures, ...]
     cautions: tuple[str, ...]
     alarms: tuple[Alarm, ...] = ()
+    mute: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as JSON values; the language '' stands for all."""
@@ -67,7 +70,7 @@ def judgement_of(
         lost_rows: rows of the data sets that could answer nothing, by what is wrong with them, in words.
 
     Raises:
-        DataError: no prompt is answered by both sides, a judge gave not one verdict, or no label meets a match.
+        DataError: no prompt is answered by both sides, no judge gave a verdict, or no label meets a match.
     """
     verdicts = {judge: _verdicts(run, judge) for judge in asks_twice}
     lost = {**_lost(run, labels), **(lost_rows or {})}
@@ -78,30 +81,33 @@ def judgement_of(
             f"{labels[0]} and {labels[1]} answer no prompt in common{f' ({why})' if why else ''}; "
             "rows that do not hold what was asked need --prompts"
         )
-    for judge, rows in verdicts.items():
-        _require_verdicts(judge, rows)
+    mute = {judge: _silence(rows) for judge, rows in verdicts.items() if is_mute(rows)}
+    if len(mute) == len(verdicts):
+        raise DataError("; ".join(f"judge {judge}: {silence}" for judge, silence in mute.items()))
+    verdicts = {judge: rows for judge, rows in verdicts.items() if judge not in mute}
     if people is not None and not any(people.of(row) for rows in verdicts.values() for row in rows):
         raise DataError(
             f"--labels: none of {people.num} labels meets a match: their ids are not those of the prompts"
         )
     figures = figures_of(verdicts, asks_twice, people)
     prompts = _report(run, run.plan.candidates["prompts"][0]).num_rows
+    silent = (Alarm("unreadable", f"judge {judge}", silence) for judge, silence in mute.items())
     alarms = tuple(
         alarm for each in figures for alarm in judge_alarms(each, verdicts[each.judge], _unanswered(run, each.judge))
     )
     warned = (*cautions, *(line for each in figures for line in _warnings(each)))
-    return Judgement(*labels, prompts, num_matches, lost, tuple(figures), warned, (*run_alarms(run), *alarms))
+    alarms = (*run_alarms(run), *silent, *alarms)
+    return Judgement(*labels, prompts, num_matches, lost, tuple(figures), warned, alarms, mute)
 
 
 def _verdicts(run: Run, judge: str) -> list[Verdict]:
     return [row for table in run.tables(f"verdicts-{judge}") for row in from_table(table, Verdict)]
 
 
-def _require_verdicts(judge: str, rows: Sequence[Verdict]) -> None:
+def _silence(rows: Sequence[Verdict]) -> str:
     failed = [row for row in rows if row.how == "failed"]
-    if len(failed) == len(rows):
-        reasons = sorted({error for row in failed for error in row.errors})
-        raise DataError(f"judge {judge}: not one of {len(rows)} matches got a verdict ({', '.join(reasons)})")
+    reasons = sorted({error for row in failed for error in row.errors})
+    return f"not one of {len(failed)} matches got a verdict ({', '.join(reasons)})"
 
 
 def _lost(run: Run, labels: tuple[str, str]) -> dict[str, int]:

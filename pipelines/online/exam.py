@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from arbitrage.errors import DataError
+from arbitrage.judging.rows import is_mute
 from arbitrage.judging.scored import RewardJudge
 from arbitrage.judging.teacher import TeacherJudge
 from arbitrage.outcomes.clusters import cluster_key
@@ -128,7 +129,7 @@ def read_exam(run: Run, judges: Sequence[str]) -> ExamResult:
         for judge in judges
     }
     for judge, rows in verdicts.items():
-        if all(row.how == "failed" for row in rows):
+        if not rows or is_mute(rows):
             reasons = ", ".join(sorted({error for row in rows for error in row.errors})) or "no answers"
             raise DataError(f"{run.path}: judge '{judge}' gave not one verdict ({reasons})")
     return ExamResult(
