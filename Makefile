@@ -35,7 +35,7 @@ endif
 
 # Train the micro-world's models again, from its lexicons.
 world: $(VENV)/.installed
-	$(BIN)/python -m arbitrage.world.train
+	$(BIN)/python -m tools.demo_models.train
 
 # Train students on steered data, on its control and on neither; compare what they answer (docs/steering.md).
 steering-proof: $(VENV)/.test-installed

@@ -209,7 +209,7 @@ class Measurement(Record):
     prompt_id: str
     metric: str
     value: float | None = None
-    reason: str | None = None  # of `arbitrage.measured.Reason`
+    reason: str | None = None  # of `arbitrage.text.measured.Reason`
 
     @model_validator(mode="after")
     def _value_or_reason(self) -> Self:

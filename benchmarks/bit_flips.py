@@ -32,9 +32,9 @@ from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import execute
 from arbitrage.export.export import export_run
 from arbitrage.export.verification import require_sound
-from arbitrage.report.build import build_report
-from arbitrage.shards.crash import VARIABLE
-from arbitrage.shards.run import open_run
+from arbitrage.report.page import build_report
+from arbitrage.runs.crash import VARIABLE
+from arbitrage.runs.run import open_run
 from benchmarks.harness import environment, run_process, scratch, write_prompts, write_run
 from benchmarks.measuring import emit, parser, say
 from pipelines.loading import load_pipeline

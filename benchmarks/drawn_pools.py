@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from arbitrage.outcomes.matrix import OutcomeMatrix, best_admitted
-from arbitrage.outcomes.reading import MatrixColumns, read_matrix
+from arbitrage.candidates.matrix import OutcomeMatrix, best_admitted
+from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.figures import mean_differences
 from routers.evaluation.policy import follow
-from routers.learners.knn import KnnLearner
-from routers.learners.table import TableLearner
+from routers.learning.knn import KnnLearner
+from routers.learning.table import TableLearner
 
 NUM_POOLS = 30
 BESIDE = (TableLearner(), KnnLearner(k=40))

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from arbitrage.candidates.table import roles_of
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import execute
@@ -28,10 +29,9 @@ from arbitrage.profile.profile import CellKey, profile_data
 from arbitrage.profile.reading import Reader
 from arbitrage.profile.settings import ProfileSettings
 from arbitrage.profile.summary import summarise
-from arbitrage.report.shardview import roles_of
 from arbitrage.report.steering import Shift, SteeringSummary, steering_of
 from arbitrage.report.steering_reading import CHECK
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from arbitrage.statistics import Estimate
 from benchmarks.measuring import say
 from benchmarks.steering_document import render, store

@@ -14,16 +14,16 @@ from pathlib import Path
 
 from arbitrage.cli.options import chosen_shards
 from arbitrage.contracts.engines import Completion, Engine, GenerationRequest
-from arbitrage.execution.garbage import collect_seldom
+from arbitrage.execution.environment import collect_seldom
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import Quiet
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import execute
 from arbitrage.records import FinishReason
-from arbitrage.shards.manifest import ShardStats
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.runs.manifest import ShardStats
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
 from benchmarks.measuring import parser, say
 from pipelines.loading import load_pipeline
 

@@ -26,10 +26,10 @@ PRELOADED = (
     "arbitrage.cli.main",
     "arbitrage.execution.local",
     "arbitrage.export.export",
-    "arbitrage.report.build",
+    "arbitrage.report.page",
     "arbitrage.report.terminal",
     "arbitrage.teachers.check",
-    "arbitrage.teachers.openai_client",
+    "arbitrage.teachers.engines.openai.client",
     "pipelines.loading",
 )
 DEADLINE_S = 120.0

@@ -1,4 +1,4 @@
-"""Accuracy and speed of `arbitrage.identify` on NTREX-128 and Tatoeba; prints one JSON line.
+"""Accuracy and speed of `arbitrage.text.identify` on NTREX-128 and Tatoeba; prints one JSON line.
 
     python benchmarks/language_identification.py DATA_DIR
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from arbitrage.identify import find_contradiction, identify, is_identifiable, is_same_language
 from arbitrage.languages import normalise_tag
+from arbitrage.text.identify import find_contradiction, identify, is_identifiable, is_same_language
 
 FILES = {"ntrex128": "ntrex128/ntrex_first500.parquet", "tatoeba112": "tatoeba112/tatoeba112.parquet"}
 TARGETS = ("es", "de", "sw", "tr")

@@ -6,11 +6,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arbitrage.report.dotplot import axis_over
-from arbitrage.report.panels import Line, Panel, draw
+from arbitrage.report.charts import Line, Panel, axis_over, draw
 from arbitrage.statistics import Estimate, Interval
 from arbitrage.training.monitor.picture import BOUNDS, TITLES
-from pipelines.online.picture import judged_panel
+from pipelines.online.record import judged_panel
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/online.json"

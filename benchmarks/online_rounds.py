@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from arbitrage.statistics import Estimate
 from arbitrage.training.monitor.curves import OVERALL, Check, read_checks
 from benchmarks.harness import CLI, ROOT, environment

@@ -20,18 +20,18 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from arbitrage.shards.run import open_run
+from arbitrage.demo.models import model_path
+from arbitrage.demo.tasks import LANGUAGES, WorldItem, sample_items
+from arbitrage.runs.run import open_run
+from arbitrage.text.exact_match import is_correct
 from arbitrage.training.checkpoints import checkpoints, step_of
 from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL, Check, read_checks
 from arbitrage.training.monitor.picture import PICTURE_FILE
 from arbitrage.training.monitor.settings import MonitorConfig
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
-from arbitrage.world.answering import answer_questions, load_teacher, load_tokenizer
-from arbitrage.world.checker import is_correct
-from arbitrage.world.models import model_path
-from arbitrage.world.tasks import LANGUAGES, WorldItem, sample_items
 from benchmarks.harness import CLI, ROOT, environment
+from tools.demo_models.answering import answer_questions, load_teacher, load_tokenizer
 
 RESULTS = ROOT / "docs/training.json"
 DOCUMENT = ROOT / "docs/training.md"

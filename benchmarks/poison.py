@@ -16,8 +16,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from arbitrage.shards.run import open_run
-from arbitrage.teachers.fake import FakeEngine
+from arbitrage.runs.run import open_run
+from arbitrage.teachers.engines.fake import FakeEngine
 from benchmarks.harness import CLI, openai_engine, read_calls, run_process, scratch, serve, write_prompts, write_run
 from benchmarks.measuring import emit, parser_with, say
 

@@ -27,7 +27,7 @@ from scipy.stats import binomtest
 
 from arbitrage.contracts.workers import Inputs
 from arbitrage.records import Candidate, Score, Verdict
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 
 ROOT = Path(__file__).parent.parent

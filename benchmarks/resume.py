@@ -15,8 +15,8 @@ import sys
 import time
 from pathlib import Path
 
-from arbitrage.shards.layout import rejects_path, shard_path, stats_path
-from arbitrage.shards.run import open_run
+from arbitrage.runs.layout import rejects_path, shard_path, stats_path
+from arbitrage.runs.run import open_run
 from benchmarks.harness import openai_engine, read_calls, run_cli, run_process, scratch, serve, write_run
 from benchmarks.measuring import emit, parser, say, spread
 

@@ -24,19 +24,19 @@ import numpy as np
 import yaml
 from aiohttp import web
 
+from arbitrage.candidates.queries import cluster_key
+from arbitrage.demo.tasks import LANGUAGES, items, stable_hash
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute
 from arbitrage.judging.reviewed import reviewed
 from arbitrage.languages import primary
-from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.records import Candidate, Prompt, SftExample
 from arbitrage.report.reviews import committee_inputs
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_ratios
 from arbitrage.tables import from_table
-from arbitrage.world.checker import is_correct, normalise_answer
-from arbitrage.world.tasks import LANGUAGES, items, stable_hash
+from arbitrage.text.exact_match import is_correct, normalise_answer
 from benchmarks.endpoint import serve_beside
 from pipelines.loading import ADAPTER
 from pipelines.preference import PreferenceConfig
@@ -118,7 +118,7 @@ def simulated() -> Iterator[str]:
 
 def a_config(directory: Path, url: str, per_language: int, **changes: Any) -> PreferenceConfig:
     """Return the pipeline: everybody asked twice, no check closes a gate."""
-    world = yaml.safe_load((Path("arbitrage/world/teachers.yaml")).read_text())["teachers"]
+    world = yaml.safe_load((Path("arbitrage/demo/teachers.yaml")).read_text())["teachers"]
     engine = {"kind": "openai", "base_url": url}
     extra = [
         {"name": name, "model": name, "family": name, "engine": engine, "languages": list(LANGUAGES)}

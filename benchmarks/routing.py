@@ -22,20 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import OutcomeMatrix
-from arbitrage.outcomes.queries import Queries
-from arbitrage.outcomes.reading import MatrixColumns, read_matrix
+from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix
+from arbitrage.candidates.queries import Queries
 from benchmarks.drawn_pools import measure_drawn_pools
+from benchmarks.router_baselines import ROUTER_BASELINES
 from benchmarks.routing_document import RESULTS, render
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
-from routers.evaluation.newcomers import study_newcomers
+from routers.evaluation.new_models import study_newcomers
 from routers.evaluation.samples import trace_samples
 from routers.evaluation.validity import judge_in_turn
-from routers.learners.blend import BlendLearner
-from routers.learners.crossval import predict_held_out
-from routers.learners.folds import deal_folds
-from routers.learners.learned import LearnedLearner
+from routers.learning.blend import BlendLearner
+from routers.learning.crossval import predict_held_out
+from routers.learning.folds import deal_folds
+from routers.learning.learned import LearnedLearner
 
 JUDGES = ("gemba_cmda", "xcomet_xl", "cometkiwi_xl", "metricx24_hybrid_xl")
 SHOWN = ("random", "best_single", "per_language", "per_language_task", "oracle", "auto", "learned", "blend")
@@ -63,7 +64,7 @@ def measure_pool(data: Path, pool: str) -> Found:
     """Evaluate all routers on one pool."""
     started = time.perf_counter()
     matrix = load(data, pool)
-    found = evaluate(matrix, jobs=JOBS)
+    found = evaluate(matrix, more_baselines=ROUTER_BASELINES, jobs=JOBS)
     rows = {
         f.name: {
             "mean_reward": f.mean_reward,

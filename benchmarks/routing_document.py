@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from arbitrage.report.dotplot import axis_over
+from arbitrage.report.charts import axis_over
 from benchmarks.documents import between
 
 ROOT = Path(__file__).resolve().parents[1]

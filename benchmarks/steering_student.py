@@ -23,22 +23,22 @@ from typing import Any
 import numpy as np
 import yaml
 
+from arbitrage.demo.models import model_path
+from arbitrage.demo.tasks import LANGUAGES, WorldItem, sample_items
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import execute
 from arbitrage.export.export import export_run
 from arbitrage.statistics import estimate, ratios, resample_ratios
 from arbitrage.steering.objectives import Objective
-from arbitrage.texts import Text
+from arbitrage.text.exact_match import is_correct
+from arbitrage.text.text import Text
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
-from arbitrage.world.answering import answer_questions, load_teacher, load_tokenizer
-from arbitrage.world.checker import is_correct
-from arbitrage.world.models import model_path
-from arbitrage.world.tasks import LANGUAGES, WorldItem, sample_items
 from benchmarks.measuring import say
 from benchmarks.steering_document import render, store
 from pipelines.loading import load_pipeline
+from tools.demo_models.answering import answer_questions, load_teacher, load_tokenizer
 
 STUDENT = "commons"
 DATA_SETS = ("steered", "control", "unsteered")

@@ -15,10 +15,10 @@ import time
 from typing import Any
 
 from arbitrage.contracts.engines import Completion, GenerationRequest
-from arbitrage.models import absolute_model, loadable
+from arbitrage.models.references import absolute_model, loadable
 from arbitrage.records import Message, content_id
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.vllm import VllmEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.vllm import VllmEngine
 from benchmarks.measuring import emit, parser, say, spread
 
 TOPICS = ["rivers", "trains", "bread", "maps", "winters", "letters", "bridges", "islands", "songs", "markets"]

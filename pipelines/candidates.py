@@ -1,6 +1,8 @@
 """What every pipeline has in common: ask the pool, score the answers, and keep it all in one candidate table.
 
 Strategies, pairs, router labels and oracles are queries over this table; generation is paid for once (METHODS §1).
+
+Preference pairs of a candidate table, their policy checked against the pool.
 """
 
 from collections import Counter
@@ -18,18 +20,18 @@ from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
 from arbitrage.export.format import Trainer
 from arbitrage.judging.committee import CommitteeConfig, committee
-from arbitrage.models import WORLD_PREFIX
+from arbitrage.models.references import WORLD_PREFIX
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
-from arbitrage.rewards.check import check
-from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
+from arbitrage.rewards.combine import EnsembleConfig, ensemble
 from arbitrage.rewards.options import OpinionOptions
-from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
-from arbitrage.rewards.score import score
-from arbitrage.shards.manifest import Notes
-from arbitrage.shards.place import Place
+from arbitrage.rewards.score import check, score
+from arbitrage.rewards.text_checks import ReasoningLeftConfig
+from arbitrage.runs.manifest import Notes
+from arbitrage.runs.paths import Place
+from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
 from routers import RouterConfig
@@ -39,7 +41,7 @@ from routers.step import route, step_name
 def pool_path(value: str) -> str:
     """Return where a pool file lies, `world:<file>` for one of the shipped micro-world."""
     if value.startswith(WORLD_PREFIX):
-        return str(files("arbitrage.world") / value.removeprefix(WORLD_PREFIX))
+        return str(files("arbitrage.demo") / value.removeprefix(WORLD_PREFIX))
     return str(resolved_path(value))
 
 
@@ -276,3 +278,13 @@ def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: 
         number = seen[router.kind]
         name = step_name(router) if number == 1 else f"{step_name(router)}-{number}"
         yield route(router, members, prompts, name)
+
+
+def preference_pairs(config: PairSelection, pool: Sequence[TeacherConfig], table: CandidateTable) -> Step:
+    """Return the step that selects the pairs.
+
+    Raises:
+        ConfigError: the policy cannot be followed with these teachers.
+    """
+    config.policy.require([teacher.name for teacher in pool])
+    return select_pairs(config, table.prompts, table.drafts, table.final)

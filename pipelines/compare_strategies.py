@@ -21,20 +21,19 @@ from arbitrage.errors import UserError
 from arbitrage.export.format import Trainer
 from arbitrage.prompts import PromptsConfig
 from arbitrage.report.students import compare_students, figures_from
-from arbitrage.report.students_picture import students_picture
-from arbitrage.report.students_text import students_lines, students_markdown
-from arbitrage.rewards.exact import ExactConfig
-from arbitrage.shards.manifest import Notes
-from arbitrage.shards.place import Place
-from arbitrage.shards.run import open_run
-from arbitrage.shards.store import commit_bytes
+from arbitrage.report.students_picture import students_lines, students_markdown, students_picture
+from arbitrage.rewards.text_checks import ExactConfig
+from arbitrage.runs.manifest import Notes
+from arbitrage.runs.paths import Place
+from arbitrage.runs.run import open_run
+from arbitrage.runs.store import commit_bytes
 from arbitrage.teachers.pool import pool_members
-from pipelines.budgets import holdings_of, lessons_for
 from pipelines.candidates import CandidatesConfig, build_candidates
-from pipelines.schooling import teach
-from pipelines.strategies import StrategyConfig, plan_strategy, single
-from pipelines.students import StudentConfig, class_of, marks_of, require_teachable
-from routers.reward import RewardConfig
+from pipelines.students.budgets import holdings_of, lessons_for
+from pipelines.students.strategies import StrategyConfig, plan_strategy, single
+from pipelines.students.students import StudentConfig, class_of, marks_of, require_teachable
+from pipelines.students.workers import teach
+from routers.all import RewardConfig
 
 FOLDER = "students"
 JSON_FILE, TEXT_FILE, PICTURE_FILE = "students.json", "students.md", "students.svg"

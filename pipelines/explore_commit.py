@@ -15,22 +15,21 @@ from pydantic import Field, model_validator
 
 from arbitrage.contracts.steps import Pipeline, Span, Step
 from arbitrage.prompts.step import read_prompts
+from arbitrage.runs.manifest import Notes
+from arbitrage.runs.paths import Place
 from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.sft import SftSelection, select_sft
-from arbitrage.shards.manifest import Notes
-from arbitrage.shards.place import Place
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, CandidateTable, Part, ask, compare, scale, weigh
-from pipelines.pairs import preference_pairs
-from pipelines.savings import savings_of
-from pipelines.trained import describe_router, export_router, trained_by
+from pipelines.candidates import CandidatesConfig, CandidateTable, Part, ask, compare, preference_pairs, scale, weigh
+from pipelines.routing.savings import savings_of
+from pipelines.routing.trained import describe_router, export_router, trained_by
 from routers import RouterConfig
+from routers.all import RewardConfig
 from routers.choice import ChoiceConfig
-from routers.learners import AnyLearner
-from routers.learners.learned import LearnedLearner
-from routers.reward import RewardConfig
+from routers.learning import AnyLearner
+from routers.learning.learned import LearnedLearner
+from routers.learning.train import Explored, route_trained, train
 from routers.step import route
-from routers.train import Explored, route_trained, train
 from routers.uniform import UniformConfig
 
 COMMIT_ROUTE = "route-learned"

@@ -8,12 +8,12 @@ from typing import Self
 from pydantic import model_validator
 
 from arbitrage.contracts.steps import Pipeline, Step
-from arbitrage.fusion.fuse import FusionConfig, fuse
-from arbitrage.fusion.select import FUSION, FusedSelection, Scored, select_fused
+from arbitrage.runs.manifest import Notes
+from arbitrage.runs.paths import Place
+from arbitrage.runs.run import open_run
+from arbitrage.selection.fused import FUSION, FusedSelection, Scored, select_fused
 from arbitrage.selection.sft import SftSelection, select_sft
-from arbitrage.shards.manifest import Notes
-from arbitrage.shards.place import Place
-from arbitrage.shards.run import open_run
+from arbitrage.teachers.fuse import FusionConfig, fuse
 from arbitrage.teachers.pool import TeacherConfig, load_pool
 from pipelines.candidates import CandidatesConfig, CandidateTable, opinions, weigh
 

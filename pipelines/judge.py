@@ -14,15 +14,15 @@ from arbitrage.contracts.engines import Sampling
 from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.judging import JudgeConfig
 from arbitrage.judging.answers import DataSide, SideName, answers, count_lost
-from arbitrage.judging.matches import Sides
 from arbitrage.judging.prompts import answered_prompts
+from arbitrage.judging.sides import Sides
 from arbitrage.judging.teacher import TeacherJudge, family_clashes
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool, load_pool, pool_members
 from pipelines.candidates import pool_path
-from routers.reward import RewardConfig
+from routers.all import RewardConfig
 from routers.step import route
 
 

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from arbitrage.config import Raw, override, parse_both, paths_beside, typed_texts
 from arbitrage.execution.run import STALL_AFTER_S, RunRequest
 from arbitrage.redaction import redact
-from arbitrage.shards.place import Place
+from arbitrage.runs.paths import Place
 from arbitrage.yaml_text import load_yaml
 from pipelines import PipelineConfig
 

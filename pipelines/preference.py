@@ -4,9 +4,8 @@ from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.selection.pairs import PairSelection
-from pipelines.candidates import build_candidates
+from pipelines.candidates import build_candidates, preference_pairs
 from pipelines.fusing import FusibleConfig, select_examples
-from pipelines.pairs import preference_pairs
 
 
 class PreferenceConfig(FusibleConfig):

@@ -11,12 +11,11 @@ from pydantic import model_validator
 from arbitrage.config import Operational
 from arbitrage.contracts.steps import Pipeline, Resources, Step
 from arbitrage.profile.target import TargetData, look_like
-from arbitrage.selection.quotas import QuotaConfig
+from arbitrage.selection.mix import QuotaConfig
 from arbitrage.steering.measure import measure
 from arbitrage.steering.objectives import SteerConfig
-from arbitrage.steering.quota import quota
 from arbitrage.steering.scale import scale_metrics
-from arbitrage.steering.select import CONTROL, SelectStep, SteeredPairs, select_steered
+from arbitrage.steering.select import CONTROL, SelectStep, SteeredPairs, quota, select_steered
 from arbitrage.steering.steer import steer
 from pipelines.candidates import CandidatesConfig, CandidateTable, build_candidates
 

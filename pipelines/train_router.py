@@ -7,15 +7,15 @@ from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.export.format import Trainer
-from arbitrage.shards.manifest import Notes
-from arbitrage.shards.place import Place
+from arbitrage.runs.manifest import Notes
+from arbitrage.runs.paths import Place
 from arbitrage.teachers.pool import pool_members
 from pipelines.candidates import CandidatesConfig, build_candidates
-from pipelines.trained import describe_router, export_router, trained_by
-from routers.learners import AnyLearner
-from routers.learners.learned import LearnedLearner
-from routers.reward import RewardConfig
-from routers.train import Explored, train
+from pipelines.routing.trained import describe_router, export_router, trained_by
+from routers.all import RewardConfig
+from routers.learning import AnyLearner
+from routers.learning.learned import LearnedLearner
+from routers.learning.train import Explored, train
 
 
 class TrainRouterConfig(CandidatesConfig):

@@ -4,10 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from routers.all import RewardConfig
 from routers.bandit import BanditConfig
 from routers.language import LanguageConfig
 from routers.learned import LearnedConfig
-from routers.reward import RewardConfig
 from routers.single import SingleConfig
 from routers.uniform import UniformConfig
 

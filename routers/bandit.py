@@ -1,8 +1,8 @@
 """Ask one teacher and learn from what it earned: Thompson sampling (1933), or greedy by a moving average.
 
 The probability of every choice is known and logged, so that any other router can be judged on the outcomes
-(`routers.off_policy`). A router never learns while it routes: outcomes of earlier shards or runs come as a file, and
-the same file gives the same routes.
+(`routers.bandit_log.off_policy`). A router never learns while it routes: outcomes of earlier shards or runs come as a
+file, and the same file gives the same routes.
 """
 
 import math
@@ -14,14 +14,14 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from arbitrage.candidates.queries import NO_TASK
 from arbitrage.config import AbsolutePath, Raw
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.models import digest_files
-from arbitrage.outcomes.queries import NO_TASK
+from arbitrage.models.references import digest_files
 from arbitrage.records import Prompt, Route, content_id
-from routers.gate import Gate, GatedConfig
-from routers.outcome_log import OUTCOME, read_outcomes
-from routers.posterior import Belief, Outcome, Posterior, update
+from routers.bandit_log.outcome_log import OUTCOME, read_outcomes
+from routers.bandit_log.posterior import Belief, Outcome, Posterior, update
+from routers.language_filter import Gate, GatedConfig
 
 Shares = dict[str, float]
 
@@ -32,7 +32,8 @@ class BanditConfig(GatedConfig):
     Attributes:
         rule: `thompson` asks a teacher as often as it is believed to be the best; `ema` asks the one whose moving
             average is highest, which follows teachers that change.
-        outcomes: a Parquet file of earlier outcomes (see `routers.outcome_log`); without, only the prior is known.
+        outcomes: a Parquet file of earlier outcomes (see `routers.bandit_log.outcome_log`); without one,
+            only the prior is known.
         prior: teacher → reward expected of it before any outcome.
         prior_mean: the same for teachers that `prior` does not name.
         prior_weight: outcomes that the prior is worth to a teacher's mean, that mean to its means in languages, and

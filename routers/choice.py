@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from arbitrage.candidates.queries import queries_of
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.outcomes.queries import queries_of
 from arbitrage.records import Prompt, Route
-from routers.gate import Gate, GatedConfig
+from routers.language_filter import Gate, GatedConfig
 
 if TYPE_CHECKING:
-    from routers.learners.artifact import Artifact
+    from routers.learning.artifact import Artifact
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -56,7 +56,7 @@ class ChoiceConfig(GatedConfig):
             UserError: it was learned for another pool.
             ConfigError: a name in `costs` or `ungated` is not in the pool.
         """
-        from routers.learners.artifact import require_pool
+        from routers.learning.artifact import require_pool
 
         gate = self.require_pool(pool)
         require_pool(artifact, gate.names, where)
@@ -90,7 +90,7 @@ class LearnedRouter:
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
         """Return one route for each prompt, in order; None where nobody speaks the language."""
-        from routers.learners.reproducible import one_thread
+        from routers.learning.learner import one_thread
 
         if not prompts:
             return []

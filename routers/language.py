@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.languages import base_of, families, family_of, normalise_tag, primary, script_of, suggest_tag
 from arbitrage.records import Prompt, Route
-from routers.gate import Gate, GatedConfig
+from routers.language_filter import Gate, GatedConfig
 
 
 class LanguageConfig(GatedConfig):

@@ -27,7 +27,7 @@ class LearnedConfig(ChoiceConfig):
         Raises:
             UserError: no router lies there.
         """
-        from routers.learners.artifact import digest_of
+        from routers.learning.artifact import digest_of
 
         return {**super().identity(), "artifact": digest_of(self._directory())}
 
@@ -37,12 +37,12 @@ class LearnedConfig(ChoiceConfig):
         Raises:
             UserError: there is none, or it was trained for another pool.
         """
-        from routers.learners.artifact import load_artifact
+        from routers.learning.artifact import load_artifact
 
         return self.with_predictor(load_artifact(self._directory()), pool, f"router.artifact: {self.artifact}")
 
     def _directory(self) -> Path:
-        from routers.learners.artifact import ARRAYS, VALUES
+        from routers.learning.artifact import ARRAYS, VALUES
 
         directory = Path(self.artifact)
         if not (directory / VALUES).is_file() or not (directory / ARRAYS).is_file():

@@ -6,7 +6,7 @@ from typing import Literal
 from arbitrage.config import Raw
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route
-from routers.gate import Gate, GatedConfig
+from routers.language_filter import Gate, GatedConfig
 
 
 class SingleConfig(GatedConfig):

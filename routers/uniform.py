@@ -5,7 +5,7 @@ from typing import Literal
 
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route, content_id
-from routers.gate import Gate, GatedConfig
+from routers.language_filter import Gate, GatedConfig
 
 
 class UniformConfig(GatedConfig):

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from arbitrage.shards.place import StorePath
+from arbitrage.runs.paths import StorePath
 from tests.support.own_process import own_process
 
 if TYPE_CHECKING:
-    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.ray.backend import RayBackend
     from arbitrage.execution.run import Backend
 
 # Tests assert on results, never on wall-clock time.
@@ -57,7 +57,7 @@ def ray_backend() -> "Iterator[RayBackend]":
     """Ray of one node that all tests share who ask for it: a start takes longer than most of them."""
     from ray.cluster_utils import Cluster
 
-    from arbitrage.execution.ray_backend import LOCAL_OBJECT_STORE_BYTES, RayBackend
+    from arbitrage.execution.ray.backend import LOCAL_OBJECT_STORE_BYTES, RayBackend
 
     head = {
         "num_cpus": os.cpu_count(),
@@ -80,11 +80,11 @@ def backend(request: pytest.FixtureRequest) -> "Backend":
 @pytest.fixture(scope="module")
 def store() -> Iterator[None]:
     """A store with the bucket `bucket`, for a module that asks for it; drivers are in no hurry to settle."""
-    from arbitrage.execution import lease
+    from arbitrage.execution import lock
     from tests.support.object_store import object_store
 
     with object_store("bucket"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lease, "SETTLE_S", 0.0)
+        patch.setattr(lock, "SETTLE_S", 0.0)
         yield
 
 

@@ -8,12 +8,12 @@ import pytest
 
 from arbitrage.contracts.steps import Resources, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load
-from arbitrage.execution.answer_task import UNWRITABLE, writable
-from arbitrage.execution.meter import Meter
+from arbitrage.execution.counters import Meter
+from arbitrage.execution.item_task import UNWRITABLE, writable
 from arbitrage.execution.plan import Job
 from arbitrage.execution.shard_task import Attempt, do_shard
 from arbitrage.records import Candidate, FinishReason, Record, Reject, Score
-from arbitrage.shards.verified import read_rejects, read_shard
+from arbitrage.runs.verified import read_rejects, read_shard
 
 
 def a_candidate(number: int, **values: Any) -> Candidate:

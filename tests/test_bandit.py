@@ -10,18 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbitrage.candidates.matrix import teacher_means
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.errors import ConfigError, DataError, UserError
-from arbitrage.outcomes.matrix import teacher_means
 from arbitrage.records import Message, Prompt, Route, prompt_id_of
 from routers.bandit import BanditConfig
+from routers.bandit_log.off_policy import greedy, judge_policy, judge_predictor
+from routers.bandit_log.outcome_log import OutcomeLog, complete, log_routes, read_log, require_draws, write_log
+from routers.bandit_log.posterior import Outcome, Posterior, update
 from routers.evaluation.logged import judge_logged
-from routers.learners.learner import Fixed
-from routers.learners.single import SingleLearner
-from routers.learners.table import TableLearner
-from routers.off_policy import greedy, judge_policy, judge_predictor
-from routers.outcome_log import OutcomeLog, complete, log_routes, read_log, require_draws, write_log
-from routers.posterior import Outcome, Posterior, update
+from routers.learning.learner import Fixed
+from routers.learning.table import SingleLearner, TableLearner
 from tests.support.outcomes import LANGUAGES, TEACHERS, toy_outcomes
 
 POOL = tuple(PoolMember(name=name, languages=LANGUAGES) for name in TEACHERS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from arbitrage.world.tasks import WorldItem
+from arbitrage.demo.tasks import WorldItem
 from benchmarks.documents import between
 from benchmarks.steering_document import student_part
 from benchmarks.steering_student import compare

@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbitrage.candidates.calibration import CalibrationTable, calibrated, log_length
 from arbitrage.config import parse
 from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, Candidate, Prompt, Score
 from arbitrage.rewards.calibrate import CalibrateConfig, CalibrateWorker, calibrate
-from arbitrage.rewards.calibration import CalibrationTable, calibrated, log_length
-from arbitrage.rewards.check import check
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.score import score
-from arbitrage.rewards.truncation import TruncationConfig
+from arbitrage.rewards.score import check, score
+from arbitrage.rewards.text_checks import TruncationConfig
 from arbitrage.tables import from_table
 from tests.support.scoring import a_candidate, a_prompt, a_score, a_shard, a_step
 

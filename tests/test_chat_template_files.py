@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.chat_template import has_chat_template
+from arbitrage.models.chat_template import has_chat_template
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.errors import DataError, EngineStartError
-from arbitrage.loading import load_tokenizer
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.loading import load_tokenizer
 from arbitrage.records import Message
 from tests.support.tiny_model import SPECIALS, TEMPLATE, build_tokenizer
 

@@ -6,12 +6,16 @@ from hypothesis import strategies as st
 
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import FinishReason
-from arbitrage.repetition import repeated_share
-from arbitrage.rewards.emptiness import EmptinessConfig
-from arbitrage.rewards.exact import ExactConfig
-from arbitrage.rewards.refusal import RefusalConfig, fold, phrases
-from arbitrage.rewards.repetition import RepetitionConfig
-from arbitrage.rewards.truncation import TruncationConfig
+from arbitrage.rewards.text_checks import (
+    EmptinessConfig,
+    ExactConfig,
+    RefusalConfig,
+    RepetitionConfig,
+    TruncationConfig,
+    fold,
+    phrases,
+)
+from arbitrage.text.repetition import repeated_share
 from tests.support.scoring import a_candidate, a_pair, a_prompt
 
 PROSE = {

@@ -6,10 +6,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from arbitrage.prose import count_words, prose
-from arbitrage.rewards.fidelity import FidelityConfig, judge_fidelity
-from arbitrage.scripts import scripts_of_language
-from arbitrage.world.tasks import LANGUAGES, items
+from arbitrage.demo.tasks import LANGUAGES, items
+from arbitrage.rewards.language_confusion import FidelityConfig, judge_fidelity
+from arbitrage.text.prose import count_words, prose
+from arbitrage.text.scripts import scripts_of_language
 from tests.support.scoring import a_pair
 from tests.test_checks import PROSE
 

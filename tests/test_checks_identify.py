@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbitrage.identify import find_contradiction, identify, is_identifiable, is_same_language
 from arbitrage.languages import normalise_tag
-from arbitrage.scripts import count_scripts, scripts_of_language
+from arbitrage.text.identify import find_contradiction, identify, is_identifiable, is_same_language
+from arbitrage.text.scripts import count_scripts, scripts_of_language
 
 NTREX = Path(__file__).parents[2] / "shared/data/ntrex128/ntrex_first500.parquet"
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from arbitrage.reasoning import find_reasoning
-from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
+from arbitrage.rewards.text_checks import ReasoningLeftConfig
+from arbitrage.text.reasoning import find_reasoning
 from tests.support.scoring import a_pair
 
 THOUGHT = "The user wants the capital of France. I know it is Paris."

@@ -9,8 +9,7 @@ import pytest
 from arbitrage.cli.progress import BarProgress, LineProgress, live_sentence, rates
 from arbitrage.cli.screen import Screen
 from arbitrage.execution.pace import Pace
-from arbitrage.shards.live import LiveStep
-from arbitrage.shards.manifest import ShardStats
+from arbitrage.runs.manifest import LiveStep, ShardStats
 
 
 def _stats(num_rows=100, seconds=10.0, tokens=5000):

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from arbitrage.execution.ray_backend import RayBackend
-from arbitrage.shards.live import LiveStep
+from arbitrage.execution.ray.backend import RayBackend
+from arbitrage.runs.manifest import LiveStep
 from tests.support.asked import asked_pipeline
 from tests.test_durability import Notes, journaled, run, shard_bytes
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from routers.collaborative import GRID, UNTUNED, Penalties, estimate, look_at, tune
+from routers.new_models.collaborative import GRID, UNTUNED, Penalties, estimate, look_at, tune
 
 NUM = 400
 FREE = Penalties(1e-6, 1e6, 1e-6)

@@ -16,12 +16,12 @@ from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committe
 from arbitrage.judging.review import DEFAULT_CRITERIA, Review, question_of, read_review, review_id
 from arbitrage.judging.reviewed import reviewed, settled_id
 from arbitrage.records import Candidate, FinishReason, Prompt, Score, SftExample
-from arbitrage.report.build import build_report
-from arbitrage.shards.run import open_run
+from arbitrage.report.page import build_report
+from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.pool import TeacherPool
 from pipelines.loading import load_pipeline
-from pipelines.outcomes import reading_of_run
+from pipelines.routing.outcomes import reading_of_run
 from tests.support.judging import CODE, marked
 from tests.support.mock_endpoint import answer, serve_beside
 from tests.support.pipelines import QUESTIONS, run, write_pipeline

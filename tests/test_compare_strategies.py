@@ -13,14 +13,14 @@ from arbitrage.config import parse
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, UserError
 from arbitrage.prompts.sources import JsonlConfig
 from arbitrage.records import Route, SftExample
-from arbitrage.shards.place import place_of
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.paths import place_of
+from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from arbitrage.teachers.pool import TeacherConfig
-from pipelines.budgets import holdings_of
 from pipelines.compare_strategies import CompareStrategiesConfig
-from pipelines.exam import examine, questions_in
 from pipelines.loading import load_pipeline
+from pipelines.students.budgets import holdings_of
+from pipelines.students.exam import examine, questions_in
 from tests.support.pipelines import run, write_pipeline, write_prompts
 
 STRATEGIES: list[dict[str, Any]] = [

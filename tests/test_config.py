@@ -8,7 +8,7 @@ from pydantic import Field
 
 from arbitrage.config import Config, LanguageTag, Operational, override, parse, parse_both
 from arbitrage.errors import ConfigError
-from arbitrage.selection.quotas import QuotaConfig
+from arbitrage.selection.mix import QuotaConfig
 from arbitrage.yaml_text import load_yaml
 
 

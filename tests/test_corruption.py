@@ -14,12 +14,12 @@ from arbitrage.errors import ArbitrageError, DamagedFileError, StorageError
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute
-from arbitrage.shards.layout import rejects_path, shard_path, stats_path
-from arbitrage.shards.lineage import read_stats
-from arbitrage.shards.manifest import Manifest, RunPlan
-from arbitrage.shards.place import path_component, require_distinct_names
-from arbitrage.shards.run import Run, open_run
-from arbitrage.shards.sealed import commit_sealed
+from arbitrage.runs.layout import rejects_path, shard_path, stats_path
+from arbitrage.runs.lineage import read_stats
+from arbitrage.runs.manifest import Manifest, RunPlan
+from arbitrage.runs.paths import path_component, require_distinct_names
+from arbitrage.runs.run import Run, open_run
+from arbitrage.runs.sealed import commit_sealed
 from benchmarks.bit_flips import KINDS, Case, flip, make_case
 from tests.support.asked import asked_pipeline
 

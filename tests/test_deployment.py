@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from arbitrage.execution.ray_metrics import COUNTERS, GAUGES
+from arbitrage.execution.ray.metrics import COUNTERS, GAUGES
 from tests.support.head import ROOT
 
 IMAGES = {"Dockerfile.cpu": "constraints.txt", "Dockerfile.gpu": "constraints-gpu.txt"}

@@ -39,7 +39,7 @@ def test_the_wheel_has_exactly_our_three_packages(wheel: Path) -> None:
 def test_the_wheel_carries_what_the_quickstart_reads(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    for path in ["pipelines/quickstart.yaml", "arbitrage/language_families.yaml", "arbitrage/world/teachers.yaml"]:
+    for path in ["pipelines/quickstart.yaml", "arbitrage/language_families.yaml", "arbitrage/demo/teachers.yaml"]:
         assert path in names
     assert sum(name.endswith("model.safetensors") for name in names) >= 6
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".pickle"))]

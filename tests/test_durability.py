@@ -19,17 +19,15 @@ import pytest
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError, StorageError
-from arbitrage.execution.claim import LOCK_FILE, claim, require_session
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.lock import LOCK_FILE, claim, require_session
+from arbitrage.execution.progress import Quiet, Stop
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
-from arbitrage.execution.watch import Stop
-from arbitrage.shards import spent
-from arbitrage.shards.journal import attempts
-from arbitrage.shards.live import LIVE_FILE, LiveRun
-from arbitrage.shards.manifest import Manifest
-from arbitrage.shards.run import open_run
+from arbitrage.runs import spent_journals
+from arbitrage.runs.journal import attempts
+from arbitrage.runs.manifest import LIVE_FILE, LiveRun, Manifest
+from arbitrage.runs.run import open_run
 from tests.support.asked import asked_pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -129,7 +127,7 @@ DRIVER = textwrap.dedent("""
     import json, sys
     from pathlib import Path
     from arbitrage.execution.local import LocalBackend
-    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.ray.backend import RayBackend
     from tests.test_durability import run
     from tests.support.asked import asked_pipeline
     directory, backend, num_rows, engine = sys.argv[1:]
@@ -247,8 +245,8 @@ def test_journals_stay_until_their_shards_are_durable(tmp_path: Path, monkeypatc
     def make_durable(directory: Path) -> None:
         seen.append({folder.name for folder in (directory / "_journal").iterdir()})
 
-    monkeypatch.setattr(spent, "make_durable", make_durable)
-    monkeypatch.setattr(spent, "MAX_SHARDS", 4)
+    monkeypatch.setattr(spent_journals, "make_durable", make_durable)
+    monkeypatch.setattr(spent_journals, "MAX_SHARDS", 4)
     run(tmp_path / "r", asked_pipeline(60, {}), shards=10)
     assert set.union(*seen) == {f"shard-{k:05d}" for k in range(10)}
     assert len(seen) <= 5, "one sync for each batch"

@@ -10,9 +10,9 @@ from arbitrage.config import parse
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.contracts.workers import Load
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError
-from arbitrage.teachers import retry
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai import retry
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import after, serve, stalled, well_behaved

@@ -2,8 +2,8 @@
 
 import pytest
 
-from arbitrage.teachers import retry
-from arbitrage.teachers.endpoint import Endpoint
+from arbitrage.teachers.engines.openai import retry
+from arbitrage.teachers.engines.openai.endpoint import Endpoint
 
 
 @pytest.fixture(autouse=True)

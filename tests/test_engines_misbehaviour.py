@@ -13,9 +13,9 @@ from aiohttp import web
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
 from arbitrage.records import FinishReason
-from arbitrage.teachers import retry
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai import retry
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import after, answer, serve, well_behaved
 

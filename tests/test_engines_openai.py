@@ -13,9 +13,9 @@ from arbitrage.config import parse
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherBusyError, TeacherUnreachableError, UserError
 from arbitrage.records import FinishReason
-from arbitrage.teachers import openai_client, retry
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai import client, retry
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import Endpoint, after, answer, serve, stalled, well_behaved
 
@@ -27,7 +27,7 @@ def _short_backoff(monkeypatch):
     monkeypatch.setattr(retry, "_FIRST_S", 0.01)
 
 
-def engine(endpoint: Endpoint, spec: ModelSpec = SPEC, **options) -> openai_client.OpenAIClient:
+def engine(endpoint: Endpoint, spec: ModelSpec = SPEC, **options) -> client.OpenAIClient:
     return OpenAIEngine(base_url=endpoint.base_url, **({"retry_for_s": 5.0} | options)).build(spec)
 
 

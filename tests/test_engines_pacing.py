@@ -6,8 +6,8 @@ from email.utils import format_datetime
 
 import pytest
 
-from arbitrage.teachers.limiter import Limiter
-from arbitrage.teachers.retry import RetryBudget, backoff_s, longest_backoff_s, retry_after_s
+from arbitrage.teachers.engines.openai.concurrency import Limiter
+from arbitrage.teachers.engines.openai.retry import RetryBudget, backoff_s, longest_backoff_s, retry_after_s
 from tests.support.simulated_server import Server, simulate
 
 

@@ -9,15 +9,15 @@ import textwrap
 import pytest
 from aiohttp import web
 
-from arbitrage import open_files
 from arbitrage.config import parse
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import ConfigError, TeacherAccessError
-from arbitrage.teachers import active_clock, retry
-from arbitrage.teachers.active_clock import ActiveClock
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
-from arbitrage.teachers.retry_lane import RetryLane
+from arbitrage.processes import open_files
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai import active_clock, retry
+from arbitrage.teachers.engines.openai.active_clock import ActiveClock
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.retry_lane import RetryLane
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import serve, well_behaved
 from tests.support.rude_server import head, reset, serve_rudely, whole
@@ -60,8 +60,8 @@ async def test_rows_that_always_fail_do_not_hold_up_the_others(in_flight, one_in
 @pytest.mark.usefixtures("_short_backoff")
 async def test_rows_that_wait_are_bounded(monkeypatch):
     """No more rows are taken up than may be in flight and may wait."""
-    monkeypatch.setattr("arbitrage.teachers.openai_client._MOST_WAITING", 10)
-    monkeypatch.setattr("arbitrage.teachers.openai_client._WAITING_PER_PLACE", 1)
+    monkeypatch.setattr("arbitrage.teachers.engines.openai.client._MOST_WAITING", 10)
+    monkeypatch.setattr("arbitrage.teachers.engines.openai.client._WAITING_PER_PLACE", 1)
     monkeypatch.setattr(retry, "_FIRST_S", 1000.0)
     monkeypatch.setattr(retry, "_LONGEST_S", 1000.0)
     taken = 0
@@ -127,8 +127,8 @@ async def test_the_lane_admits_few_while_fresh_rows_are_left_and_all_once_none_o
 
 ASK = """
 import asyncio, sys
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
 from tests.support.asking import a_request, collect
 
 async def main():

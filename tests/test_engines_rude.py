@@ -7,9 +7,9 @@ import tracemalloc
 import pytest
 
 from arbitrage.contracts.engines import Completion, Failure
-from arbitrage.teachers import retry
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai import retry
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
 from tests.support.asking import a_request, collect
 from tests.support.rude_server import BODY, head, reset, serve_rudely, whole
 

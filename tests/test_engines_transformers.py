@@ -7,12 +7,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from arbitrage.contracts.engines import Completion, Failure
+from arbitrage.demo.models import model_path
+from arbitrage.demo.tasks import items
 from arbitrage.errors import EngineStartError
 from arbitrage.records import FinishReason
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.transformers import Transformers, TransformersEngine
-from arbitrage.world.models import model_path
-from arbitrage.world.tasks import items
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.transformers import Transformers, TransformersEngine
 from tests.support.asking import a_request, ask, collect
 from tests.support.tiny_model import CORPUS, save_model
 

@@ -23,15 +23,14 @@ from arbitrage.errors import (
 )
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, plan
-from arbitrage.execution.progress import Quiet
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.progress import Quiet, Watch
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
-from arbitrage.execution.watch import Watch
 from arbitrage.records import Candidate, Prompt
-from arbitrage.shards.journal import Journal
-from arbitrage.shards.layout import shard_of, shard_path
-from arbitrage.shards.manifest import Manifest
-from arbitrage.shards.run import open_run
+from arbitrage.runs.journal import Journal
+from arbitrage.runs.layout import shard_of, shard_path
+from arbitrage.runs.manifest import Manifest
+from arbitrage.runs.run import open_run
 from tests.support.toy import ToyAnswer, ToySource, toy_explorer, toy_pipeline
 
 

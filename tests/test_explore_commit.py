@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 
 from arbitrage.errors import ConfigError, UserError
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.export.export import export_run
 from arbitrage.records import Candidate, Route, Score
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
 from arbitrage.report.summary import summarise
-from arbitrage.shards.run import NOTES_FILE, Run, open_run
-from arbitrage.shards.sealed import commit_sealed
+from arbitrage.runs.run import NOTES_FILE, Run, open_run
+from arbitrage.runs.sealed import commit_sealed
 from arbitrage.tables import from_table
 from pipelines.explore_commit import ExploreCommitConfig
 from pipelines.loading import load_pipeline
-from pipelines.outcomes import reading_of_run
-from pipelines.savings import savings_of
-from pipelines.trained import trained_by
-from routers.learners.artifact import digest_of, load_artifact
+from pipelines.routing.outcomes import reading_of_run
+from pipelines.routing.savings import savings_of
+from pipelines.routing.trained import trained_by
+from routers.learning.artifact import digest_of, load_artifact
 from tests.support.pipelines import run, write_pipeline, write_prompts
 
 

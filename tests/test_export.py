@@ -16,9 +16,9 @@ from arbitrage.export import FORMATS
 from arbitrage.export.export import export_datasets, export_run, is_held_out
 from arbitrage.printable import markdown_block, markdown_code
 from arbitrage.records import content_id
+from arbitrage.runs.layout import shard_path
+from arbitrage.runs.run import open_run
 from arbitrage.selection.pairs import PairSelection
-from arbitrage.shards.layout import shard_path
-from arbitrage.shards.run import open_run
 from arbitrage.tables import arrow_schema
 from tests.support.export_runs import SPECIAL_TEXTS, ExportCase, make_run, plain_case
 

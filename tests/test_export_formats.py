@@ -16,8 +16,8 @@ from arbitrage.export.export import export_run
 from arbitrage.export.llamafactory import objection
 from arbitrage.export.origin import Origin, TeacherFacts, teachers_of
 from arbitrage.records import Message, Prompt, Route
-from arbitrage.shards.manifest import RunPlan, StepPlan
-from arbitrage.teachers.fake import FakeEngine
+from arbitrage.runs.manifest import RunPlan, StepPlan
+from arbitrage.teachers.engines.fake import FakeEngine
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.contest_rows import source
@@ -62,7 +62,7 @@ def rows_of(run: Path, out: Path, trainer: str, dataset: str) -> dict[str, dict[
 
 
 def prompt_ids(run: Path) -> dict[str, str]:
-    from arbitrage.shards.run import open_run
+    from arbitrage.runs.run import open_run
 
     table = open_run(run).table("prompts")
     return dict(zip(table["source_id"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.records import FinishReason
-from arbitrage.teachers.finish_reasons import Finish, read_finish
+from arbitrage.teachers.engines.finish_reasons import Finish, read_finish
 
 KINDS = {
     "stop": "stop STOP eos eos_token end_turn stop_sequence COMPLETE completed FinishReason.STOP FINISH_REASON_STOP",

@@ -13,17 +13,17 @@ from arbitrage.config import parse
 from arbitrage.errors import ConfigError, UserError
 from arbitrage.execution.plan import plan, topological
 from arbitrage.export.export import export_run
-from arbitrage.fusion.fuse import ECHO, FusionConfig, fuse
-from arbitrage.fusion.select import FUSION, FusedSelection
 from arbitrage.records import Candidate, Prompt, Score, SftExample
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
+from arbitrage.runs.run import open_run
+from arbitrage.selection.fused import FUSION, FusedSelection
 from arbitrage.selection.sft import SftSelection
-from arbitrage.shards.run import open_run
 from arbitrage.tables import from_table, to_table
+from arbitrage.teachers.fuse import ECHO, FusionConfig, fuse
 from arbitrage.teachers.generate import Asked
 from arbitrage.teachers.pool import TeacherConfig
-from pipelines.estimate import count_asks, estimate
 from pipelines.loading import load_pipeline
+from pipelines.planning.estimate import count_asks, estimate
 from tests.support.contest_rows import Rows, a_candidate, a_prompt, a_score, one_prompt
 from tests.support.mock_endpoint import answer, serve_beside
 from tests.support.pipelines import QUESTIONS, run, write_pipeline

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 CODE = """
-from arbitrage.execution.garbage import collect_seldom
+from arbitrage.execution.environment import collect_seldom
 collect_seldom()
 {imports}
 """

@@ -10,22 +10,21 @@ from typing import get_args
 
 import pytest
 
-from arbitrage.exact_match import Match, is_match
-from arbitrage.fidelity import language_share
-from arbitrage.identify import find_contradiction, identify
 from arbitrage.judging.replies import Scale, read_reply
 from arbitrage.languages import normalise_tag, read_language, suggest_tag
 from arbitrage.metrics.defaults import CHEAP_METRICS
 from arbitrage.metrics.formatting import FormattingConfig
-from arbitrage.prose import count_words, prose
-from arbitrage.reasoning import find_reasoning
+from arbitrage.processes.stderr_tail import causes
 from arbitrage.records import Candidate, FinishReason
-from arbitrage.rewards.refusal import is_refusal
-from arbitrage.rewards.repetition import judge_repetition
-from arbitrage.segmentation import split_sentences, split_words
-from arbitrage.stderr_tail import causes
-from arbitrage.teachers.asking import quoted, repeats
-from arbitrage.texts import Text
+from arbitrage.rewards.text_checks import is_refusal, judge_repetition
+from arbitrage.teachers.quoting import quoted, repeats
+from arbitrage.text.exact_match import Match, is_match
+from arbitrage.text.identify import find_contradiction, identify
+from arbitrage.text.language_confusion import language_share
+from arbitrage.text.prose import count_words, prose
+from arbitrage.text.reasoning import find_reasoning
+from arbitrage.text.segmentation import split_sentences, split_words
+from arbitrage.text.text import Text
 from tests.support.hostile import SHAPES, UNITS
 from tests.support.scoring import a_candidate, a_prompt
 

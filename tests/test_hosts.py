@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from tests.support.hosts import Host, connected_hosts
 from tests.support.pipelines import QUESTIONS, run, write_pipeline, write_prompts
 from tests.test_durability import ROOT, journaled, shard_bytes

@@ -5,9 +5,9 @@ from aiohttp import web
 
 from arbitrage.contracts.engines import Completion
 from arbitrage.errors import UserError
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
-from arbitrage.teachers.proxies import proxy_for
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.proxies import proxy_for
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import answer
 

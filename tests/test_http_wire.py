@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from arbitrage.errors import UserError
-from arbitrage.teachers import openai_wire
-from arbitrage.teachers.active_clock import ActiveClock
-from arbitrage.teachers.openai import OpenAIEngine
-from arbitrage.teachers.openai_wire import Trouble, Wire
+from arbitrage.teachers.engines.openai import http
+from arbitrage.teachers.engines.openai.active_clock import ActiveClock
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.http import Trouble, Wire
 
 
 @asynccontextmanager
@@ -139,7 +139,7 @@ async def test_a_certificate_is_trusted_only_where_the_machine_trusts_it(certifi
 
 
 async def test_plain_text_where_tls_is_expected_is_unreachable(monkeypatch):
-    monkeypatch.setattr(openai_wire, "_CONNECT_S", 0.2)
+    monkeypatch.setattr(http, "_CONNECT_S", 0.2)
     async with listening() as (url, _), wire_to(url.replace("http:", "https:"), timeout_s=20.0) as ask:
         with pytest.raises(Trouble) as caught:
             await ask()

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.notes import said
 from arbitrage.inputs.values import Untyped, count_of, id_text, is_missing, number_of
 from arbitrage.judging.answers import DataSide, read_answers
-from arbitrage.models import digest_files
-from arbitrage.outcomes.reading import read_matrix
+from arbitrage.models.references import digest_files
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.reading import Reader

@@ -12,21 +12,21 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pytest
 
+from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.config import parse
 from arbitrage.errors import ArbitrageError
+from arbitrage.judging.agreement import read_labels
 from arbitrage.judging.answers import DataSide, count_lost, read_answers
 from arbitrage.judging.columns import AnswerColumns
-from arbitrage.judging.labels import read_labels
 from arbitrage.judging.prompts import AnsweredReader
-from arbitrage.outcomes.reading import read_matrix
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.reading import Reader
 from arbitrage.records import Prompt, Reject
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.tables import from_table, to_table
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.replay import ReplayEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.replay import ReplayEngine
 from arbitrage.training.mix import MixConfig
 from arbitrage.training.rows import load_rows
 from tests.support.asking import a_request, ask

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Candidate, FinishReason, Reject
-from arbitrage.shards.journal import Journal, open_journal, remove_journal
-from arbitrage.shards.layout import digest_json, journal_directory
-from arbitrage.shards.quarantine import Quarantine
+from arbitrage.runs.journal import Journal, open_journal, remove_journal
+from arbitrage.runs.layout import digest_json, journal_directory
+from arbitrage.runs.quarantine import Quarantine
 from arbitrage.tables import to_table
 
 MADE_FROM = {"prompts-1": "abc"}

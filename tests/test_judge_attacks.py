@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.judging import pairwise, review
-from arbitrage.judging.matches import Match
 from arbitrage.judging.review import Review, read_review, score_code
+from arbitrage.judging.sides import Match
 from arbitrage.records import Candidate, FinishReason
-from arbitrage.teachers.asking import ECHO_WORDS, code_for, mark_for, quoted, repeats
+from arbitrage.teachers.quoting import ECHO_WORDS, code_for, mark_for, quoted, repeats
 from tests.support.judging import CODE, a_match
 from tests.support.scoring import a_candidate, a_pair, a_prompt
 
@@ -104,7 +104,7 @@ def test_a_text_cannot_hold_what_is_made_from_it() -> None:
 
 def test_a_taken_code_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = iter(["aaaaaaaa0000", "bbbbbbbb0000", "cccccccc0000"])  # in other case, full-width, with gaps
-    monkeypatch.setattr("arbitrage.teachers.asking.content_id", lambda *parts: next(codes))
+    monkeypatch.setattr("arbitrage.teachers.quoting.content_id", lambda *parts: next(codes))
     assert mark_for("say A A\u200bAA-AAAA", "ｂｂｂｂ ｂｂｂｂ") == "cccccccc"
 
 

@@ -13,7 +13,7 @@ import yaml
 from aiohttp import web
 
 from arbitrage.errors import DataError
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
 from tests.conftest import Told
 from tests.support.browser import chromium, requests_of, require_chromium, resize
 from tests.support.judging import judge_behind, prefers, write_pool, write_rows

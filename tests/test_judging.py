@@ -12,12 +12,11 @@ from sklearn.metrics import cohen_kappa_score
 
 from arbitrage.config import parse
 from arbitrage.judging import JudgeConfig
-from arbitrage.judging.agreement import agreement, kappa, scott_pi
+from arbitrage.judging.agreement import Labels, agreement, kappa, scott_pi
 from arbitrage.judging.figures import PEOPLE, JudgeFigures, figures_of
-from arbitrage.judging.labels import Labels
-from arbitrage.judging.matches import Match, Sides, matches
 from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, question_of, verdict_in
 from arbitrage.judging.scored import CompareScores, ExactJudge, RewardJudge
+from arbitrage.judging.sides import Match, Sides, matches
 from arbitrage.judging.teacher import NO_REPLY, ReadVerdicts, TeacherJudge, question_id
 from arbitrage.records import Candidate, FinishReason, Prompt, Score, Verdict
 from arbitrage.tables import from_table

@@ -13,11 +13,11 @@ from arbitrage.contracts.routers import PoolMember
 from arbitrage.errors import ConfigError, UserError
 from arbitrage.records import Message, Prompt, prompt_id_of
 from routers.choice import ChoiceConfig, rank
-from routers.fitting import fit_router
 from routers.learned import LearnedConfig
-from routers.learners import AutoLearner, KnnLearner, LearnedLearner, TableLearner
-from routers.learners.artifact import load_artifact, save_artifact
-from routers.packing import pack, unpack
+from routers.learning import AutoLearner, KnnLearner, LearnedLearner, TableLearner
+from routers.learning.artifact import load_artifact, save_artifact
+from routers.learning.packing import pack, unpack
+from routers.learning.train import fit_router
 from tests.support.trained import matrix_where, trained_router
 
 BEST = {"en": "ant", "de": "bee", "sw": "cow"}

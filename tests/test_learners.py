@@ -6,28 +6,28 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.queries import Queries
 from arbitrage.errors import DataError, UserError
-from arbitrage.outcomes.matrix import OutcomeMatrix
-from arbitrage.outcomes.queries import Queries
+from benchmarks.router_baselines import ROUTER_BASELINES
+from benchmarks.router_baselines.error_vectors import ErrorVectorsLearner
+from benchmarks.router_baselines.factorisation import FactorisationLearner
+from benchmarks.router_baselines.mlp import MlpLearner
 from routers.features.tags import Vocabulary
-from routers.learners import AnyLearner
-from routers.learners.artifact import ARRAYS, RESTORE, VALUES, Artifact, load_artifact, save_artifact
-from routers.learners.baselines.error_vectors import ErrorVectorsLearner
-from routers.learners.baselines.factorisation import FactorisationLearner
-from routers.learners.baselines.mlp import MlpLearner
-from routers.learners.bilinear import fit_bilinear
-from routers.learners.descriptor import DescriptorLearner, admit
-from routers.learners.encoder import EncoderLearner
-from routers.learners.knn import KnnLearner
-from routers.learners.learned import Learned
-from routers.learners.prior import Prior, design_of
-from routers.learners.single import SingleLearner
-from routers.learners.soft_label import SoftLabelLearner, reward_scale, smooth_labels
-from routers.learners.table import Table
+from routers.learning import AnyLearner
+from routers.learning.artifact import ARRAYS, RESTORE, VALUES, Artifact, load_artifact, save_artifact
+from routers.learning.bilinear import fit_bilinear
+from routers.learning.descriptor import DescriptorLearner, admit
+from routers.learning.encoder import EncoderLearner
+from routers.learning.knn import KnnLearner
+from routers.learning.learned import Learned
+from routers.learning.prior import Prior, design_of
+from routers.learning.soft_label import SoftLabelLearner, reward_scale, smooth_labels
+from routers.learning.table import SingleLearner, Table
 from tests.support.outcomes import LANGUAGES, TEACHERS, regret, split, toy_outcomes
 from tests.support.tiny_encoder import save_encoder
 
-CLASSES = get_args(get_args(AnyLearner)[0])
+CLASSES = (*get_args(get_args(AnyLearner)[0]), *map(type, ROUTER_BASELINES))
 KINDS = {cls.model_fields["kind"].default: cls for cls in CLASSES}
 BLIND = (SoftLabelLearner, MlpLearner, FactorisationLearner, ErrorVectorsLearner)
 EVERY = pytest.mark.parametrize("kind", sorted(KINDS))

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arbitrage.outcomes.matrix import OutcomeMatrix, teacher_means
-from arbitrage.outcomes.queries import Queries
-from routers.learners.caution import price_uncertainty
-from routers.learners.clusters import ClustersLearner
-from routers.learners.folds import deal_folds
-from routers.learners.knn import KnnLearner
-from routers.learners.learned import LearnedLearner
-from routers.learners.ridge import RidgeLearner
+from arbitrage.candidates.matrix import OutcomeMatrix, teacher_means
+from arbitrage.candidates.queries import Queries
+from routers.learning.caution import price_uncertainty
+from routers.learning.clusters import ClustersLearner
+from routers.learning.folds import deal_folds
+from routers.learning.knn import KnnLearner
+from routers.learning.learned import LearnedLearner
+from routers.learning.ridge import RidgeLearner
 from tests.support.outcomes import TEACHERS, WORDS, toy_outcomes
 
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbitrage.measured import Reason
 from arbitrage.metrics import MetricConfig, SetMetricConfig
 from arbitrage.metrics.classifier import ClassifierConfig
 from arbitrage.metrics.defaults import CHEAP_METRICS, CHEAP_SET_METRICS
@@ -16,7 +15,8 @@ from arbitrage.metrics.likelihood import LikelihoodConfig
 from arbitrage.metrics.mtld import mtld
 from arbitrage.metrics.readability import FormulaName, ReadabilityConfig
 from arbitrage.metrics.tokens import TokensConfig
-from arbitrage.texts import Text
+from arbitrage.text.measured import Reason
+from arbitrage.text.text import Text
 
 MODELS: tuple[Any, ...] = (
     ClassifierConfig(model="world:referee", label=0, scale="sigmoid"),

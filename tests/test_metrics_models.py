@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import EngineStartError
-from arbitrage.loading import longest_input, padding_id
 from arbitrage.metrics.classifier import ClassifierConfig
 from arbitrage.metrics.likelihood import LikelihoodConfig
-from arbitrage.texts import Text
+from arbitrage.models.loading import longest_input, padding_id
+from arbitrage.text.text import Text
 from tests.support.scoring import save_reward_model, save_roberta
 from tests.support.tiny_model import save_model
 

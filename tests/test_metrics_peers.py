@@ -14,8 +14,8 @@ from arbitrage.metrics.hdd import hdd
 from arbitrage.metrics.mtld import mtld
 from arbitrage.metrics.readability import ReadabilityConfig, count
 from arbitrage.metrics.syllables import count_syllables, has_syllables
-from arbitrage.repetition import repeated_share
-from arbitrage.texts import Text
+from arbitrage.text.repetition import repeated_share
+from arbitrage.text.text import Text
 from tests.support.peers import needs_reference, recorded, rows, textstat_sentences, textstat_words, udhr
 
 pytestmark = needs_reference

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.errors import DataError
-from arbitrage.measured import Measured
 from arbitrage.metrics.dispersion import DispersionConfig
 from arbitrage.metrics.near_duplicates import NearDuplicatesConfig, jaccard, signature_of
 from arbitrage.metrics.vocabulary import VocabularyConfig
 from arbitrage.profile.entries import hash64
-from arbitrage.texts import Text
+from arbitrage.text.measured import Measured
+from arbitrage.text.text import Text
 
 
 def sketch_of(config: Any, texts: list[Text], salt: str = "") -> Any:

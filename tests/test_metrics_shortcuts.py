@@ -6,10 +6,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbitrage.fidelity import SPACELESS_LETTERS, passages
 from arbitrage.metrics.mtld import mtld
-from arbitrage.prose import CHARACTERS_PER_WORD, MAX_NAME_WORDS, count_words
-from arbitrage.scripts import SPACELESS, count_scripts, script_of_letter
+from arbitrage.text.language_confusion import SPACELESS_LETTERS, passages
+from arbitrage.text.prose import CHARACTERS_PER_WORD, MAX_NAME_WORDS, count_words
+from arbitrage.text.scripts import SPACELESS, count_scripts, script_of_letter
 
 LETTERS = "aBé ñß жЯ λπ 中文 かなカ ไทย हिं عرب 한글 0１.,;:'’!?-_–—…()[]\"#*`$<>|@/ \n\n\t\u2028\x85😀\ud800"
 TEXTS = st.text(st.sampled_from(LETTERS), max_size=80)

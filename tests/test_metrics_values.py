@@ -4,20 +4,20 @@ from typing import Any
 
 import pytest
 
-from arbitrage.measured import Measured
 from arbitrage.metrics.code_switch import CodeSwitchConfig
 from arbitrage.metrics.compression import CompressionConfig
 from arbitrage.metrics.distinct import DistinctConfig
-from arbitrage.metrics.fidelity import FidelityConfig
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.metrics.hdd import HddConfig, hdd
+from arbitrage.metrics.language_confusion import FidelityConfig
 from arbitrage.metrics.length import LengthConfig
 from arbitrage.metrics.mtld import MtldConfig, mtld
 from arbitrage.metrics.readability import ReadabilityConfig
 from arbitrage.metrics.repetition import RepetitionConfig
 from arbitrage.metrics.script_share import ScriptShareConfig
-from arbitrage.segmentation import split_sentences, split_words
-from arbitrage.texts import Text
+from arbitrage.text.measured import Measured
+from arbitrage.text.segmentation import split_sentences, split_words
+from arbitrage.text.text import Text
 
 TEXTS = {
     # language: text, characters, words, sentences, different words

@@ -13,9 +13,9 @@ from arbitrage.errors import ArbitrageError
 from arbitrage.metrics.likelihood import LikelihoodConfig
 from arbitrage.records import Message
 from arbitrage.rewards.classifier import ClassifierConfig
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.transformers import TransformersEngine
-from arbitrage.texts import Text
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.transformers import TransformersEngine
+from arbitrage.text.text import Text
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.trainers import check_base, student_dtype
 from tests.support.mutations import Format, mutations

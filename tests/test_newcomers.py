@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from arbitrage.candidates.matrix import best_admitted, chosen
 from arbitrage.errors import UserError
-from arbitrage.outcomes.matrix import best_admitted, chosen
-from routers.calibration import pick_calibration
-from routers.evaluation.newcomers import study_newcomers
-from routers.learners.learned import LearnedLearner
-from routers.newcomer import EXPLORE_ONLY_BELOW, admit
+from routers.evaluation.new_models import study_newcomers
+from routers.learning.learned import LearnedLearner
+from routers.new_models.new_model import EXPLORE_ONLY_BELOW, admit
+from routers.new_models.probe_prompts import pick_calibration
 from tests.support.outcomes import TEACHERS, split, toy_outcomes
 
 

@@ -24,8 +24,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from arbitrage.shards.live import LiveRun, LiveStep
-from arbitrage.shards.store import replace_json
+from arbitrage.runs.manifest import LiveRun, LiveStep
+from arbitrage.runs.store import replace_json
 from tests.support.mutations import Format, mutations
 from tests.support.outcomes import toy_outcomes, write_matrix
 from tests.support.pipelines import write_pipeline, write_pool, write_prompts

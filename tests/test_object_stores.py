@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from arbitrage.errors import StorageError, UserError
-from arbitrage.execution.lease import LOCK_FILE
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.lock import LOCK_FILE
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import Backend
 from arbitrage.export.export import export_run
-from arbitrage.shards import place
-from arbitrage.shards.layout import shard_path
-from arbitrage.shards.place import StorePath, files_below
-from arbitrage.shards.run import open_run
+from arbitrage.runs import paths
+from arbitrage.runs.layout import shard_path
+from arbitrage.runs.paths import StorePath, files_below
+from arbitrage.runs.run import open_run
 from tests.support.asked import asked_pipeline
 from tests.support.object_store import SECRET, run, shard_bytes
 from tests.support.own_process import own_process
@@ -131,7 +131,7 @@ def test_the_command_line_works_on_a_store(
 def _check_shards_and_exports(directory: StorePath, copy: Path) -> None:
     from datasets import load_dataset
 
-    filesystem = place._filesystem("s3", "bucket")
+    filesystem = paths._filesystem("s3", "bucket")
     step = open_run(directory).directory("select-sft")
     rows = pq.read_table(str(step).removeprefix("s3://"), filesystem=filesystem)
     assert rows.num_rows == sum(table.num_rows for table in open_run(directory).tables("select-sft")) > 0

@@ -18,19 +18,17 @@ from hypothesis import strategies as st
 from arbitrage.cli.main import app
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, InterruptedRunError, UserError
-from arbitrage.execution.watch import Stop
-from arbitrage.shards.run import open_run
+from arbitrage.execution.progress import Stop
+from arbitrage.runs.run import open_run
 from arbitrage.teachers.pool import load_pool
 from arbitrage.training.monitor.curves import OVERALL, Check, read_checks, write_checks
 from arbitrage.training.record import read_plan
-from pipelines.online.alarm import before_hacking, hacking_alarms
-from pipelines.online.config import OnlineConfig, load_online
+from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves
+from pipelines.online.config import OnlineConfig, load_online, shards_of
+from pipelines.online.context import Surroundings
 from pipelines.online.exam import Marks
 from pipelines.online.record import OnlineRecord, read_online
 from pipelines.online.rounds import train_online
-from pipelines.online.stages import shards_of
-from pipelines.online.surroundings import Surroundings
-from pipelines.online.watching import joined_curves
 
 SHIPPED = Path(__file__).parents[1] / "pipelines/online.yaml"
 QUICK = {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no", "max_length": 96}
@@ -106,7 +104,7 @@ from pathlib import Path
 import torch
 from pipelines.online.config import OnlineConfig
 from pipelines.online.rounds import train_online
-from pipelines.online.surroundings import Surroundings
+from pipelines.online.context import Surroundings
 
 torch.set_num_threads(1)
 

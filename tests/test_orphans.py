@@ -16,7 +16,7 @@ from tests.support.tiny_model import shipped_or_tiny
 
 WAITS = """
 import subprocess, sys, time
-from arbitrage.orphans import end_engines_with_this_process
+from arbitrage.processes.orphans import end_engines_with_this_process
 end_engines_with_this_process()
 engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print(engine.pid, flush=True)
@@ -27,8 +27,8 @@ SERVES = """
 import time
 from pathlib import Path
 import psutil
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.vllm import VllmEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.vllm import VllmEngine
 config = VllmEngine(device="cpu", enforce_eager=True, kv_cache_gb=0.25)
 engine = config.build(ModelSpec("tiny", {model!r}, precision="fp32", context_length=128))
 print(*[p.pid for p in psutil.Process().children(recursive=True) if "EngineCore" in p.name()], flush=True)

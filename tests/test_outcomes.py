@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from arbitrage.candidates.matrix import centred, teacher_means
+from arbitrage.candidates.matrix_file import MatrixColumns, blend_rewards, read_matrix, read_rewards
 from arbitrage.errors import DataError, UserError
-from arbitrage.outcomes.matrix import centred, teacher_means
-from arbitrage.outcomes.reading import MatrixColumns, blend_rewards, read_matrix, read_rewards
 
 ROWS = [
     {"prompt_id": p, "prompt": f"text {p}", "language": lang, "model": m, "reward": r}

@@ -14,9 +14,9 @@ from arbitrage.config import parse
 from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
 from arbitrage.records import MixQuota, PreferencePair, Prompt, Reject
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
+from arbitrage.runs.run import open_run
 from arbitrage.selection.mix import KeepStep, MixConfig, MixStep
-from arbitrage.shards.run import open_run
 from arbitrage.tables import from_table, to_table
 from pipelines.loading import load_pipeline
 from tests.support.contest_rows import a_prompt

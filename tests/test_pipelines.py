@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import ConfigError
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
 from tests.support.pipelines import run, write_pipeline, write_pool

@@ -11,8 +11,8 @@ from arbitrage.contracts.steps import Loaded, Resources
 from arbitrage.errors import EngineStartError, PlacementError, TeacherError
 from arbitrage.execution.loads import Load
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.ray_backend import RayBackend
-from arbitrage.execution.ray_cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
+from arbitrage.execution.ray.backend import RayBackend
+from arbitrage.execution.ray.cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
 from tests.support.asked import asked_pipeline
 from tests.support.starting import Starting, starting_pipeline, starts
 from tests.test_durability import Notes, run

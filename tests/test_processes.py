@@ -26,15 +26,15 @@ POOL = textwrap.dedent("""
 
 
 def begin() -> None:
-    from arbitrage.processes import end_with_parent
-    from pipelines.students import LEARNING
+    from arbitrage.processes.pools import end_with_parent
+    from pipelines.students.students import LEARNING
 
     end_with_parent(LEARNING)
 
 
 def work(name: str) -> None:
     """Say whose it is, take two seconds, and say that it is done."""
-    from pipelines.students import LEARNING
+    from pipelines.students.students import LEARNING
 
     with LEARNING:
         Path(f"{name}.pid").write_text(str(os.getpid()))

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbitrage.inputs.rows import MAX_ROW_BYTES, RowReject
-from arbitrage.prompts.seen import SeenHashes
+from arbitrage.prompts.reader import SeenHashes
 from arbitrage.records import Prompt, Reject
 from arbitrage.tables import from_table, to_table
 from tests.support.reading import read, write_jsonl

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from arbitrage.demo.tasks import FAMILIES, LANGUAGES
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.rows import MAX_ROW_BYTES
 from arbitrage.prompts.step import count_prompts, read_prompts
 from arbitrage.records import Prompt
-from arbitrage.world.tasks import FAMILIES, LANGUAGES
 from tests.support.reading import config_of, read, write_jsonl
 
 ROWS = [

@@ -10,9 +10,9 @@ from arbitrage.contracts.engines import Completion
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.judging.review import DEFAULT_CRITERIA, ReviewStep, question_of, read_review, review_id, score_code
 from arbitrage.records import Candidate
-from arbitrage.teachers.asking import asked_about, greedy
-from arbitrage.teachers.engine import ModelSpec
+from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
+from arbitrage.teachers.quoting import asked_about, greedy
 from tests.support.scoring import a_candidate, a_pair
 from tools.real_models import MODELS, find
 

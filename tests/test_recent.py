@@ -7,12 +7,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from arbitrage.errors import DamagedFileError, StorageError
-from arbitrage.shards.layout import shard_path, stats_path
-from arbitrage.shards.lineage import commit_stats, read_stats
-from arbitrage.shards.manifest import FileMark, ShardStats
-from arbitrage.shards.recent import Recent, identity_of
-from arbitrage.shards.store import bytes_digest, commit_bytes, parquet_bytes
-from arbitrage.shards.verified import read_shard, read_verified, remember
+from arbitrage.runs.layout import shard_path, stats_path
+from arbitrage.runs.lineage import commit_stats, read_stats
+from arbitrage.runs.manifest import FileMark, ShardStats
+from arbitrage.runs.recent import Recent, identity_of
+from arbitrage.runs.store import bytes_digest, commit_bytes, parquet_bytes
+from arbitrage.runs.verified import read_shard, read_verified, remember
 
 TABLE = pa.table({"text": ["one", "two"], "number": [1, 2]})
 OTHER = pa.table({"text": ["six", "ten"], "number": [6, 9]})

@@ -11,11 +11,11 @@ from scipy.stats import spearmanr
 
 from arbitrage.judging.review import Review
 from arbitrage.records import Candidate, Score, SftExample
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
 from arbitrage.report.reply_alarms import committee_alarms, rank_correlation
 from arbitrage.report.reviews import CommitteeReviews, reviews_of
 from arbitrage.report.run_alarms import run_alarms
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from tests.support.judging import marked
 from tests.support.mock_endpoint import answer, serve_beside

@@ -6,7 +6,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
 from tests.support.browser import chromium, prefer, requests_of, require_chromium, resize
 from tests.support.report_runs import ReportCase, TeacherCase, make_run
 

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbitrage.report.build import build_report, render
-from arbitrage.report.dotplot import axis_over
+from arbitrage.report.charts import axis_over, heatmap
 from arbitrage.report.formatting import compact, decimal, duration, moment, money, percent, signed
 from arbitrage.report.gallery import MAX_CHARACTERS, GalleryCandidate, GalleryPrompt, GalleryScore, shorten
-from arbitrage.report.heatmap import heatmap
+from arbitrage.report.page import build_report, render
 from arbitrage.report.summary import read
 from tests.support.report_runs import HOSTILE, ReportCase, TeacherCase, make_run
 

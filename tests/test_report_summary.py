@@ -8,22 +8,22 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
+from arbitrage.candidates.table import Roles
 from arbitrage.errors import DataError, RunDirectoryError
 from arbitrage.execution.run import seconds_so_far
 from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
 from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
-from arbitrage.report.build import render
 from arbitrage.report.flow import stages_of
 from arbitrage.report.formatting import share
 from arbitrage.report.losses import Loss, Note, describe_note, shorter_losses, shorter_notes
-from arbitrage.report.shardview import Roles
+from arbitrage.report.page import render
 from arbitrage.report.strategy_view import strategy_view
 from arbitrage.report.summary import Failed, read, summarise
 from arbitrage.report.table_view import _fails
 from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
 from arbitrage.report.wording import NOT_EVIDENCE, caveats, matched_verdict, verdict
-from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan, StepReport
-from arbitrage.shards.run import open_run
+from arbitrage.runs.manifest import Manifest, RunPlan, StepPlan, StepReport
+from arbitrage.runs.run import open_run
 from arbitrage.statistics import Estimate
 from arbitrage.tables import from_table
 from tests.support.report_runs import ReportCase, TeacherCase, make_run

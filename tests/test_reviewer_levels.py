@@ -18,7 +18,7 @@ from arbitrage.judging.review import review_id
 from arbitrage.judging.reviewed import reviewed, settled_id
 from arbitrage.records import Candidate, ReviewerLevel, Score
 from arbitrage.report.reviews import reviews_of
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table, to_table
 from tests.support.judging import marked
 from tests.support.mock_endpoint import answer, serve_beside

@@ -16,13 +16,11 @@ from arbitrage.contracts.rewards import Reward
 from arbitrage.errors import ConfigError, ConservationError, DataError
 from arbitrage.records import Candidate, FinishReason, Prompt, Score
 from arbitrage.rewards import CheckConfig, RewardConfig
-from arbitrage.rewards.check import check
 from arbitrage.rewards.column import ColumnConfig
-from arbitrage.rewards.emptiness import EmptinessConfig
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.names import base_name
-from arbitrage.rewards.score import CheckWorker, ModelWorker, ScoreStep, score
-from arbitrage.rewards.truncation import TruncationConfig
+from arbitrage.rewards.options import base_name
+from arbitrage.rewards.score import CheckWorker, ModelWorker, ScoreStep, check, score
+from arbitrage.rewards.text_checks import EmptinessConfig, TruncationConfig
 from tests.support.scoring import (
     a_candidate,
     a_pair,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from arbitrage.chat import ChatTokenizer
-from arbitrage.chat_rendering import fold_system
 from arbitrage.errors import DataError
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.chat_rendering import fold_system
 from arbitrage.records import Message
 from tests.support.tiny_model import SPECIALS, TEMPLATE, build_tokenizer
 

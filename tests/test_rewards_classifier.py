@@ -8,12 +8,12 @@ import pytest
 
 from arbitrage.config import Config, parse
 from arbitrage.contracts.rewards import Scorable
+from arbitrage.demo.models import REWARD_MODEL, model_path
+from arbitrage.demo.tasks import sample_items
 from arbitrage.errors import ConfigError, EngineStartError
 from arbitrage.records import FinishReason
 from arbitrage.rewards.classifier import ClassifierConfig
 from arbitrage.rewards.score import ScoreStep
-from arbitrage.world.models import REWARD_MODEL, model_path
-from arbitrage.world.tasks import sample_items
 from tests.support.scoring import (
     a_candidate,
     a_pair,

@@ -7,13 +7,10 @@ from arbitrage.contracts.steps import Step
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, Candidate, FinishReason, Prompt, Score
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
-from arbitrage.rewards.check import check
-from arbitrage.rewards.emptiness import EmptinessConfig
-from arbitrage.rewards.ensemble import EnsembleConfig, EnsembleStep, ensemble
-from arbitrage.rewards.exact import ExactConfig
+from arbitrage.rewards.combine import EnsembleConfig, EnsembleStep, ensemble
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.score import score
-from arbitrage.rewards.truncation import TruncationConfig
+from arbitrage.rewards.score import check, score
+from arbitrage.rewards.text_checks import EmptinessConfig, ExactConfig, TruncationConfig
 from tests.support.scoring import a_candidate, a_prompt, a_score, a_shard, a_step, run_shard
 
 PROMPTS, DRAFTS = a_step("prompts", Prompt), a_step("generate-aya", Candidate)

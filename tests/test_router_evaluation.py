@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from arbitrage.candidates.matrix_file import blend_rewards
 from arbitrage.cli.main import app
-from arbitrage.outcomes.reading import blend_rewards
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
 from routers.evaluation.samples import trace_samples
 from routers.evaluation.validity import judge_in_turn
-from routers.learners.auto import AutoLearner
-from routers.learners.folds import deal_folds
-from routers.learners.learned import LearnedLearner
-from routers.learners.table import TableLearner
+from routers.learning.auto import AutoLearner
+from routers.learning.folds import deal_folds
+from routers.learning.learned import LearnedLearner
+from routers.learning.table import TableLearner
 from tests.support.outcomes import split, toy_outcomes, write_matrix
 
 FEW = (TableLearner(), LearnedLearner())

@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 from arbitrage.cli.main import app
 from arbitrage.records import Route
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
-from pipelines.outcomes import log_of_run
+from pipelines.routing.outcomes import log_of_run
+from routers.bandit_log.outcome_log import OutcomeLog, read_log, write_log
 from routers.evaluation.logged import FROM_LOG, judge_logged
-from routers.outcome_log import OutcomeLog, read_log, write_log
 from tests.support.outcomes import TEACHERS, toy_outcomes
 from tests.support.pipelines import run, write_pipeline, write_prompts
 

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 from arbitrage.config import parse
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.workers import Inputs
+from arbitrage.demo.prompts import WorldConfig
 from arbitrage.errors import ConfigError
 from arbitrage.languages import speaks
 from arbitrage.prompts.step import read_prompts
-from arbitrage.prompts.world import WorldConfig
 from arbitrage.records import Message, Prompt, Reject, Route, prompt_id_of
 from arbitrage.tables import from_table, to_table
 from routers import RouterConfig

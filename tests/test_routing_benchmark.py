@@ -7,7 +7,7 @@ import pytest
 from benchmarks import drawn_pools
 from benchmarks.drawn_pools import measure_drawn_pools
 from benchmarks.routing_document import _drawn, _newcomers
-from routers.evaluation.newcomers import study_newcomers
+from routers.evaluation.new_models import study_newcomers
 from tests.support.outcomes import TEACHERS, toy_outcomes, write_matrix
 
 

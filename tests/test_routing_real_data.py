@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arbitrage.outcomes.reading import read_matrix
+from arbitrage.candidates.matrix_file import read_matrix
 from routers.evaluation.evaluate import evaluate
-from routers.learners.knn import KnnLearner
-from routers.learners.ridge import RidgeLearner
-from routers.learners.table import TableLearner
+from routers.learning.knn import KnnLearner
+from routers.learning.ridge import RidgeLearner
+from routers.learning.table import TableLearner
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage import processes
-from arbitrage.cli.interrupt import SENTENCE
+from arbitrage.cli.progress import SENTENCE
 from arbitrage.errors import ExecutionError
-from arbitrage.execution import ray_connection
+from arbitrage.execution.ray import connection
+from arbitrage.processes import pools
 from tests.support.head import ROOT, free_ports
 from tests.support.pipelines import write_pipeline
 
@@ -147,10 +147,10 @@ MOMENTS = {
     "pipeline-loads": ("pipelines.loading", "load_yaml", ("--local",)),
     "plan": ("arbitrage.execution.plan", "plan", ("--local",)),
     "claim": ("arbitrage.execution.run", "claim", ("--local",)),
-    "report": ("arbitrage.report.build", "build_report", ("--local",)),
+    "report": ("arbitrage.report.page", "build_report", ("--local",)),
     "export": ("arbitrage.export.export", "export_datasets", ("--local",)),
-    "ray-starts": ("arbitrage.execution.ray_connection", "_init", ()),
-    "model-loads": ("arbitrage.teachers.fake", "Fake", ("--local",)),
+    "ray-starts": ("arbitrage.execution.ray.connection", "_init", ()),
+    "model-loads": ("arbitrage.teachers.engines.fake", "Fake", ("--local",)),
 }
 
 
@@ -172,7 +172,7 @@ def test_a_signal_at_any_moment_ends_with_130_and_the_sentence(
 def test_a_signal_while_prompts_are_read_ends_with_130(tmp_path: Path, pipeline: Path) -> None:
     args = command("run", pipeline, "--local")
     hook = (
-        "import sys, time\nfrom arbitrage.cli import main as cli\nfrom arbitrage.execution.watch import Watch\n"
+        "import sys, time\nfrom arbitrage.cli import main as cli\nfrom arbitrage.execution.progress import Watch\n"
         "real = Watch.rows_read\n"
         "def slow(self, step, num):\n    print('moment', file=sys.stderr, flush=True)\n    time.sleep(1)\n"
         "    real(self, step, num)\n"
@@ -195,17 +195,17 @@ def test_a_long_ray_tmpdir_is_named_with_the_way_out(
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("a" * 60)))
     with pytest.raises(ExecutionError, match=r"too long, a path of .* set RAY_TMPDIR to a short path"):
-        ray_connection.ray_directory()
+        connection.ray_directory()
 
 
 def test_a_long_or_unwritable_tmpdir_is_passed_over(
     no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / ("a" * 60)))
-    assert ray_connection.ray_directory() == Path(f"/tmp/ray-{os.getuid()}/{ray_connection.BELOW}")
+    assert connection.ray_directory() == Path(f"/tmp/ray-{os.getuid()}/{connection.BELOW}")
     (tmp_path / "file").touch()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "file"))
-    assert ray_connection.ray_directory().parts[1] == "tmp"
+    assert connection.ray_directory().parts[1] == "tmp"
 
 
 def test_a_directory_that_another_has_prepared_is_not_used(
@@ -218,46 +218,46 @@ def test_a_directory_that_another_has_prepared_is_not_used(
         (base / f"ray-{os.getuid()}").symlink_to(prepared)
         monkeypatch.setenv("RAY_TMPDIR", str(base))
         with pytest.raises(ExecutionError, match="belongs to somebody else"):
-            ray_connection.ray_directory()
+            connection.ray_directory()
     finally:
         (base / f"ray-{os.getuid()}").unlink()
         base.rmdir()
 
 
 def test_too_low_a_limit_on_open_files_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ray_connection.resource, "getrlimit", lambda _: (64, 64))
+    monkeypatch.setattr(connection.resource, "getrlimit", lambda _: (64, 64))
     with pytest.raises(ExecutionError, match=r"at most 64 files may be open \(ulimit -n\), and Ray needs 512"):
-        ray_connection._allow_open_files()
+        connection._allow_open_files()
 
 
 def test_whatever_ray_raises_while_it_starts_is_a_sentence(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise Exception("The current node timed out during startup.\nMore.")
 
-    monkeypatch.setattr(ray_connection, "_init", fail)
-    monkeypatch.setattr(ray_connection, "_make_a_token", lambda: None)
+    monkeypatch.setattr(connection, "_init", fail)
+    monkeypatch.setattr(connection, "_make_a_token", lambda: None)
     with pytest.raises(
         ExecutionError, match=r"cannot be started on this machine: The current node timed out.*--local"
     ):
-        ray_connection.start_ray(_Told(), 1)
+        connection.start_ray(_Told(), 1)
 
 
 def test_a_cluster_that_is_down_is_named_within_a_minute(
     no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_connection, "PORT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(connection, "PORT_TIMEOUT_S", 1.0)
     (port,) = free_ports(1)
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
     with pytest.raises(
         ExecutionError, match=rf"Ray at .*:{port} .*RAY_ADDRESS.* cannot be reached: Connection refused"
     ):
-        ray_connection.connect_ray("auto", _Told())
+        connection.connect_ray("auto", _Told())
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:", "127.0.0.1:99999", "no-such-host.invalid:6379"])
 def test_an_impossible_address_is_a_sentence(no_ray: None, address: str) -> None:
     with pytest.raises(ExecutionError, match=r"is not an address|cannot be reached"):
-        ray_connection.connect_ray(address, _Told())
+        connection.connect_ray(address, _Told())
 
 
 @pytest.fixture
@@ -282,7 +282,7 @@ def mute_server() -> Iterator[int]:
 def test_a_port_without_a_head_behind_it_is_given_up(pipeline: Path, tmp_path: Path, mute_server: int) -> None:
     args = command("run", pipeline, "--ray", f"127.0.0.1:{mute_server}")
     args[2] = args[2].replace("main()", "").replace("; ", "\n") + (
-        "import arbitrage.execution.ray_connection as r\nr.CONNECT_TIMEOUT_S = 3.0\nmain()"
+        "import arbitrage.execution.ray.connection as r\nr.CONNECT_TIMEOUT_S = 3.0\nmain()"
     )
     started = time.monotonic()
     done = subprocess.run(args, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
@@ -303,7 +303,7 @@ def test_a_control_groups_quota_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, quota: float | None
 ) -> None:
     (tmp_path / "cpu.max").write_text(text)
-    monkeypatch.setattr(processes, "CPU_QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(processes, "CPU_QUOTA_V1", (tmp_path / "a", tmp_path / "b"))
-    assert processes._cpu_quota() == quota
-    assert 1 <= processes.num_cpus() <= max(1, len(os.sched_getaffinity(0)))
+    monkeypatch.setattr(pools, "CPU_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(pools, "CPU_QUOTA_V1", (tmp_path / "a", tmp_path / "b"))
+    assert pools._cpu_quota() == quota
+    assert 1 <= pools.num_cpus() <= max(1, len(os.sched_getaffinity(0)))

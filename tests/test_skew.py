@@ -13,9 +13,9 @@ import pytest
 
 from arbitrage.errors import DrainedError, ExecutionError
 from arbitrage.execution.environment import package_versions
-from arbitrage.execution.ray_backend import RayBackend
-from arbitrage.execution.watch import Stop
-from arbitrage.shards.live import LiveStep
+from arbitrage.execution.progress import Stop
+from arbitrage.execution.ray.backend import RayBackend
+from arbitrage.runs.manifest import LiveStep
 from tests.support.asked import asked_pipeline
 from tests.test_cluster import Watches
 from tests.test_durability import ROOT, run

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from tests.support.head import ROOT, free_ports
 from tests.support.pipelines import write_pipeline
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from arbitrage.records import Calibration
-from arbitrage.shards.layout import shard_path
-from arbitrage.shards.run import open_run
+from arbitrage.runs.layout import shard_path
+from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
 from tests.support.toy import toy_explorer
 from tests.test_execution import run, shard_bytes, shard_times

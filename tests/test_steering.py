@@ -19,8 +19,7 @@ from arbitrage.records import (
 )
 from arbitrage.steering.measure import MeasureStep
 from arbitrage.steering.objectives import Objective, RewardTerm, SteerConfig
-from arbitrage.steering.quantiles import value_at
-from arbitrage.steering.scale import ScaleWorker
+from arbitrage.steering.scale import ScaleWorker, value_at
 from arbitrage.tables import from_table
 from tests.support.scoring import a_candidate, a_prompt, a_shard
 from tests.support.steering import CHARACTERS, Answer, World, a_world, choices, steered, toward

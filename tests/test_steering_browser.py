@@ -6,7 +6,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
 from tests.support.browser import chromium, requests_of, require_chromium, resize
 from tests.support.pipelines import run
 from tests.test_steering_runs import steering

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from arbitrage.contracts.workers import Inputs
 from arbitrage.records import LanguageQuota, Reject, SteeringChoice
-from arbitrage.selection.quotas import QuotaConfig
+from arbitrage.selection.mix import QuotaConfig
 from arbitrage.steering.objectives import RewardTerm
-from arbitrage.steering.quantiles import quantiles_of, share_of, value_at
-from arbitrage.steering.quota import QuotaWorker
-from arbitrage.steering.scale import ScaleWorker
+from arbitrage.steering.scale import ScaleWorker, quantiles_of, share_of, value_at
+from arbitrage.steering.select import QuotaWorker
 from arbitrage.steering.steer import SteerWorker
 from arbitrage.tables import from_table, to_table
 from tests.support.steering import Answer, World, a_world, choices, steered, toward

@@ -15,14 +15,14 @@ import pytest
 import yaml
 
 from arbitrage.errors import ConfigError, DataError
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.export import FORMATS
 from arbitrage.export.export import export_run
 from arbitrage.profile.target import TargetData
 from arbitrage.records import Measurement, PreferencePair, SteeredExample, SteeringChoice, TargetQuantiles
-from arbitrage.report.build import build_report
+from arbitrage.report.page import build_report
 from arbitrage.report.summary import summarise
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
 from tests.support.pipelines import run, write_pipeline

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import StorageError, UserError
-from arbitrage.execution.claim import claim
+from arbitrage.execution.lock import claim
 from arbitrage.execution.plan import plan
-from arbitrage.shards import place
-from arbitrage.shards.place import StorePath, place_of
+from arbitrage.runs import paths
+from arbitrage.runs.paths import StorePath, place_of
 from tests.support.asked import asked_pipeline
 from tests.support.object_store import SECRET, run
 from tests.support.pipelines import write_pipeline
@@ -31,11 +31,11 @@ ROOT = Path(__file__).parents[1]
 def elsewhere(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
     """Look for the store at another address, once."""
     with monkeypatch.context() as patch:
-        patch.setattr(place, "ATTEMPTS", 1)
+        patch.setattr(paths, "ATTEMPTS", 1)
         patch.setenv("AWS_ENDPOINT_URL", url)
-        place._filesystem.cache_clear()
+        paths._filesystem.cache_clear()
         yield
-    place._filesystem.cache_clear()
+    paths._filesystem.cache_clear()
 
 
 def test_a_store_that_cannot_be_reached_is_no_missing_shard(

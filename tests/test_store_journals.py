@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import OvertakenError, RunDirectoryError, StorageError
-from arbitrage.execution import lease
-from arbitrage.execution.claim import claim, require_session
-from arbitrage.execution.lease import LOCK_FILE, Lease, read_lease
+from arbitrage.execution import lock
+from arbitrage.execution.lock import LOCK_FILE, Lease, claim, read_lease, require_session
 from arbitrage.records import Candidate
-from arbitrage.shards import segments
-from arbitrage.shards.journal import Journal, attempts, has_journal, open_journal, remove_journal
-from arbitrage.shards.layout import journal_directory
-from arbitrage.shards.place import StorePath, names_in
+from arbitrage.runs import journal_segments
+from arbitrage.runs.journal import Journal, attempts, has_journal, open_journal, remove_journal
+from arbitrage.runs.layout import journal_directory
+from arbitrage.runs.paths import StorePath, names_in
 from tests.support.asked import asked_pipeline
 from tests.support.object_store import run, shard_bytes
 from tests.test_journal import MADE_FROM, a_candidate
@@ -27,11 +26,11 @@ ROOT = Path(__file__).parents[1]
 
 DRIVER = textwrap.dedent("""
     import sys
-    from arbitrage.shards import segments
-    from arbitrage.shards.place import place_of
+    from arbitrage.runs import segments
+    from arbitrage.runs.paths import place_of
     from tests.support.asked import asked_pipeline
     from tests.support.object_store import run
-    segments.SEGMENT_EVERY_S = 0.2
+    journal_segments.SEGMENT_EVERY_S = 0.2
     run(place_of(sys.argv[1]), asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4}))
 """)
 
@@ -67,7 +66,7 @@ def test_a_killed_driver_loses_little_and_is_taken_over_when_its_lease_is_old(
     with pytest.raises(RunDirectoryError, match=r"last heard of \d+ s ago\); if it is dead, run again in \d+ s"):
         run(prefix, pipeline)
     kept = journaled(prefix)
-    age_lease(prefix, lease.STALE_AFTER_S)
+    age_lease(prefix, lock.STALE_AFTER_S)
     manifest = run(prefix, pipeline)
     assert next(s for s in manifest.steps if s.name == "generate-fake").num_replayed == kept >= 20
     run(tmp_path / "whole", pipeline)
@@ -78,7 +77,7 @@ def test_a_killed_driver_loses_little_and_is_taken_over_when_its_lease_is_old(
 def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.02)
     with claim(prefix) as session:
         require_session(prefix, session)
         age_lease(prefix, 50)
@@ -94,7 +93,7 @@ def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
 def test_a_lease_can_be_read_at_every_moment_of_its_renewal(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.001)
+    monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.001)
     with claim(prefix) as session:
         for _ in range(300):
             require_session(prefix, session)
@@ -103,7 +102,7 @@ def test_a_lease_can_be_read_at_every_moment_of_its_renewal(
 def test_who_has_lost_the_lease_neither_renews_nor_removes_nor_publishes(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_EVERY_S", 0.02)
+    monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.02)
     other = Lease(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
     with claim(prefix) as session:
         (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
@@ -116,7 +115,7 @@ def test_who_has_lost_the_lease_neither_renews_nor_removes_nor_publishes(
 def test_of_two_that_start_at_once_the_later_write_stands(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Lease(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
     monkeypatch.setattr(
-        lease.time, "sleep", lambda _: (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
+        lock.time, "sleep", lambda _: (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
     )
     with pytest.raises(RunDirectoryError, match="another process has just started in it"), claim(prefix):
         pass
@@ -125,7 +124,7 @@ def test_of_two_that_start_at_once_the_later_write_stands(prefix: StorePath, mon
 def test_a_journal_is_read_back_from_its_segments_in_order(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(segments, "SEGMENT_BYTES", 1000)
+    monkeypatch.setattr(journal_segments, "SEGMENT_BYTES", 1000)
     for attempt in range(2):
         with open_journal(prefix, 7, Candidate, MADE_FROM, died=False) as journal:
             for number in range(40 * attempt, 40 * (attempt + 1)):
@@ -152,7 +151,7 @@ def wait_for_lines(directory: StorePath, wanted: str) -> None:
 
 
 def test_lines_are_durable_soon_without_a_goodbye(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "SEGMENT_EVERY_S", 0.05)
+    monkeypatch.setattr(journal_segments, "SEGMENT_EVERY_S", 0.05)
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
     journal.open(died=False)
     for number in range(2):
@@ -162,7 +161,7 @@ def test_lines_are_durable_soon_without_a_goodbye(prefix: StorePath, monkeypatch
 
 
 def test_what_an_engine_is_given_first_is_durable_at_once(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments, "SEGMENT_EVERY_S", 600.0)
+    monkeypatch.setattr(journal_segments, "SEGMENT_EVERY_S", 600.0)
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
     journal.open(died=False)
     journal.take("c1")

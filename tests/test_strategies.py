@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from arbitrage.outcomes.clusters import cluster_key
+from arbitrage.candidates.cube import Cube, Metric
+from arbitrage.candidates.queries import cluster_key
 from arbitrage.report.comparing import estimate_all, estimate_languages
-from arbitrage.report.cube import Cube, Metric
 from arbitrage.report.ranking import best_of, chances, rank
 from arbitrage.report.strategies import budget_curves, compare
 

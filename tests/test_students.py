@@ -8,9 +8,8 @@ import pytest
 
 from arbitrage.errors import DataError
 from arbitrage.report.students import Exam, StudentFigures, Students, compare_students, figures_from
-from arbitrage.report.students_picture import students_picture
-from arbitrage.report.students_text import students_lines, students_markdown
-from pipelines.budgets import Holding, lessons_for
+from arbitrage.report.students_picture import students_lines, students_markdown, students_picture
+from pipelines.students.budgets import Holding, lessons_for
 
 NUM = 200
 BOTH = ("rows", "generations")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from tests.support.head import ROOT, Head, running_head
 from tests.support.pipelines import write_pipeline, write_pool
 from tests.test_durability import journaled

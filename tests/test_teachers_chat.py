@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from arbitrage.chat import ChatTokenizer
-from arbitrage.chat_rendering import fold_system
 from arbitrage.errors import DataError
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.chat_rendering import fold_system
 from arbitrage.records import Message
-from arbitrage.world.tokenizer import SPECIAL_TOKENS
-from arbitrage.world.tokenizer import build_tokenizer as world_tokenizer
 from tests.support.tiny_model import SPECIALS, TEMPLATE, build_tokenizer
+from tools.demo_models.tokenizer import SPECIAL_TOKENS
+from tools.demo_models.tokenizer import build_tokenizer as world_tokenizer
 
 TOKENIZER = build_tokenizer()
 CHAT = ChatTokenizer(TOKENIZER)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from arbitrage.config import Operational, parse
 from arbitrage.teachers import EngineConfig
-from arbitrage.teachers.engine import EngineBase, ModelSpec
+from arbitrage.teachers.engines.engine import EngineBase, ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import exercise
 from tests.support.mock_endpoint import serve, well_behaved

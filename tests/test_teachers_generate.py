@@ -13,7 +13,7 @@ from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import EngineDiedError, ExecutionError
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, Route, prompt_id_of
 from arbitrage.tables import from_table, to_table
-from arbitrage.teachers.engine import chance
+from arbitrage.teachers.engines.engine import chance
 from arbitrage.teachers.generate import GenerateWorker, generate, requests_for
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request

@@ -9,8 +9,8 @@ from arbitrage.config import parse
 from arbitrage.contracts.engines import Sampling
 from arbitrage.errors import ConfigError, MissingDependencyError, UserError
 from arbitrage.languages import normalise_tag
-from arbitrage.teachers import packages, vllm
 from arbitrage.teachers.check import check_teacher, require_ready
+from arbitrage.teachers.engines import packages, vllm
 from arbitrage.teachers.pool import Cost, TeacherConfig, askable_languages, load_pool, pool_members
 from tests.support.tiny_model import save_model
 

@@ -12,8 +12,8 @@ from arbitrage.config import parse
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import DataError
 from arbitrage.records import FinishReason
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.replay import ReplayEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.replay import ReplayEngine
 from tests.support.asking import a_request, ask
 
 SPEC = ModelSpec("recorded", "")

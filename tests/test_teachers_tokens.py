@@ -2,8 +2,8 @@
 
 import pytest
 
-from arbitrage.chat import ChatTokenizer
-from arbitrage.loading import load_tokenizer
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.loading import load_tokenizer
 from arbitrage.records import Message
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.tokens import TOKENS_BEFORE_ANSWER, TOKENS_PER_TURN, template_tokens, tokens_per_character

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import DPOConfig, SFTConfig
 
+from arbitrage.demo.models import model_path
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, RunDirectoryError, UserError
 from arbitrage.export.export import export_run
 from arbitrage.training.arguments import checked
@@ -31,7 +32,6 @@ from arbitrage.training.record import read_record
 from arbitrage.training.rows import load_rows
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
-from arbitrage.world.models import model_path
 from tests.support.export_runs import make_run, plain_case
 from tests.support.tiny_model import save_model
 

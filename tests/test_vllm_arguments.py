@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from arbitrage import vllm_start
 from arbitrage.contracts.steps import Resources
 from arbitrage.errors import EngineStartError, UserError
+from arbitrage.models import vllm_start
 from arbitrage.rewards import classifier_vllm
 from arbitrage.rewards.classifier import ClassifierConfig
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.vllm import VllmEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.vllm import VllmEngine
 from tests.support.tiny_model import shipped_or_tiny
 
 pytestmark = [pytest.mark.vllm, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]
@@ -98,7 +98,7 @@ def how_vllm_starts_ranks(backend: str | None) -> str:
 def test_two_ranks_start_within_the_bundle_that_a_replica_holds(two_gpus: Any) -> None:
     import ray
 
-    from arbitrage.execution.ray_pools import _reserve, _strategy
+    from arbitrage.execution.ray.pools import _reserve, _strategy
 
     node_id = ray.nodes()[0]["NodeID"]
     wanted = Resources(cpus=1, gpus=2)

@@ -10,9 +10,9 @@ import pytest
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import EngineDiedError, EngineStartError, UserError
 from arbitrage.records import FinishReason
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.transformers import TransformersEngine
-from arbitrage.teachers.vllm import VllmEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.transformers import TransformersEngine
+from arbitrage.teachers.engines.vllm import VllmEngine
 from tests.support.asking import Results, a_request, ask, collect, exercise
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.teachers import vllm_host
+from arbitrage.teachers.engines import vllm_host
 
 TEXT = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Thu Jan 30 01:18:45 UTC 2025\nGCC version: gcc 12.2.0\n"
 OPEN = (

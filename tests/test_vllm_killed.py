@@ -12,8 +12,8 @@ import yaml
 
 from arbitrage.execution.local import LocalBackend
 from arbitrage.records import Candidate
-from arbitrage.shards.journal import attempts
-from arbitrage.shards.run import open_run
+from arbitrage.runs.journal import attempts
+from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
 from tests.support.pipelines import run
 from tests.test_durability import journaled

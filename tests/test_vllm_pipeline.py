@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.demo.models import REWARD_MODEL
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.records import Candidate, Prompt, Score
 from arbitrage.rewards.classifier import ClassifierConfig
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
-from arbitrage.world.checker import is_correct
-from arbitrage.world.models import REWARD_MODEL
+from arbitrage.text.exact_match import is_correct
 from tests.support.pipelines import run
 
 pytestmark = [

@@ -19,15 +19,15 @@ import yaml
 from arbitrage.config import parse
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import TeacherAccessError
-from arbitrage.execution.ray_backend import RayBackend
+from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.records import Candidate
-from arbitrage.shards.run import open_run
+from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
 from arbitrage.teachers.check import check_teacher
-from arbitrage.teachers.engine import ModelSpec
-from arbitrage.teachers.openai import OpenAIEngine
+from arbitrage.teachers.engines.engine import ModelSpec
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.transformers import TransformersEngine
 from arbitrage.teachers.pool import TeacherConfig
-from arbitrage.teachers.transformers import TransformersEngine
 from tests.support.asking import a_request, ask
 from tests.support.pipelines import QUESTIONS, run, write_pipeline
 from tests.support.tiny_model import CORPUS, shipped_or_tiny

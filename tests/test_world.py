@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from arbitrage.world.checker import is_correct, normalise_answer
-from arbitrage.world.curriculum import CURRICULA, answers_in, english_answer, lessons
-from arbitrage.world.lexicons import Lexicon, load_lexicon
-from arbitrage.world.models import TEACHERS
-from arbitrage.world.ratings import PANELS, rated_answers
-from arbitrage.world.tasks import FAMILIES, LANGUAGES, items, sample_items, stable_hash
+from arbitrage.demo.lexicons import Lexicon, load_lexicon
+from arbitrage.demo.models import TEACHERS
+from arbitrage.demo.tasks import FAMILIES, LANGUAGES, items, sample_items, stable_hash
+from arbitrage.text.exact_match import is_correct, normalise_answer
+from tools.demo_models.curriculum import CURRICULA, answers_in, english_answer, lessons
+from tools.demo_models.ratings import PANELS, rated_answers
 
 SCRIPTS = {
     "ru": "CYRILLIC",

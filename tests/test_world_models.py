@@ -5,21 +5,21 @@ from statistics import fmean
 
 import pytest
 
-from arbitrage.world.answering import (
+from arbitrage.demo.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS, model_path
+from arbitrage.demo.tasks import LANGUAGES, sample_items
+from arbitrage.text.exact_match import is_correct
+from tools.demo_models.answering import (
     answer_questions,
     load_reward_model,
     load_teacher,
     load_tokenizer,
     score_answers,
 )
-from arbitrage.world.cards import write_card
-from arbitrage.world.checker import is_correct
-from arbitrage.world.curriculum import english_answer
-from arbitrage.world.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS, model_path
-from arbitrage.world.tasks import LANGUAGES, sample_items
-from arbitrage.world.tokenizer import SPECIAL_TOKENS
-from arbitrage.world.train import ARCHITECTURE, REWARD_ARCHITECTURE
-from arbitrage.world.training import LAST_KEPT_ID, UNKNOWN_ID
+from tools.demo_models.cards import write_card
+from tools.demo_models.curriculum import english_answer
+from tools.demo_models.tokenizer import SPECIAL_TOKENS
+from tools.demo_models.train import ARCHITECTURE, REWARD_ARCHITECTURE
+from tools.demo_models.training import LAST_KEPT_ID, UNKNOWN_ID
 
 EVERYONE = (*TEACHERS, REWARD_MODEL, STUDENT)
 

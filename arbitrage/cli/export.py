@@ -1,4 +1,7 @@
-"""`arbitrage export`: write a run's data sets as a trainer reads them."""
+"""`arbitrage export`: write a run's data sets as a trainer reads them.
+
+`arbitrage report`: write a run's report again.
+"""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
     from arbitrage.export.export import EmptyExport, ExportResult
     from arbitrage.export.format import Trainer
-    from arbitrage.shards.place import Place
+    from arbitrage.runs.paths import Place
 
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Exit with 3 if any data set is empty (default: only if all are).")
@@ -47,7 +50,7 @@ def export(
     Exits with 3 if all data sets asked for are empty; with `--strict` if any is.
     """
     from arbitrage.export.export import export_datasets
-    from arbitrage.shards.place import place_of
+    from arbitrage.runs.paths import place_of
 
     wanted = cast("Trainer", trainer)  # export_datasets refuses what is none
     target = place_of(out) if out else None
@@ -96,3 +99,10 @@ def require_rows(results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport
     """
     if empty and (strict or not results):
         raise EmptyDatasetError("; ".join(each.sentence for each in empty))
+
+
+def report(run: RunArgument) -> None:
+    """Write `report.html`, one self-contained page, and print where it is."""
+    from arbitrage.report.page import build_report
+
+    say(build_report(find_run(run)).path)

@@ -1,4 +1,7 @@
-"""`arbitrage judge A B`: who answers better, prompt by prompt, and whether the judge can be trusted."""
+"""`arbitrage judge A B`: who answers better, prompt by prompt, and whether the judge can be trusted.
+
+`arbitrage judge … --plan`: the calls it would take.
+"""
 
 import json
 import re
@@ -7,19 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from arbitrage.cli.naming import shortest_names
-from arbitrage.cli.options import RunDirOption, SetOption, run_directory
-from arbitrage.cli.output import write_out
+from arbitrage.cli.options import RunDirOption, SetOption, run_directory, write_out
+from arbitrage.cli.progress import shortest_names
 from arbitrage.cli.screen import Screen, to_json
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from arbitrage.config import Raw
-    from arbitrage.judging.labels import Labels
-    from arbitrage.report.judgement import Judgement
-    from arbitrage.shards.place import Place
+    from arbitrage.judging.agreement import Labels
+    from arbitrage.report.judge_report import Judgement
+    from arbitrage.runs.paths import Place
     from pipelines.judge import JudgeRunConfig
+    from pipelines.planning.judge_calls import Calls
 
 SideArgument = Annotated[
     str,
@@ -106,7 +110,7 @@ def judge(
 
         arbitrage judge student teacher --prompts held_out.jsonl --judge gemma-3-27b --labels people.jsonl
     """
-    from arbitrage.report.judgement_page import render_judgement
+    from arbitrage.report.judge_page import render_judgement
 
     if not judges:
         raise UserError("judge: give at least one --judge: a teacher's name, exact, reward=MODEL, or a YAML file")
@@ -133,8 +137,8 @@ def judge(
 def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:
     from dataclasses import asdict
 
-    from arbitrage.cli.judge_plan import calls_table
-    from pipelines.judge_calls import count_calls
+    from arbitrage.cli.judge import calls_table
+    from pipelines.planning.judge_calls import count_calls
 
     found = count_calls(config)
     if json_out:
@@ -160,14 +164,13 @@ def _config(
 
 
 def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, people: "Labels | None") -> "Judgement":
-    from arbitrage.cli.interrupt import interruptible
-    from arbitrage.cli.progress import progress_for
+    from arbitrage.cli.progress import interruptible, progress_for
     from arbitrage.cli.session import working_in
     from arbitrage.execution.local import LocalBackend
-    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.ray.backend import RayBackend
     from arbitrage.execution.run import RunRequest, execute
-    from arbitrage.report.judgement import judgement_of
-    from arbitrage.shards.run import open_run
+    from arbitrage.report.judge_report import judgement_of
+    from arbitrage.runs.run import open_run
     from arbitrage.teachers.check import require_ready
 
     request = RunRequest(
@@ -238,8 +241,8 @@ def _prompts(given: str) -> "Raw":
 
 
 def _people(paths: Sequence[str], columns: Sequence[str]) -> "Labels | None":
+    from arbitrage.judging.agreement import read_labels
     from arbitrage.judging.columns import parse_columns
-    from arbitrage.judging.labels import read_labels
 
     return read_labels(paths, parse_columns(columns, "--column")) if paths else None
 
@@ -263,8 +266,35 @@ def _run_name(labels: Sequence[str]) -> str:
 def _print(found: "Judgement") -> None:
     import sys
 
-    from arbitrage.report.judgement_terminal import judgement_tables
+    from arbitrage.report.judge_page import judgement_tables
 
     console = Screen(width=None if sys.stdout.isatty() else 120, highlight=False)
     for part in judgement_tables(found):
         console.print(part, soft_wrap=isinstance(part, str), markup=False)
+
+
+HEADING = "calls of a new run; what a stopped one has heard is not asked again"
+
+
+def calls_table(found: "list[Calls]") -> Table:
+    """Return a line for each teacher, task and language, and the sums."""
+    table = Table(title=HEADING)
+    for column in ("teacher", "task", "language"):
+        table.add_column(column, overflow="fold")
+    for column in ("calls", "prompt tokens", "answer tokens at most", "USD at most"):
+        table.add_column(column, justify="right")
+    for each in found:
+        table.add_row(each.teacher, each.task, each.language, *_figures([each]))
+    table.add_row("all", "all", "all", *_figures(found), style="bold")
+    return table
+
+
+def _figures(found: "list[Calls]") -> list[str]:
+    costs = [each.max_cost_usd for each in found if each.max_cost_usd is not None]
+    bound = "≥ " if len(costs) < len(found) else ""  # somebody's price is not known
+    sums = (
+        sum(each.calls for each in found),
+        sum(each.prompt_tokens for each in found),
+        sum(each.max_completion_tokens for each in found),
+    )
+    return [*(f"{value:,}" for value in sums), f"{bound}{sum(costs):,.2f}" if costs else "–"]

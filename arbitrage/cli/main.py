@@ -5,18 +5,17 @@ import warnings
 
 import typer
 
-from arbitrage.cli.export import export
-from arbitrage.cli.interrupt import SENTENCE, Interrupted, interrupted_at_once
+from arbitrage.cli.export import export, report
 from arbitrage.cli.judge import judge
 from arbitrage.cli.online import online
 from arbitrage.cli.plan import plan
 from arbitrage.cli.profile import profile
-from arbitrage.cli.report import report
-from arbitrage.cli.router import router
-from arbitrage.cli.router_extend import add_teacher, pick_prompts
-from arbitrage.cli.router_log import judge_by_log, write_outcomes
-from arbitrage.cli.router_study import admit_newcomers, judge_routers, trace_router
-from arbitrage.cli.router_train import show_router, train_router
+from arbitrage.cli.progress import SENTENCE, Interrupted, interrupted_at_once
+from arbitrage.cli.router.evaluate import router
+from arbitrage.cli.router.extend import add_teacher, pick_prompts
+from arbitrage.cli.router.log import judge_by_log, write_outcomes
+from arbitrage.cli.router.study import admit_newcomers, judge_routers, trace_router
+from arbitrage.cli.router.train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
 from arbitrage.cli.screen import prepare_streams, say

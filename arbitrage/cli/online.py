@@ -12,10 +12,10 @@ from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
-    from arbitrage.execution.watch import Stop
+    from arbitrage.execution.progress import Stop
     from arbitrage.training.progress import Hooks
+    from pipelines.online.context import Surroundings
     from pipelines.online.record import Mark, OnlineRecord
-    from pipelines.online.surroundings import Surroundings
 
 OnlineArgument = Annotated[
     Path, typer.Argument(metavar="ONLINE.yaml", help="What to train on what; see `pipelines/online.yaml`.")
@@ -38,9 +38,9 @@ def online(
     No further round follows an alarm of the over-optimisation monitor, or a reward that rises while such a judge
     falls. Run the same command again after an interruption: what is done stays done.
     """
-    from arbitrage.cli.interrupt import interruptible
+    from arbitrage.cli.progress import interruptible
     from arbitrage.cli.session import working_in
-    from arbitrage.execution.garbage import collect_seldom
+    from arbitrage.execution.environment import collect_seldom
     from pipelines.online.config import load_online
     from pipelines.online.rounds import train_online
 
@@ -67,9 +67,9 @@ def _surroundings(console: Screen, note: Callable[[str], None], address: str | N
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.train_progress import training_progress
     from arbitrage.execution.local import LocalBackend
-    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.ray.backend import RayBackend
     from arbitrage.training.progress import Hooks
-    from pipelines.online.surroundings import Surroundings
+    from pipelines.online.context import Surroundings
 
     @contextmanager
     def hooks() -> "Iterator[Hooks]":

@@ -1,14 +1,17 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share.
+
+Where a command writes what `--json OUT` and `--html OUT` ask for.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arbitrage.errors import UserError
+from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from arbitrage.shards.place import Place
+    from arbitrage.runs.paths import Place
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory (a path or `s3://…`), or the name of one in `runs/`.")
@@ -39,7 +42,7 @@ RUNS = Path("runs")
 
 def run_directory(given: str | None, name: str) -> "Place":
     """Return where a run is to lie, a path made absolute."""
-    from arbitrage.shards.place import place_of
+    from arbitrage.runs.paths import place_of
 
     place = place_of(given) if given else RUNS / name
     return place.absolute() if isinstance(place, Path) else place
@@ -51,7 +54,7 @@ def find_run(run: str) -> "Place":
     Raises:
         UserError: neither is there.
     """
-    from arbitrage.shards.place import StorePath, place_of
+    from arbitrage.runs.paths import StorePath, place_of
 
     place = place_of(run)
     if isinstance(place, StorePath):
@@ -75,3 +78,18 @@ def chosen_shards(num_shards: int, only: int | None) -> range:
     if only is not None and only > num_shards:
         raise UserError(f"--shards {only}: the pipeline has num_shards: {num_shards}")
     return range(only or num_shards)
+
+
+def write_out(out: str, text: str) -> None:
+    """Write JSON (`screen.to_json`) or a page to a file, or print it where the file is called `-`.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    if out == "-":
+        print(text)
+        return
+    try:
+        Path(out).write_text(text, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written: {error.strerror or error}") from error

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from arbitrage.cli.naming import title
 from arbitrage.cli.options import (
     JsonOption,
     PipelineArgument,
@@ -17,6 +16,7 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
+from arbitrage.cli.progress import title
 from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from arbitrage.execution.plan import ExecutionPlan
     from arbitrage.teachers.pool import TeacherConfig
     from pipelines.candidates import CandidatesConfig
-    from pipelines.estimate import Asks, Estimate
+    from pipelines.planning.estimate import Asks, Estimate
 
 TASKS = {"answer": "generation", "review": "reviews", "adjudicate": "adjudication", "fuse": "fusion"}
 """What teachers are asked to do → what stands over the table of it."""
@@ -43,8 +43,8 @@ def plan(
     """
     from arbitrage.execution.loads import loads
     from arbitrage.execution.plan import plan as plan_execution
-    from pipelines.estimate import count_asks, estimate
     from pipelines.loading import load_pipeline
+    from pipelines.planning.estimate import count_asks, estimate
 
     config = load_pipeline(pipeline, assignments or []).config
     directory = run_directory(run_dir, config.name)
@@ -164,7 +164,7 @@ def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
 
 def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -> list[str]:
     from arbitrage.contracts.steps import Resources
-    from arbitrage.processes import num_cpus
+    from arbitrage.processes.pools import num_cpus
 
     unpinned = [t.name for t in teachers if not t.is_pinned]
     warnings = [f"warning: {name}: no revision; the same name may mean other weights tomorrow" for name in unpinned]

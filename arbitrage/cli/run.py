@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arbitrage.cli.export import StrictOption, empty_json, require_rows, tell_exports
-from arbitrage.cli.interrupt import interruptible
 from arbitrage.cli.options import (
     JsonOption,
     PipelineArgument,
@@ -17,6 +16,7 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
+from arbitrage.cli.progress import interruptible
 from arbitrage.cli.screen import Screen, say
 from arbitrage.errors import UserError
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from arbitrage.export.export import Exported
     from arbitrage.export.format import Trainer
-    from arbitrage.report.build import Report
-    from arbitrage.shards.manifest import Notes
-    from arbitrage.shards.place import Place
+    from arbitrage.report.page import Report
+    from arbitrage.runs.manifest import Notes
+    from arbitrage.runs.paths import Place
 
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
@@ -95,14 +95,14 @@ def _run(
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.session import working_in
-    from arbitrage.execution.garbage import collect_seldom
+    from arbitrage.execution.environment import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.plan import plan
-    from arbitrage.execution.ray_backend import RayBackend
+    from arbitrage.execution.ray.backend import RayBackend
     from arbitrage.execution.run import execute
-    from arbitrage.report.build import build_report
-    from arbitrage.shards.run import NOTES_FILE
-    from arbitrage.shards.sealed import commit_sealed
+    from arbitrage.report.page import build_report
+    from arbitrage.runs.run import NOTES_FILE
+    from arbitrage.runs.sealed import commit_sealed
     from arbitrage.teachers.check import require_ready
     from pipelines.loading import load_pipeline
 
@@ -145,7 +145,7 @@ def _export(trainers: "Sequence[Trainer]", directory: "Place") -> "Exported":
 
 
 def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
-    from arbitrage.report.steering_terminal import steering_tables
+    from arbitrage.report.steering import steering_tables
     from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
 
     console = Screen()

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbitrage.errors import ExecutionError, RunDirectoryError
-from arbitrage.execution.private_files import make_private_files
+from arbitrage.execution.environment import make_private_files
 
 if TYPE_CHECKING:
-    from arbitrage.shards.place import Place
+    from arbitrage.runs.paths import Place
 
 
 def prepare_process() -> None:

@@ -27,7 +27,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show rows of a step, conversations laid out to be read, right-to-left text safe."""
-    from arbitrage.shards.run import open_run
+    from arbitrage.runs.run import open_run
 
     if rejects and language:
         raise UserError("--rejects and --language exclude each other: what was rejected may have no language yet")

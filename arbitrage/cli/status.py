@@ -10,15 +10,14 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from arbitrage.cli.naming import title
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
+from arbitrage.cli.progress import title
 from arbitrage.cli.screen import Screen
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
-    from arbitrage.shards.live import LiveRun
-    from arbitrage.shards.manifest import StepReport
-    from arbitrage.shards.place import Place
+    from arbitrage.runs.manifest import LiveRun, StepReport
+    from arbitrage.runs.paths import Place
 
 LOOK_EVERY_S = 1.0
 
@@ -62,8 +61,8 @@ class _View:
 
 def _look(path: "Place") -> _View:
     from arbitrage.execution.run import progress_of, seconds_so_far
-    from arbitrage.shards.live import read_live
-    from arbitrage.shards.run import open_run
+    from arbitrage.runs.manifest import read_live
+    from arbitrage.runs.run import open_run
 
     found = open_run(path)
     done = progress_of(found)

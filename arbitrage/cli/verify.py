@@ -12,8 +12,8 @@ from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from arbitrage.shards.audit import Audit, Finding
-    from arbitrage.shards.place import Place
+    from arbitrage.runs.audit import Audit, Finding
+    from arbitrage.runs.paths import Place
 
 RepairOption = Annotated[
     bool,
@@ -29,9 +29,9 @@ def verify(run: RunArgument, repair: RepairOption = False, as_json: JsonOption =
 
     Exit codes: 0 everything is sound; 3 something is damaged or missing, also where it was set aside.
     """
-    from arbitrage.execution.claim import claim
-    from arbitrage.shards.audit import audit
-    from arbitrage.shards.audit import repair as set_aside
+    from arbitrage.execution.lock import claim
+    from arbitrage.runs.audit import audit
+    from arbitrage.runs.audit import repair as set_aside
 
     path = _find(run)
     with claim(path) if repair else nullcontext():
@@ -49,8 +49,8 @@ def verify(run: RunArgument, repair: RepairOption = False, as_json: JsonOption =
 
 def _find(run: str) -> "Place":
     """Return the directory of a run, also of one that has lost its `run.json`."""
-    from arbitrage.shards.audit import is_run_directory
-    from arbitrage.shards.place import place_of
+    from arbitrage.runs.audit import is_run_directory
+    from arbitrage.runs.paths import place_of
 
     try:
         return find_run(run)
@@ -65,7 +65,7 @@ def _exports(path: "Place") -> "list[Finding]":
     """Compare the exports in a run directory with their provenance."""
     from arbitrage.export.provenance import PROVENANCE_FILE
     from arbitrage.export.verification import damaged_files
-    from arbitrage.shards.audit import EXPORTS, Finding
+    from arbitrage.runs.audit import EXPORTS, Finding
 
     found = []
     for file in sorted((path / EXPORTS).glob(f"*/{PROVENANCE_FILE}")) if isinstance(path, Path) else ():

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from arbitrage.measured import Measured
-from arbitrage.texts import Text
+from arbitrage.text.measured import Measured
+from arbitrage.text.text import Text
 
 
 class Metric(Protocol):

@@ -9,13 +9,13 @@ import uvloop
 
 from arbitrage.contracts.workers import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
 from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, TeacherError
+from arbitrage.execution.counters import Meter
 from arbitrage.execution.given_up import GivenUp
-from arbitrage.execution.meter import Meter
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
+from arbitrage.execution.progress import Watch
 from arbitrage.execution.retries import Retries, has_suspects
 from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard, still_good
 from arbitrage.execution.source_task import do_source
-from arbitrage.execution.watch import Watch
 
 TICK_S = 0.5
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from arbitrage.shards.manifest import ShardStats
+from arbitrage.runs.manifest import ShardStats
 
 
 @dataclass(slots=True)

@@ -8,9 +8,9 @@ from typing import Literal
 from arbitrage.contracts.steps import ALL_SHARDS, Resources, Scope, Span, Step, StepConfig
 from arbitrage.errors import UserError
 from arbitrage.records import Record
-from arbitrage.shards.aside import set_aside
-from arbitrage.shards.facts import stats_from_footer
-from arbitrage.shards.layout import (
+from arbitrage.runs.audit import set_aside
+from arbitrage.runs.footer import stats_from_footer
+from arbitrage.runs.layout import (
     fingerprints,
     journaled_in,
     numbered,
@@ -19,13 +19,13 @@ from arbitrage.shards.layout import (
     stats_path,
     step_directory,
 )
-from arbitrage.shards.lineage import Lineage
-from arbitrage.shards.manifest import ShardStats
-from arbitrage.shards.place import Place, files_below, require_no_links, sizes_in
-from arbitrage.shards.sealed import commit_sealed
-from arbitrage.shards.spent import remove_spent
-from arbitrage.shards.store import remove, remove_temporary
-from arbitrage.shards.verified import is_sound, mark_of
+from arbitrage.runs.lineage import Lineage
+from arbitrage.runs.manifest import ShardStats
+from arbitrage.runs.paths import Place, files_below, require_no_links, sizes_in
+from arbitrage.runs.sealed import commit_sealed
+from arbitrage.runs.spent_journals import remove_spent
+from arbitrage.runs.store import remove, remove_temporary
+from arbitrage.runs.verified import is_sound, mark_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +156,7 @@ class ExecutionPlan:
 def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
     """Plan a run. Looks at the run directory and changes nothing.
 
-    Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.shards.verified`), or
+    Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.runs.verified`), or
     where a shard's journal is there too.
     """
     wanted = tuple(sorted(shards))

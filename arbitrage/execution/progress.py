@@ -1,11 +1,22 @@
-"""What a backend tells while it works; the CLI turns it into bars or lines."""
+"""What a backend tells while it works; the CLI turns it into bars or lines.
 
-from collections.abc import Mapping
+Follows a run at work: gathers live counters, publishes them, hears a wish to stop, ends what stands still.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
+from arbitrage.contracts.workers import Load
+from arbitrage.errors import DrainedError, StalledError
+from arbitrage.execution.accounting import Books
+from arbitrage.execution.counters import Counters
+from arbitrage.execution.pace import Pace, begun_at
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.shards.live import LiveStep
-from arbitrage.shards.manifest import ShardStats
+from arbitrage.runs.manifest import LIVE_FILE, LiveRun, LiveStep, ShardStats
+from arbitrage.runs.paths import StorePath
+from arbitrage.runs.store import replace_json
 
 
 class Progress(Protocol):
@@ -56,3 +67,166 @@ class Quiet:
 
     def note(self, message: str) -> None:
         """Ignore."""
+
+
+PUBLISH_EVERY_S = 1.0
+PUBLISH_EVERY_IN_STORE_S = 4.0
+"""Each is a request, paid for, and the driver waits for it."""
+
+
+class Stop:
+    """Stop flag, set by the signal handler.
+
+    Attributes:
+        is_asked: a signal came.
+        is_at_once: nothing is in flight, so that the first signal ends the command where it is.
+    """
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.is_at_once = False
+
+    def require_none(self) -> None:
+        """Raise DrainedError if a signal came."""
+        if self.is_asked:
+            raise DrainedError("stopped as asked")
+
+    @contextmanager
+    def draining(self) -> Iterator[None]:
+        """From now on requests are in flight: the first signal lets them arrive."""
+        with self._at_once(False):
+            yield
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Within `draining`: nothing is in flight while this lasts, such as while a model loads."""
+        with self._at_once(True):
+            yield
+
+    @contextmanager
+    def _at_once(self, value: bool) -> Iterator[None]:
+        before, self.is_at_once = self.is_at_once, value
+        try:
+            yield
+        finally:
+            self.is_at_once = before
+
+
+class Watch:
+    """What a backend tells of its work.
+
+    Attributes:
+        books: the counts of what was done.
+
+    Args:
+        execution: the run.
+        progress: shows a person how it goes.
+        stop: asked for by the user.
+        stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
+    """
+
+    def __init__(self, execution: ExecutionPlan, progress: Progress, stop: Stop, stall_after_s: float) -> None:
+        self.progress, self.stop = progress, stop
+        self._path = execution.run_dir / LIVE_FILE
+        self._publish_every_s = PUBLISH_EVERY_IN_STORE_S if isinstance(self._path, StorePath) else PUBLISH_EVERY_S
+        self._stall_after_s = stall_after_s
+        self._counters: dict[str, Mapping[str, Counters]] = {}  # worker → step → what is under way
+        self._loads: dict[str, Load] = {}
+        self._num_replicas: dict[str, int] = {}
+        self._pools = {step.step.name: step.job.pool for step in execution.steps}
+        self._left = {step.step.name: len(step.missing) for step in execution.steps}
+        self._paces: dict[str, Pace] = {}
+        self.books = Books()
+        self._num_done = 0
+        self._restarts: dict[str, int] = {}
+        self._last_state: object = None
+        self._moved_at = self._published_at = time.monotonic()
+
+    def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
+        """A shard is complete on disk."""
+        self._num_done += 1
+        self._pace(step.step.name, begun_at(stats)).shard_done(stats)
+        self.books.enter(step.step.name, shard, stats)
+        if stats.num_damaged_lines:
+            self.progress.note(
+                f"{step.step.name} shard {shard}: {stats.num_damaged_lines} damaged lines of its journal dropped, "
+                "and their items generated again"
+            )
+        self.progress.shard_done(step, shard, stats)
+
+    def rows_read(self, step: PlannedStep, num_rows: int) -> None:
+        """A source has read so many rows more. Raises DrainedError if a signal came: nothing of it is kept anyway."""
+        self.stop.require_none()
+        self.progress.rows_read(step, num_rows)
+
+    def shard_kept(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
+        """A shard whose inputs were made again is as it would be now, and stays."""
+        self.books.num_kept[step.step.name] += 1
+        self.shard_done(step, shard, stats)
+
+    def pool_size(self, pool: str, replicas: int) -> None:
+        """A pool has so many replicas now."""
+        self._num_replicas[pool] = replicas
+
+    def restarted(self, step: str) -> None:
+        """A worker of the step died, and is started again."""
+        self._restarts[step] = self._restarts.get(step, 0) + 1
+
+    def heard(self, worker: str, counters: Mapping[str, Counters], load: Load) -> None:
+        """A worker has told what it has under way."""
+        self._counters[worker], self._loads[worker] = counters, load
+        for step in counters:
+            self._pace(step, time.monotonic())
+
+    def gone(self, worker: str) -> None:
+        """A worker has nothing under way any more."""
+        self._counters.pop(worker, None)
+
+    def live(self) -> dict[str, LiveStep]:
+        """Return what is known of each step that is under way or has been restarted."""
+        found: dict[str, LiveStep] = {}
+        for worker, counters in sorted(self._counters.items()):
+            load = self._loads[worker]
+            for step, each in sorted(counters.items()):
+                known = found.get(step, LiveStep())
+                found[step] = LiveStep(
+                    **{name: getattr(known, name) + value for name, value in each.as_dict().items()},
+                    num_waiting=known.num_waiting + load.num_waiting,
+                    num_retries=known.num_retries + load.num_retries,
+                    num_refusals=known.num_refusals + load.num_refusals,
+                    replicas=self._num_replicas.get(self._pools.get(step, ""), 1),
+                )
+        for step, pace in self._paces.items():
+            if step in found:
+                found[step] = found[step].model_copy(update=pace.figures())
+        for step, restarts in self._restarts.items():
+            found[step] = found.get(step, LiveStep()).model_copy(update={"restarts": restarts})
+        return found
+
+    def _pace(self, step: str, began_at: float) -> Pace:
+        return self._paces.setdefault(step, Pace(began_at, self._left.get(step, 0)))
+
+    def tick(self, under_way: Callable[[], str]) -> None:
+        """Publish the live counters; to be called about once a second.
+
+        Args:
+            under_way: says what is being done, should nothing have moved for too long.
+
+        Raises:
+            StalledError: nothing has.
+        """
+        now = time.monotonic()
+        if now - self._published_at < self._publish_every_s:
+            return
+        self._published_at = now
+        steps = self.live()
+        replace_json(self._path, LiveRun(at=time.time(), steps=steps))
+        self.progress.live(steps)
+        state = (self._num_done, [(s.num_answered, s.num_replayed, s.num_owed) for s in steps.values()])
+        if state != self._last_state:
+            self._last_state, self._moved_at = state, now
+        elif self._stall_after_s and now - self._moved_at > self._stall_after_s:
+            raise StalledError(
+                f"nothing has moved for {now - self._moved_at:.0f} s; under way: {under_way()}. "
+                "What is done is kept: run the same command again, with a longer --stall-timeout if it was only slow"
+            )

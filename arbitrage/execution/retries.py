@@ -4,8 +4,8 @@ from collections import Counter
 
 from arbitrage.errors import ArbitrageError, ExecutionError
 from arbitrage.execution.plan import Job
-from arbitrage.shards.journal import Journal, has_journal
-from arbitrage.shards.lineage import Lineage
+from arbitrage.runs.journal import Journal, has_journal
+from arbitrage.runs.lineage import Lineage
 
 MAX_FRUITLESS = 3
 """Failures in a row, of one shard, that settled nothing more and narrowed no suspicion."""

@@ -10,21 +10,19 @@ from typing import Any, Final, Protocol
 
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import DamagedFileError, RejectBudgetError, RunDirectoryError
-from arbitrage.execution.claim import claim, require_session
-from arbitrage.execution.ledger import balance_books, now
+from arbitrage.execution.accounting import balance_books, now
 from arbitrage.execution.loads import load_sentences
+from arbitrage.execution.lock import claim, require_session
 from arbitrage.execution.plan import ExecutionPlan, drop_temporary, mend, plan, require_own_directories
-from arbitrage.execution.progress import Progress
-from arbitrage.execution.watch import Stop, Watch
-from arbitrage.shards.aside import set_aside
-from arbitrage.shards.crash import crash_point
-from arbitrage.shards.layout import digest_json, shards_in
-from arbitrage.shards.live import LIVE_FILE, last_seen
-from arbitrage.shards.manifest import Manifest, RunPlan, StepPlan
-from arbitrage.shards.place import Place, StorePath, names_in, size_of
-from arbitrage.shards.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
-from arbitrage.shards.sealed import commit_sealed
-from arbitrage.shards.store import make_durable, remove
+from arbitrage.execution.progress import Progress, Stop, Watch
+from arbitrage.runs.audit import set_aside
+from arbitrage.runs.crash import crash_point
+from arbitrage.runs.layout import digest_json, shards_in
+from arbitrage.runs.manifest import LIVE_FILE, Manifest, RunPlan, StepPlan, last_seen
+from arbitrage.runs.paths import Place, StorePath, names_in, size_of
+from arbitrage.runs.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
+from arbitrage.runs.sealed import commit_sealed
+from arbitrage.runs.store import make_durable, remove
 
 STALL_AFTER_S: Final = 1800.0
 """The run ends when nothing has moved for so long."""

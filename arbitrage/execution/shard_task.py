@@ -21,19 +21,19 @@ from arbitrage.contracts.workers import (
     Usage,
 )
 from arbitrage.errors import ConservationError, DataError, OvertakenError, StorageError
-from arbitrage.execution.answer_task import settle
-from arbitrage.execution.claim import require_session
-from arbitrage.execution.meter import Meter
+from arbitrage.execution.counters import Meter
+from arbitrage.execution.item_task import settle
+from arbitrage.execution.lock import require_session
 from arbitrage.execution.plan import Feed, Job
 from arbitrage.records import Reject, Score
-from arbitrage.shards.crash import crash_point
-from arbitrage.shards.facts import footer
-from arbitrage.shards.journal import Journal, item_id_of
-from arbitrage.shards.layout import rejects_path, shard_path
-from arbitrage.shards.lineage import Lineage, commit_stats, content_digest, read_stats
-from arbitrage.shards.manifest import Account, FileMark, ShardStats
-from arbitrage.shards.place import Place, size_of
-from arbitrage.shards.store import (
+from arbitrage.runs.crash import crash_point
+from arbitrage.runs.footer import footer
+from arbitrage.runs.journal import Journal, item_id_of
+from arbitrage.runs.layout import rejects_path, shard_path
+from arbitrage.runs.lineage import Lineage, commit_stats, content_digest, read_stats
+from arbitrage.runs.manifest import Account, FileMark, ShardStats
+from arbitrage.runs.paths import Place, size_of
+from arbitrage.runs.store import (
     bytes_digest,
     commit_bytes,
     parquet_bytes,
@@ -41,7 +41,7 @@ from arbitrage.shards.store import (
     remove,
     staged_bytes,
 )
-from arbitrage.shards.verified import read_shard, remember
+from arbitrage.runs.verified import read_shard, remember
 from arbitrage.tables import empty_table, from_table, require_schema
 
 T = TypeVar("T")

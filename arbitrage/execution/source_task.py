@@ -9,17 +9,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from arbitrage import open_files
 from arbitrage.contracts.workers import SourceWorker
 from arbitrage.execution.plan import Job
 from arbitrage.languages import UNKNOWN
+from arbitrage.processes import open_files
 from arbitrage.records import Prompt, Record, Reject
-from arbitrage.shards.facts import footer
-from arbitrage.shards.layout import rejects_path, shard_of, shard_path
-from arbitrage.shards.lineage import ContentDigest, commit_stats, read_stats
-from arbitrage.shards.manifest import Account, FileMark, ShardStats
-from arbitrage.shards.place import Place, size_of
-from arbitrage.shards.store import (
+from arbitrage.runs.footer import footer
+from arbitrage.runs.layout import rejects_path, shard_of, shard_path
+from arbitrage.runs.lineage import ContentDigest, commit_stats, read_stats
+from arbitrage.runs.manifest import Account, FileMark, ShardStats
+from arbitrage.runs.paths import Place, size_of
+from arbitrage.runs.store import (
     bytes_digest,
     file_digest,
     open_new,

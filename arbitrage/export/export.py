@@ -18,9 +18,9 @@ from arbitrage.export.names import require_name, require_no_link, require_tag
 from arbitrage.export.provenance import PROVENANCE_FILE, provenance
 from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
 from arbitrage.export.summary import SkipReason, Summary, Tally
-from arbitrage.shards.place import Place, StorePath
-from arbitrage.shards.run import Run, open_run
-from arbitrage.shards.store import remove, storage_errors
+from arbitrage.runs.paths import Place, StorePath
+from arbitrage.runs.run import Run, open_run
+from arbitrage.runs.store import remove, storage_errors
 from arbitrage.tables import arrow_schema, to_table
 
 EXPORT_DIRECTORY = "export"

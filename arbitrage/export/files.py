@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from arbitrage.export.format import FileType
-from arbitrage.shards.store import storage_errors, writer_options
+from arbitrage.runs.store import storage_errors, writer_options
 
 ROW_GROUP_BYTES = 64 << 20
 FILE_BYTES = 500 << 20

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.shards.place import Place
+from arbitrage.runs.paths import Place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TAG = re.compile(r"[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,9}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.records import Prompt
-from arbitrage.shards.manifest import RunPlan
+from arbitrage.runs.manifest import RunPlan
 
 UNKNOWN_LICENCE = "unknown"
 """Stands for a licence nobody stated. It is never in a set of allowed ones by accident: it must be named too."""

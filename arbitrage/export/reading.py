@@ -11,7 +11,7 @@ from arbitrage.export.candidates import CandidateRow, candidate_rows
 from arbitrage.export.format import Format, Objection, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
 from arbitrage.records import PreferencePair, Prompt, Record, SftExample, SteeredExample
-from arbitrage.shards.run import Run
+from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
 CANDIDATES = "candidates"

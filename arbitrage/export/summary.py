@@ -7,7 +7,7 @@ from typing import Literal
 from arbitrage.export.files import DataFile
 from arbitrage.export.format import Format, Objection, Shape
 from arbitrage.export.reading import Entry, Source
-from arbitrage.shards.run import Run
+from arbitrage.runs.run import Run
 
 SkipReason = Objection | Literal["licence_not_allowed"]
 """Why a row of the run is not in the export."""

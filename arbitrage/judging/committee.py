@@ -26,15 +26,12 @@ from arbitrage.judging.levels import LevelsStep, LevelTable
 from arbitrage.judging.review import HIGHEST, LOWEST, ReviewTerms, question_of, review
 from arbitrage.judging.reviewed import QUORUM, Reviewed, reviewed, settled_id, settlement
 from arbitrage.records import Candidate, ReviewerLevel, Score
-from arbitrage.rewards.judgement import Judgement, score_of
-from arbitrage.rewards.names import RewardName
-from arbitrage.rewards.options import OpinionOptions
-from arbitrage.rewards.scorables import owed, scorables
-from arbitrage.rewards.score import OpinionStep
+from arbitrage.rewards.options import Judgement, OpinionOptions, RewardName, score_of
+from arbitrage.rewards.score import OpinionStep, owed, scorables
 from arbitrage.tables import to_table
-from arbitrage.teachers.asking import QUESTION_VERSION, asked_about, greedy
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool
+from arbitrage.teachers.quoting import QUESTION_VERSION, asked_about, greedy
 
 
 class CommitteeConfig(ReviewTerms, OpinionOptions):

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.judging.agreement import Agreement, agreement
-from arbitrage.judging.labels import Labels
+from arbitrage.candidates.queries import cluster_key
+from arbitrage.judging.agreement import Agreement, Labels, agreement
 from arbitrage.judging.pairwise import Choice
-from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.records import Verdict
 from arbitrage.statistics import Estimate, Floats, Ints, estimate, ratios, resample_ratios
 

@@ -7,10 +7,10 @@ that could be copied as a verdict: small models repeat what they are shown.
 import re
 from typing import Literal
 
-from arbitrage.judging.matches import Match
 from arbitrage.judging.replies import Fault, Scale, read_reply
+from arbitrage.judging.sides import Match
 from arbitrage.records import Candidate
-from arbitrage.teachers.asking import MATERIAL, code_for, conversation, language_line, mark_for, paragraphs, quoted
+from arbitrage.teachers.quoting import MATERIAL, code_for, conversation, language_line, mark_for, paragraphs, quoted
 
 Order = Literal["a_first", "b_first"]
 ORDERS: tuple[Order, Order] = ("a_first", "b_first")

@@ -16,7 +16,7 @@ from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
 from arbitrage.prompts.source import STEP_NAME
 from arbitrage.records import Prompt, nfc
-from arbitrage.shards.store import read_table
+from arbitrage.runs.store import read_table
 from arbitrage.tables import from_table
 
 Keys = dict[str, dict[str | None, Row]]

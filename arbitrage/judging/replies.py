@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Generic, Literal, TypeVar
 
 from arbitrage.records import Candidate, FinishReason
-from arbitrage.teachers.asking import repeats
+from arbitrage.teachers.quoting import repeats
 
 T = TypeVar("T")
 

@@ -16,8 +16,10 @@ from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.replies import Fault, Scale, read_reply
 from arbitrage.records import Candidate, content_id
-from arbitrage.rewards.scorables import scorables
-from arbitrage.teachers.asking import (
+from arbitrage.rewards.score import scorables
+from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
+from arbitrage.teachers.pool import TeacherConfig
+from arbitrage.teachers.quoting import (
     MATERIAL,
     QUESTION_VERSION,
     asked_about,
@@ -29,8 +31,6 @@ from arbitrage.teachers.asking import (
     paragraphs,
     quoted,
 )
-from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
-from arbitrage.teachers.pool import TeacherConfig
 
 LOWEST, HIGHEST = 1.0, 10.0
 

@@ -9,7 +9,7 @@ from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.review import Review, read_review, review_id
 from arbitrage.records import Candidate, content_id
-from arbitrage.rewards.scorables import scorables
+from arbitrage.rewards.score import scorables
 
 QUORUM = 2
 """Reviewers that each teacher needs, and readable reviews below which an adjudicator is called [2504.12322]."""

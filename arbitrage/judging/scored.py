@@ -7,17 +7,15 @@ from pydantic import Field
 
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
-from arbitrage.exact_match import Match as ExactMatch
-from arbitrage.judging.matches import Match, Sides, matches
-from arbitrage.judging.options import JudgeOptions
-from arbitrage.judging.rows import verdict_of
+from arbitrage.judging.options import JudgeOptions, verdict_of
+from arbitrage.judging.sides import Match, Sides, matches
 from arbitrage.records import Candidate, Score, Verdict
 from arbitrage.rewards import RewardConfig
-from arbitrage.rewards.check import check
-from arbitrage.rewards.exact import ExactConfig
-from arbitrage.rewards.score import score
+from arbitrage.rewards.score import check, score
+from arbitrage.rewards.text_checks import ExactConfig
 from arbitrage.tables import to_table
 from arbitrage.teachers.pool import TeacherPool
+from arbitrage.text.exact_match import Match as ExactMatch
 
 
 class RewardJudge(JudgeOptions):

@@ -12,15 +12,14 @@ from pydantic import Field
 from arbitrage.config import Raw
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
-from arbitrage.judging.matches import Match, Sides, matches
-from arbitrage.judging.options import JudgeOptions
+from arbitrage.judging.options import JudgeOptions, verdict_of
 from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, question_of, verdict_in
-from arbitrage.judging.rows import verdict_of
+from arbitrage.judging.sides import Match, Sides, matches
 from arbitrage.records import Candidate, Verdict, content_id
 from arbitrage.tables import to_table
-from arbitrage.teachers.asking import QUESTION_VERSION, asked_about, greedy
 from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
 from arbitrage.teachers.pool import TeacherPool
+from arbitrage.teachers.quoting import QUESTION_VERSION, asked_about, greedy
 
 NO_REPLY = "no_reply"
 """The judge's engine gave nothing; the rejects of `judge-<name>` say why."""

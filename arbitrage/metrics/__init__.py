@@ -9,9 +9,9 @@ from arbitrage.metrics.code_switch import CodeSwitchConfig
 from arbitrage.metrics.compression import CompressionConfig
 from arbitrage.metrics.dispersion import DispersionConfig
 from arbitrage.metrics.distinct import DistinctConfig
-from arbitrage.metrics.fidelity import FidelityConfig
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.metrics.hdd import HddConfig
+from arbitrage.metrics.language_confusion import FidelityConfig
 from arbitrage.metrics.length import LengthConfig
 from arbitrage.metrics.likelihood import LikelihoodConfig
 from arbitrage.metrics.mtld import MtldConfig

@@ -9,14 +9,14 @@ from pydantic import AfterValidator, Field
 from arbitrage.config import LanguageTag, Operational, Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.errors import EngineStartError
-from arbitrage.labels import label_of
 from arbitrage.languages import speaks
-from arbitrage.loading import load_tokenizer, longest_input
-from arbitrage.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
 from arbitrage.metrics.models import Precision, in_batches, load_model, owner_of, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricName, MetricOptions
-from arbitrage.models import absolute_model
-from arbitrage.texts import Text
+from arbitrage.models.labels import label_of
+from arbitrage.models.loading import load_tokenizer, longest_input
+from arbitrage.models.references import absolute_model
+from arbitrage.text.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
+from arbitrage.text.text import Text
 
 
 class ClassifierConfig(MetricOptions):

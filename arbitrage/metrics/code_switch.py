@@ -4,11 +4,11 @@ from collections import Counter
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.fidelity import LETTERS_TO_IDENTIFY, expected_scripts
-from arbitrage.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.prose import count_words
-from arbitrage.texts import Text
+from arbitrage.text.language_confusion import LETTERS_TO_IDENTIFY, expected_scripts
+from arbitrage.text.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
+from arbitrage.text.prose import count_words
+from arbitrage.text.text import Text
 
 
 class CodeSwitchConfig(MetricOptions):

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.repetition import COMPRESSION_PROBE_BYTES, compression_ratio
-from arbitrage.texts import Text
+from arbitrage.text.measured import NO_TEXT, TOO_SHORT, Measured
+from arbitrage.text.repetition import COMPRESSION_PROBE_BYTES, compression_ratio
+from arbitrage.text.text import Text
 
 
 class CompressionConfig(MetricOptions):

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from arbitrage.contracts.metrics import SetMetric, Sketch
 from arbitrage.errors import DataError
-from arbitrage.measured import TOO_FEW, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions
-from arbitrage.texts import Text
+from arbitrage.text.measured import TOO_FEW, Measured
+from arbitrage.text.text import Text
 
 
 class DispersionConfig(MetricOptions):

@@ -5,11 +5,11 @@ from typing import Literal
 from pydantic import Field
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.measured import Measured
 from arbitrage.metrics.length import words_or_reason
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.repetition import repeated_share
-from arbitrage.texts import Text
+from arbitrage.text.measured import Measured
+from arbitrage.text.repetition import repeated_share
+from arbitrage.text.text import Text
 
 
 class DistinctConfig(MetricOptions):

@@ -6,9 +6,9 @@ from functools import cache
 from typing import Any, Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.measured import NO_TEXT, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.texts import Text
+from arbitrage.text.measured import NO_TEXT, Measured
+from arbitrage.text.text import Text
 
 Aspect = Literal["lists", "headings", "tables", "bold", "code", "markdown", "emoji"]
 

@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import Field
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.measured import Measured
 from arbitrage.metrics.length import words_or_reason
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.texts import Text
+from arbitrage.text.measured import Measured
+from arbitrage.text.text import Text
 
 
 class HddConfig(MetricOptions):

@@ -3,10 +3,10 @@
 from typing import Any, Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.segmentation import has_sentences, has_words
-from arbitrage.texts import Text
+from arbitrage.text.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
+from arbitrage.text.segmentation import has_sentences, has_words
+from arbitrage.text.text import Text
 
 
 class LengthConfig(MetricOptions):

@@ -8,12 +8,12 @@ from pydantic import AfterValidator, Field
 
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.metrics import Metric
-from arbitrage.loading import load_tokenizer, longest_input
-from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
 from arbitrage.metrics.models import Precision, in_batches, load_model, owner_of, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricOptions
-from arbitrage.models import absolute_model
-from arbitrage.texts import Text
+from arbitrage.models.loading import load_tokenizer, longest_input
+from arbitrage.models.references import absolute_model
+from arbitrage.text.measured import NO_TEXT, TOO_SHORT, Measured
+from arbitrage.text.text import Text
 
 
 class LikelihoodConfig(MetricOptions):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
-from arbitrage import loading
-from arbitrage.models import local_directory, revision_of
+from arbitrage.models import loading
+from arbitrage.models.references import local_directory, revision_of
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from arbitrage.contracts.metrics import SetMetric, Sketch
-from arbitrage.measured import TOO_FEW, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions
-from arbitrage.texts import Text
+from arbitrage.text.measured import TOO_FEW, Measured
+from arbitrage.text.text import Text
 
 SHINGLE_LETTERS = 8
 NUM_HASHES = 64

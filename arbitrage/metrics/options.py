@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from arbitrage.config import Config
-from arbitrage.measured import Measured
-from arbitrage.texts import Text
+from arbitrage.text.measured import Measured
+from arbitrage.text.text import Text
 
 MetricName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 

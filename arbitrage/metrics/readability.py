@@ -10,12 +10,12 @@ from pydantic import Field
 from arbitrage.config import LanguageTag
 from arbitrage.contracts.metrics import Metric
 from arbitrage.languages import primary
-from arbitrage.measured import NO_TEXT, TOO_SHORT, UNDEFINED_LANGUAGE, UNKNOWN_LANGUAGE, Measured
 from arbitrage.metrics.formulas import FORMULAS, Counts
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
 from arbitrage.metrics.syllables import count_syllables, has_syllables
-from arbitrage.segmentation import has_sentences
-from arbitrage.texts import Text
+from arbitrage.text.measured import NO_TEXT, TOO_SHORT, UNDEFINED_LANGUAGE, UNKNOWN_LANGUAGE, Measured
+from arbitrage.text.segmentation import has_sentences
+from arbitrage.text.text import Text
 
 LONG_LETTERS, POLYSYLLABLE = 7, 3
 

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.measured import NO_TEXT, TOO_SHORT, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.repetition import MIN_UNITS, repeated_lines, repeated_ngrams
-from arbitrage.texts import Text
+from arbitrage.text.measured import NO_TEXT, TOO_SHORT, Measured
+from arbitrage.text.repetition import MIN_UNITS, repeated_lines, repeated_ngrams
+from arbitrage.text.text import Text
 
 
 class RepetitionConfig(MetricOptions):

@@ -3,10 +3,10 @@
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.fidelity import expected_scripts
-from arbitrage.measured import NO_TEXT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
-from arbitrage.texts import Text
+from arbitrage.text.language_confusion import expected_scripts
+from arbitrage.text.measured import NO_TEXT, UNKNOWN_LANGUAGE, Measured
+from arbitrage.text.text import Text
 
 
 class ScriptShareConfig(MetricOptions):

@@ -7,12 +7,12 @@ from pydantic import AfterValidator
 
 from arbitrage.config import Raw
 from arbitrage.contracts.metrics import Metric
-from arbitrage.loading import load_tokenizer
-from arbitrage.measured import Measured
 from arbitrage.metrics.models import owner_of, weights_of
 from arbitrage.metrics.options import Facts, Family, MetricOptions
-from arbitrage.models import absolute_model
-from arbitrage.texts import Text
+from arbitrage.models.loading import load_tokenizer
+from arbitrage.models.references import absolute_model
+from arbitrage.text.measured import Measured
+from arbitrage.text.text import Text
 
 
 class TokensConfig(MetricOptions):

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from arbitrage.contracts.metrics import SetMetric, Sketch
-from arbitrage.measured import TOO_FEW, Measured
 from arbitrage.metrics.options import Facts, Family, MetricOptions
-from arbitrage.segmentation import has_words
-from arbitrage.texts import Text
+from arbitrage.text.measured import TOO_FEW, Measured
+from arbitrage.text.segmentation import has_words
+from arbitrage.text.text import Text
 
 Words = NDArray[np.uint32]
 

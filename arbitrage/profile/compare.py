@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from arbitrage.errors import UserError
-from arbitrage.measured import Measured
 from arbitrage.profile.effects import Effect, effects, false_discovery_rates
 from arbitrage.profile.profile import CellKey, Profile
+from arbitrage.text.measured import Measured
 
 RATE = 0.05
 """Of discoveries that may be false."""

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arbitrage.contracts.metrics import Metric, SetMetric
-from arbitrage.identify import identify
-from arbitrage.measured import Measured, Reason
 from arbitrage.metrics import MetricConfig, SetMetricConfig
-from arbitrage.processes import end_with_parent
+from arbitrage.processes.pools import end_with_parent
 from arbitrage.profile.entries import Entry
-from arbitrage.texts import Text
+from arbitrage.text.identify import identify
+from arbitrage.text.measured import Measured, Reason
+from arbitrage.text.text import Text
 
 BATCH_TEXTS = 128
 IN_FLIGHT = 4

@@ -17,7 +17,7 @@ from arbitrage.profile.page_views import (
 )
 from arbitrage.profile.profile import Profile
 from arbitrage.profile.summary import CellSummary
-from arbitrage.report.heatmap import Heatmap
+from arbitrage.report.charts import Heatmap
 from arbitrage.report.page import render_page
 
 

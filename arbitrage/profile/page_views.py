@@ -9,9 +9,8 @@ from arbitrage.profile.compare import Comparison
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.profile.summary import PARTIAL_NOTE, CellSummary
 from arbitrage.profile.terminal import mean_of, number
-from arbitrage.report.dotplot import Dot, axis_over, dot, ends
+from arbitrage.report.charts import Cell, Dot, Heatmap, HeatRow, axis_over, dot, ends
 from arbitrage.report.formatting import ABSENT, signed
-from arbitrage.report.heatmap import Cell, Heatmap, HeatRow
 from arbitrage.statistics import Estimate
 
 FAMILIES = {

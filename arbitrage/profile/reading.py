@@ -10,7 +10,7 @@ from arbitrage.errors import UserError
 from arbitrage.inputs.rows import Fault, Row, RowError
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.profile.entries import Entry, EntryBuilder
-from arbitrage.shards.run import PLAN_FILE, open_run
+from arbitrage.runs.run import PLAN_FILE, open_run
 
 
 @dataclass

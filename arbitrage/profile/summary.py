@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from arbitrage.measured import Measured
 from arbitrage.profile.cell import Cell
 from arbitrage.profile.measuring import REASONS
 from arbitrage.profile.profile import CellKey, Profile
+from arbitrage.text.measured import Measured
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -20,8 +20,8 @@ from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.measuring import measure_all
 from arbitrage.profile.reading import Reader
 from arbitrage.records import TargetQuantiles
-from arbitrage.rewards.moments import Sample
-from arbitrage.steering.quantiles import quantiles_of
+from arbitrage.rewards.shrinkage import Sample
+from arbitrage.steering.scale import quantiles_of
 from arbitrage.tables import to_table
 
 

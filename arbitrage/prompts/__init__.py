@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from arbitrage.demo.prompts import WorldConfig
 from arbitrage.prompts.sources import CsvConfig, DatasetConfig, JsonlConfig, ParquetConfig
-from arbitrage.prompts.world import WorldConfig
 
 PromptsConfig = Annotated[
     JsonlConfig | CsvConfig | ParquetConfig | DatasetConfig | WorldConfig, Field(discriminator="kind")

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from arbitrage.identify import identify, is_same_language
 from arbitrage.inputs.rows import RowError, printable
 from arbitrage.inputs.values import is_missing, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.records import Message
+from arbitrage.text.identify import identify, is_same_language
 
 IDENTIFIED_CHARS = 4000
 """Enough for an identifier; a long prompt costs no more than a short one."""

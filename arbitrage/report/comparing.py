@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arbitrage.candidates.cube import Bools, Cube, Floats
 from arbitrage.records import content_id
-from arbitrage.report.cube import Bools, Cube, Floats
 from arbitrage.report.ranking import Yield
 from arbitrage.report.strategies import Budget, Comparison, Outcome
 from arbitrage.statistics import Estimate, estimate, ratios, resample_ratios

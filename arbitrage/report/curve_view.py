@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from arbitrage.report.dotplot import axis_over
+from arbitrage.report.charts import axis_over
 from arbitrage.report.formatting import metric_value
 from arbitrage.report.strategy_view import Tick, tick
 from arbitrage.report.summary import Judged

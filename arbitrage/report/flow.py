@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from arbitrage.report.shardview import Roles, verb_of
-from arbitrage.shards.manifest import Manifest, StepPlan, StepReport
+from arbitrage.candidates.table import Roles, verb_of
+from arbitrage.runs.manifest import Manifest, StepPlan, StepReport
 
 _ONE_STAGE = frozenset({"generate", "review", "adjudicate", "score", "check", "measure"})
 """Verbs with a step for each teacher, shown as one stage; the others are stages of their own."""

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from arbitrage.report.cube import Metric
+from arbitrage.candidates.cube import Metric
 from arbitrage.statistics import Estimate
 
 ABSENT = "–"

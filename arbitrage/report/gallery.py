@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbitrage.report.shardview import ShardView
+from arbitrage.candidates.table import ShardView
 
 PER_LANGUAGE = 10
 MAX_CHARACTERS = 2000

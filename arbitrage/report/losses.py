@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arbitrage.candidates.table import verb_of
 from arbitrage.inputs.notes import said
-from arbitrage.report.shardview import verb_of
-from arbitrage.shards.manifest import Manifest, StepReport
+from arbitrage.runs.manifest import Manifest, StepReport
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arbitrage.candidates.calibration import CalibrationTable
+from arbitrage.candidates.cube import calibrated_values
+from arbitrage.candidates.table import Roles, ShardView
 from arbitrage.records import Calibration
-from arbitrage.report.cubing import calibrated_values
-from arbitrage.report.shardview import Roles, ShardView
 from arbitrage.report.tally import Tally
-from arbitrage.rewards.calibration import CalibrationTable
-from arbitrage.rewards.names import base_name
-from arbitrage.shards.run import Run
+from arbitrage.rewards.options import base_name
+from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
 ANSWERS, WON, FINAL, EXACT, CUT_OFF = "answers", "won", "final", "exact ", "cut off"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arbitrage.candidates.cube import Floats
+from arbitrage.candidates.table import ShardView
 from arbitrage.records import MixQuota
-from arbitrage.report.cube import Floats
-from arbitrage.report.shardview import ShardView
-from arbitrage.shards.run import Run
+from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
 NUM_BINS = 20

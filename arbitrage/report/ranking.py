@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 
-from arbitrage.report.cube import Bools, Floats, Ints
+from arbitrage.candidates.cube import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.review import Review
 from arbitrage.judging.reviewed import Reviewed, reviewed, settlement
 from arbitrage.records import Candidate
-from arbitrage.shards.layout import shard_path
-from arbitrage.shards.manifest import StepPlan
-from arbitrage.shards.run import Run
+from arbitrage.runs.layout import shard_path
+from arbitrage.runs.manifest import StepPlan
+from arbitrage.runs.run import Run
 
 NO_REPLY = "no_reply"
 """The reviewer's engine gave nothing: the prompt was too long for it, or the endpoint failed."""

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Any
 
-from arbitrage.chat_template import has_chat_template
+from arbitrage.models.chat_template import has_chat_template
 from arbitrage.report.alarms import Alarm
 from arbitrage.report.reply_alarms import committee_alarms
 from arbitrage.report.reviews import reviews_of
-from arbitrage.shards.run import Run
+from arbitrage.runs.run import Run
 
 
 def run_alarms(run: Run) -> tuple[Alarm, ...]:

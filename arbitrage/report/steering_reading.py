@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from arbitrage.outcomes.clusters import cluster_key
+from arbitrage.candidates.queries import cluster_key
+from arbitrage.candidates.table import Roles
 from arbitrage.records import (
     Candidate,
     MetricScale,
@@ -14,9 +15,8 @@ from arbitrage.records import (
     SteeringChoice,
     content_id,
 )
-from arbitrage.report.shardview import Roles
-from arbitrage.rewards.names import base_name
-from arbitrage.shards.run import Run
+from arbitrage.rewards.options import base_name
+from arbitrage.runs.run import Run
 from arbitrage.steering.objectives import REWARD
 from arbitrage.steering.scale import ScaleTable
 from arbitrage.tables import from_table

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from arbitrage.report.cube import Bools, Cube, Floats
+from arbitrage.candidates.cube import Bools, Cube, Floats
 from arbitrage.report.ranking import Ranked, Yield, best_of, rank
 
 Budget = Literal["one", "matched", "teachers", "all"]

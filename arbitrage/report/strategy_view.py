@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arbitrage.report.charts import Axis, Dot, axis_over, dot, ends
 from arbitrage.report.comparing import StrategyRow
-from arbitrage.report.dotplot import Axis, Dot, axis_over, dot, ends
 from arbitrage.report.formatting import (
     MINUS,
     metric_difference,

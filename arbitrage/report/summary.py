@@ -6,24 +6,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from arbitrage.candidates.cube import Cube, CubeBuilder, Metric
+from arbitrage.candidates.table import roles_of, walk
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import measures
 from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
 from arbitrage.report.comparing import LanguageRows, StrategyRow, estimate_all, estimate_languages
-from arbitrage.report.cube import Cube, Metric
-from arbitrage.report.cubing import CubeBuilder
 from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
 from arbitrage.report.losses import Loss, Note, losses_of, notes_of
 from arbitrage.report.pairing import PairBuilder, PairSummary, mix_of
 from arbitrage.report.run_alarms import run_alarms
-from arbitrage.report.shardview import roles_of, walk
 from arbitrage.report.steering import SteeringSummary, steering_of
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare
 from arbitrage.report.tally import Grid, Tally
-from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
-from arbitrage.shards.manifest import Manifest
-from arbitrage.shards.run import Run
+from arbitrage.rewards.text_checks import ReasoningLeftConfig
+from arbitrage.runs.manifest import Manifest
+from arbitrage.runs.run import Run
 
 
 @dataclass(frozen=True, slots=True)

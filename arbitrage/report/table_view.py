@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arbitrage.report.charts import Heatmap, heatmap
 from arbitrage.report.flow import RejectCount
 from arbitrage.report.formatting import compact, decimal, metric_value, money, percent, share, signed
-from arbitrage.report.heatmap import Heatmap, heatmap
 from arbitrage.report.pairing import PairSummary
 from arbitrage.report.summary import Failed, RewardGrids, RunSummary
 from arbitrage.report.tally import Grid

@@ -6,14 +6,16 @@ from pydantic import Field
 
 from arbitrage.rewards.classifier import ClassifierConfig
 from arbitrage.rewards.column import ColumnConfig
-from arbitrage.rewards.emptiness import EmptinessConfig
-from arbitrage.rewards.exact import ExactConfig
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.fidelity import FidelityConfig
-from arbitrage.rewards.reasoning_left import ReasoningLeftConfig
-from arbitrage.rewards.refusal import RefusalConfig
-from arbitrage.rewards.repetition import RepetitionConfig
-from arbitrage.rewards.truncation import TruncationConfig
+from arbitrage.rewards.language_confusion import FidelityConfig
+from arbitrage.rewards.text_checks import (
+    EmptinessConfig,
+    ExactConfig,
+    ReasoningLeftConfig,
+    RefusalConfig,
+    RepetitionConfig,
+    TruncationConfig,
+)
 
 RewardConfig = Annotated[ClassifierConfig | ColumnConfig | FakeRewardConfig, Field(discriminator="kind")]
 

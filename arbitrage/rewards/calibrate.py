@@ -15,16 +15,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from arbitrage.candidates.calibration import log_length
 from arbitrage.config import Config
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.languages import UNKNOWN, family_of
 from arbitrage.records import Calibration, Candidate, Prompt, Record, Score, content_id
-from arbitrage.rewards.calibration import log_length
-from arbitrage.rewards.check import CheckStep
-from arbitrage.rewards.moments import Moments, Sample, merge, pool_within
-from arbitrage.rewards.shrinkage import Level, level_of, shrink
+from arbitrage.rewards.score import CheckStep
+from arbitrage.rewards.shrinkage import Level, Moments, Sample, level_of, merge, pool_within, shrink
 from arbitrage.tables import to_table
 
 

@@ -11,17 +11,15 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Resources
 from arbitrage.errors import DataError
-from arbitrage.loading import load_config, load_tokenizer
-from arbitrage.models import absolute_model, local_directory, revision_of
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.loading import load_config, load_tokenizer
+from arbitrage.models.references import absolute_model, local_directory, revision_of
 from arbitrage.records import FinishReason, Message, Score, content_id
-from arbitrage.rewards.judgement import Judgement, score_of
-from arbitrage.rewards.names import RewardName, versioned
-from arbitrage.rewards.options import RewardOptions
+from arbitrage.rewards.options import Judgement, RewardName, RewardOptions, score_of, versioned
 
 
 class ClassifierConfig(RewardOptions):

@@ -5,8 +5,8 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from arbitrage.labels import label_of
-from arbitrage.loading import DTYPES, load_model, loading, longest_input, padding_id
+from arbitrage.models.labels import label_of
+from arbitrage.models.loading import DTYPES, load_model, loading, longest_input, padding_id
 
 if TYPE_CHECKING:
     from arbitrage.rewards.classifier import ClassifierConfig

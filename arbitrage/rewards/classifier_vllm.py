@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from arbitrage.errors import EngineDiedError, MissingDependencyError, UserError
-from arbitrage.labels import label_of
-from arbitrage.loading import DTYPES, check_weights, load_config, loading, longest_input, padding_id
-from arbitrage.models import loadable
-from arbitrage.vllm_start import executor, set_environment, start_engine
+from arbitrage.models.labels import label_of
+from arbitrage.models.loading import DTYPES, check_weights, load_config, loading, longest_input, padding_id
+from arbitrage.models.references import loadable
+from arbitrage.models.vllm_start import executor, set_environment, start_engine
 
 if TYPE_CHECKING:
     from arbitrage.rewards.classifier import ClassifierConfig

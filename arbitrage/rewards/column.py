@@ -14,11 +14,9 @@ from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.files import SourceFile, shown_path
 from arbitrage.inputs.tables import read_columns
 from arbitrage.inputs.values import id_text, is_missing, number_of
-from arbitrage.models import digest_files
+from arbitrage.models.references import digest_files
 from arbitrage.records import content_id, nfc
-from arbitrage.rewards.judgement import Judgement, TextReward
-from arbitrage.rewards.names import RewardName, versioned
-from arbitrage.rewards.options import RewardOptions
+from arbitrage.rewards.options import Judgement, RewardName, RewardOptions, TextReward, versioned
 
 
 class ColumnConfig(RewardOptions):

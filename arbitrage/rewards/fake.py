@@ -7,9 +7,7 @@ from pydantic import Field
 
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import content_id
-from arbitrage.rewards.judgement import Judgement, TextReward
-from arbitrage.rewards.names import RewardName
-from arbitrage.rewards.options import RewardOptions
+from arbitrage.rewards.options import Judgement, RewardName, RewardOptions, TextReward
 
 
 class FakeRewardConfig(RewardOptions):

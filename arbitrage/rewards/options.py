@@ -1,12 +1,33 @@
-"""What the configs of all rewards, and of all checks, have in common."""
+"""What the configs of all rewards, and of all checks, have in common.
 
+How rewards and checks are named: a plain name in configs, `name@version` in `Score.reward`.
+
+Opinions that need no model: a pure function of one answer, wrapped as a `Reward`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from arbitrage.config import Config, Operational
+from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Resources
-from arbitrage.rewards.names import RewardName, versioned
+from arbitrage.records import Score
+
+RewardName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", max_length=80)]
+"""A name that may stand in a step's name and in a directory."""
+
+
+def versioned(name: str, version: int, model: str | None = None) -> str:
+    """Return `name@version`, with the first 8 digits of a model's digest where there is a model."""
+    return f"{name}@{version}" if model is None else f"{name}@{version}-{model[:8]}"
+
+
+def base_name(reward: str) -> str:
+    """Return the plain name of a `Score.reward` ('rm@1-0a1b2c3d' → 'rm')."""
+    return reward.partition("@")[0]
 
 
 class OpinionOptions(Config):
@@ -65,3 +86,46 @@ class CheckOptions(Config):
     def reward_name(self) -> str:
         """`name@version`, as it stands in Score.reward."""
         return versioned(self.name, self.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A value, or the reason why there is none."""
+
+    value: float | None = None
+    error: str | None = None
+
+
+class TextReward:
+    """A `Reward` made of a pure function."""
+
+    def __init__(self, name: str, judge: Callable[[Scorable], Judgement]) -> None:
+        self._name = name
+        self._judge = judge
+
+    @property
+    def name(self) -> str:
+        """`name@version`, as it stands in Score.reward."""
+        return self._name
+
+    def score_one(self, item: Scorable) -> Score:
+        """Return the score of one candidate."""
+        return score_of(item, self._name, self._judge(item))
+
+    async def score(self, items: Sequence[Scorable]) -> list[Score]:
+        """Return one Score for each item, in order."""
+        return [self.score_one(item) for item in items]
+
+    async def close(self) -> None:
+        """Hold nothing, release nothing."""
+
+
+def score_of(item: Scorable, reward: str, judgement: Judgement) -> Score:
+    """Write a judgement down."""
+    return Score(
+        candidate_id=item.candidate.candidate_id,
+        prompt_id=item.candidate.prompt_id,
+        reward=reward,
+        value=judgement.value,
+        error=judgement.error,
+    )

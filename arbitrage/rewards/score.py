@@ -1,4 +1,9 @@
-"""The verb `score`: one reward's opinion of one teacher's answers."""
+"""The verb `score`: one reward's opinion of one teacher's answers.
+
+Join a shard's candidates to their prompts.
+
+The verb `check`: all cheap text checks of one teacher's answers in one step.
+"""
 
 import asyncio
 from collections import deque
@@ -10,12 +15,36 @@ from typing import ClassVar
 from arbitrage.contracts.rewards import Reward, Scorable
 from arbitrage.contracts.steps import Loaded, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load, Output
-from arbitrage.errors import ConservationError
-from arbitrage.records import Record, Score
-from arbitrage.rewards import RewardConfig
-from arbitrage.rewards.options import OpinionOptions
-from arbitrage.rewards.scorables import owed, scorables
+from arbitrage.errors import ConfigError, ConservationError
+from arbitrage.records import Candidate, Prompt, Record, Score
+from arbitrage.rewards import CheckConfig, RewardConfig
+from arbitrage.rewards.options import OpinionOptions, TextReward
 from arbitrage.tables import to_table
+
+
+def scorables(inputs: Inputs) -> list[Scorable]:
+    """Return each candidate of the role "drafts" beside its prompt, in the order of the drafts.
+
+    Raises:
+        ConservationError: a candidate answers a prompt that is not in this shard.
+    """
+    prompts = {prompt.prompt_id: prompt for prompt in inputs.records("prompts", Prompt)}
+    pairs = []
+    for candidate in inputs.records("drafts", Candidate):
+        prompt = prompts.get(candidate.prompt_id)
+        if prompt is None:
+            raise ConservationError(
+                f"candidate {candidate.candidate_id} of {candidate.teacher} answers prompt {candidate.prompt_id}, "
+                f"which is not among the {len(prompts)} prompts of its shard"
+            )
+        pairs.append(Scorable(prompt=prompt, candidate=candidate))
+    return pairs
+
+
+def owed(pairs: Iterable[Scorable]) -> list[Item]:
+    """List the candidates that a scoring step owes an opinion on."""
+    return [Item(s.candidate.candidate_id, s.prompt.language, s.candidate.teacher) for s in pairs]
+
 
 CHUNK = 256
 """Candidates handed to a model together: several batches for it to sort by length, little to lose."""
@@ -49,10 +78,10 @@ class ScoreStep(OpinionStep):
         reward = self.reward
         return Loaded(reward.engine, reward.model, reward.precision) if reward.kind == "classifier" else None
 
-    def build(self) -> "CheckWorker | ModelWorker":
+    def build(self) -> "TextRewardWorker | ModelWorker":
         """Load the reward and make it a worker; what a model says is journaled."""
         reward = self.reward.build()
-        return ModelWorker(reward) if self.reward.is_model else CheckWorker(reward)
+        return ModelWorker(reward) if self.reward.is_model else TextRewardWorker(reward)
 
 
 def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) -> Step:
@@ -68,7 +97,7 @@ def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) 
     )
 
 
-class CheckWorker:
+class TextRewardWorker:
     """Scores shard after shard with a reward that is cheap enough to ask again: a `ShardWorker`."""
 
     def __init__(self, reward: Reward) -> None:
@@ -149,3 +178,56 @@ async def _scores(reward: Reward, pairs: Sequence[Scorable]) -> list[Score]:
     if [s.candidate_id for s in scores] != [p.candidate.candidate_id for p in pairs]:
         raise ConservationError(f"{reward.name} did not return one score for each candidate, in order")
     return scores
+
+
+class CheckStep(StepConfig):
+    """Runs checks, in the order of their names."""
+
+    step_kind: ClassVar[str] = "check"
+
+    checks: tuple[CheckConfig, ...]
+
+    def build(self) -> "CheckWorker":
+        """Make the worker."""
+        return CheckWorker([check.build() for check in self.checks])
+
+
+def check(checks: Sequence[CheckConfig], teacher_name: str, prompts: Step, drafts: Step) -> Step:
+    """Check one teacher's drafts: one Score for each candidate and check.
+
+    Raises:
+        ConfigError: two checks have one name, or there are none.
+    """
+    names = sorted(c.name for c in checks)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"checks: {', '.join(twice)}: named twice; give one of them another `name`")
+    if not names:
+        raise ConfigError("checks: is empty; leave the step out instead")
+    return Step(
+        name=f"check-{teacher_name}",
+        config=CheckStep(checks=tuple(sorted(checks, key=lambda c: c.name))),
+        produces=Score,
+        inputs={"prompts": (prompts,), "drafts": (drafts,)},
+        version=sum(c.version for c in checks),
+    )
+
+
+class CheckWorker:
+    """Checks shard after shard."""
+
+    def __init__(self, checks: Sequence[TextReward]) -> None:
+        self._checks = checks
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the candidates."""
+        return owed(scorables(inputs))
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Return the Scores in the order of the drafts, those of one candidate by name of check."""
+        pairs = scorables(inputs)
+        scores = [check.score_one(pair) for pair in pairs for check in self._checks]
+        return Output(to_table(scores, Score))
+
+    async def close(self) -> None:
+        """Hold nothing, release nothing."""

@@ -5,21 +5,45 @@
 
 What is too much is left out by lot, so that what stays is a fair sample. Within a language the share of safety pairs
 is brought down to the fraction wanted; where there are too few, no other pair is thrown away for them.
+
+How many rows of each language are wanted, and by which lot prompts are kept.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import floor
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from arbitrage.config import Config
+from arbitrage.config import Config, EachLanguageOnce, LanguageTag
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
-from arbitrage.records import MixQuota, PreferencePair, Prompt, Reject
-from arbitrage.selection.quotas import QuotaConfig
+from arbitrage.records import MixQuota, PreferencePair, Prompt, Reject, content_id
 from arbitrage.tables import to_table
+
+
+class QuotaConfig(Config):
+    """Rows wanted of each language.
+
+    Attributes:
+        default: of languages not named; null keeps all of theirs.
+        languages: tag → rows.
+        seed: of the lots.
+    """
+
+    default: int | None = Field(default=None, ge=0)
+    languages: Annotated[Mapping[LanguageTag, Annotated[int, Field(ge=0)]], EachLanguageOnce] = {}
+    seed: int = 0
+
+    def wanted(self, language: str) -> int | None:
+        """Return how many rows of a language are wanted; None for all."""
+        return self.languages.get(language, self.default)
+
+    def lot(self, prompt_id: str) -> str:
+        """Return the lot a prompt draws: the lowest are kept."""
+        return content_id("quota", self.seed, prompt_id)
+
 
 Kind = Literal["general", "safety"]
 KINDS: tuple[Kind, Kind] = ("general", "safety")

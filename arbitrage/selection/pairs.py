@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from arbitrage.candidates.ranked import Contest, NothingUsable, contests
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
 from arbitrage.selection import PairPolicy
-from arbitrage.selection.contest import Contest, NothingUsable, contests
 from arbitrage.selection.mix import MixConfig, mixed
 from arbitrage.selection.policies import BestVsWorst, Proposal
 from arbitrage.tables import to_table

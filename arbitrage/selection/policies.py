@@ -11,10 +11,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from arbitrage.candidates.ranked import Contender
 from arbitrage.config import Config
 from arbitrage.errors import ConfigError
 from arbitrage.records import content_id
-from arbitrage.selection.contest import Contender
 
 
 @dataclass(frozen=True, slots=True)

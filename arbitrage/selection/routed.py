@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from arbitrage.candidates.ranked import Contender, Contest, contests
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, Route, Score, SftExample
-from arbitrage.selection.contest import Contender, Contest, contests
 from arbitrage.selection.sft import example_of, reject_of
 from arbitrage.tables import to_table
 

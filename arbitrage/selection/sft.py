@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+from arbitrage.candidates.ranked import Contender, Contest, NothingUsable, contests
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, SftExample
-from arbitrage.selection.contest import Contender, Contest, NothingUsable, contests
 from arbitrage.tables import to_table
 
 SftReject = NothingUsable | Literal["below_min_score"]

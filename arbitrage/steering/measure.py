@@ -7,11 +7,11 @@ from arbitrage.contracts.metrics import Metric
 from arbitrage.contracts.steps import Resources, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConservationError
-from arbitrage.measured import NO_TEXT
 from arbitrage.metrics import MetricConfig
 from arbitrage.records import Candidate, FinishReason, Measurement, Prompt
 from arbitrage.tables import to_table
-from arbitrage.texts import Text
+from arbitrage.text.measured import NO_TEXT
+from arbitrage.text.text import Text
 
 
 class MeasureStep(StepConfig):

@@ -1,7 +1,12 @@
-"""Write what was chosen: steered SFT rows, the random-of-k control on the same prompts, and preference pairs."""
+"""Write what was chosen: steered SFT rows, the random-of-k control on the same prompts, and preference pairs.
 
+The verb `quota`: how many prompts of each language are kept, and which: drawn by lot, so that the mix stays.
+"""
+
+import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -22,7 +27,7 @@ from arbitrage.records import (
     SteeredExample,
     SteeringChoice,
 )
-from arbitrage.selection.quotas import QuotaConfig
+from arbitrage.selection.mix import QuotaConfig
 from arbitrage.steering.steer import measured_by_candidate
 from arbitrage.tables import to_table
 
@@ -218,3 +223,64 @@ class PairSelector(Selector):
 
 def _reply(candidate: Candidate) -> tuple[Message, ...]:
     return (Message(role="assistant", content=candidate.text),)
+
+
+class QuotaStep(StepConfig):
+    """Counts what there is against what is wanted."""
+
+    step_kind: ClassVar[str] = "steering_quotas"
+
+    quotas: QuotaConfig
+
+    def build(self) -> "QuotaWorker":
+        """Make the worker."""
+        return QuotaWorker(self.quotas)
+
+
+def quota(config: QuotaConfig, choices: Step) -> Step:
+    """Find the highest lot that is kept of each language with a quota."""
+    return Step(
+        name="quota-steered",
+        config=QuotaStep(quotas=config),
+        produces=LanguageQuota,
+        inputs={"choices": (choices,)},
+        scope="corpus",
+    )
+
+
+class QuotaWorker:
+    """Remembers the lowest lots of each language: as many as are wanted."""
+
+    def __init__(self, config: QuotaConfig) -> None:
+        self._config = config
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return one row for each language with a quota, sorted; one without any prompt is named too."""
+        available: Counter[str] = Counter()
+        lowest: dict[str, list[int]] = defaultdict(list)  # negated: the highest on top
+        for shard in shards:
+            table = shard.table("choices", SteeringChoice)
+            for prompt_id, language in zip(*(table[c].to_pylist() for c in ("prompt_id", "language")), strict=True):
+                available[language] += 1
+                lot, wanted = int(self._config.lot(prompt_id), 16), self._config.wanted(language)
+                if wanted is None or wanted == 0:
+                    continue
+                if len(lowest[language]) < wanted:
+                    heapq.heappush(lowest[language], -lot)
+                else:
+                    heapq.heappushpop(lowest[language], -lot)
+        rows = []
+        for language in sorted({*available, *self._config.languages}):
+            wanted = self._config.wanted(language)
+            if wanted is not None:
+                last = f"{-lowest[language][0]:020x}" if lowest[language] else ""
+                is_enough = available[language] <= wanted
+                rows.append(
+                    LanguageQuota(
+                        language=language,
+                        wanted=wanted,
+                        available=available[language],
+                        last_lot=None if is_enough else last,
+                    )
+                )
+        return Output(to_table(rows, LanguageQuota))

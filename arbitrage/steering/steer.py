@@ -12,14 +12,14 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from arbitrage.candidates.ranked import Contest, contests
 from arbitrage.config import Config
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Measurement, MetricScale, Prompt, Reject, SteeringChoice, TargetQuantiles
-from arbitrage.selection.contest import Contest, contests
 from arbitrage.steering.objectives import SteerConfig
+from arbitrage.steering.position import Choice, Found, Judge
 from arbitrage.steering.scale import ScaleTable
-from arbitrage.steering.standing import Choice, Found, Judge
 from arbitrage.tables import from_table, to_table
 
 STEER_STEP = "steer"

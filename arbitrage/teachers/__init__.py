@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from arbitrage.teachers.fake import FakeEngine
-from arbitrage.teachers.openai import OpenAIEngine
-from arbitrage.teachers.replay import ReplayEngine
-from arbitrage.teachers.transformers import TransformersEngine
-from arbitrage.teachers.vllm import VllmEngine
+from arbitrage.teachers.engines.fake import FakeEngine
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.replay import ReplayEngine
+from arbitrage.teachers.engines.transformers import TransformersEngine
+from arbitrage.teachers.engines.vllm import VllmEngine
 
 EngineConfig = Annotated[
     TransformersEngine | VllmEngine | OpenAIEngine | ReplayEngine | FakeEngine, Field(discriminator="kind")

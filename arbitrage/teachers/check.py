@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arbitrage.teachers.engine import Finding
+from arbitrage.teachers.engines.engine import Finding
 from arbitrage.teachers.pool import TeacherConfig, askable_languages
 
 

@@ -12,8 +12,8 @@ from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.inputs.values import count_of
 from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
-from arbitrage.teachers.engine import json_hash
-from arbitrage.teachers.numbers import logprob_of
+from arbitrage.teachers.engines.engine import json_hash
+from arbitrage.teachers.engines.logprobs import logprob_of
 from arbitrage.teachers.pool import TeacherConfig
 
 VERSION = 2

@@ -13,9 +13,9 @@ from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
 from arbitrage.errors import UserError
 from arbitrage.languages import script_of
-from arbitrage.models import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
+from arbitrage.models.references import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
 from arbitrage.teachers import EngineConfig
-from arbitrage.teachers.engine import ModelSpec, Precision
+from arbitrage.teachers.engines.engine import ModelSpec, Precision
 from arbitrage.yaml_text import load_yaml
 
 TokenCount = Annotated[int, Field(ge=1)]

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.errors import ArbitrageError, DataError
 from arbitrage.languages import script_of
-from arbitrage.loading import load_tokenizer
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.loading import load_tokenizer
 from arbitrage.records import Message
 from arbitrage.teachers.pool import TeacherConfig
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from arbitrage.config import AbsolutePath, Config, Operational, as_tuple
-from arbitrage.models import absolute_model
+from arbitrage.models.references import absolute_model
 from arbitrage.training.mix import MixConfig
 from arbitrage.training.monitor.settings import MonitorConfig
 from arbitrage.training.sources import Source

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from arbitrage.errors import RunDirectoryError
-from arbitrage.shards.place import StorePath, place_of
-from arbitrage.shards.run import PLAN_FILE
+from arbitrage.runs.paths import StorePath, place_of
+from arbitrage.runs.run import PLAN_FILE
 
 
 def _absolute(source: str) -> str:

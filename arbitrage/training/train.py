@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbitrage.errors import InterruptedRunError, MissingDependencyError, RunDirectoryError
-from arbitrage.models import revision_of
-from arbitrage.shards.store import commit_json, storage_errors
+from arbitrage.models.references import revision_of
+from arbitrage.runs.store import commit_json, storage_errors
 from arbitrage.training.checkpoints import STATE_FILE, newest_checkpoint, step_of
 from arbitrage.training.monitor.callback import Watcher, monitor_callback
 from arbitrage.training.progress import Hooks, hooks_callback

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.errors import DataError, EngineStartError, UserError
-from arbitrage.loading import check_weights, dtype_of, load_config, load_tokenizer
-from arbitrage.models import WORLD_PREFIX, loadable
+from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.loading import check_weights, dtype_of, load_config, load_tokenizer
+from arbitrage.models.references import WORLD_PREFIX, loadable
 from arbitrage.training.arguments import build, checked
 from arbitrage.training.rows import TrainingRows
 from arbitrage.training.settings import Method, TrainConfig

@@ -11,20 +11,19 @@ from statistics import fmean
 
 import numpy as np
 
+from arbitrage.candidates.queries import cluster_key
 from arbitrage.errors import DataError
-from arbitrage.judging.rows import is_mute
+from arbitrage.judging.options import is_mute
 from arbitrage.judging.scored import RewardJudge
 from arbitrage.judging.teacher import TeacherJudge
-from arbitrage.outcomes.clusters import cluster_key
 from arbitrage.records import Verdict
-from arbitrage.shards.run import Run, open_run
+from arbitrage.runs.run import Run, open_run
 from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_ratios
 from arbitrage.tables import from_table
 from pipelines.judge import JudgeRunConfig, ModelSide
-from pipelines.online.config import OnlineConfig
-from pipelines.online.stages import Stage
-from pipelines.online.students import student_entry, write_pool
-from pipelines.online.surroundings import Surroundings
+from pipelines.online.config import OnlineConfig, Stage
+from pipelines.online.context import Surroundings
+from pipelines.online.data import student_entry, write_pool
 
 EXAM_FOLDER = "exam"
 SEED = 17

@@ -2,28 +2,96 @@
 
 There is no state beside the files: runs, trainings and exams that are done are found done, so that going on, and
 adding rounds to what is there, are the same as beginning.
+
+The trainings of the phases, as `arbitrage train` is asked for them.
 """
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from arbitrage.config import parse
 from arbitrage.errors import InterruptedRunError
-from arbitrage.shards.store import commit_bytes, commit_json
+from arbitrage.runs.store import commit_bytes, commit_json
+from arbitrage.training.arguments import checked
 from arbitrage.training.monitor.curves import OVERALL
 from arbitrage.training.record import TrainingRecord
+from arbitrage.training.settings import Method, TrainConfig
 from arbitrage.training.train import require_trl
-from pipelines.online.alarm import before_hacking, hacking_alarms
-from pipelines.online.config import OnlineConfig
-from pipelines.online.data import offline_rows, round_run
+from arbitrage.training.trainers import CLASSES, adapter_config
+from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves, monitor_of, watch_phases
+from pipelines.online.config import OnlineConfig, PhaseConfig, Stage, first_stage, preference_stages
+from pipelines.online.context import Surroundings
+from pipelines.online.data import offline_rows, round_run, student_entry, write_pool
 from pipelines.online.exam import Marks, hold_exam
-from pipelines.online.phases import require_arguments, training_config
-from pipelines.online.picture import CURVES_PICTURE, curves_picture, judged_panel
-from pipelines.online.record import RECORD_FILE, OnlineRecord, stage_record
-from pipelines.online.stages import Stage, first_stage, preference_stages
-from pipelines.online.students import student_entry, write_pool
-from pipelines.online.surroundings import Surroundings
-from pipelines.online.watching import joined_curves, watch_phases
+from pipelines.online.record import (
+    CURVES_PICTURE,
+    RECORD_FILE,
+    OnlineRecord,
+    curves_picture,
+    judged_panel,
+    stage_record,
+)
+
+
+def training_config(
+    config: OnlineConfig, stage: Stage, model: str, data: Path, out: Path, held_out: Path | None = None
+) -> TrainConfig:
+    """Return the training of a stage.
+
+    Args:
+        config: of all phases.
+        stage: which student is to be made.
+        model: where it starts.
+        data: a run or an export.
+        out: of the whole training.
+        held_out: pairs to watch; None for the supervised phase, which is not watched.
+
+    Raises:
+        ConfigError: an argument is not one that can be given.
+    """
+    phase, monitor = phase_of(config, stage), config.monitor
+    found = TrainConfig(
+        method=method_of(stage),
+        model=model,
+        revision=config.student.revision if model == config.student.model else None,
+        data=(str(data),),
+        out=str(stage.folder(out)),
+        mix=phase.mix,
+        lora=phase.lora,
+        monitor=monitor_of(monitor, held_out) if monitor and held_out else None,
+    )
+    given = {"arguments": {"seed": config.seed} | phase.arguments}
+    return parse(found.model_dump(mode="json") | given, TrainConfig, stage.name)
+
+
+def require_arguments(config: OnlineConfig) -> None:
+    """Check the arguments of all phases before anything is asked or trained.
+
+    Raises:
+        ConfigError: an argument does not exist, cannot be given, or has a wrong type.
+    """
+    import trl
+
+    for key, phase in (("sft", config.sft), ("dpo", config.dpo), ("rounds", config.rounds)):
+        if phase is None:
+            continue
+        method = method_of(Stage(key))
+        raw = {"method": method, "model": config.student.model, "data": key, "out": key}
+        found = parse(raw | {"arguments": phase.arguments, "lora": phase.lora}, TrainConfig, key)
+        checked(found.arguments, getattr(trl, f"{CLASSES[method]}Config"), f"{key}.arguments")
+        adapter_config(found)
+
+
+def phase_of(config: OnlineConfig, stage: Stage) -> PhaseConfig:
+    """Return how a stage is trained."""
+    phase = config.rounds if stage.iteration else config.sft if stage.name == "sft" else config.dpo
+    return phase or PhaseConfig()
+
+
+def method_of(stage: Stage) -> Method:
+    """Return by what a stage is trained: the supervised phase by itself, all others by pairs."""
+    return "sft" if stage.name == "sft" else "dpo"
 
 
 def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | None = None) -> OnlineRecord:

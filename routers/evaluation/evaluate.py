@@ -8,29 +8,26 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted
-from arbitrage.outcomes.queries import Rows
-from arbitrage.processes import end_with_parent
+from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted
+from arbitrage.candidates.queries import Rows
+from arbitrage.processes.pools import end_with_parent
 from arbitrage.statistics import Estimate
 from routers.evaluation.figures import RouterFigures, mean_differences, measure
 from routers.evaluation.policy import Outcome, follow, oracle_outcome, random_outcome
 from routers.features.ngrams import count_ngrams
 from routers.features.surface import measure_surface
-from routers.learners.auto import SINGLE, AutoLearner, Choice
-from routers.learners.baselines.error_vectors import ErrorVectorsLearner
-from routers.learners.baselines.factorisation import FactorisationLearner
-from routers.learners.baselines.mlp import MlpLearner
-from routers.learners.blend import BlendLearner
-from routers.learners.clusters import ClustersLearner
-from routers.learners.crossval import Fits
-from routers.learners.descriptor import DescriptorLearner
-from routers.learners.folds import deal_test_folds
-from routers.learners.knn import KnnLearner
-from routers.learners.learned import LearnedLearner
-from routers.learners.learner import LearnerConfig
-from routers.learners.ridge import RidgeLearner
-from routers.learners.soft_label import SoftLabelLearner
-from routers.learners.table import TableLearner
+from routers.learning.auto import SINGLE, AutoLearner, Choice
+from routers.learning.blend import BlendLearner
+from routers.learning.clusters import ClustersLearner
+from routers.learning.crossval import Fits
+from routers.learning.descriptor import DescriptorLearner
+from routers.learning.folds import deal_test_folds
+from routers.learning.knn import KnnLearner
+from routers.learning.learned import LearnedLearner
+from routers.learning.learner import LearnerConfig
+from routers.learning.ridge import RidgeLearner
+from routers.learning.soft_label import SoftLabelLearner
+from routers.learning.table import TableLearner
 
 Told = Callable[[str], None]
 AUTO = AutoLearner()
@@ -43,9 +40,6 @@ BASELINES: Sequence[LearnerConfig] = (
     KnnLearner(k=100),
     ClustersLearner(),
     RidgeLearner(),
-    MlpLearner(),
-    FactorisationLearner(),
-    ErrorVectorsLearner(),
 )
 """What others would use, each given the language."""
 BLIND: Sequence[LearnerConfig] = (
@@ -106,6 +100,7 @@ def evaluate(
     num_folds: int = 5,
     seed: int = 0,
     learners: Sequence[LearnerConfig] = (*BASELINES, *BLIND, *OURS),
+    more_baselines: Sequence[LearnerConfig] = (),
     auto: AutoLearner = AUTO,
     jobs: int = 1,
     told: Told = lambda _: None,
@@ -117,12 +112,13 @@ def evaluate(
         num_folds: of the outer cross-validation; `auto` cross-validates within each training part.
         seed: of folds and resamples.
         learners: what is compared beside random, best single, `auto` and the oracle.
+        more_baselines: further language-aware learners that `auto` is compared with.
         auto: how the automatic choice is made.
         jobs: processes.
         told: is told what is done.
     """
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
-    everyone = (SINGLE, *learners)
+    everyone = (SINGLE, *learners, *more_baselines)
     results = _run_folds(matrix, fold_P, everyone, auto, jobs, told)
     expected = {name: np.zeros(matrix.rewards_PT.shape) for name in results[0].expected}
     for result in results:
@@ -134,7 +130,9 @@ def evaluate(
     shown = [outcomes.pop("auto"), random_outcome(matrix), *outcomes.values(), oracle]
     figures = measure(shown, single, oracle, matrix, seed)
     ranked = [figures[0], *sorted(figures[1:], key=lambda f: -f.mean_reward)]
-    comparison = _compare(shown[0], [outcomes[b.label] for b in BASELINES if b.label in outcomes], matrix, seed)
+    comparison = _compare(
+        shown[0], [outcomes[b.label] for b in (*BASELINES, *more_baselines) if b.label in outcomes], matrix, seed
+    )
     return Evaluation(matrix, ranked, [result.choice for result in results], comparison, expected, single)
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
-from arbitrage.outcomes.queries import Rows
+from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.queries import Rows
 from arbitrage.statistics import Estimate, estimate, resample_ratios
 from routers.evaluation.policy import Outcome
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, chosen
-from arbitrage.outcomes.queries import Rows
+from arbitrage.candidates.matrix import Floats, OutcomeMatrix, chosen
+from arbitrage.candidates.queries import Rows
 from arbitrage.records import content_id
 
 NUM_POINTS = 33

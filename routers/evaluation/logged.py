@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats
-from routers.learners.folds import deal_folds
-from routers.learners.learned import LearnedLearner
-from routers.learners.learner import Predictor
-from routers.off_policy import OffPolicyValue, greedy, judge_policy
-from routers.outcome_log import OutcomeLog, guess, require_draws
+from arbitrage.candidates.matrix import Floats
+from routers.bandit_log.off_policy import OffPolicyValue, greedy, judge_policy
+from routers.bandit_log.outcome_log import OutcomeLog, guess, require_draws
+from routers.learning.folds import deal_folds
+from routers.learning.learned import LearnedLearner
+from routers.learning.learner import Predictor
 
 FROM_LOG: Final = "learned from the log"
 NUM_FOLDS: Final = 5

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix, best_admitted
-from arbitrage.outcomes.queries import Rows
+from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted
+from arbitrage.candidates.queries import Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import OutcomeMatrix, best_admitted, chosen
-from arbitrage.outcomes.queries import Rows
-from routers.learners.folds import deal_test_folds
-from routers.learners.learner import LearnerConfig
-from routers.learners.single import SingleLearner
+from arbitrage.candidates.matrix import OutcomeMatrix, best_admitted, chosen
+from arbitrage.candidates.queries import Rows
+from routers.learning.folds import deal_test_folds
+from routers.learning.learner import LearnerConfig
+from routers.learning.table import SingleLearner
 
 Told = Callable[[str], None]
 SIZES = (64, 128, 256, 512, 1024, 2048, 4096)

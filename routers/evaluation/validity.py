@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import Floats, OutcomeMatrix
-from arbitrage.outcomes.reading import blend_rewards
+from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.matrix_file import blend_rewards
 from arbitrage.statistics import Estimate
 from routers.evaluation.evaluate import evaluate
-from routers.learners.auto import AutoLearner
-from routers.learners.consensus import ConsensusLearner, spread
-from routers.learners.learned import LearnedLearner
+from routers.learning.auto import AutoLearner
+from routers.learning.consensus import ConsensusLearner, spread
+from routers.learning.learned import LearnedLearner
 
 Told = Callable[[str], None]
 NAIVE = LearnedLearner(caution=0.0)

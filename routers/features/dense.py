@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from arbitrage.outcomes.queries import Queries
+from arbitrage.candidates.queries import Queries
 from routers.features.ngrams import Ngrams, ngrams_of
 from routers.features.tags import Vocabulary, one_hot, vocabulary_of
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from arbitrage.outcomes.queries import Queries
+from arbitrage.candidates.queries import Queries
 
 NUM_BITS = 18
 NUM_BUCKETS = 1 << NUM_BITS

@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from arbitrage.candidates.queries import Queries, Rows
 from arbitrage.languages import UNKNOWN, family_of, normalise_tag, script_of
-from arbitrage.outcomes.queries import Queries, Rows
 
 Floats = NDArray[np.float64]
 

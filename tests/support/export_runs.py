@@ -14,7 +14,7 @@ from arbitrage.records import Candidate, FinishReason, Message, Prompt, Record, 
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.tables import to_table
-from arbitrage.teachers.fake import FakeEngine
+from arbitrage.teachers.engines.fake import FakeEngine
 from arbitrage.teachers.pool import TeacherConfig
 
 LICENCES = {"aya": "CC-BY-NC-4.0", "qwen": "Apache-2.0"}

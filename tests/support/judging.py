@@ -10,7 +10,7 @@ import yaml
 from aiohttp import web
 
 from arbitrage.contracts.workers import Inputs
-from arbitrage.judging.matches import Match
+from arbitrage.judging.sides import Match
 from arbitrage.records import Candidate, Prompt, Verdict
 from arbitrage.tables import to_table
 from tests.support.mock_endpoint import Handler, answer

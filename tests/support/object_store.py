@@ -15,9 +15,9 @@ from arbitrage.contracts.steps import Pipeline
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import Backend, RunRequest, execute
-from arbitrage.shards import place
-from arbitrage.shards.manifest import Manifest
-from arbitrage.shards.place import Place, files_below
+from arbitrage.runs import paths
+from arbitrage.runs.manifest import Manifest
+from arbitrage.runs.paths import Place, files_below
 
 SECRET = "a-secret-that-nobody-may-write-down"
 
@@ -39,11 +39,11 @@ def object_store(bucket: str) -> Iterator[None]:
             patch.setenv("AWS_ACCESS_KEY_ID", "test")
             patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
             patch.setenv("AWS_REGION", "us-east-1")
-            place._filesystem.cache_clear()
+            paths._filesystem.cache_clear()
             fs.FileSystem.from_uri(f"s3://{bucket}?allow_bucket_creation=true")[0].create_dir(bucket)
             yield
     finally:
-        place._filesystem.cache_clear()
+        paths._filesystem.cache_clear()
         server.kill()
         server.wait()
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from arbitrage.outcomes.matrix import OutcomeMatrix
-from arbitrage.outcomes.queries import Queries
+from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.queries import Queries
 
 TEACHERS = ("anna", "bert", "carl", "dora")
 LANGUAGES = ("de", "ja", "pt", "sw")

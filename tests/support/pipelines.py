@@ -10,7 +10,7 @@ import yaml
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Progress, Quiet
 from arbitrage.execution.run import Backend, execute
-from arbitrage.shards.manifest import Manifest
+from arbitrage.runs.manifest import Manifest
 from pipelines.loading import load_pipeline
 
 QUESTIONS = {

@@ -7,22 +7,19 @@ from typing import ClassVar
 
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
+from arbitrage.demo.prompts import WorldConfig
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import Quiet
 from arbitrage.execution.run import RunRequest, execute
-from arbitrage.prompts.world import WorldConfig
 from arbitrage.records import Candidate, FinishReason, Prompt, Reject, Route, content_id
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
-from arbitrage.rewards.check import check
-from arbitrage.rewards.emptiness import EmptinessConfig
-from arbitrage.rewards.ensemble import EnsembleConfig, ensemble
-from arbitrage.rewards.exact import ExactConfig
+from arbitrage.rewards.combine import EnsembleConfig, ensemble
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.score import score
-from arbitrage.rewards.truncation import TruncationConfig
+from arbitrage.rewards.score import check, score
+from arbitrage.rewards.text_checks import EmptinessConfig, ExactConfig, TruncationConfig
+from arbitrage.runs.run import Run, open_run
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.selection.sft import SftSelection, select_sft
-from arbitrage.shards.run import Run, open_run
 from arbitrage.tables import to_table
 
 HOSTILE = '</script><script>window.pwned = 1</script><img src="http://evil.example/x.png" onerror="window.pwned = 2">'

@@ -7,11 +7,11 @@ from typing import Any
 
 from arbitrage.contracts.steps import Resources, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
-from arbitrage.execution.answer_task import settle
-from arbitrage.execution.meter import Meter
+from arbitrage.execution.counters import Meter
+from arbitrage.execution.item_task import settle
 from arbitrage.execution.plan import Job
 from arbitrage.records import Record
-from arbitrage.shards.journal import open_journal
+from arbitrage.runs.journal import open_journal
 
 
 def settle_shard(worker: Any, inputs: Inputs, record: type[Record]) -> Output:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from arbitrage.teachers.limiter import Limiter
+from arbitrage.teachers.engines.openai.concurrency import Limiter
 
 
 @dataclass(frozen=True)

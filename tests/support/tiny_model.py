@@ -6,7 +6,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from arbitrage.world.models import model_path
+from arbitrage.demo.models import model_path
 
 SPECIALS = ("<|pad|>", "<|begin|>", "<|turn|>", "<|end|>")
 

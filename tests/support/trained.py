@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from arbitrage.outcomes.matrix import OutcomeMatrix
-from arbitrage.outcomes.queries import Queries
-from routers.fitting import fit_router
-from routers.learners import TableLearner
-from routers.learners.artifact import save_artifact
+from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.queries import Queries
+from routers.learning import TableLearner
+from routers.learning.artifact import save_artifact
+from routers.learning.train import fit_router
 
 
 def matrix_where(best: Mapping[str, str], teachers: Sequence[str], per_language: int = 20) -> OutcomeMatrix:

@@ -8,7 +8,7 @@ from statistics import fmean
 from pydantic import TypeAdapter, ValidationError
 
 from arbitrage.errors import DataError
-from arbitrage.shards.store import commit_bytes
+from arbitrage.runs.store import commit_bytes
 
 CURVES_FILE = "monitor.jsonl"
 OVERALL = "all"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from arbitrage.fidelity import language_share
+from arbitrage.text.language_confusion import language_share
 from arbitrage.training.monitor.curves import Check, overall
 from arbitrage.training.monitor.distributions import concentration
 from arbitrage.training.monitor.probe import Answered, Probe, ProbeRow

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.errors import UserError
-from arbitrage.models import absolute_model, loadable
+from arbitrage.models.references import absolute_model, loadable
 from arbitrage.training.checkpoints import checkpoints, step_of
 from arbitrage.training.monitor.alarms import Alarm, find_alarms
 from arbitrage.training.monitor.curves import CURVES_FILE, Check, write_checks

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from arbitrage.languages import name_of
-from arbitrage.report.dotplot import Axis, axis_over
-from arbitrage.report.panels import Line, Panel, draw
-from arbitrage.shards.store import commit_bytes
+from arbitrage.report.charts import Axis, Line, Panel, axis_over, draw
+from arbitrage.runs.store import commit_bytes
 from arbitrage.training.monitor.alarms import Alarm
 from arbitrage.training.monitor.curves import OVERALL, Check, by_language
 

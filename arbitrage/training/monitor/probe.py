@@ -6,8 +6,8 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from arbitrage.chat import ChatTokenizer
 from arbitrage.errors import DataError
+from arbitrage.models.chat import ChatTokenizer
 from arbitrage.records import Message
 from arbitrage.training.mix import rank_rows
 from arbitrage.training.monitor.settings import MonitorConfig

@@ -1,0 +1,134 @@
+"""`arbitrage router calibration-set` and `add-teacher`: let a new model join a trained router."""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arbitrage.cli.options import JsonOption
+from arbitrage.cli.router.evaluate import (
+    GroupOption,
+    LanguageOption,
+    ModelsOption,
+    RewardOption,
+    RunOption,
+    TaskOption,
+    read_outcomes,
+)
+from arbitrage.cli.screen import say
+
+if TYPE_CHECKING:
+    from routers.learning.learned import Learned
+
+RequiredMatrix = Annotated[
+    list[Path],
+    typer.Option("--matrix", metavar="FILE", help="The incumbents' rewards, and the newcomer's on its prompts."),
+]
+
+
+def pick_prompts(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the prompts, as JSON lines.")],
+    matrix: Annotated[
+        list[Path] | None, typer.Option("--matrix", metavar="FILE", help="The incumbents' rewards. Repeatable.")
+    ] = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    reward_column: RewardOption = None,
+    size: Annotated[int, typer.Option("--size", min=1, help="How many prompts.")] = 128,
+) -> None:
+    """Pick the prompts on which a new model is tried: always the same ones, stratified by language and task.
+
+    Have the new model answer them, score its answers as the others' were, and call `add-teacher`.
+
+    Example: `arbitrage router calibration-set --matrix outcomes.parquet --out calibration.jsonl`
+    """
+    from arbitrage.cli.router.view import tell_left_out
+    from routers.new_models.probe_prompts import pick_calibration
+
+    reading = read_outcomes(
+        matrix, run, models, reward_column, group_column, None, task_column, language_column, None
+    )
+    tell_left_out(reading)
+    found = reading.matrix
+    rows = pick_calibration(found.queries, found.cluster_P, found.prompt_ids, size)
+    with out.open("w", encoding="utf-8") as file:
+        for row in rows:
+            prompt = {
+                "prompt_id": found.prompt_ids[row],
+                "prompt": found.queries.texts[found.queries.text_P[row]],
+                "language": found.queries.languages[row],
+                "task": found.queries.tasks[row],
+            }
+            file.write(json.dumps(prompt, ensure_ascii=False) + "\n")
+    languages = len(set(found.queries.languages[rows].tolist()))
+    say(f"{len(rows):,} of {len(found):,} prompts in {languages} languages: {out}")
+
+
+def add_teacher(
+    teacher: Annotated[str, typer.Argument(metavar="TEACHER", help="Name of the new model in the matrix.")],
+    router: Annotated[Path, typer.Option("--router", metavar="DIR", help="The router that it joins.")],
+    matrix: RequiredMatrix,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where to write the extended router.")],
+    reward_column: Annotated[str, typer.Option("--reward-column", metavar="COLUMN")] = "reward",
+    group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a new model join a trained router; nobody else is retrained.
+
+    About 128 prompts do, each scored for the newcomer and for every incumbent. Below 32 the newcomer is in the pool
+    and never chosen: explore with it first.
+
+    Example: `arbitrage router add-teacher gemma-4-9b --router routers/mine --matrix outcomes.parquet --matrix
+    gemma.parquet --out routers/mine-2`
+    """
+    from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix, read_rewards
+    from arbitrage.errors import UserError
+    from routers.learning.artifact import Artifact, load_artifact, save_artifact
+    from routers.new_models.new_model import EXPLORE_ONLY_BELOW, admit
+
+    artifact = load_artifact(router)
+    learned = _learned(artifact.kind, artifact.predictor, router)
+    columns = MatrixColumns(language=language_column, rewards=(reward_column,), group=group_column, task=task_column)
+    incumbents = read_matrix(matrix, columns, artifact.teachers).matrix
+    rewards = read_rewards(matrix, columns, teacher)
+    place = {prompt_id: row for row, prompt_id in enumerate(incumbents.prompt_ids)}
+    scored = {prompt_id for prompt_id, reward in rewards.items() if math.isfinite(reward)}
+    shared = sorted(place[prompt_id] for prompt_id in scored if prompt_id in place)
+    unused = {"have no reward": len(rewards) - len(scored), "not every incumbent answered": len(scored) - len(shared)}
+    for why, count in ((why, count) for why, count in unused.items() if count):
+        say(f"of {len(rewards):,} prompts of '{teacher}' {count:,} {why}: they do not count", file=sys.stderr)
+    if len(shared) < 2:
+        raise UserError(
+            f"add-teacher: '{teacher}' shares {len(shared)} prompts with all incumbents; it takes about 128"
+        )
+    import numpy as np
+
+    rows = np.asarray(shared, np.int64)
+    values = np.array([rewards[incumbents.prompt_ids[row]] for row in shared])
+    extended = admit(learned, incumbents, teacher, rows, values)
+    joined = {"teacher": teacher, "prompts": len(shared), "explore_only": extended.is_explore_only}
+    about = {**artifact.about, "joined": [*artifact.about.get("joined", []), joined]}
+    save_artifact(out, Artifact(artifact.kind, extended.teachers, extended.predictor, about))
+    if as_json:
+        print(json.dumps({"path": str(out), **joined, "teachers": extended.teachers}))
+        return
+    say(f"{out}: '{teacher}' joined {len(artifact.teachers)} incumbents from {len(shared):,} prompts")
+    if extended.is_explore_only:
+        say(f"  fewer than {EXPLORE_ONLY_BELOW} prompts: it is never chosen until more is known of it")
+
+
+def _learned(kind: str, predictor: object, where: Path) -> "Learned":
+    from arbitrage.errors import UserError
+    from routers.learning.learned import Learned
+
+    if not isinstance(predictor, Learned):
+        raise UserError(f"{where}: a newcomer joins a router of kind learned; this is of kind {kind}")
+    return predictor

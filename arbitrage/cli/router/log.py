@@ -1,0 +1,90 @@
+"""`arbitrage router log` and `off-policy`: write down what a router earned, and judge others by it."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arbitrage.cli.options import JsonOption
+from arbitrage.cli.screen import say
+
+
+def write_outcomes(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Finished runs, the oldest first.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the outcomes, as Parquet.")],
+) -> None:
+    """Write down whom runs asked, how likely that was, and what it earned: one row for each prompt.
+
+    A bandit learns from it in the next run (`router: {kind: bandit, outcomes: FILE}`), `arbitrage router train --log`
+    learns a router from it, and `arbitrage router off-policy` judges routers by it.
+
+    Example: `arbitrage router log monday tuesday --out outcomes.parquet`
+    """
+    from arbitrage.cli.options import find_run
+    from pipelines.routing.outcomes import log_of_run
+    from routers.bandit_log.outcome_log import write_log
+
+    logs = [log_of_run(find_run(run)) for run in runs]
+    write_log(out, logs)
+    teachers = sorted({teacher for log in logs for teacher in log.teachers})
+    say(f"{out}: {sum(map(len, logs)):,} outcomes of {', '.join(teachers)}")
+
+
+def judge_by_log(
+    log: Annotated[Path, typer.Argument(metavar="LOG", help="Outcomes that `arbitrage router log` wrote.")],
+    router: Annotated[
+        list[Path] | None, typer.Option("--router", metavar="DIR", help="A learned router to judge. Repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of folds and resamples.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Estimate what other routers would have earned, from what one router logged; no teacher is asked again.
+
+    The log must come from a router that draws (`bandit`, `uniform`): where it would never have done what another
+    router does, it knows nothing of it. Judge routers that were trained on something else than this log.
+
+    Shown with clustered 95 % intervals: the doubly robust estimate, which is the one to read; inverse propensity
+    weighting, plain and self-normalised; how many outcomes carry the estimate; and which share of the router's
+    choices the log might have made too: what lies beyond is a guess. A log of choices mostly certain is refused.
+
+    Example: `arbitrage router off-policy outcomes.parquet --router routers/mine`
+    """
+    from arbitrage.cli.router.view import print_table, status_line, with_interval
+    from routers.bandit_log.outcome_log import read_log
+    from routers.evaluation.logged import judge_logged
+    from routers.learning.artifact import load_artifact, require_pool
+
+    outcomes = read_log(log)
+    artifacts = {str(path): load_artifact(path) for path in router or ()}
+    for where, artifact in artifacts.items():
+        require_pool(artifact, outcomes.teachers, where)
+    with status_line() as told:
+        told("learning from the other folds")
+        found = judge_logged(outcomes, {where: one.predictor for where, one in artifacts.items()}, seed)
+    if as_json:
+        print(json.dumps([asdict(one) for one in found]))
+        return
+    earned = f"earned {outcomes.reward_P.mean():.3f} on average"
+    say(f"{log}: {len(outcomes):,} outcomes of {len(outcomes.teachers)} teachers {earned}")
+    rows = [
+        [
+            one.router,
+            with_interval(one.value.doubly_robust),
+            with_interval(one.value.self_normalised),
+            with_interval(one.value.inverse_propensity),
+            f"{one.value.effective_size:,.0f}",
+            f"{one.value.support:.0%}",
+        ]
+        for one in found
+    ]
+    headings = (
+        "router",
+        "doubly robust",
+        "self-normalised",
+        "inverse propensity",
+        "outcomes that count",
+        "supported",
+    )
+    print_table("What each would have earned", headings, rows)

@@ -1,0 +1,209 @@
+"""`arbitrage router judges`, `samples` and `newcomers`: what a router's gain rests on."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from arbitrage.cli.options import JsonOption
+from arbitrage.cli.router.evaluate import (
+    GroupOption,
+    LanguageOption,
+    MatrixOption,
+    ModelsOption,
+    RewardOption,
+    RunOption,
+    TaskOption,
+    read_outcomes,
+)
+from arbitrage.cli.screen import say
+from arbitrage.processes.pools import num_cpus
+
+if TYPE_CHECKING:
+    from arbitrage.candidates.matrix import OutcomeMatrix
+    from routers.evaluation.new_models import NewcomerStudy
+
+SeedOption = Annotated[int, typer.Option("--seed", help="Of folds, draws and resamples.")]
+
+
+def judge_routers(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out whether routing survives a judge it has not seen: hold each of several rewards out in turn.
+
+    Shown beside each other: the naive router, which maximises the mean of the other rewards; the consensus, which
+    leaves the best single model only where they agree; and `auto`, which besides wants the gain to hold under each.
+
+    Example: `arbitrage router judges --matrix outcomes.parquet --reward-column bleurt --reward-column comet
+    --reward-column gpt_judge`
+    """
+    from arbitrage.cli.router.view import print_table, status_line, with_interval
+    from arbitrage.errors import UserError
+    from routers.evaluation.validity import judge_in_turn, measure_agreement
+
+    outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
+    if len(outcomes.rewards_by_name) < 2:
+        raise UserError("router judges: give at least two rewards, each with its own --reward-column")
+    with status_line() as told:
+        judges = judge_in_turn(outcomes, seed=seed, jobs=min(5, num_cpus()), told=told)
+    agreement = measure_agreement(outcomes)
+    if as_json:
+        print(json.dumps({"judges": [asdict(j) for j in judges], "agreement": [asdict(a) for a in agreement]}))
+        return
+    rows = [
+        [j.judge, *(with_interval(e) for e in (j.naive, j.consensus, j.auto, j.oracle)), _counted(j.chose)]
+        for j in judges
+    ]
+    headings = ("held-out judge", "naive", "consensus", "auto", "oracle of the others", "auto chose")
+    print_table("Gain above the best single model, by the reward held out", headings, rows)
+    rows = [[a.first, a.second, f"{a.within_prompts:.2f}", *_extremes(a.of_means)] for a in agreement]
+    columns = ("reward", "reward", "within prompts", "model means, worst language", "best language")
+    print_table("Rank correlation of rewards", columns, rows)
+
+
+def trace_router(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    learner: Annotated[str, typer.Option("--learner", metavar="KIND", help="Which router learns.")] = "learned",
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out how many prompts, each scored with every model, a router needs.
+
+    Example: `arbitrage router samples --matrix outcomes.parquet`
+    """
+    from arbitrage.cli.router.train import learner_of
+    from arbitrage.cli.router.view import print_table, status_line
+    from routers.evaluation.samples import trace_samples
+
+    config = learner_of(learner, [])
+    outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
+    with status_line() as told:
+        curve = trace_samples(config, outcomes, seed=seed, told=told)
+    if as_json:
+        print(json.dumps(asdict(curve)))
+        return
+    rows = [[f"{p.num_prompts:,}", f"{p.gap_closed:.1%}", f"{p.single_gap_closed:.1%}"] for p in curve.points]
+    print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
+    if not curve.points or curve.points[-1].gap_closed <= 0:
+        say("all prompts together gain nothing over the best single model")
+        return
+    enough = f"{curve.enough:,} prompts give" if curve.enough else "only all prompts give"
+    say(f"{enough} 90 % of what all of them give")
+
+
+def admit_newcomers(
+    matrix: MatrixOption = None,
+    run: RunOption = None,
+    models: ModelsOption = None,
+    reward_column: RewardOption = None,
+    group_column: GroupOption = None,
+    task_column: TaskOption = None,
+    language_column: LanguageOption = "language",
+    seed: SeedOption = 0,
+    deals: Annotated[
+        int, typer.Option("--deals", min=1, help="How often prompts are dealt to folds; the range shows the noise.")
+    ] = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Find out how much of a new model's worth is had from a few of its answers: each model in turn is the newcomer.
+
+    Example: `arbitrage router newcomers --matrix outcomes.parquet`
+    """
+    from arbitrage.cli.router.view import print_table, status_line, with_interval
+    from routers.evaluation.new_models import study_newcomers
+    from routers.new_models.probe_prompts import CALIBRATION_SIZE
+
+    outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
+    with status_line() as told:
+        study = study_newcomers(outcomes, seed=seed, num_deals=deals, told=told)
+    if as_json:
+        print(json.dumps(asdict(study)))
+        return
+    rows = [
+        [f"{n}", _kept(study, n), f"{study.kept_by_means[n]:.0%}", f"{study.routing_kept[n]:.0%}"] for n in study.kept
+    ]
+    print_table(
+        f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
+        ("prompts", "collaborative ridge", "plain means", "kept of all that routing gains"),
+        rows,
+    )
+    size = min(study.joined_by_teacher, key=lambda size: abs(size - CALIBRATION_SIZE))
+    joined = study.joined_by_teacher[size]
+    rows = [
+        [name, with_interval(full, lambda gain: f"{gain:+.4f}"), f"{joined[name]:+.4f}"]
+        for name, full in study.full_by_teacher.items()
+    ]
+    heads = ("newcomer", "all its outcomes known", f"from {size} prompts")
+    print_table("What each brings, in mean reward of the pool", heads, rows)
+    say(_of_helpful(study, size))
+    if study.routing_gain <= 0:
+        say("routing gains nothing over the best single model here")
+    else:
+        left = f"{study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f})"
+        say(f"without the newcomer, {left} is left")
+
+
+def _of_helpful(study: "NewcomerStudy", size: int) -> str:
+    from arbitrage.cli.router.view import with_interval
+
+    kept, all_of_them = study.kept_of_helpful[size], len(study.full_by_teacher)
+    if kept is None:
+        return f"none of the {all_of_them} brings anything beyond noise: shares of that say nothing"
+    share = with_interval(kept, lambda share: f"{share:.0%}")
+    helpful = f"{len(study.helpful)} of {all_of_them} bring something beyond noise"
+    told = f"{helpful}; {share} of it is had from {size} prompts"
+    if len(study.helpful) == all_of_them:
+        return told
+    return f"{told}; each of the others changes the pool by {study.gain_of_others[size]:+.4f}"
+
+
+def _kept(study: "NewcomerStudy", size: int) -> str:
+    shares = study.kept_by_deal[size]
+    spread = f" ({min(shares):.0%} to {max(shares):.0%})" if len(shares) > 1 else ""
+    return f"{study.kept[size]:.0%}{spread}"
+
+
+def _read(
+    matrix: list[Path] | None,
+    run: str | None,
+    models: str | None,
+    reward_column: list[str] | None,
+    group_column: str | None,
+    task_column: str | None,
+    language_column: str,
+) -> "OutcomeMatrix":
+    from arbitrage.cli.router.view import tell_left_out
+
+    reading = read_outcomes(
+        matrix, run, models, reward_column, group_column, None, task_column, language_column, None
+    )
+    tell_left_out(reading)
+    say(f"{len(reading.matrix):,} prompts, {len(reading.matrix.teachers)} models", file=sys.stderr)
+    return reading.matrix
+
+
+def _counted(chose: Sequence[str]) -> str:
+    return ", ".join(f"{name} {chose.count(name)}" for name in dict.fromkeys(chose))
+
+
+def _extremes(values: Mapping[str, float]) -> list[Any]:
+    worst, best = min(values, key=lambda k: values[k]), max(values, key=lambda k: values[k])
+    return [f"{values[worst]:.2f} ({worst})", f"{values[best]:.2f} ({best})"]

@@ -1,0 +1,162 @@
+"""Settle a shard item by item: replay its journal, clear suspects one by one, ask for the rest, assemble the rows."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from arbitrage.contracts.workers import AskedShard, Output, Usage
+from arbitrage.errors import DrainedError, ExecutionError, OvertakenError, StorageError
+from arbitrage.execution.counters import Counters, Meter, count_answer
+from arbitrage.execution.plan import Job
+from arbitrage.records import Candidate, Record, Reject, Score
+from arbitrage.runs.journal import Journal, item_id_of
+from arbitrage.tables import shown, to_table, unwritable
+
+UNWRITABLE = "unwritable"
+"""Why a row stops of which a value fits no column."""
+
+_MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd")
+
+
+async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counters, meter: Meter) -> Output:
+    """Get an answer for every item the shard owes, and return its rows in the order of the items.
+
+    Raises:
+        DrainedError: it was asked to stop; what was in flight is answered and journaled.
+        EngineDiedError: the next attempt will look for the culprit.
+        OvertakenError: another attempt has taken the shard over.
+        ExecutionError: the worker broke its contract: an answer was missing, double, or nobody's.
+    """
+    item_ids = [item.item_id for item in asked.items]
+    await _Asking(job.name, asked, journal, counters, meter).settle(item_ids)
+    answers = [journal.settled[item_id] for item_id in item_ids]
+    rows = [answer for answer in answers if not isinstance(answer, Reject)]
+    rejects = [answer for answer in answers if isinstance(answer, Reject)]
+    return Output(to_table(rows, job.record), to_table(rejects, Reject), _usage(rows))
+
+
+@dataclass
+class _Asking:
+    """One attempt at a shard."""
+
+    step: str
+    asked: AskedShard
+    journal: Journal
+    counters: Counters
+    meter: Meter
+    overtaken: OvertakenError | None = None
+
+    async def settle(self, item_ids: Sequence[str]) -> None:
+        owed = frozenset(item_ids)
+        settled = self.journal.settled
+        self.counters.num_owed = len(owed)
+        self.counters.num_replayed = sum(item_id in settled for item_id in owed)
+        for item_id in self.journal.quarantine.condemned:
+            if item_id in owed and item_id not in settled:
+                self.journal.settle(item_id, self.asked.condemned(item_id))
+        async with self.meter.turns.turn() as end_turn, self._looking_out():
+            await self._clear_suspects(owed)
+            await self._ask(item_ids, end_turn)
+        if self.overtaken is not None:
+            raise self.overtaken
+        if any(item_id not in settled for item_id in item_ids):
+            raise DrainedError(f"{self.step}: stopped as asked")
+
+    @property
+    def _is_ending(self) -> bool:
+        """Whether nothing more is to be asked."""
+        return self.meter.is_draining or self.overtaken is not None
+
+    @asynccontextmanager
+    async def _looking_out(self) -> AsyncIterator[None]:
+        """Look, while it asks, whether another attempt has taken over: this worker may be thought dead."""
+        if self.journal.is_look_due:  # it has waited long for its turn
+            await asyncio.to_thread(self.journal.require_newest)
+        task = asyncio.create_task(self._look_out())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _look_out(self) -> None:
+        while self.overtaken is None:
+            await asyncio.sleep(self.journal.look_every_s)
+            try:
+                await asyncio.to_thread(self.journal.require_newest)
+            except OvertakenError as error:
+                self.overtaken = error
+            except StorageError:
+                continue  # whoever writes next will say so
+
+    async def _clear_suspects(self, owed: frozenset[str]) -> None:
+        settled, quarantine = self.journal.settled, self.journal.quarantine
+        quarantine.suspects = [item_id for item_id in quarantine.suspects if item_id in owed]
+        if not quarantine.next_group(settled):
+            return
+        while (group := quarantine.next_group(settled)) and not self._is_ending:
+            self.journal.alone(group)
+            await self._ask(group)
+        self.journal.alone([])
+
+    async def _ask(self, item_ids: Iterable[str], end_turn: Callable[[], None] = lambda: None) -> None:
+        in_flight: set[str] = set()
+        try:
+            async with aclosing(self.asked.answers(self._take(item_ids, in_flight, end_turn))) as answers:
+                async for answer in answers:
+                    self._settle(answer, in_flight)
+        finally:
+            self.counters.num_in_flight -= len(in_flight)
+        if in_flight:
+            raise ExecutionError(
+                f"{self.step}: no answer came for {len(in_flight)} items asked, such as {min(in_flight)}"
+            )
+
+    def _take(self, item_ids: Iterable[str], in_flight: set[str], end_turn: Callable[[], None]) -> Iterator[str]:
+        """Hand out what is still open, until there is no more or it is asked to stop."""
+        for item_id in item_ids:
+            if self._is_ending:
+                break
+            if item_id not in self.journal.settled:
+                self.journal.take(item_id)
+                in_flight.add(item_id)
+                self.counters.num_in_flight += 1
+                yield item_id
+        end_turn()
+
+    def _settle(self, answer: Record, in_flight: set[str]) -> None:
+        item_id = item_id_of(answer)
+        if item_id not in in_flight:
+            kind = "a second answer" if item_id in self.journal.settled else "an answer that nobody asked for"
+            raise ExecutionError(f"{self.step}: {kind} came: {item_id}")
+        in_flight.remove(item_id)
+        answer = writable(answer, self.step)
+        self.journal.settle(item_id, answer)
+        count_answer(self.counters, answer)
+
+
+def writable(answer: Record, step: str) -> Record:
+    """Return an answer that can be journaled and become a row, whatever its engine said.
+
+    A measure of a candidate that no column can hold, such as 10³⁰ tokens, becomes null: its text is sound. Any other
+    such value stops the row, with the field and the value as the reason's detail.
+    """
+    while (name := unwritable(answer)) is not None:
+        if isinstance(answer, Candidate) and name in _MEASURES:
+            answer = answer.model_copy(update={name: None})
+        elif isinstance(answer, Score) and name == "value":
+            answer = answer.model_copy(update={"value": None, "error": UNWRITABLE})
+        else:
+            detail = f"{name} is {shown(getattr(answer, name))}"
+            return Reject(item_id=item_id_of(answer), step=step, reason=UNWRITABLE, detail=detail)
+    return answer
+
+
+def _usage(rows: Sequence[Record]) -> Usage:
+    candidates = [row for row in rows if isinstance(row, Candidate)]
+    return Usage(
+        prompt_tokens=sum(c.prompt_tokens or 0 for c in candidates),
+        completion_tokens=sum(c.completion_tokens or 0 for c in candidates),
+        cost_usd=sum(c.cost_usd or 0.0 for c in candidates),
+    )

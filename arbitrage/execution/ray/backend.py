@@ -1,0 +1,82 @@
+"""The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
+
+import gc
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from arbitrage.execution.plan import ExecutionPlan
+from arbitrage.execution.progress import Progress, Watch
+from arbitrage.execution.ray.connection import connect_ray, start_ray
+from arbitrage.execution.ray.nodes import Nodes
+from arbitrage.execution.ray.pools import Cluster
+from arbitrage.execution.ray.scheduler import Scheduler
+from arbitrage.execution.source_task import do_source
+
+LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
+"""Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
+
+
+class RayBackend:
+    """Runs steps as actors and tasks on a Ray cluster.
+
+    Args:
+        address: of a running cluster; None starts one on this machine and stops it afterwards.
+        awaits_end: return when Ray's processes have ended. They take a second and a half: a caller that uses Ray no
+            more may do something else meanwhile; its process ends after them in any case.
+    """
+
+    name = "ray"
+
+    def __init__(self, address: str | None = None, awaits_end: bool = True) -> None:
+        self._address = address
+        self._awaits_end = awaits_end
+
+    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
+        """Do all missing shards."""
+        if not any(s.missing for s in execution.steps if s.step.scope != "source"):
+            self._read_source(execution, watch)
+            return
+        import ray
+
+        awaits_end = True  # an error holds what it passed through
+        try:
+            self._do_steps(execution, watch)
+            awaits_end = self._awaits_end
+        finally:
+            gc.collect()  # a reference that goes while Ray ends takes the process with it
+            ending = threading.Thread(target=ray.shutdown, name="ray-end")
+            ending.start()
+            if awaits_end:
+                ending.join()
+
+    def _do_steps(self, execution: ExecutionPlan, watch: Watch) -> None:
+        with ThreadPoolExecutor(1, "source") as beside:
+            reading = beside.submit(self._read_source, execution, watch)
+            self._connect(watch.progress)
+            watch.stop.require_none()
+            nodes = Nodes(watch.progress)
+            cluster = Cluster(nodes.first())
+            reading.result()
+            watch.stop.require_none()
+            Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
+
+    def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
+        """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""
+        for step in execution.steps:
+            if step.step.scope == "source" and step.missing:
+                stats = do_source(step.job, step.job.config.build(), partial(watch.rows_read, step))
+                for shard, shard_stats in zip(step.job.shards, stats, strict=True):
+                    watch.shard_done(step, shard, shard_stats)
+
+    def _connect(self, progress: Progress) -> None:
+        if self._address is None:
+            start_ray(progress, LOCAL_OBJECT_STORE_BYTES)
+        else:
+            connect_ray(self._address, progress)
+
+
+def _without_source(execution: ExecutionPlan) -> ExecutionPlan:
+    steps = tuple(replace(s, missing=()) if s.step.scope == "source" else s for s in execution.steps)
+    return replace(execution, steps=steps)

@@ -1,0 +1,185 @@
+"""What runs on the cluster: an actor that keeps workers across shards, and a task for light steps.
+
+Only shard numbers and counts cross the process border; rows go from Parquet to Parquet where the work is done.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from arbitrage.contracts.workers import AnswerWorker, Load, ShardWorker
+from arbitrage.execution.counters import Counters, Meter
+from arbitrage.execution.environment import collect_seldom, make_private_files
+from arbitrage.execution.plan import Job
+from arbitrage.execution.ray.metrics import Metrics
+from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """What one worker has under way, by step, and how busy its engine is."""
+
+    counters: dict[str, Counters]
+    load: Load
+
+
+@dataclass
+class _Place:
+    """One replica in this actor: a pool's worker. `failure`: why it could not be built."""
+
+    pool: str
+    meter: Meter = field(default_factory=Meter)
+    building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    worker: ShardWorker | AnswerWorker | None = None
+    failure: Exception | None = None
+    tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
+
+    def load(self) -> Load:
+        """Return how busy the engine is."""
+        return self.worker.load() if asks(self.worker) else Load()
+
+
+class Host:
+    """Lives where its resources are. Builds one worker for each replica, and does shards of its pool's jobs.
+
+    An engine has an actor to itself. Workers that only wait for endpoints share one: each alone would be a process
+    of 210 MB. What goes wrong in one leaves the others alone.
+    """
+
+    def __init__(self) -> None:
+        collect_seldom()
+        make_private_files()
+        self._places: dict[str, _Place] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_draining = False
+        self._metrics = Metrics()
+
+    async def do(self, job: Job, attempt: Attempt, replica: str) -> str:
+        """Do one shard; return its counts as JSON."""
+        place = self._place(job.pool, replica)
+        try:
+            return await self._with(place, self._do(place, job, attempt))
+        finally:
+            self._publish(place)  # whoever hears of this shard's end may kill this actor next
+
+    async def prepare(self, job: Job, replica: str) -> None:
+        """Load the engine before there is work for it.
+
+        Raises:
+            ArbitrageError: it cannot be loaded.
+        """
+        place = self._place(job.pool, replica)
+        await self._with(place, self._ready(place, job))
+
+    async def report(self, is_draining: bool) -> dict[str, ReplicaReport]:
+        """Return the counters of each replica, and hear whether to stop. In the control group, beside the work."""
+        self._is_draining = is_draining
+        found = {}
+        for replica, place in list(self._places.items()):
+            place.meter.is_draining = is_draining
+            found[replica] = ReplicaReport(place.meter.by_step(), self._publish(place))
+        return found
+
+    async def leave(self, replica: str) -> None:
+        """End one replica and what it has under way; the others go on. In the control group, as `stop`."""
+        place = self._places.pop(replica, None)
+        if place is not None:
+            await self._on_loop(_end(place))
+            self._metrics.forget(place.pool)
+
+    async def stop(self) -> None:
+        """Free the workers' engines, processes and connections.
+
+        Called in the control group, which has a thread and a loop of its own and so never queues behind a shard;
+        a worker is closed on the loop it was built on.
+        """
+        places = list(self._places.values())
+        await self._on_loop(_close_all(places))
+        for place in places:
+            self._publish(place)
+
+    def _place(self, pool: str, replica: str) -> _Place:
+        self._loop = self._loop or asyncio.get_running_loop()
+        place = self._places.setdefault(replica, _Place(pool))
+        place.meter.is_draining = self._is_draining
+        return place
+
+    async def _do(self, place: _Place, job: Job, attempt: Attempt) -> str:
+        worker = await self._ready(place, job)
+        return (await do_shard(job, worker, attempt, place.meter)).model_dump_json()
+
+    async def _ready(self, place: _Place, job: Job) -> ShardWorker | AnswerWorker:
+        async with place.building:
+            if place.failure is not None:
+                raise place.failure
+            if place.worker is None:
+                try:
+                    place.worker = job.config.build()
+                except Exception as error:
+                    place.failure = error  # whoever asks next is told the same, without loading again
+                    raise
+            return place.worker
+
+    async def _with(self, place: _Place, work: Coroutine[Any, Any, T]) -> T:
+        """Do some work of a pool, so that `leave` can end it."""
+        task = asyncio.ensure_future(work)
+        place.tasks.add(task)
+        try:
+            return await task
+        finally:
+            place.tasks.discard(task)
+
+    async def _on_loop(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None:
+            work.close()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _publish(self, place: _Place) -> Load:
+        load = place.load()
+        self._metrics.publish(place.pool, place.meter.since_start(), load)
+        return load
+
+
+async def _end(place: _Place) -> None:
+    for task in place.tasks:
+        task.cancel()
+    await asyncio.gather(*place.tasks, return_exceptions=True)
+    await asyncio.to_thread(place.meter.spent.remove)
+    if place.worker is not None:
+        await place.worker.close()
+
+
+async def _close_all(places: list[_Place]) -> None:
+    workers = [place.worker for place in places if place.worker is not None]
+    await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
+
+
+def do_light(job: Job, attempts: Sequence[Attempt]) -> list[str]:
+    """Do shards of a job that holds nothing, with a worker built for them; return the counts of each as JSON.
+
+    Where one fails after others are done, these are returned: the rest is asked for again, and then it is the first.
+    """
+    collect_seldom()
+    make_private_files()
+    if job.scope == "corpus":
+        return [do_corpus(job, job.config.build()).model_dump_json()]
+    return asyncio.run(_build_and_do(job, attempts))
+
+
+async def _build_and_do(job: Job, attempts: Sequence[Attempt]) -> list[str]:
+    worker: Any = job.config.build()
+    done: list[str] = []
+    try:
+        for attempt in attempts:
+            stats = await do_shard(job, worker, attempt, Meter())
+            done.append(stats.model_dump_json())
+    except Exception:
+        if not done:
+            raise
+    finally:
+        await worker.close()
+    return done

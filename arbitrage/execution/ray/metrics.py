@@ -1,0 +1,59 @@
+"""Counters for Prometheus, exported by the metrics agent of each Ray node (docs/cluster.md says where to scrape)."""
+
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any
+
+from arbitrage.contracts.workers import Load
+from arbitrage.execution.counters import Counters
+
+GAUGES = {
+    "num_in_flight": "Requests handed to the engine and not answered yet",
+    "num_waiting": "Requests that wait for room at the engine",
+}
+COUNTERS = {
+    "num_answered": "Answers that arrived, rejects included",
+    "num_rejected": "Answers that became rejects",
+    "num_replayed": "Answers read from a journal instead of asked for again",
+    "prompt_tokens": "Tokens of prompts",
+    "completion_tokens": "Tokens of answers",
+    "num_retries": "Requests asked again after a fault",
+    "num_refusals": "Requests that an endpoint refused because it was busy",
+}
+
+
+class Metrics:
+    """The metrics of one actor, labelled by pool and step; Ray adds node and worker."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Counter, Gauge
+
+        tags = ("pool", "step")
+        self._gauges = {name: Gauge(f"arbitrage_{name}", text, tags) for name, text in GAUGES.items()}
+        self._counters = {name: Counter(f"arbitrage_{name}", text, tags) for name, text in COUNTERS.items()}
+        self._published: dict[tuple[str, str, str], int] = {}
+        self._publishing = Lock()  # an actor publishes from the thread of its work and from that of its control
+
+    def publish(self, pool: str, counters: Mapping[str, Counters], load: Load) -> None:
+        """Publish what a pool's worker has counted since the last time."""
+        with self._publishing:
+            for step, each in counters.items():
+                self._publish(pool, step, each.as_dict())
+            held = {name: getattr(load, name) for name in ("num_waiting", "num_retries", "num_refusals")}
+            self._publish(pool, "", held)
+
+    def forget(self, pool: str) -> None:
+        """A pool's worker is gone; the next one counts from zero."""
+        with self._publishing:
+            self._published = {key: value for key, value in self._published.items() if key[0] != pool}
+
+    def _publish(self, pool: str, step: str, values: Mapping[str, Any]) -> None:
+        tags = {"pool": pool, "step": step}
+        for name, value in values.items():
+            if name in self._gauges:
+                self._gauges[name].set(value, tags)
+            elif name in self._counters:
+                grown = value - self._published.get((pool, step, name), 0)
+                self._published[pool, step, name] = value
+                if grown > 0:
+                    self._counters[name].inc(grown, tags)

@@ -1,0 +1,132 @@
+"""The nodes of a Ray cluster that may work for us: alive, and running the same code as the driver."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from arbitrage.errors import ExecutionError
+from arbitrage.execution.environment import environment_digest, require_same
+from arbitrage.execution.progress import Progress
+from arbitrage.execution.ray.cluster import Node
+
+ACCELERATOR_PREFIX = "accelerator_type:"
+
+PROBE_TIMEOUT_S = 120.0
+"""Time a node has to start a worker, import us and report."""
+
+
+class Nodes:
+    """Knows which nodes have been compared with the driver."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._digest = environment_digest()
+        self._same: set[str] = set()
+        self._asked: dict[str, Any] = {}  # node id → its report under way
+        self._other: set[str] = set()
+
+    def first(self) -> list[Node]:
+        """Return the nodes a run starts with.
+
+        Raises:
+            ExecutionError: one runs other code; names every difference.
+        """
+        nodes = _alive()
+        reports = {node["NodeID"]: _probe(node["NodeID"]) for node in nodes}
+        found = {_name(node): _answer(_name(node), reports[node["NodeID"]]) for node in nodes}
+        require_same(self._digest, {name: report.digest for name, report in found.items()})
+        _require_token([name for name, report in found.items() if not report.asks_for_token])
+        self._same = {node["NodeID"] for node in nodes}
+        return [_node(node) for node in nodes]
+
+    def alive(self) -> list[Node]:
+        """Return the nodes that may be used now. One that has joined is asked first, and left out if it differs."""
+        nodes = _alive()
+        for node in nodes:
+            if node["NodeID"] not in self._same | self._other:
+                self._meet(node)
+        return [_node(node) for node in nodes if node["NodeID"] in self._same]
+
+    def _meet(self, node: dict[str, Any]) -> None:
+        import ray
+
+        node_id = node["NodeID"]
+        if node_id not in self._asked:
+            self._asked[node_id] = _probe(node_id)
+        done, _ = ray.wait([self._asked[node_id]], timeout=0)
+        if not done:
+            return
+        try:
+            report = _answer(_name(node), self._asked.pop(node_id))
+            require_same(self._digest, {_name(node): report.digest})
+        except ExecutionError as error:
+            self._other.add(node_id)
+            self._progress.note(f"a node that joined is not used: {error}")
+        else:
+            self._same.add(node_id)
+
+
+def _alive() -> list[dict[str, Any]]:
+    import ray
+
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _node(node: dict[str, Any]) -> Node:
+    import ray
+
+    has = node["Resources"]
+    return Node(
+        node["NodeID"],
+        has.get("CPU", 0.0),
+        has.get("GPU", 0.0),
+        frozenset(name.removeprefix(ACCELERATOR_PREFIX) for name in has if name.startswith(ACCELERATOR_PREFIX)),
+        is_drivers=node["NodeID"] == ray.get_runtime_context().get_node_id(),
+        name=_name(node),
+    )
+
+
+def _name(node: dict[str, Any]) -> str:
+    return f"{node['NodeManagerHostname']}/{node['NodeID'][:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """What a worker of a node says: its versions and files, and whether its Ray asks for a token."""
+
+    digest: dict[str, str]
+    asks_for_token: bool
+
+
+def _report() -> _Report:
+    return _Report(environment_digest(), os.environ.get("RAY_AUTH_MODE", "").lower() == "token")
+
+
+def _require_token(open_to_all: list[str]) -> None:
+    """Refuse a cluster that asks for no token: who reaches its ports runs any code as its user."""
+    if open_to_all and os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled":
+        raise ExecutionError(
+            f"this Ray asks for no token ({', '.join(sorted(open_to_all)[:3])}), so whoever reaches its ports can "
+            "run any code there; start its nodes with RAY_AUTH_MODE=token and a token (docs/cluster.md), "
+            "or set RAY_AUTH_MODE=disabled to use it as it is"
+        )
+
+
+def _probe(node_id: str) -> Any:
+    """Have a worker of the node report on it."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+    return ray.remote(_report).options(num_cpus=0, scheduling_strategy=there).remote()
+
+
+def _answer(node: str, ref: Any) -> _Report:
+    import ray
+
+    try:
+        report: _Report = ray.get(ref, timeout=PROBE_TIMEOUT_S)
+    except ray.exceptions.RayError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise ExecutionError(f"node {node} cannot run this version of arbitrage: {reason}") from error
+    return report

@@ -1,0 +1,261 @@
+"""Pools of Ray actors: started when there is work and room, released when they would only sit on their resources.
+
+A replica that holds anything gets it as a placement group of one bundle: all its GPUs on one node, reserved before it
+starts, shared with what its engine starts in turn (a worker for each tensor-parallel rank), and gone when it goes.
+Replicas that hold nothing and only wait for endpoints share a few actors on each node.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from arbitrage.contracts.steps import Resources
+from arbitrage.contracts.workers import SHARDS_IN_HAND
+from arbitrage.execution.ray.cluster import Inventory, Node
+from arbitrage.execution.ray.host import Host
+
+CONTROL = "control"
+"""Concurrency group kept free on every actor, so that a stop never queues behind work."""
+
+STOP_TIMEOUT_S = 10.0
+
+SHARED_CONCURRENCY = 10_000
+"""Calls at once on an actor that many workers share; how many each has is counted here."""
+
+
+_NUMBERS = count(1)
+
+
+@dataclass(eq=False)
+class Replica:
+    """One worker of a pool: an actor of its own, or its place in an actor that it shares.
+
+    Attributes:
+        pool: its name.
+        actor: where it lives.
+        node_id: where that lives.
+        group: the placement group that holds its resources.
+        cards: share taken of each GPU of the node.
+        is_shared: whether the actor serves other pools too.
+    """
+
+    pool: str
+    actor: Any
+    node_id: str
+    group: Any | None = None
+    cards: dict[int, float] = field(default_factory=dict)
+    is_shared: bool = False
+    name: str = field(default_factory=lambda: f"replica-{next(_NUMBERS)}")  # tells it from others of this run
+
+
+@dataclass
+class Pool:
+    """The live replicas of one worker, and how many shards each has in hand.
+
+    Attributes:
+        name: of the pool.
+        resources: what each replica holds.
+        only_waits: its workers wait for endpoints and may share actors.
+        avoid: nodes on which a replica could not start.
+        num_failed_starts: how often one could not.
+    """
+
+    name: str
+    resources: Resources
+    only_waits: bool = False
+    in_hand: Counter[Replica] = field(default_factory=Counter)  # replica → shards under way
+    avoid: set[str] = field(default_factory=set)
+    num_failed_starts: int = 0
+
+    @property
+    def is_full_size(self) -> bool:
+        """Whether it has all its replicas."""
+        return len(self.in_hand) >= self.resources.replicas
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether its replicas share actors with those of other pools."""
+        return self.only_waits and self.resources.is_nothing
+
+    def idle_replicas(self) -> list[Replica]:
+        """Return the replicas with nothing in hand."""
+        return [replica for replica, count in self.in_hand.items() if not count]
+
+    def free_replica(self, most: int = SHARDS_IN_HAND) -> Replica | None:
+        """Return the replica with the fewest shards in hand, if these are fewer than `most`."""
+        if not self.in_hand:
+            return None
+        replica, count = min(self.in_hand.items(), key=lambda entry: entry[1])
+        return replica if count < most else None
+
+
+@dataclass(eq=False)
+class _SharedHost:
+    """An actor that replicas without resources share."""
+
+    actor: Any
+    node_id: str
+    replicas: list[Replica] = field(default_factory=list)
+
+
+class Cluster:
+    """Starts and ends replicas, and keeps account of what nodes have left as pools take and return it."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = Inventory(nodes)
+        self._hosts: list[_SharedHost] = []
+
+    def has_room(self, pool: Pool) -> bool:
+        """Whether one more replica fits on some node beside those we hold."""
+        if pool.is_shared:
+            return self._host_for(pool) is not None or self.nodes.host_node(pool.avoid) is not None
+        return self.nodes.best_for(pool.resources, pool.avoid) is not None
+
+    def could_start_elsewhere(self, pool: Pool) -> bool:
+        """Whether there is a node on which no replica of the pool has failed to start."""
+        return self.nodes.could_hold(pool.resources, pool.avoid)
+
+    def start(self, pool: Pool, is_alone: bool = False) -> Replica:
+        """Start one replica on the node that it fills best; there must be room.
+
+        Args:
+            pool: whose.
+            is_alone: in an actor of its own, also where others share one.
+        """
+        replica = self._take_a_place(pool) if pool.is_shared and not is_alone else self._start_actor(pool)
+        pool.in_hand[replica] = 0
+        return replica
+
+    def loaded(self, replica: Replica) -> None:
+        """A replica's model is loaded: the next one may start on its GPU."""
+        if (node := self.nodes.by_id.get(replica.node_id)) is not None:
+            node.starting.discard(id(replica))
+
+    def neighbours(self, replica: Replica) -> list[Replica]:
+        """Return all replicas that live in the same actor, itself among them."""
+        return next((list(host.replicas) for host in self._hosts if replica in host.replicas), [replica])
+
+    def release(self, pools: Iterable[Pool]) -> None:
+        """Stop all replicas of pools, all at once: gently, and then for good."""
+        import ray
+
+        replicas = [(pool, replica) for pool in pools for replica in pool.in_hand]
+        ending = [replica for _, replica in replicas]
+        whole = {r.actor for r in ending if set(self.neighbours(r)) <= set(ending)}  # nobody else is left in these
+        stopping = [actor.stop.options(concurrency_group=CONTROL).remote() for actor in whole]
+        if stopping:
+            ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
+        for pool, replica in replicas:
+            self.drop(pool, replica)
+
+    def drop(self, pool: Pool, replica: Replica) -> None:
+        """End one replica and take its resources back, if its node is still there."""
+        import ray
+        from ray.util import remove_placement_group
+
+        del pool.in_hand[replica]
+        node = self.nodes.by_id.get(replica.node_id)
+        if replica.is_shared:
+            self._leave(replica, node)
+            return
+        ray.kill(replica.actor)
+        if replica.group is not None:
+            remove_placement_group(replica.group)
+        if node is not None:
+            node.starting.discard(id(replica))
+            node.give_back(pool.resources, replica.cards)
+
+    def has_node(self, node_id: str) -> bool:
+        """Whether a node is still there."""
+        return node_id in self.nodes.by_id
+
+    def _start_actor(self, pool: Pool) -> Replica:
+        import ray
+
+        wanted = pool.resources
+        node = self.nodes.best_for(wanted, pool.avoid)
+        if node is None:
+            raise RuntimeError(f"{pool.name}: started without room")
+        cards = node.take(wanted)
+        group = _reserve(wanted, node.node_id)
+        host = ray.remote(
+            num_cpus=wanted.cpus,
+            num_gpus=wanted.gpus,
+            max_concurrency=SHARDS_IN_HAND + 1,  # and `prepare`
+            concurrency_groups={CONTROL: 1},
+            max_restarts=0,
+            scheduling_strategy=_strategy(group, node.node_id),
+        )(Host)
+        replica = Replica(pool.name, host.remote(), node.node_id, group, cards)
+        if 0 < wanted.gpus < 1:
+            node.starting.add(id(replica))
+        return replica
+
+    def _host_for(self, pool: Pool) -> _SharedHost | None:
+        """Return the shared actor with the fewest replicas, none of them of this pool."""
+        fitting = [
+            host
+            for host in self._hosts
+            if host.node_id not in pool.avoid and all(replica.pool != pool.name for replica in host.replicas)
+        ]
+        return min(fitting, key=lambda host: len(host.replicas), default=None)
+
+    def _take_a_place(self, pool: Pool) -> Replica:
+        node = self.nodes.host_node(pool.avoid)
+        host = self._start_host(node) if node is not None else self._host_for(pool)
+        if host is None:
+            raise RuntimeError(f"{pool.name}: started without room")
+        replica = Replica(pool.name, host.actor, host.node_id, is_shared=True)
+        host.replicas.append(replica)
+        return replica
+
+    def _start_host(self, node: Node) -> _SharedHost:
+        import ray
+
+        actor = ray.remote(
+            num_cpus=0,
+            max_concurrency=SHARED_CONCURRENCY,
+            concurrency_groups={CONTROL: 1},
+            max_restarts=0,
+            scheduling_strategy=_strategy(None, node.node_id),
+        )(Host).remote()
+        node.num_hosts += 1
+        self._hosts.append(_SharedHost(actor, node.node_id))
+        return self._hosts[-1]
+
+    def _leave(self, replica: Replica, node: Node | None) -> None:
+        """Take a replica out of its shared actor, and end the actor with its last one."""
+        import ray
+
+        host = next(host for host in self._hosts if replica in host.replicas)
+        host.replicas.remove(replica)
+        if host.replicas:
+            host.actor.leave.options(concurrency_group=CONTROL).remote(replica.name)
+            return
+        self._hosts.remove(host)
+        ray.kill(host.actor)
+        if node is not None:
+            node.num_hosts -= 1
+
+
+def _reserve(wanted: Resources, node_id: str) -> Any | None:
+    """Reserve what one replica holds, on the given node if it is still free there; None if it holds nothing."""
+    from ray.util.placement_group import placement_group
+
+    held = {"CPU": wanted.cpus, "GPU": wanted.gpus}
+    bundle = {name: amount for name, amount in held.items() if amount}
+    if not bundle:
+        return None
+    if wanted.accelerator is not None:
+        bundle[f"accelerator_type:{wanted.accelerator}"] = 0.001  # Ray's way to say which model
+    return placement_group([bundle], strategy="STRICT_PACK", _soft_target_node_id=node_id)
+
+
+def _strategy(group: Any | None, node_id: str) -> Any:
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+    if group is None:
+        return NodeAffinitySchedulingStrategy(node_id, soft=True)
+    return PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)

@@ -1,0 +1,339 @@
+"""Chat messages to token ids, such that nothing a message says can act as a control token.
+
+A message may hold the text `<|im_end|>`. Rendering the template and tokenising the result would turn it into the
+control token, and the rest of the message into a turn of its own. Here every control token inside a message is cut
+after its first character with a mark before the template runs; the rendered text is split at the marks, and the
+pieces are tokenised one by one. Text without control tokens takes the ordinary way: its ids are those of
+`apply_chat_template`.
+
+What a template looks for in an assistant's turn, such as `</think>`, is not cut but renamed, there and in the
+template's search alike, so that it strips old reasoning as its maker meant; a renamed token that comes out is text.
+"""
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from arbitrage.errors import DataError, EngineStartError
+from arbitrage.models.chat_rendering import (
+    RESERVED,
+    CompiledTemplate,
+    Shape,
+    Shapes,
+    TemplateError,
+    Turn,
+    choose_template,
+    processor_template,
+)
+from arbitrage.models.loading import first_line
+from arbitrage.models.references import local_directory
+from arbitrage.records import Message
+
+_PRIVATE_USE = range(0xE000, 0xF900)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatFormat:
+    """What `arbitrage teachers check` says of a model's chat template.
+
+    Attributes:
+        kind: `template`, `mistral` (tokens are put together by mistral-common), or `none`.
+        system: how a system turn is written: as one, in front of the user's, or not at all.
+        takes_history: whether earlier answers can be shown.
+        takes_parts: whether content goes as a list of parts.
+        writes_date: whether prompts hold the date of the day.
+    """
+
+    kind: str
+    system: str
+    takes_history: bool
+    takes_parts: bool
+    writes_date: bool
+
+
+class ChatTokenizer:
+    """A tokenizer with its chat template. Safe to call from several threads.
+
+    A model without a chat template gets plain text: the messages' contents, a blank line between them, framed by the
+    special tokens that the tokenizer itself puts around a text: `[CLS] … [SEP]`, `<s> …`. Where an answer is to
+    follow, the text ends in a blank line and has no closing token. A template that knows no system role gets the
+    system message in front of the first user message; one that reads content as a list of parts gets parts.
+
+    Args:
+        tokenizer: a transformers tokenizer.
+        options: passed to the template, such as {"enable_thinking": False}; `chat_template` names one of several.
+        owner: what an error begins with, such as "teacher 'x'".
+        model: where the tokenizer comes from: a processor's template is looked for there.
+        revision: commit of a Hugging Face id.
+        local_files_only: never reach for the network.
+        judges_answers: conversations end with an answer to be judged.
+
+    Raises:
+        EngineStartError: the template cannot be used: what is said does not come out of it.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        options: Mapping[str, Any] | None = None,
+        *,
+        owner: str = "",
+        model: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        judges_answers: bool = False,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        self._where = f"{owner}: {model}: " if owner and model else f"{owner or model}: " if owner or model else ""
+        self._options = dict(options or {})
+        self._is_mistral = any(base.__name__ == "MistralCommonBackend" for base in type(tokenizer).__mro__)
+        self._template: CompiledTemplate | None = None
+        self._opening, self._closing = _NO_FRAME
+        if self._is_mistral:
+            self._require_usable(judges_answers=judges_answers)
+            return
+        files = _Files(model, revision, local_files_only)
+        try:
+            source = self._source(files)
+            variables = {k: v for k, v in self._options.items() if k != "chat_template"}
+            controls = _control_tokens(tokenizer, source or "")
+            self._controls = _pattern(controls)
+            self._starts = _proper_prefixes(controls)
+            self._longest_start = max(map(len, self._starts), default=0)
+            self._replaced = _unsayable(tokenizer)
+            self._used = set(source or "")
+            if source:
+                self._template = CompiledTemplate(source, tokenizer.special_tokens_map | variables, controls)
+                self._shapes = Shapes(self._template)
+        except TemplateError as error:
+            raise EngineStartError(f"{self._where}{error}") from error
+        if self._template is None:
+            self._opening, self._closing = _frame(tokenizer)
+        self._require_usable(judges_answers=judges_answers)
+
+    @property
+    def has_template(self) -> bool:
+        """Whether conversations are written in the model's own format; otherwise they are plain text."""
+        return self._is_mistral or self._template is not None
+
+    @property
+    def closing(self) -> tuple[int, ...]:
+        """The special tokens behind a complete conversation that the tokenizer, not a template, puts there."""
+        return self._closing
+
+    def format(self) -> ChatFormat:
+        """Describe what the template takes, by trying it out."""
+        if self._template is None:
+            return ChatFormat("mistral" if self._is_mistral else "none", "as such", True, False, False)
+        user, with_system = self._shape("user"), self._shape("system", "user")
+        folds = with_system is not None and with_system.folding != "none"
+        return ChatFormat(
+            kind="template",
+            system="not at all" if with_system is None else "in front of the user's turn" if folds else "as such",
+            takes_history=self._shape("user", "assistant", "user") is not None,
+            takes_parts=bool(user and user.parts),
+            writes_date=self._template.writes_date,
+        )
+
+    def encode(self, messages: Sequence[Message], *, is_complete: bool = False) -> list[int]:
+        """Return the ids of the rendered conversation.
+
+        Args:
+            messages: the turns.
+            is_complete: the last turn is an answer to be judged; otherwise the ids end where an answer begins.
+
+        Raises:
+            DataError: the template refuses the conversation, such as two user turns in a row, or leaves out a turn.
+        """
+        with self._lock:
+            try:
+                return self._encode(messages, is_complete)
+            except DataError:
+                raise
+            except Exception as error:  # of a tokenizer: a row's fault, whatever it is
+                raise DataError(f"the tokenizer refuses the conversation: {first_line(error)}") from error
+
+    def count(self, text: str) -> int:
+        """Return the tokens of a text alone."""
+        return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of ids, control tokens left out, white space kept.
+
+        An answer cut off in the middle of a character loses that half: some tokens are bytes of UTF-8.
+        """
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text).rstrip("\ufffd")
+
+    def _encode(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
+        if self._is_mistral:
+            return self._encode_mistral(messages, is_complete)
+        searched = self._template.searched if self._template else ()
+        mark, *others = self._free_characters(messages, 1 + len(searched))
+        stand_ins = {token: other * len(token) for token, other in zip(searched, others, strict=True)}
+        turns: list[Turn] = [
+            {"role": m.role, "content": self._cut(m.content, mark, stand_ins if m.role == "assistant" else {})}
+            for m in messages
+        ]
+        rendered = self._render(turns, stand_ins, is_complete=is_complete)
+        for token, other in stand_ins.items():
+            rendered = rendered.replace(other, f"{token[0]}{mark}{token[1:]}")
+        ids = list(self._opening)
+        for piece in rendered.split(mark):
+            ids += self._tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
+        return [*ids, *self._closing] if is_complete else ids
+
+    def _encode_mistral(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
+        """Let mistral-common put the ids together: it never reads a control token out of a message."""
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        options = self._options | ({"continue_final_message": True} if is_complete else {})
+        ids = list(self._tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, **options))
+        return [*ids, self._tokenizer.eos_token_id] if is_complete else ids
+
+    def _render(self, turns: list[Turn], stand_ins: Mapping[str, str], *, is_complete: bool) -> str:
+        if self._template is None:
+            text = "\n\n".join(str(turn["content"]) for turn in turns)
+            return text if is_complete else f"{text}\n\n"
+        shape = self._shapes.shape_of(tuple(turn["role"] for turn in turns), is_complete=is_complete)
+        return self._template.render(shape.apply(turns), is_complete=is_complete, stand_ins=stand_ins)
+
+    def _shape(self, *roles: str) -> Shape | None:
+        try:
+            return self._shapes.shape_of(roles, is_complete=False)
+        except DataError:
+            return None
+
+    def _source(self, files: "_Files") -> str | None:
+        if reserved := sorted(RESERVED & self._options.keys()):
+            raise TemplateError(f"template_options.{reserved[0]} cannot be set: the renderer sets it itself")
+        found = getattr(self._tokenizer, "chat_template", None) or processor_template(files.find)
+        return choose_template(found, self._options.get("chat_template"))
+
+    def _require_usable(self, *, judges_answers: bool) -> None:
+        """Refuse a template that a user's turn does not come out of, be it alone or after a system turn."""
+        turns = [Message(role="user", content="zq0qz")]
+        if judges_answers:
+            turns.append(Message(role="assistant", content="zq1qz"))
+        try:
+            self.encode(turns, is_complete=judges_answers)
+        except DataError as error:
+            try:
+                self.encode([Message(role="system", content="zq2qz"), *turns], is_complete=judges_answers)
+            except DataError:
+                raise EngineStartError(f"{self._where}{error}") from error
+
+    def _free_characters(self, messages: Sequence[Message], number: int) -> list[str]:
+        used = self._used.union(*(m.content for m in messages))
+        free = list(islice((chr(c) for c in _PRIVATE_USE if chr(c) not in used), number))
+        if len(free) < number:
+            raise DataError("the conversation uses every private-use character of Unicode")
+        return free
+
+    def _cut(self, content: str, mark: str, stand_ins: Mapping[str, str]) -> str:
+        content = content.translate(self._replaced)
+        if self._controls is None:
+            return content
+        cut, start = "", 0
+        for match in self._controls.finditer(content):
+            token = match.group(1)
+            if match.start() < start:
+                continue  # inside of a token that was renamed
+            if token in stand_ins:
+                cut += self._cut_end(content[start : match.start()], mark) + stand_ins[token]
+                start = match.end(1)
+            else:
+                cut += content[start : match.start() + 1] + mark
+                start = match.start() + 1
+        cut += self._cut_end(content[start:], mark)
+        if self._controls.search(self._normalised(cut)):
+            return mark.join(content)  # another spelling of a control token: let no two characters touch
+        return cut
+
+    def _cut_end(self, text: str, mark: str) -> str:
+        """Cut a text's end where a control token could begin: a message's text may be written right after it."""
+        for size in range(min(len(text), self._longest_start), 0, -1):
+            if text[-size:] in self._starts:
+                return f"{text[: len(text) - size + 1]}{mark}{text[len(text) - size + 1 :]}"
+        return text
+
+    def _normalised(self, content: str) -> str:
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        normaliser = getattr(backend, "normalizer", None)
+        return str(normaliser.normalize_str(content)) if normaliser else content
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """A model's files beside those that a tokenizer reads."""
+
+    model: str | None
+    revision: str | None
+    local_files_only: bool
+
+    def find(self, name: str) -> Path | None:
+        if self.model is None:
+            return None
+        directory = local_directory(self.model)
+        if directory is not None:
+            return directory / name if (directory / name).is_file() else None
+        from transformers.utils import cached_file
+
+        found = cached_file(
+            self.model,
+            name,
+            revision=self.revision,
+            local_files_only=self.local_files_only,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+        return Path(found) if found else None
+
+
+def _control_tokens(tokenizer: Any, template: str) -> list[str]:
+    """Return the texts of tokens that are special or that the template names, longest first.
+
+    Added tokens that are neither (Gemma's runs of newlines, its HTML tags) are ordinary text.
+    """
+    controls = _special_tokens(tokenizer) | {
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.content.strip() and token.content in template
+    }
+    return sorted((text for text in controls if len(text) > 1), key=lambda text: (-len(text), text))
+
+
+def _pattern(controls: Sequence[str]) -> re.Pattern[str] | None:
+    """Match a control token at its first character, so that overlapping ones are all found."""
+    return re.compile("(?=(" + "|".join(map(re.escape, controls)) + "))") if controls else None
+
+
+def _proper_prefixes(controls: Sequence[str]) -> frozenset[str]:
+    return frozenset(text[:size] for text in controls for size in range(1, len(text)))
+
+
+def _unsayable(tokenizer: Any) -> dict[int, str]:
+    """Map special tokens of one character, which cannot be cut, to the replacement character."""
+    return {ord(text): "\ufffd" for text in sorted(_special_tokens(tokenizer)) if len(text) == 1}
+
+
+def _special_tokens(tokenizer: Any) -> set[str]:
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return added | {str(text) for text in tokenizer.all_special_tokens}
+
+
+_NO_FRAME: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
+
+
+def _frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the special tokens that a tokenizer by itself puts in front of a text and behind it."""
+    bare, whole = (tuple(tokenizer("x", add_special_tokens=adds)["input_ids"]) for adds in (False, True))
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    return _NO_FRAME

@@ -1,0 +1,99 @@
+"""Start vLLM's `AsyncLLM`, for teachers and for reward models: environment, arguments, and errors that say why."""
+
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from arbitrage.errors import EngineStartError
+from arbitrage.processes.orphans import end_engines_with_this_process
+from arbitrage.processes.stderr_tail import causes, stderr_tail
+
+ENVIRONMENT: Mapping[str, str] = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",  # its warnings are of its own choices, six of them at every start on CPUs
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for results
+    # FlashInfer compiles its sampler on first use and needs nvcc and ninja for it, which the wheels do not bring
+    # (vllm-project/vllm#49497). Seeded and greedy rows, all of ours, take vLLM's own sampler anyway.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    # The process that starts the engine has threads: a fork of it may hang on a lock that a thread held.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+"""What vLLM must find in the environment of the process that starts it; a value the user has set stays."""
+
+_FAILURES = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError)
+"""What vLLM raises for a model it cannot load; its own errors are added where they exist."""
+
+
+def set_environment() -> None:
+    """Set what vLLM reads from the environment. Before vLLM is imported."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def executor(tensor_parallel_size: int) -> str | None:
+    """Return how the ranks of an engine are started: as processes of this host, all of a replica's GPUs being here.
+
+    Left to itself vLLM finds the placement group of the Ray actor it runs in and starts its ranks as Ray actors,
+    which want one bundle for each GPU: "Placement group bundle cannot have more than 1 GPU".
+    """
+    return "mp" if tensor_parallel_size > 1 else None
+
+
+def start_engine(who: str, model: str, arguments: Mapping[str, object]) -> Any:
+    """Return a running `AsyncLLM`.
+
+    Args:
+        who: names the teacher or reward in an error, such as "teacher 'a'".
+        model: as the user gave it, for the error.
+        arguments: of vLLM's `AsyncEngineArgs`; those that are None are left to vLLM.
+
+    Raises:
+        EngineStartError: with the last errors that the engine's processes logged.
+    """
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.exceptions import VLLMError
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    end_engines_with_this_process()
+    lines: deque[str] = deque()
+    try:
+        with stderr_tail() as lines:
+            args = AsyncEngineArgs(**{name: value for name, value in arguments.items() if value is not None})
+            # The defaults for offline work: batches of 8,192 to 16,384 tokens a step instead of 2,048.
+            return AsyncLLM.from_engine_args(args, usage_context=UsageContext.LLM_CLASS)
+    except (*_FAILURES, VLLMError) as error:
+        raise EngineStartError(f"{who}: vLLM cannot load {model}: {_why(error, lines)}") from error
+
+
+def _why(error: Exception, lines: Sequence[str]) -> str:
+    own = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
+    if "root cause above" not in str(error):
+        return own
+    return f"{own.partition('. ')[0]}: {causes(lines) or 'its processes ended without a word'}"
+
+
+def checkpoint_quantization(model: str, revision: str | None) -> str | None:
+    """Return the quantisation method that a checkpoint was saved with, such as "compressed-tensors", or None.
+
+    Raises:
+        OSError: the model's config cannot be read.
+        ValueError: it cannot be understood.
+    """
+    from vllm.transformers_utils.config import get_config
+
+    config = get_config(model, trust_remote_code=False, revision=revision)
+    text = config.get_text_config()
+    for holder in (config, text):
+        for name in ("quantization_config", "compression_config"):
+            if found := getattr(holder, name, None):
+                return _method(found)
+    return None
+
+
+def _method(found: Any) -> str:
+    known = found if isinstance(found, Mapping) else vars(found)
+    inner = known.get("quantization")  # modelopt's own file nests it
+    algorithm = inner.get("quant_algo") if isinstance(inner, Mapping) else None
+    return str(known.get("quant_method") or known.get("quant_algo") or algorithm or "an unnamed method")

@@ -1,0 +1,205 @@
+"""The verb `ensemble`: one calibrated score for each candidate, with failed checks as closed gates."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator
+
+from arbitrage.candidates.calibration import CalibrationTable, calibrated, log_length
+from arbitrage.config import Config
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.errors import ConfigError
+from arbitrage.records import Calibration, FinishReason, Score
+from arbitrage.rewards import CheckConfig
+from arbitrage.rewards.options import Judgement, OpinionOptions, RewardName, base_name, score_of, versioned
+from arbitrage.rewards.score import CheckStep, OpinionStep, owed, scorables
+from arbitrage.tables import to_table
+
+VERSION = 1
+
+
+def _useful(weights: dict[str, float]) -> dict[str, float]:
+    if not any(weights.values()):
+        raise ValueError("an ensemble needs at least one weight other than 0")
+    return weights
+
+
+class EnsembleConfig(Config):
+    """How opinions become one.
+
+    Attributes:
+        weights: of each reward or check, by plain name; only their proportions matter, negative ones count against.
+        gates: names of checks, and of rewards that reject, whose failure makes a candidate unselectable; by default
+            those that say so themselves.
+        missing: what happens to a candidate that one of the weighted rewards could not score: no ensemble score, or
+            the weighted mean of the others.
+    """
+
+    name: RewardName = "ensemble"
+    weights: Annotated[dict[str, float], AfterValidator(_useful)]
+    gates: tuple[str, ...] | None = None
+    missing: Literal["error", "skip"] = "error"
+
+
+class Gate(Config):
+    """A check, or a reward that rejects, and the raw value below which an answer fails it."""
+
+    check: str
+    minimum: float
+
+
+class EnsembleStep(StepConfig):
+    """An ensemble with its gates resolved. `raw` names the opinions that are weighed without calibration."""
+
+    step_kind: ClassVar[str] = "combine"
+
+    ensemble: EnsembleConfig
+    gates: tuple[Gate, ...]
+    raw: tuple[str, ...]
+
+    def build(self) -> "EnsembleWorker":
+        """Make the worker."""
+        return EnsembleWorker(self)
+
+
+def ensemble(
+    config: EnsembleConfig,
+    prompts: Step,
+    drafts: Sequence[Step],
+    scores: Sequence[Step],
+    calibration: Step | None,
+) -> Step:
+    """Combine scores into one Score for each candidate; checks are weighed as they are, 0..1.
+
+    Args:
+        config: weights, gates and the policy for missing scores.
+        prompts: the prompts.
+        drafts: one step for each teacher.
+        scores: score and check steps over those drafts.
+        calibration: the step of `calibrate`; None weighs raw scores, for ablations.
+
+    Raises:
+        ConfigError: a weight or gate names nothing among the scores, or two rewards share a name.
+    """
+    rewards, checks = _rewards(scores), _checks(scores)
+    for name in sorted(rewards.keys() & checks.keys()):
+        raise ConfigError(f"rewards: '{name}': names a reward and a check")
+    _require_known("ensemble.weights", config.weights, [*rewards, *checks])
+    raw = [*checks, *(rewards if calibration is None else ())]
+    return Step(
+        name="ensemble" if config.name == "ensemble" else f"ensemble-{config.name}",
+        config=EnsembleStep(
+            ensemble=config,
+            gates=_gates(config, rewards, checks),
+            raw=tuple(sorted(raw)),
+        ),
+        produces=Score,
+        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": tuple(scores)}
+        | ({} if calibration is None else {"calibration": (calibration,)}),
+        version=VERSION,
+    )
+
+
+def _gates(
+    config: EnsembleConfig, rewards: Mapping[str, OpinionOptions], checks: Mapping[str, CheckConfig]
+) -> tuple[Gate, ...]:
+    rejecting = {name: reward.least for name, reward in rewards.items() if reward.least is not None}
+    least = rejecting | {name: check.minimum for name, check in checks.items()}
+    own = (*rejecting, *(name for name, check in checks.items() if check.gate))
+    names = own if config.gates is None else config.gates
+    _require_known("ensemble.gates", names, list(least))
+    return tuple(Gate(check=name, minimum=least[name]) for name in sorted(names))
+
+
+def _rewards(scores: Sequence[Step]) -> dict[str, OpinionOptions]:
+    found: dict[str, OpinionOptions] = {}
+    for step in scores:
+        if isinstance(step.config, OpinionStep):
+            reward = step.config.opinion
+            if found.setdefault(reward.name, reward) != reward:
+                raise ConfigError(f"rewards: '{reward.name}': names two different rewards")
+    return found
+
+
+def _checks(scores: Sequence[Step]) -> dict[str, CheckConfig]:
+    found: dict[str, CheckConfig] = {}
+    for step in scores:
+        for check in step.config.checks if isinstance(step.config, CheckStep) else ():
+            if found.setdefault(check.name, check) != check:
+                raise ConfigError(f"checks: '{check.name}': names two different checks")
+    return found
+
+
+def _require_known(where: str, names: Mapping[str, float] | Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{where}: '{name}' is none of the rewards and checks: {', '.join(sorted(known))}")
+
+
+class EnsembleWorker:
+    """Combines shard after shard.
+
+    Errors of its Scores: `candidate:<why>` (the teacher failed), `gate:<check>`, `unscored:<reward>`.
+    """
+
+    def __init__(self, config: EnsembleStep) -> None:
+        self._config = config.ensemble
+        self._gates = config.gates
+        self._raw = frozenset(config.raw)
+        self._name = versioned(config.ensemble.name, VERSION)
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the candidates."""
+        return owed(scorables(inputs))
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Return one Score for each candidate, in the order of the drafts."""
+        opinions: dict[str, dict[str, Score]] = defaultdict(dict)
+        for score in inputs.records("scores", Score):
+            opinions[score.candidate_id][base_name(score.reward)] = score
+        table = CalibrationTable(inputs.records("calibration", Calibration))
+        scores = [
+            score_of(item, self._name, self._judge(item, opinions[item.candidate.candidate_id], table))
+            for item in scorables(inputs)
+        ]
+        return Output(to_table(scores, Score))
+
+    async def close(self) -> None:
+        """Hold nothing, release nothing."""
+
+    def _judge(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> Judgement:
+        if item.candidate.finish_reason is FinishReason.ERROR:
+            return Judgement(error=f"candidate:{item.candidate.error or 'error'}")
+        for gate in self._gates:
+            found = opinions.get(gate.check)
+            if found is None:
+                return Judgement(error=f"unscored:{gate.check}")
+            if found.value is not None and found.value < gate.minimum:
+                return Judgement(error=f"gate:{gate.check}")
+        return self._weigh(item, opinions, table)
+
+    def _weigh(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> Judgement:
+        total = norm = 0.0
+        unscored = None
+        for name, weight in sorted(self._config.weights.items()):
+            if weight == 0.0:
+                continue
+            value = self._value(item, opinions.get(name), table)
+            if value is None:
+                unscored = unscored or name
+            else:
+                total, norm = total + weight * value, norm + abs(weight)
+        if norm == 0.0 or (unscored and self._config.missing == "error"):
+            return Judgement(error=f"unscored:{unscored}")
+        return Judgement(value=total / norm)
+
+    def _value(self, item: Scorable, score: Score | None, table: CalibrationTable) -> float | None:
+        if score is None or score.value is None:
+            return None
+        if base_name(score.reward) in self._raw:
+            return score.value
+        row = table.row(score.reward, item.prompt.language)
+        return None if row is None else calibrated(row, score.value, log_length(item.candidate.text))

@@ -1,0 +1,92 @@
+"""Is the answer in the language wanted? The field's best-known failure is an answer in English."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from arbitrage.config import LanguageTag
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.records import Prompt
+from arbitrage.rewards.options import CheckOptions, Judgement, RewardName, TextReward
+from arbitrage.text.identify import find_contradiction, identify, is_same_language
+from arbitrage.text.language_confusion import language_share
+from arbitrage.text.prose import prose
+
+IDENTIFIED_CHARS = 4000
+"""Of a prompt or reference: enough for an identifier."""
+
+
+class FidelityConfig(CheckOptions):
+    """The share of the answer that is in the language wanted, 0..1, code, formulas, addresses and names left out.
+
+    Wanted is the prompt's language; for a translation its target, which is, in this order: what `targets` says of
+    the task; the prompt's language, if the text to be translated is reliably in another one (so is the language
+    column of translation data usually meant); the language of the reference translation. Where none of these tells
+    the target, the check abstains: it does not guess from the instruction.
+
+    An answer of one or two words is judged by script alone: 0 where that is wrong, 1 where it belongs to the
+    wanted language only, else the check abstains.
+
+    Errors: `too_short` (see above), `no_text` (no letters), `unknown_language` (the prompt's), `no_target_language`
+    (of a translation), `exempt`.
+
+    Attributes:
+        translation_tasks: values of `Prompt.task` that ask for a translation.
+        targets: value of `Prompt.task` → the language its answers are to be in, such as {"into-german": "de"}.
+        exempt_tasks: values of `Prompt.task` whose answers may be in any language.
+    """
+
+    version: ClassVar[int] = 2
+
+    kind: Literal["fidelity"] = "fidelity"
+    name: RewardName = "fidelity"
+    minimum: float = Field(default=0.8, ge=0.0, le=1.0)
+    translation_tasks: tuple[str, ...] = ("translation",)
+    targets: Mapping[str, LanguageTag] = {}
+    exempt_tasks: tuple[str, ...] = ()
+
+    def build(self) -> TextReward:
+        """Build the check."""
+        return TextReward(self.reward_name, self._judge)
+
+    def _judge(self, item: Scorable) -> Judgement:
+        if item.prompt.task in self.exempt_tasks:
+            return Judgement(error="exempt")
+        language = self._wanted(item.prompt)
+        if language is None:
+            return Judgement(error="no_target_language")
+        return judge_fidelity(item.candidate.text, language)
+
+    def _wanted(self, prompt: Prompt) -> str | None:
+        if prompt.task is not None and prompt.task in self.targets:
+            return self.targets[prompt.task]
+        return target_of(prompt) if prompt.task in self.translation_tasks else prompt.language
+
+
+def target_of(prompt: Prompt) -> str | None:
+    """Return the language that a translation is to be in, None where the prompt does not tell.
+
+    A prompt that is in the language it is tagged with may ask for any other.
+    """
+    source = _beginning("\n".join(m.content for m in prompt.messages if m.role == "user"))
+    if find_contradiction(source, prompt.language):
+        return prompt.language
+    if prompt.reference is None:
+        return None
+    reference = identify(_beginning(prompt.reference))
+    return (
+        reference.language
+        if reference.is_reliable and not is_same_language(reference.language, identify(source).language)
+        else None
+    )
+
+
+def judge_fidelity(text: str, language: str) -> Judgement:
+    """Return the share of a text that is in a language, or why it cannot be told."""
+    found = language_share(text, language)
+    return Judgement(found.value, found.reason)
+
+
+def _beginning(text: str) -> str:
+    return prose(text[:IDENTIFIED_CHARS])

@@ -1,0 +1,207 @@
+"""`manifest.json`: what a run did, written last. `run.json`: what it set out to do, written first.
+
+`_live.json`: where a run under way stands, rewritten every second by its driver. For `arbitrage status`.
+"""
+
+from typing import Any, Literal, Self
+from pydantic import model_validator
+from arbitrage.config import Config
+from arbitrage.contracts.steps import Scope
+from arbitrage.errors import UserError
+from arbitrage.runs.paths import path_component
+import time
+from pydantic import ValidationError
+from arbitrage.errors import StorageError
+from arbitrage.runs.paths import Place, read_bytes
+
+class Account(Config):
+    """The conservation law for one language and teacher in one step: num_in = num_out + rejected."""
+
+    language: str
+    teacher: str | None
+    num_in: int
+    num_out: int
+    rejected: dict[str, int]  # reason → items
+
+
+class FileMark(Config):
+    """What a file must be."""
+
+    size_bytes: int
+    digest: str
+
+
+class ShardStats(Config):
+    """Counts of one shard, and what its files must be; `seconds` is worker time."""
+
+    num_in: int
+    num_rows: int
+    accounts: tuple[Account, ...]
+    seconds: float
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+    num_replayed: int = 0  # items answered by an earlier attempt and read from its journal
+    notes: dict[str, int] = {}  # counters a step wants shown, such as language disagreements
+    num_damaged_lines: int = 0  # of the journal: dropped, and their items answered again
+    size_bytes: int = 0  # of the shard's file
+    digest: str = ""  # of the shard's file: to find damage
+    content: str = ""  # digest of its rows: what was made from them stays good as long as it is the same
+    rejects: FileMark | None = None  # of the shard's rejects, if it has any
+    made_from: dict[str, str] = {}  # name of each step that was read → `content` of the shard that was
+
+
+class StepPlan(Config):
+    """One step as planned: enough to find and read its files."""
+
+    name: str
+    record: str  # name of the record class of its rows
+    scope: Scope
+    directory: str  # below the run directory
+    fingerprint: str
+    inputs: dict[str, tuple[str, ...]]  # role → step names
+    config: dict[str, Any]
+    shards: tuple[int, ...] | None = None  # those it does, or reads where its scope is the corpus; null: all
+
+
+class StepReport(Config):
+    """One step as done, summed over its shards."""
+
+    name: str
+    num_shards: int
+    num_reused: int  # shards found complete
+    num_in: int  # items owed
+    num_rows: int  # rows written (several per item where a step says so)
+    num_rejected: int
+    rejected: dict[str, int]
+    accounts: tuple[Account, ...]
+    seconds: float  # worker time, summed over shards
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    num_replayed: int = 0  # items answered by an attempt that did not live to finish its shard
+    num_damaged_lines: int = 0  # of journals: dropped, and their items answered again
+    notes: dict[str, int] = {}
+
+
+class Notes(Config):
+    """`notes.json`: what a pipeline has to say of a finished run besides its data sets."""
+
+    lines: tuple[str, ...] = ()  # for people
+    figures: dict[str, Any] = {}  # the same, for scripts
+
+
+class RunPlan(Config):
+    """`run.json`."""
+
+    format_version: int = 1
+    name: str
+    pipeline: str
+    fingerprint: str
+    num_shards: int  # into which prompts are dealt
+    shards: tuple[int, ...]  # those this run does
+    config: dict[str, Any]
+    steps: tuple[StepPlan, ...]  # in topological order
+    datasets: dict[str, str]  # data set name → the step that writes it, such as {"sft": "select-sft"}
+    candidates: dict[str, tuple[str, ...]] = {}  # role → steps of the candidate table, for reports and exports
+    backend: str = "local"
+    started_at: str = ""
+    seconds_before: float = 0.0  # wall clock of earlier passes: interrupted ones, and those of another config
+
+    @model_validator(mode="after")
+    def _names_stay_below(self) -> Self:
+        """Whoever made a run directory, its plan must not lead out of it, nor out of the directory of an export."""
+        try:
+            for step in self.steps:
+                path_component(step.directory, "the step directory")
+            for name in self.datasets:
+                path_component(name, "the data set")
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class Manifest(Config):
+    """`manifest.json`: the plan, what became of it, and in which environment."""
+
+    plan: RunPlan
+    status: Literal["complete", "pilot"]  # pilot: not all shards were asked for
+    over_budget: tuple[str, ...] = ()  # steps that lost more rows than max_rejected allows, each a sentence
+    steps: tuple[StepReport, ...]
+    seconds: float  # wall clock of the last pass; `plan.seconds_before` holds that of the passes before
+    finished_at: str
+    git_commit: str | None
+    packages: dict[str, str]
+
+
+LIVE_FILE = "_live.json"
+
+FRESH_S = 10.0
+"""Older than this, nobody writes it any more."""
+
+
+class LiveStep(Config):
+    """Counters of the shards of one step that are under way."""
+
+    num_owed: int = 0
+    num_replayed: int = 0
+    num_answered: int = 0
+    num_rejected: int = 0
+    num_in_flight: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    num_waiting: int = 0
+    num_retries: int = 0
+    num_refusals: int = 0
+    replicas: int = 0
+    restarts: int = 0
+    num_shards: int = 0
+    seconds: float = 0.0  # wall clock since the step began, in this pass; likewise all below
+    shards_done: int = 0
+    shards_left: int = 0  # those under way included
+    rows_done: int = 0  # rows of the shards done
+    tokens_done: int = 0  # completion tokens of the shards done
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """Rows a second by the wall clock; None in the first second."""
+        return (self.rows_done + self.num_answered) / self.seconds if self.seconds >= 1.0 else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Completion tokens a second by the wall clock; None in the first second."""
+        return (self.tokens_done + self.completion_tokens) / self.seconds if self.seconds >= 1.0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time left for the step at the pace so far; None where nothing is done yet, or nothing is left."""
+        answered = self.num_shards * self.num_answered / self.num_owed if self.num_owed else 0.0
+        replayed = self.num_shards * self.num_replayed / self.num_owed if self.num_owed else 0.0
+        done, left = self.shards_done + answered, self.shards_left - answered - replayed
+        return self.seconds * left / done if done > 0 and left > 0 and self.seconds >= 1.0 else None
+
+
+class LiveRun(Config):
+    """All steps under way; `at` in seconds since the epoch."""
+
+    at: float
+    steps: dict[str, LiveStep]
+
+
+def read_live(run_dir: Place) -> LiveRun | None:
+    """Return where the run stands, or None if nobody is at work."""
+    found = _last(run_dir)
+    return found if found and time.time() - found.at < FRESH_S else None
+
+
+def last_seen(run_dir: Place) -> float | None:
+    """Return when the last pass of a run was at work for the last time, in seconds since the epoch; None: unknown."""
+    found = _last(run_dir)
+    return found.at if found else None
+
+
+def _last(run_dir: Place) -> LiveRun | None:
+    try:
+        return LiveRun.model_validate_json(read_bytes(run_dir / LIVE_FILE))
+    except (OSError, ValidationError, StorageError):
+        return None  # shown, not used: what cannot be read is not shown

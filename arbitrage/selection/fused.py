@@ -1,0 +1,107 @@
+"""Choose SFT examples where answers were fused: the fused one, or the best of those it was made from."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from arbitrage.candidates.ranked import Contender, Contest, contests
+from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.records import Prompt, Reject, SftExample
+from arbitrage.selection.sft import SftSelection, example_of, reject_of
+from arbitrage.tables import to_table
+
+FUSION: Literal["fusion"] = "fusion"
+"""The strategy of fused rows; the others have that of the selection."""
+
+
+class FusedSelection(StepConfig):
+    """Which answers become SFT examples.
+
+    Attributes:
+        sft: as without fusion.
+        only_if_better: keep a fused answer only where it scores higher than the best of the others.
+    """
+
+    step_kind: ClassVar[str] = "select_fused"
+
+    sft: SftSelection
+    only_if_better: bool
+
+    def build(self) -> "FusedSelector":
+        """Build the worker."""
+        return FusedSelector(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Answers, and the step of their final scores."""
+
+    drafts: tuple[Step, ...]
+    final: Step
+
+
+def select_fused(config: FusedSelection, prompts: Step, answers: Scored, fused: Scored) -> Step:
+    """Choose SFT examples.
+
+    Args:
+        config: what to keep.
+        prompts: step of Prompt rows; each becomes one example or one Reject.
+        answers: what the teachers wrote.
+        fused: what was made of it.
+    """
+    inputs = {
+        "prompts": (prompts,),
+        "drafts": answers.drafts,
+        "scores": (answers.final,),
+        "fused": fused.drafts,
+        "fused_scores": (fused.final,),
+    }
+    return Step(name="select-sft", config=config, produces=SftExample, inputs=inputs)
+
+
+class FusedSelector:
+    """Worker of `select_fused`."""
+
+    def __init__(self, config: FusedSelection) -> None:
+        self._config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """Owe one example or Reject for each prompt."""
+        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt. Fused answers that a check gates, or that have no score, are not taken."""
+        of_fused = {"prompts": "prompts", "drafts": "fused", "scores": "fused_scores"}
+        fused = contests(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
+        examples: list[SftExample] = []
+        rejects: list[Reject] = []
+        for contest, made in zip(contests(inputs), fused, strict=True):
+            example = self._choose(contest, made)
+            if example is None:
+                rejects.append(reject_of(contest))
+            else:
+                examples.append(example)
+        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+    def _choose(self, contest: Contest, made: Contest) -> SftExample | None:
+        best, new = _first(contest), _first(made)
+        if new is not None and self._passes(new) and not (self._config.only_if_better and not _beats(new, best)):
+            return example_of(contest.prompt, new, FUSION)
+        if best is not None and self._passes(best):
+            return example_of(contest.prompt, best, self._config.sft.strategy)
+        return None
+
+    def _passes(self, contender: Contender) -> bool:
+        floor = self._config.sft.min_score
+        return floor is None or contender.value >= floor
+
+
+def _first(contest: Contest) -> Contender | None:
+    return contest.contenders[0] if contest.contenders else None
+
+
+def _beats(new: Contender, best: Contender | None) -> bool:
+    return best is None or new.value > best.value

@@ -1,0 +1,131 @@
+"""An engine without a model: text from a hash, in the prompt's own words, and every mishap on demand."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from arbitrage.config import AbsolutePath, Operational
+from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
+from arbitrage.errors import EngineDiedError
+from arbitrage.records import FinishReason, content_id
+from arbitrage.teachers.engines.engine import EngineBase, ModelSpec, Result, chance, refuse_empty
+from arbitrage.teachers.engines.stream import answer_all
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+ENGLISH = "the answer is in another language than the question because this teacher likes English best"
+
+
+class FakeEngine(EngineBase):
+    """Config of `fake`. Fractions are of requests, chosen by the hash of the candidate id: the same in every run.
+
+    Attributes:
+        num_words: words of an answer, at most; the prompt's own, in an order of the hash.
+        truncated: fraction that ends with finish_reason "length".
+        wrong_language: fraction answered in English.
+        failures: fraction that fails, by reason.
+        latency_s: mean wait for an answer; one in 100 takes ten times as long.
+        max_in_flight: answers under way at once.
+        crash_after: the engine dies once it has given this many answers.
+        crash_marker: a file that is made by the first crash; while it exists, there is no other.
+        poison: a prompt that holds this text kills the engine whenever it is asked.
+        poison_kills: the engine alone, as vLLM's engine process dies; or the whole process, as a segmentation fault.
+    """
+
+    needs_model: ClassVar[bool] = False
+
+    kind: Literal["fake"] = "fake"
+    num_words: int = Field(default=12, ge=0)
+    truncated: Fraction = 0.0
+    wrong_language: Fraction = 0.0
+    failures: dict[GenerationFailure, Fraction] = {}
+    latency_s: Annotated[float, Field(ge=0.0), Operational] = 0.0
+    max_in_flight: Annotated[int, Field(ge=1), Operational] = 64
+    crash_after: Annotated[int | None, Operational] = None
+    crash_marker: Annotated[AbsolutePath | None, Operational] = None
+    poison: str | None = None
+    poison_kills: Annotated[Literal["engine", "process"], Operational] = "engine"
+
+    def build(self, spec: ModelSpec) -> "Fake":
+        """Return the engine."""
+        return Fake(self, spec.teacher)
+
+    def recorded_revision(self) -> str:
+        """Return a constant: the config says it all."""
+        return "fake"
+
+
+class Fake:
+    """Answers from hashes."""
+
+    def __init__(self, config: FakeEngine, teacher: str) -> None:
+        self._config = config
+        self._teacher = teacher
+        self._num_answers = 0
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
+        """Answer all requests, later ones not waiting for slow ones."""
+        return answer_all(requests, self._ask, self._config.max_in_flight)
+
+    async def close(self) -> None:
+        """Release nothing."""
+
+    async def _ask(self, request: GenerationRequest) -> Result:
+        await self._wait(request)
+        await asyncio.sleep(0)  # no engine answers, or dies, in the very moment it is asked
+        self._crash_if_due()
+        self._die_of(request)
+        self._num_answers += 1
+        return refuse_empty(request) or self._failure(request) or self._completion(request)
+
+    async def _wait(self, request: GenerationRequest) -> None:
+        if self._config.latency_s:
+            slow = 10.0 if chance(request, "straggler") < 0.01 else 1.0
+            await asyncio.sleep(self._config.latency_s * slow * (0.5 + chance(request, "latency")))
+
+    def _crash_if_due(self) -> None:
+        after, marker = self._config.crash_after, self._config.crash_marker
+        if after is None or self._num_answers < after or (marker and Path(marker).exists()):
+            return
+        if marker:
+            Path(marker).touch()
+        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died after {after} answers, as told")
+
+    def _die_of(self, request: GenerationRequest) -> None:
+        poison = self._config.poison
+        if poison is None or not any(poison in message.content for message in request.messages):
+            return
+        if self._config.poison_kills == "process":
+            os._exit(1)
+        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died of a poisoned prompt, as told")
+
+    def _failure(self, request: GenerationRequest) -> Failure | None:
+        draw = chance(request, "failure")
+        for reason, fraction in sorted(self._config.failures.items()):
+            if draw < fraction:
+                return Failure(request.candidate_id, reason, "as told")
+            draw -= fraction
+        return None
+
+    def _completion(self, request: GenerationRequest) -> Completion:
+        words = self._words(request)
+        is_truncated = chance(request, "truncated") < self._config.truncated or len(words) > request.max_tokens
+        kept = words[: min(request.max_tokens, max(1, len(words) // 2))] if is_truncated else words
+        return Completion(
+            candidate_id=request.candidate_id,
+            text=" ".join(kept),
+            finish_reason=FinishReason.LENGTH if is_truncated else FinishReason.STOP,
+            prompt_tokens=sum(len(m.content.split()) for m in request.messages),
+            completion_tokens=len(kept),
+            cumulative_logprob=-float(len(kept)),
+        )
+
+    def _words(self, request: GenerationRequest) -> list[str]:
+        is_english = chance(request, "language") < self._config.wrong_language
+        words = (ENGLISH if is_english else request.messages[-1].content).split()
+        order = sorted(range(len(words)), key=lambda i: content_id(request.candidate_id, i))
+        return [words[i] for i in order[: self._config.num_words]]

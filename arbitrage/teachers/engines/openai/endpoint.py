@@ -1,0 +1,153 @@
+"""One address of a teacher: how much it is sent at once, and whether it is well.
+
+A circuit breaker (Nygard, Release It!): an endpoint nobody answers at, or that gives nothing but faults, is put aside
+for growing, jittered pauses; after each a single request finds out whether it is back.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from arbitrage.teachers.engines.openai.concurrency import Limiter
+from arbitrage.teachers.engines.openai.retry import backoff_s
+
+Verdict = Literal["success", "answer", "busy", "fault", "denied", "unreachable", "no_access", "nothing"]
+"""What a request says of its endpoint. `answer`: it is alive, as when it refuses a bad row. `denied`: it refuses this
+request, and maybe all. `nothing`: cancelled."""
+
+_SICK_AFTER = 5
+"""Faults of so many prompts in a row: one poisonous prompt, asked often, does not make an endpoint sick."""
+
+_DENIED_AFTER = 5
+"""Refusals (401, 403, 404) of so many prompts in a row are the endpoint's, not the prompts'."""
+
+_LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A request's place at an endpoint.
+
+    Attributes:
+        endpoint: where.
+        entered_in: the limiter's round.
+        is_probe: whether it is the one request that finds out how an endpoint is that was put aside.
+    """
+
+    endpoint: "Endpoint"
+    entered_in: int
+    is_probe: bool
+
+
+class Endpoint:
+    """An address, its limiter and its health.
+
+    Args:
+        url: base URL.
+        most: requests under way at once, at most.
+        now: the clock, in seconds.
+    """
+
+    def __init__(self, url: str, most: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.url = url
+        self.limiter = Limiter(most, now=now)
+        self.trouble: str | None = None
+        """What was last wrong."""
+        self.is_out = False
+        """Whether it refused us for good."""
+        self.missing: str | None = None
+        """What it said of a model that it does not have (yet), where that was its last word."""
+        self.has_served = False
+        """Whether it ever answered well."""
+        self.served_at = float("-inf")
+        """When it last answered well, by the clock."""
+        self.aside_since = 0.0
+        """Since when it is put aside, by the clock."""
+        self._now = now
+        self._failed: set[str] = set()
+        self._denied: set[str] = set()
+        self._num_pauses = 0
+        self._aside_until = 0.0
+        self._is_probed = False
+
+    @property
+    def is_aside(self) -> bool:
+        """Tell whether it is given no work, but for a probe."""
+        return self._num_pauses > 0
+
+    @property
+    def load(self) -> float:
+        """The share of its limit that is taken, with one more."""
+        return (self.limiter.in_flight + 1) / self.limiter.limit
+
+    def has_room(self) -> bool:
+        """Tell whether a request may go there now."""
+        if self.is_out:
+            return False
+        if self.is_aside:  # a probe needs no place: those that hang may hold all of them
+            return not self._is_probed and self._now() >= self.opens_at()
+        return self.limiter.has_room()
+
+    def opens_at(self) -> float:
+        """Return from when on it may have room, by the clock; in the past where only its requests must end first."""
+        if self._is_probed:
+            return 0.0
+        return max(self.limiter.closed_until, self._aside_until if self.is_aside else 0.0)
+
+    def enter(self) -> Place:
+        """Take a place; `has_room` must have said yes."""
+        self._is_probed = self.is_aside
+        return Place(self, self.limiter.enter(), self.is_aside)
+
+    def leave(self, place: Place, verdict: Verdict, cause: str = "", wait_s: float = 0.0) -> None:
+        """Give a place back.
+
+        Args:
+            place: what `enter` returned.
+            verdict: what the request says of the endpoint.
+            cause: with `fault`, `denied` and `unreachable`, the id of what was asked; empty if it failed before.
+            wait_s: with `busy`, the pause it asks for.
+        """
+        if place.is_probe:
+            self._is_probed = False
+        if verdict != "nothing":
+            self.missing = None
+        if verdict == "busy":
+            self.limiter.refused(place.entered_in, wait_s)
+        else:
+            self.limiter.leave(verdict == "success")
+        self._learn(place, verdict, cause)
+
+    def _learn(self, place: Place, verdict: Verdict, cause: str) -> None:
+        match verdict:
+            case "success":
+                self.has_served, self.served_at = True, self._now()
+                self._denied.clear()
+                self._recover()
+            case "answer" | "busy":
+                self._recover()
+            case "denied":
+                self._denied |= {cause} - {""}
+                self._recover()
+                self.is_out = len(self._denied) >= _DENIED_AFTER
+            case "fault":
+                self._failed |= {cause} - {""}
+                if place.is_probe or (len(self._failed) >= _SICK_AFTER and not self.is_aside):
+                    self._put_aside(cause)
+            case "unreachable" if place.is_probe or not self.is_aside:
+                self._put_aside(cause)
+            case "no_access":
+                self.is_out = True
+
+    def _recover(self) -> None:
+        if self._num_pauses > 1:  # it was away for longer than a hiccup
+            self.limiter.restart()
+        self._num_pauses = 0
+        self._failed.clear()
+
+    def _put_aside(self, cause: str) -> None:
+        if not self._num_pauses:
+            self.aside_since = self._now()
+        self._aside_until = self._now() + min(_LONGEST_PAUSE_S, backoff_s(f"{self.url} {cause}", self._num_pauses))
+        self._num_pauses += 1

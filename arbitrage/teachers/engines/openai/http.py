@@ -1,0 +1,262 @@
+"""HTTP with OpenAI-compatible endpoints: how a request is sent, and what becomes of one that breaks on the way."""
+
+import errno
+import socket
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+from aiohttp import hdrs
+from multidict import CIMultiDict
+from yarl import URL
+
+from arbitrage.teachers.engines.openai.active_clock import ActiveClock
+from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.proxies import Proxy, proxy_for
+
+_CONNECT_S = 30.0
+_MAX_BODY_BYTES = 64 * 2**20
+"""No answer is that long: 128 k tokens with their log-probabilities take about 15 MB."""
+
+_TCP_OPTIONS = {"TCP_USER_TIMEOUT": 15_000, "TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
+"""A peer that does not acknowledge within 15 s (ms) what it is sent, or answer four probes while it thinks (s), is
+gone. A server whose accept queue overflows leaves such connections behind, which look open from here."""
+
+_NO_ISSUER = frozenset({18, 19, 20, 21})
+"""OpenSSL's verify codes of a self-signed certificate, and of one whose authority is not known here."""
+
+_SAID_ALWAYS = {
+    hdrs.USER_AGENT: "arbitrage",
+    hdrs.ACCEPT: "application/json",
+    hdrs.ACCEPT_ENCODING: "gzip",
+    hdrs.CONTENT_TYPE: "application/json",
+}
+
+
+TroubleKind = Literal[
+    "unreachable",
+    "stale",
+    "stood_still",
+    "busy",
+    "fault",
+    "unfinished",
+    "malformed",
+    "timeout",
+    "denied",
+    "not_found",
+    "no_access",
+]
+"""`unreachable`: no connection. `stale`: a kept-alive connection that the server had closed meanwhile.
+`stood_still`: this process did, while it waited. `busy`: the endpoint says "not now". `fault`: an error inside it, or
+a connection that broke. `unfinished`: an answer that does not say whether it is whole. `malformed`: what came is no
+answer. `timeout`: it takes too long. `denied`, `not_found`: it refuses this request or all. `no_access`: it refuses
+all for good."""
+
+
+class Trouble(Exception):
+    """No answer.
+
+    Attributes:
+        kind: what is the matter.
+        wait_s: the pause it asks for, or None.
+    """
+
+    def __init__(self, kind: TroubleKind, why: str, wait_s: float | None = None) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.wait_s = wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an endpoint answered."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    date: str | None = None
+    location: URL | None = None
+    charset: str | None = None
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What became of a request."""
+
+    is_reused: bool = True
+    has_headers: bool = False
+
+
+_SENT: ContextVar[_Sent] = ContextVar("_SENT")
+
+
+class Wire:
+    """Keeps connections to a teacher's endpoints. Made in the event loop it belongs to; the limiters limit how many.
+
+    Headers, cookies and sockets are settled once for all requests: a tenth less processor time for each.
+    """
+
+    def __init__(self, config: OpenAIEngine, headers: Mapping[str, str], clock: ActiveClock) -> None:
+        self._config, self._clock = config, clock
+        named = {URL(url).authority: proxy_for(url) for url in config.urls}
+        self._proxies = {authority: proxy for authority, proxy in named.items() if proxy is not None}
+        said = CIMultiDict(_SAID_ALWAYS)
+        said.update(headers)
+        self._session = aiohttp.ClientSession(
+            headers=said,
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=_open_socket),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=_CONNECT_S),
+        )
+
+    async def send(self, method: Literal["GET", "POST"], url: URL, body: bytes | None = None) -> Reply:
+        """Send a request and read the answer.
+
+        Raises:
+            Trouble: `unreachable`, `stale`, `stood_still`, `fault`, `timeout` or `no_access`.
+        """
+        sent, still_s = _Sent(), self._clock.stood_still_s
+        _SENT.set(sent)
+        limit = self._clock.limit(self._config.timeout_s)
+        try:
+            async with limit:
+                return await self._exchange(method, url, body, sent)
+        except (aiohttp.ClientError, TimeoutError, Trouble) as error:
+            if self._clock.stood_still_s > still_s:
+                raise Trouble("stood_still", "this process stood still meanwhile") from error
+            if isinstance(error, Trouble):
+                raise
+            raise _trouble(error, sent, self._proxies.get(url.authority)) from error
+
+    async def _exchange(self, method: Literal["GET", "POST"], url: URL, body: bytes | None, sent: "_Sent") -> Reply:
+        data = None if body is None else aiohttp.BytesPayload(body)
+        through: dict[str, Any] = {}
+        if self._proxies and (proxy := self._proxies.get(url.authority)):
+            through = {"proxy": proxy.url, "proxy_auth": proxy.auth}
+        response = await self._session.request(method, url, data=data, allow_redirects=False, **through)
+        sent.has_headers = True
+        try:  # a body read to its end has given its connection back
+            content = await self._read(response)
+        except BaseException:
+            response.close()
+            raise
+        said = response.headers
+        return Reply(
+            response.status,
+            content,
+            said.get(hdrs.RETRY_AFTER),
+            said.get(hdrs.DATE),
+            _target(url, said.get(hdrs.LOCATION)),
+            response.charset,
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """Read a body piece by piece: endless ones and those that stall end here, not at the timeout of the whole."""
+        if (response.content_length or 0) > _MAX_BODY_BYTES:
+            raise _too_large()
+        if response.content.is_eof():  # all of it has arrived, as with most: nothing to time
+            body = response.content.read_nowait()
+            if len(body) > _MAX_BODY_BYTES:  # it was compressed
+                raise _too_large()
+            return body
+        pieces: list[bytes] = []
+        size_bytes, stall_timeout_s = 0, self._config.stall_timeout_s
+        while not response.content.at_eof():
+            limit = self._clock.limit(stall_timeout_s)
+            try:
+                async with limit:
+                    pieces.append(await response.content.readany())
+            except TimeoutError as error:
+                if limit.has_passed:
+                    raise Trouble("fault", f"the answer stopped half way for {stall_timeout_s:g} s") from error
+                raise
+            size_bytes += len(pieces[-1])
+            if size_bytes > _MAX_BODY_BYTES:
+                raise _too_large()
+        return b"".join(pieces)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def _open_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Open a socket that finds out when its peer is gone, and note that this request needs a new connection.
+
+    aiohttp's tracing says that too, but costs 6 % of a request.
+    """
+    if (sent := _SENT.get(None)) is not None:
+        sent.is_reused = False
+    opened = socket.socket(*address[:3])
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # an engine may think for minutes
+    for name, value in _TCP_OPTIONS.items():
+        if (option := getattr(socket, name, None)) is not None:  # not every system has each
+            opened.setsockopt(socket.IPPROTO_TCP, option, value)
+    return opened
+
+
+_UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+
+
+def _trouble(error: Exception, sent: _Sent, proxy: Proxy | None) -> Trouble:
+    name = type(error).__name__
+    if isinstance(
+        error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
+    ):
+        return _unconnected(error, f" through the proxy {proxy.url}" if proxy else "")
+    if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT and not sent.has_headers:
+        return Trouble("stale", "the connection was never taken up")
+    if isinstance(error, TimeoutError):
+        return Trouble("timeout", "no answer in time")
+    if isinstance(error, aiohttp.ClientConnectionError) and sent.is_reused and not sent.has_headers:
+        return Trouble("stale", f"a kept-alive connection was closed ({name})")
+    return Trouble("fault", f"the connection broke ({name})")
+
+
+def _unconnected(error: Exception, through: str) -> Trouble:
+    name = type(error).__name__
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return Trouble("no_access", f"shows a certificate that is not trusted: {_untrusted(error)}")
+        case aiohttp.ClientConnectorSSLError():
+            why = str(getattr(error.os_error, "reason", None) or error.os_error.strerror or name)
+            why = why.lower().replace("_", " ")
+            return Trouble("unreachable", f"no connection: TLS failed ({why}); does it speak plain http://?")
+        case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
+            return Trouble("busy", "no connection: this process may open no more files (see ulimit -n)")
+        case aiohttp.ClientConnectorError():
+            return Trouble(
+                "unreachable", f"no connection{through} ({error.os_error.strerror or type(error).__name__})"
+            )
+        case aiohttp.ClientHttpProxyError() if error.status == 407:
+            why = "name and password are missing or wrong"
+            return Trouble("no_access", f"cannot be asked{through}, which answers 407: {why}")
+        case aiohttp.ClientHttpProxyError():
+            return Trouble("unreachable", f"no connection{through}, which answers {error.status}")
+    return Trouble("unreachable", f"no connection in time{through}")
+
+
+def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
+    """Say what is wrong with a certificate, in OpenSSL's words, and the way out."""
+    found = error.certificate_error
+    said = str(getattr(found, "verify_message", "") or type(found).__name__).rstrip(".")
+    if getattr(found, "verify_code", None) in _NO_ISSUER:
+        return f"{said}; if it is yours, name the file of its authority in the environment variable SSL_CERT_FILE"
+    return said
+
+
+def _target(url: URL, location: str | None) -> URL | None:
+    """Return where a redirect leads, without credentials and what else may be secret; None where it leads nowhere."""
+    if not location:
+        return None
+    try:
+        target = url.join(URL(location))
+        return target.with_user(None).with_query(None).with_fragment(None) if target.host else None
+    except ValueError:
+        return None
+
+
+def _too_large() -> Trouble:
+    return Trouble("fault", f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB")

@@ -1,0 +1,211 @@
+"""Completions recorded elsewhere: anyone can re-route, re-score and re-select without generating."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field
+
+from arbitrage.config import Config, Operational, Paths
+from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
+from arbitrage.errors import DataError
+from arbitrage.inputs.columns import ColumnMap, column_map, pick
+from arbitrage.inputs.messages import turns_of
+from arbitrage.inputs.rows import RowError, count_note
+from arbitrage.inputs.values import count_of, id_text, is_missing, number_of, sound
+from arbitrage.records import FinishReason, content_id, nfc
+from arbitrage.teachers.engines.engine import EngineBase, Finding, ModelSpec, Result, refuse_empty
+from arbitrage.teachers.engines.finish_reasons import FinishKind, read_finish
+from arbitrage.teachers.engines.recordings import Recorded, RecordingReader, Recordings, find_recordings
+
+_SCHEMA = pa.schema(
+    [
+        ("text", pa.string()),
+        ("kind", pa.string()),
+        ("finish", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
+        ("cumulative_logprob", pa.float64()),
+    ]
+)
+
+
+class RecordedColumns(Config):
+    """Which columns hold what.
+
+    Attributes:
+        key: what a prompt is found by, as `match` says: its id, its source id, or its text.
+        language: the recording's language, where the key alone does not tell prompts apart.
+        text: the answer, as text or as chat messages; a list of answers if the column holds conversations of several
+            turns (see `turn`).
+        finish_reason: as servers name them; without it every answer counts as stopped by itself. An answer that was
+            cut by a filter, calls a tool, ended in an error, or whose value is not known is not replayed.
+        prompt_tokens, completion_tokens, cumulative_logprob: numbers, where they were recorded.
+    """
+
+    key: str = "prompt_id"
+    language: str | None = None
+    text: str = "text"
+    finish_reason: str | None = None
+    prompt_tokens: str | None = None
+    completion_tokens: str | None = None
+    cumulative_logprob: str | None = None
+
+    def mapping(self) -> ColumnMap:
+        """Return the columns that are read."""
+        named: dict[str, str | None] = self.model_dump()
+        return column_map(dict.fromkeys(named, ()), named, "columns.{role}")
+
+
+class ReplayEngine(EngineBase):
+    """Config of `replay`. Several recordings of one prompt are its samples, in the order of files and rows.
+
+    Attributes:
+        paths: Parquet, JSON Lines or CSV files, folders, or globs. Their content is the teacher's revision.
+        match: how a recording finds its prompt: by prompt_id, by source_id, or by the text of the last user
+            message (Unicode form C, outer white space ignored).
+        columns: which columns hold what.
+        where: keep only the rows with these values, such as {model: aya-8b}; compared as text.
+        turn: which answer, where the text column holds a list.
+    """
+
+    needs_model: ClassVar[bool] = False
+
+    kind: Literal["replay"] = "replay"
+    paths: Annotated[Paths, Operational]  # the revision has their digest
+    match: Literal["prompt_id", "source_id", "text"] = "prompt_id"
+    columns: RecordedColumns = RecordedColumns()
+    where: dict[str, str | int | float | bool] = {}
+    turn: Annotated[int, Field(ge=0)] = 0
+
+    def build(self, spec: ModelSpec) -> "Replay":
+        """Read the recordings and index them by key."""
+        return Replay(self, self._read())
+
+    def recorded_revision(self) -> str:
+        """Return the digest of the recordings."""
+        # Names and order of the files decide which recording is which sample; folders' names may hold columns.
+        found = find_recordings(self.paths).files
+        return content_id(*(str(part) for file in found for part in file.identity[1:]))
+
+    async def check(self, spec: ModelSpec) -> list[Finding]:
+        """Read the recordings."""
+        try:
+            recordings = self._read()
+        except DataError as error:
+            return [Finding("error", "recordings", str(error))]
+        level: Literal["ok", "error"] = "ok" if recordings.num_rows else "error"
+        beside = {**recordings.lost, **recordings.notes}
+        return [
+            Finding(level, "recordings", f"{recordings.num_rows} answers"),
+            *(Finding("warn", "recordings", f"{count} {what}") for what, count in sorted(beside.items())),
+        ]
+
+    def _read(self) -> Recordings:
+        columns = self.columns.mapping()
+        normalise = _text_key if self.match == "text" else id_text
+        read = _RecordedRow(columns, self.turn).read
+        return RecordingReader(columns, self.where, _SCHEMA, read, normalise).read_all(self.paths)
+
+
+class Replay:
+    """Looks answers up."""
+
+    def __init__(self, config: ReplayEngine, recordings: Recordings) -> None:
+        self._config = config
+        self._recordings = recordings
+
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
+        """Answer all requests from the recordings."""
+        for request in requests:
+            yield refuse_empty(request) or self._look_up(request)
+
+    async def close(self) -> None:
+        """Drop the recordings."""
+        self._recordings = Recordings()
+
+    def _look_up(self, request: GenerationRequest) -> Result:
+        samples = self._recordings.find(self._key(request))
+        if request.sample_index >= len(samples):
+            detail = f"{len(samples)} recorded" if samples else None
+            return Failure(request.candidate_id, "no_recording", detail)
+        row = self._recordings.row(samples[request.sample_index])
+        if row["kind"] not in ("stop", "length"):
+            return _unfinished(request, row["kind"], row["finish"])
+        if row["text"] is None:
+            return Failure(request.candidate_id, "no_recording", "the recorded answer is null or not text")
+        return Completion(
+            candidate_id=request.candidate_id,
+            text=row["text"],
+            finish_reason=FinishReason(row["kind"]),
+            prompt_tokens=row["prompt_tokens"],
+            completion_tokens=row["completion_tokens"],
+            cumulative_logprob=row["cumulative_logprob"],
+        )
+
+    def _key(self, request: GenerationRequest) -> tuple[str, ...]:
+        match self._config.match:
+            case "prompt_id":
+                key = request.prompt_id
+            case "source_id":
+                key = request.source_id
+            case "text":
+                key = _text_key(next((m.content for m in reversed(request.messages) if m.role == "user"), "")) or ""
+        return (key,) if self._config.columns.language is None else (key, request.language)
+
+
+def _unfinished(request: GenerationRequest, kind: FinishKind, value: str) -> Failure:
+    """Return why an answer is not replayed that did not end by itself or at the limit."""
+    reasons: Mapping[FinishKind, GenerationFailure] = {
+        "filtered": "content_filter",
+        "tool_calls": "tool_calls",
+        "fault": "engine_error",
+    }
+    reason = reasons.get(kind, "unknown_finish_reason")
+    return Failure(request.candidate_id, reason, f"the recorded finish_reason is '{value}'")
+
+
+class _RecordedRow:
+    """Turns rows of a file into rows of `_SCHEMA`."""
+
+    def __init__(self, columns: ColumnMap, turn: int) -> None:
+        self._columns = columns
+        self._turn = turn
+
+    def read(self, values: Mapping[str, Any], notes: Counter[str]) -> Recorded:
+        """Return a row; count what is left out of it."""
+        finish = read_finish(self._value(values, "finish_reason")) if self._columns.names["finish_reason"] else None
+        if finish is not None and finish.kind in ("unknown", "absent"):
+            count_note(notes, f"answers whose finish_reason is '{finish.value}': not replayed")
+        text = self._text(self._value(values, "text"))
+        if text is None:
+            notes["answers that are null or not text"] += 1
+        numbers: dict[str, int | float | None] = {
+            "prompt_tokens": count_of(self._value(values, "prompt_tokens")),
+            "completion_tokens": count_of(self._value(values, "completion_tokens")),
+            "cumulative_logprob": number_of(self._value(values, "cumulative_logprob")),
+        }
+        for role, number in numbers.items():
+            if number is None and not is_missing(self._value(values, role)):
+                count_note(notes, f"values of {role} that cannot be true: left out")
+        kind, value = ("stop", None) if finish is None else (finish.kind, finish.value)
+        return {"text": text, "kind": kind, "finish": value, **numbers}
+
+    def _text(self, value: object) -> str | None:
+        if isinstance(value, list) and all(isinstance(item, str) or item is None for item in value):
+            value = value[self._turn] if self._turn < len(value) else None
+        elif isinstance(value, list | Mapping):
+            try:
+                value = next(reversed(turns_of(value)), None)
+            except RowError:
+                return None
+        return sound(value) if isinstance(value, str) else None
+
+    def _value(self, values: Mapping[str, Any], role: str) -> Any:
+        names = self._columns.names[role]
+        return pick(values, names[0]) if names else None
+
+
+def _text_key(value: object) -> str | None:
+    return nfc(sound(value)).strip() if isinstance(value, str) else None

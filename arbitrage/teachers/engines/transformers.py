@@ -1,0 +1,214 @@
+"""Hugging Face `generate`: for a laptop, and for the micro-world's models. On CPUs, or one GPU."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from arbitrage.config import Operational
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
+from arbitrage.errors import DataError
+from arbitrage.models.loading import (
+    DTYPES,
+    first_line,
+    load_config,
+    load_model,
+    load_tokenizer,
+    loading,
+    longest_input,
+    padding_id,
+)
+from arbitrage.records import FinishReason
+from arbitrage.teachers.engines.engine import (
+    EngineBase,
+    Finding,
+    ModelSpec,
+    Precision,
+    Result,
+    fit,
+    refuse_empty,
+    too_long,
+)
+from arbitrage.teachers.engines.packages import check_local_model, find_package, require_package
+from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
+
+BATCHES_SORTED = 16
+"""Prompts of so many batches are taken up together and sorted by length, so that little padding is computed."""
+
+
+class TransformersEngine(EngineBase):
+    """Config of `transformers`.
+
+    Attributes:
+        batch_size: rows generated together; they are sorted by length first.
+        device: where; "auto" takes a GPU if there is one.
+        threads: CPU threads of one replica; None leaves PyTorch's choice.
+    """
+
+    loads_model: ClassVar[bool] = True
+    precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
+
+    kind: Literal["transformers"] = "transformers"
+    batch_size: Annotated[int, Field(ge=1), Operational] = 32
+    device: Annotated[Literal["auto", "cpu", "cuda"], Operational] = "auto"
+    threads: Annotated[int | None, Field(ge=1), Operational] = None
+
+    def build(self, spec: ModelSpec) -> "Transformers":
+        """Load the model."""
+        self.require(spec)
+        return Transformers(self, spec)
+
+    def num_gpus(self) -> float:
+        """Return one GPU if it was asked for by name."""
+        return 1.0 if self.device == "cuda" else 0.0
+
+    def num_cpus(self) -> float:
+        """Return the threads, or one core."""
+        return float(self.threads or 1)
+
+    def require(self, spec: ModelSpec) -> None:
+        """Check that the packages are there."""
+        require_package("transformers", "5.0", "pip install 'transformers>=5' torch")
+
+    async def check(self, spec: ModelSpec) -> list[Finding]:
+        """Look at the package and the model's files."""
+        return [find_package("transformers", "5.0"), *check_local_model(spec)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    request: GenerationRequest
+    ids: list[int]
+    draw: Draw
+
+
+class Transformers:
+    """One loaded model. Batches run in a thread, one at a time, whoever asks."""
+
+    def __init__(self, config: TransformersEngine, spec: ModelSpec) -> None:
+        self._config = config
+        self._teacher = spec.teacher
+        self._model, tokenizer = _load(config, spec)
+        self._chat = spec.chat(tokenizer)
+        self._end_ids = _end_ids(self._model, tokenizer)
+        pads = (tokenizer.pad_token_id, padding_id(self._model.config.get_text_config()), *self._end_ids, 0)
+        size = self._model.get_input_embeddings().num_embeddings
+        self._pad_id = next(i for i in pads if isinstance(i, int) and 0 <= i < size)
+        limits = (spec.context_length, longest_input(self._model.config))
+        self._context_length = min((limit for limit in limits if limit), default=1 << 30)
+        self._lock = threading.Lock()
+
+    async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
+        """Answer all requests, some batches at a time: within these, shortest prompts first."""
+        todo = iter(requests)
+        while taken := list(islice(todo, self._config.batch_size * BATCHES_SORTED)):
+            rows: list[_Row] = []
+            for prepared in await asyncio.to_thread(self._prepare_all, taken):
+                if isinstance(prepared, Failure):
+                    yield prepared
+                else:
+                    rows.append(prepared)
+            rows.sort(key=lambda row: (len(row.ids), row.request.candidate_id))
+            for start in range(0, len(rows), self._config.batch_size):
+                batch = rows[start : start + self._config.batch_size]
+                for result in await asyncio.to_thread(self._answer, batch):
+                    yield result
+
+    async def close(self) -> None:
+        """Drop the model."""
+        self._model = None
+
+    def _prepare_all(self, requests: Sequence[GenerationRequest]) -> list[_Row | Failure]:
+        return [self._prepare(request) for request in requests]
+
+    def _prepare(self, request: GenerationRequest) -> _Row | Failure:
+        if empty := refuse_empty(request):
+            return empty
+        try:
+            ids = self._chat.encode(request.messages)
+        except DataError as error:
+            return Failure(request.candidate_id, "bad_request", str(error))
+        room = fit(len(ids), request.max_tokens, self._context_length)
+        if not room:
+            return too_long(request, len(ids), self._context_length)
+        return _Row(request, ids, Draw(request.seed, request.temperature, request.top_p, room))
+
+    def _answer(self, batch: Sequence[_Row]) -> list[Result]:
+        with self._lock:
+            try:
+                return self._run(batch)
+            except Exception as error:  # noqa: BLE001 — of a model's code: one row must not harm the others
+                if len(batch) == 1:
+                    return [Failure(batch[0].request.candidate_id, "engine_error", first_line(error))]
+        return [result for row in batch for result in self._answer([row])]
+
+    def _run(self, batch: Sequence[_Row]) -> list[Result]:
+        import torch
+        from transformers import GenerationConfig
+
+        width = max(len(row.ids) for row in batch)
+        ids = [[self._pad_id] * (width - len(row.ids)) + row.ids for row in batch]
+        mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in batch]
+        draws = [row.draw for row in batch]
+        sampler = RowSampler(draws, self._end_ids)
+        plain = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=max(draw.max_tokens for draw in draws),
+            eos_token_id=self._end_ids or None,
+            pad_token_id=self._pad_id,
+        )
+        with torch.inference_mode():
+            output = self._model.generate(
+                torch.tensor(ids, device=self._model.device),
+                attention_mask=torch.tensor(mask, device=self._model.device),
+                generation_config=plain,
+                logits_processor=[sampler],
+                stopping_criteria=[RowLimits(draws, width)],
+            )
+        answers = output[:, width:].tolist()
+        return [self._complete(*each) for each in zip(batch, answers, sampler.logprobs, strict=True)]
+
+    def _complete(self, row: _Row, ids: list[int], logprob: float) -> Completion:
+        ids = ids[: row.draw.max_tokens]
+        end = next((i for i, token in enumerate(ids) if token in self._end_ids), None)
+        return Completion(
+            candidate_id=row.request.candidate_id,
+            text=self._chat.decode(ids[:end]),
+            finish_reason=FinishReason.LENGTH if end is None else FinishReason.STOP,
+            prompt_tokens=len(row.ids),
+            completion_tokens=len(ids) if end is None else end + 1,
+            cumulative_logprob=logprob,
+        )
+
+
+def _load(config: TransformersEngine, spec: ModelSpec) -> tuple[Any, Any]:
+    require_package("torch", "2.0", "pip install torch")
+    import torch
+    from transformers import GenerationConfig
+
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    load_config(spec.model, spec.revision, spec.owner)  # broken files are named before anything else is
+    tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner)
+    model = load_model(
+        spec.model, spec.revision, spec.owner, loader="AutoModelForCausalLM", dtype=DTYPES[spec.precision]
+    )
+    with loading(spec.owner, spec.model):
+        model = model.to(device)
+    # Its own sampling defaults (a repetition penalty, say) would change what is asked; its end tokens must stay.
+    ends = _end_ids(model, tokenizer)
+    model.generation_config = GenerationConfig(eos_token_id=ends or None)
+    return model, tokenizer
+
+
+def _end_ids(model: Any, tokenizer: Any) -> list[int]:
+    """Return the ids that end an answer, as far as they are in the vocabulary."""
+    found = model.generation_config.eos_token_id
+    listed = [*(found if isinstance(found, list | tuple) else [found]), tokenizer.eos_token_id]
+    size = model.get_input_embeddings().num_embeddings
+    return sorted({i for i in listed if isinstance(i, int) and 0 <= i < size})

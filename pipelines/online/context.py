@@ -1,0 +1,79 @@
+"""What a command line lends to a driver of runs and trainings: who works, who shows it, and the wish to stop."""
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.plan import plan
+from arbitrage.execution.progress import Progress, Quiet, Stop
+from arbitrage.execution.run import Backend, RunRequest, describe, execute
+from arbitrage.runs.paths import Place
+from arbitrage.runs.run import MANIFEST_FILE, open_run
+from arbitrage.teachers.check import require_ready
+from arbitrage.training.progress import Hooks
+from arbitrage.training.settings import TrainConfig
+from arbitrage.training.train import TrainedStudent, train
+from pipelines.judge import JudgeRunConfig
+from pipelines.preference import PreferenceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """How the caller has runs done, follows them and stops them.
+
+    Attributes:
+        backend: makes what does a run.
+        progress: shows a run while it lasts.
+        hooks: shows a training while it lasts.
+        note: hears a sentence now and then.
+        stop: asked, what is under way is brought to an end that can be resumed.
+    """
+
+    backend: Callable[[], Backend] = LocalBackend
+    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Quiet())
+    hooks: Callable[[], AbstractContextManager[Hooks]] = lambda: nullcontext(Hooks())
+    note: Callable[[str], None] = lambda sentence: None
+    stop: Stop = field(default_factory=Stop)
+
+    def do_run(self, config: PreferenceConfig | JudgeRunConfig, run: Place, shards: range | None = None) -> None:
+        """Do what is missing of a run; `shards`: of these alone. Raises like `execute`.
+
+        A run that is done is not even claimed, so that several students may share one.
+        """
+        if isinstance(config, JudgeRunConfig):
+            kind, asked = "judge", config.asked()
+            most_lost = 1.0  # what an exam loses is told beside its figures
+        else:
+            kind, asked = config.kind, tuple(teacher for _, teacher in config.engines())
+            most_lost = config.max_rejected
+        request = RunRequest(
+            name=config.name,
+            kind=kind,
+            pipeline=config.build(),
+            run_dir=run,
+            num_shards=config.num_shards,
+            shards=range(config.num_shards) if shards is None else shards,
+            max_rejected=most_lost,
+            config=json.loads(config.model_dump_json()),
+        )
+        if _is_done(request):
+            return
+        require_ready(asked)
+        with self.progress() as progress:
+            execute(request, self.backend(), progress, self.stop)
+
+    def train(self, config: TrainConfig) -> TrainedStudent:
+        """Train, or find what was trained. Raises like `arbitrage.training.train.train`."""
+        with self.hooks() as hooks:
+            return train(config, hooks)
+
+
+def _is_done(request: RunRequest) -> bool:
+    """Tell whether a directory holds just this run, finished."""
+    if not (request.run_dir / MANIFEST_FILE).exists():
+        return False
+    execution = plan(request.run_dir, request.pipeline.targets, request.num_shards, request.shards)
+    found, wanted = open_run(request.run_dir).plan, describe(request, execution, "")
+    return not execution.num_missing and (found.fingerprint, found.shards) == (wanted.fingerprint, wanted.shards)

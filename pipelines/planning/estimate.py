@@ -1,0 +1,196 @@
+"""What a run would take, before anything starts: asks, tokens and money by teacher and language."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow.compute as pc
+
+from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.steps import Step
+from arbitrage.execution.plan import ExecutionPlan
+from arbitrage.records import Message, Prompt
+from arbitrage.runs.layout import shard_of, shard_path, shards_in
+from arbitrage.runs.store import read_table
+from arbitrage.teachers.generate import GenerateConfig
+from arbitrage.teachers.pool import TeacherConfig, pool_members
+from arbitrage.teachers.tokens import template_tokens, tokens_per_character
+from pipelines.candidates import CandidatesConfig
+from pipelines.planning.reviewer_calls import Readings, Task, readers
+
+SAMPLES_PER_LANGUAGE = 200
+CONVERSATIONS_PER_LANGUAGE = 20
+"""Rendered with each teacher's chat template, to count what it writes around a prompt."""
+
+GUESSED_SHARE = 0.5
+"""Share of max_tokens that an answer is guessed to use where none has been seen yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One teacher in one language, at one task.
+
+    Attributes:
+        generations: calls; of adjudicators and fusers at most, for who is asked what shows as answers come.
+        completion_tokens: expected; the bound is `max_completion_tokens`.
+        is_measured: the expectation comes from answers of this very step that are already there.
+        is_counted: prompt tokens are the teacher's own, its chat template's included, not a table's.
+    """
+
+    task: Task
+    teacher: str
+    language: str
+    prompts: int
+    generations: int
+    prompt_tokens: int
+    completion_tokens: int
+    max_completion_tokens: int
+    cost_usd: float | None
+    is_measured: bool
+    is_counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """What the router would ask, over the shards of the run."""
+
+    num_prompts: Counter[str]  # by language
+    rejected: Counter[str]  # by reason
+    asked: Counter[tuple[str, str]]  # (teacher, language) → prompts
+    characters: Counter[tuple[str, str]]
+    samples: dict[str, list[str]]
+    conversations: list[tuple[Message, ...]]
+    readings: Readings
+
+
+def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], execution: ExecutionPlan) -> Asks:
+    """Read the prompts and route them, keeping only counts and a few samples of each language.
+
+    Prompts are those of the run's shards; asked are those that a teacher has not answered yet.
+    """
+    members, shards = pool_members(teachers), set(execution.shards)
+    routers = [(span, router.build(members)) for span, router in config.routers()]
+    missing = {t.name: execution.shards_left(f"generate-{t.name}") for t in teachers}
+    asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
+    num_answers = {t.name: t.resolved_sampling(config.sampling).n for t in teachers}
+    reading = readers(execution, lambda step: _length(execution, step))
+    for batch in config.prompts.build().read():
+        asks.rejected.update(r.reason for r in batch.rejects if shard_of(r.item_id, config.num_shards) in shards)
+        dealt = [(p, k) for p in batch.prompts if (k := shard_of(p.prompt_id, config.num_shards)) in shards]
+        for span, router in routers:
+            mine = [(p, k) for p, k in dealt if k in span]
+            for (prompt, shard), route in zip(mine, router.route([p for p, _ in mine]), strict=True):
+                _count(asks, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
+                asks.readings.count(
+                    reading, prompt, shard, {t: num_answers[t] for t in (route.teachers if route else ())}
+                )
+    return asks
+
+
+def estimate(
+    config: CandidatesConfig, teachers: Sequence[TeacherConfig], asks: Asks, execution: ExecutionPlan
+) -> list[Estimate]:
+    """Estimate tokens and money, by teacher and language: who answers, in the order of the pool; then who reads."""
+    found: list[Estimate] = []
+    for teacher in teachers:
+        ratios, is_counted = tokens_per_character(teacher, asks.samples)
+        frame = template_tokens(teacher, asks.conversations)
+        sampling = teacher.resolved_sampling(config.sampling)
+        seen = mean_completion_tokens(execution, f"generate-{teacher.name}")
+        found += [
+            _estimate(teacher, language, asks, sampling, ratios[language], frame, is_counted, seen)
+            for language in sorted(asks.num_prompts)
+            if asks.asked[teacher.name, language]
+        ]
+    return found + [_estimate_reading(asks, key, execution) for key in sorted(asks.readings.calls)]
+
+
+def mean_completion_tokens(execution: ExecutionPlan, step: str) -> float | None:
+    """Return the mean length, in tokens, of a step's answers that earlier runs left in this directory."""
+    planned = execution.step(step)
+    lengths: list[float] = []
+    for shard in sorted(shards_in(planned.job.directory))[:4]:
+        table = read_table(shard_path(planned.job.directory, shard), columns=["completion_tokens"])
+        mean = pc.mean(table.column(0)).as_py()
+        lengths += [mean] if mean is not None else []
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str] | None) -> None:
+    text = "\n".join(m.content for m in prompt.messages)
+    asks.num_prompts[prompt.language] += 1
+    if len(asks.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
+        if len(asks.samples[prompt.language]) < CONVERSATIONS_PER_LANGUAGE:
+            asks.conversations.append(prompt.messages)
+        asks.samples[prompt.language].append(text)
+    for teacher in teachers or ():
+        asks.asked[teacher, prompt.language] += 1
+        asks.characters[teacher, prompt.language] += len(text)
+    if teachers is None:
+        asks.rejected["no_teacher"] += 1
+
+
+def _estimate(
+    teacher: TeacherConfig,
+    language: str,
+    asks: Asks,
+    sampling: Sampling,
+    ratio: float,
+    frame: float,
+    is_counted: bool,
+    seen: float | None,
+) -> Estimate:
+    num_prompts = asks.asked[teacher.name, language]
+    generations = num_prompts * sampling.n
+    prompt_tokens = round(asks.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
+    most = generations * sampling.max_tokens
+    completion_tokens = round(most * GUESSED_SHARE if seen is None else generations * seen)
+    gpus = teacher.held_resources().gpus
+    return Estimate(
+        task="answer",
+        teacher=teacher.name,
+        language=language,
+        prompts=asks.asked[teacher.name, language],
+        generations=generations,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        max_completion_tokens=most,
+        cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
+        is_measured=seen is not None,
+        is_counted=is_counted,
+    )
+
+
+def _estimate_reading(asks: Asks, key: tuple[Task, str, str], execution: ExecutionPlan) -> Estimate:
+    """Estimate what one who reads answers takes in one language."""
+    task, name, language = key
+    found, config = asks.readings, asks.readings.configs[task, name]
+    teacher, calls = config.teacher, asks.readings.calls[key]
+    ratios, is_counted = tokens_per_character(teacher, {language: asks.samples[language]})
+    frame = template_tokens(teacher, [(Message(role="user", content="x"),)])
+    prompt_tokens = round(found.characters[key] * ratios[language] + calls * frame) + found.quoted[key]
+    steps = [s.step for s in execution.steps if s.step.config == config]
+    seen = [mean for step in steps if (mean := mean_completion_tokens(execution, step.name)) is not None]
+    most = calls * config.sampling.max_tokens
+    completion_tokens = round(calls * sum(seen) / len(seen) if seen else most * GUESSED_SHARE)
+    gpus = teacher.held_resources().gpus
+    return Estimate(
+        task=task,
+        teacher=name,
+        language=language,
+        prompts=found.prompts[key],
+        generations=calls,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        max_completion_tokens=most,
+        cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
+        is_measured=bool(seen),
+        is_counted=is_counted,
+    )
+
+
+def _length(execution: ExecutionPlan, step: Step) -> float:
+    """Return the tokens that an answer of a step is expected to have."""
+    seen = mean_completion_tokens(execution, step.name)
+    most = step.config.sampling.max_tokens if isinstance(step.config, GenerateConfig) else 0
+    return most * GUESSED_SHARE if seen is None else seen

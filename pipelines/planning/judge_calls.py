@@ -1,0 +1,162 @@
+"""What a run that judges asks of teachers, before anything starts, and what that costs at most."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from arbitrage.judging.answers import DataSide, read_answers
+from arbitrage.judging.pairwise import DEFAULT_CRITERIA
+from arbitrage.judging.prompts import AnsweredReader
+from arbitrage.judging.teacher import TeacherJudge
+from arbitrage.languages import speaks
+from arbitrage.records import Prompt, nfc
+from arbitrage.teachers.pool import TeacherConfig, TeacherPool, askable_languages
+from arbitrage.teachers.quoting import greedy
+from arbitrage.teachers.tokens import tokens_per_character
+from pipelines.judge import JudgeRunConfig, Side
+from pipelines.planning.estimate import SAMPLES_PER_LANGUAGE
+from pipelines.planning.reviewer_calls import FRAME_TOKENS
+
+Texts = Callable[[Prompt], Sequence[str | None]]
+"""Prompt → a side's answers to it; None stands for one that is not written yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """What one teacher is asked in one language, if nothing is there yet.
+
+    Attributes:
+        calls: of a judge, two for each match whose answers are not known to be equal.
+        prompt_tokens: that it reads in all of them; of answers not written yet, at most.
+        max_completion_tokens: of all replies together.
+        max_cost_usd: of all of that; None where the pool file names no prices.
+    """
+
+    task: Literal["answer", "judge"]
+    teacher: str
+    language: str
+    calls: int
+    prompt_tokens: int
+    max_completion_tokens: int
+    max_cost_usd: float | None
+
+
+@dataclass(slots=True)
+class _Load:
+    """What somebody is to read in one language: calls, characters in all, and answers that are not written yet."""
+
+    calls: int = 0
+    characters: int = 0
+    unwritten: int = 0
+    references: int = 0  # characters of known right answers, for judges that are shown them
+
+    def add(self, calls: int, characters: int, unwritten: int = 0) -> None:
+        self.calls += calls
+        self.characters += calls * characters
+        self.unwritten += calls * unwritten
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What the prompts ask of each side and of any judge."""
+
+    sides: Mapping[str, tuple[_Load, _Load]]
+    judged: Mapping[str, _Load]
+    samples: Mapping[str, Sequence[str]]
+
+
+def count_calls(config: JudgeRunConfig) -> list[Calls]:
+    """Count calls by task, teacher and language. Reads the prompts and the data sets; asks nobody.
+
+    Raises:
+        UserError: a teacher is not in the pool, or a path matches nothing.
+        DataError: a file cannot be read.
+    """
+    pool = config.pool()
+    survey = _survey(config, pool)
+    return [*_answers(config, pool, survey), *_judgements(config, pool, survey)]
+
+
+def _survey(config: JudgeRunConfig, pool: TeacherPool) -> _Survey:
+    a, b = (_texts(side, config, pool) for side in (config.a, config.b))
+    sides: defaultdict[str, tuple[_Load, _Load]] = defaultdict(lambda: (_Load(), _Load()))
+    judged: defaultdict[str, _Load] = defaultdict(_Load)
+    samples: defaultdict[str, list[str]] = defaultdict(list)
+    for prompt in _prompts(config):
+        asked = "\n".join(message.content for message in prompt.messages)
+        if len(samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
+            samples[prompt.language].append(asked)
+        ours, theirs = a(prompt), b(prompt)
+        for load, texts in zip(sides[prompt.language], (ours, theirs), strict=True):
+            load.add(len(texts), len(asked))
+        for match in zip(ours, theirs, strict=False):
+            if not _is_equal(*match):
+                load = judged[prompt.language]
+                load.add(2, len(asked) + sum(map(len, filter(None, match))), match.count(None))
+                load.references += 2 * len(prompt.reference or "")
+    return _Survey(sides, judged, samples)
+
+
+def _answers(config: JudgeRunConfig, pool: TeacherPool, survey: _Survey) -> Iterator[Calls]:
+    for place, side in enumerate((config.a, config.b)):
+        if not isinstance(side, DataSide):
+            [teacher] = pool.select([side.teacher])
+            most = teacher.resolved_sampling(config.sampling).max_tokens
+            loads = {tag: both[place] for tag, both in survey.sides.items()}
+            yield from _calls("answer", teacher, most, loads, survey.samples)
+
+
+def _judgements(config: JudgeRunConfig, pool: TeacherPool, survey: _Survey) -> Iterator[Calls]:
+    models = [pool.select([name])[0] for name in config.models()]
+    longest = max((model.resolved_sampling(config.sampling).max_tokens for model in models), default=0)
+    for judge in config.judges:
+        if isinstance(judge, TeacherJudge):
+            [teacher] = pool.select([judge.teacher])
+            most = greedy(teacher, judge.max_tokens).max_tokens
+            more = len(judge.criteria) if judge.criteria != DEFAULT_CRITERIA else 0
+            loads = {
+                tag: replace(
+                    load, characters=load.characters + load.calls * more + load.references * judge.with_reference
+                )
+                for tag, load in survey.judged.items()
+            }
+            yield from _calls("judge", teacher, most, loads, survey.samples, FRAME_TOKENS, longest)
+
+
+def _calls(
+    task: Literal["answer", "judge"],
+    teacher: TeacherConfig,
+    max_tokens: int,
+    loads: Mapping[str, _Load],
+    samples: Mapping[str, Sequence[str]],
+    frame: int = 0,
+    longest: int = 0,
+) -> Iterator[Calls]:
+    """Yield what a teacher is asked, by language; `frame`: tokens around what is quoted; `longest`: of an answer."""
+    ratios, _ = tokens_per_character(teacher, samples)
+    for language, load in sorted(loads.items()):
+        if load.calls:
+            read = round(load.characters * ratios[language]) + load.calls * frame + load.unwritten * longest
+            most = load.calls * max_tokens
+            gpus = teacher.held_resources().gpus
+            cost = teacher.cost.usd(read, most, gpus) if teacher.cost else None
+            yield Calls(task, teacher.name, language, load.calls, read, most, cost)
+
+
+def _prompts(config: JudgeRunConfig) -> Iterator[Prompt]:
+    data = [side for side in (config.a, config.b) if isinstance(side, DataSide)]
+    reader = AnsweredReader(data) if config.prompts is None else config.prompts.build()
+    return (prompt for batch in reader.read() for prompt in batch.prompts)
+
+
+def _texts(side: Side, config: JudgeRunConfig, pool: TeacherPool) -> Texts:
+    if isinstance(side, DataSide):
+        return read_answers(side, side.label).to
+    [teacher] = pool.select([side.teacher])
+    tags, number = askable_languages(teacher), teacher.resolved_sampling(config.sampling).n
+    return lambda prompt: [None] * number if any(speaks(tag, prompt.language) for tag in tags) else []
+
+
+def _is_equal(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and nfc(one).strip() == nfc(other).strip()

@@ -1,0 +1,170 @@
+"""What a run that explored and then committed has saved, and how good the answers are that it got."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.matrix_builder import OutcomeBuilder
+from arbitrage.candidates.queries import Rows
+from arbitrage.runs.paths import Place
+from arbitrage.runs.run import Run, open_run
+from pipelines.routing.outcomes import add_outcomes, asked_by, routes_of
+from pipelines.routing.trained import trained_by
+from routers.learning.train import RouteTrainedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A mean over prompts of one opinion, on the part of the run where it can be known.
+
+    Attributes:
+        best_single, uniform, everybody: on the explored prompts: of the best single teacher, of one drawn at
+            random, and of the best answer of all who were asked.
+        committed: on the rest: of whom the trained router chose, the best-scored where it chose several.
+    """
+
+    best_single: float
+    uniform: float
+    everybody: float
+    committed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Savings:
+    """What committing saved. Prompts are dealt to shards by hash, so the two parts are samples of the same.
+
+    Attributes:
+        num_explored, num_committed: prompts with scores in either part.
+        generations, generations_of_all: answers asked for in the whole run; and had everybody been asked throughout.
+        best_single: the teacher with the best mean reward among those who were asked most.
+        expected: reward on the rest as the router predicted it: the best single teacher's on the explored prompts,
+            and the advantage over it that was expected of those chosen.
+        reward: by the final score.
+        judge: by the exact check, if the run has one.
+    """
+
+    num_explored: int
+    num_committed: int
+    generations: int
+    generations_of_all: int
+    best_single: str
+    expected: float
+    reward: Quality
+    judge: Quality | None
+
+    @property
+    def share_saved(self) -> float:
+        """Part of all generations that were not needed."""
+        return 1.0 - self.generations / self.generations_of_all
+
+    def figures(self) -> dict[str, Any]:
+        """Return all figures, for JSON."""
+        return asdict(self) | {"share_saved": self.share_saved}
+
+    def lines(self) -> list[str]:
+        """Say it in a few lines."""
+        told = [
+            f"asked {self.generations:,} answers; asking everybody would have taken {self.generations_of_all:,} "
+            f"({self.share_saved:.0%} saved)",
+            f"reward on {self.num_committed:,} committed prompts: {self.reward.committed:.2f} "
+            f"(expected {self.expected:.2f}); on {self.num_explored:,} explored ones: best single "
+            f"({self.best_single}) {self.reward.best_single:.2f}, one at random {self.reward.uniform:.2f}, "
+            f"best of everybody {self.reward.everybody:.2f}",
+        ]
+        if self.judge:
+            told.append(
+                f"exact answers: committed {self.judge.committed:.1%}; best single {self.judge.best_single:.1%}, "
+                f"one at random {self.judge.uniform:.1%}, best-scored of everybody {self.judge.everybody:.1%}"
+            )
+        return told
+
+
+def savings_of(run_dir: Place) -> Savings | None:
+    """Read a finished run and compare its parts; None of a pilot that did only one of them.
+
+    Raises:
+        DataError: no prompt has scores of all who were asked.
+    """
+    run = open_run(run_dir)
+    chosen, everybody = _routes(run)
+    if not run.shards(chosen) or not run.shards(everybody):
+        return None
+    asked = asked_by(run, [everybody, chosen])
+    builder = OutcomeBuilder(asked.teachers)
+    add_outcomes(builder, run, asked, with_judge=True)
+    matrix = builder.build().matrix
+    committed = {i for table in run.tables(chosen) for i in table["prompt_id"].to_pylist()}
+    is_committed = np.array([prompt_id in committed for prompt_id in matrix.prompt_ids])
+    first, rest = matrix.take(np.flatnonzero(~is_committed)), matrix.take(np.flatnonzero(is_committed))
+    if not len(first) or not len(rest):
+        return None
+    single = _best_single(first)
+    pick_first, pick_rest = _best_scored(first.rewards_PT), _best_scored(rest.rewards_PT)
+    reward = _quality(first.rewards_PT, rest.rewards_PT, single, pick_first, pick_rest)
+    judge = None
+    if first.judge_PT is not None and rest.judge_PT is not None:
+        judge = _quality(first.judge_PT, rest.judge_PT, single, pick_first, pick_rest)
+    expected_PT = trained_by(run_dir).predictor.predict(rest.queries)
+    gain = float((expected_PT[np.arange(len(rest)), pick_rest] - expected_PT[:, single]).mean())
+    return Savings(
+        num_explored=len(first),
+        num_committed=len(rest),
+        generations=sum(report.num_in for report in run.manifest.steps if report.name in asked.drafts),
+        generations_of_all=_generations_of_all(run, asked.drafts, everybody, chosen),
+        best_single=matrix.teachers[single],
+        expected=reward.best_single + gain,
+        reward=reward,
+        judge=judge,
+    )
+
+
+def _routes(run: Run) -> tuple[str, str]:
+    """Return the route step by the trained router, and the one that asked everybody."""
+    names = routes_of(run)
+    [chosen] = [name for name in names if "router" in run.step(name).inputs]
+    [everybody] = [name for name in names if name != chosen]
+    return chosen, everybody
+
+
+def _best_single(explored: OutcomeMatrix) -> int:
+    """Return the best of the teachers that may be asked most prompts: others answer their own languages only."""
+    asked_T = explored.admitted_PT.sum(axis=0)
+    means_T = np.array(
+        [np.nanmean(column) if num else -np.inf for column, num in zip(explored.rewards_PT.T, asked_T, strict=True)]
+    )
+    return int(np.argmax(np.where(asked_T == asked_T.max(), means_T, -np.inf)))
+
+
+def _best_scored(rewards_PT: Floats) -> Rows:
+    picked: Rows = np.nanargmax(rewards_PT, axis=1)
+    return picked
+
+
+def _quality(first_PT: Floats, rest_PT: Floats, single: int, pick_first: Rows, pick_rest: Rows) -> Quality:
+    return Quality(
+        best_single=float(np.nanmean(first_PT[:, single])),
+        uniform=float(np.nanmean(first_PT, axis=1).mean()),
+        everybody=float(first_PT[np.arange(len(first_PT)), pick_first].mean()),
+        committed=float(rest_PT[np.arange(len(rest_PT)), pick_rest].mean()),
+    )
+
+
+def _generations_of_all(run: Run, drafts: Sequence[str], everybody: str, chosen: str) -> int:
+    """Count what would have been asked for, had every prompt that was routed gone to all who may be asked."""
+    samples = {run.step(d).config["teacher"]["name"]: int(run.step(d).config["sampling"]["n"]) for d in drafts}
+    config = RouteTrainedConfig.model_validate_json(json.dumps(run.step(chosen).config))
+    gate = config.choice.require_pool(config.pool)
+    total = sum(
+        samples[t] for table in run.tables(everybody) for named in table["teachers"].to_pylist() for t in named
+    )
+    [prompts] = run.plan.candidates["prompts"]
+    for shard in run.shards(chosen):
+        table = run.shard(prompts, shard)
+        for language, num in Counter(table["language"].to_pylist()).items():
+            total += num * sum(samples[t] for t in gate.eligible(language))
+    return total

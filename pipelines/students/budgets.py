@@ -1,0 +1,127 @@
+"""How many rows of each strategy a student gets, at matched rows and at matched generations (METHODS §1, §10)."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+from arbitrage.errors import DataError
+from arbitrage.rewards.options import base_name
+from arbitrage.runs.run import Run
+from pipelines.students.strategies import StrategyConfig
+
+Budget = Literal["rows", "generations"]
+"""What all strategies have the same of."""
+
+EXACT = "exact"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a strategy has made of the candidate table, by language.
+
+    Attributes:
+        rows: rows of its data set.
+        price: answers it asks for to get a row, on average; those that turn out blank are paid for as well.
+        right: rows that the exact check calls right; empty where the run has no such check.
+    """
+
+    strategy: str
+    rows: Mapping[str, int]
+    price: Mapping[str, float]
+    right: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What one student learns from.
+
+    Attributes:
+        budgets: at which budgets this is what the strategy can afford.
+        rows: language → rows, drawn by the hash of their prompts: a smaller lesson is a part of a larger one.
+        generations: what these rows cost, on average; answers asked for.
+        right: part of the strategy's rows that are right; None where nobody knows.
+    """
+
+    strategy: str
+    budgets: tuple[Budget, ...]
+    rows: Mapping[str, int]
+    generations: float
+    right: float | None
+
+
+def holdings_of(run: Run, strategies: Sequence[StrategyConfig]) -> list[Holding]:
+    """Count what each strategy asked for and kept."""
+    languages = {
+        row["prompt_id"]: row["language"]
+        for table in run.tables(run.plan.candidates["prompts"][0])
+        for row in table.select(["prompt_id", "language"]).to_pylist()
+    }
+    right = _right(run)
+    return [_holding(run, strategy, languages, right) for strategy in strategies]
+
+
+def lessons_for(holdings: Sequence[Holding]) -> list[Lesson]:
+    """Deal out rows so that all strategies have the same number of rows, or the same number of generations.
+
+    In every language, the scarcest strategy says how many rows there are at matched rows; and as many generations at
+    matched generations, so that a strategy that asks one teacher has the same lesson at both.
+
+    Raises:
+        DataError: a strategy has no rows in a language in which others have some.
+    """
+    languages = sorted({tag for one in holdings for tag in one.rows})
+    for one in holdings:
+        if missing := [tag for tag in languages if not one.rows.get(tag)]:
+            raise DataError(
+                f"strategy '{one.strategy}' has no rows in {', '.join(missing)}, where others have some; "
+                "leave it out, or let it ask somebody there (`gate: off`)"
+            )
+    room = {tag: min(one.rows[tag] for one in holdings) for tag in languages}
+    return [lesson for one in holdings for lesson in _lessons(one, room)]
+
+
+def _lessons(holding: Holding, room: Mapping[str, int]) -> list[Lesson]:
+    affordable = {tag: max(1, int(num / holding.price[tag] + 1e-9)) for tag, num in room.items()}
+    wanted: dict[Budget, Mapping[str, int]] = {"rows": room, "generations": affordable}
+    if affordable == room:
+        return [_lesson(holding, ("rows", "generations"), room)]
+    return [_lesson(holding, (budget,), rows) for budget, rows in wanted.items()]
+
+
+def _lesson(holding: Holding, budgets: tuple[Budget, ...], rows: Mapping[str, int]) -> Lesson:
+    paid = sum(num * holding.price[tag] for tag, num in rows.items())
+    known = sum(holding.right[tag] / holding.rows[tag] * num for tag, num in rows.items()) if holding.right else None
+    right = None if known is None else known / sum(rows.values())
+    return Lesson(holding.strategy, budgets, dict(rows), round(paid, 1), right)
+
+
+def _holding(run: Run, strategy: StrategyConfig, languages: Mapping[str, str], right: frozenset[str]) -> Holding:
+    step = run.step(run.plan.datasets[strategy.name])
+    rows: Counter[str] = Counter()
+    correct: Counter[str] = Counter()
+    for table in run.tables(step.name):
+        for language, candidate in zip(table["language"].to_pylist(), table["candidate_id"].to_pylist(), strict=True):
+            rows[language] += 1
+            correct[language] += candidate in right
+    asked: Counter[str] = Counter()
+    prompts: Counter[str] = Counter()
+    for table in chain.from_iterable(run.tables(routes) for routes in step.inputs["routes"]):
+        for prompt, named in zip(table["prompt_id"].to_pylist(), table["teachers"].to_pylist(), strict=True):
+            prompts[languages[prompt]] += 1
+            asked[languages[prompt]] += len(named) * strategy.samples
+    keeps_all = strategy.keep == "all"
+    price = {tag: 1.0 if keeps_all else asked[tag] / num for tag, num in prompts.items()}
+    return Holding(strategy.name, rows, price, correct if right else {})
+
+
+def _right(run: Run) -> frozenset[str]:
+    """Return the candidates that the exact check calls right."""
+    return frozenset(
+        row["candidate_id"]
+        for step in run.plan.candidates["scores"]
+        for table in run.tables(step)
+        for row in table.select(["candidate_id", "reward", "value"]).to_pylist()
+        if base_name(row["reward"]) == EXACT and row["value"] == 1.0
+    )

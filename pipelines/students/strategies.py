@@ -1,0 +1,91 @@
+"""Strategies as queries over one candidate table: whom each would have asked, and what it would have kept."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from arbitrage.config import Config
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.contracts.steps import Span, Step
+from arbitrage.report.students import SINGLE
+from arbitrage.selection.routed import Keep, RoutedSelection, select_routed
+from pipelines.candidates import CandidateTable, Part
+from routers import RouterConfig
+from routers.choice import ChoiceConfig
+from routers.learning import AnyLearner
+from routers.learning.train import Explored, route_trained, train
+from routers.single import SingleConfig
+from routers.step import route
+
+StrategyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+"""A name that may stand in a step's name and in a directory."""
+
+
+class StrategyConfig(Config):
+    """One strategy.
+
+    Attributes:
+        name: of its data set.
+        router: whom it asks.
+        learner: instead of `router`: how it learns whom to ask, on the half of the table it does not choose for.
+        keep: the best-scored answer, all, or (an oracle) one that the exact check calls right.
+        samples: answers of each teacher that it pays for.
+    """
+
+    name: StrategyName
+    router: RouterConfig | None = None
+    learner: AnyLearner | None = None
+    keep: Keep = "best"
+    samples: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _asks_somebody(self) -> Self:
+        if (self.router is None) == (self.learner is None):
+            raise ValueError(f"strategy '{self.name}': give either `router` or `learner`")
+        return self
+
+
+def single(teacher: str) -> StrategyConfig:
+    """Return the strategy that asks one teacher in every language, whatever it declares."""
+    return StrategyConfig(name=f"{SINGLE}{teacher}", router=SingleConfig(teacher=teacher, gate="off"))
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A strategy's steps: whom it asks, and the rows it keeps."""
+
+    routes: tuple[Step, ...]
+    rows: Step
+
+
+def plan_strategy(
+    strategy: StrategyConfig, table: CandidateTable, members: Sequence[PoolMember], num_shards: int
+) -> Planned:
+    """Build a strategy's steps over a table in which everybody was asked.
+
+    Raises:
+        ConfigError: its router names a teacher that is not in the pool.
+    """
+    if strategy.learner is not None:
+        routes = tuple(_learned(strategy.name, strategy.learner, table, members, num_shards))
+    else:
+        assert strategy.router is not None
+        routes = (route(strategy.router, members, table.prompts, f"route-{strategy.name}-rows"),)
+    selection = RoutedSelection(strategy=strategy.name, keep=strategy.keep, samples=strategy.samples)
+    return Planned(routes, select_routed(selection, table.prompts, routes, table.drafts, table.final, table.scores))
+
+
+def _learned(
+    name: str, learner: AnyLearner, table: CandidateTable, members: Sequence[PoolMember], num_shards: int
+) -> Iterator[Step]:
+    """Learn on either half of the shards and route the other: nobody is routed by what his own answers taught."""
+    middle = num_shards // 2
+    halves = (Part(Span(0, middle), "-first"), Part(Span(middle), "-rest"))
+    explored = Explored(table.prompts, table.routes, table.drafts, table.final)
+    for learns, chooses in (halves, halves[::-1]):
+        trained = train(learner, members, explored, learns.span)
+        trained = replace(trained, name=f"train-{name}{learns.suffix}")
+        routed = route_trained(ChoiceConfig(), members, table.prompts, trained, f"route-{name}{chooses.suffix}")
+        yield replace(routed, span=chooses.span)

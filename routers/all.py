@@ -1,0 +1,40 @@
+"""Ask everybody and let the rewards decide afterwards: the strongest strategy of [2408.14960]."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from arbitrage.config import Raw
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.records import Prompt, Route
+from routers.language_filter import Gate, GatedConfig
+
+
+class RewardConfig(GatedConfig):
+    """Ask all who speak the language."""
+
+    kind: Literal["reward"] = "reward"
+
+    def build(self, pool: Sequence[PoolMember]) -> "RewardRouter":
+        """Build the router."""
+        return RewardRouter(Gate(self, pool))
+
+    def asks_alone(self, member: PoolMember) -> Raw:
+        """Return the languages: each teacher gets every prompt it may be asked."""
+        return {"asked": self.languages_open_to(member)}
+
+
+class RewardRouter:
+    """All eligible teachers, in order of their names: which is best is not known before they have answered."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
+        """Return one route for each prompt, in order; None where nobody speaks the language."""
+        return [self._one(prompt) for prompt in prompts]
+
+    def _one(self, prompt: Prompt) -> Route | None:
+        eligible = self._gate.eligible(prompt.language)
+        if not eligible:
+            return None
+        return Route(prompt_id=prompt.prompt_id, router="reward", teachers=eligible, propensity=1.0)

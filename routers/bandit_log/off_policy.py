@@ -1,0 +1,113 @@
+"""What a router would have earned, judged from outcomes that another router logged.
+
+Inverse propensity scoring (Horvitz and Thompson 1952), its self-normalised form (Swaminathan and Joachims 2015), and
+the doubly robust estimator (Dudík, Langford and Li 2011 [1103.4601]), with intervals clustered by prompt.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arbitrage.candidates.matrix import Bools, Floats
+from arbitrage.errors import DataError, UserError
+from arbitrage.statistics import Estimate, estimate, ratios, resample_ratios
+from routers.bandit_log.outcome_log import OutcomeLog
+from routers.learning.learner import Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class OffPolicyValue:
+    """Mean reward of a policy, estimated three ways.
+
+    Attributes:
+        inverse_propensity: unbiased, the most variable.
+        self_normalised: biased in the order of 1/P, steadier; None if the policy never does what the log did.
+        doubly_robust: unbiased but for order 1/P, whatever the reward model; the better that, the narrower.
+        effective_size: outcomes that carry the estimate, (Σw)²/Σw² of the weights.
+        max_weight: the largest weight; far above P/100, one outcome decides.
+        support: share of the policy's choices that the log might have made too: of a teacher asked in the language,
+            and where a choice was certain (propensity 1), of that very teacher. What lies beyond is only the reward
+            model's guess.
+    """
+
+    inverse_propensity: Estimate | None
+    self_normalised: Estimate | None
+    doubly_robust: Estimate | None
+    effective_size: float
+    max_weight: float
+    support: float
+
+
+def judge_predictor(
+    log: OutcomeLog,
+    predictor: Predictor,
+    reward_model: Predictor | None = None,
+    *,
+    admitted_PT: Bools | None = None,
+    seed: int = 0,
+) -> OffPolicyValue:
+    """Estimate what asking the teacher that a predictor expects to be best would have earned.
+
+    Args:
+        log: outcomes, none of which the predictor or the reward model learned from.
+        predictor: its teachers are those of the log.
+        reward_model: any predictor of the same teachers; without, each teacher is expected to do equally well.
+        admitted_PT: who may be asked; without, everybody.
+        seed: of the resamples.
+    """
+    expected_PT = predictor.predict(log.queries)
+    model_PT = None if reward_model is None else reward_model.predict(log.queries)
+    return judge_policy(log, greedy(expected_PT, admitted_PT), model_PT, seed=seed)
+
+
+def judge_policy(
+    log: OutcomeLog, policy_PT: Floats, model_PT: Floats | None = None, *, seed: int = 0
+) -> OffPolicyValue:
+    """Estimate what a policy would have earned.
+
+    Args:
+        log: outcomes.
+        policy_PT: probability with which the policy asks each teacher; rows sum to 1.
+        model_PT: expected rewards, of which only differences within a row need be right; the level is fitted.
+        seed: of the resamples.
+
+    Raises:
+        UserError: the policy is not one of the log's prompts and teachers.
+        DataError: the log holds no outcome.
+    """
+    if not len(log):
+        raise DataError("the log holds no outcome: nothing can be judged by it")
+    shape = (len(log), len(log.teachers))
+    if policy_PT.shape != shape or not np.allclose(policy_PT.sum(axis=1), 1.0):
+        wanted = f"{shape[0]} rows of {shape[1]} probabilities that sum to 1"
+        raise UserError(f"policy: an array of shape {policy_PT.shape}; wanted {wanted}")
+    rows = np.arange(len(log))
+    weight_P = policy_PT[rows, log.asked_P] / log.propensity_P
+    model_PT = np.zeros(shape) if model_PT is None else model_PT
+    surprise_P = log.reward_P - model_PT[rows, log.asked_P]
+    # predictors say how teachers differ, not how easy prompts are; one number fitted to P outcomes biases by 1/P
+    level = float(surprise_P.mean())
+    robust_P = level + (policy_PT * model_PT).sum(axis=1) + weight_P * (surprise_P - level)
+    ones_P = np.ones(len(log))
+    numerator_P3 = np.stack([weight_P * log.reward_P, weight_P * log.reward_P, robust_P], axis=1)
+    denominator_P3 = np.stack([ones_P, weight_P, ones_P], axis=1)
+    values_3 = ratios(numerator_P3, denominator_P3)
+    draws_R3 = resample_ratios(numerator_P3, denominator_P3, log.cluster_P, seed=seed)
+    num_clusters = len(np.unique(log.cluster_P))
+    plain, normalised, robust = (
+        estimate(float(v), draws_R3[:, place], num_clusters) for place, v in enumerate(values_3)
+    )
+    squares = float((weight_P**2).sum())
+    size = float(weight_P.sum()) ** 2 / squares if squares else 0.0
+    might_PT = log.admitted_PT & log.is_drawn_P[:, None]
+    might_PT[rows, log.asked_P] = True
+    support = float((policy_PT * might_PT).sum(axis=1).mean())
+    return OffPolicyValue(plain, normalised, robust, size, float(weight_P.max()), support)
+
+
+def greedy(expected_PT: Floats, admitted_PT: Bools | None = None) -> Floats:
+    """Return the policy that always asks the teacher expected to be best, shape (P, T); the first of equals."""
+    open_PT = expected_PT if admitted_PT is None else np.where(admitted_PT, expected_PT, -np.inf)
+    policy_PT = np.zeros(expected_PT.shape)
+    policy_PT[np.arange(len(policy_PT)), open_PT.argmax(axis=1)] = 1.0
+    return policy_PT

@@ -1,1 +1,0 @@
-"""Re-implementations of published routers, for comparison: the evaluation runs them beside ours."""

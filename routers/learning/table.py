@@ -1,0 +1,82 @@
+"""A table of means by language, or by language and task: "fixed routing" of [2408.14960], learned from outcomes.
+
+The best single teacher: the reference of every comparison.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from arbitrage.candidates.matrix import OutcomeMatrix, centred, teacher_means
+from arbitrage.candidates.queries import Queries
+from routers.features.tags import UNSEEN, Vocabulary, vocabulary_of
+from routers.learning.learner import Fixed, Floats, LearnerConfig, State
+
+
+class TableLearner(LearnerConfig):
+    """Expect of each teacher its mean in the prompt's language; where training saw none, its mean overall.
+
+    Attributes:
+        by: what the rows of the table are.
+        shrinkage: prompts at which a row's own mean weighs as much as the mean overall (0: plain means).
+    """
+
+    kind: Literal["language_table"] = "language_table"
+    by: Literal["language", "language_task", "family"] = "language"
+    shrinkage: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def label(self) -> str:
+        """Name of the router in reports."""
+        shrunken = "_shrunken" if self.shrinkage else ""
+        return f"per_{self.by}{shrunken}"
+
+    def fit(self, matrix: OutcomeMatrix) -> "Table":
+        """Average the rewards of each teacher in each row, over the prompts it was asked."""
+        residual_PT, means_T = centred(matrix.rewards_PT)
+        vocabulary = vocabulary_of(matrix.queries, self.by)
+        codes_P = vocabulary.codes(matrix.queries)
+        shape = len(vocabulary.values), len(matrix.teachers)
+        sums_RT, asked_RT = np.zeros(shape), np.zeros(shape)
+        np.add.at(sums_RT, codes_P, residual_PT)
+        np.add.at(asked_RT, codes_P, matrix.admitted_PT)
+        return Table(vocabulary, means_T, sums_RT / np.maximum(asked_RT + self.shrinkage, 1e-9))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Means of all teachers, and how each row of the table departs from them."""
+
+    vocabulary: Vocabulary
+    means_T: Floats
+    departures_RT: Floats
+
+    def predict(self, queries: Queries) -> Floats:
+        """Look the rows up."""
+        rows_RT = np.vstack([self.means_T + self.departures_RT, self.means_T])
+        codes_P = self.vocabulary.codes(queries)
+        found: Floats = rows_RT[np.where(codes_P == UNSEEN, len(self.departures_RT), codes_P)]
+        return found
+
+    def state(self) -> State:
+        """Return the table."""
+        arrays = {"means_T": self.means_T, "departures_RT": self.departures_RT}
+        return State(arrays, {"level": self.vocabulary.level, "rows": list(self.vocabulary.values)})
+
+
+def restore_table(state: State) -> Table:
+    """Make the predictor of its state."""
+    vocabulary = Vocabulary(state.values["level"], tuple(state.values["rows"]))
+    return Table(vocabulary, state.arrays["means_T"], state.arrays["departures_RT"])
+
+
+class SingleLearner(LearnerConfig):
+    """Expect of each teacher what it reached on average."""
+
+    kind: Literal["best_single"] = "best_single"
+
+    def fit(self, matrix: OutcomeMatrix) -> Fixed:
+        """Average the rewards of each teacher."""
+        return Fixed(teacher_means(matrix.rewards_PT))

@@ -1,0 +1,178 @@
+"""The verbs `train` and `route` by what was trained: a router learned within the run that uses it.
+
+Fit a router to outcomes, and note down how it came about.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from arbitrage.candidates.matrix import OutcomeMatrix, teacher_means
+from arbitrage.candidates.matrix_builder import OutcomeBuilder, OutcomeRows
+from arbitrage.contracts.routers import PoolMember
+from arbitrage.contracts.steps import ALL_SHARDS, Span, Step, StepConfig
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.records import Candidate, Prompt, Route, RouterPart, Score
+from arbitrage.tables import empty_table
+from routers.choice import ChoiceConfig
+from routers.learning import AnyLearner
+from routers.learning.artifact import Artifact
+from routers.learning.auto import AutoLearner
+from routers.learning.learned import Learned
+from routers.learning.learner import LearnerConfig, one_thread
+from routers.learning.packing import pack, unpack
+from routers.step import RouteWorker, members_of
+
+
+def fit_router(learner: AnyLearner, matrix: OutcomeMatrix, num_dropped: int = 0) -> Artifact:
+    """Fit on all prompts; equal matrices give equal routers.
+
+    `about` says on what: prompts, languages, teachers' mean advantage over their fellows, and what was chosen.
+    """
+    with one_thread():
+        chosen: LearnerConfig = learner
+        about: dict[str, Any] = {"learner": learner.model_dump(mode="json")}
+        if isinstance(learner, AutoLearner):
+            choice = learner.choose(matrix)
+            chosen = choice.learner
+            gains = {name: round(gain, 6) for name, gain in sorted(choice.gains.items())}
+            about |= {"chosen": chosen.label, "reason": choice.reason, "gains": gains}
+        predictor = chosen.fit(matrix)
+        means_T = teacher_means(matrix.rewards_PT)
+    if isinstance(predictor, Learned):
+        about["strengths"] = dict(sorted(predictor.prior.strengths.items())) | {"text_penalty": predictor.penalty}
+    about |= {
+        "num_prompts": len(matrix),
+        "num_dropped": num_dropped,
+        "num_clusters": len(set(matrix.cluster_P.tolist())),
+        "languages": dict(sorted(Counter(matrix.queries.languages.tolist()).items())),
+        "advantages": {t: round(float(mean), 6) for t, mean in zip(matrix.teachers, means_T, strict=True)},
+        "rewards": sorted(matrix.rewards_by_name),
+    }
+    return Artifact(str(getattr(chosen, "kind", "")), matrix.teachers, predictor, about)
+
+
+ROUTER_STEP = "train-router"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """The steps of a candidate table in which every eligible teacher is asked."""
+
+    prompts: Step
+    routes: Step
+    drafts: tuple[Step, ...]
+    final: Step
+
+
+class TrainConfig(StepConfig):
+    """Config of a train step: how to learn, and who the columns are."""
+
+    step_kind: ClassVar[str] = "train_router"
+
+    learner: AnyLearner
+    teachers: tuple[str, ...]
+
+    def build(self) -> "TrainWorker":
+        """Make the worker."""
+        return TrainWorker(self)
+
+
+class TrainWorker:
+    """Learns from all shards it is shown; holds their prompts and a few numbers for each answer."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._config = config
+
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Return the router as a table."""
+        builder = OutcomeBuilder(self._config.teachers)
+        for shard in shards:
+            rows = OutcomeRows(
+                prompts=shard.table("prompts", Prompt),
+                routes=shard.table("routes", Route),
+                drafts=shard.table("drafts", Candidate),
+                final=shard.table("scores", Score),
+                opinions=empty_table(Score),
+            )
+            builder.add(rows)
+        built = builder.build()
+        return Output(pack(fit_router(self._config.learner, built.matrix, built.num_dropped)))
+
+
+def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, span: Span = ALL_SHARDS) -> Step:
+    """Learn who is best asked, from the answers and final scores of all teachers; one table for the whole run.
+
+    Args:
+        learner: how to learn.
+        pool: the teachers that were asked.
+        explored: what they answered.
+        span: the shards to learn from.
+    """
+    return Step(
+        name=ROUTER_STEP,
+        config=TrainConfig(learner=learner, teachers=tuple(member.name for member in members_of(pool))),
+        produces=RouterPart,
+        inputs={
+            "prompts": (explored.prompts,),
+            "routes": (explored.routes,),
+            "drafts": explored.drafts,
+            "scores": (explored.final,),
+        },
+        scope="corpus",
+        span=span,
+        version=VERSION,
+    )
+
+
+class RouteTrainedConfig(StepConfig):
+    """How to choose by a router that another step trains."""
+
+    step_kind: ClassVar[str] = "route_trained"
+
+    choice: ChoiceConfig
+    pool: tuple[PoolMember, ...]
+    step: str
+
+    def build(self) -> "RouteTrainedWorker":
+        """Make the worker."""
+        return RouteTrainedWorker(self)
+
+
+class RouteTrainedWorker:
+    """Routes a shard of prompts by the table that comes with it."""
+
+    def __init__(self, config: RouteTrainedConfig) -> None:
+        self._config = config
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the prompts."""
+        return [Item(prompt.prompt_id, prompt.language) for prompt in inputs.records("prompts", Prompt)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Route the prompts; one that no teacher may answer is rejected."""
+        config = self._config
+        artifact = unpack(inputs.table("router", RouterPart), ROUTER_STEP)
+        router = config.choice.with_predictor(artifact, config.pool, ROUTER_STEP)
+        return await RouteWorker(router, config.step).run(inputs)
+
+    async def close(self) -> None:
+        """Release nothing: a router holds no resources."""
+
+
+def route_trained(choice: ChoiceConfig, pool: Sequence[PoolMember], prompts: Step, trained: Step, name: str) -> Step:
+    """Decide for each prompt who is asked, by a router that an earlier step of the run trains.
+
+    Raises:
+        ConfigError: the pool is empty or names a teacher twice, or `choice` names one that is not in it.
+    """
+    choice.require_pool(pool)
+    return Step(
+        name=name,
+        config=RouteTrainedConfig(choice=choice, pool=members_of(pool), step=name),
+        produces=Route,
+        inputs={"prompts": (prompts,), "router": (trained,)},
+        version=VERSION,
+    )

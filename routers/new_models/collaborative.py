@@ -1,0 +1,181 @@
+"""What a few answers say of a teacher, read through its fellows (collaborative filtering with side information).
+
+Its advantage over the fellows is explained by ridge regression on three blocks: what is expected of each fellow on
+the prompt (it may be good where one of them is), beside how easy prompts of such tags are for all (a strong teacher
+is ahead where it is hard, above all); how each fellow departed from what was expected (what is hard for one is often
+hard for all: it takes noise away, and is not predicted from); and the prompt's tags. How far each block is shrunken
+is learned from the fellows: each in turn plays the stranger on the same prompts, and what is expected of it on all is
+the truth.
+"""
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from arbitrage.candidates.matrix import Floats
+from arbitrage.candidates.queries import Rows
+
+TINY: Final = 1e-9
+MAX_PLAYED: Final = 16
+"""Fellows that play the stranger, where there are more."""
+
+
+class Penalties(NamedTuple):
+    """Ridge penalties of the blocks, in prompts."""
+
+    expected: float
+    surprise: float
+    tags: float
+
+
+EASE_PENALTY: Final = 10.0
+"""Prompts at which what a tag's prompts gave to everybody weighs as much as that it makes no difference."""
+_EXPECTED: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e5)
+_SURPRISE: Final = (3.0, 30.0, 300.0, 1e6)
+_TAGS: Final = (3.0, 10.0, 30.0, 100.0, 1e5)
+GRID: Final = tuple(Penalties(*values) for values in product(_EXPECTED, _SURPRISE, _TAGS))
+UNTUNED: Final = Penalties(10.0, 30.0, 10.0)
+"""For a single fellow: there is nobody to play the stranger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """P prompts as T fellows and G tags show them.
+
+    Attributes:
+        known_PX: expectations of the fellows (T columns), how easy such prompts are, surprises (T), tags (G), and a
+            constant.
+        num_fellows: T.
+        easy_P: what the prompt gave to everybody.
+        mean_P: what is expected of the fellows on average.
+        level_T: what is expected of each above that, on average over the prompts.
+        scale: reward that one unit of an expectation stands for.
+        ease_G: how easy a tag makes a prompt, in standard deviations over the prompts.
+    """
+
+    known_PX: Floats
+    num_fellows: int
+    easy_P: Floats
+    mean_P: Floats
+    level_T: Floats
+    scale: float
+    ease_G: Floats
+
+    @property
+    def foretold_PX(self) -> Floats:
+        """Return the prompts as they look before anybody is asked: without surprises."""
+        foretold_PX = self.known_PX.copy()
+        foretold_PX[:, self.num_fellows + 1 : 2 * self.num_fellows + 1] = 0.0
+        return foretold_PX
+
+    def penalty_X(self, penalties: Penalties) -> Floats:
+        """Return the penalty of each column; the constant is not shrunken."""
+        numbers = [self.num_fellows + 1, self.num_fellows, len(self.ease_G), 1]
+        return np.repeat([*penalties, TINY], numbers)
+
+    def advantage(self, rewards_N: Floats, rows: Rows) -> Floats:
+        """Return how a teacher's rewards on some prompts surpass what the fellows lead to expect, shape (N,)."""
+        advantage_N: Floats = rewards_N - self.easy_P[rows] - self.mean_P[rows]
+        return advantage_N
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What is believed of a teacher.
+
+    Attributes:
+        share_T: how much of what is expected of each fellow goes into what is expected of it; they sum to 1.
+        tags_G: what a tag adds, be it by how easy it makes prompts.
+        constant: what it has above the fellows everywhere.
+        error_P: standard error of its expected advantage on each prompt.
+    """
+
+    share_T: Floats
+    tags_G: Floats
+    constant: float
+    error_P: Floats
+
+
+def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
+    """Collect what is known of prompts.
+
+    Args:
+        expected_PT: what a router expects of T fellows.
+        rewards_PT: how they did; NaN where one was not asked.
+        tags_PG: 0/1 columns.
+    """
+    departures_PT = rewards_PT - expected_PT
+    num_P = np.maximum(np.isfinite(departures_PT).sum(axis=1), 1)
+    easy_P = np.nan_to_num(departures_PT).sum(axis=1) / num_P
+    surprise_PT = np.nan_to_num(departures_PT - easy_P[:, None])
+    mean_P = expected_PT.mean(axis=1)
+    relative_PT = expected_PT - mean_P[:, None]
+    level_T = relative_PT.mean(axis=0)
+    scale = float(np.sqrt(relative_PT.var(axis=0).mean())) + TINY
+    taste_PT, ones_P1 = (relative_PT - level_T) / scale, np.ones((len(expected_PT), 1))
+    ease_G = _ease(easy_P + mean_P, tags_PG)
+    ease_P1 = (tags_PG @ ease_G)[:, None]
+    known_PX = np.hstack([taste_PT, ease_P1, surprise_PT / (surprise_PT.std() + TINY), tags_PG, ones_P1])
+    return Evidence(known_PX, expected_PT.shape[1], easy_P, mean_P, level_T, scale, ease_G)
+
+
+def _ease(level_P: Floats, tags_PG: Floats) -> Floats:
+    """Return how far each tag raises what prompts give to everybody, so that it varies by 1 over the prompts."""
+    squares_GG = tags_PG.T @ tags_PG + EASE_PENALTY * np.eye(tags_PG.shape[1])
+    ease_G: Floats = np.linalg.solve(squares_GG, tags_PG.T @ (level_P - level_P.mean()))
+    return ease_G / (float((tags_PG @ ease_G).std()) + TINY)
+
+
+def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> Estimate:
+    """Learn of a teacher from its rewards on the N prompts in `rows`."""
+    known_NX = evidence.known_PX[rows]
+    advantage_N = evidence.advantage(rewards_N, rows)
+    inverse_XX = np.linalg.inv(known_NX.T @ known_NX + np.diag(evidence.penalty_X(penalties)))
+    weights_X = inverse_XX @ (known_NX.T @ advantage_N)
+    freedom = len(rows) - float(np.einsum("nx,xy,ny->", known_NX, inverse_XX, known_NX))
+    noise = float(((advantage_N - known_NX @ weights_X) ** 2).sum()) / max(freedom, 1.0)
+    foretold_PX = evidence.foretold_PX
+    error_P = np.sqrt(noise * np.einsum("px,px->p", foretold_PX @ inverse_XX, foretold_PX))
+    num = evidence.num_fellows
+    likeness_T = weights_X[:num] / evidence.scale
+    share_T = likeness_T + (1.0 - likeness_T.sum()) / num
+    constant = float(weights_X[-1] - likeness_T @ evidence.level_T)
+    tags_G = weights_X[2 * num + 1 : -1] + weights_X[num] * evidence.ease_G
+    return Estimate(share_T, tags_G, constant, error_P)
+
+
+def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Penalties:
+    """Choose the penalties under which fellows that play the stranger are known best from the prompts in `rows`.
+
+    Args:
+        expected_PT: what a router expects of T fellows, taken for the truth about the one that plays.
+        rewards_PT: how they did; the stranger's count on `rows` only.
+        tags_PG: 0/1 columns.
+        rows: the prompts that strangers are tried on.
+    """
+    num = expected_PT.shape[1]
+    if num < 2:
+        return UNTUNED
+    players = np.unique(np.linspace(0, num - 1, min(num, MAX_PLAYED)).astype(np.int64))
+    errors = sum(_errors_of(player, expected_PT, rewards_PT, tags_PG, rows) for player in players.tolist())
+    return GRID[int(np.argmin(errors))]
+
+
+def _errors_of(player: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Floats:
+    """Return the mean squared error about one fellow for each place of the grid."""
+    evidence = look_at(np.delete(expected_PT, player, axis=1), np.delete(rewards_PT, player, axis=1), tags_PG)
+    asked = rows[np.isfinite(rewards_PT[rows, player])]
+    known_NX = evidence.known_PX[asked]
+    squares_XX = known_NX.T @ known_NX
+    target_X = known_NX.T @ evidence.advantage(rewards_PT[asked, player], asked)
+    foretold_PX = evidence.foretold_PX
+    truth_P = expected_PT[:, player] - evidence.mean_P
+    moments_XX, moments_X = foretold_PX.T @ foretold_PX, foretold_PX.T @ truth_P
+    penalty_GX = np.stack([evidence.penalty_X(penalties) for penalties in GRID])
+    systems_GXX = squares_XX + penalty_GX[:, :, None] * np.eye(len(squares_XX))
+    weights_GX = np.linalg.solve(systems_GXX, np.broadcast_to(target_X[:, None], (*penalty_GX.shape, 1)))[:, :, 0]
+    fitted_G = ((weights_GX @ moments_XX) * weights_GX).sum(axis=1) - 2.0 * weights_GX @ moments_X
+    errors_G: Floats = (truth_P @ truth_P + fitted_G) / len(truth_P)
+    return errors_G
