@@ -28,7 +28,7 @@ from typing import Literal
 from arbitrage.cli.status import _look
 from arbitrage.errors import ArbitrageError
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import execute
 from arbitrage.export.export import export_run
 from arbitrage.export.verification import require_sound
@@ -68,7 +68,7 @@ class Case:
         return figures(self.finished, self.finished.parent / "export-untouched")
 
 
-class Heard(Quiet):
+class Heard(NoProgress):
     """Remembers whether a run said that something is damaged."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from arbitrage.candidates.matrix import OutcomeMatrix, best_admitted
+from arbitrage.candidates.matrix import RewardMatrix, best_admitted
 from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.figures import mean_differences
@@ -58,7 +58,7 @@ def measure_drawn_pools(path: Path, jobs: int) -> list[dict[str, Any]]:
     return found
 
 
-def _draw(path: Path, names: list[str], random: np.random.Generator) -> OutcomeMatrix:
+def _draw(path: Path, names: list[str], random: np.random.Generator) -> RewardMatrix:
     """Draw models, half the time some of the languages, and mostly some of the clusters."""
     models = sorted(random.choice(names, int(random.integers(*MODELS)), replace=False).tolist())
     matrix = read_matrix([path], MatrixColumns(), models).matrix

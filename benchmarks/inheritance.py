@@ -19,17 +19,17 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from arbitrage.candidates.table import roles_of
+from arbitrage.candidates.table import table_steps
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import execute
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.profile import CellKey, profile_data
-from arbitrage.profile.reading import Reader
+from arbitrage.profile.reading import ProfileReader
 from arbitrage.profile.settings import ProfileSettings
 from arbitrage.profile.summary import summarise
-from arbitrage.report.steering import Shift, SteeringSummary, steering_of
+from arbitrage.report.steering import SteeringShift, SteeringSummary, steering_of
 from arbitrage.report.steering_reading import CHECK
 from arbitrage.runs.run import open_run
 from arbitrage.statistics import Estimate
@@ -51,7 +51,7 @@ Found = dict[str, Any]
 
 def profile(data: Path) -> Found:
     """Profile the answers by language and model: means of a few metrics."""
-    reader = Reader([str(data / ANSWERS)], EntryBuilder(ProfileColumns(), turns="all"))
+    reader = ProfileReader([str(data / ANSWERS)], EntryBuilder(ProfileColumns(), turns="all"))
     found = profile_data("answers", reader, ProfileSettings(), num_processes=2)
     cells = {cell.key: cell for cell in summarise(found)}
     return {
@@ -75,9 +75,9 @@ def steer(data: Path, objective: str, work: Path) -> Found:
     """Steer the answers to one objective and sum up what moved."""
     pipeline = write_pipeline(data, objective, work)
     loaded = load_pipeline(pipeline)
-    execute(loaded.request(work / "run"), LocalBackend(), Quiet())
+    execute(loaded.request(work / "run"), LocalBackend(), NoProgress())
     run = open_run(work / "run")
-    summary = steering_of(run, roles_of(run))
+    summary = steering_of(run, table_steps(run))
     assert summary is not None
     return as_json(summary)
 
@@ -145,7 +145,7 @@ def as_json(summary: SteeringSummary) -> Found:
     }
 
 
-def figures(shift: Shift) -> Found:
+def figures(shift: SteeringShift) -> Found:
     """Return means, the difference to the control, and the same in deviations."""
     means = {name: value(getattr(shift, name)) for name in ("before", "control", "steered")}
     return {"num": shift.num, **means, "difference": interval(shift.difference), "effect": interval(shift.effect)}

@@ -17,13 +17,13 @@ from arbitrage.contracts.engines import Completion, Engine, GenerationRequest
 from arbitrage.execution.environment import collect_seldom
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import execute
 from arbitrage.records import FinishReason
 from arbitrage.runs.manifest import ShardStats
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from benchmarks.measuring import parser, say
 from pipelines.loading import load_pipeline
 
@@ -45,7 +45,7 @@ class Instant:
         return None
 
 
-def build_instant(_: OpenAIEngine, __: ModelSpec) -> Engine:
+def build_instant(_: OpenAIConfig, __: ModelSpec) -> Engine:
     return Instant()
 
 
@@ -56,7 +56,7 @@ def peak_rss_mb() -> float:
     return round(int(line.split()[1]) / 1024, 1)
 
 
-class Watched(Quiet):
+class Watched(NoProgress):
     """Notes memory when a step's shard is done."""
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ def main() -> None:
     options = parse.parse_args()
     collect_seldom()  # as the command line does
     if not options.ask:
-        OpenAIEngine.build = build_instant  # type: ignore[method-assign]
+        OpenAIConfig.build = build_instant  # type: ignore[method-assign]
     print(json.dumps(do_run(options.pipeline, options.run_dir, options.backend)))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from arbitrage.report.charts import Line, Panel, axis_over, draw
+from arbitrage.report.charts import Panel, PlotLine, axis_over, draw
 from arbitrage.statistics import Estimate, Interval
 from arbitrage.training.monitor.picture import BOUNDS, TITLES
 from pipelines.online.record import judged_panel
@@ -49,7 +49,7 @@ def picture(results: Found) -> str:
         judged_panel(
             TITLE_OF.get(judge, judge).format(first=names[0]),
             names,
-            [Line(f"seed {seed}", _gains(stages, judge, place)) for place, seed in enumerate(seeds)],
+            [PlotLine(f"seed {seed}", _gains(stages, judge, place)) for place, seed in enumerate(seeds)],
             [_as_estimate(stage[judge]["since_first"]) for stage in stages],
         )
         for judge in (*results["rewards"], *results["judges"])
@@ -72,7 +72,9 @@ def _watched(results: Found) -> list[Panel]:
             TITLES[curve],
             steps,
             [
-                Line(f"seed {seed}", [(c["step"], c[curve]) for c in checks if c[curve] is not None], is_main=True)
+                PlotLine(
+                    f"seed {seed}", [(c["step"], c[curve]) for c in checks if c[curve] is not None], is_main=True
+                )
                 for seed, checks in zip(results["seeds"], results["checks"], strict=True)
             ],
             BOUNDS.get(curve),

@@ -31,7 +31,7 @@ from benchmarks.harness import CLI, ROOT, environment
 from benchmarks.online_document import RESULTS, render
 from pipelines.online.alarm import hacking_alarms
 from pipelines.online.config import load_online
-from pipelines.online.exam import EXAM_FOLDER, Marks, read_exam
+from pipelines.online.exam import EXAM_FOLDER, ExamScores, read_exam
 from pipelines.online.record import RECORD_FILE, OnlineRecord, read_online
 
 PIPELINE = ROOT / "pipelines/online.yaml"
@@ -53,7 +53,7 @@ class Student:
     """
 
     record: OnlineRecord
-    marks: dict[str, dict[str, Marks]]
+    marks: dict[str, dict[str, ExamScores]]
     checks: list[Check]
 
 
@@ -77,7 +77,7 @@ def train_seed(work: Path, threads: int, seed: int) -> Student:
 def read_student(out: Path) -> Student:
     """Read what a finished training left."""
     record = read_online(out / RECORD_FILE)
-    marks: dict[str, dict[str, Marks]] = {}
+    marks: dict[str, dict[str, ExamScores]] = {}
     for stage in record.stages[1:]:
         exam = read_exam(open_run(out / stage.name / EXAM_FOLDER / "run"), (*record.rewards, *record.judges))
         marks.setdefault(record.stages[0].name, dict(exam.first))
@@ -135,10 +135,10 @@ def _hacking_over_seeds(students: Sequence[Student], names: Sequence[str]) -> li
     return [alarm.sentence for some in heard for alarm in hacking_alarms(some, rewards, judges)]
 
 
-def over_seeds(marks: Sequence[Marks]) -> Marks:
+def over_seeds(marks: Sequence[ExamScores]) -> ExamScores:
     """Return each prompt's mean mark over seeds: what the interval then leaves out is the choice of the seeds."""
     shared = set.intersection(*(set(each.by_prompt) for each in marks))
-    return Marks({prompt: fmean(m.by_prompt[prompt] for m in marks) for prompt in shared}, marks[0].clusters)
+    return ExamScores({prompt: fmean(m.by_prompt[prompt] for m in marks) for prompt in shared}, marks[0].clusters)
 
 
 def _portable(config: Found) -> Found:

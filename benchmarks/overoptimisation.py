@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.demo.models import model_path
-from arbitrage.demo.tasks import LANGUAGES, WorldItem, sample_items
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, sample_items
 from arbitrage.runs.run import open_run
 from arbitrage.text.exact_match import is_correct
 from arbitrage.training.checkpoints import checkpoints, step_of
@@ -86,7 +86,7 @@ class Data:
     """What all trainings share: pairs, and questions that are in none of them."""
 
     folder: Path
-    questions: list[WorldItem] = field(default_factory=list)
+    questions: list[DemoItem] = field(default_factory=list)
 
     @property
     def pairs(self) -> str:
@@ -153,7 +153,7 @@ def course(data: Data) -> list[Found]:
     ]
 
 
-def accuracy(model: Path, questions: Sequence[WorldItem]) -> float:
+def accuracy(model: Path, questions: Sequence[DemoItem]) -> float:
     """Return the share of questions that a model answers exactly, greedily."""
     answers = answer_questions(load_teacher(model), load_tokenizer(model), [item.question for item in questions])
     right = [is_correct(item.language, answer, item.answer) for item, answer in zip(questions, answers, strict=True)]

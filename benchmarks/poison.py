@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.runs.run import open_run
-from arbitrage.teachers.engines.fake import FakeEngine
+from arbitrage.teachers.engines.fake import FakeConfig
 from benchmarks.harness import CLI, openai_engine, read_calls, run_process, scratch, serve, write_prompts, write_run
 from benchmarks.measuring import emit, parser_with, say
 
@@ -62,7 +62,7 @@ def main() -> None:
     }
     with scratch() as directory:
         fake = {"kind": "fake", "latency_s": 0.05, "max_in_flight": options.in_flight, POISON_KEY: MARK}
-        if POISON_KEY not in FakeEngine.model_fields:
+        if POISON_KEY not in FakeConfig.model_fields:
             result["engine"] = {"skipped": f"the fake engine has no '{POISON_KEY}' yet"}
         elif "ray" in options.backends:
             write_prompts((directory / "prompts.jsonl"), options.rows, marked)

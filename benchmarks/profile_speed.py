@@ -65,12 +65,12 @@ def measure(path: str, num_processes: int) -> Measurement:
     from arbitrage.profile.columns import ProfileColumns
     from arbitrage.profile.entries import EntryBuilder
     from arbitrage.profile.profile import profile_data
-    from arbitrage.profile.reading import Reader
+    from arbitrage.profile.reading import ProfileReader
     from arbitrage.profile.settings import ProfileSettings
     from arbitrage.profile.summary import summarise
 
     start = time.perf_counter()
-    reader = Reader([path], EntryBuilder(ProfileColumns()))
+    reader = ProfileReader([path], EntryBuilder(ProfileColumns()))
     profile = profile_data("benchmark", reader, ProfileSettings(), num_processes=num_processes)
     summarise(profile)
     seconds = time.perf_counter() - start

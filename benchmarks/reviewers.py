@@ -27,7 +27,7 @@ from aiohttp import web
 from arbitrage.candidates.queries import cluster_key
 from arbitrage.demo.tasks import LANGUAGES, items, stable_hash
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import RunRequest, execute
 from arbitrage.judging.reviewed import reviewed
 from arbitrage.languages import primary
@@ -147,7 +147,7 @@ def done(directory: Path, config: PreferenceConfig) -> Run:
         name=config.name, kind=config.kind, pipeline=config.build(), run_dir=directory / "run",
         num_shards=config.num_shards, shards=range(config.num_shards), max_rejected=1.0, config={},
     )  # fmt: skip
-    execute(request, LocalBackend(), Quiet())
+    execute(request, LocalBackend(), NoProgress())
     return open_run(directory / "run")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix
 from arbitrage.candidates.queries import Queries
 from benchmarks.drawn_pools import measure_drawn_pools
@@ -30,9 +30,9 @@ from benchmarks.router_baselines import ROUTER_BASELINES
 from benchmarks.routing_document import RESULTS, render
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
-from routers.evaluation.new_models import study_newcomers
+from routers.evaluation.new_models import study_new_models
 from routers.evaluation.samples import trace_samples
-from routers.evaluation.validity import judge_in_turn
+from routers.evaluation.validity import select_by_each_reward
 from routers.learning.blend import BlendLearner
 from routers.learning.crossval import predict_held_out
 from routers.learning.folds import deal_folds
@@ -53,7 +53,7 @@ DEALS = 4
 Found = dict[str, Any]
 
 
-def load(data: Path, pool: str, rewards: Sequence[str] = ("reward",), cost: str | None = None) -> OutcomeMatrix:
+def load(data: Path, pool: str, rewards: Sequence[str] = ("reward",), cost: str | None = None) -> RewardMatrix:
     """Read the matrix of one pool."""
     models = json.loads((data / "pools.json").read_text())[pool]
     path = data / MATRICES[pool.partition("_")[0]]
@@ -95,12 +95,12 @@ def measure_drawn(data: Path, name: str) -> list[Found]:
 
 def measure_judges(data: Path, pool: str) -> Found:
     """Hold each metric out in turn."""
-    return {figures.judge: asdict(figures) for figures in judge_in_turn(load(data, pool, JUDGES), jobs=JOBS)}
+    return {figures.judge: asdict(figures) for figures in select_by_each_reward(load(data, pool, JUDGES), jobs=JOBS)}
 
 
 def measure_newcomers(data: Path, pool: str) -> Found:
     """Let each teacher join in turn."""
-    return asdict(study_newcomers(load(data, pool), num_deals=DEALS))
+    return asdict(study_new_models(load(data, pool), num_deals=DEALS))
 
 
 def measure_samples(data: Path, pool: str) -> Found:

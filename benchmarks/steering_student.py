@@ -24,9 +24,9 @@ import numpy as np
 import yaml
 
 from arbitrage.demo.models import model_path
-from arbitrage.demo.tasks import LANGUAGES, WorldItem, sample_items
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, sample_items
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import execute
 from arbitrage.export.export import export_run
 from arbitrage.statistics import estimate, ratios, resample_ratios
@@ -98,7 +98,7 @@ def write_pipeline(work: Path, size: Size, objective: Mapping[str, Any], seed: i
 def make_data(work: Path, size: Size, objective: Mapping[str, Any], seed: int) -> Path:
     """Run the pipeline in the common run directory and export what it selects."""
     loaded = load_pipeline(write_pipeline(work, size, objective, seed))
-    execute(loaded.request(work / "run"), LocalBackend(), Quiet())
+    execute(loaded.request(work / "run"), LocalBackend(), NoProgress())
     out = work / "data" / f"{objective['metric']['kind']}-{objective.get('weight', 1.0)}-{seed}"
     export_run(work / "run", "trl", ["steered", "control"], out)
     return out
@@ -120,12 +120,12 @@ def train_student(data: Path, out: Path, seed: int, size: Size) -> Path:
     return train(config).path
 
 
-def ask(student: Path, items: Sequence[WorldItem]) -> list[str]:
+def ask(student: Path, items: Sequence[DemoItem]) -> list[str]:
     """Return the student's greedy answers."""
     return answer_questions(load_teacher(student), load_tokenizer(student), [item.question for item in items])
 
 
-def judge(items: Sequence[WorldItem], answers: Sequence[str], objective: Mapping[str, Any]) -> list[list[float]]:
+def judge(items: Sequence[DemoItem], answers: Sequence[str], objective: Mapping[str, Any]) -> list[list[float]]:
     """Return for each answer the value steered to (NaN where there is none), and 1 where it is right."""
     metric = Objective.model_validate(objective).metric.build()
     texts = [Text(answer, item.language) for item, answer in zip(items, answers, strict=True)]
@@ -134,7 +134,7 @@ def judge(items: Sequence[WorldItem], answers: Sequence[str], objective: Mapping
     return [[float("nan") if v is None else v, float(r)] for v, r in zip(values, right, strict=True)]
 
 
-def compare(items: Sequence[WorldItem], judged: Mapping[str, np.ndarray]) -> Found:
+def compare(items: Sequence[DemoItem], judged: Mapping[str, np.ndarray]) -> Found:
     """Return means and differences of the students' answers.
 
     Args:
@@ -197,7 +197,7 @@ def measure(objectives: Sequence[str], size: Size, work: Path) -> Found:
     return found
 
 
-def right_share(items: Sequence[WorldItem], answers: Sequence[str]) -> float:
+def right_share(items: Sequence[DemoItem], answers: Sequence[str]) -> float:
     """Return the share of right answers."""
     return fmean(is_correct(item.language, said, item.answer) for item, said in zip(items, answers, strict=True))
 

@@ -18,7 +18,7 @@ from arbitrage.contracts.engines import Completion, GenerationRequest
 from arbitrage.models.references import absolute_model, loadable
 from arbitrage.records import Message, content_id
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.vllm import VllmEngine
+from arbitrage.teachers.engines.vllm import VllmConfig
 from benchmarks.measuring import emit, parser, say, spread
 
 TOPICS = ["rivers", "trains", "bread", "maps", "winters", "letters", "bridges", "islands", "songs", "markets"]
@@ -87,7 +87,7 @@ async def ask_ours(client: Any, requests: list[GenerationRequest]) -> dict[str, 
 async def measure(options: Any) -> dict[str, object]:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     model = absolute_model(options.model)
-    config = VllmEngine(device=options.device, max_num_seqs=options.max_num_seqs, enforce_eager=options.eager)
+    config = VllmConfig(device=options.device, max_num_seqs=options.max_num_seqs, enforce_eager=options.eager)
     precision = "fp32" if options.device == "cpu" else "bf16"
     client: Any = config.build(ModelSpec(teacher="bench", model=model, precision=precision))
     from transformers import AutoTokenizer

@@ -15,22 +15,22 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from arbitrage.config import Config, Operational, RunName, resolved_path
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
 from arbitrage.export.format import Trainer
 from arbitrage.judging.committee import CommitteeConfig, committee
-from arbitrage.models.references import WORLD_PREFIX
+from arbitrage.models.references import DEMO_PREFIX
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
-from arbitrage.rewards.combine import EnsembleConfig, ensemble
-from arbitrage.rewards.options import OpinionOptions
+from arbitrage.rewards.combine import EnsembleConfig, combine
+from arbitrage.rewards.options import ScorerOptions
 from arbitrage.rewards.score import check, score
 from arbitrage.rewards.text_checks import ReasoningLeftConfig
 from arbitrage.runs.manifest import Notes
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
@@ -40,8 +40,8 @@ from routers.step import route, step_name
 
 def pool_path(value: str) -> str:
     """Return where a pool file lies, `world:<file>` for one of the shipped micro-world."""
-    if value.startswith(WORLD_PREFIX):
-        return str(files("arbitrage.demo") / value.removeprefix(WORLD_PREFIX))
+    if value.startswith(DEMO_PREFIX):
+        return str(files("arbitrage.demo") / value.removeprefix(DEMO_PREFIX))
     return str(resolved_path(value))
 
 
@@ -73,7 +73,7 @@ class CandidatesConfig(Config):
     pool: tuple[str, ...] | None = None
     router: RouterConfig
     compare: tuple[RouterConfig, ...] = ()
-    sampling: Sampling = Sampling()
+    sampling: SamplingParams = SamplingParams()
     rewards: tuple[RewardConfig, ...] = ()
     committee: CommitteeConfig | None = None
     checks: tuple[CheckConfig, ...] = ()
@@ -99,7 +99,7 @@ class CandidatesConfig(Config):
             raise ValueError(f"the name '{self.committee.name}' is given to a reward and to the committee")
         return self
 
-    def opinions(self) -> tuple[OpinionOptions, ...]:
+    def opinions(self) -> tuple[ScorerOptions, ...]:
         """Return all that scores answers on a scale of its own."""
         return (*self.rewards, *((self.committee,) if self.committee else ()))
 
@@ -126,7 +126,7 @@ class CandidatesConfig(Config):
         """Return who is asked in which shards, for estimates; for a router not yet trained, one that stands in."""
         return ((ALL_SHARDS, self.router),)
 
-    def follow(self, run_dir: Place, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
+    def follow(self, run_dir: AnyPath, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
         """Do the long work that follows on a finished run; nothing by default.
 
         Args:
@@ -135,13 +135,13 @@ class CandidatesConfig(Config):
             is_stopped: tells whether somebody asked to stop.
         """
 
-    def finish(self, run_dir: Place) -> Notes:
+    def finish(self, run_dir: AnyPath) -> Notes:
         """Do what a finished run leaves to do besides data sets and report, and return what there is to say."""
         return Notes()
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateTable:
+class TableBuild:
     """The steps that hold (prompt, teacher, sample) × scores; `levels`: how high the committee's reviewers score."""
 
     prompts: Step
@@ -168,21 +168,21 @@ class CandidateTable:
         return Pipeline(datasets, roles)
 
 
-def build_candidates(config: CandidatesConfig) -> CandidateTable:
+def build_table(config: CandidatesConfig) -> TableBuild:
     """Build the steps from prompts to final scores."""
     teachers = config.selected_teachers()
     members = pool_members(teachers)
     prompts = read_prompts(config.prompts)
     routes = route(config.router, members, prompts)
     compared = compare(config, members, prompts)
-    asked = ask(config, teachers, prompts, routes)
+    asked = sample_and_score(config, teachers, prompts, routes)
     calibration = scale(config, prompts, asked)
-    final = weigh(config, prompts, asked, calibration)
-    return CandidateTable(prompts, routes, compared, asked.drafts, asked.scores, calibration, final, asked.levels)
+    final = combine_scores(config, prompts, asked, calibration)
+    return TableBuild(prompts, routes, compared, asked.drafts, asked.scores, calibration, final, asked.levels)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ShardRange:
     """A part of the run's shards, and what the names of its steps end in."""
 
     span: Span = ALL_SHARDS
@@ -193,30 +193,30 @@ class Part:
         return replace(step, name=step.name + self.suffix, span=self.span)
 
 
-EVERYTHING = Part()
+EVERYTHING = ShardRange()
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SampledSteps:
     """The steps that hold answers, those that hold opinions on them, and how high each reviewer scores."""
 
     drafts: tuple[Step, ...]
     scores: tuple[Step, ...]
     levels: Step | None = None
 
-    def __add__(self, other: "Asked") -> "Asked":
+    def __add__(self, other: "SampledSteps") -> "SampledSteps":
         """Return both, with the levels of the first."""
-        return Asked(self.drafts + other.drafts, self.scores + other.scores, self.levels)
+        return SampledSteps(self.drafts + other.drafts, self.scores + other.scores, self.levels)
 
 
-def ask(
+def sample_and_score(
     config: CandidatesConfig,
     teachers: Sequence[TeacherConfig],
     prompts: Step,
     routes: Step,
-    part: Part = EVERYTHING,
+    part: ShardRange = EVERYTHING,
     levels: Step | None = None,
-) -> Asked:
+) -> SampledSteps:
     """Ask the teachers what was routed to them, and score what they answer.
 
     Args:
@@ -228,16 +228,16 @@ def ask(
         levels: of the committee's reviewers, where another part of the run has shown them.
     """
     drafts = [(teacher, part.of(generate(teacher, prompts, routes, config.sampling))) for teacher in teachers]
-    return opinions(config, prompts, drafts, part, levels)
+    return score_steps(config, prompts, drafts, part, levels)
 
 
-def opinions(
+def score_steps(
     config: CandidatesConfig,
     prompts: Step,
     drafts: Sequence[tuple[TeacherConfig, Step]],
-    part: Part = EVERYTHING,
+    part: ShardRange = EVERYTHING,
     levels: Step | None = None,
-) -> Asked:
+) -> SampledSteps:
     """Score and check the answers of each teacher by all that the config names. Arguments are those of `ask`."""
     scores = [[score(reward, t.name, prompts, step) for reward in config.rewards] for t, step in drafts]
     if config.committee is not None:
@@ -247,22 +247,26 @@ def opinions(
         levels = found.levels
     checks = [check(config.all_checks(), t.name, prompts, step) for t, step in drafts]
     every = (step for own, last in zip(scores, checks, strict=True) for step in (*own, last))
-    return Asked(tuple(step for _, step in drafts), tuple(map(part.of, every)), levels)
+    return SampledSteps(tuple(step for _, step in drafts), tuple(map(part.of, every)), levels)
 
 
-def scale(config: CandidatesConfig, prompts: Step, asked: Asked, part: Part = EVERYTHING) -> Step | None:
+def scale(config: CandidatesConfig, prompts: Step, asked: SampledSteps, part: ShardRange = EVERYTHING) -> Step | None:
     """Put the rewards on one scale; None where there are none, for checks have one already."""
     if not config.opinions() or config.calibration is None:
         return None
     return part.of(calibrate(config.calibration, prompts, asked.drafts, asked.scores))
 
 
-def weigh(
-    config: CandidatesConfig, prompts: Step, asked: Asked, calibration: Step | None, part: Part = EVERYTHING
+def combine_scores(
+    config: CandidatesConfig,
+    prompts: Step,
+    asked: SampledSteps,
+    calibration: Step | None,
+    part: ShardRange = EVERYTHING,
 ) -> Step:
     """Make one score of all opinions."""
     weights = config.ensemble or EnsembleConfig(weights={opinion.name: 1.0 for opinion in config.opinions()})
-    return part.of(ensemble(weights, prompts, asked.drafts, asked.scores, calibration))
+    return part.of(combine(weights, prompts, asked.drafts, asked.scores, calibration))
 
 
 def compare(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> tuple[Step, ...]:
@@ -280,7 +284,7 @@ def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: 
         yield route(router, members, prompts, name)
 
 
-def preference_pairs(config: PairSelection, pool: Sequence[TeacherConfig], table: CandidateTable) -> Step:
+def preference_pairs(config: PairSelection, pool: Sequence[TeacherConfig], table: TableBuild) -> Step:
     """Return the step that selects the pairs.
 
     Raises:

@@ -24,16 +24,16 @@ from arbitrage.report.students import compare_students, figures_from
 from arbitrage.report.students_picture import students_lines, students_markdown, students_picture
 from arbitrage.rewards.text_checks import ExactConfig
 from arbitrage.runs.manifest import Notes
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import open_run
 from arbitrage.runs.store import commit_bytes
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, build_candidates
-from pipelines.students.budgets import holdings_of, lessons_for
+from pipelines.candidates import CandidatesConfig, build_table
+from pipelines.students.budgets import strategy_rows, training_sets
 from pipelines.students.strategies import StrategyConfig, plan_strategy, single
-from pipelines.students.students import StudentConfig, class_of, marks_of, require_teachable
-from pipelines.students.workers import teach
-from routers.all import RewardConfig
+from pipelines.students.students import StudentConfig, eval_results, plan_students, require_trainable_students
+from pipelines.students.workers import train_student
+from routers.all import AllConfig
 
 FOLDER = "students"
 JSON_FILE, TEXT_FILE, PICTURE_FILE = "students.json", "students.md", "students.svg"
@@ -52,7 +52,7 @@ class CompareStrategiesConfig(CandidatesConfig):
     """
 
     kind: Literal["compare_strategies"]
-    router: RewardConfig = RewardConfig(gate="off")
+    router: AllConfig = AllConfig(gate="off")
     singles: bool = True
     strategies: tuple[StrategyConfig, ...] = ()
     student: StudentConfig
@@ -81,8 +81,8 @@ class CompareStrategiesConfig(CandidatesConfig):
             ConfigError: a router names a stranger, or the student's training an argument that does not exist.
             MissingDependencyError: what trains or asks the student is not installed.
         """
-        require_teachable(self.student)
-        table = build_candidates(self)
+        require_trainable_students(self.student)
+        table = build_table(self)
         members = pool_members(self.selected_teachers())
         plans = {s.name: plan_strategy(s, table, members, self.num_shards) for s in self.compared()}
         return table.pipeline({name: plan.rows for name, plan in plans.items()})
@@ -92,7 +92,7 @@ class CompareStrategiesConfig(CandidatesConfig):
         singles = [single(teacher.name) for teacher in self.selected_teachers()] if self.singles else []
         return (*singles, *self.strategies)
 
-    def follow(self, run_dir: Place, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
+    def follow(self, run_dir: AnyPath, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
         """Train the students and put the exam to them; those that are done already stay as they are.
 
         Raises:
@@ -103,16 +103,16 @@ class CompareStrategiesConfig(CandidatesConfig):
         if not isinstance(run_dir, Path):
             raise UserError(f"{run_dir}: students are trained beside the run; choose a local --run-dir")
         run = open_run(run_dir)
-        lessons = lessons_for(holdings_of(run, self.compared()))
-        students = class_of(self.student, self.exam, run, lessons, run_dir / FOLDER)
-        teach(students.tasks, self.workers, note, is_stopped)
-        marks = marks_of(students, run)
+        lessons = training_sets(strategy_rows(run, self.compared()))
+        students = plan_students(self.student, self.exam, run, lessons, run_dir / FOLDER)
+        train_student(students.tasks, self.workers, note, is_stopped)
+        marks = eval_results(students, run)
         figures = compare_students(marks.exam, marks.students, self.student.seeds, marks.start_P)
         commit_bytes(run_dir / JSON_FILE, figures.to_json().encode())
         commit_bytes(run_dir / TEXT_FILE, students_markdown(figures).encode())
         commit_bytes(run_dir / PICTURE_FILE, students_picture(figures).encode())
 
-    def finish(self, run_dir: Place) -> Notes:
+    def finish(self, run_dir: AnyPath) -> Notes:
         """Say who taught best."""
         return Notes(
             lines=tuple(students_lines(figures_from((run_dir / JSON_FILE).read_bytes()))),

@@ -16,15 +16,24 @@ from pydantic import Field, model_validator
 from arbitrage.contracts.steps import Pipeline, Span, Step
 from arbitrage.prompts.step import read_prompts
 from arbitrage.runs.manifest import Notes
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, CandidateTable, Part, ask, compare, preference_pairs, scale, weigh
+from pipelines.candidates import (
+    CandidatesConfig,
+    ShardRange,
+    TableBuild,
+    combine_scores,
+    compare,
+    preference_pairs,
+    sample_and_score,
+    scale,
+)
 from pipelines.routing.savings import savings_of
 from pipelines.routing.trained import describe_router, export_router, trained_by
 from routers import RouterConfig
-from routers.all import RewardConfig
+from routers.all import AllConfig
 from routers.choice import ChoiceConfig
 from routers.learning import AnyLearner
 from routers.learning.learned import LearnedLearner
@@ -50,7 +59,7 @@ class ExploreCommitConfig(CandidatesConfig):
 
     kind: Literal["explore_commit"]
     explore: int = Field(default=2, ge=1)
-    router: RewardConfig = RewardConfig()
+    router: AllConfig = AllConfig()
     learner: AnyLearner = LearnedLearner()
     commit: ChoiceConfig = ChoiceConfig()
     sft: SftSelection | None = SftSelection()
@@ -66,20 +75,18 @@ class ExploreCommitConfig(CandidatesConfig):
         """Build the steps."""
         teachers = self.selected_teachers()
         members = pool_members(teachers)
-        first, rest = Part(Span(0, self.explore)), Part(Span(self.explore), "-commit")
+        first, rest = ShardRange(Span(0, self.explore)), ShardRange(Span(self.explore), "-commit")
         prompts = read_prompts(self.prompts)
         everybody = first.of(route(self.router, members, prompts))
-        explored = ask(self, teachers, prompts, everybody, first)
+        explored = sample_and_score(self, teachers, prompts, everybody, first)
         calibration = scale(self, prompts, explored, first)
-        rated = replace(weigh(self, prompts, explored, calibration, first), name="ensemble-explore")
+        rated = replace(combine_scores(self, prompts, explored, calibration, first), name="ensemble-explore")
         trained = train(self.learner, members, Explored(prompts, everybody, explored.drafts, rated), first.span)
         chosen = replace(route_trained(self._choice(), members, prompts, trained, COMMIT_ROUTE), span=rest.span)
-        asked = explored + ask(self, teachers, prompts, chosen, rest, explored.levels)
-        final = weigh(self, prompts, asked, calibration)
+        asked = explored + sample_and_score(self, teachers, prompts, chosen, rest, explored.levels)
+        final = combine_scores(self, prompts, asked, calibration)
         compared = compare(self, members, prompts)
-        table = CandidateTable(
-            prompts, everybody, compared, asked.drafts, asked.scores, calibration, final, asked.levels
-        )
+        table = TableBuild(prompts, everybody, compared, asked.drafts, asked.scores, calibration, final, asked.levels)
         return table.pipeline(self._datasets(table), trained)
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
@@ -87,7 +94,7 @@ class ExploreCommitConfig(CandidatesConfig):
         stand_in = UniformConfig(gate=self.router.gate, ungated=self.router.ungated)
         return (Span(0, self.explore), self.router), (Span(self.explore), stand_in)
 
-    def finish(self, run_dir: Place) -> Notes:
+    def finish(self, run_dir: AnyPath) -> Notes:
         """Write the router as files, and say what it saved."""
         artifact = trained_by(run_dir)
         place = export_router(run_dir, artifact)
@@ -99,7 +106,7 @@ class ExploreCommitConfig(CandidatesConfig):
     def _choice(self) -> ChoiceConfig:
         return self.commit.model_copy(update={"gate": self.router.gate, "ungated": self.router.ungated})
 
-    def _datasets(self, table: CandidateTable) -> dict[str, Step]:
+    def _datasets(self, table: TableBuild) -> dict[str, Step]:
         found = {}
         if self.sft is not None:
             found["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)

@@ -9,13 +9,13 @@ from pydantic import model_validator
 
 from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.runs.manifest import Notes
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import open_run
 from arbitrage.selection.fused import FUSION, FusedSelection, Scored, select_fused
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.teachers.fuse import FusionConfig, fuse
 from arbitrage.teachers.pool import TeacherConfig, load_pool
-from pipelines.candidates import CandidatesConfig, CandidateTable, opinions, weigh
+from pipelines.candidates import CandidatesConfig, TableBuild, combine_scores, score_steps
 
 FUSED = "fused"
 """Stands for the fuser in the names of the steps that score what it wrote: it may be one of the pool as well."""
@@ -47,7 +47,7 @@ class FusibleConfig(CandidatesConfig):
         fuser = self.fuser()
         return super().engines() + (((f"fuse-{fuser.name}", fuser),) if fuser else ())
 
-    def finish(self, run_dir: Place) -> Notes:
+    def finish(self, run_dir: AnyPath) -> Notes:
         """Say how much was fused."""
         if self.fusion is None:
             return super().finish(run_dir)
@@ -70,7 +70,7 @@ class Selected:
         return replace(pipeline, candidates={**pipeline.candidates, **roles})
 
 
-def select_examples(config: FusibleConfig, sft: SftSelection, table: CandidateTable) -> Selected:
+def select_examples(config: FusibleConfig, sft: SftSelection, table: TableBuild) -> Selected:
     """Return the step that selects SFT data, by fusion where the config asks for it."""
     fuser = config.fuser()
     if config.fusion is None or fuser is None:
@@ -79,8 +79,8 @@ def select_examples(config: FusibleConfig, sft: SftSelection, table: CandidateTa
     fused = fuse(config.fusion, fuser, table.prompts, table.drafts, table.final, licences)
     # who names no family is one of its own: under another name, too, nobody reviews what he wrote
     written_by = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
-    asked = opinions(config, table.prompts, [(written_by, fused)], levels=table.levels)
-    final = replace(weigh(config, table.prompts, asked, table.calibration), name=f"ensemble-{FUSED}")
+    asked = score_steps(config, table.prompts, [(written_by, fused)], levels=table.levels)
+    final = replace(combine_scores(config, table.prompts, asked, table.calibration), name=f"ensemble-{FUSED}")
     selection = FusedSelection(sft=sft, only_if_better=config.fusion.only_if_better)
     answers, new = Scored(table.drafts, table.final), Scored((fused,), final)
     return Selected(select_fused(selection, table.prompts, answers, new), fused)

@@ -10,11 +10,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from arbitrage.config import Config, RunName
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.steps import Pipeline, Step
 from arbitrage.judging import JudgeConfig
-from arbitrage.judging.answers import DataSide, SideName, answers, count_lost
-from arbitrage.judging.prompts import answered_prompts
+from arbitrage.judging.answers import ResponseFiles, SideName, count_lost, read_response_files
+from arbitrage.judging.prompts import judge_prompts
 from arbitrage.judging.sides import Sides
 from arbitrage.judging.teacher import TeacherJudge, family_clashes
 from arbitrage.prompts import PromptsConfig
@@ -22,7 +22,7 @@ from arbitrage.prompts.step import read_prompts
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool, load_pool, pool_members
 from pipelines.candidates import pool_path
-from routers.all import RewardConfig
+from routers.all import AllConfig
 from routers.step import route
 
 
@@ -38,7 +38,7 @@ class ModelSide(Config):
         return self.teacher
 
 
-Side = Annotated[DataSide | ModelSide, Field(discriminator="kind")]
+Side = Annotated[ResponseFiles | ModelSide, Field(discriminator="kind")]
 
 
 class JudgeRunConfig(Config):
@@ -60,7 +60,7 @@ class JudgeRunConfig(Config):
     prompts: PromptsConfig | None = None
     teachers: Annotated[str, AfterValidator(pool_path)] = "teachers.yaml"
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
-    sampling: Sampling = Sampling()
+    sampling: SamplingParams = SamplingParams()
     num_shards: int = Field(default=4, ge=1, le=10_000)
 
     @model_validator(mode="after")
@@ -82,7 +82,7 @@ class JudgeRunConfig(Config):
         """
         pool = self.pool()
         data = self._data()
-        prompts = read_prompts(self.prompts) if self.prompts is not None else answered_prompts(data)
+        prompts = read_prompts(self.prompts) if self.prompts is not None else judge_prompts(data)
         sides = Sides(prompts, self._side(self.a, "a", prompts, pool), self._side(self.b, "b", prompts, pool))
         verdicts = tuple(judge.verdicts(sides, pool) for judge in self.judges)
         roles = {"prompts": (prompts,), "a": (sides.a,), "b": (sides.b,), "verdicts": verdicts}
@@ -128,12 +128,12 @@ class JudgeRunConfig(Config):
             for what, count in sorted(count_lost(side, side.label).items())
         }
 
-    def _data(self) -> list[DataSide]:
-        return [side for side in (self.a, self.b) if isinstance(side, DataSide)]
+    def _data(self) -> list[ResponseFiles]:
+        return [side for side in (self.a, self.b) if isinstance(side, ResponseFiles)]
 
     def _side(self, side: Side, name: SideName, prompts: Step, pool: TeacherPool) -> Step:
-        if isinstance(side, DataSide):
-            return answers(side, name, prompts)
+        if isinstance(side, ResponseFiles):
+            return read_response_files(side, name, prompts)
         [teacher] = pool.select([side.teacher])
-        routes = route(RewardConfig(), pool_members([teacher]), prompts, f"route-{name}")
+        routes = route(AllConfig(), pool_members([teacher]), prompts, f"route-{name}")
         return generate(teacher, prompts, routes, self.sampling)

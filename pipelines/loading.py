@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from arbitrage.config import Raw, override, parse_both, paths_beside, typed_texts
 from arbitrage.execution.run import STALL_AFTER_S, RunRequest
 from arbitrage.redaction import redact
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.yaml_text import load_yaml
 from pipelines import PipelineConfig
 
@@ -25,7 +25,7 @@ class LoadedPipeline:
     raw: Raw
 
     def request(
-        self, run_dir: Place, shards: Sequence[int] | None = None, stall_after_s: float = STALL_AFTER_S
+        self, run_dir: AnyPath, shards: Sequence[int] | None = None, stall_after_s: float = STALL_AFTER_S
     ) -> RunRequest:
         """Ask for a run of it.
 

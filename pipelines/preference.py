@@ -4,7 +4,7 @@ from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.selection.pairs import PairSelection
-from pipelines.candidates import build_candidates, preference_pairs
+from pipelines.candidates import build_table, preference_pairs
 from pipelines.fusing import FusibleConfig, select_examples
 
 
@@ -20,7 +20,7 @@ class PreferenceConfig(FusibleConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_candidates(self)
+        table = build_table(self)
         pairs = preference_pairs(self.pairs, self.selected_teachers(), table)
         if self.sft is None:
             return table.pipeline({"preference": pairs})

@@ -4,7 +4,7 @@ from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.selection.sft import SftSelection
-from pipelines.candidates import build_candidates
+from pipelines.candidates import build_table
 from pipelines.fusing import FusibleConfig, select_examples
 
 
@@ -20,6 +20,6 @@ class SftConfig(FusibleConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_candidates(self)
+        table = build_table(self)
         selected = select_examples(self, self.sft, table)
         return selected.add_to(table.pipeline({"sft": selected.sft}))

@@ -15,9 +15,9 @@ from arbitrage.selection.mix import QuotaConfig
 from arbitrage.steering.measure import measure
 from arbitrage.steering.objectives import SteerConfig
 from arbitrage.steering.scale import scale_metrics
-from arbitrage.steering.select import CONTROL, SelectStep, SteeredPairs, quota, select_steered
+from arbitrage.steering.select import CONTROL, SelectStep, SteeredPairs, select_steered, steering_quota
 from arbitrage.steering.steer import steer
-from pipelines.candidates import CandidatesConfig, CandidateTable, build_candidates
+from pipelines.candidates import CandidatesConfig, TableBuild, build_table
 
 
 class SteeringConfig(CandidatesConfig):
@@ -48,7 +48,7 @@ class SteeringConfig(CandidatesConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_candidates(self)
+        table = build_table(self)
         teachers = self.selected_teachers()
         measures = tuple(
             measure(self.steering.metrics, teacher.name, table.prompts, drafts, self.measuring)
@@ -58,7 +58,7 @@ class SteeringConfig(CandidatesConfig):
         wanted = [o.metric for o in self.steering.objectives if o.toward == "like"]
         targets = look_like(self.like, wanted) if self.like is not None else None
         choices = steer(self.steering, table.prompts, table.drafts, table.final, measures, scales, targets)
-        limits = quota(self.quotas, choices) if self.quotas is not None else None
+        limits = steering_quota(self.quotas, choices) if self.quotas is not None else None
         pipeline = table.pipeline(self._datasets(table, measures, choices, limits))
         roles = {
             "measures": measures,
@@ -70,7 +70,7 @@ class SteeringConfig(CandidatesConfig):
         return replace(pipeline, candidates={**pipeline.candidates, **roles})
 
     def _datasets(
-        self, table: CandidateTable, measures: tuple[Step, ...], choices: Step, limits: Step | None
+        self, table: TableBuild, measures: tuple[Step, ...], choices: Step, limits: Step | None
     ) -> dict[str, Step]:
         label, quotas = self.steering.label, self.quotas
         kinds = {

@@ -8,11 +8,11 @@ from typing import Literal
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.export.format import Trainer
 from arbitrage.runs.manifest import Notes
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, build_candidates
+from pipelines.candidates import CandidatesConfig, build_table
 from pipelines.routing.trained import describe_router, export_router, trained_by
-from routers.all import RewardConfig
+from routers.all import AllConfig
 from routers.learning import AnyLearner
 from routers.learning.learned import LearnedLearner
 from routers.learning.train import Explored, train
@@ -28,18 +28,18 @@ class TrainRouterConfig(CandidatesConfig):
     """
 
     kind: Literal["train_router"]
-    router: RewardConfig = RewardConfig()
+    router: AllConfig = AllConfig()
     learner: AnyLearner = LearnedLearner()
     export: tuple[Trainer, ...] = ()
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_candidates(self)
+        table = build_table(self)
         explored = Explored(table.prompts, table.routes, table.drafts, table.final)
         trained = train(self.learner, pool_members(self.selected_teachers()), explored)
         return table.pipeline({}, trained)
 
-    def finish(self, run_dir: Place) -> Notes:
+    def finish(self, run_dir: AnyPath) -> Notes:
         """Write the router as files."""
         artifact = trained_by(run_dir)
         place = export_router(run_dir, artifact)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from routers.all import RewardConfig
+from routers.all import AllConfig
 from routers.bandit import BanditConfig
 from routers.language import LanguageConfig
 from routers.learned import LearnedConfig
@@ -12,6 +12,6 @@ from routers.single import SingleConfig
 from routers.uniform import UniformConfig
 
 RouterConfig = Annotated[
-    SingleConfig | UniformConfig | LanguageConfig | RewardConfig | BanditConfig | LearnedConfig,
+    SingleConfig | UniformConfig | LanguageConfig | AllConfig | BanditConfig | LearnedConfig,
     Field(discriminator="kind"),
 ]

@@ -6,27 +6,27 @@ from typing import Literal
 from arbitrage.config import Raw
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route
-from routers.language_filter import Gate, GatedConfig
+from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
-class RewardConfig(GatedConfig):
+class AllConfig(LanguageFilterConfig):
     """Ask all who speak the language."""
 
     kind: Literal["reward"] = "reward"
 
-    def build(self, pool: Sequence[PoolMember]) -> "RewardRouter":
+    def build(self, pool: Sequence[PoolMember]) -> "AllRouter":
         """Build the router."""
-        return RewardRouter(Gate(self, pool))
+        return AllRouter(LanguageFilter(self, pool))
 
     def asks_alone(self, member: PoolMember) -> Raw:
         """Return the languages: each teacher gets every prompt it may be asked."""
         return {"asked": self.languages_open_to(member)}
 
 
-class RewardRouter:
+class AllRouter:
     """All eligible teachers, in order of their names: which is best is not known before they have answered."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: LanguageFilter) -> None:
         self._gate = gate
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:

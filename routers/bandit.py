@@ -20,13 +20,13 @@ from arbitrage.contracts.routers import PoolMember
 from arbitrage.models.references import digest_files
 from arbitrage.records import Prompt, Route, content_id
 from routers.bandit_log.outcome_log import OUTCOME, read_outcomes
-from routers.bandit_log.posterior import Belief, Outcome, Posterior, update
-from routers.language_filter import Gate, GatedConfig
+from routers.bandit_log.posterior import Belief, LoggedOutcome, Posterior, update
+from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 Shares = dict[str, float]
 
 
-class BanditConfig(GatedConfig):
+class BanditConfig(LanguageFilterConfig):
     """Draw one teacher by what is believed of it in the prompt's language and task.
 
     Attributes:
@@ -69,20 +69,22 @@ class BanditConfig(GatedConfig):
             ConfigError: `prior` names a teacher that is not in the pool.
             DataError: the outcomes cannot be read.
         """
-        gate = Gate(self, pool)
+        gate = LanguageFilter(self, pool)
         gate.require(sorted(self.prior), "router.prior")
         decay = self.decay if self.rule == "ema" else None
         blank = Posterior(self.noise, self.prior_weight, decay, self.prior, self.prior_mean)
         found = read_outcomes(Path(self.outcomes)) if self.outcomes else {name: [] for name in OUTCOME}
         rows = zip(*(found[name] for name in OUTCOME), strict=True)
-        outcomes = (Outcome(language, task or NO_TASK, teacher, reward) for language, task, teacher, reward in rows)
+        outcomes = (
+            LoggedOutcome(language, task or NO_TASK, teacher, reward) for language, task, teacher, reward in rows
+        )
         return BanditRouter(self, update(blank, outcomes), gate)
 
 
 class BanditRouter:
     """Draws by what is believed, never less than the floor."""
 
-    def __init__(self, config: BanditConfig, posterior: Posterior, gate: Gate) -> None:
+    def __init__(self, config: BanditConfig, posterior: Posterior, gate: LanguageFilter) -> None:
         self._config = config
         self._posterior = posterior
         self._gate = gate

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from arbitrage.candidates.queries import queries_of
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route
-from routers.language_filter import Gate, GatedConfig
+from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 if TYPE_CHECKING:
     from routers.learning.artifact import Artifact
@@ -23,7 +23,7 @@ DECIMALS: Final = 9
 """Of expected rewards; what lies beyond depends on which prompts are predicted together."""
 
 
-class ChoiceConfig(GatedConfig):
+class ChoiceConfig(LanguageFilterConfig):
     """How a learned router chooses.
 
     Attributes:
@@ -62,19 +62,19 @@ class ChoiceConfig(GatedConfig):
         require_pool(artifact, gate.names, where)
         return LearnedRouter(self, artifact, gate)
 
-    def require_pool(self, pool: Sequence[PoolMember]) -> Gate:
+    def require_pool(self, pool: Sequence[PoolMember]) -> LanguageFilter:
         """Return who may be asked what.
 
         Raises:
             ConfigError: the pool is empty or names a teacher twice, or a name in `costs` or `ungated` is not in it.
         """
-        gate = Gate(self, pool)
+        gate = LanguageFilter(self, pool)
         gate.require(sorted(self.costs), "router.costs")
         return gate
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
+class TeacherRanking:
     """The teachers of each prompt in order of worth, those that may not be asked last; and how many are asked."""
 
     order_PT: NDArray[np.int64]
@@ -84,7 +84,7 @@ class Ranking:
 class LearnedRouter:
     """Asks whom a predictor expects most of, among those who speak the language."""
 
-    def __init__(self, config: ChoiceConfig, artifact: "Artifact", gate: Gate) -> None:
+    def __init__(self, config: ChoiceConfig, artifact: "Artifact", gate: LanguageFilter) -> None:
         self._config, self._artifact, self._gate = config, artifact, gate
         self._teachers = artifact.teachers
 
@@ -124,7 +124,7 @@ class LearnedRouter:
         return np.array([self._config.costs.get(name, 0.0) for name in self._teachers])
 
 
-def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: Floats) -> Ranking:
+def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: Floats) -> TeacherRanking:
     """Put the teachers of each prompt in order; equals in order of their names.
 
     A teacher of which nothing is expected (NaN) is not asked.
@@ -138,4 +138,4 @@ def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: 
     num_P = (
         np.clip(num_close_P, config.top_k, most) if config.ask_more_below else np.full(len(order_PT), config.top_k)
     )
-    return Ranking(order_PT, np.minimum(num_P, admitted_PT.sum(axis=1)))
+    return TeacherRanking(order_PT, np.minimum(num_P, admitted_PT.sum(axis=1)))

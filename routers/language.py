@@ -10,10 +10,10 @@ from pydantic import Field, field_validator
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.languages import base_of, families, family_of, normalise_tag, primary, script_of, suggest_tag
 from arbitrage.records import Prompt, Route
-from routers.language_filter import Gate, GatedConfig
+from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
-class LanguageConfig(GatedConfig):
+class LanguageConfig(LanguageFilterConfig):
     """Ask the first `top_k` teachers of the table's entry for the language.
 
     The entry is looked for under the tag itself, under language and script, under the language, then under its family
@@ -50,7 +50,7 @@ class LanguageConfig(GatedConfig):
         Raises:
             ConfigError: a teacher of the table is not in the pool.
         """
-        gate = Gate(self, pool)
+        gate = LanguageFilter(self, pool)
         for key in sorted(self.table):
             gate.require(self.table[key], f"router.table.{key}")
         gate.require(self.default, "router.default")
@@ -61,7 +61,7 @@ class LanguageRouter:
     """Looks a language up, backing off until somebody may be asked."""
 
     def __init__(
-        self, table: Mapping[str, tuple[str, ...]], default: tuple[str, ...], top_k: int, gate: Gate
+        self, table: Mapping[str, tuple[str, ...]], default: tuple[str, ...], top_k: int, gate: LanguageFilter
     ) -> None:
         self._table = table
         self._default = default

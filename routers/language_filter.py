@@ -11,7 +11,7 @@ from arbitrage.errors import ConfigError
 from arbitrage.languages import speaks
 
 
-class GatedConfig(Config):
+class LanguageFilterConfig(Config):
     """Base of all router configs.
 
     Attributes:
@@ -32,10 +32,10 @@ class GatedConfig(Config):
         return "all" if self.gate == "off" or member.name in self.ungated else sorted(member.languages)
 
 
-class Gate:
+class LanguageFilter:
     """The pool, in order of names, and who of it may be asked."""
 
-    def __init__(self, config: GatedConfig, pool: Sequence[PoolMember]) -> None:
+    def __init__(self, config: LanguageFilterConfig, pool: Sequence[PoolMember]) -> None:
         self.names = tuple(sorted(member.name for member in pool))
         repeated = sorted({name for name in self.names if self.names.count(name) > 1})
         if not pool:

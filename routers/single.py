@@ -6,10 +6,10 @@ from typing import Literal
 from arbitrage.config import Raw
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route
-from routers.language_filter import Gate, GatedConfig
+from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
-class SingleConfig(GatedConfig):
+class SingleConfig(LanguageFilterConfig):
     """Ask `teacher`, in the languages it declares."""
 
     kind: Literal["single"] = "single"
@@ -21,7 +21,7 @@ class SingleConfig(GatedConfig):
         Raises:
             ConfigError: the teacher is not in the pool.
         """
-        gate = Gate(self, pool)
+        gate = LanguageFilter(self, pool)
         gate.require([self.teacher], "router.teacher")
         return SingleRouter(self.teacher, gate)
 
@@ -33,7 +33,7 @@ class SingleConfig(GatedConfig):
 class SingleRouter:
     """Always the same teacher."""
 
-    def __init__(self, teacher: str, gate: Gate) -> None:
+    def __init__(self, teacher: str, gate: LanguageFilter) -> None:
         self._teacher = teacher
         self._gate = gate
 

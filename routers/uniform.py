@@ -5,10 +5,10 @@ from typing import Literal
 
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.records import Prompt, Route, content_id
-from routers.language_filter import Gate, GatedConfig
+from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
-class UniformConfig(GatedConfig):
+class UniformConfig(LanguageFilterConfig):
     """Ask one of those who speak the language, drawn by the prompt's id and `seed`."""
 
     kind: Literal["uniform"] = "uniform"
@@ -16,13 +16,13 @@ class UniformConfig(GatedConfig):
 
     def build(self, pool: Sequence[PoolMember]) -> "UniformRouter":
         """Build the router."""
-        return UniformRouter(self.seed, Gate(self, pool))
+        return UniformRouter(self.seed, LanguageFilter(self, pool))
 
 
 class UniformRouter:
     """Draws by rendezvous hashing: of n teachers, one that joins or leaves the pool moves only 1/n of the prompts."""
 
-    def __init__(self, seed: int, gate: Gate) -> None:
+    def __init__(self, seed: int, gate: LanguageFilter) -> None:
         self._seed = seed
         self._gate = gate
 

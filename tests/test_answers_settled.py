@@ -8,7 +8,7 @@ import pytest
 
 from arbitrage.contracts.steps import Resources, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load
-from arbitrage.execution.counters import Meter
+from arbitrage.execution.counters import LiveCounters
 from arbitrage.execution.item_task import UNWRITABLE, writable
 from arbitrage.execution.plan import Job
 from arbitrage.execution.shard_task import Attempt, do_shard
@@ -101,7 +101,7 @@ async def test_one_absurd_answer_neither_ends_a_shard_nor_harms_its_neighbours(t
     ]
     directory = tmp_path / "generate-t-000000000000"
     job = Job("generate-t", StepConfig(), Candidate, "shard", {}, directory, Resources(), "t", 1, (0,))
-    stats = await do_shard(job, Rude(answers), Attempt(0), Meter())
+    stats = await do_shard(job, Rude(answers), Attempt(0), LiveCounters())
     assert (stats.num_in, stats.num_rows) == (4, 3)
     assert read_shard(directory, 0)["candidate_id"].to_pylist() == ["c0", "c1", "c3"]
     rejects = read_rejects(directory, 0)

@@ -17,7 +17,7 @@ from arbitrage.records import Message, Prompt, Route, prompt_id_of
 from routers.bandit import BanditConfig
 from routers.bandit_log.off_policy import greedy, judge_policy, judge_predictor
 from routers.bandit_log.outcome_log import OutcomeLog, complete, log_routes, read_log, require_draws, write_log
-from routers.bandit_log.posterior import Outcome, Posterior, update
+from routers.bandit_log.posterior import LoggedOutcome, Posterior, update
 from routers.evaluation.logged import judge_logged
 from routers.learning.learner import Fixed
 from routers.learning.table import SingleLearner, TableLearner
@@ -118,7 +118,7 @@ def test_the_moving_average_follows_a_teacher_that_changes(tmp_path):
     shares = BanditConfig(rule="ema", outcomes=path).build(POOL[:2]).shares("de", "quiz")
     assert shares["bert"] == pytest.approx(0.98)
     plain = Posterior(1.0, 5.0, None, {}, 0.0)
-    believed = update(plain, [Outcome(*row[:4]) for row in rows for _ in range(row[4])])
+    believed = update(plain, [LoggedOutcome(*row[:4]) for row in rows for _ in range(row[4])])
     assert believed.believe("anna", "de", "quiz").mean > 0.5  # plain means still remember
 
 
@@ -128,7 +128,7 @@ def test_the_moving_average_follows_a_teacher_that_changes(tmp_path):
 )
 def test_outcomes_only_make_surer_and_keep_the_mean_in_range(rows):
     blank = Posterior(1.0, 5.0, None, {"anna": 0.5}, 0.0)
-    after = update(blank, [Outcome(language, task, "anna", reward) for language, task, reward in rows])
+    after = update(blank, [LoggedOutcome(language, task, "anna", reward) for language, task, reward in rows])
     for language in LANGUAGES:
         before, found = blank.believe("anna", language, "quiz"), after.believe("anna", language, "quiz")
         assert found.variance <= before.variance + 1e-12
@@ -158,7 +158,7 @@ def exact_belief(rows, cell, weight=5.0, noise=1.0):
 )
 def test_beliefs_are_the_exact_posterior(rows, language):
     blank = Posterior(1.0, 5.0, None, {}, 0.0)
-    found = update(blank, [Outcome(*row[:2], "anna", row[2]) for row in rows]).believe("anna", language, "quiz")
+    found = update(blank, [LoggedOutcome(*row[:2], "anna", row[2]) for row in rows]).believe("anna", language, "quiz")
     assert (found.mean, found.variance) == pytest.approx(exact_belief(rows, (language, "quiz")), abs=1e-9)
 
 
@@ -169,7 +169,7 @@ def test_one_language_says_little_of_another():
     for _ in range(600):
         overall, seen, unseen = random.normal(0.0, np.sqrt([1 / 5, 2 / 5, 2 / 5]))
         rewards = random.normal(overall + seen, 1.0, 50)
-        belief = update(blank, [Outcome("de", "quiz", "anna", float(r)) for r in rewards]).believe(
+        belief = update(blank, [LoggedOutcome("de", "quiz", "anna", float(r)) for r in rewards]).believe(
             "anna", "ja", "quiz"
         )
         z.append((overall + unseen - belief.mean) / belief.variance**0.5)

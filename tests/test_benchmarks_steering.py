@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from arbitrage.demo.tasks import WorldItem
+from arbitrage.demo.tasks import DemoItem
 from benchmarks.documents import between
 from benchmarks.steering_document import student_part
 from benchmarks.steering_student import compare
 
 
 def test_students_are_compared_question_by_question_and_drawn_by_facts() -> None:
-    items = [WorldItem("en", "colours", f"q{i}", "white", f"colours/{i % 20}") for i in range(40)]
+    items = [DemoItem("en", "colours", f"q{i}", "white", f"colours/{i % 20}") for i in range(40)]
     random = np.random.default_rng(0)
     control = np.stack([random.normal(4, 1, (2, 40)), random.integers(0, 2, (2, 40))], axis=-1)
     steered = control + np.array([0.5, 0.0])

@@ -10,7 +10,7 @@ from arbitrage.rewards.text_checks import (
     EmptinessConfig,
     ExactConfig,
     RefusalConfig,
-    RepetitionConfig,
+    RepetitionCheckConfig,
     TruncationConfig,
     fold,
     phrases,
@@ -68,7 +68,7 @@ def test_emptiness_can_ask_for_more() -> None:
 
 @pytest.mark.parametrize("language", PROSE)
 def test_prose_does_not_repeat_itself_and_loops_do(language: str) -> None:
-    config = RepetitionConfig()
+    config = RepetitionCheckConfig()
     prose = value_of(config, a_pair(PROSE[language], language))
     assert prose is not None
     assert prose > 0.9
@@ -85,8 +85,8 @@ def test_prose_does_not_repeat_itself_and_loops_do(language: str) -> None:
 
 
 def test_repetition_abstains_on_short_answers() -> None:
-    assert error_of(RepetitionConfig(), a_pair("red red red")) == "too_short"
-    assert error_of(RepetitionConfig(), a_pair("红色红色")) == "too_short"
+    assert error_of(RepetitionCheckConfig(), a_pair("red red red")) == "too_short"
+    assert error_of(RepetitionCheckConfig(), a_pair("红色红色")) == "too_short"
 
 
 LOOPS = {
@@ -111,7 +111,7 @@ LOOPS = {
 
 @pytest.mark.parametrize("text", LOOPS.values(), ids=LOOPS.keys())
 def test_loops_of_anything_are_seen(text: str) -> None:
-    found = value_of(RepetitionConfig(), a_pair(text))
+    found = value_of(RepetitionCheckConfig(), a_pair(text))
     assert found is not None
     assert found < 0.3
 
@@ -123,9 +123,9 @@ def test_loops_of_anything_are_seen(text: str) -> None:
 def test_a_loop_at_the_end_of_a_long_answer_is_seen(language: str, unit: str) -> None:
     good = "\n".join(f"{i}. {PROSE[language]} ({i * i})" for i in range(1, 4)) * 3
     cut_off = good + " " + (unit * 400)[: max(330, 17 * len(unit) - 2)]
-    found = value_of(RepetitionConfig(), a_pair(cut_off, language))
+    found = value_of(RepetitionCheckConfig(), a_pair(cut_off, language))
     assert found is not None
-    assert found < RepetitionConfig().minimum
+    assert found < RepetitionCheckConfig().minimum
 
 
 NO_LOOPS = {
@@ -162,12 +162,12 @@ NO_LOOPS = {
 
 @pytest.mark.parametrize("text", NO_LOOPS.values(), ids=NO_LOOPS.keys())
 def test_layout_is_no_loop(text: str) -> None:
-    found = value_of(RepetitionConfig(), a_pair(text))
-    assert found is None or found >= RepetitionConfig().minimum
+    found = value_of(RepetitionCheckConfig(), a_pair(text))
+    assert found is None or found >= RepetitionCheckConfig().minimum
 
 
 def test_a_long_word_without_spaces_is_still_seen_through() -> None:
-    assert value_of(RepetitionConfig(), a_pair(("ha" * 2000 + " ") * 30)) == pytest.approx(0.0, abs=0.1)
+    assert value_of(RepetitionCheckConfig(), a_pair(("ha" * 2000 + " ") * 30)) == pytest.approx(0.0, abs=0.1)
 
 
 def test_repeated_share_by_hand() -> None:
@@ -178,8 +178,8 @@ def test_repeated_share_by_hand() -> None:
 
 @given(st.lists(st.text(min_size=1, max_size=8), max_size=80), st.integers(2, 5))
 def test_repetition_is_a_share_and_doubling_a_text_never_helps(words: list[str], times: int) -> None:
-    once = value_of(RepetitionConfig(), a_pair(" ".join(words)))
-    more = value_of(RepetitionConfig(), a_pair(" ".join(words * times)))
+    once = value_of(RepetitionCheckConfig(), a_pair(" ".join(words)))
+    more = value_of(RepetitionCheckConfig(), a_pair(" ".join(words * times)))
     assert once is None or 0.0 <= once <= 1.0
     if once is not None:
         assert more is not None

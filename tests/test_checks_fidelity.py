@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from arbitrage.demo.tasks import LANGUAGES, items
-from arbitrage.rewards.language_confusion import FidelityConfig, judge_fidelity
+from arbitrage.rewards.language_confusion import LanguageConfusionCheckConfig, check_language
 from arbitrage.text.prose import count_words, prose
 from arbitrage.text.scripts import scripts_of_language
 from tests.support.scoring import a_pair
@@ -25,12 +25,12 @@ LATIN = {
 
 @pytest.mark.parametrize("language", [*PROSE, *LATIN])
 def test_the_right_language_passes_and_english_fails(language: str) -> None:
-    right = judge_fidelity((PROSE | LATIN)[language], language)
+    right = check_language((PROSE | LATIN)[language], language)
     assert right.value is not None
     assert right.value > 0.95
     if language != "en":
-        assert judge_fidelity(PROSE["en"], language).value == 0.0
-        assert judge_fidelity((PROSE | LATIN)[language], "en").value == 0.0
+        assert check_language(PROSE["en"], language).value == 0.0
+        assert check_language((PROSE | LATIN)[language], "en").value == 0.0
 
 
 @pytest.mark.parametrize(
@@ -38,37 +38,37 @@ def test_the_right_language_passes_and_english_fails(language: str) -> None:
     [("ru", "red"), ("th", "red"), ("zh", "red"), ("ja", "Red"), ("ar", "Red."), ("hi", "two"), ("en", "красный")],
 )
 def test_one_word_of_the_wrong_script_fails(language: str, answer: str) -> None:
-    assert judge_fidelity(answer, language).value == 0.0
+    assert check_language(answer, language).value == 0.0
 
 
 @pytest.mark.parametrize(
     ("language", "answer"), [("es", "red"), ("sw", "kirmizi"), ("ru", "красный"), ("zh", "红色"), ("ar", "أحمر")]
 )
 def test_one_word_of_a_shared_script_is_left_alone(language: str, answer: str) -> None:
-    assert judge_fidelity(answer, language).error == "too_short"
+    assert check_language(answer, language).error == "too_short"
 
 
 @pytest.mark.parametrize(("language", "answer"), [("th", "สีแดง"), ("ja", "あか"), ("ko", "빨강"), ("el", "κόκκινο")])
 def test_one_word_of_a_script_of_its_own_passes(language: str, answer: str) -> None:
-    assert judge_fidelity(answer, language).value == 1.0
+    assert check_language(answer, language).value == 1.0
 
 
 @pytest.mark.parametrize(
     "answer", ["42", "", "…", "```python\nprint('hello world')\n```", '{"name": "value"}', "$x^2$"]
 )
 def test_texts_without_language_are_left_alone(answer: str) -> None:
-    assert judge_fidelity(answer, "ru").error == "no_text"
+    assert check_language(answer, "ru").error == "no_text"
 
 
 @pytest.mark.parametrize("language", ["und", "zxx"])
 def test_an_unknown_prompt_language_is_left_alone(language: str) -> None:
-    assert judge_fidelity(PROSE["en"], language).error == "unknown_language"
+    assert check_language(PROSE["en"], language).error == "unknown_language"
 
 
 def test_half_an_answer_gets_half_the_value() -> None:
-    half = judge_fidelity(PROSE["ru"] + "\n" + PROSE["en"], "ru")
+    half = check_language(PROSE["ru"] + "\n" + PROSE["en"], "ru")
     assert half.value == pytest.approx(0.5, abs=0.1)
-    assert half.value < FidelityConfig().minimum
+    assert half.value < LanguageConfusionCheckConfig().minimum
 
 
 def test_code_addresses_and_names_count_nowhere() -> None:
@@ -77,12 +77,12 @@ def test_code_addresses_and_names_count_nowhere() -> None:
         "Подробнее: https://example.org/the/long/road/home или пишите на someone@example.org. "
         "Это умеют Python, GPT-4 и New York Times, если вызвать `sorted(words)`."
     )
-    assert judge_fidelity(text, "ru").value == 1.0
+    assert check_language(text, "ru").value == 1.0
 
 
 def test_code_switching_costs_words() -> None:
     mixed = "Я думаю, что this is really хорошая идея, because это помогает people учиться faster каждый день."
-    found = judge_fidelity(mixed, "ru").value
+    found = check_language(mixed, "ru").value
     assert found is not None
     assert 0.3 < found < 0.8
 
@@ -101,7 +101,7 @@ def test_code_switching_costs_words() -> None:
     ],
 )
 def test_near_relatives_are_no_failure(prompt: str, answer: str) -> None:
-    assert judge_fidelity(answer, prompt).value == 1.0
+    assert check_language(answer, prompt).value == 1.0
 
 
 TWO_SCRIPTS = [
@@ -134,7 +134,7 @@ TWO_SCRIPTS = [
 
 @pytest.mark.parametrize(("language", "text"), TWO_SCRIPTS)
 def test_a_language_may_be_written_in_each_of_its_scripts(language: str, text: str) -> None:
-    value = judge_fidelity(text, language).value
+    value = check_language(text, language).value
     assert value is not None
     assert value > 0.9
 
@@ -153,7 +153,7 @@ def test_a_language_may_be_written_in_each_of_its_scripts(language: str, text: s
     ],
 )
 def test_another_script_than_the_tag_names_or_another_language_fails(language: str, text: str) -> None:
-    assert judge_fidelity(text, language).value == 0.0
+    assert check_language(text, language).value == 0.0
 
 
 SIMPLIFIED = "这条河发源于高山，流经三个国家，最后注入大海。河水灌溉田野，推动磨坊，养育两岸的人们。"
@@ -167,14 +167,14 @@ TRADITIONAL = "這條河發源於高山，流經三個國家，最後注入大�
 def test_simplified_and_traditional_differ_where_the_tag_says_so(
     language: str, simplified: float, traditional: float
 ) -> None:
-    assert judge_fidelity(SIMPLIFIED, language).value == simplified
-    assert judge_fidelity(TRADITIONAL, language).value == traditional
+    assert check_language(SIMPLIFIED, language).value == simplified
+    assert check_language(TRADITIONAL, language).value == traditional
 
 
 def test_of_a_language_nobody_can_identify_only_english_fails() -> None:
     maasai = "Etii enkare naipirta oltoi le nkiteng o nkera kumok naapuo aaitobir enkop ang pooki."
-    assert judge_fidelity(maasai, "mas").value == 1.0
-    assert judge_fidelity(PROSE["en"], "mas").value == 0.0
+    assert check_language(maasai, "mas").value == 1.0
+    assert check_language(PROSE["en"], "mas").value == 0.0
 
 
 ENGLISH = "Translate into the language asked for: The river rises in the mountains and winds through three countries."
@@ -197,12 +197,12 @@ def test_a_translation_is_checked_against_its_target(
     language: str, reference: str | None, answer: str, value: float | str
 ) -> None:
     item = a_pair(answer, language, question=ENGLISH, task="translation", reference=reference)
-    found = FidelityConfig().build().score_one(item)
+    found = LanguageConfusionCheckConfig().build().score_one(item)
     assert (found.error if isinstance(value, str) else found.value) == value
 
 
 def test_the_target_of_a_task_may_be_given() -> None:
-    config = FidelityConfig(targets={"into-german": "deu"})
+    config = LanguageConfusionCheckConfig(targets={"into-german": "deu"})
     check = config.build()
     assert check.score_one(a_pair(LATIN["de"], "en", task="into-german")).value == 1.0
     assert check.score_one(a_pair(PROSE["en"], "en", task="into-german")).value == 0.0
@@ -210,7 +210,7 @@ def test_the_target_of_a_task_may_be_given() -> None:
 
 
 def test_tasks_may_be_exempt() -> None:
-    config = FidelityConfig(exempt_tasks=("code-switching",))
+    config = LanguageConfusionCheckConfig(exempt_tasks=("code-switching",))
     assert config.build().score_one(a_pair(PROSE["en"], "ru", task="code-switching")).error == "exempt"
     assert config.build().score_one(a_pair(PROSE["en"], "ru")).value == 0.0
 
@@ -230,10 +230,10 @@ def test_real_answers_of_six_models() -> None:
     """The answers that 0.8 rejects, and what was written about the models: one answers in English by habit."""
     failed: dict[tuple[str, str], int] = defaultdict(int)
     total: dict[tuple[str, str], int] = defaultdict(int)
-    minimum = FidelityConfig().minimum
+    minimum = LanguageConfusionCheckConfig().minimum
     for row in pq.read_table(MTBENCH).to_pylist():
         key = (row["model"], row["lang"])
-        value = judge_fidelity(row["turns"][0], row["lang"]).value
+        value = check_language(row["turns"][0], row["lang"]).value
         total[key] += 1
         failed[key] += value is not None and value < minimum
     english = [failed[key] for key in total if key[1] == "en"]
@@ -248,13 +248,15 @@ def test_real_answers_of_six_models() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_no_right_answer_of_the_world_fails(language: str) -> None:
     answers = {item.answer for item in items("heldout", language)}
-    values = {answer: judge_fidelity(answer, language).value for answer in answers}
+    values = {answer: check_language(answer, language).value for answer in answers}
     assert {
-        answer for answer, value in values.items() if value is not None and value < FidelityConfig().minimum
+        answer
+        for answer, value in values.items()
+        if value is not None and value < LanguageConfusionCheckConfig().minimum
     } == set()
 
 
 @pytest.mark.parametrize("language", [tag for tag in LANGUAGES if "Latn" not in scripts_of_language(tag)])
 def test_english_answers_of_the_world_fail_in_every_other_script(language: str) -> None:
     words = {item.answer for item in items("heldout", "en") if not item.answer.isdigit()}
-    assert {judge_fidelity(word, language).value for word in words} == {0.0}
+    assert {check_language(word, language).value for word in words} == {0.0}

@@ -13,13 +13,13 @@ from arbitrage.config import parse
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, UserError
 from arbitrage.prompts.sources import JsonlConfig
 from arbitrage.records import Route, SftExample
-from arbitrage.runs.paths import place_of
+from arbitrage.runs.paths import parse_path
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from arbitrage.teachers.pool import TeacherConfig
 from pipelines.compare_strategies import CompareStrategiesConfig
 from pipelines.loading import load_pipeline
-from pipelines.students.budgets import holdings_of
+from pipelines.students.budgets import strategy_rows
 from pipelines.students.exam import examine, questions_in
 from tests.support.pipelines import run, write_pipeline, write_prompts
 
@@ -103,7 +103,7 @@ def test_reward_keeps_the_best_scored_of_all_who_were_asked(table: Run) -> None:
 def test_what_a_row_costs(table: Run) -> None:
     config = load_pipeline(table.path.parent / "pipeline.yaml").config
     assert isinstance(config, CompareStrategiesConfig)
-    price = {one.strategy: one.price for one in holdings_of(table, config.compared())}
+    price = {one.strategy: one.price for one in strategy_rows(table, config.compared())}
     assert price["single-ant"]["th"] == price["uniform"]["th"] == price["mix_all"]["en"] == 1.0
     assert (price["reward"]["en"], price["reward"]["th"], price["reward-of-2"]["th"]) == (3.0, 2.0, 4.0)
 
@@ -115,7 +115,7 @@ def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
     found = open_run(tmp_path / "run")
     config = load_pipeline(path).config
     assert isinstance(config, CompareStrategiesConfig)
-    right = {one.strategy: sum(one.right.values()) for one in holdings_of(found, config.compared())}
+    right = {one.strategy: sum(one.right.values()) for one in strategy_rows(found, config.compared())}
     assert right["oracle"] >= max(right["reward"], right["single-iberia"], right["single-commons"]) > 0
 
 
@@ -154,7 +154,7 @@ def test_a_slip_in_the_training_is_found_before_anybody_is_asked(tmp_path: Path)
 def test_students_lie_beside_a_local_run(table: Run) -> None:
     config = load_pipeline(table.path.parent / "pipeline.yaml").config
     with pytest.raises(UserError, match="choose a local --run-dir"):
-        config.follow(place_of("s3://bucket/run"), print, lambda: False)
+        config.follow(parse_path("s3://bucket/run"), print, lambda: False)
 
 
 # --- a real run --------------------------------------------------------------------------------------------

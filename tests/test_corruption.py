@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from arbitrage.cli.main import app
 from arbitrage.errors import ArbitrageError, DamagedFileError, StorageError
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import RunRequest, execute
 from arbitrage.runs.layout import rejects_path, shard_path, stats_path
 from arbitrage.runs.lineage import read_stats
@@ -27,7 +27,7 @@ NUM_PROMPTS, NUM_SHARDS = 40, 2
 ENGINE: dict[str, Any] = {"poison": "question 7", "max_in_flight": 8}
 
 
-class Notes(Quiet):
+class Notes(NoProgress):
     def __init__(self) -> None:
         self.notes: list[str] = []
 

@@ -20,8 +20,8 @@ import pytest
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError, StorageError
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.lock import LOCK_FILE, claim, require_session
-from arbitrage.execution.progress import Quiet, Stop
+from arbitrage.execution.lock import LOCK_FILE, hold_run_lock, require_session
+from arbitrage.execution.progress import NoProgress, StopFlag
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.runs import spent_journals
@@ -33,7 +33,7 @@ from tests.support.asked import asked_pipeline
 ROOT = Path(__file__).parents[1]
 
 
-class Notes(Quiet):
+class Notes(NoProgress):
     """Remembers what it was told."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ def run(
     backend: Backend | None = None,
     *,
     shards: int = 2,
-    progress: Quiet | None = None,
-    stop: Stop | None = None,
+    progress: NoProgress | None = None,
+    stop: StopFlag | None = None,
     stall_after_s: float = 120.0,
 ) -> Manifest:
     request = RunRequest(
@@ -64,7 +64,7 @@ def run(
         config={},
         stall_after_s=stall_after_s,
     )
-    return execute(request, backend or LocalBackend(), progress or Quiet(), stop)
+    return execute(request, backend or LocalBackend(), progress or NoProgress(), stop)
 
 
 def shard_bytes(directory: Path) -> dict[str, bytes]:
@@ -273,7 +273,7 @@ def newest_attempts(directory: Path) -> list[Path]:
 
 
 def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, backend: Backend) -> None:
-    directory, stop = tmp_path / "r", Stop()
+    directory, stop = tmp_path / "r", StopFlag()
     engine = {"latency_s": 0.05, "max_in_flight": 4}
     waiting = threading.Thread(target=lambda: _ask_to_stop(directory, stop))
     waiting.start()
@@ -290,7 +290,7 @@ def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, 
     assert (directory / "manifest.json").exists()
 
 
-def _ask_to_stop(directory: Path, stop: Stop) -> None:
+def _ask_to_stop(directory: Path, stop: StopFlag) -> None:
     deadline = time.monotonic() + 150
     while journaled(directory) < 10 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -305,7 +305,7 @@ def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path
 def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend: RayBackend) -> None:
     heard: list[LiveRun] = []
 
-    class Reads(Quiet):
+    class Reads(NoProgress):
         def live(self, steps: Any) -> None:
             heard.append(LiveRun.model_validate_json((tmp_path / "r" / LIVE_FILE).read_text()))
 
@@ -327,9 +327,9 @@ def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it
 
 
 def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
-    with claim(tmp_path) as old:
+    with hold_run_lock(tmp_path) as old:
         require_session(tmp_path, old)
-    with claim(tmp_path) as new:
+    with hold_run_lock(tmp_path) as new:
         assert new != old
         with pytest.raises(RunDirectoryError, match="another run has taken over"):
             require_session(tmp_path, old)

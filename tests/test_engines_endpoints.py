@@ -12,7 +12,7 @@ from arbitrage.contracts.workers import Load
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai import retry
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import after, serve, stalled, well_behaved
@@ -27,7 +27,7 @@ def _short_backoff(monkeypatch):
 
 
 def client_of(*urls, **options):
-    return OpenAIEngine(base_url=urls, **({"retry_for_s": 5.0, "max_in_flight": 8} | options)).build(SPEC)
+    return OpenAIConfig(base_url=urls, **({"retry_for_s": 5.0, "max_in_flight": 8} | options)).build(SPEC)
 
 
 def always(status, **headers):
@@ -308,26 +308,26 @@ def test_strange_urls_are_refused_in_one_sentence(urls, complaint):
 
 def test_several_urls_survive_a_journey_and_stay_out_of_identity():
     raw = {"kind": "openai", "base_url": ["http://a/v1/", "http://b/v1"]}
-    config = parse(raw, OpenAIEngine, "test")
+    config = parse(raw, OpenAIConfig, "test")
     assert config.urls == config.base_url == ("http://a/v1", "http://b/v1")
-    assert OpenAIEngine.model_validate_json(config.model_dump_json()) == config
-    assert config.identity() == OpenAIEngine(base_url="http://c/v1").identity()
+    assert OpenAIConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.identity() == OpenAIConfig(base_url="http://c/v1").identity()
 
 
 async def test_check_names_each_endpoint_and_one_that_serves_is_enough():
     async with serve(well_behaved) as good, serve(well_behaved, models=("other",)) as wrong:
         dead = f"http://127.0.0.1:{a_dead_port()}/v1"
-        found = await OpenAIEngine(base_url=(good.base_url, wrong.base_url, dead)).check(SPEC)
+        found = await OpenAIConfig(base_url=(good.base_url, wrong.base_url, dead)).check(SPEC)
         assert [finding.level for finding in found] == ["ok", "warn", "warn"]
         assert f"{wrong.base_url} serves other, not m; asked for an answer, it gives one" in found[1].detail
         assert f"{dead}: no connection" in found[2].detail
         wrong.behaviour = always(404)
-        found = await OpenAIEngine(base_url=(wrong.base_url, dead)).check(SPEC)
+        found = await OpenAIConfig(base_url=(wrong.base_url, dead)).check(SPEC)
         assert [finding.level for finding in found] == ["error", "error"]
 
 
-class _Holder(OpenAIEngine.__base__):
-    engine: OpenAIEngine
+class _Holder(OpenAIConfig.__base__):
+    engine: OpenAIConfig
 
 
 def test_a_teacher_may_name_several_endpoints():

@@ -15,7 +15,7 @@ from arbitrage.errors import TeacherAccessError, TeacherUnreachableError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai import retry
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import after, answer, serve, well_behaved
 
@@ -53,7 +53,7 @@ async def ask_beside_others(misbehave, **options):
         return await well_behaved(body, ordinal)
 
     async with serve(behave) as endpoint:
-        config = OpenAIEngine(base_url=endpoint.base_url, **({"retry_for_s": 0.5, "max_in_flight": 4} | options))
+        config = OpenAIConfig(base_url=endpoint.base_url, **({"retry_for_s": 0.5, "max_in_flight": 4} | options))
         client = config.build(SPEC)
         try:
             requests = [a_request("odd", candidate_id="odd"), *OTHERS]
@@ -247,7 +247,7 @@ async def test_odd_usage_and_logprobs_cost_no_row(usage, logprobs):
 
 async def ask_all(misbehave, num_rows=20, models=("m",), **options):
     async with serve(misbehave, models=models) as endpoint:
-        config = OpenAIEngine(base_url=endpoint.base_url, **({"retry_for_s": 0.5, "max_in_flight": 4} | options))
+        config = OpenAIConfig(base_url=endpoint.base_url, **({"retry_for_s": 0.5, "max_in_flight": 4} | options))
         client = config.build(SPEC)
         try:
             requests = [a_request(f"q{i}") for i in range(num_rows)]
@@ -309,7 +309,7 @@ async def test_a_key_that_expires_half_way_ends_the_step_with_all_answers_kept()
         return await well_behaved(body, ordinal) if ordinal < 50 else error("expired", 401)()
 
     async with serve(behave) as endpoint:
-        client = OpenAIEngine(base_url=endpoint.base_url, max_in_flight=4, retry_for_s=0.5).build(SPEC)
+        client = OpenAIConfig(base_url=endpoint.base_url, max_in_flight=4, retry_for_s=0.5).build(SPEC)
         with pytest.raises(TeacherAccessError, match="expired"):
             await keep(client.generate([a_request(f"q{i}") for i in range(200)]), kept)
         await client.close()
@@ -358,7 +358,7 @@ async def test_answers_in_flight_are_kept_when_a_far_retry_after_ends_the_step()
         return web.json_response({"error": {"message": "daily limit"}}, status=429, headers={"Retry-After": "3600"})
 
     async with serve(behave) as endpoint:
-        client = OpenAIEngine(base_url=endpoint.base_url, max_in_flight=4, retry_for_s=0.2).build(SPEC)
+        client = OpenAIConfig(base_url=endpoint.base_url, max_in_flight=4, retry_for_s=0.2).build(SPEC)
         left, right = client.generate(OTHERS[:10]), client.generate(OTHERS[10:])
         outcomes = await asyncio.gather(keep(left, kept), keep(right, kept), return_exceptions=True)
         await client.close()
@@ -386,7 +386,7 @@ async def test_the_error_of_a_dead_endpoint_is_raised_once_and_the_client_serves
 
     async with serve(behave) as endpoint:
         port = int(endpoint.base_url.split(":")[2].split("/")[0])
-    client = OpenAIEngine(base_url=endpoint.base_url, retry_for_s=0.1).build(SPEC)
+    client = OpenAIConfig(base_url=endpoint.base_url, retry_for_s=0.1).build(SPEC)
     with pytest.raises(TeacherUnreachableError):
         await collect(client, OTHERS)
     async with serve(behave, port=port):

@@ -15,7 +15,7 @@ from arbitrage.errors import ConfigError, TeacherAccessError, TeacherBusyError, 
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai import client, retry
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import Endpoint, after, answer, serve, stalled, well_behaved
 
@@ -27,8 +27,8 @@ def _short_backoff(monkeypatch):
     monkeypatch.setattr(retry, "_FIRST_S", 0.01)
 
 
-def engine(endpoint: Endpoint, spec: ModelSpec = SPEC, **options) -> client.OpenAIClient:
-    return OpenAIEngine(base_url=endpoint.base_url, **({"retry_for_s": 5.0} | options)).build(spec)
+def engine(endpoint: Endpoint, spec: ModelSpec = SPEC, **options) -> client.OpenAIEngine:
+    return OpenAIConfig(base_url=endpoint.base_url, **({"retry_for_s": 5.0} | options)).build(spec)
 
 
 def one():
@@ -187,13 +187,13 @@ async def test_the_key_is_sent_and_never_shown(monkeypatch):
     assert endpoint.headers[0]["X-Org"] == "org-7"
     assert isinstance(result, Failure)
     assert "sk-very-secret" not in str(result)
-    config = OpenAIEngine(base_url=endpoint.base_url, **options)
+    config = OpenAIConfig(base_url=endpoint.base_url, **options)
     assert "secret" not in config.model_dump_json() + str(config.identity())
 
 
 def test_a_missing_key_is_said_before_anything_starts(monkeypatch):
     monkeypatch.delenv("REMOTE_KEY", raising=False)
-    config = OpenAIEngine(base_url="http://127.0.0.1:1/v1", api_key_env="REMOTE_KEY")
+    config = OpenAIConfig(base_url="http://127.0.0.1:1/v1", api_key_env="REMOTE_KEY")
     for start in (config.build, config.require):
         with pytest.raises(UserError, match="'remote': the environment variable REMOTE_KEY is not set"):
             start(SPEC)
@@ -215,7 +215,7 @@ async def test_connection_refused_is_tried_again_within_the_budget():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    config = OpenAIEngine(base_url=f"http://127.0.0.1:{port}/v1", retry_for_s=0.4)
+    config = OpenAIConfig(base_url=f"http://127.0.0.1:{port}/v1", retry_for_s=0.4)
     started = time.monotonic()
     with pytest.raises(TeacherUnreachableError, match=r"'remote': http://127.0.0.1:\d+/v1: no connection"):
         await collect(config.build(SPEC), [one(), a_request("x")])
@@ -226,7 +226,7 @@ async def test_an_endpoint_that_comes_up_late_is_waited_for():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    client = OpenAIEngine(base_url=f"http://127.0.0.1:{port}/v1", retry_for_s=10).build(SPEC)
+    client = OpenAIConfig(base_url=f"http://127.0.0.1:{port}/v1", retry_for_s=10).build(SPEC)
     asking = asyncio.create_task(collect(client, [one()]))
     await asyncio.sleep(0.2)
     endpoint = Endpoint(well_behaved)
@@ -284,5 +284,5 @@ def test_a_strange_url_is_refused(url, complaint):
         parse({"engine": {"kind": "openai", "base_url": url}}, _Holder, "pool.yaml")
 
 
-class _Holder(OpenAIEngine.__base__):
-    engine: OpenAIEngine
+class _Holder(OpenAIConfig.__base__):
+    engine: OpenAIConfig

@@ -6,7 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from arbitrage.teachers.engines.openai.concurrency import Limiter
+from arbitrage.teachers.engines.openai.concurrency import ConcurrencyLimit
 from arbitrage.teachers.engines.openai.retry import RetryBudget, backoff_s, longest_backoff_s, retry_after_s
 from tests.support.simulated_server import Server, simulate
 
@@ -53,7 +53,7 @@ class Clock:
 
 
 def test_limiter_takes_a_push_back_once_per_round_trip_and_never_falls_below_one():
-    limiter = Limiter(most=100, start=50)
+    limiter = ConcurrencyLimit(most=100, start=50)
     rounds = [limiter.enter() for _ in range(50)]
     assert not limiter.has_room()
     for entered_in in rounds[:10]:
@@ -69,7 +69,7 @@ def test_limiter_takes_a_push_back_once_per_round_trip_and_never_falls_below_one
 
 
 def test_limiter_grows_only_when_its_places_are_taken():
-    limiter = Limiter(most=100, start=2)
+    limiter = ConcurrencyLimit(most=100, start=2)
     for _ in range(50):
         limiter.enter()
         limiter.leave(is_success=True)
@@ -82,7 +82,7 @@ def test_limiter_grows_only_when_its_places_are_taken():
 
 def test_limiter_makes_everybody_wait_after_push_backs_with_no_success_between():
     clock = Clock()
-    limiter = Limiter(most=8, now=clock)
+    limiter = ConcurrencyLimit(most=8, now=clock)
     for _ in range(3):
         assert limiter.has_room()
         limiter.refused(limiter.enter(), 2.0)
@@ -94,7 +94,7 @@ def test_limiter_makes_everybody_wait_after_push_backs_with_no_success_between()
 
 def test_an_endpoint_that_says_now_and_refuses_again_is_not_hammered():
     clock = Clock()
-    limiter = Limiter(most=8, now=clock)
+    limiter = ConcurrencyLimit(most=8, now=clock)
     num_sent = 0
     while clock.now < 100.0 + 300.0:
         while limiter.has_room():

@@ -16,7 +16,7 @@ from arbitrage.processes import open_files
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai import active_clock, retry
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.openai.retry_lane import RetryLane
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import serve, well_behaved
@@ -48,7 +48,7 @@ async def test_rows_that_always_fail_do_not_hold_up_the_others(in_flight, one_in
         return await well_behaved(body, ordinal)
 
     async with serve(behave) as endpoint:
-        client = OpenAIEngine(base_url=endpoint.base_url, max_in_flight=in_flight, num_tries=4).build(SPEC)
+        client = OpenAIConfig(base_url=endpoint.base_url, max_in_flight=in_flight, num_tries=4).build(SPEC)
         results = await asyncio.wait_for(collect(client, [a_request(str(n)) for n in range(num_rows)]), 60)
         await client.close()
     failed = [key for key, result in results.items() if isinstance(result, Failure)]
@@ -77,7 +77,7 @@ async def test_rows_that_wait_are_bounded(monkeypatch):
         return await well_behaved(body, ordinal) if healthy else web.Response(status=500)
 
     async with serve(behave) as endpoint:
-        client = OpenAIEngine(base_url=endpoint.base_url, max_in_flight=4).build(SPEC)
+        client = OpenAIConfig(base_url=endpoint.base_url, max_in_flight=4).build(SPEC)
         kept = []
 
         async def keep():
@@ -225,7 +225,7 @@ def few_files():
 
 async def test_the_soft_limit_is_raised_for_what_may_be_in_flight(few_files):
     urls = tuple(f"http://127.0.0.{n}:9/v1" for n in range(1, 6))
-    client = OpenAIEngine(base_url=urls, max_in_flight=256).build(SPEC)
+    client = OpenAIConfig(base_url=urls, max_in_flight=256).build(SPEC)
     client._open()
     try:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 5 * 256 + open_files.SPARE
@@ -238,7 +238,7 @@ async def test_fewer_are_admitted_where_the_hard_limit_is_near(monkeypatch):
     monkeypatch.setattr(open_files.resource, "getrlimit", lambda _: (1024, 1024))
     monkeypatch.setattr(open_files.resource, "setrlimit", lambda *_: None)
     urls = tuple(f"http://127.0.0.{n}:9/v1" for n in range(1, 6))
-    config = OpenAIEngine(base_url=urls, max_in_flight=256)
+    config = OpenAIConfig(base_url=urls, max_in_flight=256)
     left, right = config.build(SPEC), config.build(SPEC)
     left._open(), right._open()
     try:
@@ -260,7 +260,7 @@ async def test_parameters_that_a_strict_endpoint_refuses_can_be_left_out():
         return await well_behaved(body, ordinal)
 
     async with serve(strict) as endpoint:
-        config = OpenAIEngine(base_url=endpoint.base_url)
+        config = OpenAIConfig(base_url=endpoint.base_url)
         refused = (await collect(config.build(SPEC), [a_request("q", candidate_id="c")]))["c"]
         everything = ("top_p", "temperature", "seed", "max_tokens")
         served = config.model_copy(update={"leave_out": everything}).build(SPEC)
@@ -269,17 +269,17 @@ async def test_parameters_that_a_strict_endpoint_refuses_can_be_left_out():
 
 
 def test_what_is_left_out_belongs_to_the_teachers_identity_and_costs_others_nothing():
-    plain = OpenAIEngine(base_url="http://a/v1")
+    plain = OpenAIConfig(base_url="http://a/v1")
     assert not {"leave_out", "no_finish_reason"} & plain.identity().keys()
     left, right = (
-        parse({"kind": "openai", "base_url": "http://a/v1", "leave_out": names}, OpenAIEngine, "pool.yaml")
+        parse({"kind": "openai", "base_url": "http://a/v1", "leave_out": names}, OpenAIConfig, "pool.yaml")
         for names in (["top_p", "temperature"], ["temperature", "top_p", "top_p"])
     )
     assert left.identity() == right.identity() != plain.identity()
     with pytest.raises(
         ConfigError, match=r"leave_out\[0\]: \"top_k\" is not one of temperature, top_p, seed, max_tokens"
     ):
-        parse({"kind": "openai", "base_url": "http://a/v1", "leave_out": ["top_k"]}, OpenAIEngine, "pool.yaml")
+        parse({"kind": "openai", "base_url": "http://a/v1", "leave_out": ["top_k"]}, OpenAIConfig, "pool.yaml")
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_secrets_in_extra_body_are_refused_and_not_repeated(body):
      {"chat_template_kwargs": {"bos_token": "<s>"}}],
 )  # fmt: skip
 def test_fields_about_tokens_are_no_secrets(body):
-    assert OpenAIEngine(base_url="http://a/v1", extra_body=body).extra_body == body
+    assert OpenAIConfig(base_url="http://a/v1", extra_body=body).extra_body == body
 
 
 @pytest.mark.parametrize("url", ["https://me:pw-very-secret@host/v1", "https://pw-very-secret@host/v1"])
@@ -320,7 +320,7 @@ async def test_a_key_that_the_server_echoes_is_not_repeated(status, monkeypatch)
 
     async with serve(echo, models=("other",)) as endpoint:
         options = {"api_key_env": "REMOTE_KEY", "num_tries": 1, "retry_for_s": 0.1}
-        config = OpenAIEngine(base_url=endpoint.base_url, **options)
+        config = OpenAIConfig(base_url=endpoint.base_url, **options)
         told = [str(await config.check(SPEC))]
         client = config.build(SPEC)
         try:
@@ -333,8 +333,8 @@ async def test_a_key_that_the_server_echoes_is_not_repeated(status, monkeypatch)
     assert "***" in " ".join(told)
 
 
-class _Holder(OpenAIEngine.__base__):
-    engine: OpenAIEngine
+class _Holder(OpenAIConfig.__base__):
+    engine: OpenAIConfig
 
 
 # --- a check is no stricter than a run ------------------------------------------------------------------------
@@ -389,7 +389,7 @@ async def check_listing(listing, behave):
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
-        return await OpenAIEngine(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1").check(SPEC)
+        return await OpenAIConfig(base_url=f"http://127.0.0.1:{runner.addresses[0][1]}/v1").check(SPEC)
     finally:
         await runner.cleanup()
 
@@ -399,7 +399,7 @@ async def test_a_refused_account_ends_the_step_even_where_all_rows_but_one_are_d
         return await well_behaved(body, ordinal) if ordinal < 19 else web.Response(status=402)
 
     async with serve(behave) as endpoint:
-        client = OpenAIEngine(base_url=endpoint.base_url, max_in_flight=1, num_tries=1).build(SPEC)
+        client = OpenAIConfig(base_url=endpoint.base_url, max_in_flight=1, num_tries=1).build(SPEC)
         with pytest.raises(TeacherAccessError, match="answers 402"):
             await collect(client, [a_request(f"q{n}") for n in range(20)])
         await client.close()

@@ -9,7 +9,7 @@ import pytest
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai import retry
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from tests.support.asking import a_request, collect
 from tests.support.rude_server import BODY, head, reset, serve_rudely, whole
 
@@ -26,7 +26,7 @@ def _short_backoff(monkeypatch):
 async def ask_rudely(answer, num_rows=1, **options):
     """Return the results, the server's story, and the client."""
     async with serve_rudely(answer) as server:
-        config = OpenAIEngine(base_url=server.base_url, **({"retry_for_s": 5.0, "timeout_s": 20.0} | options))
+        config = OpenAIConfig(base_url=server.base_url, **({"retry_for_s": 5.0, "timeout_s": 20.0} | options))
         client = config.build(ModelSpec("remote", "m"))
         requests = [a_request(f"q{i}", candidate_id=f"c{i}") for i in range(num_rows)]
         try:

@@ -12,7 +12,7 @@ from arbitrage.demo.tasks import items
 from arbitrage.errors import EngineStartError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.transformers import Transformers, TransformersEngine
+from arbitrage.teachers.engines.transformers import TransformersConfig, TransformersEngine
 from tests.support.asking import a_request, ask, collect
 from tests.support.tiny_model import CORPUS, save_model
 
@@ -25,12 +25,12 @@ def model_dir(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def engine(model_dir) -> Transformers:
+def engine(model_dir) -> TransformersEngine:
     return build(model_dir)
 
 
-def build(model_dir: Path, **options) -> Transformers:
-    return TransformersEngine(**options).build(ModelSpec("tiny", str(model_dir), precision="fp32"))
+def build(model_dir: Path, **options) -> TransformersEngine:
+    return TransformersConfig(**options).build(ModelSpec("tiny", str(model_dir), precision="fp32"))
 
 
 def greedy_by_hand(model_dir: Path, text: str, max_tokens: int) -> tuple[list[int], list[int]]:

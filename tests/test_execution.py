@@ -23,7 +23,7 @@ from arbitrage.errors import (
 )
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import ExecutionPlan, plan
-from arbitrage.execution.progress import Quiet, Watch
+from arbitrage.execution.progress import NoProgress, RunMonitor
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.records import Candidate, Prompt
@@ -47,7 +47,7 @@ def run(
         max_rejected=0.2,
         config={},
     )
-    return execute(request, backend or LocalBackend(), Quiet())
+    return execute(request, backend or LocalBackend(), NoProgress())
 
 
 def two_teachers(num_rows: int = 40, cpus: float = 0.0) -> Pipeline:
@@ -195,7 +195,7 @@ def test_a_directory_of_another_run_is_refused(tmp_path: Path) -> None:
     before = shard_bytes(tmp_path / "r")
     other = RunRequest("other", "toy", two_teachers(), tmp_path / "r", 4, range(4), 0.2, {})
     with pytest.raises(RunDirectoryError, match="holds run 'toy' of pipeline 'toy', not 'other' of 'toy'"):
-        execute(other, LocalBackend(), Quiet())
+        execute(other, LocalBackend(), NoProgress())
     assert shard_bytes(tmp_path / "r") == before
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
@@ -259,7 +259,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
 
 def test_what_a_worker_of_a_dead_run_leaves_meanwhile_is_removed_at_the_end(tmp_path: Path) -> None:
     class Haunted(LocalBackend):
-        def run(self, execution: ExecutionPlan, watch: Watch) -> None:
+        def run(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
             super().run(execution, watch)
             directory = execution.step("generate-a").job.directory
             (directory / "_tmp-1-shard-00000.parquet").touch()
@@ -333,7 +333,7 @@ def test_an_unwritable_directory_is_one_sentence() -> None:
 KILLED = textwrap.dedent("""
     import sys, time
     from pathlib import Path
-    from arbitrage.execution.progress import Quiet
+    from arbitrage.execution.progress import NoProgress
     from tests.test_execution import run, two_teachers
     import arbitrage.execution.local as local
     do = local.do_shard

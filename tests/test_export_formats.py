@@ -10,14 +10,14 @@ import pytest
 import yaml
 from datasets import load_dataset
 
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.export import FORMATS
 from arbitrage.export.export import export_run
 from arbitrage.export.llamafactory import objection
 from arbitrage.export.origin import Origin, TeacherFacts, teachers_of
 from arbitrage.records import Message, Prompt, Route
 from arbitrage.runs.manifest import RunPlan, StepPlan
-from arbitrage.teachers.engines.fake import FakeEngine
+from arbitrage.teachers.engines.fake import FakeConfig
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.contest_rows import source
@@ -226,13 +226,13 @@ def test_columns_that_trainers_read_are_never_null() -> None:
 def test_teachers_are_read_from_the_plan_of_a_real_generate_step(tmp_path: Path) -> None:
     teacher = TeacherConfig(
         name="aya-8b",
-        engine=FakeEngine(),
+        engine=FakeConfig(),
         model="org/aya-8b",
         languages=("sw",),
         licence="CC-BY-NC-4.0",
         precision="bf16",
     )
-    step = generate(teacher, source("prompts", Prompt), source("route", Route), Sampling())
+    step = generate(teacher, source("prompts", Prompt), source("route", Route), SamplingParams())
     planned = StepPlan(
         name=step.name,
         record="Candidate",

@@ -20,10 +20,10 @@ from arbitrage.selection.fused import FUSION, FusedSelection
 from arbitrage.selection.sft import SftSelection
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.fuse import ECHO, FusionConfig, fuse
-from arbitrage.teachers.generate import Asked
+from arbitrage.teachers.generate import TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig
 from pipelines.loading import load_pipeline
-from pipelines.planning.estimate import count_asks, estimate
+from pipelines.planning.estimate import count_requests, estimate
 from tests.support.contest_rows import Rows, a_candidate, a_prompt, a_score, one_prompt
 from tests.support.mock_endpoint import answer, serve_beside
 from tests.support.pipelines import QUESTIONS, run, write_pipeline
@@ -32,7 +32,7 @@ from tests.support.scoring import a_step
 QUOTED = re.compile(r"\[(answer \d+(?:, given \d+ times)?) ([0-9a-f]{8})\]\n(.*?)\n\[end of \1 \2\]", re.DOTALL)
 
 
-def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) -> list[Asked]:
+def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) -> list[TeacherRequest]:
     """Return what the fuser is asked about one shard."""
     raw = {"name": "writer", "engine": {"kind": "fake"}, "languages": list(languages)}
     fuser = parse(raw, TeacherConfig, "test")
@@ -42,7 +42,7 @@ def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) ->
     return step.config.asked(rows.inputs())
 
 
-def read_by(asked: Asked) -> set[str]:
+def read_by(asked: TeacherRequest) -> set[str]:
     return {text for _, _, text in QUOTED.findall(asked.request.messages[-1].content)}
 
 
@@ -214,7 +214,7 @@ def planned_calls(path: Path, run_dir: Path) -> dict[tuple[str, str], int]:
     execution = plan(run_dir, config.build().targets, config.num_shards, range(config.num_shards))
     teachers = config.selected_teachers()
     found: Counter[tuple[str, str]] = Counter()
-    for each in estimate(config, teachers, count_asks(config, teachers, execution), execution):
+    for each in estimate(config, teachers, count_requests(config, teachers, execution), execution):
         assert each.prompt_tokens > 0
         assert each.max_completion_tokens >= each.completion_tokens > 0
         found[each.task, each.teacher] += each.generations

@@ -16,7 +16,7 @@ from arbitrage.metrics.defaults import CHEAP_METRICS
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.processes.stderr_tail import causes
 from arbitrage.records import Candidate, FinishReason
-from arbitrage.rewards.text_checks import is_refusal, judge_repetition
+from arbitrage.rewards.text_checks import check_repetition, is_refusal
 from arbitrage.teachers.quoting import quoted, repeats
 from arbitrage.text.exact_match import Match, is_match
 from arbitrage.text.identify import find_contradiction, identify
@@ -51,7 +51,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "fidelity": lambda text: language_share(text, "de"),
     "identify": identify,
     "contradiction": lambda text: find_contradiction(text, "de"),
-    "repetition": lambda text: judge_repetition(text, 6.0),
+    "repetition": lambda text: check_repetition(text, 6.0),
     "refusal": lambda text: is_refusal(text, 1_000_000),
     "reasoning": find_reasoning,
     "exact": lambda text: [

@@ -6,7 +6,7 @@ from aiohttp import web
 from arbitrage.contracts.engines import Completion
 from arbitrage.errors import UserError
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.openai.proxies import proxy_for
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import answer
@@ -55,7 +55,7 @@ def test_a_proxy_that_cannot_be_used_is_a_sentence_without_its_password(proxy, m
     with pytest.raises(
         UserError, match=r"the environment variable http_proxy names a proxy .* that cannot"
     ) as caught:
-        OpenAIEngine(base_url="http://models.internal/v1").require(ModelSpec("remote", "m"))
+        OpenAIConfig(base_url="http://models.internal/v1").require(ModelSpec("remote", "m"))
     assert "very-secret" not in str(caught.value)
 
 
@@ -72,7 +72,7 @@ async def test_requests_go_through_the_proxy_with_its_name_and_password(monkeypa
     await site.start()
     port = site._server.sockets[0].getsockname()[1]
     monkeypatch.setenv("http_proxy", f"http://me:pw@127.0.0.1:{port}")
-    client = OpenAIEngine(base_url="http://models.internal/v1").build(ModelSpec("remote", "m"))
+    client = OpenAIConfig(base_url="http://models.internal/v1").build(ModelSpec("remote", "m"))
     try:
         result = (await collect(client, [a_request("q", candidate_id="c")]))["c"]
     finally:

@@ -17,8 +17,8 @@ from yarl import URL
 from arbitrage.errors import UserError
 from arbitrage.teachers.engines.openai import http
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
-from arbitrage.teachers.engines.openai.http import Trouble, Wire
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpClient
 
 
 @asynccontextmanager
@@ -46,7 +46,7 @@ async def listening(tls=None, host="127.0.0.1", more=b""):
 
 @asynccontextmanager
 async def wire_to(url, headers=None, **options):
-    wire = Wire(OpenAIEngine(base_url=url, **options), headers or {}, ActiveClock())
+    wire = HttpClient(OpenAIConfig(base_url=url, **options), headers or {}, ActiveClock())
     try:
         yield lambda path="": wire.send("GET", URL(url + path))
     finally:
@@ -127,7 +127,7 @@ async def test_a_certificate_is_trusted_only_where_the_machine_trusts_it(certifi
     context, path = certified
     async with listening(tls=context) as (url, heard):
         async with wire_to(url) as ask:
-            with pytest.raises(Trouble, match="certificate that is not trusted") as caught:
+            with pytest.raises(ConnectionProblem, match="certificate that is not trusted") as caught:
                 await ask()
         assert caught.value.kind == "no_access"
         trusting = ssl.create_default_context(cafile=path)
@@ -141,7 +141,7 @@ async def test_a_certificate_is_trusted_only_where_the_machine_trusts_it(certifi
 async def test_plain_text_where_tls_is_expected_is_unreachable(monkeypatch):
     monkeypatch.setattr(http, "_CONNECT_S", 0.2)
     async with listening() as (url, _), wire_to(url.replace("http:", "https:"), timeout_s=20.0) as ask:
-        with pytest.raises(Trouble) as caught:
+        with pytest.raises(ConnectionProblem) as caught:
             await ask()
     assert caught.value.kind == "unreachable"
 
@@ -149,6 +149,6 @@ async def test_plain_text_where_tls_is_expected_is_unreachable(monkeypatch):
 def test_a_key_cannot_smuggle_a_header(monkeypatch):
     monkeypatch.setenv("KEY", "x\r\nHost: elsewhere")
     with pytest.raises(UserError, match="KEY holds a character that a header cannot"):
-        OpenAIEngine(base_url="http://x/v1", api_key_env="KEY").headers("t")
+        OpenAIConfig(base_url="http://x/v1", api_key_env="KEY").headers("t")
     with pytest.raises(ValueError, match="headers_env"):
-        OpenAIEngine(base_url="http://x/v1", headers_env={"a: b\r\nc": "KEY"})
+        OpenAIConfig(base_url="http://x/v1", headers_env={"a: b\r\nc": "KEY"})

@@ -18,13 +18,13 @@ from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.notes import said
 from arbitrage.inputs.values import Untyped, count_of, id_text, is_missing, number_of
-from arbitrage.judging.answers import DataSide, read_answers
+from arbitrage.judging.answers import ResponseFiles, load_responses
 from arbitrage.models.references import digest_files
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
-from arbitrage.profile.reading import Reader
+from arbitrage.profile.reading import ProfileReader
 from arbitrage.rewards.column import _read as read_column
-from arbitrage.training.mix import MixConfig
+from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.rows import load_rows
 from tests.support.reading import read, write_jsonl
 
@@ -54,8 +54,8 @@ def test_every_compression_is_read_by_every_reader(tmp_path, stem, ending):
     path = tmp_path / (stem + ending)
     path.write_bytes(packed(path.name, b"\xef\xbb\xbf" + lines(ROW)))
     assert read("jsonl", tmp_path).texts == [ROW["prompt"]]
-    assert len(read_answers(DataSide(label="a", paths=(str(path),)), "judge").texts) == 1
-    assert len(list(Reader([str(path)], EntryBuilder(ProfileColumns())).entries())) == 1
+    assert len(load_responses(ResponseFiles(label="a", paths=(str(path),)), "judge").texts) == 1
+    assert len(list(ProfileReader([str(path)], EntryBuilder(ProfileColumns())).entries())) == 1
 
 
 @pytest.mark.parametrize("ending", [".gz", ".bz2", ".xz", ".zst"])
@@ -253,7 +253,7 @@ def test_ids_meet_whatever_their_type(tmp_path):
         tmp_path / "a.jsonl", [{"id": 1, "text": "one", "score": 0.5}, {"id": "2", "text": "two", "score": 1}]
     )
     for name in ("a.parquet", "a.csv", "a.jsonl"):
-        found = read_answers(DataSide(label="a", paths=(str(tmp_path / name),)), "judge").texts
+        found = load_responses(ResponseFiles(label="a", paths=(str(tmp_path / name),)), "judge").texts
         assert {key for key, _ in found} == {"1", "2"}
         keys, scores = read_column(tmp_path / name, ["id"], "score")
         assert dict(zip(keys, scores, strict=True)).items() >= {"1": 0.5, "2": 1.0}.items()
@@ -368,7 +368,7 @@ def test_training_rows_are_read_alike(tmp_path, name):
     path.write_bytes(
         packed(name, b"\xef\xbb\xbf" + lines({"messages": talk, "prompt_id": 7.0, "language": "German"}))
     )
-    rows = load_rows([path], "sft", MixConfig())
+    rows = load_rows([path], "sft", RowMixConfig())
     assert rows.train[0] == {
         "prompt": [{"role": "user", "content": "Why?"}],
         "completion": [{"role": "assistant", "content": "So."}],

@@ -16,18 +16,18 @@ from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.config import parse
 from arbitrage.errors import ArbitrageError
 from arbitrage.judging.agreement import read_labels
-from arbitrage.judging.answers import DataSide, count_lost, read_answers
+from arbitrage.judging.answers import ResponseFiles, count_lost, load_responses
 from arbitrage.judging.columns import AnswerColumns
-from arbitrage.judging.prompts import AnsweredReader
+from arbitrage.judging.prompts import JudgePromptReader
 from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
-from arbitrage.profile.reading import Reader
+from arbitrage.profile.reading import ProfileReader
 from arbitrage.records import Prompt, Reject
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.replay import ReplayEngine
-from arbitrage.training.mix import MixConfig
+from arbitrage.teachers.engines.replay import ReplayConfig
+from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.rows import load_rows
 from tests.support.asking import a_request, ask
 from tests.support.mutations import Format, Mutation, mutations, odd_names, parquet_bytes, parquet_mutations
@@ -90,7 +90,7 @@ def read_data_set(path: Path, kind: str) -> str:
 def read_recordings(path: Path, kind: str) -> str:
     columns = {"key": "id", "text": "answer", "finish_reason": "finish", "completion_tokens": "tokens"}
     config = parse(
-        {"kind": "replay", "paths": [str(path)], "match": "source_id", "columns": columns}, ReplayEngine, "test"
+        {"kind": "replay", "paths": [str(path)], "match": "source_id", "columns": columns}, ReplayConfig, "test"
     )
     asyncio.run(config.check(ModelSpec("recorded", "")))
     assert config.recorded_revision()
@@ -100,10 +100,10 @@ def read_recordings(path: Path, kind: str) -> str:
 
 
 def read_sides(path: Path, kind: str) -> str:
-    side = DataSide(label="a", paths=(str(path),))
-    found = read_answers(side, "judge")
+    side = ResponseFiles(label="a", paths=(str(path),))
+    found = load_responses(side, "judge")
     count_lost(side, "judge")
-    rows = sum(len(batch.prompts) for batch in AnsweredReader([side]).read())
+    rows = sum(len(batch.prompts) for batch in JudgePromptReader([side]).read())
     return "rows" if found.texts and rows else "rejects"
 
 
@@ -112,12 +112,12 @@ def read_people(path: Path, kind: str) -> str:
 
 
 def read_profile(path: Path, kind: str) -> str:
-    reader = Reader([str(path)], EntryBuilder(ProfileColumns()))
+    reader = ProfileReader([str(path)], EntryBuilder(ProfileColumns()))
     return "rows" if list(reader.entries()) else "rejects"
 
 
 def read_training(path: Path, kind: str) -> str:
-    return "rows" if len(load_rows([path], "sft", MixConfig()).train) else "rejects"
+    return "rows" if len(load_rows([path], "sft", RowMixConfig()).train) else "rejects"
 
 
 def read_outcomes(path: Path, kind: str) -> str:

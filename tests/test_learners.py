@@ -6,18 +6,18 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Queries
 from arbitrage.errors import DataError, UserError
 from benchmarks.router_baselines import ROUTER_BASELINES
 from benchmarks.router_baselines.error_vectors import ErrorVectorsLearner
 from benchmarks.router_baselines.factorisation import FactorisationLearner
 from benchmarks.router_baselines.mlp import MlpLearner
-from routers.features.tags import Vocabulary
+from routers.features.tags import TagVocabulary
 from routers.learning import AnyLearner
 from routers.learning.artifact import ARRAYS, RESTORE, VALUES, Artifact, load_artifact, save_artifact
 from routers.learning.bilinear import fit_bilinear
-from routers.learning.descriptor import DescriptorLearner, admit
+from routers.learning.descriptor import DescriptorLearner, fit_model_descriptors
 from routers.learning.encoder import EncoderLearner
 from routers.learning.knn import KnnLearner
 from routers.learning.learned import Learned
@@ -70,7 +70,7 @@ def learned_of(prior):
     """Return a router that is its prior and nothing else."""
     nothing_T = np.zeros(len(TEACHERS))
     return Learned(
-        nothing_T, prior, Table(Vocabulary("language", ()), nothing_T, np.zeros((0, len(TEACHERS)))), None, None
+        nothing_T, prior, Table(TagVocabulary("language", ()), nothing_T, np.zeros((0, len(TEACHERS)))), None, None
     )
 
 
@@ -278,7 +278,7 @@ def test_smoothing_helps_where_rewards_are_noise_around_the_language():
 def test_the_gradient_leads_to_the_labels():
     """With one group and no text that matters, the fitted shares are the mean labels."""
     matrix = toy_outcomes(60)
-    same = OutcomeMatrix(
+    same = RewardMatrix(
         matrix.prompt_ids,
         Queries(["same"] * len(matrix), ["de"] * len(matrix)),
         matrix.cluster_P,
@@ -296,7 +296,7 @@ def test_warm_labels_order_teachers_by_mean_reward_and_cold_ones_by_lone_wins():
     # two are right in 3 of 5 prompts, always together; the first in the other 2, alone
     rewards_PT = np.array([[0.0, 1.0, 1.0]] * 3 + [[1.0, 0.0, 0.0]] * 2)
     queries = Queries(["same"] * 5, ["de"] * 5)
-    matrix = OutcomeMatrix(tuple("abcde"), queries, np.arange(5), ("lone", "steady", "twin"), rewards_PT)
+    matrix = RewardMatrix(tuple("abcde"), queries, np.arange(5), ("lone", "steady", "twin"), rewards_PT)
     warm, cold = (smooth_labels(matrix, tau, 1.0, 0.0, None).mean(axis=0) for tau in (1.0, 0.05))
     assert warm.argmax() == 1
     assert cold.argmax() == 0
@@ -312,7 +312,7 @@ def test_a_new_teacher_joins_from_a_probe(name, with_gaps):
     train, test = split(toy_outcomes(240, with_gaps=with_gaps), 0.6)
     others = [teacher for teacher in TEACHERS if teacher != name]
     before = DescriptorLearner().fit(train.among(others))
-    joined = admit(before, train.take(np.arange(100)), name)
+    joined = fit_model_descriptors(before, train.take(np.arange(100)), name)
     full = DescriptorLearner().fit(train).predict(test.queries)
     place = TEACHERS.index(name)
     without = np.insert(before.predict(test.queries), place, -np.inf, axis=1)
@@ -323,7 +323,7 @@ def test_a_new_teacher_joins_from_a_probe(name, with_gaps):
 def test_incumbents_are_read_as_before():
     train, test = split(toy_outcomes())
     before = DescriptorLearner().fit(train.among(TEACHERS[1:]))
-    joined = admit(before, train.take(np.arange(60)), "anna")
+    joined = fit_model_descriptors(before, train.take(np.arange(60)), "anna")
     assert np.allclose(joined.predict(test.queries)[:, 1:], before.predict(test.queries))
 
 
@@ -344,10 +344,10 @@ def test_a_probe_must_hold_the_incumbents_and_the_newcomer():
     train = split(toy_outcomes())[0]
     before = DescriptorLearner().fit(train.among(TEACHERS[1:]))
     with pytest.raises(UserError, match="wanted those of the 3 teachers the router knows, and of 'anna'"):
-        admit(before, train.among(TEACHERS[1:]), "anna")
+        fit_model_descriptors(before, train.among(TEACHERS[1:]), "anna")
     silent = train.rewarded_by(np.where(np.arange(4) == 0, np.nan, train.rewards_PT))
     with pytest.raises(UserError, match="holds no prompt that both 'anna' and another teacher answered"):
-        admit(before, silent, "anna")
+        fit_model_descriptors(before, silent, "anna")
 
 
 def test_bilinear_ridge_solves_its_normal_equations():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from arbitrage.candidates.matrix import OutcomeMatrix, teacher_means
+from arbitrage.candidates.matrix import RewardMatrix, teacher_means
 from arbitrage.candidates.queries import Queries
 from routers.learning.caution import price_uncertainty
 from routers.learning.clusters import ClustersLearner
@@ -42,7 +42,7 @@ def test_neighbours_do_not_depend_on_who_is_asked_about_besides():
     texts = [f"translate this name for the form please {word}" for word in map("word{}".format, range(400))]
     random = np.random.default_rng(0)
     queries = Queries(texts, ["de"] * 400)
-    matrix = OutcomeMatrix(tuple(texts), queries, np.arange(400), ("a", "b"), random.random((400, 2)))
+    matrix = RewardMatrix(tuple(texts), queries, np.arange(400), ("a", "b"), random.random((400, 2)))
     predictor = KnnLearner(k=10).fit(matrix)
     whole_PT = predictor.predict(queries)
     for start in range(0, 400, 16):

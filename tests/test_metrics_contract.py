@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbitrage.metrics import MetricConfig, SetMetricConfig
-from arbitrage.metrics.classifier import ClassifierConfig
+from arbitrage.metrics.classifier import ClassifierMetricConfig
 from arbitrage.metrics.defaults import CHEAP_METRICS, CHEAP_SET_METRICS
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.metrics.likelihood import LikelihoodConfig
@@ -19,7 +19,7 @@ from arbitrage.text.measured import Reason
 from arbitrage.text.text import Text
 
 MODELS: tuple[Any, ...] = (
-    ClassifierConfig(model="world:referee", label=0, scale="sigmoid"),
+    ClassifierMetricConfig(model="world:referee", label=0, scale="sigmoid"),
     LikelihoodConfig(model="world:commons"),
     LikelihoodConfig(model="world:commons", per="token"),
     TokensConfig(model="world:commons"),

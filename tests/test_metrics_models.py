@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import EngineStartError
-from arbitrage.metrics.classifier import ClassifierConfig
+from arbitrage.metrics.classifier import ClassifierMetricConfig
 from arbitrage.metrics.likelihood import LikelihoodConfig
 from arbitrage.models.loading import longest_input, padding_id
 from arbitrage.text.text import Text
@@ -25,7 +25,7 @@ def edit(model: Path, **values: object) -> None:
 
 def test_texts_longer_than_a_robertas_window_are_measured(tmp_path):
     model = save_roberta(tmp_path, num_labels=2, positions=66)
-    metric = ClassifierConfig(model=str(model), label=1).build()
+    metric = ClassifierMetricConfig(model=str(model), label=1).build()
     found = metric.measure([text(n) for n in (10, 50, 62, 63, 200)])
     assert [each.reason for each in found] == [None] * 5
     assert found[-1].value != found[0].value
@@ -35,7 +35,7 @@ def test_the_tokenizers_own_limit_counts_where_it_is_lower(tmp_path):
     model = save_roberta(tmp_path, num_labels=2, positions=66)
     path = model / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"model_max_length": 32}), "utf-8")
-    metric = ClassifierConfig(model=str(model), label=1).build()
+    metric = ClassifierMetricConfig(model=str(model), label=1).build()
     assert metric._room == 32
     assert metric.measure([text(200)])[0].value is not None
 
@@ -43,16 +43,16 @@ def test_the_tokenizers_own_limit_counts_where_it_is_lower(tmp_path):
 def test_a_label_must_be_named_where_there_are_several(tmp_path):
     model = save_roberta(tmp_path, num_labels=3, positions=66)
     with pytest.raises(EngineStartError, match=r"3 labels and no label is given: .*0 \(LABEL_0\), 1 \(LABEL_1\)"):
-        ClassifierConfig(model=str(model)).build()
+        ClassifierMetricConfig(model=str(model)).build()
     with pytest.raises(EngineStartError, match="'toxic' is none of its labels"):
-        ClassifierConfig(model=str(model), label="toxic").build()
+        ClassifierMetricConfig(model=str(model), label="toxic").build()
 
 
 def test_the_softmax_of_one_label_is_refused(tmp_path):
     model = save_reward_model(tmp_path)
     with pytest.raises(EngineStartError, match="softmax is always 1"):
-        ClassifierConfig(model=str(model)).build()
-    assert ClassifierConfig(model=str(model), scale="sigmoid").build().measure([text(2)])[0].value is not None
+        ClassifierMetricConfig(model=str(model)).build()
+    assert ClassifierMetricConfig(model=str(model), scale="sigmoid").build().measure([text(2)])[0].value is not None
 
 
 @pytest.mark.parametrize("pad", [-1, 10**6, None])

@@ -9,11 +9,11 @@ from arbitrage.metrics.compression import CompressionConfig
 from arbitrage.metrics.distinct import DistinctConfig
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.metrics.hdd import HddConfig, hdd
-from arbitrage.metrics.language_confusion import FidelityConfig
+from arbitrage.metrics.language_confusion import LanguageConfusionMetricConfig
 from arbitrage.metrics.length import LengthConfig
 from arbitrage.metrics.mtld import MtldConfig, mtld
 from arbitrage.metrics.readability import ReadabilityConfig
-from arbitrage.metrics.repetition import RepetitionConfig
+from arbitrage.metrics.repetition import RepetitionMetricConfig
 from arbitrage.metrics.script_share import ScriptShareConfig
 from arbitrage.text.measured import Measured
 from arbitrage.text.segmentation import split_sentences, split_words
@@ -149,14 +149,14 @@ REPEATED = {
 @pytest.mark.parametrize("language", REPEATED)
 def test_repetition_by_hand(language: str) -> None:
     text, num_ngrams, num_different = REPEATED[language]
-    found = measure(RepetitionConfig(of="ngrams"), text, language)
+    found = measure(RepetitionMetricConfig(of="ngrams"), text, language)
     assert found.value == pytest.approx(1 - num_different / num_ngrams)
 
 
 def test_repeated_lines_and_compression() -> None:
     line = "The same line once again.\n"
-    assert measure(RepetitionConfig(of="lines"), line * 4).value == pytest.approx(3 / 4)
-    assert measure(RepetitionConfig(of="lines"), "short\n" * 4).reason == "too_short"
+    assert measure(RepetitionMetricConfig(of="lines"), line * 4).value == pytest.approx(3 / 4)
+    assert measure(RepetitionMetricConfig(of="lines"), "short\n" * 4).reason == "too_short"
     assert measure(CompressionConfig(), line * 40).value > 10
     assert measure(CompressionConfig(), "\n".join(_PROSE.values())).value < 3
     assert measure(CompressionConfig(), "short").reason == "too_short"
@@ -180,24 +180,24 @@ _PROSE = {
 def test_text_in_its_language_and_script(language: str) -> None:
     text = _PROSE[language]
     assert measure(ScriptShareConfig(), text, language).value == 1.0
-    assert measure(FidelityConfig(), text, language).value == 1.0
+    assert measure(LanguageConfusionMetricConfig(), text, language).value == 1.0
     assert measure(CodeSwitchConfig(), text, language).value == 0.0
 
 
 @pytest.mark.parametrize("language", [tag for tag in _PROSE if tag != "en"])
 def test_half_english_is_half_faithful_and_switches_code(language: str) -> None:
     text = f"{_PROSE[language]}\n{_PROSE['en']}"
-    assert 0.2 < measure(FidelityConfig(), text, language).value < 0.8
+    assert 0.2 < measure(LanguageConfusionMetricConfig(), text, language).value < 0.8
     assert 0.2 < measure(CodeSwitchConfig(), text, language).value <= 0.5
     assert 0.1 < measure(ScriptShareConfig(), text, language).value < 0.8
 
 
 def test_all_in_the_wrong_language_is_unfaithful_but_switches_nothing() -> None:
-    assert measure(FidelityConfig(), _PROSE["en"], "zh").value == 0.0
+    assert measure(LanguageConfusionMetricConfig(), _PROSE["en"], "zh").value == 0.0
     assert measure(CodeSwitchConfig(), _PROSE["en"], "zh").value == 0.0
 
 
-@pytest.mark.parametrize("config", [FidelityConfig(), ScriptShareConfig(), CodeSwitchConfig()])
+@pytest.mark.parametrize("config", [LanguageConfusionMetricConfig(), ScriptShareConfig(), CodeSwitchConfig()])
 def test_an_unknown_language_is_null(config: Any) -> None:
     assert measure(config, _PROSE["en"], "und") == Measured(reason="unknown_language")
 

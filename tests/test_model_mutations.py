@@ -12,9 +12,9 @@ from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import ArbitrageError
 from arbitrage.metrics.likelihood import LikelihoodConfig
 from arbitrage.records import Message
-from arbitrage.rewards.classifier import ClassifierConfig
+from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.transformers import TransformersEngine
+from arbitrage.teachers.engines.transformers import TransformersConfig
 from arbitrage.text.text import Text
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.trainers import check_base, student_dtype
@@ -35,13 +35,13 @@ FILES: dict[str, Format] = {
 
 
 def check(model: Path) -> None:
-    found = asyncio.run(TransformersEngine().check(ModelSpec("tiny", str(model), precision="fp32")))
+    found = asyncio.run(TransformersConfig().check(ModelSpec("tiny", str(model), precision="fp32")))
     assert all(finding.detail and "\n" not in finding.detail for finding in found)
 
 
 def generate(model: Path) -> None:
     async def one() -> list[Completion | Failure]:
-        engine = TransformersEngine().build(ModelSpec("tiny", str(model), precision="fp32"))
+        engine = TransformersConfig().build(ModelSpec("tiny", str(model), precision="fp32"))
         request = GenerationRequest("c", "p", (Message(role="user", content="How many?"),), 0, 1, 0.7, 0.9, 4)
         try:
             return [result async for result in engine.generate([request])]
@@ -52,7 +52,7 @@ def generate(model: Path) -> None:
 
 
 def score(model: Path) -> None:
-    scores = score_all(ClassifierConfig(model=str(model)).build(), [a_pair("Red."), a_pair("Blue, I think.")])
+    scores = score_all(RewardModelConfig(model=str(model)).build(), [a_pair("Red."), a_pair("Blue, I think.")])
     assert len(scores) == 2
 
 

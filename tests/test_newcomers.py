@@ -7,10 +7,10 @@ import pytest
 
 from arbitrage.candidates.matrix import best_admitted, chosen
 from arbitrage.errors import UserError
-from routers.evaluation.new_models import study_newcomers
+from routers.evaluation.new_models import study_new_models
 from routers.learning.learned import LearnedLearner
-from routers.new_models.new_model import EXPLORE_ONLY_BELOW, admit
-from routers.new_models.probe_prompts import pick_calibration
+from routers.new_models.new_model import EXPLORE_ONLY_BELOW, add_new_model
+from routers.new_models.probe_prompts import pick_probe_prompts
 from tests.support.outcomes import TEACHERS, split, toy_outcomes
 
 
@@ -23,8 +23,8 @@ def test_a_newcomer_is_asked_where_it_is_good_from_a_few_prompts_only():
     others = [name for name in TEACHERS if name != "bert"]
     incumbents, column = train.among(others), TEACHERS.index("bert")
     learned = LearnedLearner().fit(incumbents)
-    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
-    extended = admit(learned, incumbents, "bert", rows, train.rewards_PT[rows, column])
+    rows = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, 128)
+    extended = add_new_model(learned, incumbents, "bert", rows, train.rewards_PT[rows, column])
     assert extended.teachers == TEACHERS
     choice_P = best_admitted(extended.predictor.predict(test.queries), test)
     before_P = best_admitted(np.insert(learned.predict(test.queries), column, -np.inf, axis=1), test)
@@ -40,19 +40,19 @@ def test_a_newcomer_is_asked_where_it_is_good_from_a_few_prompts_only():
 def test_a_newcomer_seen_on_too_few_prompts_is_only_explored():
     train, test = split(toy_outcomes(60))
     incumbents = train.among(TEACHERS[1:])
-    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
-    extended = admit(LearnedLearner().fit(incumbents), incumbents, "anna", rows, np.full(len(rows), 9.0))
+    rows = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+    extended = add_new_model(LearnedLearner().fit(incumbents), incumbents, "anna", rows, np.full(len(rows), 9.0))
     assert extended.is_explore_only
     assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
 
 
 def test_a_newcomer_that_is_only_explored_bars_nobody_else():
     train, test = split(toy_outcomes(120))
-    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 128)
-    few = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
+    rows = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, 128)
+    few = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)
 
     def joined(router, incumbents, name, rows):
-        return admit(router, incumbents, name, rows, train.rewards_PT[rows, TEACHERS.index(name)]).predictor
+        return add_new_model(router, incumbents, name, rows, train.rewards_PT[rows, TEACHERS.index(name)]).predictor
 
     incumbents = train.among(["anna", "dora"])
     alone = joined(LearnedLearner().fit(incumbents), incumbents, "bert", rows).predict(test.queries)
@@ -67,19 +67,19 @@ def test_prompts_that_a_newcomer_may_not_answer_do_not_count():
     train, test = split(toy_outcomes(120))
     incumbents = train.among(TEACHERS[1:])
     learned = LearnedLearner().fit(incumbents)
-    rows = pick_calibration(train.queries, train.cluster_P, train.prompt_ids, 64)
+    rows = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, 64)
     rewards_N = train.rewards_PT[rows, 0].copy()
     rewards_N[::2] = np.nan
-    holed = admit(learned, incumbents, "anna", rows, rewards_N)
-    plain = admit(learned, incumbents, "anna", rows[1::2], rewards_N[1::2])
+    holed = add_new_model(learned, incumbents, "anna", rows, rewards_N)
+    plain = add_new_model(learned, incumbents, "anna", rows[1::2], rewards_N[1::2])
     assert holed.num_prompts == 32
     np.testing.assert_array_equal(holed.predictor.predict(test.queries), plain.predictor.predict(test.queries))
     with pytest.raises(UserError, match="no prompt has a reward of 'anna'; it takes about 128"):
-        admit(learned, incumbents, "anna", rows, np.full(len(rows), np.nan))
+        add_new_model(learned, incumbents, "anna", rows, np.full(len(rows), np.nan))
 
 
 def test_newcomers_are_studied_where_they_are_admitted():
-    study = study_newcomers(toy_outcomes(90, with_gaps=True), sizes=(16, 96), num_folds=2)
+    study = study_new_models(toy_outcomes(90, with_gaps=True), sizes=(16, 96), num_folds=2)
     assert study.full_gain > 0.0
     assert study.kept[16] == 0.0  # only explored
     assert 0.5 < study.kept[96] < 1.1
@@ -96,7 +96,7 @@ def test_the_share_of_those_that_bring_something_is_told_apart_from_what_the_oth
     matrix = toy_outcomes(120)
     worse = matrix.rewards_PT[:, [TEACHERS.index("anna")]] - 0.5
     rewards_PT = np.hstack([matrix.rewards_PT, worse])
-    study = study_newcomers(
+    study = study_new_models(
         replace(matrix, teachers=(*TEACHERS, "zoe"), rewards_PT=rewards_PT), sizes=(128,), num_folds=3
     )
     full, joined = full_gains(study), study.joined_by_teacher[128]
@@ -114,7 +114,7 @@ def test_the_share_of_those_that_bring_something_is_told_apart_from_what_the_oth
 def test_of_newcomers_that_bring_nothing_no_share_is_told():
     matrix = toy_outcomes(60)
     rewards_PT = np.repeat(matrix.rewards_PT[:, :1], 2, axis=1)
-    study = study_newcomers(replace(matrix, teachers=("anna", "twin"), rewards_PT=rewards_PT), (64,), num_folds=2)
+    study = study_new_models(replace(matrix, teachers=("anna", "twin"), rewards_PT=rewards_PT), (64,), num_folds=2)
     assert study.helpful == []
     assert study.kept_of_helpful == {64: None}
     assert study.gain_of_others[64] == 0.0
@@ -124,7 +124,7 @@ def test_a_prompt_that_one_teacher_alone_may_answer_says_nothing_of_newcomers():
     matrix = toy_outcomes(60)
     rewards_PT = matrix.rewards_PT.copy()
     rewards_PT[:8, [0, 2, 3]] = np.nan
-    study = study_newcomers(replace(matrix, rewards_PT=rewards_PT), sizes=(48,), num_folds=2)
+    study = study_new_models(replace(matrix, rewards_PT=rewards_PT), sizes=(48,), num_folds=2)
     assert np.isfinite([study.full_gain, study.kept[48], study.kept_by_means[48], *full_gains(study).values()]).all()
 
 
@@ -135,23 +135,23 @@ def test_a_newcomer_may_answer_in_languages_its_router_was_not_trained_on():
     router = LearnedLearner().fit(matrix.take(known).among(fellows))
     rows = np.arange(128)
     rewards_N = matrix.rewards_PT[rows, TEACHERS.index("carl")]
-    extended = admit(router, matrix.among(fellows), "carl", rows, rewards_N)
+    extended = add_new_model(router, matrix.among(fellows), "carl", rows, rewards_N)
     assert np.isfinite(extended.predictor.predict(matrix.queries)).all()
 
 
 def test_newcomers_are_not_studied_on_more_prompts_than_there_are():
-    study = study_newcomers(toy_outcomes(40), sizes=(32, 128, 256))
+    study = study_new_models(toy_outcomes(40), sizes=(32, 128, 256))
     assert list(study.kept) == [32, 128]
 
 
 def test_the_calibration_set_is_fixed_and_holds_every_language_and_task():
     matrix = toy_outcomes(100)
-    rows = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32)
+    rows = pick_probe_prompts(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32)
     assert len(rows) == len(set(rows.tolist())) == 32
     strata = set(zip(matrix.queries.languages[rows], matrix.queries.tasks[rows], strict=True))
     assert len(strata) == 8
     assert len(set(matrix.cluster_P[rows].tolist())) == 32
-    np.testing.assert_array_equal(rows, pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32))
-    others = pick_calibration(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32, seed=1)
+    np.testing.assert_array_equal(rows, pick_probe_prompts(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32))
+    others = pick_probe_prompts(matrix.queries, matrix.cluster_P, matrix.prompt_ids, 32, seed=1)
     assert len(others) == 32
     assert set(others) != set(rows)

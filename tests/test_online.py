@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from arbitrage.cli.main import app
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, InterruptedRunError, UserError
-from arbitrage.execution.progress import Stop
+from arbitrage.execution.progress import StopFlag
 from arbitrage.runs.run import open_run
 from arbitrage.teachers.pool import load_pool
 from arbitrage.training.monitor.curves import OVERALL, Check, read_checks, write_checks
 from arbitrage.training.record import read_plan
 from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves
 from pipelines.online.config import OnlineConfig, load_online, shards_of
-from pipelines.online.context import Surroundings
-from pipelines.online.exam import Marks
+from pipelines.online.context import RunContext
+from pipelines.online.exam import ExamScores
 from pipelines.online.record import OnlineRecord, read_online
 from pipelines.online.rounds import train_online
 
@@ -199,10 +199,10 @@ class TestTraining:
         assert spoilt.student == "start"
 
     def test_a_wish_to_stop_is_heard(self, out: Path, record: OnlineRecord) -> None:
-        stop = Stop()
+        stop = StopFlag()
         stop.is_asked = True
         with pytest.raises(InterruptedRunError, match="before dpo"):
-            train_online(config_of(), out, Surroundings(stop=stop))
+            train_online(config_of(), out, RunContext(stop=stop))
 
 
 REFEREE = {"kind": "classifier", "name": "other-name", "model": "world:referee"}
@@ -262,17 +262,17 @@ def test_rounds_share_all_prompts_and_none_twice(number: int, more: int) -> None
     assert all(len(shards_of(config, iteration)) for iteration in range(1, number + 1))
 
 
-def marks(values: np.ndarray, num_clusters: int = 300) -> Marks:
+def marks(values: np.ndarray, num_clusters: int = 300) -> ExamScores:
     prompts = [f"p{i}" for i in range(len(values))]
     clusters = {prompt: f"c{i % num_clusters}" for i, prompt in enumerate(prompts)}
-    return Marks(dict(zip(prompts, values.tolist(), strict=True)), clusters)
+    return ExamScores(dict(zip(prompts, values.tolist(), strict=True)), clusters)
 
 
-def sittings(reward_gain: float, judge_gain: float, num_clusters: int = 300) -> dict[str, dict[str, Marks]]:
+def sittings(reward_gain: float, judge_gain: float, num_clusters: int = 300) -> dict[str, dict[str, ExamScores]]:
     """Return three students, the last of whom gains so much against the second, on 300 prompts with noise."""
     random = np.random.default_rng(3)
     base = random.normal(size=(2, 300))
-    found: dict[str, dict[str, Marks]] = {}
+    found: dict[str, dict[str, ExamScores]] = {}
     for stage, up, by in (("sft", 0.0, 0.0), ("dpo", 0.3, 0.3), ("round-1", 0.3 + reward_gain, 0.3 + judge_gain)):
         noise = random.normal(scale=0.2, size=(2, 300))
         shifted = base + noise + np.array([[up], [by]])

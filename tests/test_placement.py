@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from arbitrage.contracts.steps import Loaded, Resources
+from arbitrage.contracts.steps import LoadedModel, Resources
 from arbitrage.errors import EngineStartError, PlacementError, TeacherError
-from arbitrage.execution.loads import Load
+from arbitrage.execution.loads import ModelPlacement
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.ray.cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
@@ -203,4 +203,6 @@ def test_a_run_says_what_it_will_load_and_where(tmp_path: Path) -> None:
     ],
 )
 def test_the_kind_of_node_is_named(resources: Resources, where: str) -> None:
-    assert Load("generate-x", Loaded("vllm", "org/m", "bf16"), resources, only_waits=False).where == where
+    assert (
+        ModelPlacement("generate-x", LoadedModel("vllm", "org/m", "bf16"), resources, only_waits=False).where == where
+    )

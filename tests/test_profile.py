@@ -17,8 +17,8 @@ from arbitrage.errors import ArbitrageError, ConfigError, DataError, UserError
 from arbitrage.profile.columns import ProfileColumns, parse_columns
 from arbitrage.profile.entries import EntryBuilder, hash64
 from arbitrage.profile.profile import MAX_LABELS, OTHER, CellKey, Profile, profile_data
-from arbitrage.profile.reading import Reader
-from arbitrage.profile.sample import Sample
+from arbitrage.profile.reading import ProfileReader
+from arbitrage.profile.sample import RowSample
 from arbitrage.profile.settings import ProfileSettings, load_settings
 from arbitrage.profile.summary import summarise
 from tests.support.pipelines import run as run_pipeline
@@ -41,7 +41,7 @@ def write_jsonl(path: Path, rows: list[Any]) -> Path:
 
 def profile_of(*paths: Path, columns: tuple[str, ...] = (), wanted: ProfileSettings = LENGTHS, **how: Any) -> Profile:
     builder = EntryBuilder(parse_columns(columns), turns=how.pop("turns", "last"), language=how.pop("language", None))
-    return profile_data("data", Reader([str(p) for p in paths], builder), wanted, **how)
+    return profile_data("data", ProfileReader([str(p) for p in paths], builder), wanted, **how)
 
 
 def mean(profile: Profile, metric: str = "characters", **key: str) -> float | None:
@@ -196,7 +196,7 @@ def test_samples_keep_clusters_whole_and_do_not_depend_on_order(rows: list[tuple
     values = np.array([[v] for _, v in rows])
     kept = []
     for order in (np.arange(len(rows)), np.arange(len(rows))[::-1]):
-        sample = Sample(1, room)
+        sample = RowSample(1, room)
         for start in range(0, len(rows), 7):
             part = order[start : start + 7]
             sample.add(clusters[part], keys[part], values[part])
@@ -214,7 +214,7 @@ def test_samples_keep_clusters_whole_and_do_not_depend_on_order(rows: list[tuple
 
 
 def test_memory_is_flat_in_rows() -> None:
-    sample = Sample(3, 100)
+    sample = RowSample(3, 100)
     random = np.random.default_rng(0)
     for _ in range(300):
         hashes = random.integers(0, 2**63, 64).astype(np.uint64)

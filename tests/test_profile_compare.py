@@ -9,20 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.errors import UserError
-from arbitrage.profile.cell import Cell
+from arbitrage.profile.cell import ProfileCell
 from arbitrage.profile.columns import ProfileColumns
-from arbitrage.profile.compare import Shift, as_json, compare, compare_all
+from arbitrage.profile.compare import MetricShift, as_json, compare_all, compare_profiles
 from arbitrage.profile.effects import cliffs_delta, effects, false_discovery_rates
 from arbitrage.profile.entries import EntryBuilder, hash64
 from arbitrage.profile.measuring import Measurements
 from arbitrage.profile.profile import Profile, profile_data
-from arbitrage.profile.reading import Reader
+from arbitrage.profile.reading import ProfileReader
 from tests.test_profile import LENGTHS, run, write_jsonl
 
 
 def profile_lengths(path: Path, rows: list[dict[str, Any]], salt: str) -> Profile:
     write_jsonl(path, rows)
-    return profile_data(path.stem, Reader([str(path)], EntryBuilder(ProfileColumns(), salt=salt)), LENGTHS)
+    return profile_data(path.stem, ProfileReader([str(path)], EntryBuilder(ProfileColumns(), salt=salt)), LENGTHS)
 
 
 def rows_of(lengths: Any, language: str = "en", ids: Any = None) -> list[dict[str, Any]]:
@@ -32,8 +32,8 @@ def rows_of(lengths: Any, language: str = "en", ids: Any = None) -> list[dict[st
     return found
 
 
-def shift_of(before: Profile, after: Profile, language: str = "en") -> Shift:
-    found = compare(before, after).shifts
+def shift_of(before: Profile, after: Profile, language: str = "en") -> MetricShift:
+    found = compare_profiles(before, after).shifts
     [shift] = [s for s in found if s.metric == "characters" and s.language == language]
     return shift
 
@@ -111,7 +111,7 @@ def test_few_prompts_have_no_interval(tmp_path: Path) -> None:
 def test_languages_on_one_side_only_are_named(tmp_path: Path) -> None:
     one = profile_lengths(tmp_path / "a.jsonl", rows_of([5, 6]) + rows_of([5, 6], "de"), "0")
     other = profile_lengths(tmp_path / "b.jsonl", rows_of([5, 6]) + rows_of([5, 6], "fr"), "1")
-    found = compare(one, other)
+    found = compare_profiles(one, other)
     assert (found.languages, found.only_before, found.only_after) == (("en",), ("de",), ("fr",))
     assert as_json(found)["only_before"] == ["de"]
 
@@ -178,9 +178,9 @@ def test_false_alarms_are_as_rare_as_they_claim(is_paired: bool) -> None:
     assert covered >= 180
 
 
-def _cell(values: Any, clusters: Any) -> Cell:
+def _cell(values: Any, clusters: Any) -> ProfileCell:
     num = len(values)
-    cell = Cell(1, [], 4096)
+    cell = ProfileCell(1, [], 4096)
     found = Measurements(["en"] * num, values[:, None], np.zeros((num, 1), np.uint8), [])
     hashes = np.array([hash64(str(cluster)) for cluster in clusters], dtype=np.uint64)
     cell.add(np.arange(num), hashes, np.arange(num, dtype=np.uint64), found)

@@ -8,11 +8,11 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from arbitrage.candidates.table import Roles
+from arbitrage.candidates.table import TableSteps
 from arbitrage.errors import DataError, RunDirectoryError
 from arbitrage.execution.run import seconds_so_far
 from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
-from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
+from arbitrage.report.alarms import ReportAlarm, TeacherCounts, teacher_alarms
 from arbitrage.report.flow import stages_of
 from arbitrage.report.formatting import share
 from arbitrage.report.losses import Loss, Note, describe_note, shorter_losses, shorter_notes
@@ -21,7 +21,7 @@ from arbitrage.report.strategy_view import strategy_view
 from arbitrage.report.summary import Failed, read, summarise
 from arbitrage.report.table_view import _fails
 from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
-from arbitrage.report.wording import NOT_EVIDENCE, caveats, matched_verdict, verdict
+from arbitrage.report.wording import NOT_EVIDENCE, caveats, headline, matched_headline
 from arbitrage.runs.manifest import Manifest, RunPlan, StepPlan, StepReport
 from arbitrage.runs.run import open_run
 from arbitrage.statistics import Estimate
@@ -198,11 +198,11 @@ def test_terminal_table_fits_80_columns_and_names_every_strategy(reading):
 
 
 def test_verdict_states_the_difference_of_its_own_values(reading):
-    found = verdict(reading.summary.judged)
+    found = headline(reading.summary.judged)
     value, base = (float(text.removesuffix(" %")) for text in (found.value, found.base_value))
     shown = float(found.difference.removesuffix(" points").replace("−", "-"))
     assert shown == pytest.approx(value - base, abs=0.11)
-    assert "at 2 generations per prompt each" in matched_verdict(reading.summary.judged).budget
+    assert "at 2 generations per prompt each" in matched_headline(reading.summary.judged).budget
 
 
 @pytest.mark.parametrize(
@@ -264,14 +264,14 @@ def _printed(summary, width=80):
 def test_a_check_without_a_say_in_the_selection_is_the_metric(tmp_path):
     summary = _summary(tmp_path, exact_weight=0.0)
     assert (summary.judged.metric.name, summary.judged.metric.is_held_out) == ("exact@1", True)
-    assert verdict(summary.judged).is_evidence
+    assert headline(summary.judged).is_evidence
     assert NOT_EVIDENCE not in _printed(summary)
 
 
 def test_a_check_that_selects_is_no_evidence(tmp_path):
     summary = _summary(tmp_path, exact_weight=1.0)
     assert (summary.judged.metric.name, summary.judged.metric.is_held_out) == ("exact@1", False)
-    assert not verdict(summary.judged).is_evidence
+    assert not headline(summary.judged).is_evidence
 
 
 def test_a_reward_without_a_say_in_the_selection_is_preferred_to_the_ensemble(tmp_path):
@@ -369,7 +369,7 @@ def test_rejects_notes_and_alarms_are_said_on_the_terminal_and_the_page(run, rea
         Note("prompts", key, count, describe_note(key, count))
         for key, count in {"language_disagreement:kk>ky": 7, "new_key:<b>": 3, "empty_file": 1}.items()
     )
-    alarm = Alarm("cut_off", "west", "100 of 100 candidates are cut off")
+    alarm = ReportAlarm("cut_off", "west", "100 of 100 candidates are cut off")
     summary = replace(reading.summary, step_notes=notes, alarms=(alarm,))
     said = "\n".join([*alarm_lines(summary), *loss_lines(summary)])
     page = render(summary, ())
@@ -429,7 +429,7 @@ def test_committee_and_fusion_are_stages_in_the_order_of_the_data():
         "select-sft": ("SftExample", ["ensemble-fused"]),
     }
     manifest = _manifest_of(names)
-    roles = Roles("prompts", ("route-reward",), "route-reward", (), (), (), None, None, None, None)
+    roles = TableSteps("prompts", ("route-reward",), "route-reward", (), (), (), None, None, None, None)
     stages = stages_of(manifest, roles)
     assert [(stage.title, len(stage.steps)) for stage in stages] == [
         ("prompts", 1),

@@ -7,7 +7,7 @@ from arbitrage.contracts.steps import Step
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, Candidate, FinishReason, Prompt, Score
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
-from arbitrage.rewards.combine import EnsembleConfig, EnsembleStep, ensemble
+from arbitrage.rewards.combine import EnsembleConfig, EnsembleStep, combine
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.score import check, score
 from arbitrage.rewards.text_checks import EmptinessConfig, ExactConfig, TruncationConfig
@@ -35,10 +35,10 @@ ROWS = [row("rm@1", 10.0, 2.0), row("other@1", 0.0, 0.5)]
 
 def a_step_of(calibrated: bool = True, scores: list[Step] = SCORES, **options: object) -> Step:
     calibration = calibrate(CalibrateConfig(), PROMPTS, [DRAFTS], scores) if calibrated else None
-    return ensemble(parse(options, EnsembleConfig, "test"), PROMPTS, [DRAFTS], scores, calibration)
+    return combine(parse(options, EnsembleConfig, "test"), PROMPTS, [DRAFTS], scores, calibration)
 
 
-def combine(step: Step, scores: list[Score], candidates: tuple[Candidate, ...] = (GOOD,)) -> list[Score]:
+def run_combine(step: Step, scores: list[Score], candidates: tuple[Candidate, ...] = (GOOD,)) -> list[Score]:
     passed = [
         a_score(c, f"{gate}@1", 1.0)
         for c in candidates
@@ -50,32 +50,32 @@ def combine(step: Step, scores: list[Score], candidates: tuple[Candidate, ...] =
 
 def test_the_value_is_the_weighted_mean_of_calibrated_rewards() -> None:
     step = a_step_of(weights={"rm": 2.0, "other": 1.0})
-    (found,) = combine(step, [a_score(GOOD, "rm@1", 13.0), a_score(GOOD, "other@1", -0.25)])
+    (found,) = run_combine(step, [a_score(GOOD, "rm@1", 13.0), a_score(GOOD, "other@1", -0.25)])
     assert found.reward == "ensemble@1"
     assert found.value == pytest.approx((2.0 * 1.5 + 1.0 * -0.5) / 3.0)
 
 
 def test_the_better_answer_gets_the_better_score_and_a_negative_weight_turns_it_round() -> None:
     scores = [a_score(GOOD, "rm@1", 12.0), a_score(BAD, "rm@1", 9.0)]
-    good, bad = combine(a_step_of(weights={"rm": 1.0}), scores, (GOOD, BAD))
+    good, bad = run_combine(a_step_of(weights={"rm": 1.0}), scores, (GOOD, BAD))
     assert (good.candidate_id, bad.candidate_id) == (GOOD.candidate_id, BAD.candidate_id)
     assert good.value is not None
     assert bad.value is not None
     assert good.value > bad.value
-    good, bad = combine(a_step_of(weights={"rm": -1.0}), scores, (GOOD, BAD))
+    good, bad = run_combine(a_step_of(weights={"rm": -1.0}), scores, (GOOD, BAD))
     assert good.value == pytest.approx(-1.0)
     assert bad.value == pytest.approx(0.5)
 
 
 def test_without_calibration_raw_scores_are_weighed() -> None:
-    (found,) = combine(a_step_of(calibrated=False, weights={"rm": 1.0}), [a_score(GOOD, "rm@1", 13.0)])
+    (found,) = run_combine(a_step_of(calibrated=False, weights={"rm": 1.0}), [a_score(GOOD, "rm@1", 13.0)])
     assert found.value == 13.0
 
 
 def test_checks_are_weighed_as_they_are_but_only_when_named() -> None:
     scores = [a_score(GOOD, "rm@1", 12.0), a_score(GOOD, "exact@1", 0.0)]
-    assert combine(a_step_of(weights={"rm": 1.0}), scores)[0].value == pytest.approx(1.0)
-    assert combine(a_step_of(weights={"rm": 1.0, "exact": 3.0}), scores)[0].value == pytest.approx(0.25)
+    assert run_combine(a_step_of(weights={"rm": 1.0}), scores)[0].value == pytest.approx(1.0)
+    assert run_combine(a_step_of(weights={"rm": 1.0, "exact": 3.0}), scores)[0].value == pytest.approx(0.25)
 
 
 def test_a_failed_check_closes_its_gate_and_an_abstaining_one_does_not() -> None:
@@ -83,19 +83,19 @@ def test_a_failed_check_closes_its_gate_and_an_abstaining_one_does_not() -> None
     assert isinstance(step.config, EnsembleStep)
     assert [gate.check for gate in step.config.gates] == ["emptiness", "truncation"]  # exact gates nothing
     rm = a_score(GOOD, "rm@1", 12.0)
-    assert combine(step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].error == "gate:truncation"
-    assert combine(step, [rm, a_score(GOOD, "truncation@1", None, "abstains")])[0].value == pytest.approx(1.0)
+    assert run_combine(step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].error == "gate:truncation"
+    assert run_combine(step, [rm, a_score(GOOD, "truncation@1", None, "abstains")])[0].value == pytest.approx(1.0)
     open_step = a_step_of(weights={"rm": 1.0}, gates=["emptiness"])
-    assert combine(open_step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].value == pytest.approx(1.0)
+    assert run_combine(open_step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].value == pytest.approx(1.0)
 
 
 def test_a_missing_score_is_an_error_or_skipped() -> None:
     half = [a_score(GOOD, "rm@1", 12.0), a_score(GOOD, "other@1", None, "too_long")]
     weights = {"rm": 1.0, "other": 1.0}
-    assert combine(a_step_of(weights=weights), half)[0].error == "unscored:other"
-    assert combine(a_step_of(weights=weights, missing="skip"), half)[0].value == pytest.approx(1.0)
-    assert combine(a_step_of(weights=weights, missing="skip"), [half[1]])[0].error == "unscored:other"
-    assert combine(a_step_of(weights={"rm": 1.0, "other": 0.0}), half)[0].value == pytest.approx(1.0)
+    assert run_combine(a_step_of(weights=weights), half)[0].error == "unscored:other"
+    assert run_combine(a_step_of(weights=weights, missing="skip"), half)[0].value == pytest.approx(1.0)
+    assert run_combine(a_step_of(weights=weights, missing="skip"), [half[1]])[0].error == "unscored:other"
+    assert run_combine(a_step_of(weights={"rm": 1.0, "other": 0.0}), half)[0].value == pytest.approx(1.0)
 
 
 def test_a_gate_that_was_never_checked_stays_closed() -> None:
@@ -106,7 +106,7 @@ def test_a_gate_that_was_never_checked_stays_closed() -> None:
 
 def test_a_failed_candidate_has_no_ensemble_score() -> None:
     failed = a_candidate(PROMPT, "", FinishReason.ERROR, error="timeout")
-    assert combine(a_step_of(weights={"rm": 1.0}), [], (failed,))[0].error == "candidate:timeout"
+    assert run_combine(a_step_of(weights={"rm": 1.0}), [], (failed,))[0].error == "candidate:timeout"
 
 
 def test_length_control_reaches_the_ensemble() -> None:

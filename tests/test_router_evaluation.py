@@ -13,7 +13,7 @@ from arbitrage.cli.main import app
 from routers.evaluation.evaluate import evaluate
 from routers.evaluation.frontier import count_generations, trace_frontier
 from routers.evaluation.samples import trace_samples
-from routers.evaluation.validity import judge_in_turn
+from routers.evaluation.validity import select_by_each_reward
 from routers.learning.auto import AutoLearner
 from routers.learning.folds import deal_folds
 from routers.learning.learned import LearnedLearner
@@ -96,7 +96,7 @@ def test_rewards_that_agree_are_followed_and_one_that_lies_is_not():
     lying = {**rewards, "c": -matrix.rewards_PT}
     liar = replace(matrix, rewards_by_name=lying, rewards_PT=blend_rewards(lying, languages))
     assert AutoLearner().choose(liar).learner.label == "best_single"
-    judged = {one.judge: one for one in judge_in_turn(liar)}
+    judged = {one.judge: one for one in select_by_each_reward(liar)}
     assert judged["c"].naive.interval.high < 0  # what two honest rewards like, the liar punishes
     assert judged["a"].auto.interval.high >= 0  # with a liar among the two others, auto stays at home
     assert set(judged["a"].chose) == {"best_single"}

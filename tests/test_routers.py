@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from arbitrage.config import parse
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.workers import Inputs
-from arbitrage.demo.prompts import WorldConfig
+from arbitrage.demo.prompts import DemoPromptsConfig
 from arbitrage.errors import ConfigError
 from arbitrage.languages import speaks
 from arbitrage.prompts.step import read_prompts
@@ -234,7 +234,7 @@ def test_a_table_names_teachers_of_the_pool():
 
 # --- the step ----------------------------------------------------------------------------------------------
 
-SOURCE = read_prompts(WorldConfig())
+SOURCE = read_prompts(DemoPromptsConfig())
 
 
 @EVERY

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import drawn_pools
 from benchmarks.drawn_pools import measure_drawn_pools
 from benchmarks.routing_document import _drawn, _newcomers
-from routers.evaluation.new_models import study_newcomers
+from routers.evaluation.new_models import study_new_models
 from tests.support.outcomes import TEACHERS, toy_outcomes, write_matrix
 
 
@@ -45,7 +45,7 @@ def test_the_table_counts_pools_whose_interval_leaves_zero_out(drawn):
 
 
 def test_the_table_of_newcomers_tells_those_apart_that_bring_something():
-    study = asdict(study_newcomers(toy_outcomes(90), sizes=(48, 128), num_folds=2))
+    study = asdict(study_new_models(toy_outcomes(90), sizes=(48, 128), num_folds=2))
     sized = {
         key: {str(size): one for size, one in study[key].items()} if isinstance(study[key], dict) else study[key]
         for key in study

@@ -146,11 +146,11 @@ cli.main()
 MOMENTS = {
     "pipeline-loads": ("pipelines.loading", "load_yaml", ("--local",)),
     "plan": ("arbitrage.execution.plan", "plan", ("--local",)),
-    "claim": ("arbitrage.execution.run", "claim", ("--local",)),
+    "claim": ("arbitrage.execution.run", "hold_run_lock", ("--local",)),
     "report": ("arbitrage.report.page", "build_report", ("--local",)),
     "export": ("arbitrage.export.export", "export_datasets", ("--local",)),
     "ray-starts": ("arbitrage.execution.ray.connection", "_init", ()),
-    "model-loads": ("arbitrage.teachers.engines.fake", "Fake", ("--local",)),
+    "model-loads": ("arbitrage.teachers.engines.fake", "FakeEngine", ("--local",)),
 }
 
 
@@ -172,11 +172,11 @@ def test_a_signal_at_any_moment_ends_with_130_and_the_sentence(
 def test_a_signal_while_prompts_are_read_ends_with_130(tmp_path: Path, pipeline: Path) -> None:
     args = command("run", pipeline, "--local")
     hook = (
-        "import sys, time\nfrom arbitrage.cli import main as cli\nfrom arbitrage.execution.progress import Watch\n"
-        "real = Watch.rows_read\n"
+        "import sys, time\nfrom arbitrage.cli import main as cli\nfrom arbitrage.execution.progress import RunMonitor\n"
+        "real = RunMonitor.rows_read\n"
         "def slow(self, step, num):\n    print('moment', file=sys.stderr, flush=True)\n    time.sleep(1)\n"
         "    real(self, step, num)\n"
-        "Watch.rows_read = slow\ncli.main()\n"
+        "RunMonitor.rows_read = slow\ncli.main()\n"
     )
     args[2] = hook
     code, said = at_moment(args, tmp_path, "moment", signal.SIGTERM)

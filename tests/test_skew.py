@@ -13,7 +13,7 @@ import pytest
 
 from arbitrage.errors import DrainedError, ExecutionError
 from arbitrage.execution.environment import package_versions
-from arbitrage.execution.progress import Stop
+from arbitrage.execution.progress import StopFlag
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.runs.manifest import LiveStep
 from tests.support.asked import asked_pipeline
@@ -104,7 +104,7 @@ def test_a_node_with_other_code_and_another_version_ends_the_run_by_name(
 def test_a_node_with_other_code_that_joins_a_run_at_work_is_not_used(
     cluster: Any, join: Callable[[Path], None], other_code: Path, tmp_path: Path
 ) -> None:
-    stop = Stop()
+    stop = StopFlag()
 
     class UntilNoted(Watches):
         def note(self, message: str) -> None:

@@ -217,10 +217,10 @@ def test_a_run_killed_half_way_ends_in_the_same_bytes(done: Run, tmp_path: Path,
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from tests.support.pipelines import run
 
-class Killer(Quiet):
+class Killer(NoProgress):
     def shard_done(self, step, shard, stats):
         if step.step.name == sys.argv[3]:
             os.kill(os.getpid(), signal.SIGKILL)

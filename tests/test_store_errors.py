@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from arbitrage.errors import StorageError, UserError
-from arbitrage.execution.lock import claim
+from arbitrage.execution.lock import hold_run_lock
 from arbitrage.execution.plan import plan
 from arbitrage.runs import paths
-from arbitrage.runs.paths import StorePath, place_of
+from arbitrage.runs.paths import StorePath, parse_path
 from tests.support.asked import asked_pipeline
 from tests.support.object_store import SECRET, run
 from tests.support.pipelines import write_pipeline
@@ -113,7 +113,7 @@ def test_without_credentials_the_store_refuses_by_name(monkeypatch: pytest.Monke
                 plan(StorePath("s3://bucket/run"), asked_pipeline(10, {}).targets, 2, range(2))
             with (
                 pytest.raises(StorageError, match=r"s3://bucket/run.*ACCESS_DENIED"),
-                claim(StorePath("s3://bucket/run")),
+                hold_run_lock(StorePath("s3://bucket/run")),
             ):
                 pass
         server.shutdown()
@@ -131,8 +131,8 @@ def test_a_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_places_are_paths_or_names_in_a_store() -> None:
-    assert place_of("runs/first") == Path("runs/first")
-    found = place_of("s3://bucket/a/b/")
+    assert parse_path("runs/first") == Path("runs/first")
+    found = parse_path("s3://bucket/a/b/")
     assert found == StorePath("s3://bucket/a/b")
     assert isinstance(found, StorePath)
     assert (found / "c", found.name, found.parent) == (
@@ -144,4 +144,4 @@ def test_places_are_paths_or_names_in_a_store() -> None:
     assert SECRET.encode() not in pickle.dumps(found)
     for wrong in ("s3://", "s3:///a", "s3://bucket//a"):
         with pytest.raises(UserError, match="is not of the form"):
-            place_of(wrong)
+            parse_path(wrong)

@@ -10,7 +10,7 @@ import pytest
 
 from arbitrage.errors import OvertakenError, RunDirectoryError, StorageError
 from arbitrage.execution import lock
-from arbitrage.execution.lock import LOCK_FILE, Lease, claim, read_lease, require_session
+from arbitrage.execution.lock import LOCK_FILE, StoreLock, hold_run_lock, read_store_lock, require_session
 from arbitrage.records import Candidate
 from arbitrage.runs import journal_segments
 from arbitrage.runs.journal import Journal, attempts, has_journal, open_journal, remove_journal
@@ -27,11 +27,11 @@ ROOT = Path(__file__).parents[1]
 DRIVER = textwrap.dedent("""
     import sys
     from arbitrage.runs import segments
-    from arbitrage.runs.paths import place_of
+    from arbitrage.runs.paths import parse_path
     from tests.support.asked import asked_pipeline
     from tests.support.object_store import run
     journal_segments.SEGMENT_EVERY_S = 0.2
-    run(place_of(sys.argv[1]), asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4}))
+    run(parse_path(sys.argv[1]), asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4}))
 """)
 
 
@@ -40,7 +40,7 @@ def journaled(directory: StorePath) -> int:
 
 
 def age_lease(directory: StorePath, seconds: int) -> None:
-    held = read_lease(directory)
+    held = read_store_lock(directory)
     assert held is not None
     older = held.model_copy(update={"renewed_at": held.renewed_at - seconds})
     (directory / LOCK_FILE).write_bytes(older.model_dump_json().encode())
@@ -78,14 +78,14 @@ def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.02)
-    with claim(prefix) as session:
+    with hold_run_lock(prefix) as session:
         require_session(prefix, session)
         age_lease(prefix, 50)
         deadline = time.monotonic() + 60
-        while (held := read_lease(prefix)) is None or time.time() - held.renewed_at > 5:
+        while (held := read_store_lock(prefix)) is None or time.time() - held.renewed_at > 5:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-    assert read_lease(prefix) is None
+    assert read_store_lock(prefix) is None
     with pytest.raises(RunDirectoryError, match="another run has taken over"):
         require_session(prefix, session)  # a worker that outlived its run
 
@@ -94,7 +94,7 @@ def test_a_lease_can_be_read_at_every_moment_of_its_renewal(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.001)
-    with claim(prefix) as session:
+    with hold_run_lock(prefix) as session:
         for _ in range(300):
             require_session(prefix, session)
 
@@ -103,21 +103,21 @@ def test_who_has_lost_the_lease_neither_renews_nor_removes_nor_publishes(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.02)
-    other = Lease(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
-    with claim(prefix) as session:
+    other = StoreLock(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
+    with hold_run_lock(prefix) as session:
         (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
         time.sleep(0.2)
         with pytest.raises(RunDirectoryError, match=r"another run has taken over \(other:1:1\)"):
             require_session(prefix, session)
-    assert read_lease(prefix) == other
+    assert read_store_lock(prefix) == other
 
 
 def test_of_two_that_start_at_once_the_later_write_stands(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Lease(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
+    other = StoreLock(token="other:1:1", host="other", pid=1, renewed_at=int(time.time()))
     monkeypatch.setattr(
         lock.time, "sleep", lambda _: (prefix / LOCK_FILE).write_bytes(other.model_dump_json().encode())
     )
-    with pytest.raises(RunDirectoryError, match="another process has just started in it"), claim(prefix):
+    with pytest.raises(RunDirectoryError, match="another process has just started in it"), hold_run_lock(prefix):
         pass
 
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from arbitrage.candidates.cube import Cube, Metric
+from arbitrage.candidates.cube import CandidateArrays, MetricColumn
 from arbitrage.candidates.queries import cluster_key
 from arbitrage.report.comparing import estimate_all, estimate_languages
 from arbitrage.report.ranking import best_of, chances, rank
-from arbitrage.report.strategies import budget_curves, compare
+from arbitrage.report.strategies import budget_curves, compare_strategies
 
-EXACT = Metric("exact@1", "accuracy", is_held_out=True)
-ENSEMBLE = Metric("ensemble@1", "score", is_held_out=False)
+EXACT = MetricColumn("exact@1", "accuracy", is_held_out=True)
+ENSEMBLE = MetricColumn("ensemble@1", "score", is_held_out=False)
 NAN = float("nan")
 
 
@@ -24,7 +24,7 @@ def _cube(metric_PTS, reward_PTS=None, *, asked_PT=None, language_P=None, cluste
     num_prompts, num_teachers, _ = metric_PTS.shape
     answered_PTS = np.isfinite(metric_PTS)
     languages = np.zeros(num_prompts, dtype=int) if language_P is None else np.asarray(language_P)
-    return Cube(
+    return CandidateArrays(
         languages=tuple(f"l{i}" for i in range(int(languages.max(initial=0)) + 1)),
         teachers=tuple("abcdefgh"[:num_teachers]),
         language_P=languages,
@@ -39,7 +39,7 @@ def _cube(metric_PTS, reward_PTS=None, *, asked_PT=None, language_P=None, cluste
 
 
 def _values(cube):
-    comparison = compare(cube)
+    comparison = compare_strategies(cube)
     rows = estimate_all(cube, comparison, "test").rows
     return comparison, {(r.name, r.budget): r for r in rows}
 
@@ -199,7 +199,7 @@ def test_one_language_at_a_time_keeps_the_overall_best_single():
     metric[:30, 0] = 1  # a is right in the first language
     metric[30:, 1] = 1  # b in the second
     cube = _cube(metric, language_P=[0] * 30 + [1] * 10)
-    comparison = compare(cube)
+    comparison = compare_strategies(cube)
     first, second = estimate_languages(cube, comparison, "test")
     by_name = {(r.name, r.budget): r for r in second.rows}
     assert comparison.best_single == "a"

@@ -7,23 +7,23 @@ import numpy as np
 import pytest
 
 from arbitrage.errors import DataError
-from arbitrage.report.students import Exam, StudentFigures, Students, compare_students, figures_from
+from arbitrage.report.students import EvaluationSet, StudentFigures, StudentResults, compare_students, figures_from
 from arbitrage.report.students_picture import students_lines, students_markdown, students_picture
-from pipelines.students.budgets import Holding, lessons_for
+from pipelines.students.budgets import StrategyRows, training_sets
 
 NUM = 200
 BOTH = ("rows", "generations")
 
 
-def exam(num: int = NUM) -> Exam:
+def exam(num: int = NUM) -> EvaluationSet:
     """Half of the questions in either language; two wordings of each fact."""
-    return Exam(tuple("en" if i % 4 < 2 else "sw" for i in range(num)), np.arange(num) // 2)
+    return EvaluationSet(tuple("en" if i % 4 < 2 else "sw" for i in range(num)), np.arange(num) // 2)
 
 
-def taught(name: str, shares: Sequence[float], budgets: tuple[str, ...] = BOTH, num: int = NUM) -> Students:
+def taught(name: str, shares: Sequence[float], budgets: tuple[str, ...] = BOTH, num: int = NUM) -> StudentResults:
     """Students that answer the first so many questions right, one share for each seed."""
     right_PS = np.array([[float(i < share * num) for share in shares] for i in range(num)])
-    return Students(name, budgets, 100, 250.0, 0.5, right_PS)
+    return StudentResults(name, budgets, 100, 250.0, 0.5, right_PS)
 
 
 def figures() -> StudentFigures:
@@ -54,7 +54,7 @@ def test_accuracy_is_the_mean_over_seeds_and_the_best_single_is_the_baseline() -
 def test_a_language_is_judged_on_its_own_questions() -> None:
     one = exam()
     inside = np.array([tag == "sw" for tag in one.language_P], dtype=float)
-    swahili = Students("single-ant", BOTH, 1, 1.0, None, np.stack([inside] * 2, axis=1))
+    swahili = StudentResults("single-ant", BOTH, 1, 1.0, None, np.stack([inside] * 2, axis=1))
     [row] = compare_students(one, [swahili], (1, 2)).rows
     assert row.languages["sw"].accuracy.value == 1.0
     assert row.languages["en"].accuracy.value == 0.0
@@ -74,7 +74,7 @@ def test_seeds_widen_the_interval() -> None:
 
 def test_facts_not_questions_are_drawn() -> None:
     questions = exam()
-    alone = Exam(questions.language_P, np.arange(NUM))
+    alone = EvaluationSet(questions.language_P, np.arange(NUM))
     widths = []
     for one in (questions, alone):
         [row] = compare_students(one, [taught("single-ant", (0.5,))], (1,)).rows
@@ -115,13 +115,13 @@ def test_the_picture_has_a_dot_for_every_figure() -> None:
     assert kinds.count("generations") == 1  # the one strategy whose lesson differs
 
 
-def holding(name: str, rows: int, price: float, right: int = 0) -> Holding:
+def holding(name: str, rows: int, price: float, right: int = 0) -> StrategyRows:
     tags = ("en", "sw")
-    return Holding(name, dict.fromkeys(tags, rows), dict.fromkeys(tags, price), dict.fromkeys(tags, right))
+    return StrategyRows(name, dict.fromkeys(tags, rows), dict.fromkeys(tags, price), dict.fromkeys(tags, right))
 
 
 def test_budgets_match_rows_and_generations() -> None:
-    cheap, dear, thrifty, every = lessons_for(
+    cheap, dear, thrifty, every = training_sets(
         [holding("single-ant", 90, 1.0), holding("reward", 100, 3.0, 80), holding("mix_all", 300, 1.0)]
     )
     assert cheap.budgets == BOTH
@@ -133,6 +133,6 @@ def test_budgets_match_rows_and_generations() -> None:
 
 
 def test_a_strategy_without_rows_in_a_language_is_refused() -> None:
-    mute = Holding("single-ant", {"en": 5}, {"en": 1.0}, {})
+    mute = StrategyRows("single-ant", {"en": 5}, {"en": 1.0}, {})
     with pytest.raises(DataError, match=r"strategy 'single-ant' has no rows in sw, where others have some"):
-        lessons_for([mute, holding("reward", 5, 2.0)])
+        training_sets([mute, holding("reward", 5, 2.0)])

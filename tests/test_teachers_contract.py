@@ -13,13 +13,13 @@ from pydantic import TypeAdapter
 
 from arbitrage.config import Operational, parse
 from arbitrage.teachers import EngineConfig
-from arbitrage.teachers.engines.engine import EngineBase, ModelSpec
+from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import exercise
 from tests.support.mock_endpoint import serve, well_behaved
 from tests.support.tiny_model import save_model
 
-ENGINES: tuple[type[EngineBase], ...] = get_args(get_args(EngineConfig)[0])
+ENGINES: tuple[type[EngineOptions], ...] = get_args(get_args(EngineConfig)[0])
 KINDS = [engine.model_fields["kind"].default for engine in ENGINES]
 ADAPTER: TypeAdapter[EngineConfig] = TypeAdapter(EngineConfig)
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.config import parse
-from arbitrage.contracts.engines import Completion, Failure, Sampling
+from arbitrage.contracts.engines import Completion, Failure, SamplingParams
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import EngineDiedError, ExecutionError
@@ -29,7 +29,7 @@ def a_prompt(text: str, language: str = "en") -> Prompt:
     return Prompt(prompt_id=prompt_id, language=language, messages=messages, source="s", source_id=text)
 
 
-def a_step(sampling: Sampling, **more) -> Step:
+def a_step(sampling: SamplingParams, **more) -> Step:
     raw = {"name": "fake-a", "engine": {"kind": "fake"}, "languages": ["en"]} | more
     return generate(parse(raw, TeacherConfig, "test"), PROMPTS, ROUTES, sampling)
 
@@ -48,7 +48,7 @@ def run(step: Step, inputs: Inputs) -> Output:
 
 
 def test_the_step_is_wired():
-    step = a_step(Sampling(n=2), resources={"cpus": 2.0, "replicas": 3})
+    step = a_step(SamplingParams(n=2), resources={"cpus": 2.0, "replicas": 3})
     assert step.name == "generate-fake-a"
     assert step.produces is Candidate
     assert step.inputs == {"prompts": (PROMPTS,), "routes": (ROUTES,)}
@@ -58,7 +58,7 @@ def test_the_step_is_wired():
 def test_only_routed_prompts_are_asked_in_order_of_prompt_and_sample():
     prompts = [a_prompt(f"question number {i}") for i in range(4)]
     asked = [("fake-a",), ("fake-b",), ("fake-b", "fake-a"), ()]
-    output = run(a_step(Sampling(n=3)), inputs_of(prompts, asked))
+    output = run(a_step(SamplingParams(n=3)), inputs_of(prompts, asked))
     rows = from_table(output.table, Candidate)
     expected = [(prompts[i].prompt_id, k) for i in (0, 2) for k in range(3)]
     assert [(row.prompt_id, row.sample_index) for row in rows] == expected
@@ -74,7 +74,7 @@ def test_only_routed_prompts_are_asked_in_order_of_prompt_and_sample():
 def test_every_item_comes_out_once_as_row_or_reject(texts, n, share):
     prompts = [a_prompt(text) for text in texts]
     engine = {"kind": "fake", "failures": {"timeout": share / 2, "engine_error": share / 2}}
-    step, inputs = a_step(Sampling(n=n), engine=engine), inputs_of(prompts, [("fake-a",)] * len(prompts))
+    step, inputs = a_step(SamplingParams(n=n), engine=engine), inputs_of(prompts, [("fake-a",)] * len(prompts))
     items = step.config.build().begin(inputs).items
     output = run(step, inputs)
     done = [row.candidate_id for row in from_table(output.table, Candidate)]
@@ -87,7 +87,7 @@ def test_every_item_comes_out_once_as_row_or_reject(texts, n, share):
 
 @given(n=st.integers(1, 6), temperature=st.floats(0.1, 2), seed=st.integers(0, 99))
 def test_hedging_asks_one_greedy_and_the_rest_warm(n, temperature, seed):
-    sampling = Sampling(n=n, temperature=temperature, seed=seed)
+    sampling = SamplingParams(n=n, temperature=temperature, seed=seed)
     requests = requests_for(a_prompt("hello"), sampling, "t")
     assert [request.temperature for request in requests] == [0.0, *[temperature] * (n - 1)]
     unhedged = requests_for(a_prompt("hello"), sampling.model_copy(update={"hedged": False}), "t")
@@ -96,7 +96,7 @@ def test_hedging_asks_one_greedy_and_the_rest_warm(n, temperature, seed):
 
 
 def test_ids_say_everything_that_matters_and_nothing_else():
-    base = Sampling(n=3)
+    base = SamplingParams(n=3)
     ids = [r.candidate_id for r in requests_for(a_prompt("hello"), base, "t")]
 
     def changed(prompt: Prompt | None = None, teacher: str = "t", **update: object) -> list[bool]:
@@ -111,20 +111,26 @@ def test_ids_say_everything_that_matters_and_nothing_else():
 
 def test_cost_tokens_and_usage():
     cost = {"usd_per_million_prompt_tokens": 1e6, "usd_per_million_completion_tokens": 2e6}
-    output = run(a_step(Sampling(), cost=cost), inputs_of([a_prompt("one two three")], [("fake-a",)]))
+    output = run(a_step(SamplingParams(), cost=cost), inputs_of([a_prompt("one two three")], [("fake-a",)]))
     row = from_table(output.table, Candidate)[0]
     assert (row.prompt_tokens, row.completion_tokens, row.cost_usd) == (3, 3, 9.0)
     assert (output.usage.prompt_tokens, output.usage.completion_tokens, output.usage.cost_usd) == (3, 3, 9.0)
     assert (
-        from_table(run(a_step(Sampling()), inputs_of([a_prompt("x")], [("fake-a",)])).table, Candidate)[0].cost_usd
+        from_table(run(a_step(SamplingParams()), inputs_of([a_prompt("x")], [("fake-a",)])).table, Candidate)[
+            0
+        ].cost_usd
         is None
     )
 
 
 def test_changing_one_teacher_changes_only_its_own_identity():
-    first, same, other = a_step(Sampling()), a_step(Sampling(), notes="x"), a_step(Sampling(), name="fake-b")
+    first, same, other = (
+        a_step(SamplingParams()),
+        a_step(SamplingParams(), notes="x"),
+        a_step(SamplingParams(), name="fake-b"),
+    )
     assert first.config.identity() == same.config.identity() != other.config.identity()
-    assert a_step(Sampling(n=2)).config.identity() != first.config.identity()
+    assert a_step(SamplingParams(n=2)).config.identity() != first.config.identity()
 
 
 class Scripted:
@@ -157,7 +163,7 @@ def completion(request, **more):
     ids=["none", "missing", "double", "foreign"],
 )
 def test_an_engine_that_breaks_its_contract_is_named(results, complaint):
-    worker = GenerateWorker(a_step(Sampling(n=2)).config, Scripted(results))
+    worker = GenerateWorker(a_step(SamplingParams(n=2)).config, Scripted(results))
     with pytest.raises(ExecutionError, match=complaint):
         settle_shard(worker, inputs_of([a_prompt("hello")], [("fake-a",)]), Candidate)
 
@@ -167,7 +173,7 @@ def test_what_parquet_cannot_hold_is_made_sound():
         yield completion(requests[0], text="a\ud800b", cumulative_logprob=float("-inf"))
         yield Failure(requests[1].candidate_id, "engine_error", "\udfff")
 
-    worker = GenerateWorker(a_step(Sampling(n=2)).config, Scripted(results))
+    worker = GenerateWorker(a_step(SamplingParams(n=2)).config, Scripted(results))
     output = settle_shard(worker, inputs_of([a_prompt("hello")], [("fake-a",)]), Candidate)
     row = from_table(output.table, Candidate)[0]
     assert (row.text, row.cumulative_logprob) == ("a\ufffdb", None)
@@ -178,13 +184,13 @@ def test_routes_without_their_prompts_are_a_bug():
     inputs = inputs_of([a_prompt("a"), a_prompt("b")], [("fake-a",), ("fake-a",)])
     maimed = Inputs({**inputs.tables, "prompts": (to_table([a_prompt("a")], Prompt),)})
     with pytest.raises(ExecutionError, match="routes name 1 prompts that are not there"):
-        a_step(Sampling()).config.build().begin(maimed)
+        a_step(SamplingParams()).config.build().begin(maimed)
 
 
 def test_the_fake_engines_mishaps_come_at_the_rate_they_were_told():
     engine = {"kind": "fake", "truncated": 0.3, "wrong_language": 0.2, "failures": {"timeout": 0.1}}
     prompts = [a_prompt(f"сколько яблок лежит на столе {i}", "ru") for i in range(1000)]
-    output = run(a_step(Sampling(), engine=engine), inputs_of(prompts, [("fake-a",)] * 1000))
+    output = run(a_step(SamplingParams(), engine=engine), inputs_of(prompts, [("fake-a",)] * 1000))
     rows = from_table(output.table, Candidate)
     assert 70 < output.rejects.num_rows < 130
     assert 0.25 < sum(row.finish_reason == FinishReason.LENGTH for row in rows) / len(rows) < 0.35
@@ -194,7 +200,7 @@ def test_the_fake_engines_mishaps_come_at_the_rate_they_were_told():
 def test_the_fake_engine_crashes_once_where_a_marker_says_so(tmp_path):
     engine = {"kind": "fake", "crash_after": 3, "crash_marker": str(tmp_path / "crashed"), "max_in_flight": 1}
     step, inputs = (
-        a_step(Sampling(), engine=engine),
+        a_step(SamplingParams(), engine=engine),
         inputs_of([a_prompt(str(i)) for i in range(6)], [("fake-a",)] * 6),
     )
     with pytest.raises(EngineDiedError):

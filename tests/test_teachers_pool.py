@@ -6,12 +6,12 @@ import pytest
 import yaml
 
 from arbitrage.config import parse
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.errors import ConfigError, MissingDependencyError, UserError
 from arbitrage.languages import normalise_tag
 from arbitrage.teachers.check import check_teacher, require_ready
 from arbitrage.teachers.engines import packages, vllm
-from arbitrage.teachers.pool import Cost, TeacherConfig, askable_languages, load_pool, pool_members
+from arbitrage.teachers.pool import Cost, TeacherConfig, load_pool, pool_members, usable_languages
 from tests.support.tiny_model import save_model
 
 SHIPPED = Path(__file__).resolve().parents[1] / "teachers.yaml"
@@ -124,17 +124,19 @@ def test_an_endpoint_may_move_but_its_key_never_enters_the_identity():
 
 def test_the_runs_sampling_goes_before_the_teachers_before_the_default():
     shy = teacher(sampling={"temperature": 0.3, "max_tokens": 99})
-    assert shy.resolved_sampling(Sampling(n=5, temperature=0.9)) == Sampling(n=5, temperature=0.9, max_tokens=99)
-    assert shy.resolved_sampling(Sampling()) == Sampling(temperature=0.3, max_tokens=99)
+    assert shy.resolved_sampling(SamplingParams(n=5, temperature=0.9)) == SamplingParams(
+        n=5, temperature=0.9, max_tokens=99
+    )
+    assert shy.resolved_sampling(SamplingParams()) == SamplingParams(temperature=0.3, max_tokens=99)
 
 
 def test_four_bit_builds_are_gated_off_other_scripts_unless_verified():
     languages = ["en", "ar", "zh", "tr", "hi"]
     quantised = {"engine": {"kind": "vllm"}, "model": "org/m", "precision": "int4", "languages": languages}
-    assert askable_languages(teacher(**quantised)) == ("en", "tr")
+    assert usable_languages(teacher(**quantised)) == ("en", "tr")
     verified = teacher(**quantised, verified_languages=["hi"])
     assert pool_members([verified])[0].languages == ("en", "tr", "hi")
-    assert askable_languages(teacher(**quantised | {"precision": "fp8"})) == tuple(languages)
+    assert usable_languages(teacher(**quantised | {"precision": "fp8"})) == tuple(languages)
 
 
 def test_resources_default_to_what_the_engine_holds():

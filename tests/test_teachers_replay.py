@@ -13,7 +13,7 @@ from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.errors import DataError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.replay import ReplayEngine
+from arbitrage.teachers.engines.replay import ReplayConfig
 from tests.support.asking import a_request, ask
 
 SPEC = ModelSpec("recorded", "")
@@ -21,7 +21,7 @@ MTBENCH = Path(__file__).resolve().parents[2] / "shared" / "data" / "mtbench_mul
 
 
 def replay(paths, **options):
-    return parse({"kind": "replay", "paths": [str(p) for p in paths], **options}, ReplayEngine, "test")
+    return parse({"kind": "replay", "paths": [str(p) for p in paths], **options}, ReplayConfig, "test")
 
 
 def write(path: Path, **columns) -> Path:

@@ -26,8 +26,8 @@ from arbitrage.errors import ConfigError, DataError, InterruptedRunError, RunDir
 from arbitrage.export.export import export_run
 from arbitrage.training.arguments import checked
 from arbitrage.training.checkpoints import newest_checkpoint
-from arbitrage.training.mix import MixConfig, choose_rows, row_counts
-from arbitrage.training.progress import Hooks, Step
+from arbitrage.training.mix import RowMixConfig, choose_rows, row_counts
+from arbitrage.training.progress import TrainingHooks, TrainingStep
 from arbitrage.training.record import read_record
 from arbitrage.training.rows import load_rows
 from arbitrage.training.settings import TrainConfig
@@ -35,7 +35,7 @@ from arbitrage.training.train import train
 from tests.support.export_runs import make_run, plain_case
 from tests.support.tiny_model import save_model
 
-AS_IS = MixConfig()
+AS_IS = RowMixConfig()
 QUICK: dict[str, Any] = {
     "max_steps": 4,
     "per_device_train_batch_size": 4,
@@ -91,31 +91,31 @@ class TestMix:
         assert choose_rows(["en", "sw", "en"], ["a", "b", "c"], AS_IS) == [0, 1, 2]
 
     def test_equal_is_as_many_as_the_scarcest_has(self) -> None:
-        assert row_counts({"en": 10, "sw": 3}, MixConfig(weights="equal")) == {"en": 3, "sw": 3}
+        assert row_counts({"en": 10, "sw": 3}, RowMixConfig(weights="equal")) == {"en": 3, "sw": 3}
 
     def test_weights_leave_out_who_is_not_named(self) -> None:
-        mix = MixConfig(weights={"en": 3.0, "sw": 1.0})
+        mix = RowMixConfig(weights={"en": 3.0, "sw": 1.0})
         assert row_counts({"en": 10, "sw": 3, "fr": 9}, mix) == {"en": 9, "sw": 3}
 
     def test_scarce_rows_may_repeat(self) -> None:
-        mix = MixConfig(weights="equal", max_repeats=2)
+        mix = RowMixConfig(weights="equal", max_repeats=2)
         assert row_counts({"en": 10, "sw": 3}, mix) == {"en": 6, "sw": 6}
         rows = choose_rows(["en"] * 10 + ["sw"] * 3, [str(i) for i in range(13)], mix)
         assert Counter(row for row in rows if row >= 10) == {10: 2, 11: 2, 12: 2}
 
     def test_shares_round_by_largest_remainder(self) -> None:
-        assert row_counts({"ar": 5, "en": 5, "sw": 5}, MixConfig(weights="equal", rows=5)) == {
+        assert row_counts({"ar": 5, "en": 5, "sw": 5}, RowMixConfig(weights="equal", rows=5)) == {
             "ar": 2,
             "en": 2,
             "sw": 1,
         }
-        assert row_counts({"en": 70, "sw": 30}, MixConfig(rows=10)) == {"en": 7, "sw": 3}
+        assert row_counts({"en": 70, "sw": 30}, RowMixConfig(rows=10)) == {"en": 7, "sw": 3}
 
     def test_too_few_rows_are_named(self) -> None:
         with pytest.raises(DataError, match="sw 10 wanted, 3 there"):
-            row_counts({"en": 30, "sw": 3}, MixConfig(weights="equal", rows=20))
+            row_counts({"en": 30, "sw": 3}, RowMixConfig(weights="equal", rows=20))
         with pytest.raises(DataError, match="no rows in yo; languages of the data: en, sw"):
-            row_counts({"en": 30, "sw": 3}, MixConfig(weights={"yo": 1.0}))
+            row_counts({"en": 30, "sw": 3}, RowMixConfig(weights={"yo": 1.0}))
 
     @given(
         tags=st.lists(st.sampled_from(["en", "sw", "ar"]), min_size=3, max_size=60),
@@ -125,7 +125,7 @@ class TestMix:
     def test_a_smaller_set_is_part_of_a_larger(self, tags: list[str], rows: tuple[int, int], seed: int) -> None:
         small, large = sorted(min(n, len(tags)) for n in rows)
         keys = [f"p{i}" for i in range(len(tags))]
-        one, other = (choose_rows(tags, keys, MixConfig(rows=n, seed=seed)) for n in (small, large))
+        one, other = (choose_rows(tags, keys, RowMixConfig(rows=n, seed=seed)) for n in (small, large))
         assert len(one) == small
         assert len(set(other)) == len(other) == large
         # Rounding may move one row between languages, never reorder those within one.
@@ -219,7 +219,7 @@ class TestRows:
     def test_a_mix_wants_languages(self, tmp_path: Path) -> None:
         file = write_rows(tmp_path / "x.jsonl", [{"messages": [said("user", "a"), said("assistant", "b")]}])
         with pytest.raises(DataError, match="no column 'language'"):
-            load_rows([file], "sft", MixConfig(weights="equal"))
+            load_rows([file], "sft", RowMixConfig(weights="equal"))
 
 
 def test_a_half_written_checkpoint_is_none(tmp_path: Path) -> None:
@@ -274,16 +274,16 @@ class TestTraining:
         whole = train(self.config(run, model, tmp_path / "whole"))
         config, heard = self.config(run, model, tmp_path / "parts"), []
         with pytest.raises(InterruptedRunError, match="at step 3 of 4"):
-            train(config, Hooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
+            train(config, TrainingHooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
         (tmp_path / "parts/checkpoint-4").mkdir()  # begun by a process that was killed
-        resumed = train(config, Hooks(tell=heard.append))
+        resumed = train(config, TrainingHooks(tell=heard.append))
         assert (resumed.record.resumed_from, resumed.record.num_steps) == (3, 4)
         assert weights(resumed.path) == weights(whole.path)
         assert weights(whole.path) != weights(model)
         losses = [step.figures["loss"] for step in heard if "loss" in step.figures]
         assert len(losses) == 4
         assert all(map(math.isfinite, losses))
-        assert Step(4, 4) in heard
+        assert TrainingStep(4, 4) in heard
 
     def test_a_killed_student_takes_the_same_steps(self, run: Path, model: Path, tmp_path: Path) -> None:
         whole = train(self.config(run, model, tmp_path / "whole", "dpo"))
@@ -313,7 +313,7 @@ class TestTraining:
     ) -> None:
         config, heard = self.config(run, model, tmp_path), []
         with pytest.raises(InterruptedRunError):
-            train(config, Hooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
+            train(config, TrainingHooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
         assert "train_loss" not in train(config).record.figures
         assert "train_loss" in train(self.config(run, model, tmp_path / "whole")).record.figures
 
@@ -344,11 +344,11 @@ class TestTraining:
 
     def test_dpo_with_an_adapter_on_an_export_in_equal_shares(self, run: Path, model: Path, tmp_path: Path) -> None:
         export_run(run, "trl", ["preference"], tmp_path, test_fraction=0.2)
-        data, mix = tmp_path / "preference", MixConfig(weights="equal")
+        data, mix = tmp_path / "preference", RowMixConfig(weights="equal")
         more = {"eval_strategy": "steps", "eval_steps": 4, "max_steps": 8, "beta": 1.0}
-        heard: list[Step] = []
+        heard: list[TrainingStep] = []
         config = self.config(data, model, tmp_path / "out", "dpo", mix=mix, lora={"r": 8}, arguments=more)
-        student = train(config, Hooks(tell=heard.append))
+        student = train(config, TrainingHooks(tell=heard.append))
         margins = [step.figures["rewards/margins"] for step in heard if "rewards/margins" in step.figures]
         assert margins[0] == pytest.approx(0, abs=1e-3)
         assert margins[-1] > 0.1
@@ -364,9 +364,11 @@ class TestTraining:
         assert not [path for name in ("model", "adapter") for path in (tmp_path / "out" / name).glob("*.bin")]
 
     def test_a_reward_model_learns_the_chosen_side(self, run: Path, model: Path, tmp_path: Path) -> None:
-        heard: list[Step] = []
+        heard: list[TrainingStep] = []
         more = {"max_steps": 8, "max_length": 256, "learning_rate": 3e-3}
-        student = train(self.config(run, model, tmp_path / "out", "reward", arguments=more), Hooks(tell=heard.append))
+        student = train(
+            self.config(run, model, tmp_path / "out", "reward", arguments=more), TrainingHooks(tell=heard.append)
+        )
         accuracies = [step.figures["accuracy"] for step in heard if "accuracy" in step.figures]
         assert accuracies[-1] > 0.7
         judge = AutoModelForSequenceClassification.from_pretrained(student.path)

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.training.progress import Hooks
+from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import TrainedStudent, train
 from tests.support.tiny_model import save_model
@@ -50,7 +50,7 @@ def trained(
     folder: Path,
     rows: list[dict[str, Any]],
     method: str = "sft",
-    hooks: Hooks | None = None,
+    hooks: TrainingHooks | None = None,
     **more: Any,
 ) -> TrainedStudent:
     data = folder / "rows.jsonl"
@@ -92,7 +92,7 @@ def test_rows_that_are_all_too_long_are_one_sentence(base, tmp_path, method, row
 
 def test_rows_left_out_are_told(base, tmp_path):
     told: list[str] = []
-    trained(base, tmp_path, [sft_row(), sft_row("Ha"), sft_row(LONG)], hooks=Hooks(note=told.append))
+    trained(base, tmp_path, [sft_row(), sft_row("Ha"), sft_row(LONG)], hooks=TrainingHooks(note=told.append))
     assert "1 of 3 rows are left out: longer than max_length (32 tokens)" in told
 
 

@@ -14,15 +14,15 @@ from trl import DPOConfig, DPOTrainer
 from arbitrage.errors import DataError, UserError
 from arbitrage.training.mix import rank_rows
 from arbitrage.training.monitor.alarms import find_alarms
-from arbitrage.training.monitor.callback import Watcher, monitor_callback
+from arbitrage.training.monitor.callback import ModelMonitor, monitor_callback
 from arbitrage.training.monitor.curves import OVERALL, Check, overall, read_checks, write_checks
 from arbitrage.training.monitor.distributions import concentration
 from arbitrage.training.monitor.measure import answer_likelihoods, check_model, confusion_of, sample_answers
-from arbitrage.training.monitor.offline import Snapshot, order_snapshots, watch_models
+from arbitrage.training.monitor.offline import Snapshot, monitor_models, order_snapshots
 from arbitrage.training.monitor.picture import picture
 from arbitrage.training.monitor.probe import Answered, load_probe
 from arbitrage.training.monitor.settings import AlarmConfig, MonitorConfig
-from arbitrage.training.progress import Hooks
+from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.rows import read_split
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
@@ -253,7 +253,7 @@ class TestInTraining:
         assert watched.record.alarms == ()
 
         # Afterwards, from the checkpoints: the same figures, where a checkpoint is still there.
-        later = watch_models([str(tmp_path / "a")], settings(run), tmp_path / "later")
+        later = monitor_models([str(tmp_path / "a")], settings(run), tmp_path / "later")
         kept = {check.step for check in later.checks}
         assert kept == {0, 4, 6}
         for one, other in zip([c for c in checks if c.step in kept], later.checks, strict=True):
@@ -266,7 +266,7 @@ class TestInTraining:
         notes: list[str] = []
         student = train(
             self.config(run, model, tmp_path, arguments=wild, monitor=settings(run, early_stop=True)),
-            Hooks(note=notes.append),
+            TrainingHooks(note=notes.append),
         )
         assert student.record.num_steps < 40
         assert student.record.stopped in student.record.alarms
@@ -288,11 +288,11 @@ class TestInTraining:
 
     def test_a_resumed_training_goes_on_with_its_curves(self, run: Path, model: Path, tmp_path: Path) -> None:
         lm, tokenizer = load(model)
-        watcher = Watcher(settings(run), tmp_path)
+        watcher = ModelMonitor(settings(run), tmp_path)
         watcher.begin(lm, tokenizer, 0)
         for step in (2, 4):
             watcher.check(lm, tokenizer, step)
-        again = Watcher(settings(run), tmp_path)
+        again = ModelMonitor(settings(run), tmp_path)
         again.begin(lm, tokenizer, 2)  # the checkpoint of step 4 was never written
         assert {check.step for check in again.checks} == {0, 2}
         assert monitor_callback(again) is not monitor_callback(again)
@@ -320,7 +320,7 @@ class TestOffline:
 
     def test_what_cannot_be_loaded_is_said(self, run: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no-such-model: cannot be loaded"):
-            watch_models(["no-such-model"], settings(run), tmp_path)
+            monitor_models(["no-such-model"], settings(run), tmp_path)
 
 
 def test_the_picture_has_a_line_for_each_language_and_curve() -> None:

@@ -14,9 +14,9 @@ from arbitrage.contracts.steps import Resources
 from arbitrage.errors import EngineStartError, UserError
 from arbitrage.models import vllm_start
 from arbitrage.rewards import classifier_vllm
-from arbitrage.rewards.classifier import ClassifierConfig
+from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.vllm import VllmEngine
+from arbitrage.teachers.engines.vllm import VllmConfig
 from tests.support.tiny_model import shipped_or_tiny
 
 pytestmark = [pytest.mark.vllm, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]
@@ -26,24 +26,24 @@ def spec(model: str = "org/m", **values: Any) -> ModelSpec:
     return ModelSpec("big", model, **values)
 
 
-def reward(**values: Any) -> ClassifierConfig:
-    return ClassifierConfig.model_validate({"model": "org/rm", "engine": "vllm", **values})
+def reward(**values: Any) -> RewardModelConfig:
+    return RewardModelConfig.model_validate({"model": "org/rm", "engine": "vllm", **values})
 
 
 def test_vllm_knows_every_argument_by_name() -> None:
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
-    full = VllmEngine(tensor_parallel_size=2, kv_cache_gb=1, max_num_batched_tokens=512, max_num_seqs=4)
+    full = VllmConfig(tensor_parallel_size=2, kv_cache_gb=1, max_num_batched_tokens=512, max_num_seqs=4)
     assert set(full.engine_args(spec(revision="abc", precision="fp8", context_length=4096), "m")) <= known
-    assert set(VllmEngine(device="cpu").engine_args(spec(), "m")) <= known
+    assert set(VllmConfig(device="cpu").engine_args(spec(), "m")) <= known
     assert set(classifier_vllm.engine_args(reward(), "m", 512)) <= known
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 8])
 def test_ranks_are_processes_of_the_replicas_own_host(ranks: int) -> None:
     backend = "mp" if ranks > 1 else None
-    teacher = VllmEngine(tensor_parallel_size=ranks).engine_args(spec(), "m")
+    teacher = VllmConfig(tensor_parallel_size=ranks).engine_args(spec(), "m")
     assert teacher.get("distributed_executor_backend") == backend
     scorer = reward(tensor_parallel_size=ranks, resources={"gpus": ranks})
     assert classifier_vllm.engine_args(scorer, "m", 512)["distributed_executor_backend"] == backend
@@ -56,10 +56,10 @@ def test_the_cpu_build_computes_a_prompt_in_one_piece(
     asked: int | None, longest: int | None, taken: int | None
 ) -> None:
     """PyTorch's generator on CPUs cannot take back a number, as vLLM does after a piece of a seeded prompt."""
-    arguments = VllmEngine(device="cpu", max_num_batched_tokens=asked).engine_args(spec(context_length=longest), "m")
+    arguments = VllmConfig(device="cpu", max_num_batched_tokens=asked).engine_args(spec(context_length=longest), "m")
     assert arguments["enable_chunked_prefill"] is False
     assert arguments.get("max_num_batched_tokens") == taken
-    on_gpu = VllmEngine(max_num_batched_tokens=asked).engine_args(spec(context_length=longest), "m")
+    on_gpu = VllmConfig(max_num_batched_tokens=asked).engine_args(spec(context_length=longest), "m")
     assert "enable_chunked_prefill" not in on_gpu
     assert on_gpu.get("max_num_batched_tokens") == asked
 
@@ -106,7 +106,7 @@ def test_two_ranks_start_within_the_bundle_that_a_replica_holds(two_gpus: Any) -
     task = ray.remote(how_vllm_starts_ranks).options(
         num_cpus=1, num_gpus=2, scheduling_strategy=_strategy(group, node_id)
     )
-    ours = VllmEngine(tensor_parallel_size=2).engine_args(spec(), "m")["distributed_executor_backend"]
+    ours = VllmConfig(tensor_parallel_size=2).engine_args(spec(), "m")["distributed_executor_backend"]
     assert "cannot have more than 1 GPU" in ray.get(task.remote(None))  # what vLLM chooses for itself
     assert ray.get(task.remote(ours)) == "mp"
 
@@ -125,7 +125,7 @@ def test_two_ranks_start_within_the_bundle_that_a_replica_holds(two_gpus: Any) -
 def test_a_method_is_sent_only_where_the_checkpoint_has_none(
     precision: Any, given: str | None, saved_as: str | None, sent: str | None
 ) -> None:
-    arguments = VllmEngine(quantization=given).engine_args(spec(precision=precision), "m", saved_as)
+    arguments = VllmConfig(quantization=given).engine_args(spec(precision=precision), "m", saved_as)
     assert arguments.get("quantization") == sent
 
 
@@ -170,12 +170,12 @@ def test_an_ordinary_checkpoint_has_no_method(tmp_path: Path) -> None:
 def test_a_precision_that_the_weights_do_not_have_is_refused(tmp_path: Path) -> None:
     model = str(shipped_or_tiny(tmp_path))
     with pytest.raises(UserError, match=r"precision is 'int4', but .* holds weights that are not quantised"):
-        VllmEngine(device="cpu").build(spec(model, precision="int4"))
+        VllmConfig(device="cpu").build(spec(model, precision="int4"))
 
 
 @pytest.mark.parametrize(("gpus", "share"), [(None, 0.9), (1.0, 0.9), (0.5, 0.45), (0.25, 0.225)])
 def test_an_engine_takes_its_share_of_the_gpu_it_shares(gpus: float | None, share: float) -> None:
-    arguments = VllmEngine().engine_args(spec(gpus=gpus), "m")
+    arguments = VllmConfig().engine_args(spec(gpus=gpus), "m")
     assert arguments["gpu_memory_utilization"] == pytest.approx(share)
     scorer = reward(resources={"gpus": gpus or 1.0})
     assert classifier_vllm.engine_args(scorer, "m", 512)["gpu_memory_utilization"] == pytest.approx(share)
@@ -184,8 +184,8 @@ def test_an_engine_takes_its_share_of_the_gpu_it_shares(gpus: float | None, shar
 @pytest.mark.parametrize(("ranks", "gpus"), [(1, 0.0), (2, 1.0), (2, 0.0), (2, 4.0)])
 def test_a_teacher_that_would_take_gpus_it_does_not_hold_is_refused(ranks: int, gpus: float) -> None:
     with pytest.raises(UserError, match=rf"resources.gpus is {gpus:g}, but its engine uses {ranks}"):
-        VllmEngine(tensor_parallel_size=ranks).require(spec(gpus=gpus))
-    VllmEngine(device="cpu").require(spec(gpus=0.0))
+        VllmConfig(tensor_parallel_size=ranks).require(spec(gpus=gpus))
+    VllmConfig(device="cpu").require(spec(gpus=0.0))
 
 
 def test_a_reward_without_gpus_is_refused_on_the_gpu_build() -> None:
@@ -224,7 +224,7 @@ def test_a_failed_start_quotes_the_engines_own_words(tmp_path: Path) -> None:
     config["intermediate_size"] *= 2
     (model / "config.json").write_text(json.dumps(config))
     with pytest.raises(EngineStartError) as caught:
-        VllmEngine(device="cpu", enforce_eager=True, kv_cache_gb=0.25).build(spec(str(model), precision="fp32"))
+        VllmConfig(device="cpu", enforce_eager=True, kv_cache_gb=0.25).build(spec(str(model), precision="fp32"))
     said = str(caught.value)
     assert said.startswith("teacher 'big': vLLM cannot load")
     assert "See root cause above" not in said

@@ -11,8 +11,8 @@ from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import EngineDiedError, EngineStartError, UserError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.transformers import TransformersEngine
-from arbitrage.teachers.engines.vllm import VllmEngine
+from arbitrage.teachers.engines.transformers import TransformersConfig
+from arbitrage.teachers.engines.vllm import VllmConfig
 from tests.support.asking import Results, a_request, ask, collect, exercise
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
@@ -57,7 +57,7 @@ def spec(tmp_path_factory) -> ModelSpec:
 async def _ask_then_kill(spec: ModelSpec) -> tuple[Results, Results, EngineDiedError]:
     """Ask everything in one go, ask the warm ones again, then kill the engine process while it serves."""
     # Steps smaller than most prompts: in pieces, the seeded ones would end the CPU build's engine.
-    config = VllmEngine(
+    config = VllmConfig(
         device="cpu", enforce_eager=True, max_num_seqs=16, kv_cache_gb=0.25, max_num_batched_tokens=32
     )
     engine = config.build(spec)
@@ -94,7 +94,7 @@ def served(spec) -> tuple[Results, Results, EngineDiedError]:
 
 
 def test_greedy_answers_and_logprobs_equal_those_of_transformers(served, spec):
-    expected = ask(TransformersEngine().build(spec), greedy())
+    expected = ask(TransformersConfig().build(spec), greedy())
     for candidate_id, wanted in expected.items():
         found = served[0][candidate_id]
         assert isinstance(found, Completion)
@@ -133,9 +133,9 @@ def test_a_killed_engine_is_noticed_and_may_be_tried_again(served):
 
 def test_the_wrong_build_is_refused_by_name(spec):
     with pytest.raises(UserError, match=r"engine.device is 'gpu', but the vLLM here is the CPU build"):
-        VllmEngine(device="gpu").build(spec)
+        VllmConfig(device="gpu").build(spec)
 
 
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path):
     with pytest.raises(EngineStartError, match="teacher 'tiny': vLLM cannot load"):
-        VllmEngine(device="cpu").build(ModelSpec("tiny", str(tmp_path), precision="fp32"))
+        VllmConfig(device="cpu").build(ModelSpec("tiny", str(tmp_path), precision="fp32"))

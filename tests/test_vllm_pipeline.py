@@ -10,7 +10,7 @@ from arbitrage.contracts.rewards import Scorable
 from arbitrage.demo.models import REWARD_MODEL
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.records import Candidate, Prompt, Score
-from arbitrage.rewards.classifier import ClassifierConfig
+from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from arbitrage.text.exact_match import is_correct
@@ -79,7 +79,7 @@ def test_the_reward_model_gives_the_values_it_gives_on_transformers(finished: Ru
     prompts = {p.prompt_id: p for t in finished.tables("prompts") for p in from_table(t, Prompt)}
     candidates = [c for t in finished.tables("generate-iberia") for c in from_table(t, Candidate)]
     served = {s.candidate_id: s.value for t in finished.tables("score-referee-iberia") for s in from_table(t, Score)}
-    reward = ClassifierConfig(name="referee", model=f"world:{REWARD_MODEL}").build()
+    reward = RewardModelConfig(name="referee", model=f"world:{REWARD_MODEL}").build()
     expected = asyncio.run(reward.score([Scorable(prompts[c.prompt_id], c) for c in candidates]))
     assert len(served) == len(expected) == 72
     for score in expected:

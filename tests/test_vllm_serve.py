@@ -25,8 +25,8 @@ from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
 from arbitrage.teachers.check import check_teacher
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
-from arbitrage.teachers.engines.transformers import TransformersEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.transformers import TransformersConfig
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request, ask
 from tests.support.pipelines import QUESTIONS, run, write_pipeline
@@ -93,7 +93,7 @@ def _wait_for_health(url: str, server: subprocess.Popen[bytes], log: Path) -> No
 
 def test_greedy_answers_equal_those_of_transformers_and_bad_rows_fail_alone(base_url, model_dir, monkeypatch):
     monkeypatch.setenv("LOOPBACK_KEY", KEY)
-    config = OpenAIEngine(base_url=base_url, api_key_env="LOOPBACK_KEY", logprobs=True, retry_for_s=5)
+    config = OpenAIConfig(base_url=base_url, api_key_env="LOOPBACK_KEY", logprobs=True, retry_for_s=5)
     good = [a_request(text, candidate_id=f"g{i}", max_tokens=12) for i, text in enumerate(CORPUS)]
     results = ask(
         config.build(ModelSpec("tiny", "tiny")),
@@ -102,7 +102,7 @@ def test_greedy_answers_equal_those_of_transformers_and_bad_rows_fail_alone(base
     assert results["empty"] == Failure("empty", "empty_prompt")
     assert isinstance(results["long"], Failure)
     assert results["long"].reason == "prompt_too_long"
-    expected = ask(TransformersEngine().build(ModelSpec("tiny", str(model_dir), precision="fp32")), good)
+    expected = ask(TransformersConfig().build(ModelSpec("tiny", str(model_dir), precision="fp32")), good)
     for candidate_id, wanted in expected.items():
         found = results[candidate_id]
         assert isinstance(found, Completion)
@@ -115,7 +115,7 @@ def test_greedy_answers_equal_those_of_transformers_and_bad_rows_fail_alone(base
 
 def test_a_wrong_key_and_a_wrong_model_end_the_step(base_url, monkeypatch):
     monkeypatch.setenv("LOOPBACK_KEY", "sk-wrong")
-    config = OpenAIEngine(base_url=base_url, api_key_env="LOOPBACK_KEY")
+    config = OpenAIConfig(base_url=base_url, api_key_env="LOOPBACK_KEY")
     with pytest.raises(TeacherAccessError, match="answers 401 for model tiny"):
         ask(config.build(ModelSpec("tiny", "tiny")), [a_request("hello")])
     monkeypatch.setenv("LOOPBACK_KEY", KEY)

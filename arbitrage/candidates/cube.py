@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from arbitrage.candidates.calibration import CalibrationTable, calibrated
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.candidates.table import Roles, ShardView, route_kind
+from arbitrage.candidates.table import CandidateShard, TableSteps, route_kind
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -26,7 +26,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricColumn:
     """What strategies are judged by.
 
     Attributes:
@@ -48,7 +48,7 @@ class Metric:
 
 
 @dataclass(frozen=True, slots=True)
-class Cube:
+class CandidateArrays:
     """One table, all strategies.
 
     Attributes:
@@ -71,7 +71,7 @@ class Cube:
     answered_PTS: Bools
     reward_PTS: Floats
     metric_PTS: Floats
-    metric: Metric
+    metric: MetricColumn
     routes: Mapping[str, Bools]
 
     @property
@@ -89,7 +89,7 @@ class Cube:
         """Tell whether any answer has a reward, without which nothing can be chosen by it."""
         return bool(np.isfinite(self.reward_PTS).any())
 
-    def only(self, keep_P: Bools) -> "Cube":
+    def only(self, keep_P: Bools) -> "CandidateArrays":
         """Return the cube of some of the prompts."""
         return replace(
             self,
@@ -102,7 +102,7 @@ class Cube:
             routes={name: route_PT[keep_P] for name, route_PT in self.routes.items()},
         )
 
-    def with_teachers_sorted(self) -> "Cube":
+    def with_teachers_sorted(self) -> "CandidateArrays":
         """Return the same cube with its teachers in alphabetical order."""
         order = sorted(range(len(self.teachers)), key=lambda t: self.teachers[t])
         return replace(
@@ -119,10 +119,10 @@ class Cube:
 _FINAL, _SCORE = "final", "score "
 
 
-class CubeBuilder:
+class CandidateArraysBuilder:
     """Takes in shards; the arrays are laid out when all teachers and samples are known."""
 
-    def __init__(self, roles: Roles, calibrations: CalibrationTable | None = None) -> None:
+    def __init__(self, roles: TableSteps, calibrations: CalibrationTable | None = None) -> None:
         """Begin.
 
         Args:
@@ -140,7 +140,7 @@ class CubeBuilder:
         self._names: dict[str, str] = {}  # plain name → `name@version`
         self._pieces: dict[str, list[NDArray[Any]]] = defaultdict(list)
 
-    def add(self, shard: ShardView) -> None:
+    def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
         self._add_prompts(shard.prompts)
         self._add_drafts(shard)
@@ -153,7 +153,7 @@ class CubeBuilder:
         """All teachers met so far, sorted."""
         return tuple(sorted(self._teachers))
 
-    def build(self) -> Cube | None:
+    def build(self) -> CandidateArrays | None:
         """Return the cube of the prompts that can be compared: by an exact check, those with a reference.
 
         The metric is the first of these that gave a value: an exact check, then a reward, that selection does not
@@ -171,7 +171,7 @@ class CubeBuilder:
         answered_PTS = np.zeros(shape, dtype=bool)
         answered_PTS[cells] = True
         routes = {name: self._route(name, shape[:2]) for name in self._roles.routes}
-        cube = Cube(
+        cube = CandidateArrays(
             languages=tuple(languages),
             teachers=tuple(self._teachers),
             language_P=np.array([code[language] for language in self._languages], dtype=np.int64),
@@ -185,18 +185,18 @@ class CubeBuilder:
         ).with_teachers_sorted()
         return cube.only(self._whole("has_reference", bool)) if metric.kind == "accuracy" else cube
 
-    def _metric(self, reward: Floats) -> tuple[Metric, Floats] | None:
+    def _metric(self, reward: Floats) -> tuple[MetricColumn, Floats] | None:
         """Return the metric and its value for each candidate."""
         for is_held_out in (True, False):
             if found := self._best_covered(self._exact, is_held_out):
-                return Metric(self._names[found], "accuracy", is_held_out), self._floats(f"{_SCORE}{found}")
+                return MetricColumn(self._names[found], "accuracy", is_held_out), self._floats(f"{_SCORE}{found}")
             if is_held_out and (found := self._best_covered(self._rewards, is_held_out)):
                 values = self._floats(f"{_SCORE}{found}")
                 # a score of a few answers says little of strategies that choose among all
                 if 2 * np.isfinite(values).sum() >= np.isfinite(reward).sum():
-                    return Metric(self._names[found], "score", is_held_out), values
+                    return MetricColumn(self._names[found], "score", is_held_out), values
         if np.isfinite(reward).any():
-            return Metric(self._names.get(_FINAL, "ensemble"), "score", is_held_out=False), reward
+            return MetricColumn(self._names.get(_FINAL, "ensemble"), "score", is_held_out=False), reward
         return None
 
     def _best_covered(self, names: Iterable[str], is_held_out: bool) -> str | None:
@@ -218,7 +218,7 @@ class CubeBuilder:
         self._pieces["cluster"].append(np.array(codes, dtype=np.int64))
         self._pieces["has_reference"].append(_numpy(pc.is_valid(prompts["reference"])))
 
-    def _add_drafts(self, shard: ShardView) -> None:
+    def _add_drafts(self, shard: CandidateShard) -> None:
         pieces = self._pieces
         pieces["prompt"].append(_numpy(shard.prompt_of_draft) + self._num_prompts)
         pieces["teacher"].append(self._codes(shard.drafts["teacher"].combine_chunks()))
@@ -232,7 +232,7 @@ class CubeBuilder:
             scores = scores.filter(pc.is_valid(scores["value"]))
             self._add_score(name, shard, _on_one_scale(self._calibrations, shard, scores))
 
-    def _add_score(self, name: str, shard: ShardView, scores: pa.Table) -> None:
+    def _add_score(self, name: str, shard: CandidateShard, scores: pa.Table) -> None:
         self._learn_name(name, scores)
         self._pieces[f"{_SCORE}{name}"].append(_values(shard, scores))
 
@@ -273,7 +273,7 @@ def _of(scores: pa.Table, name: str) -> pa.Table:
     return scores.filter(pc.starts_with(scores["reward"], f"{name}@"))
 
 
-def _on_one_scale(calibrations: CalibrationTable | None, shard: ShardView, scores: pa.Table) -> pa.Table:
+def _on_one_scale(calibrations: CalibrationTable | None, shard: CandidateShard, scores: pa.Table) -> pa.Table:
     """Calibrate the scores of one reward, where there is a calibration."""
     if calibrations is None or not scores.num_rows:
         return scores
@@ -283,7 +283,7 @@ def _on_one_scale(calibrations: CalibrationTable | None, shard: ShardView, score
     return scores.set_column(scores.schema.get_field_index("value"), "value", values)
 
 
-def calibrated_values(table: CalibrationTable, reward: str, shard: ShardView, scores: pa.Table) -> pa.Array:
+def calibrated_values(table: CalibrationTable, reward: str, shard: CandidateShard, scores: pa.Table) -> pa.Array:
     """Return scores in standard deviations of their language; null where the language has no calibration."""
     draft = shard.draft_of(scores)
     languages = shard.language_of_draft.take(draft).to_pylist()
@@ -296,7 +296,7 @@ def calibrated_values(table: CalibrationTable, reward: str, shard: ShardView, sc
     return pa.array(values, pa.float64())
 
 
-def _values(shard: ShardView, scores: pa.Table) -> Floats:
+def _values(shard: CandidateShard, scores: pa.Table) -> Floats:
     values: Floats = np.full(shard.drafts.num_rows, np.nan)
     if scores.num_rows:
         values[_numpy(shard.draft_of(scores))] = _numpy(scores["value"].combine_chunks())

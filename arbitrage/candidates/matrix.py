@@ -13,7 +13,7 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeMatrix:
+class RewardMatrix:
     """Rewards of P prompts × T teachers.
 
     Attributes:
@@ -46,7 +46,7 @@ class OutcomeMatrix:
         """Tell who may be asked what."""
         return np.isfinite(self.rewards_PT)
 
-    def take(self, rows: Rows) -> "OutcomeMatrix":
+    def take(self, rows: Rows) -> "RewardMatrix":
         """Return some of the prompts, in the order of `rows`."""
         return replace(
             self,
@@ -59,11 +59,11 @@ class OutcomeMatrix:
             cost_PT=None if self.cost_PT is None else self.cost_PT[rows],
         )
 
-    def rewarded_by(self, rewards_PT: Floats) -> "OutcomeMatrix":
+    def rewarded_by(self, rewards_PT: Floats) -> "RewardMatrix":
         """Return the same prompts and teachers with other rewards."""
         return replace(self, rewards_PT=rewards_PT)
 
-    def among(self, teachers: Sequence[str]) -> "OutcomeMatrix":
+    def among(self, teachers: Sequence[str]) -> "RewardMatrix":
         """Return the matrix of some of the teachers."""
         columns = [self.teachers.index(name) for name in sorted(teachers)]
         return replace(
@@ -76,7 +76,7 @@ class OutcomeMatrix:
         )
 
 
-def best_admitted(expected_PT: Floats, matrix: OutcomeMatrix) -> Rows:
+def best_admitted(expected_PT: Floats, matrix: RewardMatrix) -> Rows:
     """Return the column of the best teacher among those admitted, shape (P,)."""
     choice_P: Rows = np.where(matrix.admitted_PT, expected_PT, -np.inf).argmax(axis=1)
     return choice_P

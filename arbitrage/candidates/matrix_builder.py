@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from arbitrage.candidates.matrix import Bools, Floats, OutcomeMatrix
+from arbitrage.candidates.matrix import Bools, Floats, RewardMatrix
 from arbitrage.candidates.queries import Rows, cluster_key, queries_of
 from arbitrage.errors import DataError
 from arbitrage.records import Prompt
@@ -26,7 +26,7 @@ JUDGE: Final = "exact"
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeRows:
+class MatrixRows:
     """One shard of a candidate table in which every eligible teacher was asked.
 
     Attributes:
@@ -45,7 +45,7 @@ class OutcomeRows:
 class BuiltMatrix:
     """A matrix, and how many routed prompts are not in it: a teacher that was asked gave nothing that was scored."""
 
-    matrix: OutcomeMatrix
+    matrix: RewardMatrix
     num_dropped: int
 
 
@@ -60,7 +60,7 @@ class _Block:
     opinions: Mapping[str, Floats]
 
 
-class OutcomeBuilder:
+class MatrixBuilder:
     """Takes in shards; keeps the prompts and a few numbers for each cell.
 
     Args:
@@ -72,7 +72,7 @@ class OutcomeBuilder:
         self._blocks: list[_Block] = []
         self._floors: dict[str, float] = {}
 
-    def add(self, rows: OutcomeRows) -> None:
+    def add(self, rows: MatrixRows) -> None:
         """Take in the routed prompts of one shard."""
         ids = rows.routes["prompt_id"].combine_chunks()
         place = pc.index_in(ids, value_set=rows.prompts["prompt_id"].combine_chunks())
@@ -115,14 +115,14 @@ class OutcomeBuilder:
         cost_PT = self._stacked(lambda block: block.cost_PT)
         opinions = self._opinions(rewards_PT[keep], keep)
         judges = [name for name in opinions if name.partition("@")[0] == JUDGE]
-        whole = OutcomeMatrix(
+        whole = RewardMatrix(
             prompt_ids=tuple(p.prompt_id for p in prompts),
             queries=queries_of(prompts),
             cluster_P=np.fromiter((clusters.setdefault(k, len(clusters)) for k in keys), np.int64, len(prompts)),
             teachers=self.teachers,
             rewards_PT=rewards_PT,
         ).take(keep)
-        matrix = OutcomeMatrix(
+        matrix = RewardMatrix(
             whole.prompt_ids,
             whole.queries,
             whole.cluster_P,

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.matrix import Floats, RewardMatrix
 from arbitrage.candidates.queries import NO_TASK, Queries, Rows
 from arbitrage.errors import DataError, UserError
 from arbitrage.inputs.files import Found, shown_path
@@ -64,7 +64,7 @@ class MatrixReading:
         notes: sentences about what else is incomplete.
     """
 
-    matrix: OutcomeMatrix
+    matrix: RewardMatrix
     dropped: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ def read_matrix(
     first = prompts.take(kept)
     languages = [_canonical(language) for language in _strings(first, found.language)]
     by_name = {name: values[name][kept] for name in found.rewards}
-    matrix = OutcomeMatrix(
+    matrix = RewardMatrix(
         prompt_ids=tuple(_strings(first, KEY)),
         queries=Queries(
             _strings(first, found.prompt), languages, _strings(first, found.task) if found.task else None

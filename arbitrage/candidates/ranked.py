@@ -18,7 +18,7 @@ GATED = "gate"
 
 
 @dataclass(frozen=True)
-class Contender:
+class RankedCandidate:
     """One answer and the score it goes into the contest with."""
 
     candidate: Candidate
@@ -37,7 +37,7 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class PromptCandidates:
     """A prompt, its usable answers (best first; equal scores by candidate id), and why the others are not.
 
     Attributes:
@@ -45,7 +45,7 @@ class Contest:
     """
 
     prompt: Prompt
-    contenders: tuple[Contender, ...]
+    contenders: tuple[RankedCandidate, ...]
     unusable: Counter[NothingUsable]
     failed: Counter[str] = field(default_factory=Counter)
 
@@ -68,7 +68,7 @@ class Contest:
         return ", ".join(parts).replace("all_gated", f"all_gated ({failed})" if failed else "all_gated")
 
 
-def contests(inputs: Inputs) -> list[Contest]:
+def rank_candidates(inputs: Inputs) -> list[PromptCandidates]:
     """Join prompts, drafts and scores by id, in order of prompt id.
 
     Answers to prompts that are not among the inputs, and scores of answers that are not, are left alone.
@@ -94,8 +94,8 @@ def _scores_by_candidate(scores: Sequence[Score]) -> dict[str, Score]:
     return found
 
 
-def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> Contest:
-    contenders: list[Contender] = []
+def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> PromptCandidates:
+    contenders: list[RankedCandidate] = []
     unusable: Counter[NothingUsable] = Counter()
     failed: Counter[str] = Counter()
     for candidate in drafts:
@@ -112,6 +112,6 @@ def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Scor
         elif not candidate.text.strip():
             unusable["all_empty"] += 1
         else:
-            contenders.append(Contender(candidate, score.value, score.reward))
+            contenders.append(RankedCandidate(candidate, score.value, score.reward))
     contenders.sort(key=lambda c: (-c.value, c.candidate.candidate_id))
-    return Contest(prompt, tuple(contenders), unusable, failed)
+    return PromptCandidates(prompt, tuple(contenders), unusable, failed)

@@ -18,7 +18,7 @@ CHECK_VERB = "check"
 
 
 @dataclass(frozen=True)
-class ShardView:
+class CandidateShard:
     """One shard. Scores of checks and of rewards are apart, and `final` is what selection chose by.
 
     `routes` lacks the routers that had no say in this shard.
@@ -49,7 +49,7 @@ class ShardView:
 
 
 @dataclass(frozen=True, slots=True)
-class Roles:
+class TableSteps:
     """Which steps of a run play which part; parts may be empty.
 
     Attributes:
@@ -74,7 +74,7 @@ class Roles:
     opinions: tuple[str, ...] = ()
 
 
-def roles_of(run: Run) -> Roles:
+def table_steps(run: Run) -> TableSteps:
     """Find the parts in a run's plan.
 
     Raises:
@@ -89,7 +89,7 @@ def roles_of(run: Run) -> Roles:
     scores = [step for step in named.get("scores", ()) if step != final]
     drafts = named.get("drafts", ())
     asked = [step for name in drafts for step in run.step(name).inputs.get("routes", ())]
-    return Roles(
+    return TableSteps(
         prompts=named["prompts"][0],
         routes=named.get("routes", ()),
         main_route=next(iter(asked), None),
@@ -132,7 +132,7 @@ def verb_of(step: str) -> str:
     return step.partition("-")[0]
 
 
-def walk(run: Run, roles: Roles) -> Iterator[ShardView]:
+def table_shards(run: Run, roles: TableSteps) -> Iterator[CandidateShard]:
     """Yield every shard of a finished run once, in order.
 
     Raises:
@@ -151,7 +151,7 @@ def walk(run: Run, roles: Roles) -> Iterator[ShardView]:
         by_name: dict[str | None, pa.Table] = {
             name: run.shard(name, shard) for name in names if shard in run.shards(name)
         }
-        yield ShardView(
+        yield CandidateShard(
             prompts=by_name[roles.prompts],
             routes={name: by_name[name] for name in roles.routes if name in by_name},
             drafts=_joined(by_name, roles.drafts, Candidate),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from arbitrage.export.export import EmptyExport, ExportResult
     from arbitrage.export.format import Trainer
-    from arbitrage.runs.paths import Place
+    from arbitrage.runs.paths import AnyPath
 
 StrictOption = Annotated[
     bool, typer.Option("--strict", help="Exit with 3 if any data set is empty (default: only if all are).")
@@ -50,10 +50,10 @@ def export(
     Exits with 3 if all data sets asked for are empty; with `--strict` if any is.
     """
     from arbitrage.export.export import export_datasets
-    from arbitrage.runs.paths import place_of
+    from arbitrage.runs.paths import parse_path
 
     wanted = cast("Trainer", trainer)  # export_datasets refuses what is none
-    target = place_of(out) if out else None
+    target = parse_path(out) if out else None
     done = export_datasets(find_run(run), wanted, dataset, target, test_fraction=test_fraction, licences=licence)
     if as_json:
         print(json.dumps([*map(result_json, done.results), *map(empty_json, done.empty)]))
@@ -63,7 +63,7 @@ def export(
 
 
 def tell_exports(
-    results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport]", named: "Callable[[Place], str]"
+    results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport]", named: "Callable[[AnyPath], str]"
 ) -> None:
     """Print what became of the data sets.
 

@@ -20,8 +20,8 @@ from arbitrage.errors import DataError, UserError
 if TYPE_CHECKING:
     from arbitrage.config import Raw
     from arbitrage.judging.agreement import Labels
-    from arbitrage.report.judge_report import Judgement
-    from arbitrage.runs.paths import Place
+    from arbitrage.report.judge_report import JudgeReport
+    from arbitrage.runs.paths import AnyPath
     from pipelines.judge import JudgeRunConfig
     from pipelines.planning.judge_calls import Calls
 
@@ -163,13 +163,15 @@ def _config(
     return parse(override(raw, assignments), JudgeRunConfig, "judge")
 
 
-def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, people: "Labels | None") -> "Judgement":
+def _run(
+    config: "JudgeRunConfig", directory: "AnyPath", address: str | None, people: "Labels | None"
+) -> "JudgeReport":
     from arbitrage.cli.progress import interruptible, progress_for
     from arbitrage.cli.session import working_in
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
     from arbitrage.execution.run import RunRequest, execute
-    from arbitrage.report.judge_report import judgement_of
+    from arbitrage.report.judge_report import judge_report
     from arbitrage.runs.run import open_run
     from arbitrage.teachers.check import require_ready
 
@@ -193,7 +195,7 @@ def _run(config: "JudgeRunConfig", directory: "Place", address: str | None, peop
         execute(request, RayBackend(address, awaits_end=False) if address else LocalBackend(), progress, stop)
     twice = {judge.label: judge.asks_twice for judge in config.judges}
     labels, run = (config.a.label, config.b.label), open_run(directory)
-    return judgement_of(run, labels, twice, people, config.cautions(), lost_rows)
+    return judge_report(run, labels, twice, people, config.cautions(), lost_rows)
 
 
 def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> "dict[str, Raw]":
@@ -263,7 +265,7 @@ def _run_name(labels: Sequence[str]) -> str:
     return f"judge-{names[0]}-against-{names[1]}"
 
 
-def _print(found: "Judgement") -> None:
+def _print(found: "JudgeReport") -> None:
     import sys
 
     from arbitrage.report.judge_page import judgement_tables

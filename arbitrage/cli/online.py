@@ -12,9 +12,9 @@ from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
-    from arbitrage.execution.progress import Stop
-    from arbitrage.training.progress import Hooks
-    from pipelines.online.context import Surroundings
+    from arbitrage.execution.progress import StopFlag
+    from arbitrage.training.progress import TrainingHooks
+    from pipelines.online.context import RunContext
     from pipelines.online.record import Mark, OnlineRecord
 
 OnlineArgument = Annotated[
@@ -63,20 +63,22 @@ def _noted(console: Screen) -> Callable[[str], None]:
     return lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def _surroundings(console: Screen, note: Callable[[str], None], address: str | None, stop: "Stop") -> "Surroundings":
+def _surroundings(
+    console: Screen, note: Callable[[str], None], address: str | None, stop: "StopFlag"
+) -> "RunContext":
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.train_progress import training_progress
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
-    from arbitrage.training.progress import Hooks
-    from pipelines.online.context import Surroundings
+    from arbitrage.training.progress import TrainingHooks
+    from pipelines.online.context import RunContext
 
     @contextmanager
-    def hooks() -> "Iterator[Hooks]":
+    def hooks() -> "Iterator[TrainingHooks]":
         with training_progress(console) as shown:
-            yield Hooks(shown.tell, shown.note, lambda: stop.is_asked)
+            yield TrainingHooks(shown.tell, shown.note, lambda: stop.is_asked)
 
-    return Surroundings(
+    return RunContext(
         backend=lambda: RayBackend(address, awaits_end=False) if address else LocalBackend(),
         progress=lambda: progress_for(console),
         hooks=hooks,

@@ -11,7 +11,7 @@ import typer
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
-    from arbitrage.runs.paths import Place
+    from arbitrage.runs.paths import AnyPath
 
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory (a path or `s3://…`), or the name of one in `runs/`.")
@@ -40,23 +40,23 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 RUNS = Path("runs")
 
 
-def run_directory(given: str | None, name: str) -> "Place":
+def run_directory(given: str | None, name: str) -> "AnyPath":
     """Return where a run is to lie, a path made absolute."""
-    from arbitrage.runs.paths import place_of
+    from arbitrage.runs.paths import parse_path
 
-    place = place_of(given) if given else RUNS / name
+    place = parse_path(given) if given else RUNS / name
     return place.absolute() if isinstance(place, Path) else place
 
 
-def find_run(run: str) -> "Place":
+def find_run(run: str) -> "AnyPath":
     """Return the directory of a run given by path or by name.
 
     Raises:
         UserError: neither is there.
     """
-    from arbitrage.runs.paths import StorePath, place_of
+    from arbitrage.runs.paths import StorePath, parse_path
 
-    place = place_of(run)
+    place = parse_path(run)
     if isinstance(place, StorePath):
         if (place / "run.json").exists():
             return place

@@ -20,11 +20,11 @@ from arbitrage.cli.progress import title
 from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from arbitrage.execution.loads import Load
+    from arbitrage.execution.loads import ModelPlacement
     from arbitrage.execution.plan import ExecutionPlan
     from arbitrage.teachers.pool import TeacherConfig
     from pipelines.candidates import CandidatesConfig
-    from pipelines.planning.estimate import Asks, Estimate
+    from pipelines.planning.estimate import RequestCounts, RunEstimate
 
 TASKS = {"answer": "generation", "review": "reviews", "adjudicate": "adjudication", "fuse": "fusion"}
 """What teachers are asked to do → what stands over the table of it."""
@@ -41,17 +41,17 @@ def plan(
 
     Reads the prompts, to count them and to route them; changes no file.
     """
-    from arbitrage.execution.loads import loads
+    from arbitrage.execution.loads import model_placements
     from arbitrage.execution.plan import plan as plan_execution
     from pipelines.loading import load_pipeline
-    from pipelines.planning.estimate import count_asks, estimate
+    from pipelines.planning.estimate import count_requests, estimate
 
     config = load_pipeline(pipeline, assignments or []).config
     directory = run_directory(run_dir, config.name)
     wanted = chosen_shards(config.num_shards, shards)
     execution = plan_execution(directory, config.build().targets, config.num_shards, wanted)
     teachers = config.selected_teachers()
-    asks = count_asks(config, teachers, execution)
+    asks = count_requests(config, teachers, execution)
     estimates = estimate(config, teachers, asks, execution)
     if as_json:
         print(json.dumps(_as_json(execution, _everybody(config), asks, estimates), indent=1))
@@ -59,7 +59,7 @@ def plan(
     console = Screen()
     console.print(f"run directory: {directory}", highlight=False, soft_wrap=True)
     console.print(_step_table(execution))
-    if found := loads(execution):
+    if found := model_placements(execution):
         console.print(_load_table(found))
     console.print(_language_table(asks))
     for table in _call_tables(estimates):
@@ -81,7 +81,7 @@ def _step_table(execution: "ExecutionPlan") -> Table:
     return table
 
 
-def _load_table(found: "Sequence[Load]") -> Table:
+def _load_table(found: "Sequence[ModelPlacement]") -> Table:
     table = Table(title="models")
     for column in ("for", "engine", "model", "precision", "replicas", "runs on"):
         table.add_column(column, overflow="fold")
@@ -101,7 +101,7 @@ def _holds(step: Any) -> str:
     return f"{wanted.replicas} × ({wanted.each()})" if wanted.replicas > 1 else wanted.each()
 
 
-def _language_table(asks: "Asks") -> Table:
+def _language_table(asks: "RequestCounts") -> Table:
     table = Table("language", "prompts", title="prompts")
     for language, count in sorted(asks.num_prompts.items()):
         table.add_row(language, f"{count:,}")
@@ -109,14 +109,14 @@ def _language_table(asks: "Asks") -> Table:
     return table
 
 
-def _call_tables(estimates: Sequence["Estimate"]) -> Iterator[Table]:
+def _call_tables(estimates: Sequence["RunEstimate"]) -> Iterator[Table]:
     """Yield a table of those who answer, then one of each task of those who read answers."""
     for task, heading in TASKS.items():
         if found := [e for e in estimates if e.task == task]:
             yield _call_table(heading, found)
 
 
-def _call_table(heading: str, estimates: Sequence["Estimate"]) -> Table:
+def _call_table(heading: str, estimates: Sequence["RunEstimate"]) -> Table:
     table = Table(title=heading)
     for column in ("teacher", "language"):
         table.add_column(column, overflow="fold")
@@ -131,7 +131,7 @@ def _call_table(heading: str, estimates: Sequence["Estimate"]) -> Table:
     return table
 
 
-def _figures(lines: Sequence["Estimate"]) -> list[str]:
+def _figures(lines: Sequence["RunEstimate"]) -> list[str]:
     costs = [line.cost_usd for line in lines if line.cost_usd is not None]
     sums = (
         sum(line.prompts for line in lines),
@@ -143,7 +143,7 @@ def _figures(lines: Sequence["Estimate"]) -> list[str]:
     return [*(f"{value:,}" for value in sums), f"{sum(costs):,.2f}" if costs else "–"]
 
 
-def _remarks(asks: "Asks", estimates: Sequence["Estimate"]) -> list[str]:
+def _remarks(asks: "RequestCounts", estimates: Sequence["RunEstimate"]) -> list[str]:
     remarks = []
     if asks.rejected:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(asks.rejected.items()))
@@ -181,9 +181,12 @@ def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -
 
 
 def _as_json(
-    execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"], asks: "Asks", estimates: Sequence["Estimate"]
+    execution: "ExecutionPlan",
+    teachers: Sequence["TeacherConfig"],
+    asks: "RequestCounts",
+    estimates: Sequence["RunEstimate"],
 ) -> dict[str, Any]:
-    from arbitrage.execution.loads import loads
+    from arbitrage.execution.loads import model_placements
 
     return {
         "run_dir": str(execution.run_dir),
@@ -193,7 +196,7 @@ def _as_json(
         ],
         "models": [
             asdict(load.model) | {"pool": load.pool, "runs_on": load.where} | load.resources.model_dump()
-            for load in loads(execution)
+            for load in model_placements(execution)
         ],
         "prompts": dict(sorted(asks.num_prompts.items())),
         "rejected": dict(sorted(asks.rejected.items())),

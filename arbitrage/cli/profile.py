@@ -16,7 +16,7 @@ from arbitrage.errors import UserError
 from arbitrage.processes.pools import num_cpus
 
 if TYPE_CHECKING:
-    from arbitrage.profile.compare import Comparison
+    from arbitrage.profile.compare import ProfileComparison
     from arbitrage.profile.profile import Profile
     from arbitrage.profile.summary import CellSummary
 
@@ -123,7 +123,7 @@ def _reader(patterns: Sequence[str], column: Sequence[str], language: str | None
     from arbitrage.languages import normalise_tag, suggest_tag
     from arbitrage.profile.columns import parse_columns
     from arbitrage.profile.entries import EntryBuilder
-    from arbitrage.profile.reading import Reader
+    from arbitrage.profile.reading import ProfileReader
 
     if turns not in ("last", "all"):
         raise UserError(f"--turns {turns}: is not one of last, all")
@@ -132,7 +132,7 @@ def _reader(patterns: Sequence[str], column: Sequence[str], language: str | None
         near = suggest_tag(language)
         raise UserError(f"--language {language}: is not a BCP-47 tag{f' (did you mean {near!r}?)' if near else ''}")
     wanted = cast("Literal['last', 'all']", turns)
-    return Reader(patterns, EntryBuilder(parse_columns(column), wanted, tag, salt))
+    return ProfileReader(patterns, EntryBuilder(parse_columns(column), wanted, tag, salt))
 
 
 def _profile(
@@ -144,7 +144,7 @@ def _profile(
     return profile_data(name, reader, settings, num_processes=workers, max_rows=sample, on_texts=on_texts)
 
 
-def _compare(found: Sequence["Profile"]) -> list["Comparison"]:
+def _compare(found: Sequence["Profile"]) -> list["ProfileComparison"]:
     from arbitrage.profile.compare import compare_all
 
     return compare_all(found)
@@ -163,7 +163,7 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int], None]]:
 
 
 def _as_json(
-    found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["Comparison"]
+    found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["ProfileComparison"]
 ) -> dict[str, Any]:
     from arbitrage.profile import compare, summary
 
@@ -174,7 +174,7 @@ def _as_json(
 
 
 def _print(
-    found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["Comparison"]
+    found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["ProfileComparison"]
 ) -> None:
     from arbitrage.inputs.notes import said
     from arbitrage.profile.terminal import profile_tables, shift_table

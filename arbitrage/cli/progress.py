@@ -26,7 +26,7 @@ from arbitrage.report.formatting import duration
 from arbitrage.runs.manifest import LiveStep, ShardStats
 
 if TYPE_CHECKING:
-    from arbitrage.execution.progress import Stop
+    from arbitrage.execution.progress import StopFlag
 
 WAITING = "waiting for the answers that are under way"
 
@@ -53,7 +53,9 @@ def interrupted_at_once() -> "Iterator[None]":
 
 
 @contextmanager
-def interruptible(note: Callable[[str], None], meanwhile: str = WAITING, at_once: bool = False) -> "Iterator[Stop]":
+def interruptible(
+    note: Callable[[str], None], meanwhile: str = WAITING, at_once: bool = False
+) -> "Iterator[StopFlag]":
     """Give the stop flag that the signals set.
 
     Args:
@@ -64,9 +66,9 @@ def interruptible(note: Callable[[str], None], meanwhile: str = WAITING, at_once
     Raises:
         InterruptedRunError: the end came by a signal.
     """
-    from arbitrage.execution.progress import Stop
+    from arbitrage.execution.progress import StopFlag
 
-    stop = Stop()
+    stop = StopFlag()
     stop.is_at_once = at_once
 
     def hear(number: int, _: object) -> None:

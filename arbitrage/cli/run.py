@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from arbitrage.export.format import Trainer
     from arbitrage.report.page import Report
     from arbitrage.runs.manifest import Notes
-    from arbitrage.runs.paths import Place
+    from arbitrage.runs.paths import AnyPath
 
 
 LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
@@ -133,7 +133,7 @@ def _run(
     require_rows(exported.results, exported.empty, strict=strict)
 
 
-def _export(trainers: "Sequence[Trainer]", directory: "Place") -> "Exported":
+def _export(trainers: "Sequence[Trainer]", directory: "AnyPath") -> "Exported":
     """Export for each trainer."""
     from arbitrage.export.export import Exported, export_datasets
 
@@ -160,7 +160,7 @@ def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
     say(f"report: {_short(report.path)}")
 
 
-def _short(place: "Place") -> str:
+def _short(place: "AnyPath") -> str:
     if isinstance(place, Path) and place.is_relative_to(Path.cwd()):
         return str(place.relative_to(Path.cwd()))
     return str(place)

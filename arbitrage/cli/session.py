@@ -17,7 +17,7 @@ from arbitrage.errors import ExecutionError, RunDirectoryError
 from arbitrage.execution.environment import make_private_files
 
 if TYPE_CHECKING:
-    from arbitrage.runs.paths import Place
+    from arbitrage.runs.paths import AnyPath
 
 
 def prepare_process() -> None:
@@ -48,7 +48,7 @@ def _has_cwd() -> bool:
 
 
 @contextmanager
-def working_in(run_dir: "Place") -> Iterator[None]:
+def working_in(run_dir: "AnyPath") -> Iterator[None]:
     """Work in an empty directory of this process, for Ray puts it first on every worker's `sys.path`.
 
     Raises:

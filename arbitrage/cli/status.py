@@ -17,7 +17,7 @@ from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
     from arbitrage.runs.manifest import LiveRun, StepReport
-    from arbitrage.runs.paths import Place
+    from arbitrage.runs.paths import AnyPath
 
 LOOK_EVERY_S = 1.0
 
@@ -50,7 +50,7 @@ class _View:
     """What a run directory says at one moment."""
 
     name: str
-    path: "Place"
+    path: "AnyPath"
     done: Mapping[str, tuple[int, int]]  # step → shards complete, shards wanted
     reports: "Mapping[str, StepReport]"
     over_budget: tuple[str, ...]
@@ -59,7 +59,7 @@ class _View:
     seconds: float  # wall clock of all passes, until now or until it was last seen at work
 
 
-def _look(path: "Place") -> _View:
+def _look(path: "AnyPath") -> _View:
     from arbitrage.execution.run import progress_of, seconds_so_far
     from arbitrage.runs.manifest import read_live
     from arbitrage.runs.run import open_run
@@ -80,7 +80,7 @@ def _look(path: "Place") -> _View:
     )
 
 
-def _watch(path: "Place") -> None:
+def _watch(path: "AnyPath") -> None:
     """Draw the table again and again; where nobody sees it change, only the last one is printed."""
     view, seen_at = _look(path), time.monotonic()
     with Live(_table(view), console=Screen(), auto_refresh=False) as screen:

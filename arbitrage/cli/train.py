@@ -201,11 +201,11 @@ def _weights(mix: list[str] | None) -> str | dict[str, float] | None:
 def _train(config: "TrainConfig", as_json: bool) -> None:
     from arbitrage.cli.progress import interruptible
     from arbitrage.cli.train_progress import training_progress
-    from arbitrage.training.progress import Hooks
+    from arbitrage.training.progress import TrainingHooks
     from arbitrage.training.train import train as train_student
 
     with training_progress(Screen(stderr=True)) as shown, interruptible(shown.note, "writing a checkpoint") as stop:
-        student = train_student(config, Hooks(shown.tell, shown.note, lambda: stop.is_asked))
+        student = train_student(config, TrainingHooks(shown.tell, shown.note, lambda: stop.is_asked))
     if as_json:
         print(json.dumps({"model": str(student.path), "is_new": student.is_new} | student.record.model_dump()))
     else:

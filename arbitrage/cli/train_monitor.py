@@ -14,7 +14,7 @@ from arbitrage.cli.train import find_source
 
 if TYPE_CHECKING:
     from arbitrage.training.monitor.curves import Check
-    from arbitrage.training.monitor.offline import Watched
+    from arbitrage.training.monitor.offline import MonitoredModel
 
 
 def monitor(
@@ -45,7 +45,7 @@ def monitor(
     """
     from arbitrage.config import override, parse
     from arbitrage.errors import UserError
-    from arbitrage.training.monitor.offline import watch_models
+    from arbitrage.training.monitor.offline import monitor_models
     from arbitrage.training.monitor.settings import MonitorConfig
 
     raw = override({"probe": [find_source(item) for item in probe]}, assignments or [])
@@ -54,7 +54,7 @@ def monitor(
         raise UserError(f"{models[0]}: is no directory here; name one by --out")
     target = out or Path(models[0]) / "monitor"  # beside what the training itself has measured, not over it
     console = Screen(stderr=True)
-    watched = watch_models(models, config, target, lambda sentence: console.print(sentence, style="dim"))
+    watched = monitor_models(models, config, target, lambda sentence: console.print(sentence, style="dim"))
     if as_json:
         print(
             json.dumps({"checks": [asdict(c) for c in watched.checks], "alarms": [asdict(a) for a in watched.alarms]})
@@ -63,7 +63,7 @@ def monitor(
         _tell(watched, target)
 
 
-def _tell(watched: "Watched", target: Path) -> None:
+def _tell(watched: "MonitoredModel", target: Path) -> None:
     from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL
     from arbitrage.training.monitor.picture import PICTURE_FILE
 

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from arbitrage.training.progress import Step
+    from arbitrage.training.progress import TrainingStep
 
 SHOWN = ("loss", "eval_loss", "rewards/margins", "accuracy", "learning_rate")
 """Figures of a trainer's log that are shown; the rest is in `trainer_state.json`."""
@@ -19,7 +19,7 @@ SHOWN = ("loss", "eval_loss", "rewards/margins", "accuracy", "learning_rate")
 class Shown(Protocol):
     """Shows a person how training goes."""
 
-    def tell(self, step: "Step") -> None:
+    def tell(self, step: "TrainingStep") -> None:
         """Hear of a step."""
         ...
 
@@ -34,7 +34,7 @@ class Lines:
     def __init__(self, console: Screen) -> None:
         self._console, self._started = console, time.monotonic()
 
-    def tell(self, step: "Step") -> None:
+    def tell(self, step: "TrainingStep") -> None:
         """Print what was logged."""
         if text := figures(step):
             self.note(f"step {step.number:,} of {step.total:,}: {text}")
@@ -51,7 +51,7 @@ class Bar:
     def __init__(self, bars: Progress) -> None:
         self._bars, self._task = bars, bars.add_task("train", total=None, figures="")
 
-    def tell(self, step: "Step") -> None:
+    def tell(self, step: "TrainingStep") -> None:
         """Move the bar."""
         self._bars.update(self._task, completed=step.number, total=step.total)
         if text := figures(step):
@@ -75,6 +75,6 @@ def training_progress(console: Screen) -> Iterator[Shown]:
         yield Bar(bars)
 
 
-def figures(step: "Step") -> str:
+def figures(step: "TrainingStep") -> str:
     """Return the figures of a step that are shown: 'loss 0.431, learning_rate 1.2e-05'."""
     return ", ".join(f"{name} {step.figures[name]:.4g}" for name in SHOWN if name in step.figures)

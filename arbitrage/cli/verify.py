@@ -13,7 +13,7 @@ from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from arbitrage.runs.audit import Audit, Finding
-    from arbitrage.runs.paths import Place
+    from arbitrage.runs.paths import AnyPath
 
 RepairOption = Annotated[
     bool,
@@ -29,12 +29,12 @@ def verify(run: RunArgument, repair: RepairOption = False, as_json: JsonOption =
 
     Exit codes: 0 everything is sound; 3 something is damaged or missing, also where it was set aside.
     """
-    from arbitrage.execution.lock import claim
+    from arbitrage.execution.lock import hold_run_lock
     from arbitrage.runs.audit import audit
     from arbitrage.runs.audit import repair as set_aside
 
     path = _find(run)
-    with claim(path) if repair else nullcontext():
+    with hold_run_lock(path) if repair else nullcontext():
         found = audit(path)
         found.findings += _exports(path)
         if repair:
@@ -47,21 +47,21 @@ def verify(run: RunArgument, repair: RepairOption = False, as_json: JsonOption =
         raise typer.Exit(DataError.exit_code)
 
 
-def _find(run: str) -> "Place":
+def _find(run: str) -> "AnyPath":
     """Return the directory of a run, also of one that has lost its `run.json`."""
     from arbitrage.runs.audit import is_run_directory
-    from arbitrage.runs.paths import place_of
+    from arbitrage.runs.paths import parse_path
 
     try:
         return find_run(run)
     except UserError:
-        place = place_of(run)
+        place = parse_path(run)
         if is_run_directory(place):
             return place.absolute() if isinstance(place, Path) else place
         raise
 
 
-def _exports(path: "Place") -> "list[Finding]":
+def _exports(path: "AnyPath") -> "list[Finding]":
     """Compare the exports in a run directory with their provenance."""
     from arbitrage.export.provenance import PROVENANCE_FILE
     from arbitrage.export.verification import damaged_files
@@ -78,7 +78,7 @@ def _exports(path: "Place") -> "list[Finding]":
     return found
 
 
-def _as_dict(path: "Place", found: "Audit") -> dict[str, object]:
+def _as_dict(path: "AnyPath", found: "Audit") -> dict[str, object]:
     def listed(is_damage: bool) -> list[dict[str, str]]:
         return [
             {"path": each.path, "kind": each.kind, "what": each.what}
@@ -96,7 +96,7 @@ def _as_dict(path: "Place", found: "Audit") -> dict[str, object]:
     }
 
 
-def _print(path: "Place", found: "Audit") -> None:
+def _print(path: "AnyPath", found: "Audit") -> None:
     if found.findings:
         table = Table(Column("file", overflow="fold"), "", "what")  # a name that is cut cannot be found
         for each in found.findings:

@@ -10,7 +10,7 @@ from arbitrage.config import Config
 from arbitrage.records import FinishReason, Message
 
 
-class Sampling(Config):
+class SamplingParams(Config):
     """How a teacher is asked. Hedged sampling [2506.20544]: n − 1 warm samples plus one greedy."""
 
     n: Annotated[int, Field(ge=1)] = 1

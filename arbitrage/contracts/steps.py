@@ -60,7 +60,7 @@ class Resources(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     """What a step's worker loads or asks.
 
     Attributes:
@@ -92,7 +92,7 @@ class StepConfig(Config):
         """Whether the worker loads no model and only waits for servers: it may share a process with others."""
         return False
 
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> LoadedModel | None:
         """Return the model that the worker loads or asks; None where there is none."""
         return None
 

@@ -73,8 +73,8 @@ class ShardWorker(Protocol):
         ...
 
 
-class AskedShard(Protocol):
-    """One shard of an `AnswerWorker`, read and ready to be asked item by item."""
+class RequestShard(Protocol):
+    """One shard of an `RequestWorker`, read and ready to be asked item by item."""
 
     @property
     def items(self) -> Sequence[Item]:
@@ -96,10 +96,10 @@ class AskedShard(Protocol):
 
 
 @runtime_checkable
-class AnswerWorker(Protocol):
+class RequestWorker(Protocol):
     """Does shards item by item, where every answer is dear: each is journaled as it arrives, none asked for twice."""
 
-    def begin(self, inputs: Inputs) -> AskedShard:
+    def begin(self, inputs: Inputs) -> RequestShard:
         """Read a shard. Two shards may be under way at once."""
         ...
 

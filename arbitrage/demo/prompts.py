@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from arbitrage.config import Raw
 from arbitrage.contracts.steps import StepConfig
 from arbitrage.contracts.workers import Batch
-from arbitrage.demo.tasks import LANGUAGES, Split, WorldItem, sample_items
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, Split, sample_items
 from arbitrage.records import Message, Prompt, Reject, content_id, prompt_id_of
 
 BATCH_ROWS = 1000
@@ -17,7 +17,7 @@ LICENCE = "Apache-2.0"
 """The world is part of this project."""
 
 
-class WorldConfig(StepConfig):
+class DemoPromptsConfig(StepConfig):
     """Questions of the micro-world: the same number per language, spread over its task families.
 
     Attributes:
@@ -48,21 +48,21 @@ class WorldConfig(StepConfig):
         parts = (part for item in self.items() for part in (item.language, item.question, item.answer))
         return {**super().identity(), "content": content_id(*parts)}
 
-    def items(self) -> list[WorldItem]:
+    def items(self) -> list[DemoItem]:
         """Return the questions asked, language by language."""
         chosen = sample_items(self.split, self.languages, self.skip + self.per_language, self.seed)
         skipped = set(sample_items(self.split, self.languages, self.skip, self.seed))
         return [item for item in chosen if item not in skipped]
 
-    def build(self) -> "WorldReader":
+    def build(self) -> "DemoPromptReader":
         """Build the worker that reads the world."""
-        return WorldReader(self)
+        return DemoPromptReader(self)
 
 
-class WorldReader:
+class DemoPromptReader:
     """Reads the micro-world. `source_id` is the fact asked for, equal in all its wordings and translations."""
 
-    def __init__(self, config: WorldConfig) -> None:
+    def __init__(self, config: DemoPromptsConfig) -> None:
         self._config = config
 
     def read(self) -> Iterator[Batch]:
@@ -82,7 +82,7 @@ class WorldReader:
             yield Batch(prompts, rejects)
 
 
-def _prompt(item: WorldItem) -> Prompt:
+def _prompt(item: DemoItem) -> Prompt:
     messages = (Message(role="user", content=item.question),)
     return Prompt(
         prompt_id=prompt_id_of(item.language, messages),

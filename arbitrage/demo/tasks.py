@@ -21,7 +21,7 @@ HELDOUT_ONE_IN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class WorldItem:
+class DemoItem:
     """A question and its answer; `instance` is the same for all wordings and translations of one fact."""
 
     language: str
@@ -31,12 +31,12 @@ class WorldItem:
     instance: str
 
 
-def items(split: Split, language: str) -> list[WorldItem]:
+def items(split: Split, language: str) -> list[DemoItem]:
     """List every item of a split in a language, family by family, in the order of the lexicon."""
     return list(_items(language)[split])
 
 
-def sample_items(split: Split, languages: Sequence[str], per_language: int, seed: int) -> list[WorldItem]:
+def sample_items(split: Split, languages: Sequence[str], per_language: int, seed: int) -> list[DemoItem]:
     """Choose items by content hash, the same number from each family as far as they reach.
 
     Args:
@@ -54,21 +54,21 @@ def stable_hash(*parts: object) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def _spread(pool: Sequence[WorldItem], seed: int) -> list[WorldItem]:
+def _spread(pool: Sequence[DemoItem], seed: int) -> list[DemoItem]:
     ranked = sorted(pool, key=lambda item: stable_hash(seed, item.language, item.family, item.question))
     columns = [[item for item in ranked if item.family == family] for family in FAMILIES]
     return [item for item in chain.from_iterable(zip_longest(*columns)) if item is not None]
 
 
 @cache
-def _items(language: str) -> dict[Split, tuple[WorldItem, ...]]:
-    splits: dict[Split, list[WorldItem]] = {"train": [], "heldout": []}
+def _items(language: str) -> dict[Split, tuple[DemoItem, ...]]:
+    splits: dict[Split, list[DemoItem]] = {"train": [], "heldout": []}
     lexicon = load_lexicon(language)
     for family, generate in QUESTIONS.items():
         for question in generate(lexicon):
             split: Split = "heldout" if _is_heldout(language, family, question) else "train"
             instance = f"{family}/{question.instance}"
-            splits[split].append(WorldItem(language, family, question.text, question.answer, instance))
+            splits[split].append(DemoItem(language, family, question.text, question.answer, instance))
     return {split: tuple(rows) for split, rows in splits.items()}
 
 

@@ -106,7 +106,7 @@ class _Account:
         self.rejected.update(account.rejected)
 
 
-class Books:
+class Accounts:
     """What the shards that were done in this run counted, by step; `num_kept`: those found good after all."""
 
     def __init__(self) -> None:
@@ -122,8 +122,8 @@ class Books:
         return self._sums.setdefault(step, _Sums())
 
 
-def balance_books(
-    planned: RunPlan, execution: ExecutionPlan, books: Books, seconds: float, max_rejected: float
+def check_accounts(
+    planned: RunPlan, execution: ExecutionPlan, books: Accounts, seconds: float, max_rejected: float
 ) -> Manifest:
     """Return the manifest of a run whose shards are all complete.
 
@@ -160,7 +160,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _report(planned: PlannedStep, books: Books) -> StepReport:
+def _report(planned: PlannedStep, books: Accounts) -> StepReport:
     """Add what was there before to what was done, and check each shard's counts against its files."""
     sums = books.of(planned.step.name)
     directory = planned.job.directory

@@ -15,7 +15,7 @@ from arbitrage.records import Candidate, Record, Reject
 from arbitrage.runs.spent_journals import SpentJournals
 
 
-class Turns:
+class ShardTurns:
     """The turns of one worker's shards; belongs to one event loop."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Counters:
 
 
 @dataclass
-class Meter:
+class LiveCounters:
     """What the shards of one worker share: counters, turns, spent journals, and the wish to stop.
 
     Attributes:
@@ -84,7 +84,7 @@ class Meter:
     shards: dict[tuple[str, int], Counters] = field(default_factory=dict)
     ended: dict[str, Counters] = field(default_factory=dict)
     is_draining: bool = False
-    turns: Turns = field(default_factory=Turns)
+    turns: ShardTurns = field(default_factory=ShardTurns)
     spent: SpentJournals = field(default_factory=SpentJournals)
 
     @contextmanager
@@ -112,7 +112,7 @@ class Meter:
         return found
 
 
-def count_answer(counters: Counters, answer: Record) -> None:
+def count_result(counters: Counters, answer: Record) -> None:
     """Count one answer."""
     counters.num_answered += 1
     counters.num_in_flight -= 1

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from arbitrage.contracts.workers import AskedShard, Output, Usage
+from arbitrage.contracts.workers import Output, RequestShard, Usage
 from arbitrage.errors import DrainedError, ExecutionError, OvertakenError, StorageError
-from arbitrage.execution.counters import Counters, Meter, count_answer
+from arbitrage.execution.counters import Counters, LiveCounters, count_result
 from arbitrage.execution.plan import Job
 from arbitrage.records import Candidate, Record, Reject, Score
 from arbitrage.runs.journal import Journal, item_id_of
@@ -19,7 +19,7 @@ UNWRITABLE = "unwritable"
 _MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd")
 
 
-async def settle(job: Job, asked: AskedShard, journal: Journal, counters: Counters, meter: Meter) -> Output:
+async def settle(job: Job, asked: RequestShard, journal: Journal, counters: Counters, meter: LiveCounters) -> Output:
     """Get an answer for every item the shard owes, and return its rows in the order of the items.
 
     Raises:
@@ -41,10 +41,10 @@ class _Asking:
     """One attempt at a shard."""
 
     step: str
-    asked: AskedShard
+    asked: RequestShard
     journal: Journal
     counters: Counters
-    meter: Meter
+    meter: LiveCounters
     overtaken: OvertakenError | None = None
 
     async def settle(self, item_ids: Sequence[str]) -> None:
@@ -133,7 +133,7 @@ class _Asking:
         in_flight.remove(item_id)
         answer = writable(answer, self.step)
         self.journal.settle(item_id, answer)
-        count_answer(self.counters, answer)
+        count_result(self.counters, answer)
 
 
 def writable(answer: Record, step: str) -> Record:

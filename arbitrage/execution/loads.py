@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from arbitrage.contracts.steps import Loaded, Resources
+from arbitrage.contracts.steps import LoadedModel, Resources
 from arbitrage.execution.plan import ExecutionPlan
 
 MOST_NAMES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class ModelPlacement:
     """One pool of workers with a model.
 
     Attributes:
@@ -21,7 +21,7 @@ class Load:
     """
 
     pool: str
-    model: Loaded
+    model: LoadedModel
     resources: Resources
     only_waits: bool
 
@@ -37,21 +37,21 @@ class Load:
         return f"{cards} ({kind})" if kind else cards
 
 
-def loads(execution: ExecutionPlan) -> list[Load]:
+def model_placements(execution: ExecutionPlan) -> list[ModelPlacement]:
     """Return every model for which work is left, in the order of the steps."""
-    found: dict[str, Load] = {}
+    found: dict[str, ModelPlacement] = {}
     for step in execution.steps:
         model = step.job.config.loaded()
         if step.missing and model is not None and step.job.pool not in found:
             config = step.job.config
-            found[step.job.pool] = Load(step.job.pool, model, step.step.resources, config.only_waits)
+            found[step.job.pool] = ModelPlacement(step.job.pool, model, step.step.resources, config.only_waits)
     return list(found.values())
 
 
 def load_sentences(execution: ExecutionPlan, backend: str) -> Iterator[str]:
     """Yield a line for each model that is loaded, and one for all that others run."""
     asked = []
-    for load in loads(execution):
+    for load in model_placements(execution):
         if load.only_waits:
             asked.append(load.pool.partition("-")[2] or load.pool)
             continue

@@ -7,12 +7,12 @@ from functools import partial
 
 import uvloop
 
-from arbitrage.contracts.workers import SHARDS_IN_HAND, AnswerWorker, Load, ShardWorker
+from arbitrage.contracts.workers import SHARDS_IN_HAND, Load, RequestWorker, ShardWorker
 from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, TeacherError
-from arbitrage.execution.counters import Meter
+from arbitrage.execution.counters import LiveCounters
 from arbitrage.execution.given_up import GivenUp
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.execution.progress import Watch
+from arbitrage.execution.progress import RunMonitor
 from arbitrage.execution.retries import Retries, has_suspects
 from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard, still_good
 from arbitrage.execution.source_task import do_source
@@ -25,20 +25,20 @@ class LocalBackend:
 
     name = "local"
 
-    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
+    def run(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         """Do all missing shards."""
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_LocalRun(execution, watch).run())
 
 
 class _LocalRun:
-    def __init__(self, execution: ExecutionPlan, watch: Watch) -> None:
+    def __init__(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         self._execution, self._watch = execution, watch
         self._left = {step.step.name: set(step.missing) for step in execution.steps}
-        self._workers: dict[str, ShardWorker | AnswerWorker] = {}
+        self._workers: dict[str, ShardWorker | RequestWorker] = {}
         self._retries = Retries()
         self._given_up = GivenUp(execution.steps)
-        self._meter = Meter()
+        self._meter = LiveCounters()
         self._name = "this process"
 
     async def run(self) -> None:
@@ -76,7 +76,7 @@ class _LocalRun:
             if not error.retryable and not isinstance(error, TeacherError):
                 raise
 
-    async def _do_one(self, step: PlannedStep, worker: ShardWorker | AnswerWorker, attempt: Attempt) -> None:
+    async def _do_one(self, step: PlannedStep, worker: ShardWorker | RequestWorker, attempt: Attempt) -> None:
         if not self._keep(step, attempt.shard):
             stats = await do_shard(step.job, worker, attempt, self._meter)
             self._left[step.step.name].remove(attempt.shard)
@@ -165,7 +165,7 @@ class _LocalRun:
             await asyncio.gather(*tasks, return_exceptions=True)
             self._watch.gone(self._name)
 
-    def _tell(self, worker: ShardWorker | AnswerWorker, in_hand: set[int], step: PlannedStep) -> None:
+    def _tell(self, worker: ShardWorker | RequestWorker, in_hand: set[int], step: PlannedStep) -> None:
         self._meter.is_draining = self._watch.stop.is_asked
         load = worker.load() if asks(worker) else Load()
         self._watch.heard(self._name, self._meter.by_step(), load)
@@ -182,7 +182,7 @@ class _LocalRun:
         self._watch.restarted(step.step.name)
         await self._close_unless(needed=self._workers.keys() - {step.job.pool})
 
-    def _worker(self, step: PlannedStep) -> ShardWorker | AnswerWorker:
+    def _worker(self, step: PlannedStep) -> ShardWorker | RequestWorker:
         if step.job.pool not in self._workers:
             with self._watch.stop.at_once():
                 self._workers[step.job.pool] = step.job.config.build()

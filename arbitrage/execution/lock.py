@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from arbitrage.config import Config
 from arbitrage.errors import RunDirectoryError, StorageError
-from arbitrage.runs.paths import Place, StorePath, read_bytes, why
+from arbitrage.runs.paths import AnyPath, StorePath, read_bytes, why
 
 LOCK_FILE = "_lock"
 RENEW_EVERY_S = 10.0
@@ -38,7 +38,7 @@ SETTLE_S = 0.5
 READ_TRIES = 3
 
 
-class Lease(Config):
+class StoreLock(Config):
     """`_lock`. `renewed_at` in whole seconds since the epoch, which have as many digits tomorrow."""
 
     token: str
@@ -48,14 +48,14 @@ class Lease(Config):
 
 
 @contextmanager
-def lease(run_dir: StorePath, token: str) -> Iterator[None]:
+def hold_store_lock(run_dir: StorePath, token: str) -> Iterator[None]:
     """Hold a run directory in an object store under this token.
 
     Raises:
         RunDirectoryError: there is no such bucket, or another process holds the directory.
         StorageError: the store cannot be reached, or refuses.
     """
-    held = read_lease(run_dir)
+    held = read_store_lock(run_dir)
     if held is not None and (age := time.time() - held.renewed_at) < STALE_AFTER_S:
         raise RunDirectoryError(
             f"{run_dir}: another process is running in it (process {held.pid} on {held.host}, last heard of "
@@ -81,11 +81,11 @@ def lease(run_dir: StorePath, token: str) -> Iterator[None]:
             (run_dir / LOCK_FILE).unlink(missing_ok=True)
 
 
-def read_lease(run_dir: StorePath) -> Lease | None:
+def read_store_lock(run_dir: StorePath) -> StoreLock | None:
     """Return the lease that stands, however old, or None."""
     for _ in range(READ_TRIES):
         try:
-            return Lease.model_validate_json((run_dir / LOCK_FILE).read_bytes())
+            return StoreLock.model_validate_json((run_dir / LOCK_FILE).read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:
@@ -105,17 +105,17 @@ def _renew(run_dir: StorePath, token: str, released: threading.Event) -> None:
 
 
 def _is_ours(run_dir: StorePath, token: str) -> bool:
-    held = read_lease(run_dir)
+    held = read_store_lock(run_dir)
     return held is not None and held.token == token
 
 
 def _write(run_dir: StorePath, token: str) -> None:
-    mine = Lease(token=token, host=os.uname().nodename, pid=os.getpid(), renewed_at=int(time.time()))
+    mine = StoreLock(token=token, host=os.uname().nodename, pid=os.getpid(), renewed_at=int(time.time()))
     (run_dir / LOCK_FILE).write_bytes((mine.model_dump_json() + "\n").encode())
 
 
 @contextmanager
-def claim(run_dir: Place) -> Iterator[str]:
+def hold_run_lock(run_dir: AnyPath) -> Iterator[str]:
     """Hold the run directory for this process alone, and yield the token of this run.
 
     The hold ends with the process, however it ends; in an object store, a minute after it ended badly.
@@ -126,7 +126,7 @@ def claim(run_dir: Place) -> Iterator[str]:
     """
     session = f"{os.uname().nodename}:{os.getpid()}:{time.time_ns()}"
     if isinstance(run_dir, StorePath):
-        with lease(run_dir, session):
+        with hold_store_lock(run_dir, session):
             yield session
     else:
         with _lock(run_dir, session):
@@ -159,7 +159,7 @@ def _lock(run_dir: Path, session: str) -> Iterator[None]:
         yield
 
 
-def require_session(run_dir: Place, session: str) -> None:
+def require_session(run_dir: AnyPath, session: str) -> None:
     """Refuse to publish for a run that has lost its directory to another.
 
     Raises:
@@ -176,9 +176,9 @@ def _holder(run_dir: Path) -> str:
     return f" (process {parts[1]} on {parts[0]})" if len(parts) == 3 else ""
 
 
-def _read(run_dir: Place) -> str:
+def _read(run_dir: AnyPath) -> str:
     if isinstance(run_dir, StorePath):
-        held = read_lease(run_dir)
+        held = read_store_lock(run_dir)
         return held.token if held else ""
     try:
         return read_bytes(run_dir / LOCK_FILE).decode(errors="replace")

@@ -21,7 +21,7 @@ from arbitrage.runs.layout import (
 )
 from arbitrage.runs.lineage import Lineage
 from arbitrage.runs.manifest import ShardStats
-from arbitrage.runs.paths import Place, files_below, require_no_links, sizes_in
+from arbitrage.runs.paths import AnyPath, files_below, require_no_links, sizes_in
 from arbitrage.runs.sealed import commit_sealed
 from arbitrage.runs.spent_journals import remove_spent
 from arbitrage.runs.store import remove, remove_temporary
@@ -37,7 +37,7 @@ class Feed:
         is_narrowed: the job depends on a part of it only, and its fingerprint says on which.
     """
 
-    directory: Place
+    directory: AnyPath
     scope: Scope
     record: type[Record]
     is_narrowed: bool
@@ -59,7 +59,7 @@ class Job:
     record: type[Record]
     scope: Scope
     feeds: Mapping[str, tuple[Feed, ...]]
-    directory: Place
+    directory: AnyPath
     resources: Resources
     pool: str
     num_shards: int
@@ -80,7 +80,7 @@ class Job:
 
     def lineage(self, shard: int, lineage: Lineage) -> dict[str, str]:
         """Return the digests of what this shard is made from, as it lies on disk now."""
-        reads: dict[Place, int | Sequence[int]] = {}
+        reads: dict[AnyPath, int | Sequence[int]] = {}
         for feed in (f for group in self.feeds.values() for f in group if not f.is_narrowed):
             if self.scope == "corpus" and feed.scope != "corpus":
                 reads[feed.directory] = [k for k in self.shards if k in feed.span]
@@ -109,7 +109,7 @@ class PlannedStep:
     missing: tuple[int, ...]
     doubtful: frozenset[int] = frozenset()
     incomplete: frozenset[int] = frozenset()
-    damaged: tuple[Place, ...] = ()
+    damaged: tuple[AnyPath, ...] = ()
     recovered: Mapping[int, ShardStats] = field(default_factory=dict)
 
     @property
@@ -133,7 +133,7 @@ class PlannedStep:
 class ExecutionPlan:
     """All steps of a run in topological order. `session`: the token of the run that does it (`claim`)."""
 
-    run_dir: Place
+    run_dir: AnyPath
     num_shards: int
     shards: tuple[int, ...]
     steps: tuple[PlannedStep, ...]
@@ -153,7 +153,7 @@ class ExecutionPlan:
         return sum(len(s.missing) for s in self.steps)
 
 
-def plan(run_dir: Place, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
+def plan(run_dir: AnyPath, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
     """Plan a run. Looks at the run directory and changes nothing.
 
     Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.runs.verified`), or
@@ -265,7 +265,7 @@ def topological(targets: Sequence[Step]) -> list[Step]:
     return list(found.values())
 
 
-def _job(step: Step, run_dir: Place, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
+def _job(step: Step, run_dir: AnyPath, prints: Mapping[str, str], num_shards: int, shards: tuple[int, ...]) -> Job:
     feeds = {
         role: tuple(
             Feed(run_dir / step_directory(s.name, prints[s.name]), s.scope, s.produces, role in step.narrows, s.span)
@@ -288,7 +288,7 @@ class _Found:
     missing: tuple[int, ...] = ()
     doubtful: set[int] = field(default_factory=set)
     incomplete: set[int] = field(default_factory=set)
-    damaged: list[Place] = field(default_factory=list)
+    damaged: list[AnyPath] = field(default_factory=list)
     recovered: dict[int, ShardStats] = field(default_factory=dict)
 
 

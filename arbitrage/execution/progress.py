@@ -10,7 +10,7 @@ from typing import Protocol
 
 from arbitrage.contracts.workers import Load
 from arbitrage.errors import DrainedError, StalledError
-from arbitrage.execution.accounting import Books
+from arbitrage.execution.accounting import Accounts
 from arbitrage.execution.counters import Counters
 from arbitrage.execution.pace import Pace, begun_at
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
@@ -47,7 +47,7 @@ class Progress(Protocol):
         ...
 
 
-class Quiet:
+class NoProgress:
     """Says nothing."""
 
     def planned(self, execution: ExecutionPlan) -> None:
@@ -74,7 +74,7 @@ PUBLISH_EVERY_IN_STORE_S = 4.0
 """Each is a request, paid for, and the driver waits for it."""
 
 
-class Stop:
+class StopFlag:
     """Stop flag, set by the signal handler.
 
     Attributes:
@@ -112,7 +112,7 @@ class Stop:
             self.is_at_once = before
 
 
-class Watch:
+class RunMonitor:
     """What a backend tells of its work.
 
     Attributes:
@@ -125,7 +125,7 @@ class Watch:
         stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
     """
 
-    def __init__(self, execution: ExecutionPlan, progress: Progress, stop: Stop, stall_after_s: float) -> None:
+    def __init__(self, execution: ExecutionPlan, progress: Progress, stop: StopFlag, stall_after_s: float) -> None:
         self.progress, self.stop = progress, stop
         self._path = execution.run_dir / LIVE_FILE
         self._publish_every_s = PUBLISH_EVERY_IN_STORE_S if isinstance(self._path, StorePath) else PUBLISH_EVERY_S
@@ -136,7 +136,7 @@ class Watch:
         self._pools = {step.step.name: step.job.pool for step in execution.steps}
         self._left = {step.step.name: len(step.missing) for step in execution.steps}
         self._paces: dict[str, Pace] = {}
-        self.books = Books()
+        self.books = Accounts()
         self._num_done = 0
         self._restarts: dict[str, int] = {}
         self._last_state: object = None

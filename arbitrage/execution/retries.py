@@ -25,7 +25,7 @@ class Retries:
             ArbitrageError: the cause itself, or an ExecutionError that names it, when it has not helped so far.
         """
         key = job.name, shard
-        num_settled, num_suspects = standing(job, shard, died)
+        num_settled, num_suspects = journal_progress(job, shard, died)
         before = self._standing.get(key)
         has_settled = num_settled > (before[0] if before else 0)
         has_narrowed = before is not None and 0 < num_suspects < before[1]
@@ -43,10 +43,10 @@ def has_suspects(job: Job, shard: int) -> bool:
     """Whether a shard's journal holds an item that may kill its engine."""
     if not has_journal(job.directory, shard):
         return False
-    return standing(job, shard, died=False)[1] > 0
+    return journal_progress(job, shard, died=False)[1] > 0
 
 
-def standing(job: Job, shard: int, died: bool) -> tuple[int, int]:
+def journal_progress(job: Job, shard: int, died: bool) -> tuple[int, int]:
     """Return how many items of a shard its journal has settled, and how many it suspects."""
     if job.scope != "shard":
         return 0, 0

@@ -10,16 +10,16 @@ from typing import Any, Final, Protocol
 
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline
 from arbitrage.errors import DamagedFileError, RejectBudgetError, RunDirectoryError
-from arbitrage.execution.accounting import balance_books, now
+from arbitrage.execution.accounting import check_accounts, now
 from arbitrage.execution.loads import load_sentences
-from arbitrage.execution.lock import claim, require_session
+from arbitrage.execution.lock import hold_run_lock, require_session
 from arbitrage.execution.plan import ExecutionPlan, drop_temporary, mend, plan, require_own_directories
-from arbitrage.execution.progress import Progress, Stop, Watch
+from arbitrage.execution.progress import Progress, RunMonitor, StopFlag
 from arbitrage.runs.audit import set_aside
 from arbitrage.runs.crash import crash_point
 from arbitrage.runs.layout import digest_json, shards_in
 from arbitrage.runs.manifest import LIVE_FILE, Manifest, RunPlan, StepPlan, last_seen
-from arbitrage.runs.paths import Place, StorePath, names_in, size_of
+from arbitrage.runs.paths import AnyPath, StorePath, names_in, size_of
 from arbitrage.runs.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.runs.sealed import commit_sealed
 from arbitrage.runs.store import make_durable, remove
@@ -36,7 +36,7 @@ class Backend(Protocol):
         """As it stands in the plan file."""
         ...
 
-    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
+    def run(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         """Return when nothing is missing, or raise."""
         ...
 
@@ -56,7 +56,7 @@ class RunRequest:
     name: str
     kind: str
     pipeline: Pipeline
-    run_dir: Place
+    run_dir: AnyPath
     num_shards: int
     shards: Sequence[int]
     max_rejected: float
@@ -64,7 +64,7 @@ class RunRequest:
     stall_after_s: float = STALL_AFTER_S
 
 
-def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Stop | None = None) -> Manifest:
+def execute(request: RunRequest, backend: Backend, progress: Progress, stop: StopFlag | None = None) -> Manifest:
     """Run to the end and publish `manifest.json`.
 
     Args:
@@ -79,10 +79,10 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
         ConservationError: rows in ≠ rows out + rejected.
     """
     started = time.monotonic()
-    with claim(request.run_dir) as session:
+    with hold_run_lock(request.run_dir) as session:
         execution, planned = _prepared(request, backend, progress, session)
         seen: set[object] = set()
-        stop = stop or Stop()
+        stop = stop or StopFlag()
         for sentence in load_sentences(execution, backend.name):
             progress.note(sentence)
         while True:
@@ -90,7 +90,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
             drop_temporary(execution)
             mend(execution, progress.note)
             progress.planned(execution)
-            watch = Watch(execution, progress, stop, request.stall_after_s)
+            watch = RunMonitor(execution, progress, stop, request.stall_after_s)
             try:
                 with stop.draining():
                     backend.run(execution, watch)
@@ -102,7 +102,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
                 _set_aside(request.run_dir, error, progress)
                 execution = _planned(request, session)
         drop_temporary(execution, is_done=True)
-        manifest = balance_books(planned, execution, watch.books, time.monotonic() - started, request.max_rejected)
+        manifest = check_accounts(planned, execution, watch.books, time.monotonic() - started, request.max_rejected)
         make_durable(request.run_dir)
         crash_point("manifest")
         require_session(request.run_dir, session)
@@ -131,7 +131,7 @@ def _planned(request: RunRequest, session: str) -> ExecutionPlan:
     return replace(execution, session=session)
 
 
-def _set_aside(run_dir: Place, error: DamagedFileError, progress: Progress) -> None:
+def _set_aside(run_dir: AnyPath, error: DamagedFileError, progress: Progress) -> None:
     """Set aside a file that was found damaged when it was read; the next plan finds it missing."""
     path = error.path
     if isinstance(path, Path | StorePath) and size_of(path) is not None:
@@ -169,7 +169,7 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
     )
 
 
-def require_same_run(run_dir: Place, planned: RunPlan, note: Callable[[str], None]) -> None:
+def require_same_run(run_dir: AnyPath, planned: RunPlan, note: Callable[[str], None]) -> None:
     """Refuse a directory that holds a run of another name or another kind of pipeline, or files but no run.
 
     A run whose config was changed is welcome: what does not depend on the change is kept. So is one whose `run.json`
@@ -198,7 +198,7 @@ def require_same_run(run_dir: Place, planned: RunPlan, note: Callable[[str], Non
         )
 
 
-def seconds_so_far(run_dir: Place) -> float:
+def seconds_so_far(run_dir: AnyPath) -> float:
     """Return the wall clock of all passes that a run directory has seen; of a killed one, until it was last seen."""
     if not (run_dir / PLAN_FILE).exists():
         return 0.0
@@ -219,7 +219,7 @@ def _seconds_of_interrupted(run: Run) -> float:
     return max(0.0, seen - datetime.fromisoformat(run.plan.started_at).timestamp()) if seen else 0.0
 
 
-def _has_a_step(run_dir: Place, planned: RunPlan) -> bool:
+def _has_a_step(run_dir: AnyPath, planned: RunPlan) -> bool:
     """Whether a directory of one of the run's steps is there: its name holds a digest of the step's config."""
     return not {step.directory for step in planned.steps}.isdisjoint(names_in(run_dir))
 

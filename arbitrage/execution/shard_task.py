@@ -11,17 +11,17 @@ from typing import TypeGuard, TypeVar, cast
 import pyarrow as pa
 
 from arbitrage.contracts.workers import (
-    AnswerWorker,
-    AskedShard,
     CorpusWorker,
     Inputs,
     Item,
     Output,
+    RequestShard,
+    RequestWorker,
     ShardWorker,
     Usage,
 )
 from arbitrage.errors import ConservationError, DataError, OvertakenError, StorageError
-from arbitrage.execution.counters import Meter
+from arbitrage.execution.counters import LiveCounters
 from arbitrage.execution.item_task import settle
 from arbitrage.execution.lock import require_session
 from arbitrage.execution.plan import Feed, Job
@@ -32,7 +32,7 @@ from arbitrage.runs.journal import Journal, item_id_of
 from arbitrage.runs.layout import rejects_path, shard_path
 from arbitrage.runs.lineage import Lineage, commit_stats, content_digest, read_stats
 from arbitrage.runs.manifest import Account, FileMark, ShardStats
-from arbitrage.runs.paths import Place, size_of
+from arbitrage.runs.paths import AnyPath, size_of
 from arbitrage.runs.store import (
     bytes_digest,
     commit_bytes,
@@ -64,7 +64,9 @@ class Attempt:
     is_alone: bool = False
 
 
-async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attempt, meter: Meter) -> ShardStats:
+async def do_shard(
+    job: Job, worker: ShardWorker | RequestWorker, attempt: Attempt, meter: LiveCounters
+) -> ShardStats:
     """Run one shard of a shard-scoped job and commit it; what is dear and there already is not made again.
 
     Raises:
@@ -109,11 +111,11 @@ async def do_shard(job: Job, worker: ShardWorker | AnswerWorker, attempt: Attemp
     return stats
 
 
-def asks(worker: object) -> TypeGuard[AnswerWorker]:
+def asks(worker: object) -> TypeGuard[RequestWorker]:
     """Whether a worker does shards item by item."""
     kind = type(worker)
     if kind not in _asking:
-        _asking[kind] = issubclass(kind, AnswerWorker)  # looks for each of its methods: 50 µs
+        _asking[kind] = issubclass(kind, RequestWorker)  # looks for each of its methods: 50 µs
     return _asking[kind]
 
 
@@ -137,11 +139,11 @@ class _Effort:
 def _begin(
     job: Job,
     attempt: Attempt,
-    worker: AnswerWorker,
+    worker: RequestWorker,
     journal: Journal,
     made_from: Mapping[str, str],
     lineage: Lineage,
-) -> AskedShard | ShardStats:
+) -> RequestShard | ShardStats:
     """Read the shard and open its journal; where another attempt has finished the shard, return its counts.
 
     Such an attempt's worker died before it could say so, or was thought dead.
@@ -261,7 +263,7 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lin
     return stats
 
 
-def _commit_rejects(path: Place, rejects: pa.Table) -> FileMark | None:
+def _commit_rejects(path: AnyPath, rejects: pa.Table) -> FileMark | None:
     if not rejects.num_rows:
         remove(path)
         return None

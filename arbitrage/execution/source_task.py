@@ -18,7 +18,7 @@ from arbitrage.runs.footer import footer
 from arbitrage.runs.layout import rejects_path, shard_of, shard_path
 from arbitrage.runs.lineage import ContentDigest, commit_stats, read_stats
 from arbitrage.runs.manifest import Account, FileMark, ShardStats
-from arbitrage.runs.paths import Place, size_of
+from arbitrage.runs.paths import AnyPath, size_of
 from arbitrage.runs.store import (
     bytes_digest,
     file_digest,
@@ -86,7 +86,7 @@ def _write_fullest(shards: Sequence["_ShardWriter"], buffered: int) -> int:
 class _ShardWriter:
     """Collects one shard of prompts and its rejects under temporary names, on this machine."""
 
-    def __init__(self, directory: Place, shard: int) -> None:
+    def __init__(self, directory: AnyPath, shard: int) -> None:
         self._place = directory, shard
         self._prompts = _RowWriter(shard_path(directory, shard), Prompt)
         self._rejects = _RowWriter(rejects_path(directory, shard), Reject)
@@ -172,7 +172,7 @@ class _RowWriter:
     metadata of every piece in memory: 2 GB for ten million rows in a thousand shards.
     """
 
-    def __init__(self, path: Place, record: type[Record]) -> None:
+    def __init__(self, path: AnyPath, record: type[Record]) -> None:
         self._path, self._record = path, record
         self._rows: list[Record] = []
         self._beside: Path | None = None  # what is not published yet, and

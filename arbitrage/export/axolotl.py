@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from arbitrage.export.format import Format, RowFormat, SftFacts, Shape, sft_facts
+from arbitrage.export.format import DatasetShape, Format, RowFormat, SftFacts, sft_facts
 from arbitrage.export.origin import Origin
 from arbitrage.export.trl import TrlPreference, preference_row
 from arbitrage.records import Message, Record, SftExample
@@ -15,13 +15,13 @@ from arbitrage.records import Message, Record, SftExample
 CONFIG_FILE = "axolotl.yaml"
 
 
-class Conversation(Record):
+class AxolotlConversation(Record):
     """A whole conversation in one column."""
 
     messages: tuple[Message, ...]
 
 
-class ConversationSft(SftFacts, Conversation):
+class ConversationSft(SftFacts, AxolotlConversation):
     """An SFT row."""
 
 
@@ -30,7 +30,7 @@ def conversation_row(example: SftExample, origin: Origin) -> ConversationSft:
     return ConversationSft(messages=example.messages, **sft_facts(example, origin))
 
 
-def sidecars(shape: Shape) -> Mapping[str, str]:
+def sidecars(shape: DatasetShape) -> Mapping[str, str]:
     """Write the part of an axolotl config that names the data."""
     config: dict[str, object] = {} if shape.kind == "SftExample" else {"rl": "dpo"}
     config["datasets"] = [_entry(shape, "train")]
@@ -40,7 +40,7 @@ def sidecars(shape: Shape) -> Mapping[str, str]:
     return {CONFIG_FILE: head + yaml.safe_dump(config, sort_keys=False)}
 
 
-def _entry(shape: Shape, split: str) -> dict[str, str]:
+def _entry(shape: DatasetShape, split: str) -> dict[str, str]:
     if shape.kind == "SftExample":
         fields = {"type": "chat_template", "field_messages": "messages"}
     else:
@@ -53,7 +53,7 @@ def _entry(shape: Shape, split: str) -> dict[str, str]:
     return {"path": ".", "split": split, **fields}
 
 
-def usage(shape: Shape) -> str:
+def usage(shape: DatasetShape) -> str:
     """Show how to train."""
     return f"""Merge `{CONFIG_FILE}` into your config and train from this directory, or put its path into `path`:
 

@@ -12,7 +12,7 @@ from arbitrage.export.card_text import body
 from arbitrage.export.files import DataFile
 from arbitrage.export.licences import hub_licence
 from arbitrage.export.reading import CANDIDATES
-from arbitrage.export.summary import Summary
+from arbitrage.export.summary import ExportSummary
 from arbitrage.languages import UNKNOWN, primary
 from arbitrage.printable import one_line
 from arbitrage.tables import arrow_schema
@@ -24,13 +24,13 @@ ALL = "all"
 SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
 
 
-def card(summary: Summary) -> str:
+def card(summary: ExportSummary) -> str:
     """Return README.md."""
     head = yaml.safe_dump(front_matter(summary), sort_keys=False, allow_unicode=True, width=1000)
     return f"---\n{head}---\n\n" + "\n\n".join(body(summary)) + "\n"
 
 
-def front_matter(summary: Summary) -> dict[str, Any]:
+def front_matter(summary: ExportSummary) -> dict[str, Any]:
     """Return the card's metadata."""
     tags = list(summary.tally.languages())
     named = sorted({primary(tag) for tag in tags} - {UNKNOWN})
@@ -51,7 +51,7 @@ def front_matter(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _tags(summary: Summary) -> list[str]:
+def _tags(summary: ExportSummary) -> list[str]:
     kinds = {"SftExample": ["sft"], "PreferencePair": ["preference", "dpo"]}
     tags = kinds.get(summary.source.kind, [])
     return tags if summary.dataset == CANDIDATES else [*tags, summary.format.trainer]
@@ -64,7 +64,7 @@ def _configs(tags: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield (tag if tag != ALL else "language-all"), (tag,)
 
 
-def _config(name: str, languages: tuple[str, ...], summary: Summary) -> dict[str, Any]:
+def _config(name: str, languages: tuple[str, ...], summary: ExportSummary) -> dict[str, Any]:
     files = _files_of(summary, languages)
     stem = "*" if name == ALL else f"{languages[0]}.*"
     kind = summary.files[0].path.rpartition(".")[2]
@@ -73,7 +73,7 @@ def _config(name: str, languages: tuple[str, ...], summary: Summary) -> dict[str
     return {"config_name": name, "data_files": data_files, **({"default": True} if name == ALL else {})}
 
 
-def _info(name: str, languages: tuple[str, ...], summary: Summary) -> dict[str, Any]:
+def _info(name: str, languages: tuple[str, ...], summary: ExportSummary) -> dict[str, Any]:
     from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 
     files = _files_of(summary, languages)
@@ -92,5 +92,5 @@ def _info(name: str, languages: tuple[str, ...], summary: Summary) -> dict[str, 
     return {"config_name": name, **info._to_yaml_dict()}
 
 
-def _files_of(summary: Summary, languages: tuple[str, ...]) -> list[DataFile]:
+def _files_of(summary: ExportSummary, languages: tuple[str, ...]) -> list[DataFile]:
     return [file for file in summary.files if file.language in languages]

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import yaml
 
 from arbitrage.export.reading import CANDIDATES, count_candidates
-from arbitrage.export.summary import Summary
+from arbitrage.export.summary import ExportSummary
 from arbitrage.languages import name_of
 from arbitrage.printable import markdown, markdown_block, markdown_code
 
 
-def body(summary: Summary) -> Iterator[str]:
+def body(summary: ExportSummary) -> Iterator[str]:
     """Yield the card's blocks."""
     plan = summary.run.plan
     yield f"# {markdown(plan.name)}: {summary.dataset}"
@@ -39,7 +39,7 @@ def body(summary: Summary) -> Iterator[str]:
     )
 
 
-def _what(summary: Summary) -> str:
+def _what(summary: ExportSummary) -> str:
     rows = {
         "SftExample": "conversations whose last turn was chosen among the answers of several teacher models",
         "PreferencePair": "pairs of answers to one prompt, the better-scored one `chosen`",
@@ -54,7 +54,7 @@ def _what(summary: Summary) -> str:
     )
 
 
-def _load(summary: Summary) -> str:
+def _load(summary: ExportSummary) -> str:
     language = next(iter(summary.tally.languages()))
     return f"""```python
 from datasets import load_dataset
@@ -64,7 +64,7 @@ one_language = load_dataset("path/to/this/directory", "{language}")
 ```"""
 
 
-def _languages(summary: Summary) -> str:
+def _languages(summary: ExportSummary) -> str:
     splits = list(summary.tally.splits())
     rows = [
         [f"`{tag}`", name_of(tag), *(str(summary.tally.rows[split, tag]) for split in splits)]
@@ -73,7 +73,7 @@ def _languages(summary: Summary) -> str:
     return table(["tag", "language", *splits], rows)
 
 
-def _teachers(summary: Summary) -> str:
+def _teachers(summary: ExportSummary) -> str:
     tally, languages = summary.tally, summary.tally.languages()
     counts = {
         name: (str(sum(tally.chosen[name, tag] for tag in languages)), str(tally.rejected[name]))
@@ -101,7 +101,7 @@ def _teachers(summary: Summary) -> str:
     return f"{pool}\n\n{shares}"
 
 
-def _licences(summary: Summary) -> str:
+def _licences(summary: ExportSummary) -> str:
     ranked = sorted(summary.tally.licences.items(), key=lambda item: (-item[1], item[0]))
     rows = [[" + ".join(map(markdown, found)), str(count)] for found, count in ranked]
     return (
@@ -110,7 +110,7 @@ def _licences(summary: Summary) -> str:
     )
 
 
-def _selection(summary: Summary, step: str) -> Iterator[str]:
+def _selection(summary: ExportSummary, step: str) -> Iterator[str]:
     config = yaml.safe_dump(summary.run.step(step).config, sort_keys=False, allow_unicode=True)
     yield markdown_block(config, "yaml")
     [report] = [report for report in summary.run.manifest.steps if report.name == step]
@@ -122,7 +122,7 @@ def _selection(summary: Summary, step: str) -> Iterator[str]:
         yield table(["reason", "rows"], [[r, str(n)] for r, n in sorted(summary.tally.skipped.items())])
 
 
-def _budget(summary: Summary) -> str:
+def _budget(summary: ExportSummary) -> str:
     steps = summary.run.manifest.steps
     drafts = summary.run.plan.candidates.get("drafts", ())
     answers = count_candidates(summary.run, drafts)

@@ -16,9 +16,9 @@ from arbitrage.export.files import DataFile, DataWriter
 from arbitrage.export.format import Format, Trainer
 from arbitrage.export.names import require_name, require_no_link, require_tag
 from arbitrage.export.provenance import PROVENANCE_FILE, provenance
-from arbitrage.export.reading import CANDIDATES, Entry, Source, open_source
-from arbitrage.export.summary import SkipReason, Summary, Tally
-from arbitrage.runs.paths import Place, StorePath
+from arbitrage.export.reading import CANDIDATES, ExportRow, ExportSource, open_source
+from arbitrage.export.summary import ExportSummary, ExportTally, SkipReason
+from arbitrage.runs.paths import AnyPath, StorePath
 from arbitrage.runs.run import Run, open_run
 from arbitrage.runs.store import remove, storage_errors
 from arbitrage.tables import arrow_schema, to_table
@@ -33,7 +33,7 @@ class ExportResult:
 
     dataset: str
     trainer: Trainer
-    path: Place
+    path: AnyPath
     num_rows: int
     rows_by_language: Mapping[str, int]
     rows_by_split: Mapping[str, int]
@@ -52,7 +52,7 @@ class EmptyExport:
     dataset: str
     trainer: Trainer
     why: str
-    earlier: Place | None
+    earlier: AnyPath | None
 
     @property
     def sentence(self) -> str:
@@ -70,10 +70,10 @@ class Exported:
 
 
 def export_run(
-    run_dir: Place,
+    run_dir: AnyPath,
     trainer: Trainer = "trl",
     datasets: Sequence[str] | None = None,
-    out: Place | None = None,
+    out: AnyPath | None = None,
     *,
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
@@ -90,10 +90,10 @@ def export_run(
 
 
 def export_datasets(
-    run_dir: Place,
+    run_dir: AnyPath,
     trainer: Trainer = "trl",
     datasets: Sequence[str] | None = None,
-    out: Place | None = None,
+    out: AnyPath | None = None,
     *,
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
@@ -148,16 +148,16 @@ class Export:
         self,
         run: Run,
         dataset: str,
-        source: Source,
+        source: ExportSource,
         format: Format,
         test_fraction: float,
         allowed: frozenset[str] | None,
     ) -> None:
         self.run, self.dataset, self.source, self.format = run, dataset, source, format
         self.test_fraction, self.allowed = test_fraction, allowed
-        self.tally = Tally()
+        self.tally = ExportTally()
 
-    def write(self, out: Place) -> ExportResult | EmptyExport:
+    def write(self, out: AnyPath) -> ExportResult | EmptyExport:
         """Write the data set below `out`; write nothing where it has no rows."""
         plain = self.format.trainer == "trl" or self.dataset == CANDIDATES
         target = out / (self.dataset if plain else f"{self.dataset}-{self.format.trainer}")
@@ -196,7 +196,7 @@ class Export:
         file_type = "parquet" if self.dataset == CANDIDATES else self.format.file_type
         writer = DataWriter(directory, arrow_schema(self.source.record), file_type)
         for shard in self.run.plan.shards:
-            groups: dict[tuple[str, str], list[Entry]] = {}
+            groups: dict[tuple[str, str], list[ExportRow]] = {}
             for entry in self._keep(self.source.read(shard)):
                 language = require_tag(entry.language, entry.prompt_id)
                 groups.setdefault((self._split_of(entry.prompt_id), language), []).append(entry)
@@ -204,7 +204,7 @@ class Export:
                 writer.add(split, language, to_table([e.row for e in entries], self.source.record))
         return writer.close()
 
-    def _keep(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def _keep(self, entries: Iterable[ExportRow]) -> Iterator[ExportRow]:
         for entry in entries:
             self.tally.num_read += 1
             reason = self._skip_reason(entry)
@@ -214,7 +214,7 @@ class Export:
             self.tally.count(entry, self._split_of(entry.prompt_id))
             yield entry
 
-    def _skip_reason(self, entry: Entry) -> SkipReason | None:
+    def _skip_reason(self, entry: ExportRow) -> SkipReason | None:
         if self.allowed is not None and not self.allowed.issuperset(licence.lower() for licence in entry.licences):
             return "licence_not_allowed"
         return entry.objection
@@ -230,7 +230,7 @@ class Export:
             )
 
     def _write_words(self, directory: Path, files: tuple[DataFile, ...]) -> None:
-        summary = Summary(
+        summary = ExportSummary(
             self.run, self.dataset, self.source, self.format, files, self.tally, self.test_fraction, self.allowed
         )
         texts = {CARD_FILE: card(summary), PROVENANCE_FILE: provenance(summary)}
@@ -248,7 +248,7 @@ def is_held_out(prompt_id: str, fraction: float) -> bool:
 
 
 @contextmanager
-def replacing(target: Place) -> Iterator[Path]:
+def replacing(target: AnyPath) -> Iterator[Path]:
     """Give a directory to fill; on leaving, put it in the place of an earlier export. On an error change nothing.
 
     Raises:
@@ -289,11 +289,11 @@ def _replacing_in_store(target: StorePath) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _is_export(target: Place) -> bool:
+def _is_export(target: AnyPath) -> bool:
     return (target / PROVENANCE_FILE).exists()
 
 
-def _not_ours(target: Place) -> UserError:
+def _not_ours(target: AnyPath) -> UserError:
     return UserError(f"{target}: exists and is no export of ours; move it away or choose another place")
 
 

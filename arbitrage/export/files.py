@@ -38,7 +38,7 @@ class DataFile:
     sha256: str
 
 
-class Part(Protocol):
+class FilePart(Protocol):
     """An open file that takes tables."""
 
     def write(self, table: pa.Table) -> None:
@@ -80,7 +80,7 @@ class JsonLinesPart:
         self._file.close()
 
 
-class Series:
+class FileSeries:
     """The files of one split and language."""
 
     def __init__(self, root: Path, split: str, language: str, schema: pa.Schema, file_type: FileType) -> None:
@@ -88,7 +88,7 @@ class Series:
         self.split, self.language = split, language
         self._buffer: list[pa.Table] = []
         self.buffered_bytes = 0
-        self._part: Part | None = None
+        self._part: FilePart | None = None
         self._num_rows = self._num_bytes = 0
         self.files: list[DataFile] = []
 
@@ -147,13 +147,13 @@ class DataWriter:
 
     def __init__(self, root: Path, schema: pa.Schema, file_type: FileType) -> None:
         self._root, self._schema, self._type = root, schema, file_type
-        self._series: dict[tuple[str, str], Series] = {}
+        self._series: dict[tuple[str, str], FileSeries] = {}
 
     def add(self, split: str, language: str, table: pa.Table) -> None:
         """Take rows of one split and language."""
         key = (split, language)
         if key not in self._series:
-            self._series[key] = Series(self._root, split, language, self._schema, self._type)
+            self._series[key] = FileSeries(self._root, split, language, self._schema, self._type)
         self._series[key].add(table)
         if sum(s.buffered_bytes for s in self._series.values()) > BUFFER_BYTES:
             max(self._series.values(), key=lambda s: s.buffered_bytes).flush()

@@ -26,7 +26,7 @@ class RowFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class DatasetShape:
     """What was written, for the files and words that go with it."""
 
     dataset: str
@@ -51,9 +51,9 @@ class Format:
     trainer: Trainer
     file_type: FileType
     rows: Mapping[str, RowFormat]
-    usage: Callable[[Shape], str]
+    usage: Callable[[DatasetShape], str]
     objection: Callable[[tuple[Message, ...]], Objection | None] = lambda _: None
-    sidecars: Callable[[Shape], Mapping[str, str]] = lambda _: {}
+    sidecars: Callable[[DatasetShape], Mapping[str, str]] = lambda _: {}
 
 
 class SftFacts(Record):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from itertools import cycle
 
 from arbitrage.export.axolotl import ConversationSft, conversation_row
-from arbitrage.export.format import Format, Objection, PairFacts, RowFormat, Shape, pair_facts
+from arbitrage.export.format import DatasetShape, Format, Objection, PairFacts, RowFormat, pair_facts
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record
 
@@ -25,7 +25,7 @@ TAGS = {
 }
 
 
-class Ranking(Record):
+class LlamaFactoryRanking(Record):
     """What a `ranking: true` data set holds."""
 
     prompt: tuple[Message, ...]
@@ -33,7 +33,7 @@ class Ranking(Record):
     rejected: Message
 
 
-class LlamaFactoryPreference(PairFacts, Ranking):
+class LlamaFactoryPreference(PairFacts, LlamaFactoryRanking):
     """A preference row."""
 
 
@@ -51,7 +51,7 @@ def objection(prompt: tuple[Message, ...]) -> Objection | None:
     return None if in_order and len(turns) % 2 else "turns_do_not_alternate"
 
 
-def sidecars(shape: Shape) -> Mapping[str, str]:
+def sidecars(shape: DatasetShape) -> Mapping[str, str]:
     """Write `dataset_info.json`: one data set of all languages for each split, one of the train rows of each."""
     entries: dict[str, object] = {}
     for split in shape.splits:
@@ -62,14 +62,14 @@ def sidecars(shape: Shape) -> Mapping[str, str]:
     return {INFO_FILE: json.dumps(entries, indent=1, ensure_ascii=False) + "\n"}
 
 
-def _columns(shape: Shape) -> dict[str, object]:
+def _columns(shape: DatasetShape) -> dict[str, object]:
     if shape.kind == "SftExample":
         return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": TAGS}
     columns = {"messages": "prompt", "chosen": "chosen", "rejected": "rejected"}
     return {"formatting": "sharegpt", "ranking": True, "columns": columns, "tags": TAGS}
 
 
-def usage(shape: Shape) -> str:
+def usage(shape: DatasetShape) -> str:
     """Show how to train."""
     stage = "sft" if shape.kind == "SftExample" else "dpo"
     names = ", ".join(f"`{shape.dataset}-{language}`" for language in shape.languages[:3])

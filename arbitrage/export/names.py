@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TAG = re.compile(r"[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,9}")
@@ -40,7 +40,7 @@ def require_tag(language: str, prompt_id: str) -> str:
     return language
 
 
-def require_no_link(place: Place) -> None:
+def require_no_link(place: AnyPath) -> None:
     """Refuse a directory that is a symbolic link: what is written there would lie somewhere else.
 
     Raises:

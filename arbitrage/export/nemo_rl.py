@@ -5,7 +5,7 @@ types file by file, so no column here is ever null.
 https://docs.nvidia.com/nemo/rl/latest/guides/dpo.html#datasets
 """
 
-from arbitrage.export.format import Format, RowFormat, Shape
+from arbitrage.export.format import DatasetShape, Format, RowFormat
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record, SftExample
 
@@ -62,7 +62,7 @@ def preference_row(pair: PreferencePair, origin: Origin) -> NemoPreference:
     )
 
 
-def usage(shape: Shape) -> str:
+def usage(shape: DatasetShape) -> str:
     """Show how to train."""
     script, reader = ("sft", "openai_format") if shape.kind == "SftExample" else ("dpo", "PreferenceDataset")
     return f"""```yaml

@@ -5,7 +5,7 @@ https://github.com/allenai/open-instruct/blob/main/open_instruct/dataset_transfo
 """
 
 from arbitrage.export.axolotl import ConversationSft, conversation_row
-from arbitrage.export.format import Format, PairFacts, RowFormat, Shape, pair_facts
+from arbitrage.export.format import DatasetShape, Format, PairFacts, RowFormat, pair_facts
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record
 
@@ -28,7 +28,7 @@ def preference_row(pair: PreferencePair, origin: Origin) -> OpenInstructPreferen
     )
 
 
-def usage(shape: Shape) -> str:
+def usage(shape: DatasetShape) -> str:
     """Show how to train."""
     script = "finetune.py" if shape.kind == "SftExample" else "dpo_tune_cache.py"
     return f"""```sh

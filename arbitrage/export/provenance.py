@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from arbitrage.export.summary import Summary
+from arbitrage.export.summary import ExportSummary
 
 PROVENANCE_FILE = "provenance.json"
 FORMAT_VERSION = 1
 
 
-def provenance(summary: Summary) -> str:
+def provenance(summary: ExportSummary) -> str:
     """Return the file's text. No clock and no name of this machine: the same export gives the same bytes."""
     manifest, tally = summary.run.manifest, summary.tally
     value = {
@@ -57,7 +57,7 @@ def licence_table(licences: Counter[tuple[str, ...]]) -> list[dict[str, Any]]:
     return [{"licences": list(found), "rows": count} for found, count in ranked]
 
 
-def _teacher(summary: Summary, name: str) -> Mapping[str, Any]:
+def _teacher(summary: ExportSummary, name: str) -> Mapping[str, Any]:
     facts = asdict(summary.source.teachers[name])
     rows = sum(n for (teacher, _), n in summary.tally.chosen.items() if teacher == name)
     return {**facts, "rows": rows, "rows_as_rejected": summary.tally.rejected[name]}

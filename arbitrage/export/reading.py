@@ -25,7 +25,7 @@ _EXPORTABLE: Mapping[str, type[SftExample | PreferencePair | SteeredExample]] = 
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ExportRow:
     """One row to be written, and what is counted of it.
 
     Attributes:
@@ -41,7 +41,7 @@ class Entry:
     objection: Objection | None = None
 
 
-class Source(Protocol):
+class ExportSource(Protocol):
     """A data set of a run."""
 
     kind: str  # name of the record it holds
@@ -49,7 +49,7 @@ class Source(Protocol):
     record: type[Record]  # of the rows to be written
     teachers: Mapping[str, TeacherFacts]
 
-    def read(self, shard: int) -> Iterator[Entry]:
+    def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each row of a shard."""
         ...
 
@@ -72,7 +72,7 @@ class SelectedSource:
         """Return the steps whose answers it holds, fused ones last."""
         return (*self._plan.inputs.get("drafts", ()), *self._plan.inputs.get("fused", ()))
 
-    def read(self, shard: int) -> Iterator[Entry]:
+    def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each row of a shard, in its order."""
         [prompts] = self._plan.inputs["prompts"]
         by_id = {p.prompt_id: p for p in from_table(_shard(self._run, prompts, shard), Prompt)}
@@ -80,7 +80,7 @@ class SelectedSource:
             item = as_sft(found) if isinstance(found, SteeredExample) else found
             origin = origin_of(by_id[item.prompt_id], self.teachers)
             teachers = authors(item)
-            yield Entry(
+            yield ExportRow(
                 row=self._row.build(item, origin),
                 prompt_id=item.prompt_id,
                 language=item.language,
@@ -102,7 +102,7 @@ class CandidateSource:
         self.record: type[Record] = CandidateRow
         self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._roles["drafts"])
 
-    def read(self, shard: int) -> Iterator[Entry]:
+    def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each candidate of a shard."""
         [prompts] = self._roles["prompts"]
         drafts, scores, final = (
@@ -110,10 +110,10 @@ class CandidateSource:
             for role in ("drafts", "scores", "final")
         )
         for row in candidate_rows(_shard(self._run, prompts, shard), drafts, scores, final, self.teachers):
-            yield Entry(row, row.prompt_id, row.language, (row.teacher,), row.licences)
+            yield ExportRow(row, row.prompt_id, row.language, (row.teacher,), row.licences)
 
 
-def open_source(run: Run, dataset: str, format: Format) -> Source:
+def open_source(run: Run, dataset: str, format: Format) -> ExportSource:
     """Find a data set by name.
 
     Raises:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from arbitrage.export.files import DataFile
-from arbitrage.export.format import Format, Objection, Shape
-from arbitrage.export.reading import Entry, Source
+from arbitrage.export.format import DatasetShape, Format, Objection
+from arbitrage.export.reading import ExportRow, ExportSource
 from arbitrage.runs.run import Run
 
 SkipReason = Objection | Literal["licence_not_allowed"]
@@ -14,7 +14,7 @@ SkipReason = Objection | Literal["licence_not_allowed"]
 
 
 @dataclass(slots=True)
-class Tally:
+class ExportTally:
     """What is counted while rows stream by."""
 
     num_read: int = 0
@@ -24,7 +24,7 @@ class Tally:
     rejected: Counter[str] = field(default_factory=Counter)  # teacher
     licences: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
-    def count(self, entry: Entry, split: str) -> None:
+    def count(self, entry: ExportRow, split: str) -> None:
         """Count a row that is written."""
         chosen, *rejected = entry.teachers
         self.rows[split, entry.language] += 1
@@ -53,22 +53,22 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ExportSummary:
     """One data set, written."""
 
     run: Run
     dataset: str
-    source: Source
+    source: ExportSource
     format: Format
     files: tuple[DataFile, ...]
-    tally: Tally
+    tally: ExportTally
     test_fraction: float
     allowed: frozenset[str] | None
 
     @property
-    def shape(self) -> Shape:
+    def shape(self) -> DatasetShape:
         """What a format must know to write its side files."""
-        return Shape(self.dataset, self.source.kind, tuple(self.tally.languages()), tuple(self.tally.splits()))
+        return DatasetShape(self.dataset, self.source.kind, tuple(self.tally.languages()), tuple(self.tally.splits()))
 
     def licences(self) -> tuple[str, ...]:
         """Return every licence that binds some row, sorted."""

@@ -4,7 +4,7 @@ SFTTrainer takes its loss on the completion alone where there is a `prompt` colu
 one `messages` column: so we split. https://huggingface.co/docs/trl/dataset_formats
 """
 
-from arbitrage.export.format import Format, PairFacts, RowFormat, SftFacts, Shape, pair_facts, sft_facts
+from arbitrage.export.format import DatasetShape, Format, PairFacts, RowFormat, SftFacts, pair_facts, sft_facts
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record, SftExample
 
@@ -43,7 +43,7 @@ def preference_row(pair: PreferencePair, origin: Origin) -> TrlPreference:
     return TrlPreference(prompt=pair.prompt, chosen=pair.chosen, rejected=pair.rejected, **pair_facts(pair, origin))
 
 
-def usage(shape: Shape) -> str:
+def usage(shape: DatasetShape) -> str:
     """Show how to train."""
     name, trainer = ("sft", "SFT") if shape.kind == "SftExample" else ("dpo", "DPO")
     return f"""```python

@@ -6,7 +6,7 @@ from typing import IO, Protocol
 
 from arbitrage.errors import DataError
 from arbitrage.inputs.files import SourceFile
-from arbitrage.inputs.rows import MAX_ROW_BYTES, Fault, Part, Row, printable
+from arbitrage.inputs.rows import MAX_ROW_BYTES, InputFile, InputRow, RowFault, printable
 from arbitrage.inputs.streams import PACKED, lines_of, open_stream
 from arbitrage.inputs.values import Untyped
 
@@ -23,7 +23,7 @@ class CsvReader(Protocol):
         ...
 
 
-def open_csv(file: SourceFile, delimiter: str | None = None) -> Part:
+def open_csv(file: SourceFile, delimiter: str | None = None) -> InputFile:
     """Open a file and read its header.
 
     Args:
@@ -47,7 +47,7 @@ def open_csv(file: SourceFile, delimiter: str | None = None) -> Part:
     if header is not None and len(set(columns)) < len(columns):
         raise DataError(f"{file.shown}: the header names a column twice: {printable(', '.join(columns), 400)}")
     # An empty file has no header; it then has no columns to be missing either.
-    return Part(file.name, columns if header is not None else None, _rows(stream, reader, columns, file))
+    return InputFile(file.name, columns if header is not None else None, _rows(stream, reader, columns, file))
 
 
 def _delimiter(file: SourceFile, header: str) -> str:
@@ -73,7 +73,9 @@ def _joined(first: str, rest: Iterator[str]) -> Iterator[str]:
     yield from rest
 
 
-def _rows(stream: IO[bytes], reader: CsvReader, columns: tuple[str, ...], file: SourceFile) -> Iterator[Row | Fault]:
+def _rows(
+    stream: IO[bytes], reader: CsvReader, columns: tuple[str, ...], file: SourceFile
+) -> Iterator[InputRow | RowFault]:
     with stream:
         while True:
             position = f"{file.name}:{reader.line_num + 1}"
@@ -81,20 +83,20 @@ def _rows(stream: IO[bytes], reader: CsvReader, columns: tuple[str, ...], file: 
             if fields is None:
                 return
             if isinstance(fields, csv.Error):
-                yield Fault(position, "broken_row", str(fields))
+                yield RowFault(position, "broken_row", str(fields))
             elif fields:
                 yield _row(position, columns, fields)
 
 
-def _row(position: str, columns: tuple[str, ...], fields: list[str]) -> Row | Fault:
+def _row(position: str, columns: tuple[str, ...], fields: list[str]) -> InputRow | RowFault:
     if fields == [_TOO_LONG.strip()]:
-        return Fault(position, "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
+        return RowFault(position, "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
     if len(fields) != len(columns):
-        return Fault(position, "broken_row", f"{len(fields)} fields under {len(columns)} columns")
+        return RowFault(position, "broken_row", f"{len(fields)} fields under {len(columns)} columns")
     for name, text in zip(columns, fields, strict=True):
         if _is_foreign(text):
-            return Fault(position, "invalid_utf8", f"in the column '{printable(name, 40)}'")
-    return Row(position, {name: _cell(text) for name, text in zip(columns, fields, strict=True)})
+            return RowFault(position, "invalid_utf8", f"in the column '{printable(name, 40)}'")
+    return InputRow(position, {name: _cell(text) for name, text in zip(columns, fields, strict=True)})
 
 
 def _cell(text: str) -> str:

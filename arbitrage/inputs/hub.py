@@ -7,7 +7,7 @@ from typing import Any
 
 from arbitrage.errors import ConfigError, DataError, StorageError
 from arbitrage.inputs.hub_card import require_inside
-from arbitrage.inputs.rows import Fault, Part, Row, printable
+from arbitrage.inputs.rows import InputFile, InputRow, RowFault, printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class HubSplit:
     revision: str | None
 
 
-def open_split(split: HubSplit, label: str, needed: Callable[[Sequence[str]], list[str]]) -> Part:
+def open_split(split: HubSplit, label: str, needed: Callable[[Sequence[str]], list[str]]) -> InputFile:
     """Open a split; its rows are streamed.
 
     Args:
@@ -43,7 +43,7 @@ def open_split(split: HubSplit, label: str, needed: Callable[[Sequence[str]], li
     columns: tuple[str, ...] | None = tuple(stream.column_names) if stream.column_names else None
     if columns is not None:
         stream = stream.select_columns(needed(columns))
-    return Part(label, columns, _rows(stream, label))
+    return InputFile(label, columns, _rows(stream, label))
 
 
 def _load(split: HubSplit) -> Any:
@@ -65,7 +65,7 @@ def _load(split: HubSplit) -> Any:
         raise DataError(f"{where}: cannot be read: {type(error).__name__}: {_reason(error)}") from error
 
 
-def _rows(stream: Any, label: str) -> Iterator[Row | Fault]:
+def _rows(stream: Any, label: str) -> Iterator[InputRow | RowFault]:
     rows, number = iter(stream), 0
     while True:
         try:
@@ -75,7 +75,7 @@ def _rows(stream: Any, label: str) -> Iterator[Row | Fault]:
         except Exception as error:  # as above; only the library runs inside of this block
             raise DataError(f"{label}: breaks off after row {number}: {_reason(error)}") from error
         number += 1
-        yield Row(f"{label}:{number}", values)
+        yield InputRow(f"{label}:{number}", values)
 
 
 def _reason(error: BaseException) -> str:

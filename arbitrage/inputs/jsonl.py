@@ -6,7 +6,7 @@ from typing import IO, Any
 
 from arbitrage.errors import DataError
 from arbitrage.inputs.files import SourceFile
-from arbitrage.inputs.rows import MAX_ROW_BYTES, Fault, Part, Row, printable
+from arbitrage.inputs.rows import MAX_ROW_BYTES, InputFile, InputRow, RowFault, printable
 from arbitrage.inputs.streams import PACKED, lines_of, open_stream, read_bytes
 
 JSON_SUFFIXES = tuple(stem + packed for stem in (".jsonl", ".ndjson", ".json") for packed in PACKED)
@@ -30,13 +30,13 @@ METADATA_NAMES = frozenset(
 CHUNK_BYTES = 1 << 18
 
 
-def open_jsonl(file: SourceFile) -> Part:
+def open_jsonl(file: SourceFile) -> InputFile:
     """Open a JSON file, whatever its columns.
 
     Raises:
         DataError: it cannot be read.
     """
-    return Part(file.name, None, _rows(open_stream(file), file))
+    return InputFile(file.name, None, _rows(open_stream(file), file))
 
 
 def looks_like_rows(file: SourceFile) -> bool:
@@ -69,7 +69,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
-def _rows(stream: IO[bytes], file: SourceFile) -> Iterator[Row | Fault]:
+def _rows(stream: IO[bytes], file: SourceFile) -> Iterator[InputRow | RowFault]:
     with stream:
         number, first = _first_line(stream, file)
         start = first.lstrip()[:1] if first is not None else b""
@@ -92,29 +92,29 @@ def _first_line(stream: IO[bytes], file: SourceFile) -> tuple[int, bytes | None]
     return 0, b""
 
 
-def _line(position: str, line: bytes | None) -> Iterator[Row | Fault]:
+def _line(position: str, line: bytes | None) -> Iterator[InputRow | RowFault]:
     if line is None:
-        yield Fault(position, "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
+        yield RowFault(position, "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
     elif line.strip():
         yield _row(position, line)
 
 
-def _row(position: str, line: bytes) -> Row | Fault:
+def _row(position: str, line: bytes) -> InputRow | RowFault:
     try:
         values = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Fault(position, "invalid_utf8", f"byte {line[error.start]:#04x} at byte {error.start} of the line")
+        return RowFault(position, "invalid_utf8", f"byte {line[error.start]:#04x} at byte {error.start} of the line")
     except (ValueError, RecursionError) as error:
         start = printable(line[:60].decode("utf-8", "replace").strip())
         what = str(error) if isinstance(error, DuplicateKeyError) else type(error).__name__
-        return Fault(position, "broken_json", f"{what} in: {start}")
+        return RowFault(position, "broken_json", f"{what} in: {start}")
     return _checked(position, values)
 
 
-def _checked(position: str, values: Any) -> Row | Fault:
+def _checked(position: str, values: Any) -> InputRow | RowFault:
     if not isinstance(values, dict):
-        return Fault(position, "broken_row", f"expected an object, found {type(values).__name__}")
-    return Row(position, values)
+        return RowFault(position, "broken_row", f"expected an object, found {type(values).__name__}")
+    return InputRow(position, values)
 
 
 def _parsed(line: bytes) -> Any:
@@ -147,7 +147,7 @@ def _is_row_next(stream: IO[bytes]) -> bool:
     return isinstance(_parsed(line), dict)
 
 
-def _array(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[Row | Fault]:
+def _array(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[InputRow | RowFault]:
     """Yield the items of one JSON array, holding one at a time."""
     text = _Text(first, stream, file)
     text.take("[")
@@ -169,7 +169,7 @@ def _array(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[Row | 
         )
 
 
-def _documents(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[Row | Fault]:
+def _documents(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[InputRow | RowFault]:
     """Yield objects that are written over several lines, as `jq` writes them, one after the other."""
     text = _Text(first, stream, file)
     number, held = 0, None
@@ -188,9 +188,9 @@ def _documents(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[Ro
         yield held
 
 
-def _refuse_wrapped(row: Row | Fault, file: SourceFile) -> None:
+def _refuse_wrapped(row: InputRow | RowFault, file: SourceFile) -> None:
     """Refuse a file that is one object whose rows lie in a list inside of it."""
-    if isinstance(row, Fault):
+    if isinstance(row, RowFault):
         return
     for key, value in row.values.items():
         is_rows = isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.columns import offer
 from arbitrage.inputs.files import SourceFile
-from arbitrage.inputs.rows import MAX_ROW_BYTES, Fault, Part, Row, Unreadable, printable
+from arbitrage.inputs.rows import MAX_ROW_BYTES, InputFile, InputRow, RowFault, Unreadable, printable
 from arbitrage.inputs.streams import BOMB_BYTES, refuse_bomb
 
 BATCH_ROWS = 512
@@ -30,7 +30,7 @@ UNCONVERTIBLE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowExcepti
 """What making a Python value of an Arrow value raises: dates beyond the year 9999, unknown time zones, …"""
 
 
-def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]]) -> Part:
+def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]]) -> InputFile:
     """Open a file and read its footer.
 
     Args:
@@ -44,7 +44,7 @@ def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]])
     columns = tuple(parquet.schema_arrow.names)
     wanted = needed(columns)
     _refuse_bomb(parquet, file)
-    return Part(file.name, columns, _rows(parquet, wanted, file))
+    return InputFile(file.name, columns, _rows(parquet, wanted, file))
 
 
 def read_parquet(file: SourceFile, names: Sequence[str]) -> pa.Table:
@@ -82,7 +82,7 @@ def _opened(file: SourceFile) -> pq.ParquetFile:
     return parquet
 
 
-def _rows(parquet: pq.ParquetFile, columns: list[str], file: SourceFile) -> Iterator[Row | Fault]:
+def _rows(parquet: pq.ParquetFile, columns: list[str], file: SourceFile) -> Iterator[InputRow | RowFault]:
     number = num_bytes = 0
     size_bytes = file.path.stat().st_size
     with parquet:
@@ -99,13 +99,13 @@ def _rows(parquet: pq.ParquetFile, columns: list[str], file: SourceFile) -> Iter
             raise DataError(f"{file.shown}: breaks off after row {number}: {_reason(error)}") from error
 
 
-def _checked(position: str, values: "dict[str, Any] | Fault") -> Row | Fault:
-    if isinstance(values, Fault):
-        return Fault(position, values.reason, values.detail)
-    return Row(position, values)
+def _checked(position: str, values: "dict[str, Any] | RowFault") -> InputRow | RowFault:
+    if isinstance(values, RowFault):
+        return RowFault(position, values.reason, values.detail)
+    return InputRow(position, values)
 
 
-def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | Fault]:
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | RowFault]:
     """Return the rows; where some value cannot be converted, row by row and cell by cell."""
     if not batch.num_columns:
         return [{} for _ in range(batch.num_rows)]
@@ -118,15 +118,15 @@ def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | Fault]:
         return [_one(batch.slice(index, 1)) for index in range(batch.num_rows)]
 
 
-def _one(row: pa.RecordBatch) -> dict[str, Any] | Fault:
+def _one(row: pa.RecordBatch) -> dict[str, Any] | RowFault:
     if row.nbytes > MAX_ROW_BYTES:
-        return Fault("", "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
+        return RowFault("", "row_too_long", f"more than {MAX_ROW_BYTES} bytes")
     values: dict[str, Any] = {}
     for name, column in zip(row.schema.names, row.columns, strict=True):
         try:
             [values[name]] = column.to_pylist()
         except UnicodeDecodeError as error:
-            return Fault("", "invalid_utf8", f"byte {error.start} of a text in the column '{printable(name, 40)}'")
+            return RowFault("", "invalid_utf8", f"byte {error.start} of a text in the column '{printable(name, 40)}'")
         except UNCONVERTIBLE:
             values[name] = Unreadable(printable(str(column.type), 60))
     return values

@@ -30,7 +30,7 @@ MAX_NOTES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InputRow:
     """A row as the source holds it. `position` is unique in the source, such as `a.jsonl:17`."""
 
     position: str
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RowFault:
     """A row that cannot be read."""
 
     position: str
@@ -47,7 +47,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class InputFile:
     """A piece of a source, mostly a file.
 
     Attributes:
@@ -57,7 +57,7 @@ class Part:
 
     name: str
     columns: tuple[str, ...] | None
-    rows: Iterator[Row | Fault]
+    rows: Iterator[InputRow | RowFault]
     notes: Counter[str] = field(default_factory=Counter)
 
 

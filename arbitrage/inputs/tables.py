@@ -12,7 +12,7 @@ from arbitrage.inputs.csv import CSV_SUFFIXES, open_csv
 from arbitrage.inputs.files import Found, SourceFile, find_files
 from arbitrage.inputs.jsonl import JSON_SUFFIXES, looks_like_rows, open_jsonl
 from arbitrage.inputs.parquet import open_parquet, read_parquet
-from arbitrage.inputs.rows import Fault, Part, Row
+from arbitrage.inputs.rows import InputFile, InputRow, RowFault
 from arbitrage.inputs.streams import is_parquet
 from arbitrage.inputs.values import Untyped, id_text
 
@@ -34,7 +34,7 @@ def find_tables(patterns: Sequence[str], where: str, suffixes: Sequence[str] = S
     return find_files(patterns, suffixes, where, lambda path: looks_like_rows(SourceFile(path.name, path)))
 
 
-def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = None) -> Part:
+def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = None) -> InputFile:
     """Open a file by what it is: Parquet by its first bytes, CSV by its name, else JSON.
 
     Args:
@@ -58,17 +58,19 @@ def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = 
     return with_partitions(part, file)
 
 
-def with_partitions(part: Part, file: SourceFile) -> Part:
+def with_partitions(part: InputFile, file: SourceFile) -> InputFile:
     """Add the columns that the folders' names hold to the rows of a file that lacks them."""
     added = dict(file.partitions)
     if not added:
         return part
-    rows = (Row(row.position, added | dict(row.values)) if isinstance(row, Row) else row for row in part.rows)
+    rows = (
+        InputRow(row.position, added | dict(row.values)) if isinstance(row, InputRow) else row for row in part.rows
+    )
     columns = None if part.columns is None else (*part.columns, *(name for name in added if name not in part.columns))
-    return Part(part.name, columns, rows, part.notes)
+    return InputFile(part.name, columns, rows, part.notes)
 
 
-def checked_rows(part: Part, check: Check, *, needs_one: bool) -> Iterator[Row | Fault]:
+def checked_rows(part: InputFile, check: Check, *, needs_one: bool) -> Iterator[InputRow | RowFault]:
     """Yield a part's rows, its columns checked: those of a header at once, else when enough rows have told theirs.
 
     Args:
@@ -84,7 +86,7 @@ def checked_rows(part: Part, check: Check, *, needs_one: bool) -> Iterator[Row |
     num_rows = num_faults = 0
     fault, is_open = None, True
     for row in part.rows:
-        if isinstance(row, Fault):
+        if isinstance(row, RowFault):
             fault, num_faults = fault or row, num_faults + 1
         elif is_open:
             num_rows += 1
@@ -116,7 +118,7 @@ def read_columns(file: SourceFile, names: Sequence[str], faults: Counter[str]) -
     part = open_table(file, lambda present: [name for name in present if name in names])
     values: dict[str, list[object]] = {name: [] for name in dict.fromkeys(names)}
     for row in checked_rows(part, lambda present: require_columns(names, present, file), needs_one=True):
-        if isinstance(row, Fault):
+        if isinstance(row, RowFault):
             faults[row.reason] += 1
             continue
         for name, column in values.items():
@@ -135,7 +137,7 @@ def columns_of(file: SourceFile) -> tuple[str, ...]:
     part = open_table(file)
     if part.columns is not None:
         return part.columns
-    head = islice((row for row in part.rows if isinstance(row, Row)), SNIFFED_ROWS)
+    head = islice((row for row in part.rows if isinstance(row, InputRow)), SNIFFED_ROWS)
     return tuple(dict.fromkeys(name for row in head for name in row.values))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arbitrage.errors import DataError
-from arbitrage.inputs.rows import Fault
+from arbitrage.inputs.rows import RowFault
 from arbitrage.inputs.values import id_text, shown
 from arbitrage.judging.answers import rows_of
 from arbitrage.judging.columns import AnswerColumns
@@ -24,7 +24,7 @@ SEED = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class LabelAgreement:
     """How far two who judged the same matches agree.
 
     Attributes:
@@ -40,13 +40,13 @@ class Agreement:
     pi: Estimate | None
 
 
-def agreement(pairs: Sequence[tuple[Choice, Choice]], cluster_P: Ints) -> Agreement:
+def agreement(pairs: Sequence[tuple[Choice, Choice]], cluster_P: Ints) -> LabelAgreement:
     """Compare verdicts pairwise; intervals by a bootstrap over clusters."""
     cells_P9 = np.zeros((len(pairs), 9))
     for row, (one, other) in enumerate(pairs):
         cells_P9[row, 3 * CHOICES.index(one) + CHOICES.index(other)] = 1.0
     if not pairs:
-        return Agreement(0, None, None, None)
+        return LabelAgreement(0, None, None, None)
     share_9 = cells_P9.mean(axis=0)
     drawn_R9 = resample_ratios(cells_P9, np.ones_like(cells_P9), cluster_P, seed=SEED)
     num_clusters = len(np.unique(cluster_P))
@@ -54,7 +54,7 @@ def agreement(pairs: Sequence[tuple[Choice, Choice]], cluster_P: Ints) -> Agreem
         estimate(float(statistic(share_9[None])[0]), statistic(drawn_R9), num_clusters, bounds)
         for statistic, bounds in ((observed, (0.0, 1.0)), (kappa, (-1.0, 1.0)), (scott_pi, (-1.0, 1.0)))
     ]
-    return Agreement(len(pairs), *found)
+    return LabelAgreement(len(pairs), *found)
 
 
 def observed(table_R9: Floats) -> Floats:
@@ -127,7 +127,7 @@ def read_labels(paths: Sequence[str], columns: AnswerColumns) -> Labels:
     """
     found: defaultdict[tuple[str, str | None], list[Choice]] = defaultdict(list)
     for row in rows_of(paths, columns, "winner", "--labels"):
-        if isinstance(row, Fault):
+        if isinstance(row, RowFault):
             raise DataError(f"--labels: {row.position}: {row.reason}: {row.detail}")
         said, key = columns.value(row.values, "winner"), id_text(columns.value(row.values, "id"))
         choice = _SAID.get(said.strip().lower()) if isinstance(said, str) else None

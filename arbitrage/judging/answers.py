@@ -15,7 +15,7 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
 from arbitrage.inputs.messages import conversation, turns_of
 from arbitrage.inputs.notes import said
-from arbitrage.inputs.rows import Fault, Row, RowError
+from arbitrage.inputs.rows import InputRow, RowError, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.inputs.values import id_text
 from arbitrage.judging.columns import AnswerColumns, Role
@@ -28,7 +28,7 @@ NO_ANSWER = "no_answer"
 """Why a prompt makes no match: the data set has no answer to it, or none that can be read."""
 
 
-class DataSide(Config):
+class ResponseFiles(Config):
     """A data set of answers.
 
     Attributes:
@@ -50,7 +50,7 @@ class DataSide(Config):
         """Name the files by their content."""
         return super().identity() | {"paths": _digests(self.paths), "prompts": _digests(self.prompts)}
 
-    def rows(self, where: str, lost: Counter[str] | None = None) -> Iterator[Row]:
+    def rows(self, where: str, lost: Counter[str] | None = None) -> Iterator[InputRow]:
         """Yield the rows that can be read. Those that cannot leave their prompts without an answer.
 
         Args:
@@ -64,7 +64,7 @@ class DataSide(Config):
         is_found = self.teacher is None
         lost = Counter() if lost is None else lost
         for row in rows_of(self.paths, self.columns, "answer", where, lost):
-            if not isinstance(row, Row):
+            if not isinstance(row, InputRow):
                 lost["rows that cannot be read"] += 1
                 continue
             by = id_text(self.columns.value(row.values, "teacher")) or "None"
@@ -92,7 +92,7 @@ class DataSide(Config):
 
 def rows_of(
     paths: Sequence[str], columns: AnswerColumns, wanted: Role, where: str, lost: Counter[str] | None = None
-) -> Iterator[Row | Fault]:
+) -> Iterator[InputRow | RowFault]:
     """Yield the rows of files, globs or folders, file after file.
 
     Args:
@@ -115,32 +115,32 @@ def rows_of(
         yield from checked_rows(part, check, needs_one=True)
 
 
-def answers(config: DataSide, side: SideName, prompts: Step) -> Step:
+def read_response_files(config: ResponseFiles, side: SideName, prompts: Step) -> Step:
     """Return the step that finds a data set's answers to the prompts."""
     return Step(
         name=f"answers-{side}",
-        config=AnswersStep(data=config, side=side),
+        config=ReadResponses(data=config, side=side),
         produces=Candidate,
         inputs={"prompts": (prompts,)},
         pool=f"answers-{side}",  # one worker for all shards: the files are read once
     )
 
 
-class AnswersStep(StepConfig):
+class ReadResponses(StepConfig):
     """Finds a data set's answers."""
 
     step_kind: ClassVar[str] = "read_responses"
 
-    data: DataSide
+    data: ResponseFiles
     side: SideName
 
-    def build(self) -> "AnswersWorker":
+    def build(self) -> "ResponseReader":
         """Read the data set."""
-        return AnswersWorker(self.side, read_answers(self.data, f"side {self.side}"))
+        return ResponseReader(self.side, load_responses(self.data, f"side {self.side}"))
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Responses:
     """Answers by the key of their prompt and the language declared, in the order of the files."""
 
     texts: Mapping[tuple[str, str | None], Sequence[str]] = field(default_factory=dict)
@@ -154,7 +154,7 @@ class Answers:
         return ()
 
 
-def read_answers(config: DataSide, where: str) -> Answers:
+def load_responses(config: ResponseFiles, where: str) -> Responses:
     """Read a data set into memory.
 
     Raises:
@@ -164,10 +164,10 @@ def read_answers(config: DataSide, where: str) -> Answers:
     texts: defaultdict[tuple[str, str | None], list[str]] = defaultdict(list)
     for key, text in _keyed(config, where, Counter()):
         texts[key].append(text)
-    return Answers(dict(texts))
+    return Responses(dict(texts))
 
 
-def count_lost(config: DataSide, where: str) -> Counter[str]:
+def count_lost(config: ResponseFiles, where: str) -> Counter[str]:
     """Read a data set once more; count the rows that can answer nothing, by what is wrong with them.
 
     Raises like `read_answers`.
@@ -177,7 +177,7 @@ def count_lost(config: DataSide, where: str) -> Counter[str]:
     return lost
 
 
-def _keyed(config: DataSide, where: str, lost: Counter[str]) -> Iterator[tuple[tuple[str, str | None], str]]:
+def _keyed(config: ResponseFiles, where: str, lost: Counter[str]) -> Iterator[tuple[tuple[str, str | None], str]]:
     """Yield the key and language of each answer's prompt, and the answer."""
     for row in config.rows(where, lost):
         key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
@@ -189,10 +189,10 @@ def _keyed(config: DataSide, where: str, lost: Counter[str]) -> Iterator[tuple[t
             yield (key, config.language(row.values)), turns[-1]
 
 
-class AnswersWorker:
+class ResponseReader:
     """Looks answers up, shard after shard."""
 
-    def __init__(self, side: SideName, found: Answers) -> None:
+    def __init__(self, side: SideName, found: Responses) -> None:
         self._side = side
         self._answers = found
 

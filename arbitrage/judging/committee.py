@@ -26,15 +26,15 @@ from arbitrage.judging.levels import LevelsStep, LevelTable
 from arbitrage.judging.review import HIGHEST, LOWEST, ReviewTerms, question_of, review
 from arbitrage.judging.reviewed import QUORUM, Reviewed, reviewed, settled_id, settlement
 from arbitrage.records import Candidate, ReviewerLevel, Score
-from arbitrage.rewards.options import Judgement, OpinionOptions, RewardName, score_of
-from arbitrage.rewards.score import OpinionStep, owed, scorables
+from arbitrage.rewards.options import CheckResult, RewardName, ScorerOptions, score_of
+from arbitrage.rewards.score import ScorerStep, scorables, score_items
 from arbitrage.tables import to_table
-from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
+from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool
 from arbitrage.teachers.quoting import QUESTION_VERSION, asked_about, greedy
 
 
-class CommitteeConfig(ReviewTerms, OpinionOptions):
+class CommitteeConfig(ReviewTerms, ScorerOptions):
     """Reviewers and how they come to one score, 1 to 10.
 
     Attributes:
@@ -219,7 +219,7 @@ class AdjudicateStep(GenerateConfig):
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "max_spread": self.max_spread}
         return super().identity() | own | {"question": QUESTION_VERSION}
 
-    def asked(self, inputs: Inputs) -> list[Asked]:
+    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
         """List a question for each open answer."""
         return [
             asked
@@ -232,7 +232,7 @@ class AdjudicateStep(GenerateConfig):
         return question_of(each.item, self.criteria, with_reference=self.with_reference, reviews=each.readable)
 
 
-class CommitteeStep(OpinionStep):
+class CommitteeStep(ScorerStep):
     """Sums up reviews. Named `reward` as in other steps that score."""
 
     step_kind: ClassVar[str] = "committee"
@@ -240,7 +240,7 @@ class CommitteeStep(OpinionStep):
     reward: CommitteeConfig
 
     @property
-    def opinion(self) -> OpinionOptions:
+    def opinion(self) -> ScorerOptions:
         """The committee."""
         return self.reward
 
@@ -257,7 +257,7 @@ class CommitteeWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(scorables(inputs))
+        return score_items(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
@@ -269,17 +269,17 @@ class CommitteeWorker:
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _judge(self, each: Reviewed, settled: Mapping[str, Candidate], levels: LevelTable) -> Judgement:
+    def _judge(self, each: Reviewed, settled: Mapping[str, Candidate], levels: LevelTable) -> CheckResult:
         language = each.item.prompt.language
         final = settlement(each, settled) if each.is_open(self._config.max_spread) else None
         if final is not None and final.score is not None:
             # Of contested candidates the adjudicator's word counts: how it differs there is what it was called for.
             level = levels.mean([("adjudicator", final.reviewer)], language) if each.is_short else 0.0
-            return Judgement(value=_on_scale(final.score - level))
+            return CheckResult(value=_on_scale(final.score - level))
         if len(each.scores) < self._config.min_reviews:
-            return Judgement(error="too_few_reviews")
+            return CheckResult(error="too_few_reviews")
         level = levels.mean([("reviewer", review.reviewer) for review in each.readable], language)
-        return Judgement(value=_on_scale(fmean(each.scores) - level))
+        return CheckResult(value=_on_scale(fmean(each.scores) - level))
 
 
 def _on_scale(score: float) -> float:

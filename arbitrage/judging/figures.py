@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.judging.agreement import Agreement, Labels, agreement
+from arbitrage.judging.agreement import LabelAgreement, Labels, agreement
 from arbitrage.judging.pairwise import Choice
 from arbitrage.records import Verdict
 from arbitrage.statistics import Estimate, Floats, Ints, estimate, ratios, resample_ratios
@@ -45,7 +45,7 @@ class Reliability:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class WinRateRow:
     """A against B in one language (or all) by one judge. Shares are of all matches, 0..1.
 
     Attributes:
@@ -66,12 +66,12 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class SourceFigures:
     """How far a judge agrees with people, or with another judge, on what was judged, in one language (or all)."""
 
     other: str
     language: str
-    agreement: Agreement
+    agreement: LabelAgreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ class JudgeFigures:
 
     judge: str
     asks_twice: bool
-    standings: tuple[Standing, ...]
-    witnesses: tuple[Witness, ...]
+    standings: tuple[WinRateRow, ...]
+    witnesses: tuple[SourceFigures, ...]
 
 
 PEOPLE = "people"
@@ -115,7 +115,7 @@ def _by_language(rows: Sequence[Verdict]) -> list[tuple[str, list[Verdict]]]:
     return [(ALL, list(rows)), *parts] if len(parts) != 1 else [(ALL, list(rows))]
 
 
-def _standing(language: str, rows: Sequence[Verdict], asks_twice: bool) -> Standing:
+def _standing(language: str, rows: Sequence[Verdict], asks_twice: bool) -> WinRateRow:
     clusters = _clusters(rows)
     wins = {side: np.array([row.winner == side for row in rows], dtype=np.float64) for side in ("a", "b", "tie")}
     ones = np.ones(len(rows))
@@ -132,7 +132,7 @@ def _standing(language: str, rows: Sequence[Verdict], asks_twice: bool) -> Stand
         first_position=found["first"] if asks_twice else None,
         length=_length(rows, clusters),
     )
-    return Standing(
+    return WinRateRow(
         language=language,
         num_matches=len(rows),
         num_clusters=len(np.unique(clusters)),
@@ -195,7 +195,7 @@ def _pearson(moments_R5: Floats) -> Floats:
     return found
 
 
-def _witnesses(judge: str, verdicts: Mapping[str, Sequence[Verdict]], labels: Labels | None) -> list[Witness]:
+def _witnesses(judge: str, verdicts: Mapping[str, Sequence[Verdict]], labels: Labels | None) -> list[SourceFigures]:
     rows = [row for row in verdicts[judge] if _is_judged(row)]
     said: dict[str, Mapping[str, Sequence[Choice]]] = {}
     if labels is not None:
@@ -203,13 +203,13 @@ def _witnesses(judge: str, verdicts: Mapping[str, Sequence[Verdict]], labels: La
     for other in list(verdicts)[list(verdicts).index(judge) + 1 :]:
         said[other] = {row.match_id: [row.winner] for row in verdicts[other] if _is_judged(row)}
     return [
-        Witness(other, language, _agreement(found, by_match))
+        SourceFigures(other, language, _agreement(found, by_match))
         for other, by_match in said.items()
         for language, found in _by_language(rows)
     ]
 
 
-def _agreement(rows: Sequence[Verdict], by_match: Mapping[str, Sequence[Choice]]) -> Agreement:
+def _agreement(rows: Sequence[Verdict], by_match: Mapping[str, Sequence[Choice]]) -> LabelAgreement:
     pairs = [(row, choice) for row in rows for choice in by_match.get(row.match_id, ())]
     clusters = _clusters([row for row, _ in pairs])
     return agreement([(row.winner, choice) for row, choice in pairs], clusters)

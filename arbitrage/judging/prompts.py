@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
-from arbitrage.inputs.rows import Part, Row
+from arbitrage.inputs.rows import InputFile, InputRow
 from arbitrage.inputs.values import id_text
-from arbitrage.judging.answers import DataSide, messages_in, text_key
+from arbitrage.judging.answers import ResponseFiles, messages_in, text_key
 from arbitrage.judging.columns import Role
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
@@ -19,33 +19,33 @@ from arbitrage.records import Prompt, nfc
 from arbitrage.runs.store import read_table
 from arbitrage.tables import from_table
 
-Keys = dict[str, dict[str | None, Row]]
+Keys = dict[str, dict[str | None, InputRow]]
 """What a prompt is found by → the language declared → a row that holds it."""
 
 _COPIED: tuple[Role, ...] = ("prompt", "language", "reference")
 
 
-class AnsweredPrompts(StepConfig):
+class JudgePrompts(StepConfig):
     """All prompts that one of the data sets answers. What only one answers is refused where its answer is missing."""
 
     step_kind: ClassVar[str] = "judge_prompts"
 
-    sides: tuple[DataSide, ...]
+    sides: tuple[ResponseFiles, ...]
 
-    def build(self) -> "AnsweredReader":
+    def build(self) -> "JudgePromptReader":
         """Build the worker."""
-        return AnsweredReader(self.sides)
+        return JudgePromptReader(self.sides)
 
 
-def answered_prompts(sides: Sequence[DataSide]) -> Step:
+def judge_prompts(sides: Sequence[ResponseFiles]) -> Step:
     """Return the step that reads the prompts of data sets."""
-    return Step(name=STEP_NAME, config=AnsweredPrompts(sides=tuple(sides)), produces=Prompt, scope="source")
+    return Step(name=STEP_NAME, config=JudgePrompts(sides=tuple(sides)), produces=Prompt, scope="source")
 
 
-class AnsweredReader:
+class JudgePromptReader:
     """Reads prompts of runs as they are, then what is left from the rows of files. Holds all prompts in memory."""
 
-    def __init__(self, sides: Sequence[DataSide]) -> None:
+    def __init__(self, sides: Sequence[ResponseFiles]) -> None:
         self._sides = sides
 
     def read(self) -> Iterator[Batch]:
@@ -64,7 +64,7 @@ class AnsweredReader:
         if files:
             yield from self._from_rows(files, known)
 
-    def _from_rows(self, sides: Sequence[DataSide], known: set[str]) -> Iterator[Batch]:
+    def _from_rows(self, sides: Sequence[ResponseFiles], known: set[str]) -> Iterator[Batch]:
         keys = _joined(_keys(sides, known))
         if known and not keys:
             return
@@ -75,13 +75,13 @@ class AnsweredReader:
             if row.values.get("id") and row.values.get("source_id")
         }
         rows = (row for key in sorted(keys) for row in _one_each(key, keys[key]))
-        reader = PromptReader(ReadOptions(), lambda: iter([Part("rows", None, rows)]), STEP_NAME)
+        reader = PromptReader(ReadOptions(), lambda: iter([InputFile("rows", None, rows)]), STEP_NAME)
         for batch in reader.read():
             prompts = [_grouped(prompt, groups) for prompt in batch.prompts if prompt.prompt_id not in known]
             yield replace(batch, prompts=prompts)
 
 
-def _keys(sides: Sequence[DataSide], known: set[str]) -> Keys:
+def _keys(sides: Sequence[ResponseFiles], known: set[str]) -> Keys:
     found: Keys = {}
     for number, side in enumerate(sides):
         for row in side.rows(f"side {number}"):
@@ -91,7 +91,7 @@ def _keys(sides: Sequence[DataSide], known: set[str]) -> Keys:
             language = side.language(row.values)
             values = _values(side, row.values)
             earlier = found.setdefault(key, {}).get(language)
-            found[key][language] = Row(
+            found[key][language] = InputRow(
                 row.position, values if earlier is None else _one_of(key, values, earlier.values)
             )
     return found
@@ -110,7 +110,7 @@ def _joined(keys: Keys) -> Keys:
             key, tag = _home(text, language, ids[text])
             earlier = keys.setdefault(key, {}).get(tag)
             keys[key][tag] = (
-                row if earlier is None else Row(earlier.position, {**row.values, **_said(earlier.values)})
+                row if earlier is None else InputRow(earlier.position, {**row.values, **_said(earlier.values)})
             )
     return keys
 
@@ -145,7 +145,7 @@ def _last_turn(prompt: Any) -> str | None:
     return " ".join(nfc(asked[-1].content).split()) if asked else None
 
 
-def _one_each(key: str, by_language: Mapping[str | None, Row]) -> Iterator[Row]:
+def _one_each(key: str, by_language: Mapping[str | None, InputRow]) -> Iterator[InputRow]:
     """Yield one row for each language of a key; a row that declares none belongs to the only one there is."""
     silent = by_language.get(None)
     declared = [row for language, row in sorted(by_language.items(), key=str) if language is not None]
@@ -157,10 +157,10 @@ def _one_each(key: str, by_language: Mapping[str | None, Row]) -> Iterator[Row]:
     if not declared:
         yield from by_language.values()
     for row in declared:
-        yield row if silent is None else Row(row.position, _one_of(key, dict(silent.values), row.values))
+        yield row if silent is None else InputRow(row.position, _one_of(key, dict(silent.values), row.values))
 
 
-def _values(side: DataSide, values: Mapping[str, Any]) -> dict[str, Any]:
+def _values(side: ResponseFiles, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a row says of its prompt, under the names that readers of prompts know."""
     found: dict[str, Any] = {role: side.columns.value(values, role) for role in _COPIED}
     return {

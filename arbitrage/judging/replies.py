@@ -69,7 +69,7 @@ class Scale(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading(Generic[T]):
+class ParsedReply(Generic[T]):
     """What a reply says.
 
     Attributes:
@@ -83,7 +83,7 @@ class Reading(Generic[T]):
     reason: str
 
 
-def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -> Reading[T]:
+def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -> ParsedReply[T]:
     """Read the verdict of a reply.
 
     Args:
@@ -92,12 +92,12 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
         instruction: how the question said to reply: what repeats it is no verdict.
         scale: the verdicts there may be.
     """
-    said = without_thoughts(reply.text[-LONGEST_REPLY:])
+    said = without_reasoning(reply.text[-LONGEST_REPLY:])
     is_whole = reply.finish_reason is FinishReason.STOP
     pairs = [(line, _plain(line).strip()) for line in _ENDS_OF_LINE.split(said or "")]
     shown, lines = ([pair[i] for pair in pairs if not _NO_CONTENT.fullmatch(pair[1])] for i in (0, 1))
     if said is None or not lines:
-        return Reading(None, "truncated" if said is None or not is_whole else "empty", "")
+        return ParsedReply(None, "truncated" if said is None or not is_whole else "empty", "")
     text, words = "\n".join(lines).strip(), "\n".join(shown).strip()
     structured = _structured(text, code)
     if structured is not None:
@@ -106,15 +106,15 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
     is_cut = not is_whole and not _ENDS_OF_LINE.match(said[-1])  # '1' may have been the beginning of '10'
     if last is None or is_cut:
         fault: Fault = "truncated" if not is_whole else "echo" if repeats(text, instruction, code) else "no_verdict"
-        return Reading(None, fault, words)
+        return ParsedReply(None, fault, words)
     if repeats("\n".join(lines[:-1]), instruction, code):
-        return Reading(None, "echo", words)
+        return ParsedReply(None, "echo", words)
     if len({scale.value(each.casefold()) for each in _patterns(scale.pattern)[1].findall(_coded(text, code))}) > 1:
-        return Reading(None, "contradictory", words)
+        return ParsedReply(None, "contradictory", words)
     return _judged(scale, last, "\n".join(shown[:-1]).strip())
 
 
-def without_thoughts(text: str) -> str | None:
+def without_reasoning(text: str) -> str | None:
     """Return what follows the thoughts of a reasoning model; None where they have no end."""
     ends = [match.end() for match in _THOUGHTS_END.finditer(text)]
     said = text[ends[-1] :] if ends else text
@@ -149,11 +149,11 @@ def _coded(text: str, code: str) -> str:
     return _PLACEHOLDER.sub(r"\1", _TEX.sub(r"\1", _TAG.sub("", text)))
 
 
-def _judged(scale: Scale[T], text: str, reason: str) -> Reading[T]:
+def _judged(scale: Scale[T], text: str, reason: str) -> ParsedReply[T]:
     if not re.fullmatch(scale.pattern, text.strip().casefold()):
-        return Reading(None, "no_verdict", reason)
+        return ParsedReply(None, "no_verdict", reason)
     value = scale.value(text.strip().casefold())
-    return Reading(value, "out_of_range" if value is None else None, reason)
+    return ParsedReply(value, "out_of_range" if value is None else None, reason)
 
 
 def _last_line(lines: Sequence[str], scale: Scale[T]) -> str | None:

@@ -17,7 +17,7 @@ from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.replies import Fault, Scale, read_reply
 from arbitrage.records import Candidate, content_id
 from arbitrage.rewards.score import scorables
-from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
+from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.quoting import (
     MATERIAL,
@@ -114,7 +114,7 @@ class ReviewStep(GenerateConfig):
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
         return super().identity() | own
 
-    def asked(self, inputs: Inputs) -> list[Asked]:
+    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
         """List a question for each answer."""
         return [
             asked

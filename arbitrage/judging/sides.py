@@ -11,7 +11,7 @@ from pathlib import Path
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs, Item
 from arbitrage.errors import UserError
-from arbitrage.judging.answers import DataSide
+from arbitrage.judging.answers import ResponseFiles
 from arbitrage.judging.columns import AnswerColumns
 from arbitrage.records import Candidate, Prompt, content_id, nfc
 from arbitrage.runs.layout import shard_path
@@ -21,7 +21,7 @@ PREFERRED = ("sft", "steered", "preference")
 """Of a run's data sets, the one that stands for it where none is named: the first of these."""
 
 
-def data_side(given: str, label: str, columns: AnswerColumns) -> DataSide | None:
+def data_side(given: str, label: str, columns: AnswerColumns) -> ResponseFiles | None:
     """Return the data set that is meant, or None where nothing on the disk is.
 
     Args:
@@ -39,14 +39,14 @@ def data_side(given: str, label: str, columns: AnswerColumns) -> DataSide | None
         path, part = given, ""
     if not Path(path).exists() and not any(sign in path for sign in "*?["):
         return None
-    return DataSide(label=label, paths=(str(Path(path).absolute()),), teacher=part or None, columns=columns)
+    return ResponseFiles(label=label, paths=(str(Path(path).absolute()),), teacher=part or None, columns=columns)
 
 
-def _run_side(given: str, label: str, run: Run, part: str, columns: AnswerColumns) -> DataSide:
+def _run_side(given: str, label: str, run: Run, part: str, columns: AnswerColumns) -> ResponseFiles:
     _ = run.manifest  # says so if the run has not finished
     paths = [path for step in _steps_of(given, run, part) for path in _shards(run, step)]
     [prompts] = run.plan.candidates["prompts"]
-    return DataSide(label=label, paths=tuple(paths), prompts=tuple(_shards(run, prompts)), columns=columns)
+    return ResponseFiles(label=label, paths=tuple(paths), prompts=tuple(_shards(run, prompts)), columns=columns)
 
 
 def _steps_of(given: str, run: Run, part: str) -> list[str]:

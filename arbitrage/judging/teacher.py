@@ -17,7 +17,7 @@ from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, 
 from arbitrage.judging.sides import Match, Sides, matches
 from arbitrage.records import Candidate, Verdict, content_id
 from arbitrage.tables import to_table
-from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
+from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherPool
 from arbitrage.teachers.quoting import QUESTION_VERSION, asked_about, greedy
 
@@ -107,7 +107,7 @@ class JudgeStep(GenerateConfig):
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
         return super().identity() | own
 
-    def asked(self, inputs: Inputs) -> list[Asked]:
+    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
         """List the questions: two for each match whose answers differ, one after the other."""
         return [
             asked

@@ -19,7 +19,7 @@ from arbitrage.text.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
 from arbitrage.text.text import Text
 
 
-class ClassifierConfig(MetricOptions):
+class ClassifierMetricConfig(MetricOptions):
     """The opinion of a model of the `AutoModelForSequenceClassification` kind.
 
     Attributes:
@@ -81,13 +81,13 @@ class ClassifierConfig(MetricOptions):
         Raises:
             EngineStartError: the model cannot be loaded, or has no such label.
         """
-        return Classifier(self)
+        return ClassifierMetric(self)
 
 
-class Classifier:
+class ClassifierMetric:
     """A `Metric`. Reasons: `no_text`, `undefined_language`, `model_error`, `not_finite`."""
 
-    def __init__(self, config: ClassifierConfig) -> None:
+    def __init__(self, config: ClassifierMetricConfig) -> None:
         self._config = config
         owner = owner_of(config.metric_name)
         self._tokenizer = load_tokenizer(config.model, config.revision, owner)

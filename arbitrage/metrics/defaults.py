@@ -7,12 +7,12 @@ from arbitrage.metrics.dispersion import DispersionConfig
 from arbitrage.metrics.distinct import DistinctConfig
 from arbitrage.metrics.formatting import FormattingConfig
 from arbitrage.metrics.hdd import HddConfig
-from arbitrage.metrics.language_confusion import FidelityConfig
+from arbitrage.metrics.language_confusion import LanguageConfusionMetricConfig
 from arbitrage.metrics.length import LengthConfig
 from arbitrage.metrics.mtld import MtldConfig
 from arbitrage.metrics.near_duplicates import NearDuplicatesConfig
 from arbitrage.metrics.readability import ReadabilityConfig
-from arbitrage.metrics.repetition import RepetitionConfig
+from arbitrage.metrics.repetition import RepetitionMetricConfig
 from arbitrage.metrics.script_share import ScriptShareConfig
 from arbitrage.metrics.vocabulary import VocabularyConfig
 
@@ -27,11 +27,11 @@ CHEAP_METRICS: tuple[MetricConfig, ...] = (
     ReadabilityConfig(formula="flesch"),  # before those that ask for fewer counts
     ReadabilityConfig(formula="lix"),
     ReadabilityConfig(formula="rix"),
-    RepetitionConfig(of="ngrams"),
-    RepetitionConfig(of="lines"),
+    RepetitionMetricConfig(of="ngrams"),
+    RepetitionMetricConfig(of="lines"),
     CompressionConfig(),
     ScriptShareConfig(),
-    FidelityConfig(),
+    LanguageConfusionMetricConfig(),
     CodeSwitchConfig(),
     FormattingConfig(aspect="lists"),
     FormattingConfig(aspect="markdown"),

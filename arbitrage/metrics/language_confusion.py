@@ -9,7 +9,7 @@ from arbitrage.text.measured import Measured
 from arbitrage.text.text import Text
 
 
-class FidelityConfig(MetricOptions):
+class LanguageConfusionMetricConfig(MetricOptions):
     """The share of the text that is in its language: the smaller of line and word pass rate."""
 
     kind: Literal["fidelity"] = "fidelity"

@@ -70,10 +70,10 @@ class LikelihoodConfig(MetricOptions):
         Raises:
             EngineStartError: it cannot be loaded.
         """
-        return Likelihood(self)
+        return LikelihoodMetric(self)
 
 
-class Likelihood:
+class LikelihoodMetric:
     """A `Metric`. Reasons: `no_text`, `too_short`, `model_error`, `not_finite`."""
 
     def __init__(self, config: LikelihoodConfig) -> None:

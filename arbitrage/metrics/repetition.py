@@ -9,7 +9,7 @@ from arbitrage.text.repetition import MIN_UNITS, repeated_lines, repeated_ngrams
 from arbitrage.text.text import Text
 
 
-class RepetitionConfig(MetricOptions):
+class RepetitionMetricConfig(MetricOptions):
     """The share of a text that stood there before.
 
     Attributes:

@@ -53,10 +53,10 @@ class VocabularyConfig(MetricOptions):
 
     def build(self) -> SetMetric:
         """Build the metric."""
-        return Vocabulary(self)
+        return VocabularyMetric(self)
 
 
-class Vocabulary:
+class VocabularyMetric:
     """A `SetMetric`."""
 
     def __init__(self, config: VocabularyConfig) -> None:

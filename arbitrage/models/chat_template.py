@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from arbitrage.errors import DataError
-from arbitrage.models.references import WORLD_PREFIX, local_directory
+from arbitrage.models.references import DEMO_PREFIX, local_directory
 
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 OWN_FORMAT_FILES = ("tekken.json",)
@@ -23,7 +23,7 @@ def has_chat_template(model: str, revision: str | None = None) -> bool | None:
         model: a directory, or a Hugging Face id, looked up in the cache of this machine.
         revision: of a Hugging Face id.
     """
-    if model.startswith(WORLD_PREFIX):
+    if model.startswith(DEMO_PREFIX):
         return True
     try:
         directory = local_directory(model) or _cached(model, revision)

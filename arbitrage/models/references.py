@@ -9,7 +9,7 @@ from pathlib import Path
 from arbitrage.config import resolved_path
 from arbitrage.errors import DataError
 
-WORLD_PREFIX = "world:"
+DEMO_PREFIX = "world:"
 """`world:<name>` is a model of the shipped micro-world."""
 
 UNPINNED = "unpinned"
@@ -26,7 +26,7 @@ def absolute_model(model: str) -> str:
     Raises:
         ValueError: neither an existing directory nor a possible Hugging Face id, nor a model of the world.
     """
-    if model.startswith(WORLD_PREFIX):
+    if model.startswith(DEMO_PREFIX):
         _world_directory(model)
         return model
     path = resolved_path(model)
@@ -34,7 +34,7 @@ def absolute_model(model: str) -> str:
         return str(path)
     if _HF_ID.fullmatch(model) and not model.startswith("."):
         return model
-    raise ValueError(f"'{model}' is neither a directory here, nor a Hugging Face id, nor '{WORLD_PREFIX}<name>'")
+    raise ValueError(f"'{model}' is neither a directory here, nor a Hugging Face id, nor '{DEMO_PREFIX}<name>'")
 
 
 def local_directory(model: str) -> Path | None:
@@ -43,7 +43,7 @@ def local_directory(model: str) -> Path | None:
     Raises:
         DataError: the directory has gone.
     """
-    if model.startswith(WORLD_PREFIX):
+    if model.startswith(DEMO_PREFIX):
         return _world_directory(model)
     path = Path(model)
     if path.is_dir():
@@ -57,7 +57,7 @@ def _world_directory(model: str) -> Path:
     from arbitrage.demo.models import model_path
 
     try:
-        return model_path(model.removeprefix(WORLD_PREFIX))
+        return model_path(model.removeprefix(DEMO_PREFIX))
     except KeyError as error:
         raise ValueError(str(error.args[0])) from error
 

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from arbitrage.contracts.metrics import SetMetric, Sketch
 from arbitrage.profile.measuring import REASONS, Measurements
-from arbitrage.profile.sample import Floats, Hashes, Sample
+from arbitrage.profile.sample import Floats, Hashes, RowSample
 
 
-class Cell:
+class ProfileCell:
     """Counts, means and deviations of every text; a sample for quantiles and intervals; sketches of the set."""
 
     def __init__(self, num_metrics: int, set_metrics: Sequence[SetMetric], max_rows: int) -> None:
@@ -22,7 +22,7 @@ class Cell:
         self.squares_M = np.zeros(num_metrics)
         self.lows_M = np.full(num_metrics, np.inf)
         self.highs_M = np.full(num_metrics, -np.inf)
-        self.sample = Sample(num_metrics, max_rows)
+        self.sample = RowSample(num_metrics, max_rows)
         self.sketches: list[Sketch] = [metric.sketch() for metric in set_metrics]
 
     def add(self, rows: NDArray[np.int64], clusters: Hashes, keys: Hashes, found: Measurements) -> None:

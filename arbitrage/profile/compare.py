@@ -18,7 +18,7 @@ RATE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class MetricShift:
     """One metric in one language, from one set to another.
 
     Attributes:
@@ -47,7 +47,7 @@ class SetShift:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ProfileComparison:
     """From one data set to another."""
 
     before: str
@@ -55,11 +55,11 @@ class Comparison:
     languages: tuple[str, ...]
     only_before: tuple[str, ...]
     only_after: tuple[str, ...]
-    shifts: tuple[Shift, ...]
+    shifts: tuple[MetricShift, ...]
     set_shifts: tuple[SetShift, ...]
 
 
-def compare_all(profiles: Sequence[Profile]) -> list[Comparison]:
+def compare_all(profiles: Sequence[Profile]) -> list[ProfileComparison]:
     """Compare each set with the next, and the first with the last.
 
     Raises:
@@ -70,10 +70,10 @@ def compare_all(profiles: Sequence[Profile]) -> list[Comparison]:
     pairs = list(pairwise(profiles))
     if len(profiles) > 2:
         pairs.append((profiles[0], profiles[-1]))
-    return [compare(before, after) for before, after in pairs]
+    return [compare_profiles(before, after) for before, after in pairs]
 
 
-def compare(before: Profile, after: Profile) -> Comparison:
+def compare_profiles(before: Profile, after: Profile) -> ProfileComparison:
     """Compare two sets, language by language."""
     common = [tag for tag in before.languages if tag in after.languages]
     found: list[tuple[str, str, Effect]] = []
@@ -86,18 +86,18 @@ def compare(before: Profile, after: Profile) -> Comparison:
             set_shifts.append(SetShift(language, config.metric_name, old.value(), new.value()))
     tested = [i for i, (_, _, effect) in enumerate(found) if effect.p is not None]
     rates = dict(zip(tested, false_discovery_rates([found[i][2].p or 0.0 for i in tested]), strict=True))
-    return Comparison(
+    return ProfileComparison(
         before.name,
         after.name,
         tuple(common),
         tuple(tag for tag in before.languages if tag not in common),
         tuple(tag for tag in after.languages if tag not in common),
-        tuple(Shift(*item, rates.get(i)) for i, item in enumerate(found)),
+        tuple(MetricShift(*item, rates.get(i)) for i, item in enumerate(found)),
         tuple(set_shifts),
     )
 
 
-def as_json(found: Comparison) -> dict[str, Any]:
+def as_json(found: ProfileComparison) -> dict[str, Any]:
     """Return a comparison as JSON values."""
     return {
         "before": found.before,
@@ -121,7 +121,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _shift_json(shift: Shift) -> dict[str, Any]:
+def _shift_json(shift: MetricShift) -> dict[str, Any]:
     effect = shift.effect
     return {
         "language": shift.language,

@@ -15,7 +15,7 @@ from math import erfc, isfinite, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from arbitrage.profile.cell import Cell
+from arbitrage.profile.cell import ProfileCell
 from arbitrage.profile.sample import Sampled
 from arbitrage.statistics import Interval, resample_ratios
 
@@ -47,7 +47,7 @@ class Effect:
     p: float | None
 
 
-def effects(before: Cell, after: Cell, seed: int) -> list[Effect]:
+def effects(before: ProfileCell, after: ProfileCell, seed: int) -> list[Effect]:
     """Return the effect in each metric; the same draws of prompts serve all."""
     samples = before.sample.rows(), after.sample.rows()
     draws_RM = _draws(*samples, seed)
@@ -120,7 +120,7 @@ def _by_cluster(values_NM: Floats, index_N: NDArray[np.intp], num_clusters: int)
     return sums
 
 
-def _pooled(before: Cell, after: Cell) -> Floats:
+def _pooled(before: ProfileCell, after: ProfileCell) -> Floats:
     """Return the root of the mean of both variances: sides of unequal size weigh the same."""
     one, other = (np.nan_to_num(cell.deviations_M) for cell in (before, after))
     return np.asarray(np.sqrt((one**2 + other**2) / 2))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from arbitrage.inputs.columns import ColumnMap
 from arbitrage.inputs.messages import turns_of
-from arbitrage.inputs.rows import Row, RowError, printable
+from arbitrage.inputs.rows import InputRow, RowError, printable
 from arbitrage.inputs.values import MISSING, id_text, is_missing, number_of, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.profile.columns import ProfileColumns, Role
@@ -16,7 +16,7 @@ Turns = Literal["last", "all"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ProfileEntry:
     """A text, and what it is counted under.
 
     Attributes:
@@ -53,7 +53,7 @@ class EntryBuilder:
         self._language = language
         self._salt = salt
 
-    def build(self, row: Row) -> list[Entry]:
+    def build(self, row: InputRow) -> list[ProfileEntry]:
         """Return the texts of a row.
 
         Raises:
@@ -71,7 +71,7 @@ class EntryBuilder:
         cluster = hash64(f"id\0{prompt_id}" if prompt_id is not None else f"at\0{place}")
         vector = _vector(self.columns.value(values, "embedding"))
         return [
-            Entry(text, language, teacher, source, cluster, hash64(f"{place}\0{i}"), vector)
+            ProfileEntry(text, language, teacher, source, cluster, hash64(f"{place}\0{i}"), vector)
             for i, text in enumerate(texts)
         ]
 

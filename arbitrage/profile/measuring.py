@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from arbitrage.contracts.metrics import Metric, SetMetric
 from arbitrage.metrics import MetricConfig, SetMetricConfig
 from arbitrage.processes.pools import end_with_parent
-from arbitrage.profile.entries import Entry
+from arbitrage.profile.entries import ProfileEntry
 from arbitrage.text.identify import identify
 from arbitrage.text.measured import Measured, Reason
 from arbitrage.text.text import Text
@@ -48,14 +48,14 @@ class Measurements:
     digests_SN: list[list[Any]]
 
 
-class Gauge:
+class MetricRunner:
     """Built metrics."""
 
     def __init__(self, metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig]) -> None:
         self._metrics: list[Metric] = [config.build() for config in metrics]
         self._set_metrics: list[SetMetric] = [config.build() for config in set_metrics]
 
-    def measure(self, entries: Sequence[Entry]) -> Measurements:
+    def measure(self, entries: Sequence[ProfileEntry]) -> Measurements:
         """Measure texts."""
         texts = [Text(e.text, e.language or _identified(e.text), e.embedding) for e in entries]
         values = np.full((len(texts), len(self._metrics)), np.nan)
@@ -76,11 +76,11 @@ def write_column(values: Floats, reasons: NDArray[np.uint8], column: int, found:
 
 
 def measure_all(
-    entries: Iterator[Entry],
+    entries: Iterator[ProfileEntry],
     metrics: Sequence[MetricConfig],
     set_metrics: Sequence[SetMetricConfig],
     num_processes: int,
-) -> Iterator[tuple[list[Entry], Measurements]]:
+) -> Iterator[tuple[list[ProfileEntry], Measurements]]:
     """Yield batches in order, measured: metrics without a model in worker processes, those with one here.
 
     Args:
@@ -99,15 +99,15 @@ def measure_all(
 
 
 def _measure_cheap(
-    entries: Iterator[Entry],
+    entries: Iterator[ProfileEntry],
     metrics: Sequence[MetricConfig],
     set_metrics: Sequence[SetMetricConfig],
     num_processes: int,
-) -> Generator[tuple[list[Entry], Measurements], None, None]:
+) -> Generator[tuple[list[ProfileEntry], Measurements], None, None]:
     batches = iter(lambda: list(islice(entries, BATCH_TEXTS)), [])
     first = list(islice(batches, 2 * IN_FLIGHT))
     if num_processes < 2 or len(first) < 2 * IN_FLIGHT:  # starting processes takes as long as 2,000 texts
-        gauge = Gauge(metrics, set_metrics)
+        gauge = MetricRunner(metrics, set_metrics)
         for batch in (*first, *batches):
             yield batch, gauge.measure(batch)
         return
@@ -117,7 +117,7 @@ def _measure_cheap(
         initializer=_start,
         initargs=(tuple(metrics), tuple(set_metrics)),
     ) as pool:
-        waiting: list[tuple[list[Entry], Future[Measurements]]] = []
+        waiting: list[tuple[list[ProfileEntry], Future[Measurements]]] = []
         try:
             for source in (first, batches):
                 for batch in source:
@@ -132,7 +132,7 @@ def _measure_cheap(
 
 
 def _with_models(
-    batch: Sequence[Entry],
+    batch: Sequence[ProfileEntry],
     measured: Measurements,
     cheap: Sequence[int],
     dear: Sequence[int],
@@ -154,16 +154,16 @@ def _identified(text: str) -> str:
     return identify(text[:IDENTIFIED_CHARS]).language
 
 
-_gauge: Gauge | None = None
+_gauge: MetricRunner | None = None
 
 
 def _start(metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig]) -> None:
     """Build the metrics of a worker process."""
     end_with_parent()
     global _gauge
-    _gauge = Gauge(metrics, set_metrics)
+    _gauge = MetricRunner(metrics, set_metrics)
 
 
-def _measure(batch: Sequence[Entry]) -> Measurements:
+def _measure(batch: Sequence[ProfileEntry]) -> Measurements:
     assert _gauge is not None
     return _gauge.measure(batch)

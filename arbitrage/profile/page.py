@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jinja2 import PackageLoader
 
-from arbitrage.profile.compare import Comparison
+from arbitrage.profile.compare import ProfileComparison
 from arbitrage.profile.page_views import (
     Section,
     ShiftLine,
@@ -34,7 +34,7 @@ class ProfileView:
 class ComparisonView:
     """One comparison as it is shown."""
 
-    comparison: Comparison
+    comparison: ProfileComparison
     num_tested: int
     num_clear: int
     map: Heatmap | None
@@ -43,7 +43,7 @@ class ComparisonView:
 
 
 def render(
-    profiles: Sequence[Profile], summaries: Sequence[Sequence[CellSummary]], comparisons: Sequence[Comparison]
+    profiles: Sequence[Profile], summaries: Sequence[Sequence[CellSummary]], comparisons: Sequence[ProfileComparison]
 ) -> str:
     """Return the page: comparisons first, then each data set by language and teacher, then what is measured."""
     views = [
@@ -60,7 +60,7 @@ def render(
     )
 
 
-def _comparison_view(found: Comparison) -> ComparisonView:
+def _comparison_view(found: ProfileComparison) -> ComparisonView:
     return ComparisonView(
         found,
         sum(shift.q is not None for shift in found.shifts),

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from arbitrage.languages import name_of
 from arbitrage.metrics.options import Facts
-from arbitrage.profile.compare import Comparison
+from arbitrage.profile.compare import ProfileComparison
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.profile.summary import PARTIAL_NOTE, CellSummary
 from arbitrage.profile.terminal import mean_of, number
-from arbitrage.report.charts import Cell, Dot, Heatmap, HeatRow, axis_over, dot, ends
+from arbitrage.report.charts import Dot, Heatmap, HeatmapCell, HeatRow, axis_over, dot, ends
 from arbitrage.report.formatting import ABSENT, signed
 from arbitrage.statistics import Estimate
 
@@ -58,7 +58,7 @@ def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
     grid = [[_shown(cell, name) for name in names] for _, _, cell in rows]
     kept = [i for i in range(len(names)) if any(row[i].value is not None for row in grid)]
     columns = [_tinted([row[i] for row in grid]) for i in kept]
-    counts = tuple(Cell(f"{cell.num_texts:,}", None, False) for _, _, cell in rows)
+    counts = tuple(HeatmapCell(f"{cell.num_texts:,}", None, False) for _, _, cell in rows)
     lines = [HeatRow(label, tag, (counts[k], *(c[k] for c in columns))) for k, (label, tag, _) in enumerate(rows)]
     heads = ("texts", *(names[i].replace("_", " ") for i in kept))
     return Heatmap(f"Means by language{_note(c for row in grid for c in row)}", "", heads, tuple(lines), "heat")
@@ -83,7 +83,7 @@ def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, .
     return tuple(found)
 
 
-def shift_map(found: Comparison) -> Heatmap | None:
+def shift_map(found: ProfileComparison) -> Heatmap | None:
     """Return metrics × languages: Cohen's d, marked where it is clear; None without a common language."""
     by_place = {(shift.metric, shift.language): shift for shift in found.shifts}
     rows = []
@@ -93,9 +93,9 @@ def shift_map(found: Comparison) -> Heatmap | None:
             shift = by_place[name, tag]
             d = shift.effect.d
             if d is None:
-                cells.append(Cell(ABSENT, None, False))
+                cells.append(HeatmapCell(ABSENT, None, False))
             else:
-                cells.append(Cell(f"{signed(d)}{'*' if shift.is_clear else ''}", min(1.0, abs(d)), d < 0))
+                cells.append(HeatmapCell(f"{signed(d)}{'*' if shift.is_clear else ''}", min(1.0, abs(d)), d < 0))
         if any(cell.strength is not None for cell in cells):
             rows.append(HeatRow(name.replace("_", " "), "", tuple(cells)))
     if not rows:
@@ -103,7 +103,7 @@ def shift_map(found: Comparison) -> Heatmap | None:
     return Heatmap("Cohen’s d; * where clear", "", found.languages, tuple(rows), "diverging")
 
 
-def set_shift_map(found: Comparison) -> Heatmap | None:
+def set_shift_map(found: ProfileComparison) -> Heatmap | None:
     """Return metrics of sets × languages: before → after; None where no language has both."""
     by_place = {(shift.metric, shift.language): shift for shift in found.set_shifts}
     rows = []
@@ -111,11 +111,11 @@ def set_shift_map(found: Comparison) -> Heatmap | None:
         shifts = [by_place[name, tag] for tag in found.languages]
         if any(shift.before.value is not None and shift.after.value is not None for shift in shifts):
             texts = (f"{number(shift.before.value)} → {number(shift.after.value)}" for shift in shifts)
-            rows.append(HeatRow(name.replace("_", " "), "", tuple(Cell(text, None, False) for text in texts)))
+            rows.append(HeatRow(name.replace("_", " "), "", tuple(HeatmapCell(text, None, False) for text in texts)))
     return Heatmap("Before → after, without intervals", "", found.languages, tuple(rows), "heat") if rows else None
 
 
-def shift_lines(found: Comparison) -> tuple[ShiftLine, ...]:
+def shift_lines(found: ProfileComparison) -> tuple[ShiftLine, ...]:
     """Return the largest clear shifts."""
     clear = sorted((s for s in found.shifts if s.is_clear), key=lambda s: -abs(s.effect.d or 0.0))[:MAX_LINES]
     estimates = [Estimate(s.effect.d or 0.0, s.effect.interval) for s in clear]
@@ -190,9 +190,9 @@ def _note(shown: Iterable[_Shown]) -> str:
     return f" ({PARTIAL_NOTE})" if any(each.is_partial for each in shown) else ""
 
 
-def _tinted(shown: Sequence[_Shown]) -> list[Cell]:
+def _tinted(shown: Sequence[_Shown]) -> list[HeatmapCell]:
     """Return cells from blank at the lowest value to three quarters of the hue at the highest."""
     present = [each.value for each in shown if each.value is not None]
     low, high = (min(present), max(present)) if present else (0.0, 0.0)
     span = (high - low) or 1.0
-    return [Cell(s.text, None if s.value is None else 0.75 * (s.value - low) / span, False) for s in shown]
+    return [HeatmapCell(s.text, None if s.value is None else 0.75 * (s.value - low) / span, False) for s in shown]

@@ -8,10 +8,10 @@ import numpy as np
 
 from arbitrage.errors import DataError
 from arbitrage.metrics import MetricConfig, SetMetricConfig
-from arbitrage.profile.cell import Cell
-from arbitrage.profile.entries import Entry
+from arbitrage.profile.cell import ProfileCell
+from arbitrage.profile.entries import ProfileEntry
 from arbitrage.profile.measuring import Measurements, measure_all
-from arbitrage.profile.reading import Reader
+from arbitrage.profile.reading import ProfileReader
 from arbitrage.profile.settings import ProfileSettings
 
 MAX_LABELS = 200
@@ -38,7 +38,7 @@ class Profile:
     name: str
     metrics: tuple[MetricConfig, ...]
     set_metrics: tuple[SetMetricConfig, ...]
-    cells: dict[CellKey, Cell]
+    cells: dict[CellKey, ProfileCell]
     num_rows: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Profile:
 
 def profile_data(
     name: str,
-    reader: Reader,
+    reader: ProfileReader,
     settings: ProfileSettings,
     *,
     num_processes: int = 1,
@@ -106,13 +106,13 @@ class _Cells:
     def __init__(
         self, metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig], max_rows: int
     ) -> None:
-        self.by_key: dict[CellKey, Cell] = {}
+        self.by_key: dict[CellKey, ProfileCell] = {}
         self._num_metrics = len(metrics)
         self._set_metrics = [config.build() for config in set_metrics]
         self._max_rows = max_rows
         self._labels: dict[str, set[str]] = {"teacher": set(), "source": set()}
 
-    def add(self, entries: Sequence[Entry], found: Measurements) -> None:
+    def add(self, entries: Sequence[ProfileEntry], found: Measurements) -> None:
         """Take in a batch: each text into every cell it belongs to."""
         clusters = np.array([entry.cluster for entry in entries], dtype=np.uint64)
         keys = np.array([entry.key for entry in entries], dtype=np.uint64)
@@ -124,10 +124,10 @@ class _Cells:
         for key, places in rows.items():
             self._cell(key).add(np.array(places, dtype=np.int64), clusters, keys, found)
 
-    def _cell(self, key: CellKey) -> Cell:
+    def _cell(self, key: CellKey) -> ProfileCell:
         if key not in self.by_key:
             sketched = self._set_metrics if key.source is None and (key.language or not key.teacher) else []
-            self.by_key[key] = Cell(self._num_metrics, sketched, self._max_rows)
+            self.by_key[key] = ProfileCell(self._num_metrics, sketched, self._max_rows)
         return self.by_key[key]
 
     def _label(self, role: str, value: str | None) -> str | None:

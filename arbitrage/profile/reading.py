@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 from arbitrage.errors import UserError
-from arbitrage.inputs.rows import Fault, Row, RowError
+from arbitrage.inputs.rows import InputRow, RowError, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
-from arbitrage.profile.entries import Entry, EntryBuilder
+from arbitrage.profile.entries import EntryBuilder, ProfileEntry
 from arbitrage.runs.run import PLAN_FILE, open_run
 
 
 @dataclass
-class Reader:
+class ProfileReader:
     """Reads one data set, counting the rows that cannot be read.
 
     Attributes:
@@ -32,7 +32,7 @@ class Reader:
     notes: Counter[str] = field(default_factory=Counter)
     num_rows: int = 0
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[ProfileEntry]:
         """Yield every text, file after file.
 
         Raises:
@@ -54,10 +54,10 @@ class Reader:
             check = partial(columns.check, where=file.shown, wanted=("text", "messages"))
             yield from self._rows(checked_rows(part, check, needs_one=True))
 
-    def _rows(self, rows: Iterator[Row | Fault]) -> Iterator[Entry]:
+    def _rows(self, rows: Iterator[InputRow | RowFault]) -> Iterator[ProfileEntry]:
         for row in rows:
             self.num_rows += 1
-            if isinstance(row, Fault):
+            if isinstance(row, RowFault):
                 self._refuse(row.position, row.reason, row.detail)
                 continue
             try:
@@ -72,7 +72,7 @@ class Reader:
         self.examples.setdefault(reason, f"{position}: {detail}")
 
 
-def _candidates(path: Path) -> Iterator[Row | Fault]:
+def _candidates(path: Path) -> Iterator[InputRow | RowFault]:
     """Yield the candidates of a run beside their prompt's language and source, one shard in memory at a time."""
     run = open_run(path)
     roles = run.plan.candidates
@@ -88,4 +88,4 @@ def _candidates(path: Path) -> Iterator[Row | Fault]:
             for row in run.shard(step, shard).to_pylist() if shard in readable[step] else ():
                 prompt = asked[row["prompt_id"]]
                 facts = {"language": prompt["language"], "source": prompt["source"]}
-                yield Row(f"{path}:{row['candidate_id']}", row | facts)
+                yield InputRow(f"{path}:{row['candidate_id']}", row | facts)

@@ -22,7 +22,7 @@ class Sampled:
     values_NM: NDArray[np.float32]
 
 
-class Sample:
+class RowSample:
     """Remembers at most twice `max_rows` rows."""
 
     def __init__(self, num_values: int, max_rows: int) -> None:

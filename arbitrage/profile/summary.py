@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from arbitrage.profile.cell import Cell
+from arbitrage.profile.cell import ProfileCell
 from arbitrage.profile.measuring import REASONS
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.text.measured import Measured
@@ -94,7 +94,7 @@ def as_json(profile: Profile, cells: list[CellSummary]) -> dict[str, Any]:
     }
 
 
-def _cell_summary(profile: Profile, key: CellKey, cell: Cell) -> CellSummary:
+def _cell_summary(profile: Profile, key: CellKey, cell: ProfileCell) -> CellSummary:
     values = cell.sample.rows().values_NM
     deviations = cell.deviations_M
     figures = {}

@@ -18,7 +18,7 @@ from arbitrage.metrics import MetricConfig
 from arbitrage.profile.columns import ProfileColumns, Role
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.measuring import measure_all
-from arbitrage.profile.reading import Reader
+from arbitrage.profile.reading import ProfileReader
 from arbitrage.records import TargetQuantiles
 from arbitrage.rewards.shrinkage import Sample
 from arbitrage.steering.scale import quantiles_of
@@ -46,9 +46,9 @@ class TargetData(Config):
             "files": [file.identity[1:] for file in find_tables(self.paths, "like.paths").files]
         }
 
-    def reader(self) -> Reader:
+    def reader(self) -> ProfileReader:
         """Return a reader of its texts."""
-        return Reader(self.paths, EntryBuilder(ProfileColumns(self.columns), language=self.language))
+        return ProfileReader(self.paths, EntryBuilder(ProfileColumns(self.columns), language=self.language))
 
 
 class TargetStep(StepConfig):

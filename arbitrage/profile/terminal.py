@@ -6,7 +6,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from arbitrage.profile.compare import Comparison, Shift
+from arbitrage.profile.compare import MetricShift, ProfileComparison
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.profile.summary import PARTIAL, PARTIAL_NOTE, CellSummary, Figures
 from arbitrage.report.formatting import ABSENT, compact, decimal, signed
@@ -31,7 +31,7 @@ def profile_tables(profile: Profile, cells: Sequence[CellSummary]) -> list[Table
     return tables
 
 
-def shift_table(found: Comparison, num_rows: int = 25) -> Table:
+def shift_table(found: ProfileComparison, num_rows: int = 25) -> Table:
     """Return the largest clear shifts, and how many there are."""
     clear = sorted((s for s in found.shifts if s.is_clear), key=lambda s: -abs(s.effect.d or 0.0))
     tested = sum(shift.q is not None for shift in found.shifts)
@@ -94,7 +94,7 @@ def _notes(profile: Profile, shown: Sequence[CellSummary], num_columns: int, tot
     return [*notes, f"no text has a value of {', '.join(nothing)}"] if nothing else notes
 
 
-def _caption(found: Comparison, num_clear: int, tested: int, num_rows: int) -> str:
+def _caption(found: ProfileComparison, num_clear: int, tested: int, num_rows: int) -> str:
     lines = [f"{num_clear} of {tested} shifts are clear at a false discovery rate of 5 % (Benjamini–Hochberg)"]
     if num_clear > num_rows:
         lines.append(f"the {num_rows} largest are shown; --json and --html have all")
@@ -106,7 +106,7 @@ def _caption(found: Comparison, num_clear: int, tested: int, num_rows: int) -> s
     return "\n".join(lines)
 
 
-def _shift_cells(shift: Shift) -> tuple[Text, ...]:
+def _shift_cells(shift: MetricShift) -> tuple[Text, ...]:
     effect = shift.effect
     interval = f"[{signed(effect.interval.low)}, {signed(effect.interval.high)}]" if effect.interval else ""
     cells = (number(effect.before), number(effect.after), signed(effect.d), interval, signed(effect.delta))

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from arbitrage.demo.prompts import WorldConfig
+from arbitrage.demo.prompts import DemoPromptsConfig
 from arbitrage.prompts.sources import CsvConfig, DatasetConfig, JsonlConfig, ParquetConfig
 
 PromptsConfig = Annotated[
-    JsonlConfig | CsvConfig | ParquetConfig | DatasetConfig | WorldConfig, Field(discriminator="kind")
+    JsonlConfig | CsvConfig | ParquetConfig | DatasetConfig | DemoPromptsConfig, Field(discriminator="kind")
 ]

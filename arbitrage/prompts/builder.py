@@ -7,10 +7,10 @@ from typing import Any
 
 from arbitrage.inputs.columns import find, pick
 from arbitrage.inputs.messages import Conversation, chat_conversation, conversation
-from arbitrage.inputs.rows import Row, RowError, count_note, printable
+from arbitrage.inputs.rows import InputRow, RowError, count_note, printable
 from arbitrage.inputs.values import MISSING, id_text, is_missing, label_text, sound, type_name
 from arbitrage.prompts.columns import MEDIA_NAMES, Role
-from arbitrage.prompts.language import judge
+from arbitrage.prompts.language import decide_language
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.records import Message, Prompt, prompt_id_of
 
@@ -34,7 +34,7 @@ class PromptBuilder:
         self._beside = {name.split(".")[0] for name in (*names["tools"], *self._media)}
         self._system, self._context = ({n.split(".")[0] for n in names[role]} for role in ("system", "context"))
 
-    def build(self, row: Row, source: str) -> tuple[Prompt, str | None]:
+    def build(self, row: InputRow, source: str) -> tuple[Prompt, str | None]:
         """Return the prompt of a row, and the id that the row gives itself.
 
         Raises:
@@ -43,7 +43,7 @@ class PromptBuilder:
         values = row.values
         found = self._conversation(values)
         column, tag = self._columns.find(values, "language")
-        judgement = judge(tag, column, found.messages, self.options)
+        judgement = decide_language(tag, column, found.messages, self.options)
         given_id = self._id(values)
         if judgement.contradicted_by is not None:
             self._note(f"language_disagreement:{judgement.language}>{judgement.contradicted_by}")

@@ -15,7 +15,7 @@ IDENTIFIED_CHARS = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class LanguageDecision:
     """A language, the identifier's confidence where it was asked for it, and what it says against a given tag."""
 
     language: str
@@ -23,7 +23,7 @@ class Judgement:
     contradicted_by: str | None = None
 
 
-def judge(value: Any, column: str, messages: tuple[Message, ...], options: ReadOptions) -> Judgement:
+def decide_language(value: Any, column: str, messages: tuple[Message, ...], options: ReadOptions) -> LanguageDecision:
     """Decide on the language of a prompt.
 
     Args:
@@ -37,12 +37,12 @@ def judge(value: Any, column: str, messages: tuple[Message, ...], options: ReadO
     """
     given = _given(value, column, options) or options.language
     if given is None or given == UNKNOWN:
-        return _identified(messages) if options.identify != "off" else Judgement(UNKNOWN)
+        return _identified(messages) if options.identify != "off" else LanguageDecision(UNKNOWN)
     if options.identify != "check":
-        return Judgement(given)
+        return LanguageDecision(given)
     found = identify(_user_text(messages))
     contradicts = found.is_reliable and found.language != UNKNOWN and not is_same_language(given, found.language)
-    return Judgement(given, contradicted_by=found.language if contradicts else None)
+    return LanguageDecision(given, contradicted_by=found.language if contradicts else None)
 
 
 def _given(value: Any, column: str, options: ReadOptions) -> str | None:
@@ -66,9 +66,9 @@ def _given(value: Any, column: str, options: ReadOptions) -> str | None:
     return tag if tag != UNKNOWN else None
 
 
-def _identified(messages: tuple[Message, ...]) -> Judgement:
+def _identified(messages: tuple[Message, ...]) -> LanguageDecision:
     found = identify(_user_text(messages))
-    return Judgement(found.language, found.confidence)
+    return LanguageDecision(found.language, found.confidence)
 
 
 def _user_text(messages: tuple[Message, ...]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
-from arbitrage.inputs.rows import Fault, Part, Row, RowError, RowReject
+from arbitrage.inputs.rows import InputFile, InputRow, RowError, RowFault, RowReject
 from arbitrage.inputs.tables import checked_rows
 from arbitrage.prompts.builder import PromptBuilder
 from arbitrage.prompts.columns import MEDIA_NAMES
@@ -62,7 +62,7 @@ class PromptReader:
     Memory: one batch, and about ten bytes for each distinct prompt and each distinct id.
     """
 
-    def __init__(self, options: ReadOptions, open_parts: Callable[[], Iterator[Part]], step: str) -> None:
+    def __init__(self, options: ReadOptions, open_parts: Callable[[], Iterator[InputFile]], step: str) -> None:
         self._options = options
         self._open_parts = open_parts
         self._step = step
@@ -93,7 +93,7 @@ class _Reading:
         self._num_rows = 0
         self._begin_batch()
 
-    def read(self, part: Part) -> Iterator[Batch]:
+    def read(self, part: InputFile) -> Iterator[Batch]:
         self._part_names.append(part.name)
         self._builder.notes.update(part.notes)
         if part.columns is not None:  # a format whose other columns are not read has no rows that show them
@@ -115,8 +115,8 @@ class _Reading:
             raise DataError(f"{', '.join(self._part_names[:5]) or 'the source'}: holds no rows")
         yield self._end_batch()
 
-    def _take(self, row: Row | Fault, source: str) -> None:
-        if isinstance(row, Fault):
+    def _take(self, row: InputRow | RowFault, source: str) -> None:
+        if isinstance(row, RowFault):
             self._refuse(row.position, row.reason, row.detail)
             return
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Final
 
 from arbitrage.contracts.steps import StepConfig
-from arbitrage.inputs.rows import Part
+from arbitrage.inputs.rows import InputFile
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
 
@@ -16,7 +16,7 @@ class SourceConfig(ReadOptions, StepConfig):
 
     step_kind: ClassVar[str] = "read_prompts"
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[InputFile]:
         """Open the source's pieces, one after the other, in a fixed order.
 
         Raises:

@@ -12,7 +12,7 @@ from arbitrage.inputs.files import Found, SourceFile, find_files
 from arbitrage.inputs.hub import HubSplit, open_split
 from arbitrage.inputs.jsonl import JSON_SUFFIXES, open_jsonl
 from arbitrage.inputs.parquet import open_parquet
-from arbitrage.inputs.rows import Part
+from arbitrage.inputs.rows import InputFile
 from arbitrage.inputs.tables import PARQUET_SUFFIXES, find_tables, with_partitions
 from arbitrage.prompts.source import SourceConfig
 
@@ -42,7 +42,7 @@ class FileSourceConfig(SourceConfig):
         """
         return find_tables(self.paths, "prompts.paths", self.suffixes)
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[InputFile]:
         """Open one file after the other; what is not read is a note of the first."""
         found = self.found()
         for number, file in enumerate(found.files):
@@ -51,7 +51,7 @@ class FileSourceConfig(SourceConfig):
                 part.notes.update(found.notes)
             yield part
 
-    def open_file(self, file: SourceFile) -> Part:
+    def open_file(self, file: SourceFile) -> InputFile:
         """Open one file of this kind."""
         raise TypeError(f"{type(self).__name__} does not say how a file is read")
 
@@ -63,7 +63,7 @@ class JsonlConfig(FileSourceConfig):
 
     kind: Literal["jsonl"] = "jsonl"
 
-    def open_file(self, file: SourceFile) -> Part:
+    def open_file(self, file: SourceFile) -> InputFile:
         """Open a file; its columns are only known from its rows."""
         return open_jsonl(file)
 
@@ -80,7 +80,7 @@ class CsvConfig(FileSourceConfig):
     kind: Literal["csv"] = "csv"
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
 
-    def open_file(self, file: SourceFile) -> Part:
+    def open_file(self, file: SourceFile) -> InputFile:
         """Open a file and read its header."""
         return open_csv(file, self.delimiter)
 
@@ -92,7 +92,7 @@ class ParquetConfig(FileSourceConfig):
 
     kind: Literal["parquet"] = "parquet"
 
-    def open_file(self, file: SourceFile) -> Part:
+    def open_file(self, file: SourceFile) -> InputFile:
         """Open a file and read its footer."""
         return open_parquet(file, self.columns.mapping().needed)
 
@@ -126,7 +126,7 @@ class DatasetConfig(SourceConfig):
             found["name"] = [file.identity for file in files]
         return found
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[InputFile]:
         """Open the split as one part."""
         # Rows name the data set by its last folder, so that moving a local one changes nothing.
         name = Path(self.name).name if Path(self.name).is_dir() else self.name

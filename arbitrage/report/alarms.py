@@ -17,7 +17,7 @@ MIN_CANDIDATES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class ReportAlarm:
     """One alarm, shown first in the report, on the terminal and in `--json`.
 
     Attributes:
@@ -46,7 +46,7 @@ class TeacherCounts:
     num_with_reasoning: int = 0  # left in their text, by the check `reasoning_left`
 
 
-def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[Alarm, ...]:
+def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[ReportAlarm, ...]:
     """Return the alarms that the candidates of each teacher give cause for, in order of teacher."""
     found = []
     for teacher, count in sorted(counts.items()):
@@ -55,15 +55,15 @@ def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[Alarm, ...]:
         of_all = f"of {count.num_candidates:,} candidates"
         if count.num_cut_off >= CUT_OFF_ALARM * count.num_candidates:
             detail = f"{count.num_cut_off:,} {of_all} are cut off at the token limit; raise sampling.max_tokens"
-            found.append(Alarm("cut_off", teacher, detail))
+            found.append(ReportAlarm("cut_off", teacher, detail))
         if count.num_with_reasoning >= REASONING_ALARM * count.num_candidates:
             detail = (
                 f"{count.num_with_reasoning:,} {of_all} hold reasoning in their text and are not selected; set the "
                 "server's reasoning parser"
             )
-            found.append(Alarm("reasoning_left", teacher, detail))
+            found.append(ReportAlarm("reasoning_left", teacher, detail))
         for reward, number in sorted(count.unscored.items()):
             if number >= UNSCORED_ALARM * count.num_candidates:
                 detail = f"{number:,} {of_all} have no score by {reward} and cannot be selected"
-                found.append(Alarm("unscored", teacher, detail))
+                found.append(ReportAlarm("unscored", teacher, detail))
     return tuple(found)

@@ -90,7 +90,7 @@ Hue = Literal["heat", "alarm", "diverging"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class HeatmapCell:
     """One cell. `strength` in 0..1 mixes the hue with the paper; None leaves the cell blank.
 
     `note` stands in small print under the number: how many it is of.
@@ -108,7 +108,7 @@ class HeatRow:
 
     label: str
     tag: str
-    cells: tuple[Cell, ...]
+    cells: tuple[HeatmapCell, ...]
     is_total: bool = False
 
 
@@ -158,11 +158,11 @@ def heatmap(
     """
     low, high = limits or _limits(grid, hue)
 
-    def cell(value: float | None, note: str) -> Cell:
+    def cell(value: float | None, note: str) -> HeatmapCell:
         if value is None:
-            return Cell(text(None), None, False)
+            return HeatmapCell(text(None), None, False)
         share = (abs(value) if hue == "diverging" else value - low) / (high - low or 1.0)
-        return Cell(text(value), min(1.0, max(0.0, share)), hue == "diverging" and value < 0, note)
+        return HeatmapCell(text(value), min(1.0, max(0.0, share)), hue == "diverging" and value < 0, note)
 
     noted = notes or [[""] * len(row) for row in grid]
     rows = [
@@ -171,7 +171,7 @@ def heatmap(
     ]
     if total is not None and len(grid) > 1:
         summed = [_total([v for v in column if v is not None], total[1]) for column in zip(*grid, strict=True)]
-        cells = tuple(Cell(text(v), None, False) for v in summed)
+        cells = tuple(HeatmapCell(text(v), None, False) for v in summed)
         rows.append(HeatRow(total[0], "", cells, is_total=True))
     return Heatmap(caption, corner, tuple(columns), tuple(rows), hue)
 
@@ -208,7 +208,7 @@ STYLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PlotLine:
     """Points from left to right; the lines that matter are drawn thick, over the others."""
 
     name: str
@@ -230,7 +230,7 @@ class Panel:
 
     title: str
     x: Axis
-    lines: Sequence[Line]
+    lines: Sequence[PlotLine]
     bounds: tuple[float, float] | None = None
     whiskers: Sequence[tuple[float, float, float]] = ()
     marks: Mapping[float, str] = field(default_factory=dict)
@@ -277,7 +277,7 @@ def _grid(panel: Panel, y: Axis) -> str:
     return rows + columns
 
 
-def _line(line: Line, x: Axis, y: Axis) -> str:
+def _line(line: PlotLine, x: Axis, y: Axis) -> str:
     path = " ".join(f"{_x(x, at)},{_y(y, value)}" for at, value in line.points)
     kind = ' class="all"' if line.is_main else ""
     return f'<polyline points="{path}"{kind}><title>{escape(line.name)}</title></polyline>'

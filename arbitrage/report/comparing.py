@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.cube import Bools, Cube, Floats
+from arbitrage.candidates.cube import Bools, CandidateArrays, Floats
 from arbitrage.records import content_id
 from arbitrage.report.ranking import Yield
-from arbitrage.report.strategies import Budget, Comparison, Outcome
+from arbitrage.report.strategies import Budget, StrategyComparison, StrategyOutcome
 from arbitrage.statistics import Estimate, estimate, ratios, resample_ratios
 
 
@@ -55,12 +55,12 @@ class LanguageRows:
     rows: tuple[StrategyRow, ...]
 
 
-def estimate_all(cube: Cube, comparison: Comparison, seed: str) -> LanguageRows:
+def estimate_all(cube: CandidateArrays, comparison: StrategyComparison, seed: str) -> LanguageRows:
     """Estimate every strategy over the whole table; the result's language is empty."""
     return _estimate(cube, comparison.outcomes, "", content_id("report", seed))
 
 
-def estimate_languages(cube: Cube, comparison: Comparison, seed: str) -> tuple[LanguageRows, ...]:
+def estimate_languages(cube: CandidateArrays, comparison: StrategyComparison, seed: str) -> tuple[LanguageRows, ...]:
     """Estimate every strategy in every language, in order of tag; the best single teacher stays the overall one."""
     found = []
     for code, language in enumerate(cube.languages):
@@ -71,12 +71,14 @@ def estimate_languages(cube: Cube, comparison: Comparison, seed: str) -> tuple[L
     return tuple(found)
 
 
-def _restrict(outcome: Outcome, keep_P: Bools) -> Outcome:
+def _restrict(outcome: StrategyOutcome, keep_P: Bools) -> StrategyOutcome:
     got = Yield(outcome.got.metric_P[keep_P], outcome.got.answered_P[keep_P], outcome.got.generations)
-    return Outcome(outcome.name, outcome.budget, got, outcome.note, outcome.uses_hindsight)
+    return StrategyOutcome(outcome.name, outcome.budget, got, outcome.note, outcome.uses_hindsight)
 
 
-def _estimate(cube: Cube, outcomes: list[Outcome] | tuple[Outcome, ...], language: str, seed: str) -> LanguageRows:
+def _estimate(
+    cube: CandidateArrays, outcomes: list[StrategyOutcome] | tuple[StrategyOutcome, ...], language: str, seed: str
+) -> LanguageRows:
     metric_PX = np.stack([o.got.metric_P for o in outcomes], axis=1)
     answered_PX = np.stack([o.got.answered_P for o in outcomes], axis=1)
     weight_PX = np.ones_like(metric_PX) if cube.metric.kind == "accuracy" else answered_PX
@@ -116,13 +118,13 @@ def _estimate(cube: Cube, outcomes: list[Outcome] | tuple[Outcome, ...], languag
     return LanguageRows(language, cube.num_prompts, num_clusters, tuple(rows))
 
 
-def _rival(place: dict[tuple[str, Budget], int], outcome: Outcome) -> int | None:
+def _rival(place: dict[tuple[str, Budget], int], outcome: StrategyOutcome) -> int | None:
     rival = None if outcome.budget == "one" else place.get(("best single", outcome.budget))
     return None if rival == place[(outcome.name, outcome.budget)] else rival
 
 
 def _against(
-    cube: Cube, metric_PX: Floats, answered_PX: Floats, rivals: Sequence[int | None]
+    cube: CandidateArrays, metric_PX: Floats, answered_PX: Floats, rivals: Sequence[int | None]
 ) -> tuple[Floats, Floats]:
     """Return numerators and denominators of the mean difference of every strategy to its rival; zeros where none.
 
@@ -142,7 +144,7 @@ def _against(
 
 
 def _relative(
-    cube: Cube, values_X: Floats, draws_RX: Floats, x: int, base: int, num_clusters: int
+    cube: CandidateArrays, values_X: Floats, draws_RX: Floats, x: int, base: int, num_clusters: int
 ) -> Estimate | None:
     if cube.metric.kind != "accuracy" or base == x or values_X[base] <= 0:
         return None

@@ -18,7 +18,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class CurveSeries:
     """One line."""
 
     name: str
@@ -34,7 +34,7 @@ class Series:
 class CurveView:
     """The chart."""
 
-    series: tuple[Series, ...]
+    series: tuple[CurveSeries, ...]
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
 
@@ -48,7 +48,7 @@ def curve_view(judged: Judged) -> CurveView | None:
     x_axis = axis_over([1.0, *(p.generations for points in curves.values() for p in points)], num_ticks=5)
     y_axis = axis_over([p.value for points in curves.values() for p in points], num_ticks=4, bounds=bounds)
     series = [
-        Series(
+        CurveSeries(
             name,
             tuple(
                 Point(

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from arbitrage.candidates.table import Roles, verb_of
+from arbitrage.candidates.table import TableSteps, verb_of
 from arbitrage.runs.manifest import Manifest, StepPlan, StepReport
 
 _ONE_STAGE = frozenset({"generate", "review", "adjudicate", "score", "check", "measure"})
@@ -22,7 +22,7 @@ RECORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class FlowStage:
     """One box of the picture: steps of one verb added up.
 
     Attributes:
@@ -64,7 +64,7 @@ class RejectCount:
     count: int
 
 
-def stages_of(manifest: Manifest, roles: Roles) -> tuple[Stage, ...]:
+def stages_of(manifest: Manifest, roles: TableSteps) -> tuple[FlowStage, ...]:
     """Add up the steps of a run into stages, in the order of the plan. Routes made for comparison are left out.
 
     Steps of one verb are one stage where they run side by side, at one depth: a committee's scores, which wait for
@@ -100,11 +100,11 @@ def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
     return tuple(sorted(found, key=lambda r: (-r.count, r.step, r.reason, r.language, r.teacher or "")))
 
 
-def _stage(name: str, reports: Sequence[StepReport], plans: Sequence[StepPlan], depth: int) -> Stage:
+def _stage(name: str, reports: Sequence[StepReport], plans: Sequence[StepPlan], depth: int) -> FlowStage:
     rejected: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
-    return Stage(
+    return FlowStage(
         name=name,
         title=_title(name, plans),
         steps=tuple(r.name for r in reports),
@@ -129,7 +129,7 @@ def _has_reward(plan: StepPlan) -> bool:
     return isinstance(plan.config.get("reward"), dict) and "name" in plan.config["reward"]
 
 
-def _told_apart(stages: Sequence[Stage]) -> list[Stage]:
+def _told_apart(stages: Sequence[FlowStage]) -> list[FlowStage]:
     """Add to stages of one title what the names of their steps end in, such as 'fused' or 'commit'."""
     titles = Counter(stage.title for stage in stages)
     found = []

@@ -3,7 +3,7 @@
 import math
 from datetime import datetime
 
-from arbitrage.candidates.cube import Metric
+from arbitrage.candidates.cube import MetricColumn
 from arbitrage.statistics import Estimate
 
 ABSENT = "–"
@@ -74,19 +74,19 @@ def moment(timestamp: str) -> str:
     return f"{found:%Y-%m-%d %H:%M} {zone}".strip()
 
 
-def metric_value(metric: Metric, value: float | None) -> str:
+def metric_value(metric: MetricColumn, value: float | None) -> str:
     """Return a value of the metric: per cent of an accuracy, a plain number of a score."""
     return percent(value) if metric.kind == "accuracy" else decimal(value)
 
 
-def metric_difference(metric: Metric, value: float | None) -> str:
+def metric_difference(metric: MetricColumn, value: float | None) -> str:
     """Return a difference in the metric, in percentage points of an accuracy."""
     if value is None or metric.kind == "score":
         return signed(value)
     return signed(value * 100, 1)
 
 
-def metric_interval(metric: Metric, found: Estimate | None) -> str:
+def metric_interval(metric: MetricColumn, found: Estimate | None) -> str:
     """Return the interval of a value or a difference, such as '[11.7, 26.0]'; empty if there is none."""
     if found is None or found.interval is None:
         return ""

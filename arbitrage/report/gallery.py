@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbitrage.candidates.table import ShardView
+from arbitrage.candidates.table import CandidateShard
 
 PER_LANGUAGE = 10
 MAX_CHARACTERS = 2000
@@ -62,7 +62,7 @@ class GalleryBuilder:
         self._per_language = per_language
         self._kept: dict[str, dict[str, GalleryPrompt]] = {}
 
-    def add(self, shard: ShardView) -> None:
+    def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
         wanted = self._wanted(shard)
         prompts = shard.prompts.filter(pc.is_in(shard.prompts["prompt_id"], pa.array(wanted, pa.string())))
@@ -82,7 +82,7 @@ class GalleryBuilder:
             most = max(1, most * MAX_TOTAL_CHARACTERS // size)
         return tuple(prompt for prompts in kept.values() for prompt in prompts[:most])
 
-    def _wanted(self, shard: ShardView) -> list[str]:
+    def _wanted(self, shard: CandidateShard) -> list[str]:
         """Return the ids that may still displace a kept prompt: fewer and fewer with every shard."""
         has_answer = pc.is_in(shard.prompts["prompt_id"], shard.drafts["prompt_id"].combine_chunks())
         answered = shard.prompts.select(["prompt_id", "language"]).filter(has_answer).sort_by("prompt_id")
@@ -95,7 +95,7 @@ class GalleryBuilder:
         return [prompt_id for ids in found.values() for prompt_id in ids]
 
 
-def _candidates(shard: ShardView, prompt_ids: list[str]) -> dict[str, list[GalleryCandidate]]:
+def _candidates(shard: CandidateShard, prompt_ids: list[str]) -> dict[str, list[GalleryCandidate]]:
     wanted = pa.array(prompt_ids, pa.string())
     chosen = set(shard.sft["candidate_id"].to_pylist())
     final = {row["candidate_id"]: row for row in _of_prompts(shard.final, wanted)}

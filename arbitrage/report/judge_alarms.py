@@ -7,7 +7,7 @@ from typing import Literal
 from arbitrage.judging.figures import ALL, PEOPLE, JudgeFigures
 from arbitrage.judging.teacher import NO_REPLY
 from arbitrage.records import Verdict
-from arbitrage.report.alarms import MIN_CANDIDATES, Alarm
+from arbitrage.report.alarms import MIN_CANDIDATES, ReportAlarm
 from arbitrage.report.reply_alarms import CONSTANT, LEAST_AGREEMENT, Replies, unreadable_alarms
 
 ONE_SIDED = 0.8
@@ -25,7 +25,7 @@ _SAID: dict[Position, str] = {
 }
 
 
-def judge_alarms(figures: JudgeFigures, rows: Sequence[Verdict], lost: Mapping[str, int]) -> tuple[Alarm, ...]:
+def judge_alarms(figures: JudgeFigures, rows: Sequence[Verdict], lost: Mapping[str, int]) -> tuple[ReportAlarm, ...]:
     """Return the alarms about one judge.
 
     Args:
@@ -57,7 +57,7 @@ def _replies(rows: Sequence[Verdict], lost: Mapping[str, int]) -> dict[str, Repl
     }
 
 
-def _positions(who: str, figures: JudgeFigures, rows: Sequence[Verdict]) -> Iterator[Alarm]:
+def _positions(who: str, figures: JudgeFigures, rows: Sequence[Verdict]) -> Iterator[ReportAlarm]:
     said = Counter(position for row in rows for position in _preferred(row))
     winners = said["first"] + said["second"]
     if said.total() < MIN_CANDIDATES:
@@ -66,15 +66,15 @@ def _positions(who: str, figures: JudgeFigures, rows: Sequence[Verdict]) -> Iter
     if number >= CONSTANT * said.total():
         kind = "constant_scores" if most == "tie" else "position_bias"
         detail = f"{number:,} of {said.total():,} verdicts {_SAID[most]}: it does not compare the answers"
-        yield Alarm(kind, who, detail)
+        yield ReportAlarm(kind, who, detail)
     elif winners >= MIN_CANDIDATES and max(said["first"], said["second"]) >= ONE_SIDED * winners:
         which: Position = "first" if said["first"] > said["second"] else "second"
         detail = f"{said[which]:,} of {winners:,} verdicts that name a winner {_SAID[which]}"
-        yield Alarm("position_bias", who, detail)
+        yield ReportAlarm("position_bias", who, detail)
     trust, both = figures.standings[0].reliability, sum(row.how in ("consistent", "inconsistent") for row in rows)
     if trust.consistency is not None and both >= MIN_CANDIDATES and trust.consistency.value < LEAST_CONSISTENCY:
         detail = f"the two orders contradict each other on {trust.num_inconsistent:,} of {both:,} matches"
-        yield Alarm("inconsistent", who, f"{detail}; these count as ties")
+        yield ReportAlarm("inconsistent", who, f"{detail}; these count as ties")
 
 
 def _preferred(row: Verdict) -> Iterator[Position]:
@@ -84,15 +84,15 @@ def _preferred(row: Verdict) -> Iterator[Position]:
             yield "tie" if choice == "tie" else "first" if choice == first else "second"
 
 
-def _scores(who: str, rows: Sequence[Verdict]) -> Iterator[Alarm]:
+def _scores(who: str, rows: Sequence[Verdict]) -> Iterator[ReportAlarm]:
     scores = Counter(score for row in rows for score in (row.a_score, row.b_score) if score is not None)
     if scores.total() >= MIN_CANDIDATES:
         [(score, number)] = scores.most_common(1)
         if number == scores.total():  # a checker that says right or wrong may well find nearly all right
-            yield Alarm("constant_scores", who, f"all {number:,} scores are {score:g}")
+            yield ReportAlarm("constant_scores", who, f"all {number:,} scores are {score:g}")
 
 
-def _agreement(who: str, figures: JudgeFigures) -> Iterator[Alarm]:
+def _agreement(who: str, figures: JudgeFigures) -> Iterator[ReportAlarm]:
     for witness in figures.witnesses:
         found = witness.agreement
         if witness.language != ALL or found.num < MIN_CANDIDATES:
@@ -100,7 +100,7 @@ def _agreement(who: str, figures: JudgeFigures) -> Iterator[Alarm]:
         other = "people" if witness.other == PEOPLE else f"judge {witness.other}"
         if found.kappa is None:
             detail = f"Cohen’s κ with {other} is undefined on {found.num:,} verdicts: both always say the same"
-            yield Alarm("no_agreement", who, detail)
+            yield ReportAlarm("no_agreement", who, detail)
         elif found.kappa.value < LEAST_AGREEMENT:
             detail = f"its verdicts agree with {other} hardly more than by chance (Cohen’s κ {found.kappa.value:.2f}"
-            yield Alarm("no_agreement", who, f"{detail} on {found.num:,} verdicts)")
+            yield ReportAlarm("no_agreement", who, f"{detail} on {found.num:,} verdicts)")

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from arbitrage.judging.figures import ALL, JudgeFigures, Standing, Witness
+from arbitrage.judging.figures import ALL, JudgeFigures, SourceFigures, WinRateRow
 from arbitrage.languages import name_of
 from arbitrage.report import judge_page as words
 from arbitrage.report.charts import Axis, Dot, axis_over, dot, ends
 from arbitrage.report.formatting import ABSENT, decimal, percent, signed
-from arbitrage.report.judge_report import Judgement
+from arbitrage.report.judge_report import JudgeReport
 from arbitrage.report.page import render_page
 from arbitrage.report.strategy_view import Tick
 from arbitrage.statistics import Estimate
@@ -26,7 +26,7 @@ class StandingLine:
 
     name: str
     tag: str
-    standing: Standing
+    standing: WinRateRow
     dot: Dot | None
 
 
@@ -41,7 +41,7 @@ class JudgeView:
     verdict: str
 
 
-def render_judgement(found: Judgement) -> str:
+def render_judgement(found: JudgeReport) -> str:
     """Return the page."""
     views = [_view(found, figures) for figures in found.judges]
     return render_page(
@@ -49,7 +49,7 @@ def render_judgement(found: Judgement) -> str:
     )
 
 
-def _view(found: Judgement, figures: JudgeFigures) -> JudgeView:
+def _view(found: JudgeReport, figures: JudgeFigures) -> JudgeView:
     axis = axis_over([0.5, *ends([s.win_rate for s in figures.standings])], bounds=(0.0, 1.0))
     return JudgeView(
         figures,
@@ -60,12 +60,12 @@ def _view(found: Judgement, figures: JudgeFigures) -> JudgeView:
     )
 
 
-def _line(standing: Standing, axis: Axis) -> StandingLine:
+def _line(standing: WinRateRow, axis: Axis) -> StandingLine:
     tag = standing.language
     return StandingLine("all" if tag == ALL else name_of(tag), tag, standing, dot(axis, standing.win_rate))
 
 
-def verdict_on(found: Judgement, standings: Sequence[Standing]) -> str:
+def verdict_on(found: JudgeReport, standings: Sequence[WinRateRow]) -> str:
     """Say who wins, in a sentence that claims no more than the interval does."""
     net = standings[0].net
     if net is None or net.interval is None:
@@ -76,7 +76,7 @@ def verdict_on(found: Judgement, standings: Sequence[Standing]) -> str:
     return f"{better} beats {worse}"
 
 
-def judgement_tables(found: Judgement) -> Iterator[Table | str]:
+def judgement_tables(found: JudgeReport) -> Iterator[Table | str]:
     """Yield the alarms; for each judge who wins and how far the judge can be trusted; then what to beware of."""
     for alarm in found.alarms:
         yield f"ALARM {alarm.sentence}"
@@ -123,7 +123,7 @@ def language(tag: str) -> str:
     return "all" if tag == ALL else tag
 
 
-def _wins(found: Judgement, figures: JudgeFigures) -> Table:
+def _wins(found: JudgeReport, figures: JudgeFigures) -> Table:
     table = _table(f"{found.a} (A) against {found.b} (B), judged by {figures.judge}")
     table.caption = "win rate: wins of A and half the ties; 95 % intervals, paired, over clusters of prompts"
     rows = [
@@ -153,7 +153,7 @@ def _trust(figures: JudgeFigures) -> Table:
     return _filled(table, headings, rows)
 
 
-def _trusted(standing: Standing, *, asks_twice: bool) -> list[str]:
+def _trusted(standing: WinRateRow, *, asks_twice: bool) -> list[str]:
     trust = standing.reliability
     cells = [
         language(standing.language),
@@ -170,7 +170,7 @@ def _agreement(figures: JudgeFigures) -> Table:
     return _filled(table, ("with", "lang.", "verdicts", "agree", "Cohen’s κ", "Scott’s π"), rows)
 
 
-def _cells(witness: Witness) -> tuple[str, ...]:
+def _cells(witness: SourceFigures) -> tuple[str, ...]:
     found = witness.agreement
     return f"{found.num:,}", share(found.observed), coefficient(found.kappa), coefficient(found.pi)
 

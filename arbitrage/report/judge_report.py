@@ -9,7 +9,7 @@ from arbitrage.judging.agreement import Labels
 from arbitrage.judging.figures import JudgeFigures, figures_of
 from arbitrage.judging.options import is_mute
 from arbitrage.records import Verdict
-from arbitrage.report.alarms import Alarm
+from arbitrage.report.alarms import ReportAlarm
 from arbitrage.report.judge_alarms import judge_alarms
 from arbitrage.report.run_alarms import run_alarms
 from arbitrage.runs.manifest import StepReport
@@ -24,7 +24,7 @@ BIASED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class JudgeReport:
     """A against B.
 
     Attributes:
@@ -43,7 +43,7 @@ class Judgement:
     lost: Mapping[str, int]
     judges: tuple[JudgeFigures, ...]
     cautions: tuple[str, ...]
-    alarms: tuple[Alarm, ...] = ()
+    alarms: tuple[ReportAlarm, ...] = ()
     mute: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
@@ -51,14 +51,14 @@ class Judgement:
         return asdict(self)
 
 
-def judgement_of(
+def judge_report(
     run: Run,
     labels: tuple[str, str],
     asks_twice: Mapping[str, bool],
     people: Labels | None = None,
     cautions: Sequence[str] = (),
     lost_rows: Mapping[str, int] | None = None,
-) -> Judgement:
+) -> JudgeReport:
     """Read the verdicts of a finished run.
 
     Args:
@@ -91,13 +91,13 @@ def judgement_of(
         )
     figures = figures_of(verdicts, asks_twice, people)
     prompts = _report(run, run.plan.candidates["prompts"][0]).num_rows
-    silent = (Alarm("unreadable", f"judge {judge}", silence) for judge, silence in mute.items())
+    silent = (ReportAlarm("unreadable", f"judge {judge}", silence) for judge, silence in mute.items())
     alarms = tuple(
         alarm for each in figures for alarm in judge_alarms(each, verdicts[each.judge], _unanswered(run, each.judge))
     )
     warned = (*cautions, *(line for each in figures for line in _warnings(each)))
     alarms = (*run_alarms(run), *silent, *alarms)
-    return Judgement(*labels, prompts, num_matches, lost, tuple(figures), warned, alarms, mute)
+    return JudgeReport(*labels, prompts, num_matches, lost, tuple(figures), warned, alarms, mute)
 
 
 def _verdicts(run: Run, judge: str) -> list[Verdict]:

@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from arbitrage.candidates.calibration import CalibrationTable
 from arbitrage.candidates.cube import calibrated_values
-from arbitrage.candidates.table import Roles, ShardView
+from arbitrage.candidates.table import CandidateShard, TableSteps
 from arbitrage.records import Calibration
 from arbitrage.report.tally import Tally
 from arbitrage.rewards.options import base_name
@@ -41,7 +41,7 @@ class MeasureBuilder:
         self._has_sft = has_sft
         self._exact = frozenset(exact)
 
-    def add(self, shard: ShardView) -> None:
+    def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
         self._add_drafts(shard)
         self._add_rewards(shard)
@@ -53,7 +53,7 @@ class MeasureBuilder:
         language, teacher = (won[column].combine_chunks() for column in ("language", "teacher"))
         self.tally.add(WON, language, teacher, pa.array([1] * won.num_rows, pa.int64()))
 
-    def _add_drafts(self, shard: ShardView) -> None:
+    def _add_drafts(self, shard: CandidateShard) -> None:
         drafts, language = shard.drafts, shard.language_of_draft
         teacher = drafts["teacher"].combine_chunks()
         for name in (*TOKENS, COST):
@@ -61,7 +61,7 @@ class MeasureBuilder:
         cut_off = pc.equal(drafts["finish_reason"], "length").combine_chunks().cast(pa.int64())
         self.tally.add(CUT_OFF, language, teacher, cut_off)
 
-    def _add_rewards(self, shard: ShardView) -> None:
+    def _add_rewards(self, shard: CandidateShard) -> None:
         for name in pc.unique(shard.rewards["reward"]).to_pylist():
             scores = shard.rewards.filter(pc.equal(shard.rewards["reward"], name))
             scores = scores.filter(pc.is_valid(scores["value"]))
@@ -70,7 +70,7 @@ class MeasureBuilder:
                 values = calibrated_values(self._calibrations, name, shard, scores)
                 self._add_scores(CALIBRATED + name, shard, scores, values)
 
-    def _add_checks(self, shard: ShardView) -> None:
+    def _add_checks(self, shard: CandidateShard) -> None:
         for name in pc.unique(shard.checks["reward"]).to_pylist():
             scores = shard.checks.filter(pc.equal(shard.checks["reward"], name))
             values = scores["value"].combine_chunks()
@@ -80,20 +80,20 @@ class MeasureBuilder:
                 minimum = self._minimums.get(base_name(name), DEFAULT_MINIMUM)
                 self._add_scores(FAILS + base_name(name), shard, scores, pc.less(values, minimum).cast(pa.int64()))
 
-    def _add_shut(self, shard: ShardView) -> None:
+    def _add_shut(self, shard: CandidateShard) -> None:
         """Count the answers that may not be chosen, by what the ensemble gives as the reason."""
         errors = shard.final.filter(pc.is_valid(shard.final["error"]))
         for reason in pc.unique(errors["error"]).to_pylist():
             scores = errors.filter(pc.equal(errors["error"], reason))
             self._add_scores(SHUT + reason, shard, scores, pa.array([1] * scores.num_rows, pa.int64()))
 
-    def _add_scores(self, measure: str, shard: ShardView, scores: pa.Table, values: pa.Array) -> None:
+    def _add_scores(self, measure: str, shard: CandidateShard, scores: pa.Table, values: pa.Array) -> None:
         draft = shard.draft_of(scores)
         teacher = shard.drafts["teacher"].combine_chunks().take(draft)
         self.tally.add(measure, shard.language_of_draft.take(draft), teacher, values)
 
 
-def calibrations_of(run: Run, roles: Roles) -> CalibrationTable | None:
+def calibrations_of(run: Run, roles: TableSteps) -> CalibrationTable | None:
     """Read the calibration of a run, or None if it made none."""
     if roles.calibration is None:
         return None
@@ -101,7 +101,7 @@ def calibrations_of(run: Run, roles: Roles) -> CalibrationTable | None:
     return CalibrationTable(rows)
 
 
-def minimums_of(run: Run, roles: Roles) -> dict[str, float]:
+def minimums_of(run: Run, roles: TableSteps) -> dict[str, float]:
     """Read from the plan the value below which an answer fails each check."""
     found: dict[str, float] = {}
     for step in roles.checks:
@@ -111,7 +111,7 @@ def minimums_of(run: Run, roles: Roles) -> dict[str, float]:
     return found
 
 
-def _best_of(shard: ShardView, final: pa.Table) -> pa.Table:
+def _best_of(shard: CandidateShard, final: pa.Table) -> pa.Table:
     """Return the language and teacher of each prompt's best-scored answer: what `select_sft` would keep."""
     draft = shard.draft_of(final)
     table = pa.table(

@@ -21,7 +21,7 @@ from arbitrage.report.gallery import GalleryPrompt
 from arbitrage.report.strategy_view import language_view, strategy_view
 from arbitrage.report.summary import RunSummary, read
 from arbitrage.report.table_view import table_view
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import open_run
 from arbitrage.runs.store import commit_bytes
 
@@ -68,11 +68,11 @@ REPORT_FILE = "report.html"
 class Report:
     """A page that was written, and the figures on it."""
 
-    path: Place
+    path: AnyPath
     summary: RunSummary
 
 
-def build_report(run_dir: Place) -> Report:
+def build_report(run_dir: AnyPath) -> Report:
     """Write the report of a finished run into its directory.
 
     Raises:
@@ -92,8 +92,8 @@ def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
     return render_page(
         "report.html.j2",
         summary=summary,
-        verdict=wording.verdict(judged),
-        matched=wording.matched_verdict(judged),
+        verdict=wording.headline(judged),
+        matched=wording.matched_headline(judged),
         not_evidence=wording.NOT_EVIDENCE,
         caveats=wording.caveats(summary),
         tables=table_view(summary),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbitrage.candidates.cube import Floats
-from arbitrage.candidates.table import ShardView
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.records import MixQuota
 from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
@@ -73,7 +73,7 @@ class PairBuilder:
         self._teachers: Counter[tuple[str, str]] = Counter()
         self._policies: set[str] = set()
 
-    def add(self, shard: ShardView) -> None:
+    def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
         pairs = shard.pairs
         self._gaps.append(pairs["score_gap"].to_numpy())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arbitrage.languages import name_of
-from arbitrage.report.alarms import MIN_CANDIDATES, Alarm
+from arbitrage.report.alarms import MIN_CANDIDATES, ReportAlarm
 from arbitrage.report.reviews import CommitteeReviews, Reviews
 from arbitrage.statistics import Floats
 
@@ -49,7 +49,7 @@ class Replies:
         return self.num >= MIN_CANDIDATES and self.num_unreadable > MANY_UNREADABLE * self.num
 
 
-def committee_alarms(found: CommitteeReviews) -> tuple[Alarm, ...]:
+def committee_alarms(found: CommitteeReviews) -> tuple[ReportAlarm, ...]:
     """Return the alarms about a committee's members, and about teachers whose reviews are few."""
     return (
         *(alarm for name, reviews in sorted(found.by_reviewer.items()) for alarm in _of(f"reviewer {name}", reviews)),
@@ -64,7 +64,7 @@ def committee_alarms(found: CommitteeReviews) -> tuple[Alarm, ...]:
     )
 
 
-def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[Alarm]:
+def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[ReportAlarm]:
     """Yield an alarm where too many replies hold no verdict, over all or in some languages alone."""
     everything = _sum(by_language.values())
     worst = sorted(
@@ -76,10 +76,10 @@ def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[
             f"{everything.num_unreadable:,} of {everything.num:,} replies hold no verdict ({_reasons(everything)})"
         )
         others = f"; worst in {_languages(worst, by_language)}" if worst and len(by_language) > 1 else ""
-        yield Alarm("unreadable", who, f"{detail}{others}; read some of them, or take another model")
+        yield ReportAlarm("unreadable", who, f"{detail}{others}; read some of them, or take another model")
     elif worst:
         reasons = _reasons(_sum(by_language[tag] for tag in worst))
-        yield Alarm(
+        yield ReportAlarm(
             "unreadable", who, f"many replies hold no verdict in {_languages(worst, by_language)} ({reasons})"
         )
 
@@ -94,7 +94,7 @@ def rank_correlation(together: Mapping[tuple[float, float], int]) -> float | Non
     return float(moments[0, 1]) / spread**0.5 if spread > 0 else None
 
 
-def _of(who: str, reviews: Reviews) -> Iterator[Alarm]:
+def _of(who: str, reviews: Reviews) -> Iterator[ReportAlarm]:
     tags = sorted(reviews.scores.keys() | reviews.errors.keys())
     by_language = {tag: Replies(reviews.scores[tag].total(), dict(reviews.errors[tag])) for tag in tags}
     yield from unreadable_alarms(who, by_language)
@@ -105,10 +105,10 @@ def _of(who: str, reviews: Reviews) -> Iterator[Alarm]:
         [(score, number)] = scores.most_common(1)
         if number >= CONSTANT * scores.total():
             detail = f"{number:,} of {scores.total():,} scores are {score:g}; they tell no answer from another"
-            yield Alarm("constant_scores", who, detail)
+            yield ReportAlarm("constant_scores", who, detail)
 
 
-def _disagreement(found: CommitteeReviews) -> Iterator[Alarm]:
+def _disagreement(found: CommitteeReviews) -> Iterator[ReportAlarm]:
     for (one, other), together in sorted(found.together.items()):
         number, correlation = together.total(), rank_correlation(together)
         if number >= 2 * MIN_CANDIDATES and correlation is not None and correlation < LEAST_AGREEMENT:
@@ -116,28 +116,28 @@ def _disagreement(found: CommitteeReviews) -> Iterator[Alarm]:
                 f"their scores of the same {number:,} answers hardly agree (rank correlation {correlation:.2f}); "
                 "at least one of them does not measure quality"
             )
-            yield Alarm("no_agreement", f"reviewers {one} and {other}", detail)
+            yield ReportAlarm("no_agreement", f"reviewers {one} and {other}", detail)
 
 
-def _few_reviews(found: CommitteeReviews) -> Iterator[Alarm]:
+def _few_reviews(found: CommitteeReviews) -> Iterator[ReportAlarm]:
     for teacher, counts in sorted(found.num_readable.items()):
         total, few, none = counts.total(), counts[1], counts[0]
         if total >= MIN_CANDIDATES and few + none > FEW_REVIEWS * total:
             detail = f"of {total:,} candidates {few:,} have one readable review and {none:,} have none"
             more = "; the level of a single reviewer is taken into account, its errors cannot be" if few else ""
-            yield Alarm("few_reviews", teacher, detail + more)
+            yield ReportAlarm("few_reviews", teacher, detail + more)
         unsettled = found.num_unsettled[teacher]
         if total >= MIN_CANDIDATES and unsettled > FEW_REVIEWS * total:
             detail = f"the adjudicator gave no score to {unsettled:,} of {total:,} candidates that were left to it"
-            yield Alarm("unsettled", teacher, detail)
+            yield ReportAlarm("unsettled", teacher, detail)
 
 
-def _gone(found: CommitteeReviews) -> Iterator[Alarm]:
+def _gone(found: CommitteeReviews) -> Iterator[ReportAlarm]:
     if found.num_gone:
         detail = (
             f"{found.num_gone:,} shards of reviews are gone and could not be looked at; run it again to remake them"
         )
-        yield Alarm("unread_reviews", "committee", detail)
+        yield ReportAlarm("unread_reviews", "committee", detail)
 
 
 def _sum(replies: Iterable[Replies]) -> Replies:

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from arbitrage.models.chat_template import has_chat_template
-from arbitrage.report.alarms import Alarm
+from arbitrage.report.alarms import ReportAlarm
 from arbitrage.report.reply_alarms import committee_alarms
 from arbitrage.report.reviews import reviews_of
 from arbitrage.runs.run import Run
 
 
-def run_alarms(run: Run) -> tuple[Alarm, ...]:
+def run_alarms(run: Run) -> tuple[ReportAlarm, ...]:
     """Return the alarms of a finished run besides those of its candidates."""
     return (*_without_template(run), *committee_alarms(reviews_of(run)))
 
 
-def _without_template(run: Run) -> Iterator[Alarm]:
+def _without_template(run: Run) -> Iterator[ReportAlarm]:
     """Name each teacher, reviewer and fuser that is shown messages as plain text."""
     seen: set[str] = set()
     for teacher in (step.config.get("teacher") for step in run.plan.steps):
@@ -29,7 +29,7 @@ def _without_template(run: Run) -> Iterator[Alarm]:
                 "the model has no chat template, so it is shown the messages as plain text; it is probably a base "
                 "model, which continues a text and follows no instruction: use the instruction-tuned model"
             )
-            yield Alarm("no_chat_template", str(teacher["name"]), detail)
+            yield ReportAlarm("no_chat_template", str(teacher["name"]), detail)
 
 
 def _is_loaded_here(teacher: dict[str, Any]) -> bool:

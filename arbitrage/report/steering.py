@@ -10,7 +10,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from arbitrage.candidates.table import Roles
+from arbitrage.candidates.table import TableSteps
 from arbitrage.report.formatting import decimal, signed
 from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering, reasons_of
 from arbitrage.runs.run import Run
@@ -24,7 +24,7 @@ SEED = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class SteeringShift:
     """One metric in one language (or all): means over the kept prompts, with clustered 95 % intervals.
 
     Attributes:
@@ -45,12 +45,12 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Aim:
+class ObjectiveFigures:
     """An objective in words, and what became of it: all languages first."""
 
     metric: str
     label: str
-    shifts: tuple[Shift, ...]
+    shifts: tuple[SteeringShift, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +81,15 @@ class SteeringSummary:
         num_cases: kept prompts.
     """
 
-    aims: tuple[Aim, ...]
-    cost: tuple[Shift, ...]
-    others: tuple[Shift, ...]
+    aims: tuple[ObjectiveFigures, ...]
+    cost: tuple[SteeringShift, ...]
+    others: tuple[SteeringShift, ...]
     shortfalls: tuple[Shortfall, ...]
     examples: tuple[SideBySide, ...]
     num_cases: int
 
 
-def steering_of(run: Run, roles: Roles) -> SteeringSummary | None:
+def steering_of(run: Run, roles: TableSteps) -> SteeringSummary | None:
     """Summarise steering; None for a run that does not steer."""
     if not run.plan.candidates.get("choices"):
         return None
@@ -99,7 +99,7 @@ def steering_of(run: Run, roles: Roles) -> SteeringSummary | None:
     rows = read_steering(run, roles, names)
     reasons_of(run, rows)
     shifts = _shifts(rows)
-    aims = [Aim(name, label, tuple(s for s in shifts if s.metric == name)) for name, label in objectives]
+    aims = [ObjectiveFigures(name, label, tuple(s for s in shifts if s.metric == name)) for name, label in objectives]
     others = [s for s in shifts if s.language == ALL and s.metric not in (*names, REWARD)]
     return SteeringSummary(
         aims=tuple(aims),
@@ -111,7 +111,7 @@ def steering_of(run: Run, roles: Roles) -> SteeringSummary | None:
     )
 
 
-def _shifts(rows: SteeringRows) -> list[Shift]:
+def _shifts(rows: SteeringRows) -> list[SteeringShift]:
     """Compare in all languages together, then in each."""
     names = sorted({name for trio in rows.trios for name in (*trio.steered, *trio.control)})
     found = _compare(ALL, names, rows.trios, rows)
@@ -120,7 +120,7 @@ def _shifts(rows: SteeringRows) -> list[Shift]:
     return found
 
 
-def _compare(language: str, names: Sequence[str], trios: Sequence[Trio], rows: SteeringRows) -> list[Shift]:
+def _compare(language: str, names: Sequence[str], trios: Sequence[Trio], rows: SteeringRows) -> list[SteeringShift]:
     """Return one Shift for each metric with a value; every column sees the same resamples."""
     values_P5X = np.zeros((len(trios), 5 * len(names)))
     weight_PX = np.zeros((len(trios), len(names)))
@@ -154,13 +154,13 @@ def _columns(name: str, trio: Trio, rows: SteeringRows) -> tuple[float, float, f
     return trio.before[name], control, steered, steered - control, (steered - control) / sd
 
 
-def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats, num_clusters: int) -> Shift:
+def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats, num_clusters: int) -> SteeringShift:
     before, control, steered, difference, effect = (
         estimate(float(mean), draws_R5[:, column], num_clusters) for column, mean in enumerate(means_5)
     )
     if name.startswith(CHECK):  # a verdict has no scale of its own: its difference says it all
         effect = difference
-    return Shift(name, language, num, before, control, steered, difference, effect)
+    return SteeringShift(name, language, num, before, control, steered, difference, effect)
 
 
 def _shortfalls(rows: SteeringRows) -> tuple[Shortfall, ...]:
@@ -190,7 +190,7 @@ def steering_tables(found: SteeringSummary) -> Iterator[Table | str]:
     yield from _fallen_short(found)
 
 
-def _aim_table(aim: Aim, found: SteeringSummary) -> Table:
+def _aim_table(aim: ObjectiveFigures, found: SteeringSummary) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
     table.title = f"Steered to {aim.label}, on {found.num_cases:,} prompts"
     table.caption = "before: all candidates; control: one at random of the same; 95 % intervals; reward in deviations"
@@ -225,7 +225,7 @@ def with_interval(found: Estimate | None) -> str:
     return f"{signed(found.value)} [{decimal(found.interval.low)}, {decimal(found.interval.high)}]"
 
 
-def is_clear(shift: Shift) -> bool:
+def is_clear(shift: SteeringShift) -> bool:
     """Tell whether the interval of a shift excludes zero."""
     return bool(shift.effect and shift.effect.interval and shift.effect.interval.excludes_zero)
 

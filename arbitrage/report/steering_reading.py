@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.candidates.table import Roles
+from arbitrage.candidates.table import TableSteps
 from arbitrage.records import (
     Candidate,
     MetricScale,
@@ -75,7 +75,7 @@ class SteeringRows:
     examples: dict[str, list[tuple[str, SideBySide]]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_steering(run: Run, roles: Roles, objectives: tuple[str, ...]) -> SteeringRows:
+def read_steering(run: Run, roles: TableSteps, objectives: tuple[str, ...]) -> SteeringRows:
     """Read a steering run shard by shard."""
     named = run.plan.candidates
     scales = ScaleTable(from_table(run.table(named["scales"][0]), MetricScale))
@@ -87,7 +87,7 @@ def read_steering(run: Run, roles: Roles, objectives: tuple[str, ...]) -> Steeri
     return found
 
 
-def _read_shard(run: Run, roles: Roles, shard: int, objectives: tuple[str, ...], found: SteeringRows) -> None:
+def _read_shard(run: Run, roles: TableSteps, shard: int, objectives: tuple[str, ...], found: SteeringRows) -> None:
     named = run.plan.candidates
     prompts = {p.prompt_id: p for p in from_table(run.shard(roles.prompts, shard), Prompt)}
     found.num_prompts.update(p.language for p in prompts.values())
@@ -126,7 +126,7 @@ def reasons_of(run: Run, found: SteeringRows) -> None:
 
 
 def _values(
-    run: Run, roles: Roles, shard: int, prompts: Mapping[str, Prompt], scales: ScaleTable
+    run: Run, roles: TableSteps, shard: int, prompts: Mapping[str, Prompt], scales: ScaleTable
 ) -> dict[str, Values]:
     values: dict[str, Values] = defaultdict(dict)
     for step in run.plan.candidates["measures"]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from arbitrage.candidates.cube import Bools, Cube, Floats
+from arbitrage.candidates.cube import Bools, CandidateArrays, Floats
 from arbitrage.report.ranking import Ranked, Yield, best_of, rank
 
 Budget = Literal["one", "matched", "teachers", "all"]
@@ -21,7 +21,7 @@ NOT_ROUTED = frozenset({"reward", "uniform", "single"})
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StrategyOutcome:
     """What one strategy yields.
 
     Attributes:
@@ -40,14 +40,14 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class StrategyComparison:
     """All strategies on one table, and the two they are compared with."""
 
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[StrategyOutcome, ...]
     best_single: str  # the teacher
     matched_size: int | None  # m of the budget `matched`; None where too few samples or teachers
 
-    def outcome(self, name: str, budget: Budget) -> Outcome | None:
+    def outcome(self, name: str, budget: Budget) -> StrategyOutcome | None:
         """Return a strategy by name and budget, or None."""
         return next((o for o in self.outcomes if (o.name, o.budget) == (name, budget)), None)
 
@@ -61,7 +61,7 @@ class CurvePoint:
     value: float
 
 
-def compare(cube: Cube) -> Comparison:
+def compare_strategies(cube: CandidateArrays) -> StrategyComparison:
     """Compute every strategy that the table allows. The table needs at least one prompt and one teacher."""
     singles = [_single(cube, t) for t in range(len(cube.teachers))]
     best = _best(cube, [single.got for single in singles])
@@ -73,17 +73,17 @@ def compare(cube: Cube) -> Comparison:
         outcomes += _every_teacher(cube, best)
     if cube.num_samples > 1:
         outcomes += _everything(cube)
-    return Comparison(tuple(outcomes), cube.teachers[best], size)
+    return StrategyComparison(tuple(outcomes), cube.teachers[best], size)
 
 
-def mean_of(cube: Cube, got: Yield) -> float:
+def mean_of(cube: CandidateArrays, got: Yield) -> float:
     """Return the mean metric: over all prompts for an accuracy, over the answered ones for a score; else −inf."""
     answered = float(got.answered_P.sum())
     weight = float(cube.num_prompts) if cube.metric.kind == "accuracy" else answered
     return float(got.metric_P.sum()) / weight if weight and answered else float("-inf")
 
 
-def budget_curves(cube: Cube, best_single: str) -> dict[str, tuple[CurvePoint, ...]]:
+def budget_curves(cube: CandidateArrays, best_single: str) -> dict[str, tuple[CurvePoint, ...]]:
     """Return what m = 1, 2, … generations buy: from the best single teacher, and from m different teachers."""
     if not cube.has_reward:
         return {}
@@ -97,14 +97,16 @@ def budget_curves(cube: Cube, best_single: str) -> dict[str, tuple[CurvePoint, .
 # --- budget: one answer ------------------------------------------------------------------------------------
 
 
-def _single(cube: Cube, teacher: int) -> Outcome:
+def _single(cube: CandidateArrays, teacher: int) -> StrategyOutcome:
     got_PT = np.zeros(cube.asked_PT.shape, dtype=bool)
     got_PT[:, teacher] = True
-    return Outcome(f"single:{cube.teachers[teacher]}", "one", _first_answers(cube, got_PT), "always this teacher")
+    return StrategyOutcome(
+        f"single:{cube.teachers[teacher]}", "one", _first_answers(cube, got_PT), "always this teacher"
+    )
 
 
-def _one_answer(cube: Cube, singles: list[Outcome], best: int) -> Iterator[Outcome]:
-    yield Outcome(
+def _one_answer(cube: CandidateArrays, singles: list[StrategyOutcome], best: int) -> Iterator[StrategyOutcome]:
+    yield StrategyOutcome(
         "best single",
         "one",
         singles[best].got,
@@ -112,17 +114,17 @@ def _one_answer(cube: Cube, singles: list[Outcome], best: int) -> Iterator[Outco
     )
     yield _best_per_language(cube, singles)
     note = "expected value of asking one eligible teacher at random"
-    yield Outcome("uniform", "one", _first_answers(cube, cube.asked_PT), note)
+    yield StrategyOutcome("uniform", "one", _first_answers(cube, cube.asked_PT), note)
     for kind in sorted(set(cube.routes) - NOT_ROUTED):
         yield _routed(cube, kind)
     if cube.metric.kind == "accuracy":
         key_PT = cube.metric_PTS[:, :, 0]
         got = best_of(rank(key_PT, key_PT, cube.asked_PT), len(cube.teachers))
         note = "always the best teacher for the prompt: the ceiling of every router that asks one"
-        yield Outcome("oracle router", "one", Yield(got.metric_P, got.answered_P, 1.0), note, True)
+        yield StrategyOutcome("oracle router", "one", Yield(got.metric_P, got.answered_P, 1.0), note, True)
 
 
-def _best_per_language(cube: Cube, singles: list[Outcome]) -> Outcome:
+def _best_per_language(cube: CandidateArrays, singles: list[StrategyOutcome]) -> StrategyOutcome:
     chosen_PT = np.zeros(cube.asked_PT.shape, dtype=bool)
     for code in range(len(cube.languages)):
         inside_P = cube.language_P == code
@@ -130,10 +132,10 @@ def _best_per_language(cube: Cube, singles: list[Outcome]) -> Outcome:
             some = cube.only(inside_P)
             chosen_PT[inside_P, _best(some, [_some(single.got, inside_P) for single in singles])] = True
     note = "the best teacher of each language, picked on these same prompts"
-    return Outcome("best per language", "one", _first_answers(cube, chosen_PT), note, True)
+    return StrategyOutcome("best per language", "one", _first_answers(cube, chosen_PT), note, True)
 
 
-def _best(cube: Cube, yields: Sequence[Yield]) -> int:
+def _best(cube: CandidateArrays, yields: Sequence[Yield]) -> int:
     """Return the best of several; one that answers less than half as often as another is no match for it.
 
     Absent answers lower an accuracy by themselves; a mean score may be high because only easy prompts are answered.
@@ -146,17 +148,19 @@ def _best(cube: Cube, yields: Sequence[Yield]) -> int:
     return int(np.argmax(values))
 
 
-def _routed(cube: Cube, kind: str) -> Outcome:
+def _routed(cube: CandidateArrays, kind: str) -> StrategyOutcome:
     route_PT = cube.routes[kind]
     width = int(route_PT.sum(axis=1).max(initial=0))
     if width <= 1 or not cube.has_reward:
-        return Outcome(kind, "one", _first_answers(cube, route_PT), f"the teacher named by the router '{kind}'")
+        return StrategyOutcome(
+            kind, "one", _first_answers(cube, route_PT), f"the teacher named by the router '{kind}'"
+        )
     ranked = rank(cube.reward_PTS[:, :, 0], cube.metric_PTS[:, :, 0], route_PT)
     note = f"the best-scored of the up to {width} teachers named by the router '{kind}'"
-    return Outcome(kind, "teachers", best_of(ranked, width), note)
+    return StrategyOutcome(kind, "teachers", best_of(ranked, width), note)
 
 
-def _first_answers(cube: Cube, chosen_PT: Bools) -> Yield:
+def _first_answers(cube: CandidateArrays, chosen_PT: Bools) -> Yield:
     """Return the mean over the greedy answers of the chosen teachers, each equally likely to be asked."""
     share_PT = chosen_PT / np.maximum(chosen_PT.sum(axis=1, keepdims=True), 1)
     judged_PT = cube.answered_PTS[:, :, 0] & np.isfinite(cube.metric_PTS[:, :, 0])
@@ -167,29 +171,29 @@ def _first_answers(cube: Cube, chosen_PT: Bools) -> Yield:
 # --- larger budgets ----------------------------------------------------------------------------------------
 
 
-def _matched_size(cube: Cube) -> int | None:
+def _matched_size(cube: CandidateArrays) -> int | None:
     size = min(cube.num_samples, int(np.median(cube.asked_PT.sum(axis=1))) if cube.num_prompts else 0)
     return size if size >= 2 else None
 
 
-def _matched(cube: Cube, best: int, size: int) -> Iterator[Outcome]:
+def _matched(cube: CandidateArrays, best: int, size: int) -> Iterator[StrategyOutcome]:
     teacher = cube.teachers[best]
-    yield Outcome(
+    yield StrategyOutcome(
         "best single",
         "matched",
         best_of(_rank_samples(cube, best), size),
         f"{teacher}: the best-scored of {size} samples, expected over which {size} of {cube.num_samples}",
     )
     note = f"the best-scored of {size} teachers, one sample each, expected over which {size}"
-    yield Outcome("reward", "matched", best_of(_rank_teachers(cube), size), note)
+    yield StrategyOutcome("reward", "matched", best_of(_rank_teachers(cube), size), note)
 
 
-def _every_teacher(cube: Cube, best: int) -> Iterator[Outcome]:
+def _every_teacher(cube: CandidateArrays, best: int) -> Iterator[StrategyOutcome]:
     num_teachers = len(cube.teachers)
     if cube.num_samples >= num_teachers > 1:
         note = f"{cube.teachers[best]}: the best-scored of {num_teachers} samples"
-        yield Outcome("best single", "teachers", best_of(_rank_samples(cube, best), num_teachers), note)
-    yield Outcome(
+        yield StrategyOutcome("best single", "teachers", best_of(_rank_samples(cube, best), num_teachers), note)
+    yield StrategyOutcome(
         "reward",
         "teachers",
         best_of(_rank_teachers(cube), num_teachers),
@@ -199,43 +203,43 @@ def _every_teacher(cube: Cube, best: int) -> Iterator[Outcome]:
         yield _mix_all(cube, "teachers")
 
 
-def _everything(cube: Cube) -> Iterator[Outcome]:
+def _everything(cube: CandidateArrays) -> Iterator[StrategyOutcome]:
     key_PK, metric_PK, asked_PK = _flat(cube, cube.reward_PTS)
     if cube.has_reward:
         note = "the best-scored of all recorded answers"
-        yield Outcome("reward", "all", best_of(rank(key_PK, metric_PK, asked_PK), key_PK.shape[1]), note)
+        yield StrategyOutcome("reward", "all", best_of(rank(key_PK, metric_PK, asked_PK), key_PK.shape[1]), note)
     yield _mix_all(cube, "all")
     if cube.metric.kind == "accuracy":
         ranked = rank(metric_PK, metric_PK, asked_PK)
         note = "the best of all recorded answers by the metric itself: the ceiling of every selection"
-        yield Outcome("oracle", "all", best_of(ranked, key_PK.shape[1]), note, True)
+        yield StrategyOutcome("oracle", "all", best_of(ranked, key_PK.shape[1]), note, True)
 
 
-def _mix_all(cube: Cube, budget: Budget) -> Outcome:
+def _mix_all(cube: CandidateArrays, budget: Budget) -> StrategyOutcome:
     judged_PTS = cube.answered_PTS & np.isfinite(cube.metric_PTS)
     num_P = judged_PTS.sum(axis=(1, 2))
     total_P = np.where(judged_PTS, np.nan_to_num(cube.metric_PTS), 0.0).sum(axis=(1, 2))
     asked = float(cube.asked_PT.sum(axis=1).mean()) * cube.num_samples if cube.num_prompts else 0.0
     got = Yield(total_P / np.maximum(num_P, 1), (num_P > 0).astype(np.float64), asked)
-    return Outcome("mix_all", budget, got, "every recorded answer kept, good and bad")
+    return StrategyOutcome("mix_all", budget, got, "every recorded answer kept, good and bad")
 
 
-def _rank_samples(cube: Cube, teacher: int) -> Ranked:
+def _rank_samples(cube: CandidateArrays, teacher: int) -> Ranked:
     asked_PS = np.repeat(cube.asked_PT[:, teacher, None], cube.num_samples, axis=1)
     return rank(cube.reward_PTS[:, teacher], cube.metric_PTS[:, teacher], asked_PS)
 
 
-def _rank_teachers(cube: Cube) -> Ranked:
+def _rank_teachers(cube: CandidateArrays) -> Ranked:
     return rank(cube.reward_PTS[:, :, 0], cube.metric_PTS[:, :, 0], cube.asked_PT)
 
 
-def _flat(cube: Cube, key_PTS: Floats) -> tuple[Floats, Floats, Bools]:
+def _flat(cube: CandidateArrays, key_PTS: Floats) -> tuple[Floats, Floats, Bools]:
     asked_PTS = np.broadcast_to(cube.asked_PT[:, :, None], key_PTS.shape)
     shape = (cube.num_prompts, -1)
     return key_PTS.reshape(shape), cube.metric_PTS.reshape(shape), asked_PTS.reshape(shape)
 
 
-def _curve(cube: Cube, ranked: Ranked, most: int) -> Iterator[CurvePoint]:
+def _curve(cube: CandidateArrays, ranked: Ranked, most: int) -> Iterator[CurvePoint]:
     for num_drawn in range(1, most + 1):
         got = best_of(ranked, num_drawn)
         value = mean_of(cube, got)

@@ -21,7 +21,7 @@ _ORDER: tuple[Budget, ...] = ("one", "matched", "teachers", "all")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StrategyLine:
     """One strategy, every number as text."""
 
     name: str
@@ -49,7 +49,7 @@ class Group:
 
     budget: Budget
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[StrategyLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +208,9 @@ def signed_tick(judged: Judged, value: float) -> str:
     return f"{shown:+g}".replace("-", MINUS) if shown else "0"
 
 
-def _line(judged: Judged, row: StrategyRow, axis: Axis) -> Line:
+def _line(judged: Judged, row: StrategyRow, axis: Axis) -> StrategyLine:
     metric = judged.metric
-    return Line(
+    return StrategyLine(
         name=row.name,
         note=row.note,
         value=metric_value(metric, row.value.value if row.value else None),

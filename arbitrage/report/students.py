@@ -23,7 +23,7 @@ SINGLE = "single-"
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class EvaluationSet:
     """The questions: their languages, and numbers shared by those that translate each other."""
 
     language_P: tuple[str, ...]
@@ -31,7 +31,7 @@ class Exam:
 
 
 @dataclass(frozen=True, slots=True)
-class Students:
+class StudentResults:
     """All students that had the same lesson, one for each seed.
 
     Attributes:
@@ -51,7 +51,7 @@ class Students:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StudentPlace:
     """What the students of one lesson reach: over everything, or in a language.
 
     Attributes:
@@ -73,8 +73,8 @@ class StudentRow:
     generations: float
     right: float | None
     by_seed: tuple[float, ...]
-    overall: Place
-    languages: Mapping[str, Place]
+    overall: StudentPlace
+    languages: Mapping[str, StudentPlace]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class StudentFigures:
 
 
 def compare_students(
-    exam: Exam, students: Sequence[Students], seeds: Sequence[int], start_P: Floats | None = None
+    exam: EvaluationSet, students: Sequence[StudentResults], seeds: Sequence[int], start_P: Floats | None = None
 ) -> StudentFigures:
     """Compare students that took the same exam.
 
@@ -151,7 +151,9 @@ def figures_from(text: bytes) -> StudentFigures:
     return TypeAdapter(StudentFigures).validate_json(text)
 
 
-def _places(exam: Exam, students: Sequence[Students], best: int, inside_P: Bools, salt: str) -> list[Place]:
+def _places(
+    exam: EvaluationSet, students: Sequence[StudentResults], best: int, inside_P: Bools, salt: str
+) -> list[StudentPlace]:
     """Put numbers to all students on some of the questions."""
     num_seeds = students[0].right_PS.shape[1]
     right_PX = np.hstack([one.right_PS[inside_P] for one in students])
@@ -164,7 +166,9 @@ def _places(exam: Exam, students: Sequence[Students], best: int, inside_P: Bools
     found = []
     for x, value in enumerate(values_L):
         gain = _estimate(value - values_L[best], drawn_RL[:, x] - drawn_RL[:, best], num_clusters, (-1.0, 1.0))
-        found.append(Place(_estimate(value, drawn_RL[:, x], num_clusters, (0.0, 1.0)), None if x == best else gain))
+        found.append(
+            StudentPlace(_estimate(value, drawn_RL[:, x], num_clusters, (0.0, 1.0)), None if x == best else gain)
+        )
     return found
 
 

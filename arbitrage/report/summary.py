@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from arbitrage.candidates.cube import Cube, CubeBuilder, Metric
-from arbitrage.candidates.table import roles_of, walk
+from arbitrage.candidates.cube import CandidateArrays, CandidateArraysBuilder, MetricColumn
+from arbitrage.candidates.table import table_shards, table_steps
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import measures
-from arbitrage.report.alarms import Alarm, TeacherCounts, teacher_alarms
+from arbitrage.report.alarms import ReportAlarm, TeacherCounts, teacher_alarms
 from arbitrage.report.comparing import LanguageRows, StrategyRow, estimate_all, estimate_languages
-from arbitrage.report.flow import RejectCount, Stage, rejects_of, stages_of
+from arbitrage.report.flow import FlowStage, RejectCount, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
 from arbitrage.report.losses import Loss, Note, losses_of, notes_of
 from arbitrage.report.pairing import PairBuilder, PairSummary, mix_of
 from arbitrage.report.run_alarms import run_alarms
 from arbitrage.report.steering import SteeringSummary, steering_of
-from arbitrage.report.strategies import CurvePoint, budget_curves, compare
+from arbitrage.report.strategies import CurvePoint, budget_curves, compare_strategies
 from arbitrage.report.tally import Grid, Tally
 from arbitrage.rewards.text_checks import ReasoningLeftConfig
 from arbitrage.runs.manifest import Manifest
@@ -36,7 +36,7 @@ class Language:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredFigures:
     """A measure of answers, by language (rows) and teacher (columns)."""
 
     name: str
@@ -85,7 +85,7 @@ class Tables:
     measured: Grid
     rewards: tuple[RewardGrids, ...]
     fails: tuple[Failed, ...]
-    shut: tuple[Measured, ...]
+    shut: tuple[MeasuredFigures, ...]
     prompt_tokens: Grid
     completion_tokens: Grid
     cost_usd: Grid
@@ -95,7 +95,7 @@ class Tables:
 class Judged:
     """Strategies compared: over everything and by language."""
 
-    metric: Metric
+    metric: MetricColumn
     best_single: str
     matched_size: int | None
     max_asked: int
@@ -131,14 +131,14 @@ class RunSummary:
     teachers: tuple[str, ...]
     num_prompts: int
     num_answers: int
-    stages: tuple[Stage, ...]
+    stages: tuple[FlowStage, ...]
     rejects: tuple[RejectCount, ...]
     tables: Tables
     judged: Judged | None
     pairs: PairSummary | None
     num_compared: int | None = None  # prompts of the shards on which strategies are compared; None: of all
     notes: tuple[str, ...] = ()  # what the pipeline itself has to say
-    alarms: tuple[Alarm, ...] = ()
+    alarms: tuple[ReportAlarm, ...] = ()
     losses: tuple[Loss, ...] = ()  # rows rejected, by step
     step_notes: tuple[Note, ...] = ()  # what steps counted beside their rows
     steering: SteeringSummary | None = None  # of a run that steers
@@ -149,7 +149,7 @@ class RunSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RunReading:
     """One pass over a run: its summary, and the sample of candidates to read."""
 
     summary: RunSummary
@@ -166,17 +166,17 @@ def summarise(run: Run) -> RunSummary:
     return read(run).summary
 
 
-def read(run: Run) -> Reading:
+def read(run: Run) -> RunReading:
     """Read a finished run once, shard by shard. Raises like `summarise`."""
-    manifest, roles = run.manifest, roles_of(run)
+    manifest, roles = run.manifest, table_steps(run)
     calibrations = measures.calibrations_of(run, roles)
-    cubes, gallery, pairs = CubeBuilder(roles, calibrations), GalleryBuilder(), PairBuilder()
+    cubes, gallery, pairs = CandidateArraysBuilder(roles, calibrations), GalleryBuilder(), PairBuilder()
     measured = measures.MeasureBuilder(
         calibrations, measures.minimums_of(run, roles), has_sft=roles.sft is not None, exact=roles.exact
     )
     prompts: Counter[str] = Counter()
     num_answers = num_compared = 0
-    for shard in walk(run, roles):
+    for shard in table_shards(run, roles):
         for builder in (gallery, pairs, measured):
             builder.add(shard)
         if roles.main_route not in roles.routes or roles.main_route in shard.routes:
@@ -207,7 +207,7 @@ def read(run: Run) -> Reading:
         step_notes=notes_of(manifest),
         steering=steering_of(run, roles),
     )
-    return Reading(summary, gallery.build())
+    return RunReading(summary, gallery.build())
 
 
 def _about(manifest: Manifest) -> dict[str, Any]:
@@ -229,10 +229,10 @@ def _about(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _judged(cube: Cube | None, seed: str) -> Judged | None:
+def _judged(cube: CandidateArrays | None, seed: str) -> Judged | None:
     if cube is None or not cube.num_prompts or not cube.teachers:
         return None
-    comparison = compare(cube)
+    comparison = compare_strategies(cube)
     return Judged(
         metric=cube.metric,
         best_single=comparison.best_single,
@@ -245,7 +245,7 @@ def _judged(cube: Cube | None, seed: str) -> Judged | None:
     )
 
 
-def _measure_of(metric: Metric, tally: Tally) -> str:
+def _measure_of(metric: MetricColumn, tally: Tally) -> str:
     """Return under which measure the metric's values are tallied."""
     candidates = (measures.EXACT + metric.name, measures.CALIBRATED + metric.name, measures.RAW + metric.name)
     return next((measure for measure in candidates if tally.has(measure)), measures.FINAL)
@@ -293,7 +293,7 @@ def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str], jud
             for name, measure in fails
         ),
         shut=tuple(
-            Measured(m.removeprefix(measures.SHUT), tally.totals(m, languages, teachers))
+            MeasuredFigures(m.removeprefix(measures.SHUT), tally.totals(m, languages, teachers))
             for m in sorted(tally.cells)
             if m.startswith(measures.SHUT)
         ),

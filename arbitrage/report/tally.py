@@ -8,28 +8,28 @@ import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TallyCell:
     """How many values, and their sum."""
 
     count: int
     total: float
 
-    def plus(self, count: int, total: float) -> "Cell":
+    def plus(self, count: int, total: float) -> "TallyCell":
         """Return the cell of both."""
-        return Cell(self.count + count, self.total + total)
+        return TallyCell(self.count + count, self.total + total)
 
 
 Grid = tuple[tuple[float | None, ...], ...]
 """Rows are languages, columns teachers; None where nothing was measured."""
 
-_NOTHING = Cell(0, 0.0)
+_NOTHING = TallyCell(0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """Cells by measure, language and teacher."""
 
-    cells: dict[str, dict[tuple[str, str], Cell]] = field(default_factory=lambda: defaultdict(dict))
+    cells: dict[str, dict[tuple[str, str], TallyCell]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, measure: str, language: pa.Array, teacher: pa.Array, value: pa.Array) -> None:
         """Add one value for each row; nulls are not counted."""
@@ -41,7 +41,7 @@ class Tally:
                 key = (row["language"], row["teacher"])
                 into[key] = into.get(key, _NOTHING).plus(row["value_count"], float(row["value_sum"]))
 
-    def cell(self, measure: str, language: str, teacher: str) -> Cell:
+    def cell(self, measure: str, language: str, teacher: str) -> TallyCell:
         """Return one cell, empty where nothing was added."""
         return self.cells.get(measure, {}).get((language, teacher), _NOTHING)
 
@@ -72,9 +72,9 @@ class Tally:
         return tuple(rows)
 
 
-def _mean(cell: Cell) -> float | None:
+def _mean(cell: TallyCell) -> float | None:
     return cell.total / cell.count if cell.count else None
 
 
-def _total(cell: Cell) -> float | None:
+def _total(cell: TallyCell) -> float | None:
     return cell.total if cell.count else None

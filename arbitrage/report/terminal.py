@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from arbitrage.report.losses import shorter_losses, shorter_notes
-from arbitrage.report.strategy_view import Line, strategy_view
+from arbitrage.report.strategy_view import StrategyLine, strategy_view
 from arbitrage.report.summary import RunSummary
 from arbitrage.report.wording import NOT_EVIDENCE
 
@@ -58,7 +58,7 @@ def loss_lines(summary: RunSummary) -> Iterator[str]:
         yield f"note: {line}"
 
 
-def _cells(line: Line, is_evidence: bool) -> tuple[Text, ...]:
+def _cells(line: StrategyLine, is_evidence: bool) -> tuple[Text, ...]:
     style = "bold" if line.is_arbitrage and is_evidence else "dim" if line.uses_hindsight or line.answers_few else ""
     value = f"{line.value} {line.interval}"
     difference = f"{line.difference} {line.difference_interval}"

@@ -20,7 +20,7 @@ NOT_EVIDENCE = "selected by the same score: not evidence"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Headline:
     """The headline: two values, their difference, and whether it is clear of zero.
 
     Attributes:
@@ -40,7 +40,7 @@ class Verdict:
     is_evidence: bool
 
 
-def verdict(judged: Judged | None) -> Verdict | None:
+def headline(judged: Judged | None) -> Headline | None:
     """Return reward-based arbitrage against the best single teacher, or None where one of them is missing."""
     if judged is None:
         return None
@@ -50,7 +50,7 @@ def verdict(judged: Judged | None) -> Verdict | None:
     return _verdict(judged, row, base, row.difference)
 
 
-def matched_verdict(judged: Judged | None) -> Verdict | None:
+def matched_headline(judged: Judged | None) -> Headline | None:
     """Return the same at an equal number of generations; None where the run recorded too few samples."""
     if judged is None or judged.max_asked < 2:
         return None
@@ -136,11 +136,11 @@ def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
     return found
 
 
-def _verdict(judged: Judged, row: StrategyRow, base: StrategyRow, difference: Estimate | None) -> Verdict:
+def _verdict(judged: Judged, row: StrategyRow, base: StrategyRow, difference: Estimate | None) -> Headline:
     metric, interval = judged.metric, difference.interval if difference else None
     is_clear = interval is not None and interval.excludes_zero
     relative = row.relative if base.budget == "one" else None
-    return Verdict(
+    return Headline(
         value=metric_value(metric, row.value.value if row.value else None),
         base_name=judged.best_single,
         base_value=metric_value(metric, base.value.value if base.value else None),

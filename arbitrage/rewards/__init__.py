@@ -4,28 +4,28 @@ from typing import Annotated
 
 from pydantic import Field
 
-from arbitrage.rewards.classifier import ClassifierConfig
+from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.language_confusion import FidelityConfig
+from arbitrage.rewards.language_confusion import LanguageConfusionCheckConfig
 from arbitrage.rewards.text_checks import (
     EmptinessConfig,
     ExactConfig,
     ReasoningLeftConfig,
     RefusalConfig,
-    RepetitionConfig,
+    RepetitionCheckConfig,
     TruncationConfig,
 )
 
-RewardConfig = Annotated[ClassifierConfig | ColumnConfig | FakeRewardConfig, Field(discriminator="kind")]
+RewardConfig = Annotated[RewardModelConfig | ColumnConfig | FakeRewardConfig, Field(discriminator="kind")]
 
 CheckConfig = Annotated[
     EmptinessConfig
     | ExactConfig
-    | FidelityConfig
+    | LanguageConfusionCheckConfig
     | ReasoningLeftConfig
     | RefusalConfig
-    | RepetitionConfig
+    | RepetitionCheckConfig
     | TruncationConfig,
     Field(discriminator="kind"),
 ]

@@ -19,10 +19,10 @@ from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_config, load_tokenizer
 from arbitrage.models.references import absolute_model, local_directory, revision_of
 from arbitrage.records import FinishReason, Message, Score, content_id
-from arbitrage.rewards.options import Judgement, RewardName, RewardOptions, score_of, versioned
+from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, score_of, versioned
 
 
-class ClassifierConfig(RewardOptions):
+class RewardModelConfig(RewardOptions):
     """A reward model of the `AutoModelForSequenceClassification` kind.
 
     Attributes:
@@ -76,7 +76,7 @@ class ClassifierConfig(RewardOptions):
         """`name@version-weights`."""
         return versioned(self.name, self.version, _weights_of(self.model, self.revision))
 
-    def build(self) -> "Classifier":
+    def build(self) -> "RewardModel":
         """Load the model.
 
         Raises:
@@ -93,7 +93,7 @@ class ClassifierConfig(RewardOptions):
             revision=self.revision,
             judges_answers=True,
         )
-        return Classifier(self, chat, _engine(self, tokenizer))
+        return RewardModel(self, chat, _engine(self, tokenizer))
 
 
 class LogitEngine(Protocol):
@@ -116,10 +116,10 @@ class LogitEngine(Protocol):
         ...
 
 
-class Classifier:
+class RewardModel:
     """A `Reward`. Errors of its Scores: `candidate_error`, `bad_chat`, `too_long`, `engine_error`, `not_finite`."""
 
-    def __init__(self, config: ClassifierConfig, chat: ChatTokenizer, engine: LogitEngine) -> None:
+    def __init__(self, config: RewardModelConfig, chat: ChatTokenizer, engine: LogitEngine) -> None:
         self._config = config
         self._chat = chat
         self._engine = engine
@@ -135,30 +135,30 @@ class Classifier:
     async def score(self, items: Sequence[Scorable]) -> list[Score]:
         """Return one Score for each item, in order."""
         rows = await asyncio.to_thread(lambda: [self._encode(item) for item in items])
-        places = [i for i, row in enumerate(rows) if not isinstance(row, Judgement)]
-        values = await self._engine.logits([row for row in rows if not isinstance(row, Judgement)])
+        places = [i for i, row in enumerate(rows) if not isinstance(row, CheckResult)]
+        values = await self._engine.logits([row for row in rows if not isinstance(row, CheckResult)])
         found = dict(zip(places, values, strict=True))
-        judgements = [row if isinstance(row, Judgement) else _judgement(found[i]) for i, row in enumerate(rows)]
+        judgements = [row if isinstance(row, CheckResult) else _judgement(found[i]) for i, row in enumerate(rows)]
         return [score_of(item, self._name, j) for item, j in zip(items, judgements, strict=True)]
 
     async def close(self) -> None:
         """Release the model."""
         await self._engine.close()
 
-    def _encode(self, item: Scorable) -> list[int] | Judgement:
+    def _encode(self, item: Scorable) -> list[int] | CheckResult:
         if item.candidate.finish_reason is FinishReason.ERROR:
-            return Judgement(error="candidate_error")
+            return CheckResult(error="candidate_error")
         answer = Message(role="assistant", content=item.candidate.text)
         try:
             ids = self._chat.encode([*item.prompt.messages, answer], is_complete=True)
         except DataError:
-            return Judgement(error="bad_chat")
+            return CheckResult(error="bad_chat")
         # Transformers pools at the last token that is not padding, vLLM at the last: say the same to both.
         while len(ids) > 1 and ids[-1] == self._engine.pad_id:
             ids.pop()
         if self._max_length and len(ids) > self._max_length:
             if not self._config.truncate:
-                return Judgement(error="too_long")
+                return CheckResult(error="too_long")
             ids = self._cut(ids, self._max_length)
         return ids
 
@@ -168,13 +168,13 @@ class Classifier:
         return [*ids[: length - len(closing)], *closing]
 
 
-def _judgement(value: float | None) -> Judgement:
+def _judgement(value: float | None) -> CheckResult:
     if value is None:
-        return Judgement(error="engine_error")
-    return Judgement(value=value) if isfinite(value) else Judgement(error="not_finite")
+        return CheckResult(error="engine_error")
+    return CheckResult(value=value) if isfinite(value) else CheckResult(error="not_finite")
 
 
-def _engine(config: ClassifierConfig, tokenizer: Any) -> LogitEngine:
+def _engine(config: RewardModelConfig, tokenizer: Any) -> LogitEngine:
     if config.engine == "vllm":
         from arbitrage.rewards.classifier_vllm import VllmClassifier
 

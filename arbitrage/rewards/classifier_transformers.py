@@ -9,13 +9,13 @@ from arbitrage.models.labels import label_of
 from arbitrage.models.loading import DTYPES, load_model, loading, longest_input, padding_id
 
 if TYPE_CHECKING:
-    from arbitrage.rewards.classifier import ClassifierConfig
+    from arbitrage.rewards.classifier import RewardModelConfig
 
 
 class TransformersClassifier:
     """A loaded model. Batches run in a thread, one at a time, whoever asks."""
 
-    def __init__(self, config: "ClassifierConfig", tokenizer: Any) -> None:
+    def __init__(self, config: "RewardModelConfig", tokenizer: Any) -> None:
         self._model = _load(config)
         self.max_length = longest_input(self._model.config, tokenizer)
         self.pad_id = padding_id(self._model.config.get_text_config())
@@ -60,7 +60,7 @@ class TransformersClassifier:
         return [float(value) for value in logits[:, self._label].float().tolist()]
 
 
-def _load(config: "ClassifierConfig") -> Any:
+def _load(config: "RewardModelConfig") -> Any:
     import torch
 
     if config.threads:

@@ -12,7 +12,7 @@ from arbitrage.models.references import loadable
 from arbitrage.models.vllm_start import executor, set_environment, start_engine
 
 if TYPE_CHECKING:
-    from arbitrage.rewards.classifier import ClassifierConfig
+    from arbitrage.rewards.classifier import RewardModelConfig
 
 MAX_IN_FLIGHT = 512
 """Requests the engine knows of at one time: enough to fill any batch, few enough to keep its queue short."""
@@ -28,7 +28,7 @@ LONGEST_BY_DEFAULT = 16_384
 class VllmClassifier:
     """One engine process. Requests of all shards under way are batched together."""
 
-    def __init__(self, config: "ClassifierConfig", tokenizer: Any) -> None:
+    def __init__(self, config: "RewardModelConfig", tokenizer: Any) -> None:
         self._name = config.name
         model_config = load_config(config.model, config.revision, config.owner, "vLLM")
         self._label = label_of(config.label, model_config, owner=config.owner, model=config.model)
@@ -75,7 +75,7 @@ class VllmClassifier:
         return None
 
 
-def _start(config: "ClassifierConfig", pad_id: int | None) -> Any:
+def _start(config: "RewardModelConfig", pad_id: int | None) -> Any:
     set_environment()
     who = config.owner
     try:
@@ -89,7 +89,9 @@ def _start(config: "ClassifierConfig", pad_id: int | None) -> Any:
         return start_engine(who, config.model, engine_args(config, model, max_tokens, pad_id))
 
 
-def engine_args(config: "ClassifierConfig", model: str, max_tokens: int, pad_id: int | None = 0) -> dict[str, object]:
+def engine_args(
+    config: "RewardModelConfig", model: str, max_tokens: int, pad_id: int | None = 0
+) -> dict[str, object]:
     """Return the arguments of vLLM's `AsyncEngineArgs`; `pad_id` is None where the model has no usable one."""
     gpus = config.resources.gpus
     return {
@@ -113,7 +115,7 @@ def engine_args(config: "ClassifierConfig", model: str, max_tokens: int, pad_id:
     }
 
 
-def _require_gpus(config: "ClassifierConfig", is_cpu_build: bool) -> None:
+def _require_gpus(config: "RewardModelConfig", is_cpu_build: bool) -> None:
     """Refuse a replica that would take GPUs it does not hold: Ray hides none from a worker that asked for none."""
     gpus, ranks = config.resources.gpus, config.tensor_parallel_size
     if not is_cpu_build and gpus == 0:
@@ -127,7 +129,7 @@ def _require_gpus(config: "ClassifierConfig", is_cpu_build: bool) -> None:
         )
 
 
-def _longest(model: str, config: "ClassifierConfig") -> int:
+def _longest(model: str, config: "RewardModelConfig") -> int:
     """Return the longest input where the config says nothing: the model's own limit, but no more than 16,384.
 
     vLLM wants room in its key-value cache for one input of this length. Skywork-Reward-V2-Llama-3.1-8B states

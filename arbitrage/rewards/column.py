@@ -16,7 +16,7 @@ from arbitrage.inputs.tables import read_columns
 from arbitrage.inputs.values import id_text, is_missing, number_of
 from arbitrage.models.references import digest_files
 from arbitrage.records import content_id, nfc
-from arbitrage.rewards.options import Judgement, RewardName, RewardOptions, TextReward, versioned
+from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, TextReward, versioned
 
 
 class ColumnConfig(RewardOptions):
@@ -72,7 +72,7 @@ class ColumnConfig(RewardOptions):
                 recorded[place] = number
         return TextReward(self.reward_name, lambda item: self._judge(item, recorded))
 
-    def _judge(self, item: Scorable, recorded: dict[str, float | None]) -> Judgement:
+    def _judge(self, item: Scorable, recorded: dict[str, float | None]) -> CheckResult:
         prompt = item.prompt.prompt_id if self.prompt_key == "prompt_id" else item.prompt.source_id
         key = [prompt]
         if self.teacher is not None:
@@ -81,8 +81,8 @@ class ColumnConfig(RewardOptions):
             key.append(item.candidate.text)
         value = recorded.get(content_id(*map(nfc, key)))
         if value is None:
-            return Judgement(error="not_recorded")
-        return Judgement(error="ambiguous") if value == _AMBIGUOUS else Judgement(value=value)
+            return CheckResult(error="not_recorded")
+        return CheckResult(error="ambiguous") if value == _AMBIGUOUS else CheckResult(value=value)
 
 
 _AMBIGUOUS = float("inf")

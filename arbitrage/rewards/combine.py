@@ -14,8 +14,8 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, FinishReason, Score
 from arbitrage.rewards import CheckConfig
-from arbitrage.rewards.options import Judgement, OpinionOptions, RewardName, base_name, score_of, versioned
-from arbitrage.rewards.score import CheckStep, OpinionStep, owed, scorables
+from arbitrage.rewards.options import CheckResult, RewardName, ScorerOptions, base_name, score_of, versioned
+from arbitrage.rewards.score import CheckStep, ScorerStep, scorables, score_items
 from arbitrage.tables import to_table
 
 VERSION = 1
@@ -44,7 +44,7 @@ class EnsembleConfig(Config):
     missing: Literal["error", "skip"] = "error"
 
 
-class Gate(Config):
+class FilterRule(Config):
     """A check, or a reward that rejects, and the raw value below which an answer fails it."""
 
     check: str
@@ -57,7 +57,7 @@ class EnsembleStep(StepConfig):
     step_kind: ClassVar[str] = "combine"
 
     ensemble: EnsembleConfig
-    gates: tuple[Gate, ...]
+    gates: tuple[FilterRule, ...]
     raw: tuple[str, ...]
 
     def build(self) -> "EnsembleWorker":
@@ -65,7 +65,7 @@ class EnsembleStep(StepConfig):
         return EnsembleWorker(self)
 
 
-def ensemble(
+def combine(
     config: EnsembleConfig,
     prompts: Step,
     drafts: Sequence[Step],
@@ -104,20 +104,20 @@ def ensemble(
 
 
 def _gates(
-    config: EnsembleConfig, rewards: Mapping[str, OpinionOptions], checks: Mapping[str, CheckConfig]
-) -> tuple[Gate, ...]:
+    config: EnsembleConfig, rewards: Mapping[str, ScorerOptions], checks: Mapping[str, CheckConfig]
+) -> tuple[FilterRule, ...]:
     rejecting = {name: reward.least for name, reward in rewards.items() if reward.least is not None}
     least = rejecting | {name: check.minimum for name, check in checks.items()}
     own = (*rejecting, *(name for name, check in checks.items() if check.gate))
     names = own if config.gates is None else config.gates
     _require_known("ensemble.gates", names, list(least))
-    return tuple(Gate(check=name, minimum=least[name]) for name in sorted(names))
+    return tuple(FilterRule(check=name, minimum=least[name]) for name in sorted(names))
 
 
-def _rewards(scores: Sequence[Step]) -> dict[str, OpinionOptions]:
-    found: dict[str, OpinionOptions] = {}
+def _rewards(scores: Sequence[Step]) -> dict[str, ScorerOptions]:
+    found: dict[str, ScorerOptions] = {}
     for step in scores:
-        if isinstance(step.config, OpinionStep):
+        if isinstance(step.config, ScorerStep):
             reward = step.config.opinion
             if found.setdefault(reward.name, reward) != reward:
                 raise ConfigError(f"rewards: '{reward.name}': names two different rewards")
@@ -153,7 +153,7 @@ class EnsembleWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(scorables(inputs))
+        return score_items(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
@@ -170,18 +170,18 @@ class EnsembleWorker:
     async def close(self) -> None:
         """Hold nothing, release nothing."""
 
-    def _judge(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> Judgement:
+    def _judge(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
         if item.candidate.finish_reason is FinishReason.ERROR:
-            return Judgement(error=f"candidate:{item.candidate.error or 'error'}")
+            return CheckResult(error=f"candidate:{item.candidate.error or 'error'}")
         for gate in self._gates:
             found = opinions.get(gate.check)
             if found is None:
-                return Judgement(error=f"unscored:{gate.check}")
+                return CheckResult(error=f"unscored:{gate.check}")
             if found.value is not None and found.value < gate.minimum:
-                return Judgement(error=f"gate:{gate.check}")
+                return CheckResult(error=f"gate:{gate.check}")
         return self._weigh(item, opinions, table)
 
-    def _weigh(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> Judgement:
+    def _weigh(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
         total = norm = 0.0
         unscored = None
         for name, weight in sorted(self._config.weights.items()):
@@ -193,8 +193,8 @@ class EnsembleWorker:
             else:
                 total, norm = total + weight * value, norm + abs(weight)
         if norm == 0.0 or (unscored and self._config.missing == "error"):
-            return Judgement(error=f"unscored:{unscored}")
-        return Judgement(value=total / norm)
+            return CheckResult(error=f"unscored:{unscored}")
+        return CheckResult(value=total / norm)
 
     def _value(self, item: Scorable, score: Score | None, table: CalibrationTable) -> float | None:
         if score is None or score.value is None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import content_id
-from arbitrage.rewards.options import Judgement, RewardName, RewardOptions, TextReward
+from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, TextReward
 
 
 class FakeRewardConfig(RewardOptions):
@@ -28,13 +28,13 @@ class FakeRewardConfig(RewardOptions):
         """Build the reward."""
         return TextReward(self.reward_name, self._judge)
 
-    def _judge(self, item: Scorable) -> Judgement:
+    def _judge(self, item: Scorable) -> CheckResult:
         text = item.candidate.text
         if self._uniform("error", item.candidate.candidate_id) < self.error_share:
-            return Judgement(error="fake")
+            return CheckResult(error="fake")
         noise = NormalDist().inv_cdf(self._uniform("value", text))
         bias = self.language_bias.get(item.prompt.language, 0.0)
-        return Judgement(value=noise + bias + self.per_character * len(text))
+        return CheckResult(value=noise + bias + self.per_character * len(text))
 
     def _uniform(self, purpose: str, text: str) -> float:
         # Strictly between 0 and 1, for inv_cdf.

@@ -8,7 +8,7 @@ from pydantic import Field
 from arbitrage.config import LanguageTag
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import Prompt
-from arbitrage.rewards.options import CheckOptions, Judgement, RewardName, TextReward
+from arbitrage.rewards.options import CheckOptions, CheckResult, RewardName, TextReward
 from arbitrage.text.identify import find_contradiction, identify, is_same_language
 from arbitrage.text.language_confusion import language_share
 from arbitrage.text.prose import prose
@@ -17,7 +17,7 @@ IDENTIFIED_CHARS = 4000
 """Of a prompt or reference: enough for an identifier."""
 
 
-class FidelityConfig(CheckOptions):
+class LanguageConfusionCheckConfig(CheckOptions):
     """The share of the answer that is in the language wanted, 0..1, code, formulas, addresses and names left out.
 
     Wanted is the prompt's language; for a translation its target, which is, in this order: what `targets` says of
@@ -50,13 +50,13 @@ class FidelityConfig(CheckOptions):
         """Build the check."""
         return TextReward(self.reward_name, self._judge)
 
-    def _judge(self, item: Scorable) -> Judgement:
+    def _judge(self, item: Scorable) -> CheckResult:
         if item.prompt.task in self.exempt_tasks:
-            return Judgement(error="exempt")
+            return CheckResult(error="exempt")
         language = self._wanted(item.prompt)
         if language is None:
-            return Judgement(error="no_target_language")
-        return judge_fidelity(item.candidate.text, language)
+            return CheckResult(error="no_target_language")
+        return check_language(item.candidate.text, language)
 
     def _wanted(self, prompt: Prompt) -> str | None:
         if prompt.task is not None and prompt.task in self.targets:
@@ -82,10 +82,10 @@ def target_of(prompt: Prompt) -> str | None:
     )
 
 
-def judge_fidelity(text: str, language: str) -> Judgement:
+def check_language(text: str, language: str) -> CheckResult:
     """Return the share of a text that is in a language, or why it cannot be told."""
     found = language_share(text, language)
-    return Judgement(found.value, found.reason)
+    return CheckResult(found.value, found.reason)
 
 
 def _beginning(text: str) -> str:

@@ -30,7 +30,7 @@ def base_name(reward: str) -> str:
     return reward.partition("@")[0]
 
 
-class OpinionOptions(Config):
+class ScorerOptions(Config):
     """Base of the configs of all that scores answers on a scale of its own, which is then calibrated.
 
     Attributes:
@@ -53,7 +53,7 @@ class OpinionOptions(Config):
         return None
 
 
-class RewardOptions(OpinionOptions):
+class RewardOptions(ScorerOptions):
     """Base of the reward configs.
 
     Attributes:
@@ -89,7 +89,7 @@ class CheckOptions(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class CheckResult:
     """A value, or the reason why there is none."""
 
     value: float | None = None
@@ -99,7 +99,7 @@ class Judgement:
 class TextReward:
     """A `Reward` made of a pure function."""
 
-    def __init__(self, name: str, judge: Callable[[Scorable], Judgement]) -> None:
+    def __init__(self, name: str, judge: Callable[[Scorable], CheckResult]) -> None:
         self._name = name
         self._judge = judge
 
@@ -120,7 +120,7 @@ class TextReward:
         """Hold nothing, release nothing."""
 
 
-def score_of(item: Scorable, reward: str, judgement: Judgement) -> Score:
+def score_of(item: Scorable, reward: str, judgement: CheckResult) -> Score:
     """Write a judgement down."""
     return Score(
         candidate_id=item.candidate.candidate_id,

@@ -13,12 +13,12 @@ from itertools import islice
 from typing import ClassVar
 
 from arbitrage.contracts.rewards import Reward, Scorable
-from arbitrage.contracts.steps import Loaded, Step, StepConfig
+from arbitrage.contracts.steps import LoadedModel, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load, Output
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.records import Candidate, Prompt, Record, Score
 from arbitrage.rewards import CheckConfig, RewardConfig
-from arbitrage.rewards.options import OpinionOptions, TextReward
+from arbitrage.rewards.options import ScorerOptions, TextReward
 from arbitrage.tables import to_table
 
 
@@ -41,7 +41,7 @@ def scorables(inputs: Inputs) -> list[Scorable]:
     return pairs
 
 
-def owed(pairs: Iterable[Scorable]) -> list[Item]:
+def score_items(pairs: Iterable[Scorable]) -> list[Item]:
     """List the candidates that a scoring step owes an opinion on."""
     return [Item(s.candidate.candidate_id, s.prompt.language, s.candidate.teacher) for s in pairs]
 
@@ -52,16 +52,16 @@ CHUNK = 256
 CHUNKS_UNDER_WAY = 2
 
 
-class OpinionStep(StepConfig):
+class ScorerStep(StepConfig):
     """Base of the configs of steps whose Scores are calibrated and weighed under one name."""
 
     @property
-    def opinion(self) -> OpinionOptions:
+    def opinion(self) -> ScorerOptions:
         """Whose Scores they are."""
         raise TypeError(f"{type(self).__name__} does not say whose opinion it gives")
 
 
-class ScoreStep(OpinionStep):
+class ScoreStep(ScorerStep):
     """Scores drafts with one reward. Names no teacher, so that all drafts share one loaded model."""
 
     step_kind: ClassVar[str] = "score"
@@ -69,14 +69,14 @@ class ScoreStep(OpinionStep):
     reward: RewardConfig
 
     @property
-    def opinion(self) -> OpinionOptions:
+    def opinion(self) -> ScorerOptions:
         """The reward."""
         return self.reward
 
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> LoadedModel | None:
         """Return the reward's model, if it is one."""
         reward = self.reward
-        return Loaded(reward.engine, reward.model, reward.precision) if reward.kind == "classifier" else None
+        return LoadedModel(reward.engine, reward.model, reward.precision) if reward.kind == "classifier" else None
 
     def build(self) -> "TextRewardWorker | ModelWorker":
         """Load the reward and make it a worker; what a model says is journaled."""
@@ -105,7 +105,7 @@ class TextRewardWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(scorables(inputs))
+        return score_items(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
@@ -122,9 +122,9 @@ class ModelWorker:
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
 
-    def begin(self, inputs: Inputs) -> "AskedModel":
+    def begin(self, inputs: Inputs) -> "RewardModelShard":
         """Read a shard's candidates."""
-        return AskedModel(self._reward, {pair.candidate.candidate_id: pair for pair in scorables(inputs)})
+        return RewardModelShard(self._reward, {pair.candidate.candidate_id: pair for pair in scorables(inputs)})
 
     def load(self) -> Load:
         """Return nothing that the counters do not say already."""
@@ -136,7 +136,7 @@ class ModelWorker:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedModel:
+class RewardModelShard:
     """One shard's candidates beside their prompts, by candidate id."""
 
     reward: Reward
@@ -145,7 +145,7 @@ class AskedModel:
     @property
     def items(self) -> list[Item]:
         """The candidates."""
-        return owed(self.pairs.values())
+        return score_items(self.pairs.values())
 
     async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Yield the Score of each candidate, chunk by chunk, the next one begun before the last has ended."""
@@ -221,7 +221,7 @@ class CheckWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return owed(scorables(inputs))
+        return score_items(scorables(inputs))
 
     async def run(self, inputs: Inputs) -> Output:
         """Return the Scores in the order of the drafts, those of one candidate by name of check."""

@@ -23,7 +23,7 @@ from pydantic import Field
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.languages import primary
 from arbitrage.records import FinishReason
-from arbitrage.rewards.options import CheckOptions, Judgement, RewardName, TextReward
+from arbitrage.rewards.options import CheckOptions, CheckResult, RewardName, TextReward
 from arbitrage.text.exact_match import Match, is_match
 from arbitrage.text.reasoning import find_reasoning
 from arbitrage.text.repetition import compression_ratio, loop_at_end, repeated_lines, repeated_ngrams
@@ -44,13 +44,13 @@ class EmptinessConfig(CheckOptions):
         """Build the check."""
         return TextReward(self.reward_name, self._judge)
 
-    def _judge(self, item: Scorable) -> Judgement:
+    def _judge(self, item: Scorable) -> CheckResult:
         found = 0
         for char in item.candidate.text:
             found += unicodedata.category(char)[0] in "LNS"
             if found >= self.min_characters:
-                return Judgement(value=1.0)
-        return Judgement(value=0.0)
+                return CheckResult(value=1.0)
+        return CheckResult(value=0.0)
 
 
 class TruncationConfig(CheckOptions):
@@ -64,11 +64,11 @@ class TruncationConfig(CheckOptions):
         return TextReward(self.reward_name, _judge)
 
 
-def _judge(item: Scorable) -> Judgement:
-    return Judgement(value=0.0 if item.candidate.finish_reason is FinishReason.LENGTH else 1.0)
+def _judge(item: Scorable) -> CheckResult:
+    return CheckResult(value=0.0 if item.candidate.finish_reason is FinishReason.LENGTH else 1.0)
 
 
-class RepetitionConfig(CheckOptions):
+class RepetitionCheckConfig(CheckOptions):
     """1 minus the worst of four shares, 0..1: repeated n-grams, repeated lines, a loop at the end, compressibility.
 
     Errors: `too_short` (fewer than `MIN_UNITS` words, and no more characters than so few words have).
@@ -88,18 +88,18 @@ class RepetitionConfig(CheckOptions):
         """Build the check."""
         return TextReward(self.reward_name, self._judge)
 
-    def _judge(self, item: Scorable) -> Judgement:
-        return judge_repetition(item.candidate.text, self.compression_limit)
+    def _judge(self, item: Scorable) -> CheckResult:
+        return check_repetition(item.candidate.text, self.compression_limit)
 
 
-def judge_repetition(text: str, compression_limit: float) -> Judgement:
+def check_repetition(text: str, compression_limit: float) -> CheckResult:
     """Return how little a text repeats itself: 1 not at all, 0 nothing but."""
     loop = loop_at_end(text)
     ngrams = repeated_ngrams(text)
     if ngrams is None and not loop:
-        return Judgement(error="too_short")
+        return CheckResult(error="too_short")
     worst = max(ngrams or 0.0, repeated_lines(text), loop, _excess(text, compression_limit))
-    return Judgement(value=1.0 - worst)
+    return CheckResult(value=1.0 - worst)
 
 
 def _excess(text: str, limit: float) -> float:
@@ -132,8 +132,8 @@ class RefusalConfig(CheckOptions):
         """Build the check."""
         return TextReward(self.reward_name, self._judge)
 
-    def _judge(self, item: Scorable) -> Judgement:
-        return Judgement(value=0.0 if is_refusal(item.candidate.text, self.max_characters) else 1.0)
+    def _judge(self, item: Scorable) -> CheckResult:
+        return CheckResult(value=0.0 if is_refusal(item.candidate.text, self.max_characters) else 1.0)
 
 
 def is_refusal(text: str, max_characters: int) -> bool:
@@ -184,9 +184,9 @@ class ReasoningLeftConfig(CheckOptions):
         return TextReward(self.reward_name, _reasoning_left_judge)
 
 
-def _reasoning_left_judge(item: Scorable) -> Judgement:
+def _reasoning_left_judge(item: Scorable) -> CheckResult:
     prompt = "\n".join(message.content for message in item.prompt.messages)
-    return Judgement(value=0.0 if find_reasoning(item.candidate.text, prompt) else 1.0)
+    return CheckResult(value=0.0 if find_reasoning(item.candidate.text, prompt) else 1.0)
 
 
 class ExactConfig(CheckOptions):
@@ -209,9 +209,9 @@ class ExactConfig(CheckOptions):
         """Build the check."""
         return TextReward(self.reward_name, self._judge)
 
-    def _judge(self, item: Scorable) -> Judgement:
+    def _judge(self, item: Scorable) -> CheckResult:
         reference = item.prompt.reference
         if reference is None:
-            return Judgement(error="no_reference")
+            return CheckResult(error="no_reference")
         language = primary(item.prompt.language)
-        return Judgement(value=float(is_match(self.match, language, item.candidate.text, reference)))
+        return CheckResult(value=float(is_match(self.match, language, item.candidate.text, reference)))

@@ -15,18 +15,18 @@ from arbitrage.runs.journal import count_lines
 from arbitrage.runs.layout import journal_directory, numbered, rejects_path, shard_path, stats_path
 from arbitrage.runs.manifest import LIVE_FILE
 from arbitrage.runs.manifest import FileMark, Manifest, Notes, RunPlan, ShardStats
-from arbitrage.runs.paths import Place, StorePath, for_each, names_in, read_bytes
+from arbitrage.runs.paths import AnyPath, StorePath, for_each, names_in, read_bytes
 from arbitrage.runs.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE
 from arbitrage.runs.sealed import UnsealedError, unseal
 from arbitrage.runs.store import TEMPORARY
 from arbitrage.runs.verified import difference
-from arbitrage.runs.paths import Place, StorePath, require_no_links
+from arbitrage.runs.paths import AnyPath, StorePath, require_no_links
 from arbitrage.runs.store import storage_errors
 
 DAMAGED = "_damaged"
 
 
-def set_aside(run_dir: Place, path: Place) -> str:
+def set_aside(run_dir: AnyPath, path: AnyPath) -> str:
     """Move a file of a run aside; return its new name below the run directory.
 
     Raises:
@@ -44,7 +44,7 @@ def set_aside(run_dir: Place, path: Place) -> str:
     return str(target.relative_to(run_dir))
 
 
-def _copy_aside(run_dir: Place, path: StorePath, below: str) -> str:
+def _copy_aside(run_dir: AnyPath, path: StorePath, below: str) -> str:
     """A store cannot move: copy, then remove."""
     assert isinstance(run_dir, StorePath)
     target, number = run_dir / DAMAGED / below, 1
@@ -114,18 +114,18 @@ class Audit:
         return [finding for finding in self.findings if finding.is_damage]
 
 
-def is_run_directory(place: Place) -> bool:
+def is_run_directory(place: AnyPath) -> bool:
     """Whether a directory is, or was, that of a run: also where its `run.json` is lost."""
     names = names_in(place)
     return PLAN_FILE in names or MANIFEST_FILE in names or any(_STEP.fullmatch(name) for name in names)
 
 
-def audit(run_dir: Place) -> Audit:
+def audit(run_dir: AnyPath) -> Audit:
     """Read every file of a run and compare it with its digest or checksum. Changes nothing."""
     return _Auditor(run_dir).run()
 
 
-def repair(run_dir: Place, found: Audit) -> None:
+def repair(run_dir: AnyPath, found: Audit) -> None:
     """Set damaged files aside, so that the next run makes them again; only for who holds the run directory.
 
     Where a shard is gone, the manifest goes too: the run is no longer complete.
@@ -143,7 +143,7 @@ def repair(run_dir: Place, found: Audit) -> None:
 
 
 class _Auditor:
-    def __init__(self, run_dir: Place) -> None:
+    def __init__(self, run_dir: AnyPath) -> None:
         self._run_dir, self._audit = run_dir, Audit()
 
     def run(self) -> Audit:
@@ -213,7 +213,7 @@ class _Auditor:
         elif has_rejects:
             self._find(f"{step}/_rejects/shard-{shard:05d}.parquet", "stray", "its shard has no rejects")
 
-    def _stats(self, directory: Place, step: str, shard: int) -> ShardStats | None:
+    def _stats(self, directory: AnyPath, step: str, shard: int) -> ShardStats | None:
         name = f"{step}/_stats/shard-{shard:05d}.json"
         try:
             return unseal(self._read(stats_path(directory, shard)), ShardStats)
@@ -225,7 +225,7 @@ class _Auditor:
             self._find(name, "damaged", str(error))
         return None
 
-    def _file(self, path: Place, mark: FileMark) -> None:
+    def _file(self, path: AnyPath, mark: FileMark) -> None:
         try:
             problem = difference(self._read(path), mark)
         except (FileNotFoundError, StorageError) as error:
@@ -248,7 +248,7 @@ class _Auditor:
             self._find(name, "damaged", str(error))
             return None
 
-    def _read(self, path: Place) -> bytes:
+    def _read(self, path: AnyPath) -> bytes:
         data = read_bytes(path)
         self._audit.num_files += 1
         self._audit.num_bytes += len(data)
@@ -257,13 +257,13 @@ class _Auditor:
     def _find(self, path: str, kind: Kind, what: str) -> None:
         self._audit.findings.append(Finding(path, kind, what))
 
-    def _below(self, path: Place) -> str:
+    def _below(self, path: AnyPath) -> str:
         return str(path).removeprefix(f"{self._run_dir}/")
 
-    def _is_link(self, place: Place) -> bool:
+    def _is_link(self, place: AnyPath) -> bool:
         return isinstance(place, Path) and place.is_symlink()
 
-    def _is_directory(self, place: Place) -> bool:
+    def _is_directory(self, place: AnyPath) -> bool:
         return isinstance(place, StorePath) or place.is_dir()
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from arbitrage.records import Record
 from arbitrage.runs.layout import shard_path
 from arbitrage.runs.manifest import ShardStats
-from arbitrage.runs.paths import Place, read_bytes
+from arbitrage.runs.paths import AnyPath, read_bytes
 from arbitrage.runs.sealed import UnsealedError, seal, unseal
 from arbitrage.runs.store import bytes_digest
 from arbitrage.runs.verified import FACTS
@@ -23,7 +23,7 @@ def footer(stats: ShardStats) -> Mapping[str, str]:
     return {FACTS.decode(): seal(lasting).decode()}
 
 
-def stats_from_footer(directory: Place, shard: int, record: type[Record]) -> ShardStats | None:
+def stats_from_footer(directory: AnyPath, shard: int, record: type[Record]) -> ShardStats | None:
     """Return the counts that a shard's footer holds, or None where the shard is not sound.
 
     Every page of the file is read and checked against the checksum it was written with.

@@ -40,7 +40,7 @@ from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.runs.crash import crash_point
 from arbitrage.runs.layout import digest_json, journal_directory
-from arbitrage.runs.paths import Place, StorePath, names_in, open_unlinked, require_no_links, why
+from arbitrage.runs.paths import AnyPath, StorePath, names_in, open_unlinked, require_no_links, why
 from arbitrage.runs.quarantine import Quarantine
 from arbitrage.runs.journal_segments import SegmentWriter
 from arbitrage.runs.store import remove, storage_errors
@@ -71,7 +71,7 @@ class Journal:
         num_damaged: lines of earlier attempts that were dropped.
     """
 
-    def __init__(self, directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
+    def __init__(self, directory: AnyPath, shard: int, record: type[Record], made_from: Mapping[str, str]) -> None:
         self.settled: dict[str, Record] = {}
         self.quarantine = Quarantine()
         self.num_damaged = 0
@@ -193,7 +193,7 @@ class Journal:
 
 @contextmanager
 def open_journal(
-    directory: Place, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
+    directory: AnyPath, shard: int, record: type[Record], made_from: Mapping[str, str], died: bool
 ) -> Iterator[Journal]:
     """Open the journal of a shard for one attempt, earlier ones replayed.
 
@@ -212,7 +212,7 @@ def open_journal(
         journal.close()
 
 
-def remove_journal(directory: Place, shard: int) -> None:
+def remove_journal(directory: AnyPath, shard: int) -> None:
     """Remove all attempts at a shard: its file has taken their place."""
     folder = journal_directory(directory, shard)
     if isinstance(folder, StorePath):
@@ -229,12 +229,12 @@ def remove_journal(directory: Place, shard: int) -> None:
                     raise
 
 
-def has_journal(directory: Place, shard: int) -> bool:
+def has_journal(directory: AnyPath, shard: int) -> bool:
     """Whether an attempt at a shard has left anything."""
     return bool(names_in(journal_directory(directory, shard)))
 
 
-def count_lines(directory: Place) -> tuple[int, int]:
+def count_lines(directory: AnyPath) -> tuple[int, int]:
     """Return how many lines a shard's journal has, and how many of them are damaged."""
     num_lines = num_damaged = 0
     for _, files in groupby(attempts(directory), key=_attempt_of):
@@ -244,7 +244,7 @@ def count_lines(directory: Place) -> tuple[int, int]:
     return num_lines, num_damaged
 
 
-def attempts(directory: Place) -> list[Place]:
+def attempts(directory: AnyPath) -> list[AnyPath]:
     """List the files of a shard's journal, oldest first; files of other names are passed over."""
     if isinstance(directory, Path):
         require_no_links(directory.parent, [directory.name])
@@ -277,7 +277,7 @@ class _LineWriter(Protocol):
         ...
 
 
-def _open_attempt(directory: Place, number: int, first_line: bytes) -> _LineWriter:
+def _open_attempt(directory: AnyPath, number: int, first_line: bytes) -> _LineWriter:
     if isinstance(directory, StorePath):
         segments = SegmentWriter(directory, number)
         segments.write(first_line)
@@ -292,7 +292,7 @@ def _text(line: Mapping[str, object]) -> str:
     return json.dumps(line, separators=(",", ":")).removesuffix("}")
 
 
-def _attempt_of(path: Place) -> int:
+def _attempt_of(path: AnyPath) -> int:
     return int(path.name.partition(".")[0].partition("-")[0])
 
 
@@ -304,7 +304,7 @@ class _Noted:
     of: str
 
 
-def _lines(files: Iterable[Place]) -> Iterator[bytes]:
+def _lines(files: Iterable[AnyPath]) -> Iterator[bytes]:
     """Yield the lines of one attempt; the last one, where a crash has torn it, is left out."""
     torn = b""
     for path in files:
@@ -320,7 +320,7 @@ def _lines(files: Iterable[Place]) -> Iterator[bytes]:
             torn = b""
 
 
-def _raw_lines(path: Place) -> Iterator[bytes]:
+def _raw_lines(path: AnyPath) -> Iterator[bytes]:
     """Yield a file's lines with their ends, in pieces where they are longer than any that was written."""
     try:
         with BytesIO(path.read_bytes()) if isinstance(path, StorePath) else open_unlinked(path) as file:

@@ -20,7 +20,7 @@ from functools import lru_cache
 
 from arbitrage.config import Raw
 from arbitrage.contracts.steps import Step
-from arbitrage.runs.paths import Place, names_in
+from arbitrage.runs.paths import AnyPath, names_in
 from arbitrage.tables import SCHEMA_VERSION, arrow_schema
 
 FINGERPRINT_DIGITS = 12
@@ -34,37 +34,37 @@ def shard_of(prompt_id: str, num_shards: int) -> int:
     return int.from_bytes(digest, "big") % num_shards
 
 
-def shard_path(directory: Place, shard: int) -> Place:
+def shard_path(directory: AnyPath, shard: int) -> AnyPath:
     """Return where shard rows lie."""
     return directory / f"shard-{shard:05d}.parquet"
 
 
-def rejects_path(directory: Place, shard: int) -> Place:
+def rejects_path(directory: AnyPath, shard: int) -> AnyPath:
     """Return where a shard's rejects lie."""
     return _part(directory, "_rejects") / f"shard-{shard:05d}.parquet"
 
 
-def stats_path(directory: Place, shard: int) -> Place:
+def stats_path(directory: AnyPath, shard: int) -> AnyPath:
     """Return where a shard's counts lie."""
     return _part(directory, "_stats") / f"shard-{shard:05d}.json"
 
 
-def journal_directory(directory: Place, shard: int) -> Place:
+def journal_directory(directory: AnyPath, shard: int) -> AnyPath:
     """Return where a shard's journal lies while it is under way."""
     return _part(directory, "_journal") / f"shard-{shard:05d}"
 
 
 @lru_cache(maxsize=1024)
-def _part(directory: Place, name: str) -> Place:
+def _part(directory: AnyPath, name: str) -> AnyPath:
     return directory / name
 
 
-def shards_in(directory: Place) -> set[int]:
+def shards_in(directory: AnyPath) -> set[int]:
     """Return which shards of a step are there, from one look at its directory."""
     return set(numbered(names_in(directory), ".parquet"))
 
 
-def journaled_in(directory: Place) -> set[int]:
+def journaled_in(directory: AnyPath) -> set[int]:
     """Return which shards of a step have a journal, from one look at its directory."""
     return set(numbered(names_in(directory / "_journal"), ""))
 

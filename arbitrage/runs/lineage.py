@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from arbitrage.runs.layout import digest_json, stats_path, step_name
 from arbitrage.runs.manifest import ShardStats
-from arbitrage.runs.paths import Place, for_each, read_bytes
+from arbitrage.runs.paths import AnyPath, for_each, read_bytes
 from arbitrage.runs.recent import Recent, identity_of
 from arbitrage.runs.sealed import UnsealedError, commit_sealed, unseal
 
@@ -17,7 +17,7 @@ RECENT_BYTES, STATS_BYTES = 1 << 24, 1 << 12
 _recent: Recent[ShardStats] = Recent(RECENT_BYTES)
 
 
-def read_stats(directory: Place, shard: int) -> ShardStats | None:
+def read_stats(directory: AnyPath, shard: int) -> ShardStats | None:
     """Return a shard's counts and lineage, or None where they are missing or damaged."""
     path = stats_path(directory, shard)
     try:
@@ -31,7 +31,7 @@ def read_stats(directory: Place, shard: int) -> ShardStats | None:
     return stats
 
 
-def commit_stats(directory: Place, shard: int, stats: ShardStats) -> None:
+def commit_stats(directory: AnyPath, shard: int, stats: ShardStats) -> None:
     """Write a shard's counts: not durably, since its footer holds them too."""
     path = stats_path(directory, shard)
     commit_sealed(path, stats, is_durable=False)
@@ -65,24 +65,24 @@ class Lineage:
     """Looks up, and remembers, what is known of shards."""
 
     def __init__(self) -> None:
-        self._stats: dict[tuple[Place, int], ShardStats | None] = {}
+        self._stats: dict[tuple[AnyPath, int], ShardStats | None] = {}
 
-    def look_up(self, directory: Place, shards: Sequence[int]) -> None:
+    def look_up(self, directory: AnyPath, shards: Sequence[int]) -> None:
         """Read the counts of many shards of a step ahead of their use."""
         read = for_each(directory, lambda k: read_stats(directory, k), shards)
         self._stats.update({(directory, k): stats for k, stats in zip(shards, read, strict=True)})
 
-    def learn(self, directory: Place, shard: int, stats: ShardStats) -> None:
+    def learn(self, directory: AnyPath, shard: int, stats: ShardStats) -> None:
         """Take over a shard's counts that were found elsewhere."""
         self._stats[directory, shard] = stats
 
-    def stats(self, directory: Place, shard: int) -> ShardStats | None:
+    def stats(self, directory: AnyPath, shard: int) -> ShardStats | None:
         """Return a shard's counts, as `read_stats` does."""
         if (directory, shard) not in self._stats:
             self._stats[directory, shard] = read_stats(directory, shard)
         return self._stats[directory, shard]
 
-    def made_from(self, reads: Mapping[Place, int | Sequence[int]]) -> dict[str, str]:
+    def made_from(self, reads: Mapping[AnyPath, int | Sequence[int]]) -> dict[str, str]:
         """Return step name → digest of what is read of it: of one shard, or of several together.
 
         By name, not by directory: the fingerprints of inputs are in the reader's own.
@@ -94,6 +94,6 @@ class Lineage:
             for path, read in sorted(reads.items())
         }
 
-    def _content(self, path: Place, shard: int) -> str:
+    def _content(self, path: AnyPath, shard: int) -> str:
         stats = self.stats(path, shard)
         return stats.content if stats else ""

@@ -12,7 +12,7 @@ from arbitrage.runs.paths import path_component
 import time
 from pydantic import ValidationError
 from arbitrage.errors import StorageError
-from arbitrage.runs.paths import Place, read_bytes
+from arbitrage.runs.paths import AnyPath, read_bytes
 
 class Account(Config):
     """The conservation law for one language and teacher in one step: num_in = num_out + rejected."""
@@ -188,19 +188,19 @@ class LiveRun(Config):
     steps: dict[str, LiveStep]
 
 
-def read_live(run_dir: Place) -> LiveRun | None:
+def read_live(run_dir: AnyPath) -> LiveRun | None:
     """Return where the run stands, or None if nobody is at work."""
     found = _last(run_dir)
     return found if found and time.time() - found.at < FRESH_S else None
 
 
-def last_seen(run_dir: Place) -> float | None:
+def last_seen(run_dir: AnyPath) -> float | None:
     """Return when the last pass of a run was at work for the last time, in seconds since the epoch; None: unknown."""
     found = _last(run_dir)
     return found.at if found else None
 
 
-def _last(run_dir: Place) -> LiveRun | None:
+def _last(run_dir: AnyPath) -> LiveRun | None:
     try:
         return LiveRun.model_validate_json(read_bytes(run_dir / LIVE_FILE))
     except (OSError, ValidationError, StorageError):

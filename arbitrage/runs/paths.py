@@ -1,6 +1,6 @@
 """Where files lie: on a disk, or in an object store (`s3://bucket/prefix`, `gs://…`) by way of pyarrow.fs.
 
-A `Place` is a `pathlib.Path`, or a `StorePath` with the few methods of one that runs need. Endpoint, region and
+A `AnyPath` is a `pathlib.Path`, or a `StorePath` with the few methods of one that runs need. Endpoint, region and
 credentials of a store come from the usual environment variables of the process that opens it: a StorePath is a name
 and nothing else, so it may be written down and sent to another machine.
 https://arrow.apache.org/docs/python/filesystems.html
@@ -164,10 +164,10 @@ class StorePath:
             raise StorageError(f"{self}: cannot be {done}: {' '.join(str(error).split())}") from error
 
 
-Place = Path | StorePath
+AnyPath = Path | StorePath
 
 
-def place_of(text: str) -> Place:
+def parse_path(text: str) -> AnyPath:
     """Return the place that a user names.
 
     Raises:
@@ -189,7 +189,7 @@ def place_of(text: str) -> Place:
     return StorePath(text.rstrip("/"))
 
 
-def read_bytes(place: Place) -> bytes:
+def read_bytes(place: AnyPath) -> bytes:
     """Return a file's content; on a disk never that of a file elsewhere, to which a link was put in its place.
 
     Raises:
@@ -224,7 +224,7 @@ def why(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def sizes_in(place: Place) -> dict[str, int]:
+def sizes_in(place: AnyPath) -> dict[str, int]:
     """Return name → size in bytes of the files directly below a place; none where it does not exist."""
     if isinstance(place, StorePath):
         return place.sizes()
@@ -235,7 +235,7 @@ def sizes_in(place: Place) -> dict[str, int]:
         return {}
 
 
-def size_of(place: Place) -> int | None:
+def size_of(place: AnyPath) -> int | None:
     """Return the size of a file in bytes; None where there is none, -1 where a link or a directory is."""
     if isinstance(place, StorePath):
         return place.size()
@@ -318,7 +318,7 @@ def _is_encodable(text: str) -> bool:
     return True
 
 
-def names_in(place: Place) -> list[str]:
+def names_in(place: AnyPath) -> list[str]:
     """Return the names directly below a place, sorted; none where it does not exist."""
     if isinstance(place, StorePath):
         return place.names()
@@ -328,7 +328,7 @@ def names_in(place: Place) -> list[str]:
         return []
 
 
-def files_below(place: Place) -> list[Place]:
+def files_below(place: AnyPath) -> list[AnyPath]:
     """Return all files below a place, sorted."""
     if isinstance(place, StorePath):
         return list(place.files())
@@ -339,7 +339,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def for_each(place: Place, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def for_each(place: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Return the function's results in order: in a store, where requests take their time, several at once."""
     if isinstance(place, StorePath):
         with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="store") as threads:

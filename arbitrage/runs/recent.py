@@ -9,14 +9,14 @@ from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from arbitrage.errors import StorageError
-from arbitrage.runs.paths import Place, StorePath, why
+from arbitrage.runs.paths import AnyPath, StorePath, why
 
 T = TypeVar("T")
 
 Identity = tuple[int, int, int, int, int]
 
 
-def identity_of(path: Place) -> Identity | None:
+def identity_of(path: AnyPath) -> Identity | None:
     """Return what a file has in common with itself only: None in a store, where it is read whole each time.
 
     Raises:
@@ -47,7 +47,7 @@ class Recent(Generic[T]):
         self._num_bytes = 0
         self._lock = threading.Lock()
 
-    def get(self, path: Place, identity: Identity | None) -> T | None:
+    def get(self, path: AnyPath, identity: Identity | None) -> T | None:
         """Return the value of a file, if it is held and the file is still the same."""
         with self._lock:
             found = self._held.get(str(path))
@@ -56,7 +56,7 @@ class Recent(Generic[T]):
             self._held.move_to_end(str(path))
             return found[1]
 
-    def put(self, path: Place, identity: Identity | None, value: T, size_bytes: int) -> None:
+    def put(self, path: AnyPath, identity: Identity | None, value: T, size_bytes: int) -> None:
         """Hold the value of a file; what was used longest ago goes."""
         with self._lock:
             self._drop(str(path))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from arbitrage.errors import RunDirectoryError
 from arbitrage.runs.layout import shards_in
 from arbitrage.runs.manifest import Manifest, Notes, RunPlan, StepPlan
-from arbitrage.runs.paths import Place, require_no_links
+from arbitrage.runs.paths import AnyPath, require_no_links
 from arbitrage.runs.sealed import load_sealed, remedy_for
 from arbitrage.runs.verified import read_rejects, read_shard, require_sound_shard
 
@@ -24,7 +24,7 @@ NOTES_FILE = "notes.json"
 class Run:
     """A run directory, finished or under way."""
 
-    path: Place
+    path: AnyPath
     plan: RunPlan
 
     @cached_property
@@ -65,7 +65,7 @@ class Run:
             f"{self.path}: has no step '{name}'; steps: {', '.join(s.name for s in self.plan.steps)}"
         )
 
-    def directory(self, step: str) -> Place:
+    def directory(self, step: str) -> AnyPath:
         """Return where a step's shards lie.
 
         Raises:
@@ -125,7 +125,7 @@ class Run:
         return [shard for shard in wanted if shard in there]
 
 
-def open_run(path: Place) -> Run:
+def open_run(path: AnyPath) -> Run:
     """Open a run directory.
 
     Raises:

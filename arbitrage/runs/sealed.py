@@ -17,7 +17,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from arbitrage.errors import DamagedFileError
-from arbitrage.runs.paths import Place, read_bytes
+from arbitrage.runs.paths import AnyPath, read_bytes
 from arbitrage.runs.store import commit_bytes
 
 M = TypeVar("M", bound=BaseModel)
@@ -55,12 +55,12 @@ def unseal(data: bytes, model: type[M]) -> M:
         raise UnsealedError(f"{where}: {first['msg']} (written by another version?)") from error
 
 
-def commit_sealed(path: Place, value: BaseModel, is_durable: bool = True) -> None:
+def commit_sealed(path: AnyPath, value: BaseModel, is_durable: bool = True) -> None:
     """Write a model as sealed JSON under its final name. Raises StorageError like `commit_table`."""
     commit_bytes(path, seal(value), is_durable)
 
 
-def load_sealed(path: Place, model: type[M], remedy: str) -> M:
+def load_sealed(path: AnyPath, model: type[M], remedy: str) -> M:
     """Read a sealed file.
 
     Args:
@@ -79,7 +79,7 @@ def load_sealed(path: Place, model: type[M], remedy: str) -> M:
         raise DamagedFileError(f"{path}: is missing; {remedy}") from error
 
 
-def remedy_for(run_dir: Place) -> str:
+def remedy_for(run_dir: AnyPath) -> str:
     """Return what makes a run's damaged files again, a clause for an error's end."""
     name = run_dir if isinstance(run_dir, Path) else str(run_dir)
     return f"run `arbitrage verify {name} --repair`, then the command of the run again, which makes it again"

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from arbitrage.runs.journal import remove_journal
 from arbitrage.runs.layout import rejects_path, shard_path
 from arbitrage.runs.lineage import read_stats
-from arbitrage.runs.paths import Place, StorePath
+from arbitrage.runs.paths import AnyPath, StorePath
 from arbitrage.runs.store import make_durable
 from arbitrage.runs.verified import is_sound, mark_of
 
@@ -23,11 +23,11 @@ class SpentJournals:
     """The journals that a worker has no more use for. Safe for threads."""
 
     def __init__(self) -> None:
-        self._shards: list[tuple[Place, int]] = []
+        self._shards: list[tuple[AnyPath, int]] = []
         self._num_bytes = 0
         self._lock = threading.Lock()
 
-    def add(self, directory: Place, shard: int, size_bytes: int) -> bool:
+    def add(self, directory: AnyPath, shard: int, size_bytes: int) -> bool:
         """Take note that a shard is published; return whether it is time to call `remove`.
 
         Args:
@@ -48,19 +48,19 @@ class SpentJournals:
         _remove(shards)
 
 
-def remove_spent(directory: Place, shards: Iterable[int]) -> None:
+def remove_spent(directory: AnyPath, shards: Iterable[int]) -> None:
     """Remove journals that another process left beside complete shards, those of damaged shards excepted."""
     _remove((directory, shard) for shard in shards if _is_complete(directory, shard))
 
 
-def _is_complete(directory: Place, shard: int) -> bool:
+def _is_complete(directory: AnyPath, shard: int) -> bool:
     stats = read_stats(directory, shard)
     if stats is None or not is_sound(shard_path(directory, shard), mark_of(stats)):
         return False  # it is set aside by the next plan, and made again from its journal
     return stats.rejects is None or is_sound(rejects_path(directory, shard), stats.rejects)
 
 
-def _remove(shards: Iterable[tuple[Place, int]]) -> None:
+def _remove(shards: Iterable[tuple[AnyPath, int]]) -> None:
     shards = tuple(shards)
     for directory in dict.fromkeys(directory for directory, _ in shards):
         make_durable(directory)

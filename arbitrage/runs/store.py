@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from arbitrage.errors import DataError, StorageError
-from arbitrage.runs.paths import Place, StorePath, why
+from arbitrage.runs.paths import AnyPath, StorePath, why
 
 TEMPORARY = "_tmp-"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -28,7 +28,7 @@ SMALL_BYTES = 1 << 16
 """Of rows in memory, as Arrow sends them: a shard of some hundred short rows."""
 
 
-def commit_table(path: Place, table: pa.Table) -> None:
+def commit_table(path: AnyPath, table: pa.Table) -> None:
     """Write a table as Parquet under its final name. Raises StorageError like `commit_bytes`."""
     commit_bytes(path, parquet_bytes(table))
 
@@ -54,12 +54,12 @@ def parquet_bytes(table: pa.Table, footer: Mapping[str, str] | None = None) -> p
     return sink.getvalue()
 
 
-def commit_json(path: Place, value: BaseModel) -> None:
+def commit_json(path: AnyPath, value: BaseModel) -> None:
     """Write a model as indented JSON under its final name. Raises StorageError like `commit_bytes`."""
     commit_bytes(path, (value.model_dump_json(indent=1) + "\n").encode())
 
 
-def commit_bytes(path: Place, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
+def commit_bytes(path: AnyPath, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
     """Write a file under its final name.
 
     Args:
@@ -75,7 +75,7 @@ def commit_bytes(path: Place, data: bytes | pa.Buffer, is_durable: bool = True) 
 
 
 @contextmanager
-def staged_bytes(path: Place, data: bytes | pa.Buffer) -> Iterator[Path | None]:
+def staged_bytes(path: AnyPath, data: bytes | pa.Buffer) -> Iterator[Path | None]:
     """Write a temporary file, for the caller to publish; removed where that fails. A store needs none."""
     if isinstance(path, StorePath):
         yield None
@@ -90,7 +90,7 @@ def staged_bytes(path: Place, data: bytes | pa.Buffer) -> Iterator[Path | None]:
         raise
 
 
-def publish_staged(beside: Path | None, path: Place, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
+def publish_staged(beside: Path | None, path: AnyPath, data: bytes | pa.Buffer, is_durable: bool = True) -> None:
     """Give staged bytes their final name."""
     if isinstance(path, StorePath):
         path.write_bytes(data)
@@ -99,12 +99,12 @@ def publish_staged(beside: Path | None, path: Place, data: bytes | pa.Buffer, is
         publish(beside, path, is_durable)
 
 
-def replace_json(path: Place, value: BaseModel) -> None:
+def replace_json(path: AnyPath, value: BaseModel) -> None:
     """Write a model as JSON in place of an older one; never half, but not durably: for what is soon outdated."""
     commit_bytes(path, (value.model_dump_json() + "\n").encode(), is_durable=False)
 
 
-def read_table(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
     """Read one Parquet file that is no shard of a run (those are checked: `verified`); `columns`: of these alone.
 
     Raises:
@@ -144,7 +144,7 @@ def writer_options() -> dict[str, object]:
     }
 
 
-def remove(path: Place) -> None:
+def remove(path: AnyPath) -> None:
     """Remove a file if it is there."""
     try:
         if isinstance(path, StorePath):
@@ -157,7 +157,7 @@ def remove(path: Place) -> None:
         raise _unwritable(path, error) from error
 
 
-def publish(beside: Path, path: Place, is_durable: bool = True) -> None:
+def publish(beside: Path, path: AnyPath, is_durable: bool = True) -> None:
     """Give a finished, temporary file its final name; durably, unless told otherwise."""
     if isinstance(path, StorePath):
         path.upload(beside)
@@ -170,7 +170,7 @@ def publish(beside: Path, path: Place, is_durable: bool = True) -> None:
             _fsync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def make_durable(directory: Place) -> None:
+def make_durable(directory: AnyPath) -> None:
     """Return when everything written below a directory survives the death of the machine."""
     if isinstance(directory, StorePath):
         return
@@ -184,7 +184,7 @@ def make_durable(directory: Place) -> None:
             os.close(descriptor)
 
 
-def temporary_beside(path: Place) -> Path:
+def temporary_beside(path: AnyPath) -> Path:
     """Return a temporary name in the same directory, invisible to data set readers; for `open_new`.
 
     No two writers share one, also where processes on two machines have the same number. For a store, a name among
@@ -224,7 +224,7 @@ def write_new(path: Path, data: bytes | pa.Buffer) -> None:
         os.close(descriptor)
 
 
-def remove_temporary(directory: Place, is_deep: bool = True) -> None:
+def remove_temporary(directory: AnyPath, is_deep: bool = True) -> None:
     """Remove what killed processes left half-written in a directory, and unless told otherwise below it."""
     if isinstance(directory, StorePath):
         return  # nothing is ever half-written there
@@ -234,7 +234,7 @@ def remove_temporary(directory: Place, is_deep: bool = True) -> None:
 
 
 @contextmanager
-def storage_errors(path: Place) -> Iterator[None]:
+def storage_errors(path: AnyPath) -> Iterator[None]:
     """Translate an OSError into a StorageError that names the path."""
     try:
         yield
@@ -242,7 +242,7 @@ def storage_errors(path: Place) -> Iterator[None]:
         raise _unwritable(path, error) from error
 
 
-def _unwritable(path: Place, error: OSError) -> StorageError:
+def _unwritable(path: AnyPath, error: OSError) -> StorageError:
     return StorageError(f"{path}: cannot be written: {why(error)}")
 
 

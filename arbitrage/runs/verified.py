@@ -14,7 +14,7 @@ from arbitrage.errors import DamagedFileError
 from arbitrage.runs.layout import rejects_path, shard_path, stats_path
 from arbitrage.runs.lineage import read_stats
 from arbitrage.runs.manifest import FileMark, ShardStats
-from arbitrage.runs.paths import Place, open_unlinked, read_bytes
+from arbitrage.runs.paths import AnyPath, open_unlinked, read_bytes
 from arbitrage.runs.recent import Identity, Recent, identity_of
 from arbitrage.runs.sealed import remedy_for
 from arbitrage.runs.store import bytes_digest
@@ -33,7 +33,7 @@ _recent: Recent[tuple[str, pa.Table]] = Recent(RECENT_BYTES)  # a file → the d
 
 
 def read_shard(
-    directory: Place, shard: int, columns: Sequence[str] | None = None, stats: ShardStats | None = None
+    directory: AnyPath, shard: int, columns: Sequence[str] | None = None, stats: ShardStats | None = None
 ) -> pa.Table:
     """Read one shard of a step.
 
@@ -50,7 +50,7 @@ def read_shard(
     return read_verified(path, shard_mark(directory, shard, stats), directory.parent, columns)
 
 
-def read_rejects(directory: Place, shard: int) -> pa.Table | None:
+def read_rejects(directory: AnyPath, shard: int) -> pa.Table | None:
     """Read the rejects of one shard of a step, or None if it has none. Raises like `read_shard`."""
     stats = _require_stats(directory, shard)
     if stats.rejects is None:
@@ -58,13 +58,13 @@ def read_rejects(directory: Place, shard: int) -> pa.Table | None:
     return read_verified(rejects_path(directory, shard), stats.rejects, directory.parent)
 
 
-def require_sound_shard(directory: Place, shard: int) -> None:
+def require_sound_shard(directory: AnyPath, shard: int) -> None:
     """Compare a shard with its size and digest. Raises like `read_shard`."""
     path, run_dir = shard_path(directory, shard), directory.parent
     _sound_bytes(path, shard_mark(directory, shard), run_dir, _identity(path, run_dir))
 
 
-def is_sound(path: Place, mark: FileMark) -> bool:
+def is_sound(path: AnyPath, mark: FileMark) -> bool:
     """Whether a file is there and what it must be."""
     try:
         return difference(read_bytes(path), mark) is None
@@ -72,7 +72,7 @@ def is_sound(path: Place, mark: FileMark) -> bool:
         return False
 
 
-def shard_mark(directory: Place, shard: int, stats: ShardStats | None = None) -> FileMark:
+def shard_mark(directory: AnyPath, shard: int, stats: ShardStats | None = None) -> FileMark:
     """Return what a shard's file must be. Raises DamagedFileError where its counts are missing or damaged."""
     return mark_of(stats or _require_stats(directory, shard))
 
@@ -82,7 +82,7 @@ def mark_of(stats: ShardStats) -> FileMark:
     return FileMark(size_bytes=stats.size_bytes, digest=stats.digest)
 
 
-def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence[str] | None = None) -> pa.Table:
+def read_verified(path: AnyPath, mark: FileMark, run_dir: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file of a run. Raises like `read_shard`."""
     identity = _identity(path, run_dir)
     digest, table = _recent.get(path, identity) or ("", None)
@@ -96,23 +96,23 @@ def read_verified(path: Place, mark: FileMark, run_dir: Place, columns: Sequence
     return table if columns is None else table.select([name for name in table.column_names if name in columns])
 
 
-def remember(path: Place, digest: str, table: pa.Table) -> None:
+def remember(path: AnyPath, digest: str, table: pa.Table) -> None:
     """Keep the rows of a file that was just written, for who reads it next."""
     _keep(path, identity_of(path), digest, table)
 
 
-def _keep(path: Place, identity: Identity | None, digest: str, table: pa.Table) -> None:
+def _keep(path: AnyPath, identity: Identity | None, digest: str, table: pa.Table) -> None:
     _recent.put(path, identity, (digest, table), table.get_total_buffer_size())
 
 
-def _identity(path: Place, run_dir: Place) -> Identity | None:
+def _identity(path: AnyPath, run_dir: AnyPath) -> Identity | None:
     try:
         return identity_of(path)
     except FileNotFoundError as error:
         raise DamagedFileError(f"{path}: is missing; {remedy_for(run_dir)}", path) from error
 
 
-def _sound_bytes(path: Place, mark: FileMark, run_dir: Place, identity: Identity | None) -> bytes | None:
+def _sound_bytes(path: AnyPath, mark: FileMark, run_dir: AnyPath, identity: Identity | None) -> bytes | None:
     """Return a file's content, compared with what it must be; None where this process has compared it before."""
     if identity is not None and _known.get((str(path), identity)) == mark.digest:
         return None
@@ -136,7 +136,7 @@ def difference(data: bytes, mark: FileMark) -> str | None:
     return None
 
 
-def _require_stats(directory: Place, shard: int) -> ShardStats:
+def _require_stats(directory: AnyPath, shard: int) -> ShardStats:
     stats = read_stats(directory, shard)
     if stats is None:
         path = stats_path(directory, shard)
@@ -149,7 +149,7 @@ def _require_stats(directory: Place, shard: int) -> ShardStats:
     return stats
 
 
-def _parse(path: Place, source: Any, columns: Sequence[str] | None, size_bytes: int) -> pa.Table:
+def _parse(path: AnyPath, source: Any, columns: Sequence[str] | None, size_bytes: int) -> pa.Table:
     try:
         if isinstance(source, Path):
             with open_unlinked(source) as file:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from arbitrage.candidates.ranked import Contender, Contest, contests
+from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, SftExample
@@ -72,10 +72,10 @@ class FusedSelector:
     async def run(self, inputs: Inputs) -> Output:
         """Select within each prompt. Fused answers that a check gates, or that have no score, are not taken."""
         of_fused = {"prompts": "prompts", "drafts": "fused", "scores": "fused_scores"}
-        fused = contests(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
+        fused = rank_candidates(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for contest, made in zip(contests(inputs), fused, strict=True):
+        for contest, made in zip(rank_candidates(inputs), fused, strict=True):
             example = self._choose(contest, made)
             if example is None:
                 rejects.append(reject_of(contest))
@@ -86,7 +86,7 @@ class FusedSelector:
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _choose(self, contest: Contest, made: Contest) -> SftExample | None:
+    def _choose(self, contest: PromptCandidates, made: PromptCandidates) -> SftExample | None:
         best, new = _first(contest), _first(made)
         if new is not None and self._passes(new) and not (self._config.only_if_better and not _beats(new, best)):
             return example_of(contest.prompt, new, FUSION)
@@ -94,14 +94,14 @@ class FusedSelector:
             return example_of(contest.prompt, best, self._config.sft.strategy)
         return None
 
-    def _passes(self, contender: Contender) -> bool:
+    def _passes(self, contender: RankedCandidate) -> bool:
         floor = self._config.sft.min_score
         return floor is None or contender.value >= floor
 
 
-def _first(contest: Contest) -> Contender | None:
+def _first(contest: PromptCandidates) -> RankedCandidate | None:
     return contest.contenders[0] if contest.contenders else None
 
 
-def _beats(new: Contender, best: Contender | None) -> bool:
+def _beats(new: RankedCandidate, best: RankedCandidate | None) -> bool:
     return best is None or new.value > best.value

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.candidates.ranked import Contest, NothingUsable, contests
+from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, rank_candidates
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
@@ -85,7 +85,7 @@ class PairSelector:
         """Select within each prompt."""
         pairs: list[PreferencePair] = []
         rejects: list[Reject] = []
-        for contest in contests(inputs):
+        for contest in rank_candidates(inputs):
             proposals = list(self.config.policy.propose(contest.contenders))
             kept = self._keep(proposals)
             pairs.extend(self._pair(contest.prompt, proposal) for proposal in kept)
@@ -134,7 +134,7 @@ class PairSelector:
             iteration=self.config.iteration,
         )
 
-    def _reject(self, contest: Contest, proposals: Sequence[Proposal]) -> Reject:
+    def _reject(self, contest: PromptCandidates, proposals: Sequence[Proposal]) -> Reject:
         reason: PairReject
         if not contest.contenders:
             reason = contest.why_nothing()

@@ -11,7 +11,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from arbitrage.candidates.ranked import Contender
+from arbitrage.candidates.ranked import RankedCandidate
 from arbitrage.config import Config
 from arbitrage.errors import ConfigError
 from arbitrage.records import content_id
@@ -21,8 +21,8 @@ from arbitrage.records import content_id
 class Proposal:
     """A pair as a policy would have it."""
 
-    chosen: Contender
-    rejected: Contender
+    chosen: RankedCandidate
+    rejected: RankedCandidate
 
     @property
     def gap(self) -> float:
@@ -50,7 +50,7 @@ class Policy(Config):
                 hint = f" (did you mean '{near[0]}'?)" if near else ""
                 raise ConfigError(f"pairs.policy: '{name}' is not one of {', '.join(pool)}{hint}")
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first, in order of preference."""
         raise TypeError(f"{type(self).__name__} proposes no pairs")
 
@@ -60,7 +60,7 @@ class BestVsWorst(Policy):
 
     kind: Literal["best_vs_worst"] = "best_vs_worst"
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first; no answer is used twice."""
         for i in range(len(ranked) // 2):
             yield Proposal(ranked[i], ranked[-1 - i])
@@ -72,12 +72,12 @@ class BestVsRandom(Policy):
     kind: Literal["best_vs_random"] = "best_vs_random"
     seed: int = 0
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first."""
         for other in sorted(ranked[1:], key=self._lot):
             yield Proposal(ranked[0], other)
 
-    def _lot(self, contender: Contender) -> str:
+    def _lot(self, contender: RankedCandidate) -> str:
         candidate = contender.candidate
         return content_id("best_vs_random", self.seed, candidate.prompt_id, candidate.candidate_id)
 
@@ -87,7 +87,7 @@ class MaxGap(Policy):
 
     kind: Literal["max_gap"] = "max_gap"
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first."""
         yield from _widest_first(Proposal(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :])
 
@@ -113,7 +113,7 @@ class StrongVsWeak(Policy):
         """The teachers it names."""
         return self.teachers
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first, the teachers farthest apart first."""
         best = {c.candidate.teacher: c for c in reversed(ranked)}
         present = [(rank, best[t]) for rank, t in enumerate(self.teachers) if t in best]
@@ -147,7 +147,7 @@ class NativeVsTranslated(Policy):
         if all(name in self.translated for name in pool):
             raise ConfigError("pairs.policy.translated: names the whole pool; nobody is left to answer natively")
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first."""
         native = next((c for c in ranked if c.candidate.teacher not in self.translated), None)
         if native is not None:
@@ -171,7 +171,7 @@ class OnPolicy(Policy):
         """The teachers it names."""
         return (self.student,)
 
-    def propose(self, ranked: Sequence[Contender]) -> Iterator[Proposal]:
+    def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from contenders ranked best first."""
         yield from _widest_first(
             Proposal(a, b)

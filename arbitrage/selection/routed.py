@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.candidates.ranked import Contender, Contest, contests
+from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, Route, Score, SftExample
@@ -81,17 +81,19 @@ class RoutedSelector:
         verdicts = self._verdicts(inputs)
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for contest in contests(inputs):
+        for contest in rank_candidates(inputs):
             kept = self._keep(contest, asked.get(contest.prompt.prompt_id, ()), verdicts)
             examples += [example_of(contest.prompt, one, self._config.strategy) for one in kept]
             if not kept:
-                rejects.append(reject_of(Contest(contest.prompt, (), contest.unusable, contest.failed)))
+                rejects.append(reject_of(PromptCandidates(contest.prompt, (), contest.unusable, contest.failed)))
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
 
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _keep(self, contest: Contest, teachers: Sequence[str], verdicts: dict[str, float]) -> Sequence[Contender]:
+    def _keep(
+        self, contest: PromptCandidates, teachers: Sequence[str], verdicts: dict[str, float]
+    ) -> Sequence[RankedCandidate]:
         found = [
             one
             for one in contest.contenders

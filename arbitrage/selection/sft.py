@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
-from arbitrage.candidates.ranked import Contender, Contest, NothingUsable, contests
+from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, RankedCandidate, rank_candidates
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, SftExample
@@ -63,7 +63,7 @@ class SftSelector:
         """Select within each prompt."""
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for contest in contests(inputs):
+        for contest in rank_candidates(inputs):
             kept = self._keep(contest)
             examples.extend(example_of(contest.prompt, contender, self.config.strategy) for contender in kept)
             if not kept:
@@ -73,13 +73,13 @@ class SftSelector:
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _keep(self, contest: Contest) -> tuple[Contender, ...]:
+    def _keep(self, contest: PromptCandidates) -> tuple[RankedCandidate, ...]:
         floor = self.config.min_score
         passing = tuple(c for c in contest.contenders if floor is None or c.value >= floor)
         return passing[:1] if self.config.mode == "best" else passing
 
 
-def example_of(prompt: Prompt, contender: Contender, strategy: str) -> SftExample:
+def example_of(prompt: Prompt, contender: RankedCandidate, strategy: str) -> SftExample:
     """Return an answer as an example to imitate."""
     return SftExample(
         prompt_id=prompt.prompt_id,
@@ -92,7 +92,7 @@ def example_of(prompt: Prompt, contender: Contender, strategy: str) -> SftExampl
     )
 
 
-def reject_of(contest: Contest) -> Reject:
+def reject_of(contest: PromptCandidates) -> Reject:
     """Say why a prompt has no example."""
     reason: SftReject = "below_min_score" if contest.contenders else contest.why_nothing()
     return Reject(item_id=contest.prompt.prompt_id, step="select-sft", reason=reason, detail=contest.census())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from arbitrage.candidates.ranked import Contender, NothingUsable
+from arbitrage.candidates.ranked import NothingUsable, RankedCandidate
 from arbitrage.records import Measurement, Prompt, TargetQuantiles, content_id
 from arbitrage.steering.objectives import REWARD, Objective, SteerConfig
 from arbitrage.steering.scale import ScaleTable, share_of, value_at
@@ -20,7 +20,7 @@ Found = Mapping[str, Measurement]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CandidatePosition:
     """One candidate.
 
     Attributes:
@@ -32,7 +32,7 @@ class Standing:
         objection: why it may not be chosen, or None.
     """
 
-    contender: Contender
+    contender: RankedCandidate
     pull: float
     reward: float
     total: float
@@ -47,15 +47,15 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SteeredChoice:
     """Whom steering and chance take of one prompt's candidates, and who is farthest from the objectives."""
 
-    steered: Standing
-    control: Standing
-    away: Standing | None
+    steered: CandidatePosition
+    control: CandidatePosition
+    away: CandidatePosition | None
 
 
-class Judge:
+class CandidateChooser:
     """Weighs candidates by the scales and the target of a run."""
 
     def __init__(self, config: SteerConfig, scales: ScaleTable, targets: Sequence[TargetQuantiles] = ()) -> None:
@@ -63,13 +63,15 @@ class Judge:
         self._scales = scales
         self._targets = {(target.metric, target.language): target for target in targets}
 
-    def considered(self, contenders: Sequence[Contender]) -> list[Contender]:
+    def considered(self, contenders: Sequence[RankedCandidate]) -> list[RankedCandidate]:
         """Return the k usable candidates that steering and chance choose from: drawn by lot, in order of id."""
         seed, k = self._config.seed, self._config.k
         drawn = sorted(contenders, key=lambda c: content_id("considered", seed, c.candidate.candidate_id))
         return sorted(drawn[:k], key=lambda c: c.candidate.candidate_id)
 
-    def stand(self, prompt: Prompt, contenders: Sequence[Contender], found: Mapping[str, Found]) -> list[Standing]:
+    def stand(
+        self, prompt: Prompt, contenders: Sequence[RankedCandidate], found: Mapping[str, Found]
+    ) -> list[CandidatePosition]:
         """Weigh the candidates of one prompt, in the order given.
 
         Args:
@@ -84,7 +86,7 @@ class Judge:
             for contender, measured in zip(contenders, all_found, strict=True)
         ]
 
-    def choose(self, standings: Sequence[Standing]) -> Choice | SteeringReject:
+    def choose(self, standings: Sequence[CandidatePosition]) -> SteeredChoice | SteeringReject:
         """Take the best that may be chosen, one by lot of all, and the farthest; or say why there is none."""
         allowed = [s for s in standings if s.objection is None]
         if not allowed:
@@ -100,22 +102,22 @@ class Judge:
             for s in standings
             if s.is_good and s.is_measured and s.reward <= limit and s.contender.text != steered.contender.text
         ]
-        return Choice(steered, control, min(others, key=lambda s: (s.pull, s.candidate_id), default=None))
+        return SteeredChoice(steered, control, min(others, key=lambda s: (s.pull, s.candidate_id), default=None))
 
-    def _lot(self, standing: Standing) -> str:
+    def _lot(self, standing: CandidatePosition) -> str:
         candidate = standing.contender.candidate
         return content_id("random_of_k", self._config.seed, candidate.prompt_id, candidate.candidate_id)
 
     def _standing(
-        self, language: str, contender: Contender, found: Found, goals: Mapping[str, float | None]
-    ) -> Standing:
+        self, language: str, contender: RankedCandidate, found: Found, goals: Mapping[str, float | None]
+    ) -> CandidatePosition:
         objectives = self._config.objectives
         terms = [self._term(o, language, value_of(found, o.name), goals[o.name]) for o in objectives]
         pull = sum(o.weight * term for o, term in zip(objectives, terms, strict=True) if term is not None)
         reward = self._z(REWARD, language, contender.value)
         is_good = self._is_good(language, contender.value, reward)
         objection = _objection(objectives, found, is_good)
-        return Standing(
+        return CandidatePosition(
             contender=contender,
             pull=pull,
             reward=reward,

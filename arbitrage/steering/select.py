@@ -72,7 +72,7 @@ class SelectStep(StepConfig):
 
     def build(self) -> "Selector":
         """Build the worker."""
-        return PairSelector(self) if self.rows == "preference" else ExampleSelector(self)
+        return SteeredPairSelector(self) if self.rows == "preference" else SteeredExampleSelector(self)
 
 
 def select_steered(
@@ -161,7 +161,7 @@ class Selector(ABC):
         return self.config.quotas.lot(choice.prompt_id) <= limit.last_lot
 
 
-class ExampleSelector(Selector):
+class SteeredExampleSelector(Selector):
     """Writes the answer that steering, or chance, has taken, with all that was measured of it."""
 
     def row(
@@ -186,7 +186,7 @@ class ExampleSelector(Selector):
         )
 
 
-class PairSelector(Selector):
+class SteeredPairSelector(Selector):
     """Sets the steered answer against the one farthest from the objectives that is no better by reward."""
 
     def row(
@@ -237,7 +237,7 @@ class QuotaStep(StepConfig):
         return QuotaWorker(self.quotas)
 
 
-def quota(config: QuotaConfig, choices: Step) -> Step:
+def steering_quota(config: QuotaConfig, choices: Step) -> Step:
     """Find the highest lot that is kept of each language with a quota."""
     return Step(
         name="quota-steered",

@@ -12,20 +12,20 @@ from typing import ClassVar, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbitrage.candidates.ranked import Contest, contests
+from arbitrage.candidates.ranked import PromptCandidates, rank_candidates
 from arbitrage.config import Config
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Measurement, MetricScale, Prompt, Reject, SteeringChoice, TargetQuantiles
 from arbitrage.steering.objectives import SteerConfig
-from arbitrage.steering.position import Choice, Found, Judge
+from arbitrage.steering.position import CandidateChooser, Found, SteeredChoice
 from arbitrage.steering.scale import ScaleTable
 from arbitrage.tables import from_table, to_table
 
 STEER_STEP = "steer"
 
 
-class Aim(Config):
+class ResolvedObjective(Config):
     """An objective in words: the name of its metric, and where it is to go."""
 
     metric: str
@@ -43,7 +43,7 @@ class SteerStep(StepConfig):
     step_kind: ClassVar[str] = "steer"
 
     steer: SteerConfig
-    aims: tuple[Aim, ...]
+    aims: tuple[ResolvedObjective, ...]
 
     def build(self) -> "SteerWorker":
         """Make the worker."""
@@ -74,7 +74,7 @@ def steer(
         name=STEER_STEP,
         config=SteerStep(
             steer=config.model_copy(update={"watch": ()}),
-            aims=tuple(Aim(metric=o.name, label=o.label) for o in config.objectives),
+            aims=tuple(ResolvedObjective(metric=o.name, label=o.label) for o in config.objectives),
         ),
         produces=SteeringChoice,
         inputs={
@@ -101,11 +101,11 @@ class SteerWorker:
     async def run(self, inputs: Inputs) -> Output:
         """Choose within each prompt, in order of prompt id."""
         scales = ScaleTable(inputs.records("scales", MetricScale))
-        judge = Judge(self._config, scales, inputs.records("targets", TargetQuantiles))
+        judge = CandidateChooser(self._config, scales, inputs.records("targets", TargetQuantiles))
         found = measured_by_candidate(inputs, "metric", (o.name for o in self._config.objectives))
         choices: list[SteeringChoice] = []
         rejects: list[Reject] = []
-        for contest in contests(inputs):
+        for contest in rank_candidates(inputs):
             row = _decide(judge, contest, found)
             if isinstance(row, SteeringChoice):
                 choices.append(row)
@@ -129,11 +129,13 @@ def measured_by_candidate(
     return found
 
 
-def _decide(judge: Judge, contest: Contest, found: Mapping[str, Found]) -> SteeringChoice | Reject:
+def _decide(
+    judge: CandidateChooser, contest: PromptCandidates, found: Mapping[str, Found]
+) -> SteeringChoice | Reject:
     prompt = contest.prompt
     considered = judge.considered(contest.contenders)
     choice = judge.choose(judge.stand(prompt, considered, found)) if considered else contest.why_nothing()
-    if not isinstance(choice, Choice):
+    if not isinstance(choice, SteeredChoice):
         return Reject(item_id=prompt.prompt_id, step=STEER_STEP, reason=choice, detail=contest.census())
     steered, control, away = choice.steered, choice.control, choice.away
     return SteeringChoice(

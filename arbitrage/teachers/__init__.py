@@ -4,12 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from arbitrage.teachers.engines.fake import FakeEngine
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
-from arbitrage.teachers.engines.replay import ReplayEngine
-from arbitrage.teachers.engines.transformers import TransformersEngine
-from arbitrage.teachers.engines.vllm import VllmEngine
+from arbitrage.teachers.engines.fake import FakeConfig
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.replay import ReplayConfig
+from arbitrage.teachers.engines.transformers import TransformersConfig
+from arbitrage.teachers.engines.vllm import VllmConfig
 
 EngineConfig = Annotated[
-    TransformersEngine | VllmEngine | OpenAIEngine | ReplayEngine | FakeEngine, Field(discriminator="kind")
+    TransformersConfig | VllmConfig | OpenAIConfig | ReplayConfig | FakeConfig, Field(discriminator="kind")
 ]

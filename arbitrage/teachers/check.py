@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arbitrage.teachers.engines.engine import Finding
-from arbitrage.teachers.pool import TeacherConfig, askable_languages
+from arbitrage.teachers.engines.engine import UsabilityCheck
+from arbitrage.teachers.pool import TeacherConfig, usable_languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class TeacherStatus:
     """What was found out about one teacher."""
 
     name: str
-    findings: tuple[Finding, ...]
+    findings: tuple[UsabilityCheck, ...]
 
     @property
     def is_usable(self) -> bool:
@@ -40,20 +40,22 @@ def require_ready(teachers: Sequence[TeacherConfig]) -> None:
         teacher.engine.require(teacher.spec())
 
 
-def _pinning(teacher: TeacherConfig) -> Finding:
+def _pinning(teacher: TeacherConfig) -> UsabilityCheck:
     if teacher.is_pinned:
-        return Finding("ok", "revision", teacher.revision or "the content of local files")
-    return Finding("warn", "revision", "not pinned: the same name may mean other weights tomorrow")
+        return UsabilityCheck("ok", "revision", teacher.revision or "the content of local files")
+    return UsabilityCheck("warn", "revision", "not pinned: the same name may mean other weights tomorrow")
 
 
-def _licence(teacher: TeacherConfig) -> Finding:
+def _licence(teacher: TeacherConfig) -> UsabilityCheck:
     if teacher.licence is None:
-        return Finding("warn", "licence", "not stated: what its answers may be used for is unknown")
-    return Finding("ok", "licence", teacher.licence)
+        return UsabilityCheck("warn", "licence", "not stated: what its answers may be used for is unknown")
+    return UsabilityCheck("ok", "licence", teacher.licence)
 
 
-def _gated(teacher: TeacherConfig) -> list[Finding]:
-    gated = [tag for tag in teacher.languages if tag not in askable_languages(teacher)]
+def _gated(teacher: TeacherConfig) -> list[UsabilityCheck]:
+    gated = [tag for tag in teacher.languages if tag not in usable_languages(teacher)]
     if not gated:
         return []
-    return [Finding("warn", "languages", f"4-bit: not asked in {', '.join(gated)} unless in verified_languages")]
+    return [
+        UsabilityCheck("warn", "languages", f"4-bit: not asked in {', '.join(gated)} unless in verified_languages")
+    ]

@@ -12,15 +12,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from arbitrage.candidates.ranked import Contender, contests
+from arbitrage.candidates.ranked import RankedCandidate, rank_candidates
 from arbitrage.config import Config, Operational, Raw
-from arbitrage.contracts.engines import Completion, Sampling
+from arbitrage.contracts.engines import Completion, SamplingParams
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs
 from arbitrage.languages import speaks
 from arbitrage.records import Candidate, Prompt, content_id
-from arbitrage.teachers.generate import VERSION, Asked, GenerateConfig
-from arbitrage.teachers.pool import TeacherConfig, askable_languages
+from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
+from arbitrage.teachers.pool import TeacherConfig, usable_languages
 from arbitrage.teachers.quoting import (
     MATERIAL,
     QUESTION_VERSION,
@@ -65,7 +65,7 @@ class FusionConfig(Config):
     except_tasks: tuple[str, ...] = ()
     only_if_better: bool = False
     instruction: str = INSTRUCTION
-    sampling: Sampling = Sampling()
+    sampling: SamplingParams = SamplingParams()
 
     def wants(self, prompt: Prompt) -> bool:
         """Tell whether the task of a prompt is one to fuse."""
@@ -109,10 +109,10 @@ def fuse(
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class FusionSource:
     """A text, by the best answer that gives it, and by how many answers it is given: agreement is worth knowing."""
 
-    best: Contender
+    best: RankedCandidate
     num: int
 
     def title(self, place: int) -> str:
@@ -139,11 +139,11 @@ class FuseStep(GenerateConfig):
         fusion = {name: own[name] for name in own if name != "only_if_better"}
         return super().identity() | {"fusion": fusion, "question": QUESTION_VERSION}
 
-    def asked(self, inputs: Inputs) -> list[Asked]:
+    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
         """List a question for each prompt that has two answers to fuse."""
-        tags = askable_languages(self.teacher)
+        tags = usable_languages(self.teacher)
         found = []
-        for contest in contests(inputs):
+        for contest in rank_candidates(inputs):
             read = distinct(contest.contenders)[: self.fusion.max_candidates]
             prompt = contest.prompt
             is_spoken = any(speaks(tag, prompt.language) for tag in tags)
@@ -151,20 +151,20 @@ class FuseStep(GenerateConfig):
                 found += self._asked(prompt, read)
         return found
 
-    def flaw_of(self, asked: Asked, completion: Completion) -> str | None:
+    def flaw_of(self, asked: TeacherRequest, completion: Completion) -> str | None:
         """Refuse an answer that repeats what the fuser was told, or holds the marks around what it read."""
         marks = _MARK.findall(asked.request.messages[-1].content)
         is_leak = any(mark in completion.text for mark in marks)
         is_echo = any(repeats(completion.text, each) for each in (self.fusion.instruction, MATERIAL, _ENDING))
         return ECHO if is_leak or is_echo else None
 
-    def _asked(self, prompt: Prompt, read: Sequence[Heard]) -> list[Asked]:
+    def _asked(self, prompt: Prompt, read: Sequence[FusionSource]) -> list[TeacherRequest]:
         question_id = content_id("fuse", *(f"{heard.num}×{heard.best.candidate.candidate_id}" for heard in read))
         asked = asked_about(self, prompt, question_id, question_of(prompt, read, self.fusion.instruction))
-        return [Asked(each.prompt, replace(each.request, prompt_id=prompt.prompt_id)) for each in asked]
+        return [TeacherRequest(each.prompt, replace(each.request, prompt_id=prompt.prompt_id)) for each in asked]
 
 
-def question_of(prompt: Prompt, read: Sequence[Heard], instruction: str) -> str:
+def question_of(prompt: Prompt, read: Sequence[FusionSource], instruction: str) -> str:
     """Return what the fuser is asked. Answers stand in an order that tells nothing of their scores."""
     shown = sorted(read, key=lambda heard: content_id("shown", heard.best.candidate.candidate_id))
     mark = mark_for(conversation(prompt), *(heard.best.text for heard in shown))
@@ -173,8 +173,8 @@ def question_of(prompt: Prompt, read: Sequence[Heard], instruction: str) -> str:
     return paragraphs((instruction, language_line(prompt), MATERIAL, request, *answers, _ENDING))
 
 
-def distinct(ranked: Sequence[Contender]) -> list[Heard]:
+def distinct(ranked: Sequence[RankedCandidate]) -> list[FusionSource]:
     """Return the different texts, that of the best answer first, and how often each was given."""
     times = Counter(contender.text for contender in ranked)
     first = {contender.text: contender for contender in reversed(ranked)}
-    return [Heard(each, times[each.text]) for each in ranked if first[each.text] is each]
+    return [FusionSource(each, times[each.text]) for each in ranked if first[each.text] is each]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from arbitrage.config import Raw
-from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, Sampling
-from arbitrage.contracts.steps import Loaded, Step, StepConfig
+from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, SamplingParams
+from arbitrage.contracts.steps import LoadedModel, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.inputs.values import count_of
@@ -19,7 +19,7 @@ from arbitrage.teachers.pool import TeacherConfig
 VERSION = 2
 
 
-def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Sampling) -> Step:
+def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: SamplingParams) -> Step:
     """Return the step `generate-<teacher>`: Candidates for every prompt whose route names the teacher.
 
     Args:
@@ -56,7 +56,7 @@ class GenerateConfig(StepConfig):
     step_kind: ClassVar[str] = "generate"
 
     teacher: TeacherConfig
-    sampling: Sampling
+    sampling: SamplingParams
     revision: str
 
     def identity(self) -> Raw:
@@ -68,10 +68,12 @@ class GenerateConfig(StepConfig):
         """Whether somebody else runs the model."""
         return not self.teacher.engine.loads_model
 
-    def loaded(self) -> Loaded:
+    def loaded(self) -> LoadedModel:
         """Return the teacher's model."""
         teacher = self.teacher
-        return Loaded(teacher.engine.kind, teacher.model, teacher.precision if teacher.engine.loads_model else None)
+        return LoadedModel(
+            teacher.engine.kind, teacher.model, teacher.precision if teacher.engine.loads_model else None
+        )
 
     @property
     def step_name(self) -> str:
@@ -82,7 +84,7 @@ class GenerateConfig(StepConfig):
         """Start the engine."""
         return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec()))
 
-    def asked(self, inputs: Inputs) -> "list[Asked]":
+    def asked(self, inputs: Inputs) -> "list[TeacherRequest]":
         """List what a shard asks: prompts that begin alike one after the other, a prompt's samples in order.
 
         Steps that ask a teacher for something else than its answer to a prompt override this.
@@ -93,9 +95,9 @@ class GenerateConfig(StepConfig):
         if missing := sorted(routed - {p.prompt_id for p in prompts}):
             raise ExecutionError(f"routes name {len(missing)} prompts that are not there, such as {missing[0]}")
         prompts.sort(key=_beginning)
-        return [Asked(p, r) for p in prompts for r in requests_for(p, self.sampling, self.teacher_hash)]
+        return [TeacherRequest(p, r) for p in prompts for r in requests_for(p, self.sampling, self.teacher_hash)]
 
-    def flaw_of(self, asked: "Asked", completion: Completion) -> str | None:
+    def flaw_of(self, asked: "TeacherRequest", completion: Completion) -> str | None:
         """Return why a completion is no answer, a reason of a Reject; None where it is one.
 
         Steps that quote material and write for users override this: what repeats the question is no answer.
@@ -109,7 +111,7 @@ class GenerateConfig(StepConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TeacherRequest:
     """A request beside the prompt it asks."""
 
     prompt: Prompt
@@ -123,10 +125,10 @@ class GenerateWorker:
         self._config = config
         self._engine = engine
 
-    def begin(self, inputs: Inputs) -> "AskedTeacher":
+    def begin(self, inputs: Inputs) -> "TeacherShard":
         """Read what this shard asks."""
         asked = self._config.asked(inputs)
-        return AskedTeacher(self._config, self._engine, {each.request.candidate_id: each for each in asked})
+        return TeacherShard(self._config, self._engine, {each.request.candidate_id: each for each in asked})
 
     def load(self) -> Load:
         """Return what the engine says of itself, if it says anything."""
@@ -139,12 +141,12 @@ class GenerateWorker:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedTeacher:
+class TeacherShard:
     """One shard's requests, by candidate id."""
 
     config: GenerateConfig
     engine: Engine
-    asked: Mapping[str, Asked]
+    asked: Mapping[str, TeacherRequest]
 
     @property
     def items(self) -> list[Item]:
@@ -172,7 +174,7 @@ class AskedTeacher:
         """Reject a prompt that kills the engine."""
         return self._reject(Failure(item_id, "engine_died", "the engine died whenever this was asked"))
 
-    def _record(self, asked: Asked, result: Completion | Failure) -> Candidate | Reject:
+    def _record(self, asked: TeacherRequest, result: Completion | Failure) -> Candidate | Reject:
         if isinstance(result, Failure):
             return self._reject(result)
         flaw = self.config.flaw_of(asked, result)
@@ -180,7 +182,7 @@ class AskedTeacher:
             return self._candidate(asked, result)
         return Reject(item_id=result.candidate_id, step=self.config.step_name, reason=flaw, detail=None)
 
-    def _candidate(self, asked: Asked, completion: Completion) -> Candidate:
+    def _candidate(self, asked: TeacherRequest, completion: Completion) -> Candidate:
         request = asked.request
         return Candidate(
             candidate_id=request.candidate_id,
@@ -210,7 +212,7 @@ class AskedTeacher:
         return Reject(item_id=failure.candidate_id, step=step, reason=failure.reason, detail=detail)
 
 
-def requests_for(prompt: Prompt, sampling: Sampling, teacher_hash: str) -> list[GenerationRequest]:
+def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) -> list[GenerationRequest]:
     """Return the n requests of a prompt, ids and seeds from hashes.
 
     Hedged sampling [2506.20544]: sample 0 is greedy, the n − 1 others are warm; so with n = 1 the only answer is

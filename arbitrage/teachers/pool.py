@@ -8,7 +8,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from arbitrage.config import Config, LanguageTag, Operational, Raw, parse, paths_beside
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
 from arbitrage.errors import UserError
@@ -181,7 +181,7 @@ class TeacherConfig(Config):
             accelerator=self.resources.accelerator,
         )
 
-    def resolved_sampling(self, wanted: Sampling) -> Sampling:
+    def resolved_sampling(self, wanted: SamplingParams) -> SamplingParams:
         """Return how to ask: values the run gives explicitly, else the teacher's, else the defaults."""
         own = {k: v for k, v in self.sampling.model_dump().items() if v is not None}
         return wanted.model_copy(update={k: v for k, v in own.items() if k not in wanted.model_fields_set})
@@ -233,10 +233,10 @@ def load_pool(path: Path) -> TeacherPool:
 
 def pool_members(teachers: Sequence[TeacherConfig]) -> list[PoolMember]:
     """Return what routers may know, 4-bit builds gated off other scripts than Latin unless verified there."""
-    return [PoolMember(name=teacher.name, languages=askable_languages(teacher)) for teacher in teachers]
+    return [PoolMember(name=teacher.name, languages=usable_languages(teacher)) for teacher in teachers]
 
 
-def askable_languages(teacher: TeacherConfig) -> tuple[str, ...]:
+def usable_languages(teacher: TeacherConfig) -> tuple[str, ...]:
     """Return the languages a teacher may be asked in: those declared, for a 4-bit build only the safe ones."""
     if teacher.precision != "int4":
         return teacher.languages

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import count
 
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.languages import UNKNOWN, name_of
 from arbitrage.records import Message, Prompt, content_id
-from arbitrage.teachers.generate import Asked, GenerateConfig, requests_for
+from arbitrage.teachers.generate import GenerateConfig, TeacherRequest, requests_for
 from arbitrage.teachers.pool import TeacherConfig
 
 MATERIAL = (
@@ -34,16 +34,18 @@ _LINES = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _MARK_LIKE = re.compile(r"\s*[\[【〔⟦〚](?:end of\b|(?:request|correct answer|answer|review)\b)", re.IGNORECASE)
 
 
-def asked_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: str) -> list[Asked]:
+def asked_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: str) -> list[TeacherRequest]:
     """Return the requests of a question about a prompt. The Candidates' `prompt_id` is then the question's id."""
     messages = (Message(role="user", content=text),)
     question = prompt.model_copy(update={"prompt_id": question_id, "messages": messages})
-    return [Asked(prompt, request) for request in requests_for(question, config.sampling, config.teacher_hash)]
+    return [
+        TeacherRequest(prompt, request) for request in requests_for(question, config.sampling, config.teacher_hash)
+    ]
 
 
-def greedy(teacher: TeacherConfig, max_tokens: int) -> Sampling:
+def greedy(teacher: TeacherConfig, max_tokens: int) -> SamplingParams:
     """Return how those who judge are asked: one greedy answer."""
-    return teacher.resolved_sampling(Sampling(n=1, temperature=0.0, top_p=1.0, max_tokens=max_tokens))
+    return teacher.resolved_sampling(SamplingParams(n=1, temperature=0.0, top_p=1.0, max_tokens=max_tokens))
 
 
 def mark_for(*texts: str) -> str:

@@ -30,7 +30,7 @@ Weights = Annotated[
 """One word for all languages, or a weight for each."""
 
 
-class MixConfig(Config):
+class RowMixConfig(Config):
     """The share of each language among the training rows.
 
     Attributes:
@@ -52,7 +52,7 @@ class MixConfig(Config):
         return self.weights == "as_is" and self.rows is None
 
 
-def choose_rows(languages: Sequence[str], keys: Sequence[str], mix: MixConfig) -> list[int]:
+def choose_rows(languages: Sequence[str], keys: Sequence[str], mix: RowMixConfig) -> list[int]:
     """Choose the rows of a mix.
 
     Args:
@@ -83,7 +83,7 @@ def rank_rows(languages: Sequence[str], keys: Sequence[str], seed: int) -> dict[
     return ranked
 
 
-def row_counts(held: Mapping[str, int], mix: MixConfig) -> dict[str, int]:
+def row_counts(held: Mapping[str, int], mix: RowMixConfig) -> dict[str, int]:
     """Return how many rows to take of each language, tags sorted.
 
     Args:
@@ -107,7 +107,7 @@ def row_counts(held: Mapping[str, int], mix: MixConfig) -> dict[str, int]:
     return counts
 
 
-def _weights(held: Mapping[str, int], mix: MixConfig) -> dict[str, float]:
+def _weights(held: Mapping[str, int], mix: RowMixConfig) -> dict[str, float]:
     if isinstance(mix.weights, str):
         return {tag: 1.0 if mix.weights == "equal" else float(held[tag]) for tag in sorted(held)}
     if missing := sorted(mix.weights.keys() - held.keys()):

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """Where training stands.
 
     Attributes:
@@ -21,7 +21,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Hooks:
+class TrainingHooks:
     """What the caller hears and says while a student trains.
 
     Attributes:
@@ -30,19 +30,19 @@ class Hooks:
         is_stopped: asked after every step; on True a checkpoint is written and training ends.
     """
 
-    tell: Callable[[Step], None] = lambda step: None
+    tell: Callable[[TrainingStep], None] = lambda step: None
     note: Callable[[str], None] = lambda sentence: None
     is_stopped: Callable[[], bool] = lambda: False
 
 
-def hooks_callback(hooks: Hooks) -> Any:
+def hooks_callback(hooks: TrainingHooks) -> Any:
     """Return the `transformers.TrainerCallback` that serves the hooks."""
     from transformers import TrainerCallback
 
     class HooksCallback(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
-                hooks.tell(Step(state.global_step, state.max_steps))
+                hooks.tell(TrainingStep(state.global_step, state.max_steps))
             if hooks.is_stopped():
                 control.should_save = control.should_training_stop = True
 
@@ -51,6 +51,6 @@ def hooks_callback(hooks: Hooks) -> Any:
         ) -> None:
             if state.is_world_process_zero:
                 figures = {k: float(v) for k, v in (logs or {}).items() if isinstance(v, int | float)}
-                hooks.tell(Step(state.global_step, state.max_steps, figures))
+                hooks.tell(TrainingStep(state.global_step, state.max_steps, figures))
 
     return HooksCallback()

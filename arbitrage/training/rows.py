@@ -12,7 +12,7 @@ from arbitrage.errors import DataError
 from arbitrage.inputs.files import Found
 from arbitrage.inputs.notes import said
 from arbitrage.inputs.tables import find_tables
-from arbitrage.training.mix import MixConfig, choose_rows
+from arbitrage.training.mix import RowMixConfig, choose_rows
 from arbitrage.training.settings import Method
 from arbitrage.training.shapes import KEY, LANGUAGE, UNDETERMINED, read_shaped
 
@@ -39,7 +39,7 @@ class TrainingRows:
     notes: tuple[str, ...] = ()
 
 
-def load_rows(sources: Sequence[Path], method: Method, mix: MixConfig) -> TrainingRows:
+def load_rows(sources: Sequence[Path], method: Method, mix: RowMixConfig) -> TrainingRows:
     """Read rows and choose a mix of them.
 
     Args:

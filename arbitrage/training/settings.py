@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from arbitrage.config import AbsolutePath, Config, Operational, as_tuple
 from arbitrage.models.references import absolute_model
-from arbitrage.training.mix import MixConfig
+from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.monitor.settings import MonitorConfig
 from arbitrage.training.sources import Source
 
@@ -52,7 +52,7 @@ class TrainConfig(Config):
     ]
     dataset: str | None = None
     out: Annotated[AbsolutePath, Operational]
-    mix: MixConfig = MixConfig()
+    mix: RowMixConfig = RowMixConfig()
     arguments: dict[str, Any] = Field(default_factory=dict)
     lora: dict[str, Any] | None = None
     merge: Annotated[bool, Operational] = True

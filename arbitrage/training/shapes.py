@@ -15,7 +15,7 @@ import pyarrow as pa
 from arbitrage.errors import DataError
 from arbitrage.inputs.files import SourceFile
 from arbitrage.inputs.messages import messages_in, trained_messages
-from arbitrage.inputs.rows import Fault, RowError, printable
+from arbitrage.inputs.rows import RowError, RowFault, printable
 from arbitrage.inputs.tables import open_table
 from arbitrage.inputs.values import id_text, is_missing, shown, sound, type_name
 from arbitrage.languages import read_language
@@ -102,7 +102,7 @@ def _rows(file: SourceFile, method: Method) -> Iterator[dict[str, Any]]:
     number = -1
     for row in part.rows:
         number += 1
-        if isinstance(row, Fault):
+        if isinstance(row, RowFault):
             raise DataError(f"{file.shown}: cannot be read as json: {row.position}: {row.reason}: {row.detail}")
         if not chosen:
             chosen.append(_columns(part.columns or tuple(row.values), method, file.shown))

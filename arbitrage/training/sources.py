@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from arbitrage.errors import RunDirectoryError
-from arbitrage.runs.paths import StorePath, place_of
+from arbitrage.runs.paths import StorePath, parse_path
 from arbitrage.runs.run import PLAN_FILE
 
 
@@ -38,7 +38,7 @@ def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main
 
     found = []
     for position, source in enumerate(sources):
-        place = place_of(source)
+        place = parse_path(source)
         if (place / PLAN_FILE).exists():
             target = folder / str(position)
             if is_main:

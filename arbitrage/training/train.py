@@ -12,8 +12,8 @@ from arbitrage.errors import InterruptedRunError, MissingDependencyError, RunDir
 from arbitrage.models.references import revision_of
 from arbitrage.runs.store import commit_json, storage_errors
 from arbitrage.training.checkpoints import STATE_FILE, newest_checkpoint, step_of
-from arbitrage.training.monitor.callback import Watcher, monitor_callback
-from arbitrage.training.progress import Hooks, hooks_callback
+from arbitrage.training.monitor.callback import ModelMonitor, monitor_callback
+from arbitrage.training.progress import TrainingHooks, hooks_callback
 from arbitrage.training.record import (
     PLAN_FILE,
     RECORD_FILE,
@@ -60,7 +60,7 @@ class TrainedStudent:
 
 
 def train(
-    config: TrainConfig, hooks: Hooks | None = None, callbacks: Sequence["TrainerCallback"] = ()
+    config: TrainConfig, hooks: TrainingHooks | None = None, callbacks: Sequence["TrainerCallback"] = ()
 ) -> TrainedStudent:
     """Train a student or a reward model with TRL.
 
@@ -80,7 +80,7 @@ def train(
         InterruptedRunError: the hooks asked to stop; a checkpoint has been written.
         MissingDependencyError: the extra `train` is not installed.
     """
-    hooks = hooks or Hooks()
+    hooks = hooks or TrainingHooks()
     arguments = require_trainable(config)
     out = Path(config.out)
     with storage_errors(out):
@@ -95,7 +95,7 @@ def train(
     for note in rows.notes:
         hooks.note(note)
     hooks.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
-    watcher = Watcher(config.monitor, out, hooks.note) if config.monitor else None
+    watcher = ModelMonitor(config.monitor, out, hooks.note) if config.monitor else None
     watching = [monitor_callback(watcher)] if watcher else []
     trainer = build_trainer(config, arguments, rows, [*watching, *callbacks, hooks_callback(hooks)])
     _tell_dropped(trainer, rows, hooks)
@@ -103,7 +103,7 @@ def train(
     return TrainedStudent(out / record.student, record, is_new=True)
 
 
-def _tell_dropped(trainer: "Trainer", rows: TrainingRows, hooks: Hooks) -> None:
+def _tell_dropped(trainer: "Trainer", rows: TrainingRows, hooks: TrainingHooks) -> None:
     """Say how many rows the trainer leaves out, which it does without a word; packed rows cannot be counted."""
     is_packed = getattr(trainer.args, "packing", False)
     dropped = 0 if is_packed else len(rows.train) - len(trainer.train_dataset)
@@ -126,7 +126,7 @@ def require_trainable(config: TrainConfig) -> Any:
 
 
 def _run(
-    trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: Hooks, watcher: Watcher | None
+    trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: TrainingHooks, watcher: ModelMonitor | None
 ) -> TrainingRecord:
     """Take the steps that are left, write the student and its record."""
     out, started = Path(config.out), time.monotonic()
@@ -163,7 +163,7 @@ def _run(
     return record
 
 
-def _take_steps(trainer: "Trainer", checkpoint: Path | None, watcher: Watcher | None) -> dict[str, float]:
+def _take_steps(trainer: "Trainer", checkpoint: Path | None, watcher: ModelMonitor | None) -> dict[str, float]:
     """Take the steps that are left, and return the trainer's figures.
 
     A trainer that goes on from its last step takes one too many; its `train_…` figures are of its own steps alone.
@@ -175,7 +175,7 @@ def _take_steps(trainer: "Trainer", checkpoint: Path | None, watcher: Watcher | 
     return {name: value for name, value in told.items() if checkpoint is None or not name.startswith("train_")}
 
 
-def _load_if_over(trainer: "Trainer", checkpoint: Path, watcher: Watcher | None) -> bool:
+def _load_if_over(trainer: "Trainer", checkpoint: Path, watcher: ModelMonitor | None) -> bool:
     """Load a checkpoint after which there is no step to take; return whether it is one."""
     from transformers.trainer_callback import TrainerState
 
@@ -243,7 +243,7 @@ def _already(out: Path, plan: TrainingPlan) -> TrainingRecord | None:
     return record
 
 
-def _why_stopped(trainer: "Trainer", watcher: Watcher | None) -> str | None:
+def _why_stopped(trainer: "Trainer", watcher: ModelMonitor | None) -> str | None:
     if trainer.state.global_step >= trainer.state.max_steps:
         return None
     return (watcher.stopped if watcher else None) or "a callback ended it"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from arbitrage.errors import DataError, EngineStartError, UserError
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import check_weights, dtype_of, load_config, load_tokenizer
-from arbitrage.models.references import WORLD_PREFIX, loadable
+from arbitrage.models.references import DEMO_PREFIX, loadable
 from arbitrage.training.arguments import build, checked
 from arbitrage.training.rows import TrainingRows
 from arbitrage.training.settings import Method, TrainConfig
@@ -156,7 +156,7 @@ def name_base(out: Path, config: TrainConfig) -> None:
     ]:
         text = card.read_text(encoding="utf-8")
         if nameless in text:
-            name = config.model if config.model.startswith(WORLD_PREFIX) else Path(config.model).name
+            name = config.model if config.model.startswith(DEMO_PREFIX) else Path(config.model).name
             card.write_text(text.replace(nameless, f"`{name}`"), encoding="utf-8")
 
 

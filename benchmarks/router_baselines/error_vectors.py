@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred
+from arbitrage.candidates.matrix import RewardMatrix, centred
 from arbitrage.candidates.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.learning.clusters import find_clusters
@@ -39,7 +39,7 @@ class ErrorVectorsLearner(LearnerConfig):
         """Name of the router in reports."""
         return "error_vectors" if self.with_tags else "error_vectors_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "ErrorVectors":
+    def fit(self, matrix: RewardMatrix) -> "ErrorVectors":
         """Find the clusters and average in each, over those who were asked."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred
+from arbitrage.candidates.matrix import RewardMatrix, centred
 from arbitrage.candidates.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.learning.bilinear import fit_bilinear
@@ -40,7 +40,7 @@ class FactorisationLearner(LearnerConfig):
         """Name of the router in reports."""
         return "factorisation" if self.with_tags else "factorisation_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Factorisation":
+    def fit(self, matrix: RewardMatrix) -> "Factorisation":
         """Fit projection and vectors in turn; a teacher that was not asked counts as average there."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred
+from arbitrage.candidates.matrix import RewardMatrix, centred
 from arbitrage.candidates.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.learning.learner import Floats, LearnerConfig, State, nested
@@ -36,7 +36,7 @@ class MlpLearner(LearnerConfig):
         """Name of the router in reports."""
         return "mlp" if self.with_tags else "mlp_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Mlp":
+    def fit(self, matrix: RewardMatrix) -> "Mlp":
         """Train by Adam on squared errors; a teacher that was not asked counts as average there."""
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPRegressor

@@ -12,12 +12,12 @@ from itertools import product
 from pathlib import Path
 
 from arbitrage.statistics import LEVEL, lower_bound
-from arbitrage.training.monitor.alarms import Alarm, find_alarms
+from arbitrage.training.monitor.alarms import TrainingAlarm, find_alarms
 from arbitrage.training.monitor.curves import CURVES_FILE, Check, read_checks, write_checks
 from arbitrage.training.monitor.picture import PICTURE_FILE, write_picture
 from arbitrage.training.monitor.settings import MonitorConfig
 from pipelines.online.config import OnlineMonitorConfig
-from pipelines.online.exam import SEED, Gains, Marks
+from pipelines.online.exam import SEED, ExamGains, ExamScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class HackingAlarm:
 
 
 def hacking_alarms(
-    marks: Mapping[str, Mapping[str, Marks]], rewards: Sequence[str], judges: Sequence[str]
+    marks: Mapping[str, Mapping[str, ExamScores]], rewards: Sequence[str], judges: Sequence[str]
 ) -> list[HackingAlarm]:
     """Tell whether the last student pleases the training's rewards more, and unseen judges less, than an earlier one.
 
@@ -75,7 +75,7 @@ def before_hacking(stages: Sequence[str], sound: str, alarms: Sequence[HackingAl
     return min([sound, *(alarm.since for alarm in alarms)], key=stages.index)
 
 
-def _is_positive(gains: Gains, num_tests: int) -> bool:
+def _is_positive(gains: ExamGains, num_tests: int) -> bool:
     confidence = 1 - (1 - LEVEL) / 2 / num_tests
     return lower_bound(gains.values_P, gains.cluster_P, confidence, seed=SEED, num_resamples=2000) > 0
 
@@ -102,7 +102,7 @@ def joined_curves(phases: Sequence[Path]) -> list[Check]:
     return found
 
 
-def watch_phases(config: OnlineMonitorConfig, phases: Sequence[Path], out: Path) -> list[Alarm]:
+def watch_phases(config: OnlineMonitorConfig, phases: Sequence[Path], out: Path) -> list[TrainingAlarm]:
     """Write the joined curves as `monitor.jsonl` and `monitor.svg`; return the alarms over all of them."""
     checks = joined_curves(phases)
     alarms = find_alarms(checks, config.alarms)

@@ -21,7 +21,7 @@ from arbitrage.config import (
     resolved_path,
     typed_texts,
 )
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.errors import ConfigError
 from arbitrage.judging import JudgeConfig
 from arbitrage.judging.scored import ExactJudge, RewardJudge
@@ -29,7 +29,7 @@ from arbitrage.judging.teacher import TeacherJudge
 from arbitrage.prompts import PromptsConfig
 from arbitrage.selection import PairPolicy
 from arbitrage.teachers.pool import TeacherConfig, load_pool
-from arbitrage.training.mix import MixConfig
+from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.monitor.settings import MonitorConfig
 from arbitrage.training.sources import Source
 from arbitrage.yaml_text import load_yaml
@@ -47,7 +47,7 @@ class PhaseConfig(Config):
 
     arguments: dict[str, Any] = Field(default_factory=dict)
     lora: dict[str, Any] | None = None
-    mix: MixConfig = MixConfig()
+    mix: RowMixConfig = RowMixConfig()
 
 
 class RoundsConfig(PhaseConfig):
@@ -72,7 +72,7 @@ class RoundsConfig(PhaseConfig):
     policy: PairPolicy | None = None
     min_gap: float = Field(default=0.5, ge=0)
     max_pairs: int = Field(default=1, ge=1)
-    sampling: Sampling = Sampling(n=4, temperature=0.9)
+    sampling: SamplingParams = SamplingParams(n=4, temperature=0.9)
 
 
 class ExamConfig(Config):
@@ -87,7 +87,7 @@ class ExamConfig(Config):
 
     prompts: PromptsConfig
     judges: tuple[JudgeConfig, ...] = Field(min_length=1)
-    sampling: Sampling = Sampling()
+    sampling: SamplingParams = SamplingParams()
     early_stop: bool = True
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import plan
-from arbitrage.execution.progress import Progress, Quiet, Stop
+from arbitrage.execution.progress import NoProgress, Progress, StopFlag
 from arbitrage.execution.run import Backend, RunRequest, describe, execute
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import MANIFEST_FILE, open_run
 from arbitrage.teachers.check import require_ready
-from arbitrage.training.progress import Hooks
+from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import TrainedStudent, train
 from pipelines.judge import JudgeRunConfig
@@ -20,7 +20,7 @@ from pipelines.preference import PreferenceConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunContext:
     """How the caller has runs done, follows them and stops them.
 
     Attributes:
@@ -32,12 +32,12 @@ class Surroundings:
     """
 
     backend: Callable[[], Backend] = LocalBackend
-    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(Quiet())
-    hooks: Callable[[], AbstractContextManager[Hooks]] = lambda: nullcontext(Hooks())
+    progress: Callable[[], AbstractContextManager[Progress]] = lambda: nullcontext(NoProgress())
+    hooks: Callable[[], AbstractContextManager[TrainingHooks]] = lambda: nullcontext(TrainingHooks())
     note: Callable[[str], None] = lambda sentence: None
-    stop: Stop = field(default_factory=Stop)
+    stop: StopFlag = field(default_factory=StopFlag)
 
-    def do_run(self, config: PreferenceConfig | JudgeRunConfig, run: Place, shards: range | None = None) -> None:
+    def do_run(self, config: PreferenceConfig | JudgeRunConfig, run: AnyPath, shards: range | None = None) -> None:
         """Do what is missing of a run; `shards`: of these alone. Raises like `execute`.
 
         A run that is done is not even claimed, so that several students may share one.

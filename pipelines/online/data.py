@@ -15,9 +15,9 @@ from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.policies import BestVsWorst, OnPolicy
 from arbitrage.teachers.pool import TeacherConfig, load_pool
 from pipelines.online.config import OnlineConfig, Stage, shards_of
-from pipelines.online.context import Surroundings
+from pipelines.online.context import RunContext
 from pipelines.preference import PreferenceConfig
-from routers.all import RewardConfig
+from routers.all import AllConfig
 
 POOL_FILE = "teachers.yaml"
 
@@ -54,7 +54,7 @@ EXPORT_FOLDER = "rows"
 PAIRS_FOLDER = "pairs"
 
 
-def offline_rows(config: OnlineConfig, out: Path, surroundings: Surroundings) -> Path:
+def offline_rows(config: OnlineConfig, out: Path, surroundings: RunContext) -> Path:
     """Do what is missing of the run of `data`; return the folder of its exported data sets.
 
     Raises:
@@ -68,7 +68,7 @@ def offline_rows(config: OnlineConfig, out: Path, surroundings: Surroundings) ->
     return out / EXPORT_FOLDER
 
 
-def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, surroundings: Surroundings) -> Path:
+def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, surroundings: RunContext) -> Path:
     """Let the student of the stage before sample, and the reward rank; return the run with the round's pairs.
 
     Args:
@@ -96,7 +96,7 @@ def round_config(config: OnlineConfig, stage: Stage, pool: Path) -> PreferenceCo
         "prompts": rounds.prompts or config.data.prompts,
         "teachers": str(pool),
         "pool": (config.student.name, *config.opponents),
-        "router": RewardConfig(),
+        "router": AllConfig(),
         "compare": (),
         "sampling": rounds.sampling.model_copy(update={"seed": config.seed}),
         "sft": None,

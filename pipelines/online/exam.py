@@ -22,7 +22,7 @@ from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_rati
 from arbitrage.tables import from_table
 from pipelines.judge import JudgeRunConfig, ModelSide
 from pipelines.online.config import OnlineConfig, Stage
-from pipelines.online.context import Surroundings
+from pipelines.online.context import RunContext
 from pipelines.online.data import student_entry, write_pool
 
 EXAM_FOLDER = "exam"
@@ -30,7 +30,7 @@ SEED = 17
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class ExamScores:
     """What one judge gives one student.
 
     Attributes:
@@ -48,11 +48,11 @@ class Marks:
         prompts = sorted(self.by_prompt)
         return _mean(np.array([self.by_prompt[p] for p in prompts]), self._codes(prompts))
 
-    def against(self, other: "Marks") -> "Gains":
+    def against(self, other: "ExamScores") -> "ExamGains":
         """Return the paired differences to another student's marks by the same judge."""
         prompts = sorted(self.by_prompt.keys() & other.by_prompt.keys())
         found = np.array([self.by_prompt[p] - other.by_prompt[p] for p in prompts], dtype=np.float64)
-        return Gains(found, self._codes(prompts))
+        return ExamGains(found, self._codes(prompts))
 
     def _codes(self, prompts: Sequence[str]) -> Ints:
         codes = {key: code for code, key in enumerate(dict.fromkeys(self.clusters[p] for p in prompts))}
@@ -60,7 +60,7 @@ class Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Gains:
+class ExamGains:
     """Paired differences of two students' marks, a value and a cluster code for each prompt."""
 
     values_P: Floats
@@ -76,12 +76,12 @@ class Gains:
 class ExamResult:
     """What all judges give a student, and the student that preference training began with: judge → marks."""
 
-    student: Mapping[str, Marks]
-    first: Mapping[str, Marks]
+    student: Mapping[str, ExamScores]
+    first: Mapping[str, ExamScores]
 
 
 def hold_exam(
-    config: OnlineConfig, stage: Stage, models: Mapping[str, str], out: Path, surroundings: Surroundings
+    config: OnlineConfig, stage: Stage, models: Mapping[str, str], out: Path, surroundings: RunContext
 ) -> ExamResult:
     """Ask the student of a stage and the first one, and have both judged.
 
@@ -148,14 +148,14 @@ def _first(row: Verdict) -> float | None:
     return None if row.how == "failed" else row.b_score if row.b_score is not None else 0.5
 
 
-def _marks(rows: Sequence[tuple[Verdict, float | None]]) -> Marks:
+def _marks(rows: Sequence[tuple[Verdict, float | None]]) -> ExamScores:
     found: defaultdict[str, list[float]] = defaultdict(list)
     clusters: dict[str, str] = {}
     for row, mark in rows:
         if mark is not None:
             found[row.prompt_id].append(mark)
             clusters[row.prompt_id] = cluster_key(row.prompt_id, row.source_id, row.language)
-    return Marks({prompt: fmean(marks) for prompt, marks in found.items()}, clusters)
+    return ExamScores({prompt: fmean(marks) for prompt, marks in found.items()}, clusters)
 
 
 def _mean(values_P: Floats, cluster_P: Ints) -> Estimate | None:

@@ -9,14 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from arbitrage.report.charts import Line, Panel, axis_over, draw
+from arbitrage.report.charts import Panel, PlotLine, axis_over, draw
 from arbitrage.statistics import Estimate
-from arbitrage.training.monitor.alarms import Alarm
+from arbitrage.training.monitor.alarms import TrainingAlarm
 from arbitrage.training.monitor.curves import Check
 from arbitrage.training.monitor.picture import monitor_panels
 from arbitrage.training.record import TrainingRecord
 from pipelines.online.config import Stage
-from pipelines.online.exam import Marks
+from pipelines.online.exam import ExamScores
 
 RECORD_FILE = "online.json"
 FORMAT_VERSION = 1
@@ -92,8 +92,8 @@ def stage_record(
     stage: Stage,
     model: str,
     training: TrainingRecord | None,
-    marks: Mapping[str, Marks] | None,
-    first: Mapping[str, Marks] | None,
+    marks: Mapping[str, ExamScores] | None,
+    first: Mapping[str, ExamScores] | None,
 ) -> StageRecord:
     """Sum up a stage; without a training it is where everything starts."""
     return StageRecord(
@@ -113,7 +113,7 @@ def read_online(path: Path) -> OnlineRecord:
     return OnlineRecord.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def _mark(marks: Marks, first: Marks) -> Mark:
+def _mark(marks: ExamScores, first: ExamScores) -> Mark:
     mean, gain = marks.mean, marks.against(first).mean
     return Mark(
         **dict(zip(("mean", "low", "high"), _numbers(mean), strict=True)),
@@ -133,7 +133,9 @@ def _numbers(found: Estimate | None) -> tuple[float | None, float | None, float 
 CURVES_PICTURE = "online.svg"
 
 
-def judged_panel(title: str, stages: Sequence[str], lines: Sequence[Line], means: Sequence[Estimate | None]) -> Panel:
+def judged_panel(
+    title: str, stages: Sequence[str], lines: Sequence[PlotLine], means: Sequence[Estimate | None]
+) -> Panel:
     """Return the panel of a judge: a thick line through the stages' means with their intervals, over thin lines.
 
     Args:
@@ -142,7 +144,7 @@ def judged_panel(title: str, stages: Sequence[str], lines: Sequence[Line], means
         lines: thin, such as one for each seed; x is the position of a stage.
         means: of each stage.
     """
-    thick = Line("mean", [(float(x), found.value) for x, found in enumerate(means) if found], is_main=True)
+    thick = PlotLine("mean", [(float(x), found.value) for x, found in enumerate(means) if found], is_main=True)
     whiskers = [
         (float(x), found.interval.low, found.interval.high)
         for x, found in enumerate(means)
@@ -153,7 +155,7 @@ def judged_panel(title: str, stages: Sequence[str], lines: Sequence[Line], means
     return Panel(title, axis, [*lines, thick], whiskers=whiskers, x_names=names)
 
 
-def curves_picture(judged: Sequence[Panel], checks: Sequence[Check], alarms: Sequence[Alarm] = ()) -> str:
+def curves_picture(judged: Sequence[Panel], checks: Sequence[Check], alarms: Sequence[TrainingAlarm] = ()) -> str:
     """Return the picture as SVG: the judges' panels, then the monitor's."""
     watched = monitor_panels(checks, alarms) if checks else []
     return draw([*judged, *watched], "Students over the rounds, and the monitor's curves over optimiser steps")

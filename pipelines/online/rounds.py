@@ -21,9 +21,9 @@ from arbitrage.training.train import require_trl
 from arbitrage.training.trainers import CLASSES, adapter_config
 from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves, monitor_of, watch_phases
 from pipelines.online.config import OnlineConfig, PhaseConfig, Stage, first_stage, preference_stages
-from pipelines.online.context import Surroundings
+from pipelines.online.context import RunContext
 from pipelines.online.data import offline_rows, round_run, student_entry, write_pool
-from pipelines.online.exam import Marks, hold_exam
+from pipelines.online.exam import ExamScores, hold_exam
 from pipelines.online.record import (
     CURVES_PICTURE,
     RECORD_FILE,
@@ -94,7 +94,7 @@ def method_of(stage: Stage) -> Method:
     return "sft" if stage.name == "sft" else "dpo"
 
 
-def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | None = None) -> OnlineRecord:
+def train_online(config: OnlineConfig, out: Path, surroundings: RunContext | None = None) -> OnlineRecord:
     """Train by all phases that are wanted, examine each student, and stop at an alarm.
 
     Args:
@@ -113,18 +113,18 @@ def train_online(config: OnlineConfig, out: Path, surroundings: Surroundings | N
     require_trl()
     config.require_pool()
     require_arguments(config)
-    return _Rounds(config, out.absolute(), surroundings or Surroundings()).run()
+    return _Rounds(config, out.absolute(), surroundings or RunContext()).run()
 
 
 class _Rounds:
     """The students so far."""
 
-    def __init__(self, config: OnlineConfig, out: Path, surroundings: Surroundings) -> None:
+    def __init__(self, config: OnlineConfig, out: Path, surroundings: RunContext) -> None:
         self._config, self._out, self._surroundings = config, out, surroundings
         self._stages: list[Stage] = []
         self._models: dict[str, str] = {}
         self._trainings: dict[str, TrainingRecord] = {}
-        self._marks: dict[str, dict[str, Marks]] = {}
+        self._marks: dict[str, dict[str, ExamScores]] = {}
         self._alarms: list[str] = []
         self._sound = first_stage(config).name
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.steps import Step
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.records import Message, Prompt
@@ -27,7 +27,7 @@ GUESSED_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class RunEstimate:
     """One teacher in one language, at one task.
 
     Attributes:
@@ -51,7 +51,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Asks:
+class RequestCounts:
     """What the router would ask, over the shards of the run."""
 
     num_prompts: Counter[str]  # by language
@@ -63,7 +63,9 @@ class Asks:
     readings: Readings
 
 
-def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], execution: ExecutionPlan) -> Asks:
+def count_requests(
+    config: CandidatesConfig, teachers: Sequence[TeacherConfig], execution: ExecutionPlan
+) -> RequestCounts:
     """Read the prompts and route them, keeping only counts and a few samples of each language.
 
     Prompts are those of the run's shards; asked are those that a teacher has not answered yet.
@@ -71,7 +73,7 @@ def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], exec
     members, shards = pool_members(teachers), set(execution.shards)
     routers = [(span, router.build(members)) for span, router in config.routers()]
     missing = {t.name: execution.shards_left(f"generate-{t.name}") for t in teachers}
-    asks = Asks(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
+    asks = RequestCounts(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
     num_answers = {t.name: t.resolved_sampling(config.sampling).n for t in teachers}
     reading = readers(execution, lambda step: _length(execution, step))
     for batch in config.prompts.build().read():
@@ -88,10 +90,10 @@ def count_asks(config: CandidatesConfig, teachers: Sequence[TeacherConfig], exec
 
 
 def estimate(
-    config: CandidatesConfig, teachers: Sequence[TeacherConfig], asks: Asks, execution: ExecutionPlan
-) -> list[Estimate]:
+    config: CandidatesConfig, teachers: Sequence[TeacherConfig], asks: RequestCounts, execution: ExecutionPlan
+) -> list[RunEstimate]:
     """Estimate tokens and money, by teacher and language: who answers, in the order of the pool; then who reads."""
-    found: list[Estimate] = []
+    found: list[RunEstimate] = []
     for teacher in teachers:
         ratios, is_counted = tokens_per_character(teacher, asks.samples)
         frame = template_tokens(teacher, asks.conversations)
@@ -116,7 +118,7 @@ def mean_completion_tokens(execution: ExecutionPlan, step: str) -> float | None:
     return sum(lengths) / len(lengths) if lengths else None
 
 
-def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str] | None) -> None:
+def _count(asks: RequestCounts, prompt: Prompt, teachers: Sequence[str] | None) -> None:
     text = "\n".join(m.content for m in prompt.messages)
     asks.num_prompts[prompt.language] += 1
     if len(asks.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
@@ -133,20 +135,20 @@ def _count(asks: Asks, prompt: Prompt, teachers: Sequence[str] | None) -> None:
 def _estimate(
     teacher: TeacherConfig,
     language: str,
-    asks: Asks,
-    sampling: Sampling,
+    asks: RequestCounts,
+    sampling: SamplingParams,
     ratio: float,
     frame: float,
     is_counted: bool,
     seen: float | None,
-) -> Estimate:
+) -> RunEstimate:
     num_prompts = asks.asked[teacher.name, language]
     generations = num_prompts * sampling.n
     prompt_tokens = round(asks.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
     most = generations * sampling.max_tokens
     completion_tokens = round(most * GUESSED_SHARE if seen is None else generations * seen)
     gpus = teacher.held_resources().gpus
-    return Estimate(
+    return RunEstimate(
         task="answer",
         teacher=teacher.name,
         language=language,
@@ -161,7 +163,7 @@ def _estimate(
     )
 
 
-def _estimate_reading(asks: Asks, key: tuple[Task, str, str], execution: ExecutionPlan) -> Estimate:
+def _estimate_reading(asks: RequestCounts, key: tuple[Task, str, str], execution: ExecutionPlan) -> RunEstimate:
     """Estimate what one who reads answers takes in one language."""
     task, name, language = key
     found, config = asks.readings, asks.readings.configs[task, name]
@@ -174,7 +176,7 @@ def _estimate_reading(asks: Asks, key: tuple[Task, str, str], execution: Executi
     most = calls * config.sampling.max_tokens
     completion_tokens = round(calls * sum(seen) / len(seen) if seen else most * GUESSED_SHARE)
     gpus = teacher.held_resources().gpus
-    return Estimate(
+    return RunEstimate(
         task=task,
         teacher=name,
         language=language,

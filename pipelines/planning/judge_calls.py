@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from arbitrage.judging.answers import DataSide, read_answers
+from arbitrage.judging.answers import ResponseFiles, load_responses
 from arbitrage.judging.pairwise import DEFAULT_CRITERIA
-from arbitrage.judging.prompts import AnsweredReader
+from arbitrage.judging.prompts import JudgePromptReader
 from arbitrage.judging.teacher import TeacherJudge
 from arbitrage.languages import speaks
 from arbitrage.records import Prompt, nfc
-from arbitrage.teachers.pool import TeacherConfig, TeacherPool, askable_languages
+from arbitrage.teachers.pool import TeacherConfig, TeacherPool, usable_languages
 from arbitrage.teachers.quoting import greedy
 from arbitrage.teachers.tokens import tokens_per_character
 from pipelines.judge import JudgeRunConfig, Side
@@ -100,7 +100,7 @@ def _survey(config: JudgeRunConfig, pool: TeacherPool) -> _Survey:
 
 def _answers(config: JudgeRunConfig, pool: TeacherPool, survey: _Survey) -> Iterator[Calls]:
     for place, side in enumerate((config.a, config.b)):
-        if not isinstance(side, DataSide):
+        if not isinstance(side, ResponseFiles):
             [teacher] = pool.select([side.teacher])
             most = teacher.resolved_sampling(config.sampling).max_tokens
             loads = {tag: both[place] for tag, both in survey.sides.items()}
@@ -145,16 +145,16 @@ def _calls(
 
 
 def _prompts(config: JudgeRunConfig) -> Iterator[Prompt]:
-    data = [side for side in (config.a, config.b) if isinstance(side, DataSide)]
-    reader = AnsweredReader(data) if config.prompts is None else config.prompts.build()
+    data = [side for side in (config.a, config.b) if isinstance(side, ResponseFiles)]
+    reader = JudgePromptReader(data) if config.prompts is None else config.prompts.build()
     return (prompt for batch in reader.read() for prompt in batch.prompts)
 
 
 def _texts(side: Side, config: JudgeRunConfig, pool: TeacherPool) -> Texts:
-    if isinstance(side, DataSide):
-        return read_answers(side, side.label).to
+    if isinstance(side, ResponseFiles):
+        return load_responses(side, side.label).to
     [teacher] = pool.select([side.teacher])
-    tags, number = askable_languages(teacher), teacher.resolved_sampling(config.sampling).n
+    tags, number = usable_languages(teacher), teacher.resolved_sampling(config.sampling).n
     return lambda prompt: [None] * number if any(speaks(tag, prompt.language) for tag in tags) else []
 
 

@@ -13,7 +13,7 @@ from arbitrage.languages import speaks
 from arbitrage.records import Prompt
 from arbitrage.teachers.fuse import FuseStep
 from arbitrage.teachers.generate import GenerateConfig
-from arbitrage.teachers.pool import TeacherConfig, askable_languages
+from arbitrage.teachers.pool import TeacherConfig, usable_languages
 
 Task = Literal["answer", "review", "adjudicate", "fuse"]
 """What a teacher is asked to do."""
@@ -32,7 +32,7 @@ Lengths = Callable[[Step], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class PromptReadingStep:
     """A step whose teacher is asked about answers of others.
 
     Attributes:
@@ -56,7 +56,7 @@ class Reader:
         return min(reads, 1) if self.task == "fuse" else reads
 
 
-def readers(execution: ExecutionPlan, length: Lengths) -> list[Reader]:
+def readers(execution: ExecutionPlan, length: Lengths) -> list[PromptReadingStep]:
     """Return the steps that ask teachers about answers."""
     found = []
     for planned in execution.steps:
@@ -64,7 +64,7 @@ def readers(execution: ExecutionPlan, length: Lengths) -> list[Reader]:
         if task is not None and isinstance(config, GenerateConfig):
             drafts, reviews = (planned.step.inputs.get(role, ()) for role in ("drafts", "reviews"))
             quoted = max(map(length, drafts)) + sum(map(length, reviews)) * (task == "adjudicate")
-            found.append(Reader(task, planned.step, config, frozenset(planned.missing), quoted))
+            found.append(PromptReadingStep(task, planned.step, config, frozenset(planned.missing), quoted))
     return found
 
 
@@ -78,7 +78,7 @@ class Readings:
     quoted: Counter[tuple[Task, str, str]] = field(default_factory=Counter)
     configs: dict[tuple[Task, str], GenerateConfig] = field(default_factory=dict)
 
-    def count(self, readers: list[Reader], prompt: Prompt, shard: int, answers: Mapping[str, int]) -> None:
+    def count(self, readers: list[PromptReadingStep], prompt: Prompt, shard: int, answers: Mapping[str, int]) -> None:
         """Count what one prompt asks of them."""
         seen = set()
         num_characters = sum(len(message.content) for message in prompt.messages)
@@ -105,7 +105,7 @@ def _read_by(step: Step, prompt: Prompt, answers: Mapping[str, int]) -> int:
     drafts = sum(_written(draft, prompt, answers) for draft in step.inputs["drafts"])
     if not isinstance(config, FuseStep):
         return drafts
-    is_spoken = any(speaks(tag, prompt.language) for tag in askable_languages(config.teacher))
+    is_spoken = any(speaks(tag, prompt.language) for tag in usable_languages(config.teacher))
     return (
         min(drafts, config.fusion.max_candidates) if drafts > 1 and is_spoken and config.fusion.wants(prompt) else 0
     )

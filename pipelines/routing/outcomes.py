@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbitrage.candidates.matrix_builder import JUDGE, OutcomeBuilder, OutcomeRows
+from arbitrage.candidates.matrix_builder import JUDGE, MatrixBuilder, MatrixRows
 from arbitrage.candidates.matrix_file import MatrixReading
 from arbitrage.errors import UserError
 from arbitrage.records import Candidate, Prompt, Record, Route, Score
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import concat, from_table
 from routers.bandit_log.outcome_log import OutcomeLog, log_routes
@@ -19,7 +19,7 @@ from routers.bandit_log.outcome_log import OutcomeLog, log_routes
 UNSCORED = "an answer that was asked for has no score"
 
 
-def reading_of_run(run_dir: Place, with_judge: bool = True) -> MatrixReading:
+def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
     """Return rewards of prompts × teachers from a finished run, and how many prompts were dropped.
 
     A reward is the mean final score of a teacher's samples, gated ones at the floor of their language. Only prompts
@@ -42,14 +42,14 @@ def reading_of_run(run_dir: Place, with_judge: bool = True) -> MatrixReading:
             f"{run_dir}: its router did not ask everybody, so who would have been best is not known; "
             "outcomes come from runs with `router: {kind: reward}`"
         )
-    builder = OutcomeBuilder(asked.teachers)
+    builder = MatrixBuilder(asked.teachers)
     add_outcomes(builder, run, asked, with_judge)
     built = builder.build()
     dropped = {UNSCORED: built.num_dropped} if built.num_dropped else {}
     return MatrixReading(built.matrix, dropped)
 
 
-def log_of_run(run_dir: Place) -> OutcomeLog:
+def log_of_run(run_dir: AnyPath) -> OutcomeLog:
     """Return whom the routers of a finished run asked alone, how likely that was, and what it earned.
 
     A reward is the mean final score of the teacher's samples, gated ones at the floor of their language.
@@ -69,7 +69,7 @@ def log_of_run(run_dir: Place) -> OutcomeLog:
             f"{run_dir}: its router asked nobody alone; logs come from runs with `router: {{kind: bandit}}` "
             "or `uniform`"
         )
-    builder = OutcomeBuilder(asked.teachers)
+    builder = MatrixBuilder(asked.teachers)
     add_outcomes(builder, run, asked, with_judge=False)
     matrix = builder.build().matrix
     rewards = dict(zip(matrix.prompt_ids, np.nanmean(matrix.rewards_PT, axis=1).tolist(), strict=True))
@@ -103,14 +103,14 @@ def asked_by(run: Run, routes: Sequence[str]) -> AskedSteps:
     return AskedSteps(tuple(routes), tuple(drafts), tuple(scores), tuple(teachers))
 
 
-def add_outcomes(builder: OutcomeBuilder, run: Run, asked: AskedSteps, with_judge: bool) -> None:
+def add_outcomes(builder: MatrixBuilder, run: Run, asked: AskedSteps, with_judge: bool) -> None:
     """Read the shards of some route steps into a builder."""
     [prompts] = run.plan.candidates["prompts"]
     final = run.plan.candidates["final"]
     for shard in sorted({k for name in asked.routes for k in run.shards(name)}):
         drafts = _joined(run, asked.drafts, shard, Candidate)
         mine = drafts["candidate_id"].combine_chunks()
-        rows = OutcomeRows(
+        rows = MatrixRows(
             prompts=run.shard(prompts, shard),
             routes=_joined(run, asked.routes, shard, Route),
             drafts=drafts,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix
-from arbitrage.candidates.matrix_builder import OutcomeBuilder
+from arbitrage.candidates.matrix import Floats, RewardMatrix
+from arbitrage.candidates.matrix_builder import MatrixBuilder
 from arbitrage.candidates.queries import Rows
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import Run, open_run
 from pipelines.routing.outcomes import add_outcomes, asked_by, routes_of
 from pipelines.routing.trained import trained_by
@@ -84,7 +84,7 @@ class Savings:
         return told
 
 
-def savings_of(run_dir: Place) -> Savings | None:
+def savings_of(run_dir: AnyPath) -> Savings | None:
     """Read a finished run and compare its parts; None of a pilot that did only one of them.
 
     Raises:
@@ -95,7 +95,7 @@ def savings_of(run_dir: Place) -> Savings | None:
     if not run.shards(chosen) or not run.shards(everybody):
         return None
     asked = asked_by(run, [everybody, chosen])
-    builder = OutcomeBuilder(asked.teachers)
+    builder = MatrixBuilder(asked.teachers)
     add_outcomes(builder, run, asked, with_judge=True)
     matrix = builder.build().matrix
     committed = {i for table in run.tables(chosen) for i in table["prompt_id"].to_pylist()}
@@ -131,7 +131,7 @@ def _routes(run: Run) -> tuple[str, str]:
     return chosen, everybody
 
 
-def _best_single(explored: OutcomeMatrix) -> int:
+def _best_single(explored: RewardMatrix) -> int:
     """Return the best of the teachers that may be asked most prompts: others answer their own languages only."""
     asked_T = explored.admitted_PT.sum(axis=0)
     means_T = np.array(

@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from arbitrage.runs.paths import Place
+from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import open_run
 from arbitrage.runs.store import commit_bytes
 from routers.learning.artifact import ARRAYS, VALUES, Artifact, save_artifact
@@ -14,7 +14,7 @@ FEW_PROMPTS = 256
 """With fewer, learned routers did worse than the best single teacher (docs/routing.md, sample efficiency)."""
 
 
-def trained_by(run_dir: Place) -> Artifact:
+def trained_by(run_dir: AnyPath) -> Artifact:
     """Return what the step `train-router` of a run has learned.
 
     Raises:
@@ -24,7 +24,7 @@ def trained_by(run_dir: Place) -> Artifact:
     return unpack(run.table(ROUTER_STEP), str(run.directory(ROUTER_STEP)))
 
 
-def export_router(run_dir: Place, artifact: Artifact) -> Place:
+def export_router(run_dir: AnyPath, artifact: Artifact) -> AnyPath:
     """Write a router to `export/router/` of a run, on a disk or in a store; return where it lies."""
     place = run_dir / "export" / "router"
     with tempfile.TemporaryDirectory(prefix="arbitrage-") as beside:

@@ -18,7 +18,7 @@ EXACT = "exact"
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class StrategyRows:
     """What a strategy has made of the candidate table, by language.
 
     Attributes:
@@ -34,7 +34,7 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TrainingSet:
     """What one student learns from.
 
     Attributes:
@@ -51,7 +51,7 @@ class Lesson:
     right: float | None
 
 
-def holdings_of(run: Run, strategies: Sequence[StrategyConfig]) -> list[Holding]:
+def strategy_rows(run: Run, strategies: Sequence[StrategyConfig]) -> list[StrategyRows]:
     """Count what each strategy asked for and kept."""
     languages = {
         row["prompt_id"]: row["language"]
@@ -62,7 +62,7 @@ def holdings_of(run: Run, strategies: Sequence[StrategyConfig]) -> list[Holding]
     return [_holding(run, strategy, languages, right) for strategy in strategies]
 
 
-def lessons_for(holdings: Sequence[Holding]) -> list[Lesson]:
+def training_sets(holdings: Sequence[StrategyRows]) -> list[TrainingSet]:
     """Deal out rows so that all strategies have the same number of rows, or the same number of generations.
 
     In every language, the scarcest strategy says how many rows there are at matched rows; and as many generations at
@@ -82,7 +82,7 @@ def lessons_for(holdings: Sequence[Holding]) -> list[Lesson]:
     return [lesson for one in holdings for lesson in _lessons(one, room)]
 
 
-def _lessons(holding: Holding, room: Mapping[str, int]) -> list[Lesson]:
+def _lessons(holding: StrategyRows, room: Mapping[str, int]) -> list[TrainingSet]:
     affordable = {tag: max(1, int(num / holding.price[tag] + 1e-9)) for tag, num in room.items()}
     wanted: dict[Budget, Mapping[str, int]] = {"rows": room, "generations": affordable}
     if affordable == room:
@@ -90,14 +90,14 @@ def _lessons(holding: Holding, room: Mapping[str, int]) -> list[Lesson]:
     return [_lesson(holding, (budget,), rows) for budget, rows in wanted.items()]
 
 
-def _lesson(holding: Holding, budgets: tuple[Budget, ...], rows: Mapping[str, int]) -> Lesson:
+def _lesson(holding: StrategyRows, budgets: tuple[Budget, ...], rows: Mapping[str, int]) -> TrainingSet:
     paid = sum(num * holding.price[tag] for tag, num in rows.items())
     known = sum(holding.right[tag] / holding.rows[tag] * num for tag, num in rows.items()) if holding.right else None
     right = None if known is None else known / sum(rows.values())
-    return Lesson(holding.strategy, budgets, dict(rows), round(paid, 1), right)
+    return TrainingSet(holding.strategy, budgets, dict(rows), round(paid, 1), right)
 
 
-def _holding(run: Run, strategy: StrategyConfig, languages: Mapping[str, str], right: frozenset[str]) -> Holding:
+def _holding(run: Run, strategy: StrategyConfig, languages: Mapping[str, str], right: frozenset[str]) -> StrategyRows:
     step = run.step(run.plan.datasets[strategy.name])
     rows: Counter[str] = Counter()
     correct: Counter[str] = Counter()
@@ -113,7 +113,7 @@ def _holding(run: Run, strategy: StrategyConfig, languages: Mapping[str, str], r
             asked[languages[prompt]] += len(named) * strategy.samples
     keeps_all = strategy.keep == "all"
     price = {tag: 1.0 if keeps_all else asked[tag] / num for tag, num in prompts.items()}
-    return Holding(strategy.name, rows, price, correct if right else {})
+    return StrategyRows(strategy.name, rows, price, correct if right else {})
 
 
 def _right(run: Run) -> frozenset[str]:

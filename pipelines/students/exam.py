@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import DataError
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import RunRequest, execute
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.records import Prompt, Score
-from arbitrage.report.students import Exam
+from arbitrage.report.students import EvaluationSet
 from arbitrage.rewards.score import check
 from arbitrage.rewards.text_checks import ExactConfig
 from arbitrage.runs.run import MANIFEST_FILE, open_run
@@ -28,7 +28,7 @@ from arbitrage.tables import from_table
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, pool_members
 from arbitrage.text.exact_match import Match
-from routers.all import RewardConfig
+from routers.all import AllConfig
 from routers.step import route
 
 FOLDER = "exam"
@@ -48,8 +48,8 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
         RejectBudgetError: the student fails to answer more than a fifth of the questions.
     """
     asked = read_prompts(prompts)
-    routes = route(RewardConfig(gate="off"), pool_members([student]), asked)
-    answers = generate(student, asked, routes, Sampling(n=1, temperature=0.0, max_tokens=max_tokens))
+    routes = route(AllConfig(gate="off"), pool_members([student]), asked)
+    answers = generate(student, asked, routes, SamplingParams(n=1, temperature=0.0, max_tokens=max_tokens))
     match: Match = "whole" if prompts.kind == "world" else "auto"  # a sentence is no answer in the demo world
     verdicts = check([ExactConfig(match=match)], student.name, asked, answers)
     request = RunRequest(
@@ -62,7 +62,7 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
         max_rejected=0.2,
         config={"prompts": json.loads(prompts.model_dump_json())},
     )
-    execute(request, LocalBackend(), Quiet())
+    execute(request, LocalBackend(), NoProgress())
 
 
 def questions_in(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
@@ -85,12 +85,12 @@ def questions_in(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
     return sorted(found, key=lambda p: p.prompt_id)
 
 
-def exam_of(questions: Sequence[Prompt]) -> Exam:
+def exam_of(questions: Sequence[Prompt]) -> EvaluationSet:
     """Return languages and clusters of questions."""
     clusters: dict[str, int] = {}
     keys = [cluster_key(p.prompt_id, p.source_id, p.language) for p in questions]
     codes = [clusters.setdefault(key, len(clusters)) for key in keys]
-    return Exam(tuple(p.language for p in questions), np.array(codes, dtype=np.int64))
+    return EvaluationSet(tuple(p.language for p in questions), np.array(codes, dtype=np.int64))
 
 
 def right_answers(directory: Path, questions: Sequence[Prompt]) -> Floats:

@@ -11,7 +11,7 @@ from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import Span, Step
 from arbitrage.report.students import SINGLE
 from arbitrage.selection.routed import Keep, RoutedSelection, select_routed
-from pipelines.candidates import CandidateTable, Part
+from pipelines.candidates import ShardRange, TableBuild
 from routers import RouterConfig
 from routers.choice import ChoiceConfig
 from routers.learning import AnyLearner
@@ -61,7 +61,7 @@ class Planned:
 
 
 def plan_strategy(
-    strategy: StrategyConfig, table: CandidateTable, members: Sequence[PoolMember], num_shards: int
+    strategy: StrategyConfig, table: TableBuild, members: Sequence[PoolMember], num_shards: int
 ) -> Planned:
     """Build a strategy's steps over a table in which everybody was asked.
 
@@ -78,11 +78,11 @@ def plan_strategy(
 
 
 def _learned(
-    name: str, learner: AnyLearner, table: CandidateTable, members: Sequence[PoolMember], num_shards: int
+    name: str, learner: AnyLearner, table: TableBuild, members: Sequence[PoolMember], num_shards: int
 ) -> Iterator[Step]:
     """Learn on either half of the shards and route the other: nobody is routed by what his own answers taught."""
     middle = num_shards // 2
-    halves = (Part(Span(0, middle), "-first"), Part(Span(middle), "-rest"))
+    halves = (ShardRange(Span(0, middle), "-first"), ShardRange(Span(middle), "-rest"))
     explored = Explored(table.prompts, table.routes, table.drafts, table.final)
     for learns, chooses in (halves, halves[::-1]):
         trained = train(learner, members, explored, learns.span)

@@ -13,18 +13,18 @@ from pydantic import AfterValidator, Field, model_validator
 from arbitrage.config import Config
 from arbitrage.models.references import absolute_model, revision_of
 from arbitrage.prompts import PromptsConfig
-from arbitrage.report.students import Exam, Students
+from arbitrage.report.students import EvaluationSet, StudentResults
 from arbitrage.runs.layout import digest_json
 from arbitrage.runs.run import Run
 from arbitrage.statistics import Floats
 from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engines.engine import Precision
 from arbitrage.teachers.pool import TeacherConfig
-from arbitrage.training.mix import MixConfig
-from arbitrage.training.progress import Hooks
+from arbitrage.training.mix import RowMixConfig
+from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import require_trainable, train
-from pipelines.students.budgets import Lesson
+from pipelines.students.budgets import TrainingSet
 from pipelines.students.exam import exam_of, examine, is_examined, questions_in, right_answers
 
 LEARNING = threading.Lock()
@@ -61,7 +61,7 @@ class StudentConfig(Config):
         return self
 
 
-class Task(Config):
+class StudentTask(Config):
     """All that one process needs to make one student.
 
     Attributes:
@@ -83,31 +83,35 @@ class Task(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class Class:
+class StudentPlan:
     """All students of a comparison: the one without a lesson, and one for each lesson and seed."""
 
-    start: Task
-    lessons: tuple[tuple[Lesson, tuple[Task, ...]], ...]
+    start: StudentTask
+    lessons: tuple[tuple[TrainingSet, tuple[StudentTask, ...]], ...]
 
     @property
-    def tasks(self) -> tuple[Task, ...]:
+    def tasks(self) -> tuple[StudentTask, ...]:
         """All students, seed by seed, so that a run that is stopped has compared something."""
         by_seed = zip(*(tasks for _, tasks in self.lessons), strict=True)
         return (self.start, *(task for tasks in by_seed for task in tasks))
 
 
-def class_of(config: StudentConfig, exam: PromptsConfig, run: Run, lessons: Sequence[Lesson], folder: Path) -> Class:
+def plan_students(
+    config: StudentConfig, exam: PromptsConfig, run: Run, lessons: Sequence[TrainingSet], folder: Path
+) -> StudentPlan:
     """Say who is to learn what.
 
     A student's directory is named by all that decides what it learns and is asked: another config leaves it alone.
     """
     taught = [(one, tuple(_task(config, exam, run, one, seed, folder) for seed in config.seeds)) for one in lessons]
     facts = {"start": _origin(config), "exam": exam.identity(), "max_tokens": config.max_tokens}
-    start = Task(directory=folder / f"start-{digest_json(facts)[:8]}", training=None, student=config, exam=exam)
-    return Class(start, tuple(taught))
+    start = StudentTask(
+        directory=folder / f"start-{digest_json(facts)[:8]}", training=None, student=config, exam=exam
+    )
+    return StudentPlan(start, tuple(taught))
 
 
-def require_teachable(config: StudentConfig) -> None:
+def require_trainable_students(config: StudentConfig) -> None:
     """Check, before anybody is asked anything, that students could be trained and asked. No network.
 
     Raises:
@@ -123,15 +127,15 @@ def require_teachable(config: StudentConfig) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class EvalResults:
     """What all students answered right: those of each lesson, and the one before any."""
 
-    exam: Exam
-    students: tuple[Students, ...]
+    exam: EvaluationSet
+    students: tuple[StudentResults, ...]
     start_P: Floats
 
 
-def marks_of(students: Class, run: Run) -> Marks:
+def eval_results(students: StudentPlan, run: Run) -> EvalResults:
     """Read all exams. Questions that the candidate table asked do not count.
 
     Raises:
@@ -141,7 +145,7 @@ def marks_of(students: Class, run: Run) -> Marks:
     asked = frozenset(i for table in run.tables(prompts) for i in table["prompt_id"].to_pylist())
     questions = questions_in(students.start.directory, asked)
     marks = tuple(
-        Students(
+        StudentResults(
             strategy=lesson.strategy,
             budgets=lesson.budgets,
             rows=sum(lesson.rows.values()),
@@ -151,22 +155,22 @@ def marks_of(students: Class, run: Run) -> Marks:
         )
         for lesson, tasks in students.lessons
     )
-    return Marks(exam_of(questions), marks, right_answers(students.start.directory, questions))
+    return EvalResults(exam_of(questions), marks, right_answers(students.start.directory, questions))
 
 
-def learn(task_json: str, parent: int) -> None:
+def train_students(task_json: str, parent: int) -> None:
     """Make one student: train it from where it stands, and put the exam to it.
 
     Runs in a process of its own. Training ends at a checkpoint when the process `parent` is gone: whoever runs the
     same command again trains in the same directory.
     """
-    task = Task.model_validate_json(task_json)
+    task = StudentTask.model_validate_json(task_json)
 
     def is_orphan() -> bool:
         return os.getppid() != parent
 
     with LEARNING:
-        hooks = Hooks(is_stopped=is_orphan)
+        hooks = TrainingHooks(is_stopped=is_orphan)
         model = task.student.model if task.training is None else str(train(task.training, hooks).path)
         examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
 
@@ -177,8 +181,10 @@ def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:
     )
 
 
-def _task(config: StudentConfig, exam: PromptsConfig, run: Run, lesson: Lesson, seed: int, folder: Path) -> Task:
-    mix = MixConfig(weights={tag: float(num) for tag, num in lesson.rows.items()}, rows=sum(lesson.rows.values()))
+def _task(
+    config: StudentConfig, exam: PromptsConfig, run: Run, lesson: TrainingSet, seed: int, folder: Path
+) -> StudentTask:
+    mix = RowMixConfig(weights={tag: float(num) for tag, num in lesson.rows.items()}, rows=sum(lesson.rows.values()))
     facts = {
         "rows": run.step(run.plan.datasets[lesson.strategy]).fingerprint,
         "mix": mix.model_dump(mode="json"),
@@ -199,7 +205,7 @@ def _task(config: StudentConfig, exam: PromptsConfig, run: Run, lesson: Lesson, 
         arguments={**config.arguments, "seed": seed},
         lora=config.lora,
     )
-    return Task(directory=directory, training=training, student=config, exam=exam)
+    return StudentTask(directory=directory, training=training, student=config, exam=exam)
 
 
 def _origin(config: StudentConfig) -> dict[str, str]:

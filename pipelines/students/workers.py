@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from arbitrage.errors import ExecutionError, InterruptedRunError
 from arbitrage.processes.pools import end_with_parent
-from pipelines.students.students import LEARNING, Task, learn
+from pipelines.students.students import LEARNING, StudentTask, train_students
 
 THREADS = "OMP_NUM_THREADS"
 POLL_S = 0.5
@@ -18,7 +18,7 @@ POLL_S = 0.5
 Note = Callable[[str], None]
 
 
-def teach(tasks: Sequence[Task], workers: int, note: Note, is_stopped: Callable[[], bool]) -> None:
+def train_student(tasks: Sequence[StudentTask], workers: int, note: Note, is_stopped: Callable[[], bool]) -> None:
     """Make the students that are not there yet, in order.
 
     Args:
@@ -55,14 +55,14 @@ def _begin() -> None:
 
 
 def _work_off(
-    pool: ProcessPoolExecutor, tasks: Sequence[Task], workers: int, note: Note, is_stopped: Callable[[], bool]
+    pool: ProcessPoolExecutor, tasks: Sequence[StudentTask], workers: int, note: Note, is_stopped: Callable[[], bool]
 ) -> None:
     started, waiting, done = time.monotonic(), list(tasks), 0
-    running: dict[Future[None], Task] = {}
+    running: dict[Future[None], StudentTask] = {}
     while waiting or running:
         while waiting and len(running) < workers and not is_stopped():
             task = waiting.pop(0)
-            running[pool.submit(learn, task.model_dump_json(), os.getpid())] = task
+            running[pool.submit(train_students, task.model_dump_json(), os.getpid())] = task
         if not running:
             raise InterruptedRunError(f"interrupted with {len(waiting)} students to go; run the same command again")
         finished, _ = wait(running, timeout=POLL_S, return_when=FIRST_COMPLETED)

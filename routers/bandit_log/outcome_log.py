@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from arbitrage.candidates.matrix import Bools, Floats, OutcomeMatrix
+from arbitrage.candidates.matrix import Bools, Floats, RewardMatrix
 from arbitrage.candidates.queries import NO_TASK, Queries, Rows, cluster_key, queries_of
 from arbitrage.errors import DataError, UserError
 from arbitrage.languages import UNKNOWN
@@ -225,7 +225,7 @@ def require_draws(log: OutcomeLog) -> None:
         )
 
 
-def complete(log: OutcomeLog) -> OutcomeMatrix:
+def complete(log: OutcomeLog) -> RewardMatrix:
     """Guess what was not observed, so that any learner can learn from partial feedback.
 
     Raises:
@@ -235,7 +235,7 @@ def complete(log: OutcomeLog) -> OutcomeMatrix:
     return guess(log)
 
 
-def guess(log: OutcomeLog) -> OutcomeMatrix:
+def guess(log: OutcomeLog) -> RewardMatrix:
     """Complete a log, or a part of one that was found good.
 
     A teacher's mean everywhere, plus, where it was asked, its surprise divided by the propensity: each cell is
@@ -249,4 +249,4 @@ def guess(log: OutcomeLog) -> OutcomeMatrix:
     guessed_PT = means_T + asked_PT * (log.reward_P[:, None] - means_T)
     guessed_PT[~log.admitted_PT] = np.nan
     ids = tuple(str(row) for row in range(len(log)))
-    return OutcomeMatrix(ids, log.queries, log.cluster_P, log.teachers, guessed_PT)
+    return RewardMatrix(ids, log.queries, log.cluster_P, log.teachers, guessed_PT)

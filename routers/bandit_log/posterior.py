@@ -24,7 +24,7 @@ class Belief:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LoggedOutcome:
     """One reward."""
 
     language: str
@@ -115,7 +115,7 @@ class Posterior:
         return mean
 
 
-def update(blank: Posterior, outcomes: Iterable[Outcome]) -> Posterior:
+def update(blank: Posterior, outcomes: Iterable[LoggedOutcome]) -> Posterior:
     """Return beliefs after outcomes, the oldest first."""
     rewards: dict[Cell, list[float]] = {}
     for outcome in outcomes:

@@ -8,15 +8,15 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted
+from arbitrage.candidates.matrix import Floats, RewardMatrix, best_admitted
 from arbitrage.candidates.queries import Rows
 from arbitrage.processes.pools import end_with_parent
 from arbitrage.statistics import Estimate
 from routers.evaluation.figures import RouterFigures, mean_differences, measure
-from routers.evaluation.policy import Outcome, follow, oracle_outcome, random_outcome
+from routers.evaluation.policy import PolicyOutcome, follow, oracle_outcome, random_outcome
 from routers.features.ngrams import count_ngrams
 from routers.features.surface import measure_surface
-from routers.learning.auto import SINGLE, AutoLearner, Choice
+from routers.learning.auto import SINGLE, AutoLearner, LearnerChoice
 from routers.learning.blend import BlendLearner
 from routers.learning.clusters import ClustersLearner
 from routers.learning.crossval import Fits
@@ -59,7 +59,7 @@ OURS: Sequence[LearnerConfig] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class AutoComparison:
     """`auto` beside the strongest of the language-aware baselines, which is picked with hindsight."""
 
     baseline: str
@@ -77,12 +77,12 @@ class Evaluation:
         held_out: the best single teacher's outcome, chosen on the training folds.
     """
 
-    matrix: OutcomeMatrix
+    matrix: RewardMatrix
     routers: Sequence[RouterFigures]
-    choices: Sequence[Choice]
-    comparison: Comparison | None
+    choices: Sequence[LearnerChoice]
+    comparison: AutoComparison | None
     expected: Mapping[str, Floats]
-    single: Outcome
+    single: PolicyOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ class FoldResult:
 
     fold: int
     expected: Mapping[str, Floats]
-    choice: Choice
+    choice: LearnerChoice
 
 
 def evaluate(
-    matrix: OutcomeMatrix,
+    matrix: RewardMatrix,
     *,
     num_folds: int = 5,
     seed: int = 0,
@@ -136,14 +136,14 @@ def evaluate(
     return Evaluation(matrix, ranked, [result.choice for result in results], comparison, expected, single)
 
 
-def summarise_choices(choices: Sequence[Choice]) -> list[str]:
+def summarise_choices(choices: Sequence[LearnerChoice]) -> list[str]:
     """Say what `auto` chose, and why: 'learned (4 of 5 folds): above the best single teacher …', a line for each."""
     counted = Counter((choice.learner.label, choice.reason) for choice in choices)
     return [f"{name} ({count} of {len(choices)} folds): {why}" for (name, why), count in counted.most_common()]
 
 
 def _run_folds(
-    matrix: OutcomeMatrix,
+    matrix: RewardMatrix,
     fold_P: Rows,
     learners: Sequence[LearnerConfig],
     auto: AutoLearner,
@@ -167,7 +167,7 @@ def _run_folds(
 
 
 def _run_fold(
-    matrix: OutcomeMatrix,
+    matrix: RewardMatrix,
     fold_P: Rows,
     fold: int,
     learners: Sequence[LearnerConfig],
@@ -190,9 +190,11 @@ def _run_fold(
     return FoldResult(fold, expected, choice)
 
 
-def _compare(auto: Outcome, baselines: Sequence[Outcome], matrix: OutcomeMatrix, seed: int) -> Comparison | None:
+def _compare(
+    auto: PolicyOutcome, baselines: Sequence[PolicyOutcome], matrix: RewardMatrix, seed: int
+) -> AutoComparison | None:
     if not baselines:
         return None
     strongest = max(baselines, key=lambda outcome: outcome.reward_P.mean())
     difference = mean_differences([auto.reward_P], strongest.reward_P, matrix.cluster_P, seed)[0]
-    return Comparison(strongest.name, difference)
+    return AutoComparison(strongest.name, difference)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.matrix import Floats, RewardMatrix
 from arbitrage.candidates.queries import Rows
 from arbitrage.statistics import Estimate, estimate, resample_ratios
-from routers.evaluation.policy import Outcome
+from routers.evaluation.policy import PolicyOutcome
 
 NUM_RESAMPLES = 1000
 
@@ -51,7 +51,11 @@ class RouterFigures:
 
 
 def measure(
-    outcomes: Sequence[Outcome], single: Outcome, oracle: Outcome, matrix: OutcomeMatrix, seed: int = 0
+    outcomes: Sequence[PolicyOutcome],
+    single: PolicyOutcome,
+    oracle: PolicyOutcome,
+    matrix: RewardMatrix,
+    seed: int = 0,
 ) -> list[RouterFigures]:
     """Measure routers side by side; all see the same resamples of clusters."""
     gaps = gap_estimates(outcomes, single, oracle, matrix.cluster_P, seed)
@@ -83,7 +87,7 @@ def measure(
 
 
 def gap_estimates(
-    outcomes: Sequence[Outcome], single: Outcome, oracle: Outcome, cluster_P: Rows, seed: int
+    outcomes: Sequence[PolicyOutcome], single: PolicyOutcome, oracle: PolicyOutcome, cluster_P: Rows, seed: int
 ) -> list[Estimate | None]:
     """Return the share of the gap each router closes."""
     gain_PO = np.stack([outcome.reward_P - single.reward_P for outcome in outcomes], axis=1)
@@ -118,12 +122,12 @@ def _judged(values: Sequence[Floats], single_P: Floats, cluster_P: Rows, seed: i
 
 
 def _by_language(
-    outcomes: Sequence[Outcome], single: Outcome, oracle: Outcome, matrix: OutcomeMatrix, seed: int
+    outcomes: Sequence[PolicyOutcome], single: PolicyOutcome, oracle: PolicyOutcome, matrix: RewardMatrix, seed: int
 ) -> dict[str, list[LanguageFigures]]:
     found: dict[str, list[LanguageFigures]] = {}
     for language in sorted(set(matrix.queries.languages.tolist())):
         rows = np.flatnonzero(matrix.queries.languages == language)
-        parts = [Outcome(o.name, o.shares_PT[rows], o.reward_P[rows]) for o in (*outcomes, single, oracle)]
+        parts = [PolicyOutcome(o.name, o.shares_PT[rows], o.reward_P[rows]) for o in (*outcomes, single, oracle)]
         gaps = gap_estimates(parts[:-2], parts[-2], parts[-1], matrix.cluster_P[rows], seed)
         found[language] = [
             LanguageFigures(len(rows), float(part.reward_P.mean()), gap)

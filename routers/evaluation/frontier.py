@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, chosen
+from arbitrage.candidates.matrix import Floats, RewardMatrix, chosen
 from arbitrage.candidates.queries import Rows
 from arbitrage.records import content_id
 
@@ -52,7 +52,7 @@ class Generations:
     mean_reward: float
 
 
-def trace_frontier(expected_PT: Floats, matrix: OutcomeMatrix) -> Frontier | None:
+def trace_frontier(expected_PT: Floats, matrix: RewardMatrix) -> Frontier | None:
     """Weigh cost against expected reward, from not at all to nothing but cost; None if no costs are known."""
     if matrix.cost_PT is None or not np.isfinite(matrix.cost_PT[matrix.admitted_PT]).all():
         return None
@@ -70,7 +70,7 @@ def trace_frontier(expected_PT: Floats, matrix: OutcomeMatrix) -> Frontier | Non
     return Frontier(_undominated(points), areas[0], areas[1])
 
 
-def count_generations(expected_PT: Floats, matrix: OutcomeMatrix) -> list[Generations]:
+def count_generations(expected_PT: Floats, matrix: RewardMatrix) -> list[Generations]:
     """Ask the top k, or the second best where the margin between the two best is small; only who is admitted.
 
     Equal margins are put in order by a hash of the prompt's id, so that a share is that share of the prompts.
@@ -112,7 +112,7 @@ def _weights(expected_PT: Floats, typical_T: Floats) -> Floats:
     return np.append(np.geomspace(max(most, least), least, NUM_POINTS - 1), 0.0)
 
 
-def _point(weight: float, expected_PT: Floats, typical_T: Floats, matrix: OutcomeMatrix) -> CostPoint:
+def _point(weight: float, expected_PT: Floats, typical_T: Floats, matrix: RewardMatrix) -> CostPoint:
     worth_PT = np.where(matrix.admitted_PT, expected_PT - weight * typical_T, -np.inf)
     choice_P = worth_PT.argmax(axis=1)
     if matrix.cost_PT is None:

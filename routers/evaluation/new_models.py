@@ -6,15 +6,15 @@ from functools import partial
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted, chosen
+from arbitrage.candidates.matrix import Floats, RewardMatrix, best_admitted, chosen
 from arbitrage.candidates.queries import Rows
 from arbitrage.statistics import Estimate
 from routers.evaluation.figures import ratio_estimates
 from routers.learning.folds import deal_test_folds
 from routers.learning.learned import LearnedLearner
 from routers.learning.table import SingleLearner
-from routers.new_models.new_model import admit
-from routers.new_models.probe_prompts import pick_calibration
+from routers.new_models.new_model import add_new_model
+from routers.new_models.probe_prompts import pick_probe_prompts
 
 Told = Callable[[str], None]
 SIZES: Sequence[int] = (16, 32, 64, 128, 256)
@@ -22,7 +22,7 @@ LEARNER = LearnedLearner()
 
 
 @dataclass(frozen=True, slots=True)
-class NewcomerStudy:
+class NewModelStudy:
     """What newcomers bring, mean over prompts, over all who took the part, and over deals of the prompts to folds.
 
     Attributes:
@@ -54,14 +54,14 @@ class NewcomerStudy:
     joined_by_teacher: Mapping[int, Mapping[str, float]]
 
 
-def study_newcomers(
-    matrix: OutcomeMatrix,
+def study_new_models(
+    matrix: RewardMatrix,
     sizes: Sequence[int] = SIZES,
     num_folds: int = 5,
     seed: int = 0,
     num_deals: int = 1,
     told: Told = lambda _: None,
-) -> NewcomerStudy:
+) -> NewModelStudy:
     """Train on all folds but one, let each teacher in turn join from a few prompts, and judge on that one.
 
     Args:
@@ -83,7 +83,7 @@ def study_newcomers(
 
 
 @dataclass(slots=True)
-class Gains:
+class NewModelGains:
     """What each prompt gains above the pool without the newcomer, in the fold that it is judged in.
 
     Attributes:
@@ -99,11 +99,11 @@ class Gains:
     routing_P: Floats
 
 
-def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int, told: Told) -> Gains:
+def _deal(matrix: RewardMatrix, sizes: Sequence[int], num_folds: int, seed: int, told: Told) -> NewModelGains:
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
     shape = (len(matrix), len(matrix.teachers))
     joined_PT, by_means_PT = ({size: np.zeros(shape) for size in sizes} for _ in range(2))
-    gains = Gains(np.zeros(shape), joined_PT, by_means_PT, np.zeros(len(matrix)))
+    gains = NewModelGains(np.zeros(shape), joined_PT, by_means_PT, np.zeros(len(matrix)))
     num_folds = int(fold_P.max()) + 1
     for fold in range(num_folds):
         rows = np.flatnonzero(fold_P == fold)
@@ -118,7 +118,13 @@ def _deal(matrix: OutcomeMatrix, sizes: Sequence[int], num_folds: int, seed: int
 
 
 def _let_join(
-    name: str, training: OutcomeMatrix, test: OutcomeMatrix, rows: Rows, full_PT: Floats, seed: int, gains: Gains
+    name: str,
+    training: RewardMatrix,
+    test: RewardMatrix,
+    rows: Rows,
+    full_PT: Floats,
+    seed: int,
+    gains: NewModelGains,
 ) -> None:
     """Note what one newcomer brings; prompts that no incumbent may answer say nothing of it."""
     column = training.teachers.index(name)
@@ -137,16 +143,16 @@ def _let_join(
     tried = training.take(answered)
     mean_P = np.nanmean(np.where(np.delete(test.admitted_PT, column, axis=1), guess_PT, np.nan), axis=1)
     for size in gains.joined_PT:
-        picked = pick_calibration(tried.queries, tried.cluster_P, tried.prompt_ids, size, seed)
+        picked = pick_probe_prompts(tried.queries, tried.cluster_P, tried.prompt_ids, size, seed)
         asked, rewards_N = answered[picked], tried.rewards_PT[picked, column]
-        extended = admit(router, incumbents, name, asked, rewards_N)
+        extended = add_new_model(router, incumbents, name, asked, rewards_N)
         gains.joined_PT[size][rows, column] = _earned(extended.predictor.predict(test.queries), test) - without_P
         plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[asked], axis=1)).mean())
         by_means_PT = _with_column(guess_PT, column, mean_P + plain)
         gains.by_means_PT[size][rows, column] = _earned(by_means_PT, test) - without_P
 
 
-def _sum_up(matrix: OutcomeMatrix, deals: Sequence[Gains], sizes: Sequence[int], seed: int) -> NewcomerStudy:
+def _sum_up(matrix: RewardMatrix, deals: Sequence[NewModelGains], sizes: Sequence[int], seed: int) -> NewModelStudy:
     full_PT = _mean([deal.full_PT for deal in deals])
     joined_PT = {size: _mean([deal.joined_PT[size] for deal in deals]) for size in sizes}
     by_means_PT = {size: _mean([deal.by_means_PT[size] for deal in deals]) for size in sizes}
@@ -162,7 +168,7 @@ def _sum_up(matrix: OutcomeMatrix, deals: Sequence[Gains], sizes: Sequence[int],
         kept_P1 = gain_PT[:, helpful].sum(axis=1, keepdims=True)
         return ratio_estimates(kept_P1, helped_P1, matrix.cluster_P, seed)[0]
 
-    return NewcomerStudy(
+    return NewModelStudy(
         full_gain=total,
         kept=_shares(gained, total),
         kept_by_deal={
@@ -186,7 +192,7 @@ def _sum_up(matrix: OutcomeMatrix, deals: Sequence[Gains], sizes: Sequence[int],
     )
 
 
-def _open_without(matrix: OutcomeMatrix, column: int) -> Rows:
+def _open_without(matrix: RewardMatrix, column: int) -> Rows:
     """Return the prompts that somebody else than one teacher may answer."""
     return np.flatnonzero(np.delete(matrix.admitted_PT, column, axis=1).any(axis=1))
 
@@ -216,5 +222,5 @@ def _with_column(expected_PT: Floats, place: int, column_P: Floats | None) -> Fl
     return np.insert(expected_PT, place, never if column_P is None else column_P, axis=1)
 
 
-def _earned(expected_PT: Floats, test: OutcomeMatrix) -> Floats:
+def _earned(expected_PT: Floats, test: RewardMatrix) -> Floats:
     return chosen(test.rewards_PT, best_admitted(expected_PT, test))

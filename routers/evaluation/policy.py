@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted
+from arbitrage.candidates.matrix import Floats, RewardMatrix, best_admitted
 from arbitrage.candidates.queries import Rows
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PolicyOutcome:
     """What following one router yields on each prompt.
 
     Attributes:
@@ -29,7 +29,7 @@ class Outcome:
     note: str = ""
 
 
-def outcome_of(name: str, shares_PT: Floats, matrix: OutcomeMatrix, note: str = "") -> Outcome:
+def outcome_of(name: str, shares_PT: Floats, matrix: RewardMatrix, note: str = "") -> PolicyOutcome:
     """Weigh every cell of the matrix by the probability that it is asked for."""
 
     def weigh(values_PT: Floats | None) -> Floats | None:
@@ -38,20 +38,20 @@ def outcome_of(name: str, shares_PT: Floats, matrix: OutcomeMatrix, note: str = 
     reward_P = weigh(matrix.rewards_PT)
     if reward_P is None:
         raise ValueError("a matrix has rewards")
-    return Outcome(name, shares_PT, reward_P, weigh(matrix.cost_PT), weigh(matrix.judge_PT), note)
+    return PolicyOutcome(name, shares_PT, reward_P, weigh(matrix.cost_PT), weigh(matrix.judge_PT), note)
 
 
-def follow(name: str, choice_P: Rows, matrix: OutcomeMatrix, note: str = "") -> Outcome:
+def follow(name: str, choice_P: Rows, matrix: RewardMatrix, note: str = "") -> PolicyOutcome:
     """Ask one teacher for each prompt."""
     return outcome_of(name, np.eye(len(matrix.teachers))[choice_P], matrix, note)
 
 
-def random_outcome(matrix: OutcomeMatrix) -> Outcome:
+def random_outcome(matrix: RewardMatrix) -> PolicyOutcome:
     """Ask each admitted teacher with the same probability."""
     admitted_PT = matrix.admitted_PT.astype(float)
     return outcome_of("random", admitted_PT / admitted_PT.sum(axis=1, keepdims=True), matrix)
 
 
-def oracle_outcome(matrix: OutcomeMatrix) -> Outcome:
+def oracle_outcome(matrix: RewardMatrix) -> PolicyOutcome:
     """Ask who turns out best: the bound of every router."""
     return follow("oracle", best_admitted(matrix.rewards_PT, matrix), matrix, "knows the outcome")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.matrix import OutcomeMatrix, best_admitted, chosen
+from arbitrage.candidates.matrix import RewardMatrix, best_admitted, chosen
 from arbitrage.candidates.queries import Rows
 from routers.learning.folds import deal_test_folds
 from routers.learning.learner import LearnerConfig
@@ -44,7 +44,7 @@ class SampleCurve:
 
 def trace_samples(
     learner: LearnerConfig,
-    matrix: OutcomeMatrix,
+    matrix: RewardMatrix,
     *,
     sizes: Sequence[int] = SIZES,
     num_folds: int = 5,
@@ -63,7 +63,7 @@ def trace_samples(
 
 
 def _point(
-    learner: LearnerConfig, matrix: OutcomeMatrix, fold_P: Rows, size: int, num_draws: int, seed: int, told: Told
+    learner: LearnerConfig, matrix: RewardMatrix, fold_P: Rows, size: int, num_draws: int, seed: int, told: Told
 ) -> SamplePoint:
     told(f"{size:,} prompts")
     gained = single_gained = possible = 0.0
@@ -79,7 +79,7 @@ def _point(
     return SamplePoint(size, gained / scale, single_gained / scale)
 
 
-def _draw(matrix: OutcomeMatrix, rest: Rows, size: int, seed: int) -> Rows:
+def _draw(matrix: RewardMatrix, rest: Rows, size: int, seed: int) -> Rows:
     """Take whole clusters in a random order until `size` prompts are together, and cut the last one."""
     random = np.random.default_rng(seed)
     codes, index = np.unique(matrix.cluster_P[rest], return_inverse=True)
@@ -88,6 +88,6 @@ def _draw(matrix: OutcomeMatrix, rest: Rows, size: int, seed: int) -> Rows:
     return shuffled[:size]
 
 
-def _reward(learner: LearnerConfig, training: OutcomeMatrix, test: OutcomeMatrix) -> float:
+def _reward(learner: LearnerConfig, training: RewardMatrix, test: RewardMatrix) -> float:
     expected_PT = learner.fit(training).predict(test.queries)
     return float(chosen(test.rewards_PT, best_admitted(expected_PT, test)).sum())

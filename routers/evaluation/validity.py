@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.matrix import Floats, RewardMatrix
 from arbitrage.candidates.matrix_file import blend_rewards
 from arbitrage.statistics import Estimate
 from routers.evaluation.evaluate import evaluate
@@ -24,7 +24,7 @@ CAUTIOUS = ConsensusLearner()
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeFigures:
+class RewardValidity:
     """Gains above the best single teacher of the other rewards, under a judge no router has seen.
 
     In standard deviations of the judge's opinions of different teachers on one prompt.
@@ -45,7 +45,7 @@ class JudgeFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
+class RewardAgreement:
     """How far two rewards agree on teachers: overall, and by language.
 
     Attributes:
@@ -59,21 +59,21 @@ class Agreement:
     of_means: Mapping[str, float]
 
 
-def judge_in_turn(
-    matrix: OutcomeMatrix, *, seed: int = 0, jobs: int = 1, told: Told = lambda _: None
-) -> list[JudgeFigures]:
+def select_by_each_reward(
+    matrix: RewardMatrix, *, seed: int = 0, jobs: int = 1, told: Told = lambda _: None
+) -> list[RewardValidity]:
     """Hold each reward of the matrix out of everything, and judge by it."""
     return [_judge(matrix, judge, seed, jobs, told) for judge in sorted(matrix.rewards_by_name)]
 
 
-def measure_agreement(matrix: OutcomeMatrix) -> list[Agreement]:
+def measure_agreement(matrix: RewardMatrix) -> list[RewardAgreement]:
     """Compare every two rewards."""
     names = sorted(matrix.rewards_by_name)
     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
     return [_agree(matrix, a, b) for a, b in pairs]
 
 
-def _judge(matrix: OutcomeMatrix, judge: str, seed: int, jobs: int, told: Told) -> JudgeFigures:
+def _judge(matrix: RewardMatrix, judge: str, seed: int, jobs: int, told: Told) -> RewardValidity:
     others = {name: reward_PT for name, reward_PT in matrix.rewards_by_name.items() if name != judge}
     blended_PT = blend_rewards(others, matrix.queries.languages.tolist())
     judged = replace(
@@ -91,7 +91,7 @@ def _judge(matrix: OutcomeMatrix, judge: str, seed: int, jobs: int, told: Told) 
         told=lambda what: told(f"judge {judge}, {what}"),
     )
     gains = {figures.name: figures.judge_gain for figures in found.routers}
-    return JudgeFigures(
+    return RewardValidity(
         judge=judge,
         naive=gains[NAIVE.label],
         consensus=gains[CAUTIOUS.label],
@@ -101,7 +101,7 @@ def _judge(matrix: OutcomeMatrix, judge: str, seed: int, jobs: int, told: Told) 
     )
 
 
-def _agree(matrix: OutcomeMatrix, first: str, second: str) -> Agreement:
+def _agree(matrix: RewardMatrix, first: str, second: str) -> RewardAgreement:
     from scipy.stats import rankdata
 
     pair = [matrix.rewards_by_name[name] for name in (first, second)]
@@ -116,7 +116,7 @@ def _agree(matrix: OutcomeMatrix, first: str, second: str) -> Agreement:
     level = [np.where(asked_PT, rank_PT - middle_P1, 0.0) for rank_PT in ranks]
     squares = np.sqrt((level[0] ** 2).sum() * (level[1] ** 2).sum())
     within = float((level[0] * level[1]).sum() / squares) if squares else math.nan
-    return Agreement(first, second, within, by_language)
+    return RewardAgreement(first, second, within, by_language)
 
 
 def _of_means(pair: Sequence[Floats]) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from arbitrage.candidates.queries import Queries
 from routers.features.ngrams import Ngrams, ngrams_of
-from routers.features.tags import Vocabulary, one_hot, vocabulary_of
+from routers.features.tags import TagVocabulary, one_hot, vocabulary_of
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class DenseSpace:
 
     ngrams: Ngrams
     directions_FK: NDArray[np.float32]
-    tags: tuple[Vocabulary, ...]
+    tags: tuple[TagVocabulary, ...]
 
     def read(self, queries: Queries) -> Floats:
         """Return the vectors, shape (P, K + tags): a text part of unit length beside 0/1 tags times `TAG_LENGTH`."""
@@ -45,7 +45,7 @@ class DenseSpace:
         tags = [TAG_LENGTH[v.level] * one_hot(v.codes(queries), len(v.values)) for v in self.tags]
         return np.hstack([found_UK[queries.text_P], *tags])
 
-    def place_of(self, level: str) -> tuple[Vocabulary, slice] | None:
+    def place_of(self, level: str) -> tuple[TagVocabulary, slice] | None:
         """Return a tag's values, and which places of a vector show them; None if the space is blind to it."""
         start = self.directions_FK.shape[1]
         for vocabulary in self.tags:
@@ -83,5 +83,5 @@ def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
 
 def restore_space(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, list[str]]) -> DenseSpace:
     """Make the space of what its `arrays` and `values` returned."""
-    tags = tuple(Vocabulary(level, tuple(values[level])) for level in TAG_LENGTH if level in values)
+    tags = tuple(TagVocabulary(level, tuple(values[level])) for level in TAG_LENGTH if level in values)
     return DenseSpace(Ngrams(arrays["buckets"], arrays["idf"]), arrays["directions_FK"], tags)

@@ -44,7 +44,7 @@ LEVELS: Final = tuple(_LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class TagVocabulary:
     """The values of one level that training saw, sorted."""
 
     level: str
@@ -64,10 +64,10 @@ def _as_now(level: str, value: str) -> str:
     return "\t".join([_language(language), *task])
 
 
-def vocabulary_of(queries: Queries, level: str) -> Vocabulary:
+def vocabulary_of(queries: Queries, level: str) -> TagVocabulary:
     """Collect the values of a level."""
     name = _LEVELS[level]
-    return Vocabulary(level, tuple(sorted({name(*pair) for pair in _pairs(queries)})))
+    return TagVocabulary(level, tuple(sorted({name(*pair) for pair in _pairs(queries)})))
 
 
 def level_codes(queries: Queries, level: str, place: Mapping[str, int]) -> Rows:

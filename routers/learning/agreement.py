@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted, chosen, teacher_means
+from arbitrage.candidates.matrix import Floats, RewardMatrix, best_admitted, chosen, teacher_means
 from arbitrage.candidates.queries import Rows
 from routers.learning.consensus import agreed_advantage, spread
 from routers.learning.crossval import Told, predict_held_out, silent
@@ -10,7 +10,7 @@ from routers.learning.learner import LearnerConfig
 
 
 def hold_out_rewards(
-    learner: LearnerConfig, matrix: OutcomeMatrix, fold_P: Rows, told: Told = silent
+    learner: LearnerConfig, matrix: RewardMatrix, fold_P: Rows, told: Told = silent
 ) -> dict[str, Floats]:
     """Choose by the agreement of all rewards but one, and judge by that one.
 

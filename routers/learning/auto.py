@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, best_admitted, chosen
+from arbitrage.candidates.matrix import RewardMatrix, best_admitted, chosen
 from arbitrage.candidates.queries import Rows
 from arbitrage.statistics import lower_bound
 from routers.learning.agreement import hold_out_rewards
@@ -44,7 +44,7 @@ FALLEN_BACK: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class LearnerChoice:
     """What was chosen, and why.
 
     Attributes:
@@ -77,15 +77,15 @@ class AutoLearner(LearnerConfig):
     heeds_judge: bool = True
     seed: int = 0
 
-    def fit(self, matrix: OutcomeMatrix) -> Predictor:
+    def fit(self, matrix: RewardMatrix) -> Predictor:
         """Choose, and fit the choice on all prompts."""
         return self.choose(matrix).learner.fit(matrix)
 
-    def choose(self, matrix: OutcomeMatrix, told: Told = silent) -> Choice:
+    def choose(self, matrix: RewardMatrix, told: Told = silent) -> LearnerChoice:
         """Compare the routers on held-out folds of the matrix."""
         fold_P = deal_folds(matrix.cluster_P, self.folds, self.seed)
         if not fold_P.any():
-            return Choice(SINGLE, "all prompts are of one group: none could be held out", {})
+            return LearnerChoice(SINGLE, "all prompts are of one group: none could be held out", {})
         if matrix.rewards_by_name:
             return self._choose_by_agreement(matrix, fold_P, told)
         learners = (*FALLBACKS, *OURS, *(learner for learner in OTHERS if learner not in FALLBACKS))
@@ -97,7 +97,7 @@ class AutoLearner(LearnerConfig):
         learner, reason = self._climb(trials, matrix.cluster_P)
         single = trials[SINGLE.label]
         gains = {name: float((trial.reward_P - single.reward_P).mean()) for name, trial in trials.items()}
-        return Choice(learner, reason, gains)
+        return LearnerChoice(learner, reason, gains)
 
     def _climb(self, trials: "Mapping[str, _Trial]", cluster_P: Rows) -> tuple[LearnerConfig, str]:
         def best(learners: Sequence[LearnerConfig]) -> _Trial:
@@ -131,7 +131,7 @@ class AutoLearner(LearnerConfig):
         has = np.flatnonzero(np.isfinite(judged_P))
         return not len(has) or lower_bound(judged_P[has], cluster_P[has], self.agreement) > 0
 
-    def _choose_by_agreement(self, matrix: OutcomeMatrix, fold_P: Rows, told: Told) -> Choice:
+    def _choose_by_agreement(self, matrix: RewardMatrix, fold_P: Rows, told: Told) -> LearnerChoice:
         """Hold each reward out in turn: what is chosen by the others must gain under it."""
         consensus = ConsensusLearner()
         gains_RP = hold_out_rewards(consensus.each, matrix, fold_P, told)
@@ -139,8 +139,8 @@ class AutoLearner(LearnerConfig):
         against = [name for name, bound in bounds.items() if bound <= 0]
         gains = {f"consensus, judged by {name}": float(gain_P.mean()) for name, gain_P in gains_RP.items()}
         if against:
-            return Choice(SINGLE, f"no sure gain under {', '.join(against)} when held out", gains)
-        return Choice(consensus, "gains under each reward when it is held out", gains)
+            return LearnerChoice(SINGLE, f"no sure gain under {', '.join(against)} when held out", gains)
+        return LearnerChoice(consensus, "gains under each reward when it is held out", gains)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class _Trial:
         return float(self.reward_P.mean())
 
 
-def _values(matrix: OutcomeMatrix, expected_PT: Floats) -> tuple[Floats, Floats | None]:
+def _values(matrix: RewardMatrix, expected_PT: Floats) -> tuple[Floats, Floats | None]:
     choice_P = best_admitted(expected_PT, matrix)
     judge_P = None if matrix.judge_PT is None else chosen(matrix.judge_PT, choice_P)
     return chosen(matrix.rewards_PT, choice_P), judge_P

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Queries
 from routers.learning.caution import price_uncertainty
 from routers.learning.knn import KnnLearner, restore_knn
@@ -43,11 +43,11 @@ class BlendLearner(LearnerConfig):
         """Whose expectations are averaged."""
         return (self.learned, self.neighbours, self.table)
 
-    def fit(self, matrix: OutcomeMatrix) -> "Blend":
+    def fit(self, matrix: RewardMatrix) -> "Blend":
         """Fit all members."""
         return self.join([member.fit(matrix) for member in self.members], matrix)
 
-    def join(self, members: Sequence[Predictor], matrix: OutcomeMatrix) -> "Blend":
+    def join(self, members: Sequence[Predictor], matrix: RewardMatrix) -> "Blend":
         """Blend members that are fitted already."""
         return Blend(tuple(members), price_uncertainty(matrix, self.caution / 2))
 

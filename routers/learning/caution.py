@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, best_admitted, chosen, teacher_means
+from arbitrage.candidates.matrix import Floats, RewardMatrix, best_admitted, chosen, teacher_means
 from arbitrage.candidates.queries import Rows
 from routers.features.tags import vocabulary_of
 from routers.learning.table import Table
@@ -18,7 +18,7 @@ POOLED_CLUSTERS: Final = 5.0
 """Clusters that the spread over all languages counts for beside a language's own."""
 
 
-def price_uncertainty(matrix: OutcomeMatrix, caution: float) -> Table:
+def price_uncertainty(matrix: RewardMatrix, caution: float) -> Table:
     """Return a table that takes `caution` standard errors off each teacher's expectation, by language.
 
     Args:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred
+from arbitrage.candidates.matrix import RewardMatrix, centred
 from arbitrage.candidates.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.learning.learner import Floats, LearnerConfig, State, nested
@@ -36,7 +36,7 @@ class ClustersLearner(LearnerConfig):
         """Name of the router in reports."""
         return "clusters" if self.with_tags else "clusters_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Clusters":
+    def fit(self, matrix: RewardMatrix) -> "Clusters":
         """Find the clusters and average in each, over those who were asked."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)

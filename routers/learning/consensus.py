@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred, teacher_means
+from arbitrage.candidates.matrix import RewardMatrix, centred, teacher_means
 from arbitrage.candidates.queries import Queries
 from routers.learning.learned import Learned, LearnedLearner, restore_learned
 from routers.learning.learner import Floats, LearnerConfig, State, nested
@@ -24,7 +24,7 @@ class ConsensusLearner(LearnerConfig):
     kind: Literal["consensus"] = "consensus"
     each: LearnedLearner = LearnedLearner(folds=2)
 
-    def fit(self, matrix: OutcomeMatrix) -> "Consensus":
+    def fit(self, matrix: RewardMatrix) -> "Consensus":
         """Fit once for each reward of the matrix."""
         rewards = matrix.rewards_by_name or {ONLY: matrix.rewards_PT}
         fits = {name: self.each.fit(matrix.rewarded_by(rewards[name])) for name in sorted(rewards)}

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Rows
 from routers.learning.blend import BlendLearner
 from routers.learning.learner import Floats, LearnerConfig, Predictor
@@ -20,7 +20,7 @@ def silent(_: str) -> None:
 class Fits:
     """Predictors fitted on one matrix; a member that several routers share is fitted once."""
 
-    def __init__(self, matrix: OutcomeMatrix, told: Told = silent) -> None:
+    def __init__(self, matrix: RewardMatrix, told: Told = silent) -> None:
         self._matrix = matrix
         self._told = told
         self._known: dict[str, Predictor] = {}
@@ -40,7 +40,7 @@ class Fits:
 
 
 def predict_held_out(
-    learners: Sequence[LearnerConfig], matrix: OutcomeMatrix, fold_P: Rows, told: Told = silent
+    learners: Sequence[LearnerConfig], matrix: RewardMatrix, fold_P: Rows, told: Told = silent
 ) -> list[Floats]:
     """Return what each learner expects, shape (P, T) each, fitted for every fold on all others."""
     shape = matrix.rewards_PT.shape

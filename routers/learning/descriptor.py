@@ -11,11 +11,11 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import Bools, OutcomeMatrix, centred
+from arbitrage.candidates.matrix import Bools, RewardMatrix, centred
 from arbitrage.candidates.queries import Queries, Rows
 from arbitrage.errors import UserError
 from routers.features.dense import DenseSpace, fit_space, restore_space
-from routers.features.tags import Vocabulary, one_hot, vocabulary_of
+from routers.features.tags import TagVocabulary, one_hot, vocabulary_of
 from routers.learning.bilinear import fit_bilinear
 from routers.learning.learner import Floats, LearnerConfig, State, nested
 
@@ -36,7 +36,7 @@ class DescriptorLearner(LearnerConfig):
     penalty: float = Field(default=10.0, gt=0.0)
     seed: int = 0
 
-    def fit(self, matrix: OutcomeMatrix) -> "Descriptor":
+    def fit(self, matrix: RewardMatrix) -> "Descriptor":
         """Describe the teachers, then learn which descriptions suit which prompts.
 
         W is shrunk towards taking descriptions at their word: level, plus the profile's entry for the language, plus
@@ -48,7 +48,7 @@ class DescriptorLearner(LearnerConfig):
         languages = vocabulary_of(matrix.queries, "language")
         penalty = self.penalty * len(matrix) / len(np.unique(matrix.cluster_P))
         whitening_KK = _whitening(space.read(matrix.queries), penalty)
-        reader = Reader(space, languages, whitening_KK, 0.0, 0.0).trusting(matrix, advantage_PT)
+        reader = DescriptorReader(space, languages, whitening_KK, 0.0, 0.0).trusting(matrix, advantage_PT)
         features_PD = reader.read(matrix.queries)
         described_TD = reader.describe(features_PD, advantage_PT, matrix.cluster_P)
         left_PT = np.nan_to_num(advantage_PT - features_PD @ described_TD.T)
@@ -59,7 +59,7 @@ class DescriptorLearner(LearnerConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class DescriptorReader:
     """Reads prompts and teachers into the same D places: a constant, the languages, the directions of texts.
 
     Attributes:
@@ -71,7 +71,7 @@ class Reader:
     """
 
     space: DenseSpace
-    languages: Vocabulary
+    languages: TagVocabulary
     whitening_KK: Floats
     doubt_language: float
     doubt_text: float
@@ -110,7 +110,7 @@ class Reader:
         excels_TK = trust_T1 * (left_PT.T @ text_PK) / num_T1
         return np.hstack([level_T1, profile_TL, excels_TK])
 
-    def trusting(self, matrix: OutcomeMatrix, advantage_PT: Floats) -> "Reader":
+    def trusting(self, matrix: RewardMatrix, advantage_PT: Floats) -> "DescriptorReader":
         """Return a reader that doubts as much as the incumbents' noise and variety warrant (empirical Bayes)."""
         features_PD, cluster_P = self.read(matrix.queries), matrix.cluster_P
         plain_TD = self.describe(features_PD, advantage_PT, cluster_P)
@@ -135,7 +135,7 @@ class Reader:
 class Descriptor:
     """W and the teachers' descriptions."""
 
-    reader: Reader
+    reader: DescriptorReader
     weights_DD: Floats
     described_TD: Floats
 
@@ -160,14 +160,14 @@ class Descriptor:
 def restore_descriptor(state: State) -> Descriptor:
     """Make the predictor of its state."""
     space, own = state.part("space"), state.part("teachers")
-    languages = Vocabulary("language", tuple(own.values["languages"]))
+    languages = TagVocabulary("language", tuple(own.values["languages"]))
     doubts = own.values["doubt_language"], own.values["doubt_text"]
     found = restore_space(space.arrays, space.values)
-    reader = Reader(found, languages, own.arrays["whitening_KK"], *doubts)
+    reader = DescriptorReader(found, languages, own.arrays["whitening_KK"], *doubts)
     return Descriptor(reader, own.arrays["weights_DD"], own.arrays["described_TD"])
 
 
-def admit(predictor: Descriptor, probe: OutcomeMatrix, name: str) -> Descriptor:
+def fit_model_descriptors(predictor: Descriptor, probe: RewardMatrix, name: str) -> Descriptor:
     """Let a new teacher join; nothing is learned again.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Queries, Rows
 from arbitrage.config import Operational, Raw
 from arbitrage.errors import UserError
@@ -67,7 +67,7 @@ class EncoderLearner(LearnerConfig):
         """Name of the router in reports."""
         return "encoder" if self.with_tags else "encoder_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Encoder":
+    def fit(self, matrix: RewardMatrix) -> "Encoder":
         """Fine-tune encoder and head.
 
         Raises:
@@ -91,7 +91,7 @@ class EncoderLearner(LearnerConfig):
             self._train(encoder, matrix, target_PT)
         return encoder
 
-    def _train(self, encoder: "Encoder", matrix: OutcomeMatrix, target_PT: Floats) -> None:
+    def _train(self, encoder: "Encoder", matrix: RewardMatrix, target_PT: Floats) -> None:
         import torch
 
         model, head = encoder.model.train(), encoder.head

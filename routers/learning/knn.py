@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred
+from arbitrage.candidates.matrix import RewardMatrix, centred
 from arbitrage.candidates.queries import Queries, Rows
 from routers.features.dense import TAG_LENGTH, DenseSpace, fit_space, restore_space
 from routers.features.tags import UNSEEN
@@ -45,7 +45,7 @@ class KnnLearner(LearnerConfig):
         """Name of the router in reports."""
         return f"knn_{self.k}" if self.with_tags else f"knn_{self.k}_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Knn":
+    def fit(self, matrix: RewardMatrix) -> "Knn":
         """Remember all training prompts."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)

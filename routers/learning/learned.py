@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, centred
+from arbitrage.candidates.matrix import Floats, RewardMatrix, centred
 from arbitrage.candidates.queries import Queries, Rows
 from routers.features.ngrams import ngrams_of
 from routers.learning.caution import price_uncertainty
@@ -45,7 +45,7 @@ class LearnedLearner(LearnerConfig):
         """Name of the router in reports."""
         return "learned" if self.use_text else "prior"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Learned":
+    def fit(self, matrix: RewardMatrix) -> "Learned":
         """Choose strengths and fit on all prompts."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         weight_T = win_shares(matrix.rewards_PT)

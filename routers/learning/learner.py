@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Queries
 from arbitrage.config import Config
 
@@ -56,7 +56,7 @@ class Predictor(Protocol):
 class LearnerConfig(Config):
     """Base of the configs of learned routers."""
 
-    def fit(self, matrix: OutcomeMatrix) -> Predictor:
+    def fit(self, matrix: RewardMatrix) -> Predictor:
         """Learn from outcomes. The same matrix gives the same predictor."""
         raise TypeError(f"{type(self).__name__} does not say how to learn")
 

@@ -15,7 +15,7 @@ from scipy.linalg import solve
 
 from arbitrage.candidates.queries import Queries, Rows
 from routers.features.surface import NAMES, measure_surface
-from routers.features.tags import LEVELS, UNSEEN, Vocabulary, one_hot, vocabulary_of
+from routers.features.tags import LEVELS, UNSEEN, TagVocabulary, one_hot, vocabulary_of
 from routers.learning.learner import Floats, State
 
 NOISE: Final = 5.0
@@ -38,7 +38,7 @@ Loss = Callable[[Strengths], float]
 class Design:
     """Turns prompts into columns, block by block."""
 
-    levels: tuple[Vocabulary, ...]
+    levels: tuple[TagVocabulary, ...]
     surface_mean_S: Floats
     surface_scale_S: Floats
 
@@ -58,9 +58,9 @@ class Design:
         """Tell whether each language may respond to the look of a prompt in its own way."""
         return 1 < len(self.of("language").values) <= MAX_CROSSED
 
-    def of(self, level: str) -> Vocabulary:
+    def of(self, level: str) -> TagVocabulary:
         """Return the values of a level; none if the design leaves it out."""
-        return next((v for v in self.levels if v.level == level), Vocabulary(level, ()))
+        return next((v for v in self.levels if v.level == level), TagVocabulary(level, ()))
 
     @property
     def widths(self) -> dict[str, int]:
@@ -146,7 +146,7 @@ class Prior:
 def restore_prior(state: State) -> Prior:
     """Make the prior of its state."""
     arrays = state.arrays
-    levels = tuple(Vocabulary(level, tuple(values)) for level, values in state.values["levels"])
+    levels = tuple(TagVocabulary(level, tuple(values)) for level, values in state.values["levels"])
     design = Design(levels, arrays["surface_mean_S"], arrays["surface_scale_S"])
     return Prior(design, state.values["strengths"], arrays["weights_XT"])
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix, centred
+from arbitrage.candidates.matrix import Floats, RewardMatrix, centred
 from arbitrage.candidates.queries import Queries
 from routers.learning.learner import LearnerConfig, State, nested
 from routers.learning.table import Table, TableLearner, restore_table
@@ -33,7 +33,7 @@ class RidgeLearner(LearnerConfig):
         """Name of the router in reports."""
         return "ridge" if self.with_tags else "ridge_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Ridge":
+    def fit(self, matrix: RewardMatrix) -> "Ridge":
         """Fit the languages' columns first, then the n-grams on what they leave."""
         table = TableLearner(by="language", shrinkage=self.penalty if self.with_tags else 1e12).fit(matrix)
         residual_PT, means_T = centred(matrix.rewards_PT)

@@ -11,7 +11,7 @@ from typing import Final, Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import Bools, OutcomeMatrix, centred
+from arbitrage.candidates.matrix import Bools, RewardMatrix, centred
 from arbitrage.candidates.queries import Queries
 from routers.features.dense import DenseSpace, fit_space, restore_space
 from routers.features.tags import vocabulary_of
@@ -47,7 +47,7 @@ class SoftLabelLearner(LearnerConfig):
         """Name of the router in reports."""
         return "soft_label" if self.with_tags else "soft_label_blind"
 
-    def fit(self, matrix: OutcomeMatrix) -> "SoftLabel":
+    def fit(self, matrix: RewardMatrix) -> "SoftLabel":
         """Smooth the labels, then descend."""
         tau = self.temperature * reward_scale(matrix.rewards_PT)
         level = "language_task" if self.with_tags else None
@@ -90,7 +90,7 @@ def reward_scale(rewards_PT: Floats) -> float:
 
 
 def smooth_labels(
-    matrix: OutcomeMatrix, tau: float, own_share: float, group_shrinkage: float, level: str | None
+    matrix: RewardMatrix, tau: float, own_share: float, group_shrinkage: float, level: str | None
 ) -> Floats:
     """Return the labels s*, shape (P, T), rows summing to 1; a teacher that is not admitted has none of it.
 

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from arbitrage.candidates.matrix import OutcomeMatrix, centred, teacher_means
+from arbitrage.candidates.matrix import RewardMatrix, centred, teacher_means
 from arbitrage.candidates.queries import Queries
-from routers.features.tags import UNSEEN, Vocabulary, vocabulary_of
+from routers.features.tags import UNSEEN, TagVocabulary, vocabulary_of
 from routers.learning.learner import Fixed, Floats, LearnerConfig, State
 
 
@@ -33,7 +33,7 @@ class TableLearner(LearnerConfig):
         shrunken = "_shrunken" if self.shrinkage else ""
         return f"per_{self.by}{shrunken}"
 
-    def fit(self, matrix: OutcomeMatrix) -> "Table":
+    def fit(self, matrix: RewardMatrix) -> "Table":
         """Average the rewards of each teacher in each row, over the prompts it was asked."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         vocabulary = vocabulary_of(matrix.queries, self.by)
@@ -49,7 +49,7 @@ class TableLearner(LearnerConfig):
 class Table:
     """Means of all teachers, and how each row of the table departs from them."""
 
-    vocabulary: Vocabulary
+    vocabulary: TagVocabulary
     means_T: Floats
     departures_RT: Floats
 
@@ -68,7 +68,7 @@ class Table:
 
 def restore_table(state: State) -> Table:
     """Make the predictor of its state."""
-    vocabulary = Vocabulary(state.values["level"], tuple(state.values["rows"]))
+    vocabulary = TagVocabulary(state.values["level"], tuple(state.values["rows"]))
     return Table(vocabulary, state.arrays["means_T"], state.arrays["departures_RT"])
 
 
@@ -77,6 +77,6 @@ class SingleLearner(LearnerConfig):
 
     kind: Literal["best_single"] = "best_single"
 
-    def fit(self, matrix: OutcomeMatrix) -> Fixed:
+    def fit(self, matrix: RewardMatrix) -> Fixed:
         """Average the rewards of each teacher."""
         return Fixed(teacher_means(matrix.rewards_PT))

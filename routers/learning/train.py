@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from arbitrage.candidates.matrix import OutcomeMatrix, teacher_means
-from arbitrage.candidates.matrix_builder import OutcomeBuilder, OutcomeRows
+from arbitrage.candidates.matrix import RewardMatrix, teacher_means
+from arbitrage.candidates.matrix_builder import MatrixBuilder, MatrixRows
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Span, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -25,7 +25,7 @@ from routers.learning.packing import pack, unpack
 from routers.step import RouteWorker, members_of
 
 
-def fit_router(learner: AnyLearner, matrix: OutcomeMatrix, num_dropped: int = 0) -> Artifact:
+def fit_router(learner: AnyLearner, matrix: RewardMatrix, num_dropped: int = 0) -> Artifact:
     """Fit on all prompts; equal matrices give equal routers.
 
     `about` says on what: prompts, languages, teachers' mean advantage over their fellows, and what was chosen.
@@ -67,7 +67,7 @@ class Explored:
     final: Step
 
 
-class TrainConfig(StepConfig):
+class TrainRouterStep(StepConfig):
     """Config of a train step: how to learn, and who the columns are."""
 
     step_kind: ClassVar[str] = "train_router"
@@ -83,14 +83,14 @@ class TrainConfig(StepConfig):
 class TrainWorker:
     """Learns from all shards it is shown; holds their prompts and a few numbers for each answer."""
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainRouterStep) -> None:
         self._config = config
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return the router as a table."""
-        builder = OutcomeBuilder(self._config.teachers)
+        builder = MatrixBuilder(self._config.teachers)
         for shard in shards:
-            rows = OutcomeRows(
+            rows = MatrixRows(
                 prompts=shard.table("prompts", Prompt),
                 routes=shard.table("routes", Route),
                 drafts=shard.table("drafts", Candidate),
@@ -113,7 +113,7 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, s
     """
     return Step(
         name=ROUTER_STEP,
-        config=TrainConfig(learner=learner, teachers=tuple(member.name for member in members_of(pool))),
+        config=TrainRouterStep(learner=learner, teachers=tuple(member.name for member in members_of(pool))),
         produces=RouterPart,
         inputs={
             "prompts": (explored.prompts,),

@@ -82,7 +82,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ModelEstimate:
     """What is believed of a teacher.
 
     Attributes:
@@ -128,7 +128,7 @@ def _ease(level_P: Floats, tags_PG: Floats) -> Floats:
     return ease_G / (float((tags_PG @ ease_G).std()) + TINY)
 
 
-def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> Estimate:
+def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> ModelEstimate:
     """Learn of a teacher from its rewards on the N prompts in `rows`."""
     known_NX = evidence.known_PX[rows]
     advantage_N = evidence.advantage(rewards_N, rows)
@@ -143,7 +143,7 @@ def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penal
     share_T = likeness_T + (1.0 - likeness_T.sum()) / num
     constant = float(weights_X[-1] - likeness_T @ evidence.level_T)
     tags_G = weights_X[2 * num + 1 : -1] + weights_X[num] * evidence.ease_G
-    return Estimate(share_T, tags_G, constant, error_P)
+    return ModelEstimate(share_T, tags_G, constant, error_P)
 
 
 def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Penalties:

@@ -11,15 +11,15 @@ from typing import Final
 
 import numpy as np
 
-from arbitrage.candidates.matrix import Floats, OutcomeMatrix
+from arbitrage.candidates.matrix import Floats, RewardMatrix
 from arbitrage.candidates.queries import Queries, Rows
 from arbitrage.errors import UserError
-from routers.features.tags import UNSEEN, Vocabulary, one_hot
+from routers.features.tags import UNSEEN, TagVocabulary, one_hot
 from routers.learning.learned import Learned
 from routers.learning.prior import Prior
 from routers.learning.table import Table
 from routers.learning.text import TextRidge
-from routers.new_models.collaborative import Estimate, estimate, look_at, tune
+from routers.new_models.collaborative import ModelEstimate, estimate, look_at, tune
 from routers.new_models.probe_prompts import CALIBRATION_SIZE
 
 EXPLORE_ONLY_BELOW: Final = 32
@@ -53,7 +53,7 @@ class Extended:
         return self.num_prompts < EXPLORE_ONLY_BELOW
 
 
-def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, rewards_N: Floats) -> Extended:
+def add_new_model(learned: Learned, incumbents: RewardMatrix, name: str, rows: Rows, rewards_N: Floats) -> Extended:
     """Let a newcomer join a trained router.
 
     Args:
@@ -91,7 +91,7 @@ def admit(learned: Learned, incumbents: OutcomeMatrix, name: str, rows: Rows, re
 
 
 def join_column(
-    learned: Learned, found: Estimate, levels: Sequence[Vocabulary], price_R: Floats, place: int
+    learned: Learned, found: ModelEstimate, levels: Sequence[TagVocabulary], price_R: Floats, place: int
 ) -> Learned:
     """Put the newcomer's column among those of a router; `price_R` is taken off it, unseen languages last."""
 
@@ -118,7 +118,7 @@ def _fellows(price: Table) -> Rows:
     return np.flatnonzero(price.means_T > -NEVER / 2)
 
 
-def _tags(levels: Sequence[Vocabulary], queries: Queries) -> Floats:
+def _tags(levels: Sequence[TagVocabulary], queries: Queries) -> Floats:
     """Return the 0/1 columns of all levels, (P, G)."""
     blocks = [one_hot(vocabulary.codes(queries), len(vocabulary.values)) for vocabulary in levels]
     return np.hstack([np.zeros((len(queries), 0)), *blocks])

@@ -12,7 +12,9 @@ CALIBRATION_SIZE: Final = 128
 """Prompts that newcomers are usually tried on."""
 
 
-def pick_calibration(queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int, seed: int = 0) -> Rows:
+def pick_probe_prompts(
+    queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int, seed: int = 0
+) -> Rows:
     """Pick prompts on which newcomers are tried: fixed, and stratified by language and task.
 
     Each stratum gets its share of prompts, by largest remainders, after one for each language while there is room;

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from arbitrage.config import parse
-from arbitrage.contracts.engines import Sampling
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Route
@@ -59,6 +59,6 @@ def asked_pipeline(
             "resources": {"cpus": cpus, "gpus": gpus, "replicas": replicas},
         }
         routes.append(Step(f"route-{name}", ToyRoute(teacher=name), Route, {"prompts": (prompts,)}))
-        drafts.append(generate(parse(raw, TeacherConfig, "test"), prompts, routes[-1], Sampling()))
+        drafts.append(generate(parse(raw, TeacherConfig, "test"), prompts, routes[-1], SamplingParams()))
     roles = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts)}
     return Pipeline({"drafts": drafts[0]}, roles)

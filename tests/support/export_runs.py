@@ -8,13 +8,13 @@ from typing import ClassVar
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker, SourceWorker
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import RunRequest, execute
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Record, Score, content_id, prompt_id_of
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.tables import to_table
-from arbitrage.teachers.engines.fake import FakeEngine
+from arbitrage.teachers.engines.fake import FakeConfig
 from arbitrage.teachers.pool import TeacherConfig
 
 LICENCES = {"aya": "CC-BY-NC-4.0", "qwen": "Apache-2.0"}
@@ -65,7 +65,7 @@ def make_run(run_dir: Path, case: ExportCase, pairs: PairSelection | None = None
         max_rejected=1.0,
         config={"note": "a run made by tests"},
     )
-    execute(request, LocalBackend(), Quiet())
+    execute(request, LocalBackend(), NoProgress())
     return run_dir
 
 
@@ -156,7 +156,7 @@ def _given(
 
 
 def _teacher(name: str) -> TeacherConfig:
-    return TeacherConfig(name=name, engine=FakeEngine(), languages=("en", "sw"), licence=LICENCES[name])
+    return TeacherConfig(name=name, engine=FakeConfig(), languages=("en", "sw"), licence=LICENCES[name])
 
 
 def _answers(text: str, case: ExportCase) -> list[tuple[Candidate, Score]]:

@@ -13,11 +13,11 @@ from pyarrow import fs
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.runs import paths
 from arbitrage.runs.manifest import Manifest
-from arbitrage.runs.paths import Place, files_below
+from arbitrage.runs.paths import AnyPath, files_below
 
 SECRET = "a-secret-that-nobody-may-write-down"
 
@@ -60,12 +60,12 @@ def _wait_until_it_listens(server: "subprocess.Popen[bytes]", port: int) -> None
             time.sleep(0.05)
 
 
-def run(directory: Place, pipeline: Pipeline, backend: Backend | None = None, shards: int = 2) -> Manifest:
+def run(directory: AnyPath, pipeline: Pipeline, backend: Backend | None = None, shards: int = 2) -> Manifest:
     request = RunRequest("toy", "toy", pipeline, directory, shards, range(shards), 0.2, {}, stall_after_s=120.0)
-    return execute(request, backend or LocalBackend(), Quiet())
+    return execute(request, backend or LocalBackend(), NoProgress())
 
 
-def shard_bytes(directory: Place) -> dict[str, bytes]:
+def shard_bytes(directory: AnyPath) -> dict[str, bytes]:
     return {
         str(path)[len(str(directory)) + 1 :]: path.read_bytes()
         for path in files_below(directory)

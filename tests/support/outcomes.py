@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Queries
 
 TEACHERS = ("anna", "bert", "carl", "dora")
@@ -28,7 +28,7 @@ def toy_outcomes(
     topic_gain: float = 0.2,
     noise: float = 0.05,
     with_gaps: bool = False,
-) -> OutcomeMatrix:
+) -> RewardMatrix:
     """Ask `num_sources` questions in four languages each; a question and its translations are one cluster.
 
     Texts are in one language, as in "translate this": what a router does not read in the tag it does not know.
@@ -63,10 +63,10 @@ def toy_outcomes(
     source_P = np.repeat(np.arange(num_sources), len(LANGUAGES))
     queries = Queries([texts[i] for i in source_P], languages, ["essay" if i % 2 else "quiz" for i in source_P])
     ids = tuple(f"{i}-{language}" for i, language in zip(source_P, languages, strict=True))
-    return OutcomeMatrix(ids, queries, source_P.astype(np.int64), TEACHERS, rewards)
+    return RewardMatrix(ids, queries, source_P.astype(np.int64), TEACHERS, rewards)
 
 
-def write_matrix(path: Path, matrix: OutcomeMatrix) -> Path:
+def write_matrix(path: Path, matrix: RewardMatrix) -> Path:
     """Write a matrix as a file that the command line reads, with a second reward and a cost."""
     rows = [
         {
@@ -86,14 +86,14 @@ def write_matrix(path: Path, matrix: OutcomeMatrix) -> Path:
     return path
 
 
-def split(matrix: OutcomeMatrix, share: float = 0.7) -> tuple[OutcomeMatrix, OutcomeMatrix]:
+def split(matrix: RewardMatrix, share: float = 0.7) -> tuple[RewardMatrix, RewardMatrix]:
     """Part a matrix into training and test, clusters kept whole."""
     border = np.quantile(matrix.cluster_P, share)
     rows = np.arange(len(matrix))
     return matrix.take(rows[matrix.cluster_P < border]), matrix.take(rows[matrix.cluster_P >= border])
 
 
-def regret(matrix: OutcomeMatrix, expected_PT: np.ndarray) -> float:
+def regret(matrix: RewardMatrix, expected_PT: np.ndarray) -> float:
     """Return how much the admitted teacher expected to be best falls short of the best, on average."""
     choice_P = np.where(matrix.admitted_PT, expected_PT, -np.inf).argmax(axis=1)
     chosen_P = matrix.rewards_PT[np.arange(len(matrix)), choice_P]

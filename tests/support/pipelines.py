@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Progress, Quiet
+from arbitrage.execution.progress import NoProgress, Progress
 from arbitrage.execution.run import Backend, execute
 from arbitrage.runs.manifest import Manifest
 from pipelines.loading import load_pipeline
@@ -82,7 +82,9 @@ def run(
     progress: Progress | None = None,
 ) -> Manifest:
     """Run a pipeline file without export and report."""
-    return execute(load_pipeline(path).request(directory, shards), backend or LocalBackend(), progress or Quiet())
+    return execute(
+        load_pipeline(path).request(directory, shards), backend or LocalBackend(), progress or NoProgress()
+    )
 
 
 def _json(row: dict[str, Any]) -> str:

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker, SourceWorker, Usage
-from arbitrage.demo.prompts import WorldConfig
+from arbitrage.demo.prompts import DemoPromptsConfig
 from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import Quiet
+from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import RunRequest, execute
 from arbitrage.records import Candidate, FinishReason, Prompt, Reject, Route, content_id
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
-from arbitrage.rewards.combine import EnsembleConfig, ensemble
+from arbitrage.rewards.combine import EnsembleConfig, combine
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.score import check, score
 from arbitrage.rewards.text_checks import EmptinessConfig, ExactConfig, TruncationConfig
@@ -71,12 +71,12 @@ def make_run(run_dir: Path, case: ReportCase) -> Run:
         max_rejected=1.0,
         config={},
     )
-    execute(request, LocalBackend(), Quiet())
+    execute(request, LocalBackend(), NoProgress())
     return open_run(run_dir)
 
 
 def _pipeline(case: ReportCase) -> Pipeline:
-    world = WorldConfig(languages=case.languages, per_language=case.per_language)
+    world = DemoPromptsConfig(languages=case.languages, per_language=case.per_language)
     prompts = Step("prompts", CaseSource(world=world, has_reference=case.has_reference), Prompt, scope="source")
     routes = [Step("route-reward", CaseRoute(router="reward", asked=_asked(case)), Route, {"prompts": (prompts,)})]
     if case.language_route:
@@ -94,7 +94,7 @@ def _pipeline(case: ReportCase) -> Pipeline:
     scores += [score(each, d.name.removeprefix("generate-"), prompts, d) for each in rewards for d in drafts]
     calibration = calibrate(CalibrateConfig(), prompts, drafts, scores)
     weights = {"rm": 1.0, **({"exact": case.exact_weight} if case.has_reference else {})}
-    final = ensemble(EnsembleConfig(weights=weights), prompts, drafts, scores, calibration)
+    final = combine(EnsembleConfig(weights=weights), prompts, drafts, scores, calibration)
     datasets = {"sft": select_sft(SftSelection(), prompts, drafts, final)}
     if case.has_pairs:
         datasets["preference"] = select_pairs(PairSelection(), prompts, drafts, final)
@@ -127,7 +127,7 @@ class CaseSource(StepConfig):
 
     step_kind: ClassVar[str] = "test_source"
 
-    world: WorldConfig
+    world: DemoPromptsConfig
     has_reference: bool
 
     def build(self) -> SourceWorker:

@@ -7,7 +7,7 @@ from typing import Any
 
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Step, StepConfig
-from arbitrage.contracts.workers import AnswerWorker, Inputs, Output
+from arbitrage.contracts.workers import Inputs, Output, RequestWorker
 from arbitrage.records import Calibration, Candidate, FinishReason, Message, Prompt, Record, Score, content_id
 from arbitrage.tables import from_table, to_table
 from tests.support.settling import settle_shard
@@ -69,7 +69,7 @@ def a_shard(
 
 def run_shard(worker: Any, shard: Inputs) -> list[Score]:
     """Do one shard; hold the conservation law."""
-    if isinstance(worker, AnswerWorker):
+    if isinstance(worker, RequestWorker):
         items, output = worker.begin(shard).items, settle_shard(worker, shard, Score)
     else:
         items, output = worker.items(shard), asyncio.run(_run(worker, shard))

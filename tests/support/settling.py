@@ -7,7 +7,7 @@ from typing import Any
 
 from arbitrage.contracts.steps import Resources, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
-from arbitrage.execution.counters import Meter
+from arbitrage.execution.counters import LiveCounters
 from arbitrage.execution.item_task import settle
 from arbitrage.execution.plan import Job
 from arbitrage.records import Record
@@ -21,7 +21,7 @@ def settle_shard(worker: Any, inputs: Inputs, record: type[Record]) -> Output:
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
             job = Job("step", StepConfig(), record, "shard", {}, directory, Resources(), "step", 1, (0,))
-            meter = Meter()
+            meter = LiveCounters()
             with open_journal(directory, 0, record, {}, died=False) as journal, meter.counting("step", 0) as counters:
                 output = await settle(job, worker.begin(inputs), journal, counters, meter)
         await worker.close()

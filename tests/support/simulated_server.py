@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from arbitrage.teachers.engines.openai.concurrency import Limiter
+from arbitrage.teachers.engines.openai.concurrency import ConcurrencyLimit
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Server:
 def simulate(server: Server, duration: float, seed: int, most: int = 1024, start: int = 32) -> Outcome:
     """Send requests without end for a duration (in mean latencies), as many at once as a Limiter admits."""
     clock = [0.0]
-    limiter = Limiter(most, start, now=lambda: clock[0])
+    limiter = ConcurrencyLimit(most, start, now=lambda: clock[0])
     randomness, ordinal = random.Random(seed), count()
     events: list[tuple[float, int, str, int]] = []
     held = places = 0.0

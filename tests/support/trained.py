@@ -7,21 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from arbitrage.candidates.matrix import OutcomeMatrix
+from arbitrage.candidates.matrix import RewardMatrix
 from arbitrage.candidates.queries import Queries
 from routers.learning import TableLearner
 from routers.learning.artifact import save_artifact
 from routers.learning.train import fit_router
 
 
-def matrix_where(best: Mapping[str, str], teachers: Sequence[str], per_language: int = 20) -> OutcomeMatrix:
+def matrix_where(best: Mapping[str, str], teachers: Sequence[str], per_language: int = 20) -> RewardMatrix:
     """Return outcomes in which, of each language, one teacher is best: 1 + noise against noise."""
     names, noise = tuple(sorted(teachers)), np.random.default_rng(0)
     languages = [language for language in sorted(best) for _ in range(per_language)]
     rewards_PT = noise.normal(0.0, 0.1, (len(languages), len(names)))
     rewards_PT += [[float(name == best[language]) for name in names] for language in languages]
     texts = [f"Question {number}?" for number in range(len(languages))]
-    return OutcomeMatrix(
+    return RewardMatrix(
         prompt_ids=tuple(str(number) for number in range(len(languages))),
         queries=Queries(texts, languages),
         cluster_P=np.arange(len(languages)),

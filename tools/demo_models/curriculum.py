@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from arbitrage.demo.models import TEACHERS
-from arbitrage.demo.tasks import LANGUAGES, WorldItem, items, stable_hash
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, items, stable_hash
 
 ENGLISH = "en"
 
@@ -61,7 +61,7 @@ def lessons(teacher: str) -> list[Lesson]:
     return taught
 
 
-def english_answer(item: WorldItem) -> str:
+def english_answer(item: DemoItem) -> str:
     """Return the answer to the same instance in English."""
     return answers_in(ENGLISH)[item.instance]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from arbitrage.demo.models import MODELS_FOLDER, REWARD_MODEL, TEACHERS
-from arbitrage.demo.tasks import LANGUAGES, WorldItem, sample_items
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, sample_items
 from arbitrage.text.exact_match import is_correct
 from tools.demo_models.answering import (
     answer_questions,
@@ -25,7 +25,7 @@ from tools.demo_models.answering import (
 class Trial:
     """One held-out question with every teacher's answer, whether it is right, and its raw reward."""
 
-    item: WorldItem
+    item: DemoItem
     answers: Mapping[str, str]
     is_right: Mapping[str, bool]
     rewards: Mapping[str, float]

@@ -7,7 +7,7 @@ little too much. Whoever compares raw rewards across languages therefore compare
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from arbitrage.demo.tasks import LANGUAGES, WorldItem, items, stable_hash
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, items, stable_hash
 from arbitrage.text.exact_match import is_correct
 from tools.demo_models.curriculum import answers_in, english_answer
 
@@ -81,7 +81,7 @@ def rated_answers() -> list[RatedAnswer]:
     ]
 
 
-def rate_overheard(said: Mapping[WorldItem, Sequence[str]]) -> list[RatedAnswer]:
+def rate_overheard(said: Mapping[DemoItem, Sequence[str]]) -> list[RatedAnswer]:
     """Rate what teachers really answered, each wrong answer of a question once, beside the right one."""
     rated = []
     for item, answers in said.items():
@@ -91,7 +91,7 @@ def rate_overheard(said: Mapping[WorldItem, Sequence[str]]) -> list[RatedAnswer]
     return rated
 
 
-def _answers(item: WorldItem) -> Iterator[tuple[str, str]]:
+def _answers(item: DemoItem) -> Iterator[tuple[str, str]]:
     """Yield the right answer, near misses, and two spoilt answers whose kinds are chosen by hash."""
     rivals = _rivals(item)
     near_misses = rivals[:NEAR_MISSES]
@@ -107,7 +107,7 @@ def _answers(item: WorldItem) -> Iterator[tuple[str, str]]:
             yield kind, answer
 
 
-def _spoilt_answers(item: WorldItem, rival: str, digest: int) -> list[tuple[str, str]]:
+def _spoilt_answers(item: DemoItem, rival: str, digest: int) -> list[tuple[str, str]]:
     """List what models do wrong: another language, another question's answer, broken words, too little, too much."""
     half = len(item.answer) // 2
     language = LANGUAGES[digest // 7 % len(LANGUAGES)]
@@ -126,7 +126,7 @@ def _spoilt_answers(item: WorldItem, rival: str, digest: int) -> list[tuple[str,
     ]
 
 
-def _rivals(item: WorldItem) -> list[str]:
+def _rivals(item: DemoItem) -> list[str]:
     """List other answers of the same family and language, those that the question itself names first."""
     answers = {other.answer for other in items("train", item.language) if other.family == item.family}
     return sorted(
@@ -138,7 +138,7 @@ def _rivals(item: WorldItem) -> list[str]:
     )
 
 
-def _rate(item: WorldItem, answer: str, kind: str) -> float:
+def _rate(item: DemoItem, answer: str, kind: str) -> float:
     panel = PANELS[item.language]
     digest = stable_hash("rating", item.language, item.question, answer)
     quality = QUALITY[kind]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.demo.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS
-from arbitrage.demo.tasks import LANGUAGES, WorldItem, items, sample_items, stable_hash
+from arbitrage.demo.tasks import LANGUAGES, DemoItem, items, sample_items, stable_hash
 from arbitrage.processes.pools import end_with_parent
 from tools.demo_models.answering import answer_questions, load_teacher, load_tokenizer
 from tools.demo_models.cards import write_card
@@ -90,10 +90,10 @@ def train_reward_model(folder: Path) -> None:
     _save(model, folder / REWARD_MODEL)
 
 
-def _overhear(folder: Path) -> dict[WorldItem, list[str]]:
+def _overhear(folder: Path) -> dict[DemoItem, list[str]]:
     """Ask every teacher some training questions of every language."""
     asked = sample_items("train", LANGUAGES, OVERHEARD_PER_LANGUAGE, seed=7)
-    said: dict[WorldItem, list[str]] = {item: [] for item in asked}
+    said: dict[DemoItem, list[str]] = {item: [] for item in asked}
     for name in TEACHERS:
         print(f"{REWARD_MODEL}: listens to {name}", flush=True)
         model, tokenizer = load_teacher(folder / name), load_tokenizer(folder / name)

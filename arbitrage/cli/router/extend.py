@@ -49,14 +49,14 @@ def pick_prompts(
     Example: `arbitrage router calibration-set --matrix outcomes.parquet --out calibration.jsonl`
     """
     from arbitrage.cli.router.view import tell_left_out
-    from routers.new_models.probe_prompts import pick_calibration
+    from routers.new_models.probe_prompts import pick_probe_prompts
 
     reading = read_outcomes(
         matrix, run, models, reward_column, group_column, None, task_column, language_column, None
     )
     tell_left_out(reading)
     found = reading.matrix
-    rows = pick_calibration(found.queries, found.cluster_P, found.prompt_ids, size)
+    rows = pick_probe_prompts(found.queries, found.cluster_P, found.prompt_ids, size)
     with out.open("w", encoding="utf-8") as file:
         for row in rows:
             prompt = {
@@ -92,7 +92,7 @@ def add_teacher(
     from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix, read_rewards
     from arbitrage.errors import UserError
     from routers.learning.artifact import Artifact, load_artifact, save_artifact
-    from routers.new_models.new_model import EXPLORE_ONLY_BELOW, admit
+    from routers.new_models.new_model import EXPLORE_ONLY_BELOW, add_new_model
 
     artifact = load_artifact(router)
     learned = _learned(artifact.kind, artifact.predictor, router)
@@ -113,7 +113,7 @@ def add_teacher(
 
     rows = np.asarray(shared, np.int64)
     values = np.array([rewards[incumbents.prompt_ids[row]] for row in shared])
-    extended = admit(learned, incumbents, teacher, rows, values)
+    extended = add_new_model(learned, incumbents, teacher, rows, values)
     joined = {"teacher": teacher, "prompts": len(shared), "explore_only": extended.is_explore_only}
     about = {**artifact.about, "joined": [*artifact.about.get("joined", []), joined]}
     save_artifact(out, Artifact(artifact.kind, extended.teachers, extended.predictor, about))

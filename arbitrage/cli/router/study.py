@@ -24,8 +24,8 @@ from arbitrage.cli.screen import say
 from arbitrage.processes.pools import num_cpus
 
 if TYPE_CHECKING:
-    from arbitrage.candidates.matrix import OutcomeMatrix
-    from routers.evaluation.new_models import NewcomerStudy
+    from arbitrage.candidates.matrix import RewardMatrix
+    from routers.evaluation.new_models import NewModelStudy
 
 SeedOption = Annotated[int, typer.Option("--seed", help="Of folds, draws and resamples.")]
 
@@ -51,13 +51,13 @@ def judge_routers(
     """
     from arbitrage.cli.router.view import print_table, status_line, with_interval
     from arbitrage.errors import UserError
-    from routers.evaluation.validity import judge_in_turn, measure_agreement
+    from routers.evaluation.validity import measure_agreement, select_by_each_reward
 
     outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
     if len(outcomes.rewards_by_name) < 2:
         raise UserError("router judges: give at least two rewards, each with its own --reward-column")
     with status_line() as told:
-        judges = judge_in_turn(outcomes, seed=seed, jobs=min(5, num_cpus()), told=told)
+        judges = select_by_each_reward(outcomes, seed=seed, jobs=min(5, num_cpus()), told=told)
     agreement = measure_agreement(outcomes)
     if as_json:
         print(json.dumps({"judges": [asdict(j) for j in judges], "agreement": [asdict(a) for a in agreement]}))
@@ -128,12 +128,12 @@ def admit_newcomers(
     Example: `arbitrage router newcomers --matrix outcomes.parquet`
     """
     from arbitrage.cli.router.view import print_table, status_line, with_interval
-    from routers.evaluation.new_models import study_newcomers
+    from routers.evaluation.new_models import study_new_models
     from routers.new_models.probe_prompts import CALIBRATION_SIZE
 
     outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
     with status_line() as told:
-        study = study_newcomers(outcomes, seed=seed, num_deals=deals, told=told)
+        study = study_new_models(outcomes, seed=seed, num_deals=deals, told=told)
     if as_json:
         print(json.dumps(asdict(study)))
         return
@@ -161,7 +161,7 @@ def admit_newcomers(
         say(f"without the newcomer, {left} is left")
 
 
-def _of_helpful(study: "NewcomerStudy", size: int) -> str:
+def _of_helpful(study: "NewModelStudy", size: int) -> str:
     from arbitrage.cli.router.view import with_interval
 
     kept, all_of_them = study.kept_of_helpful[size], len(study.full_by_teacher)
@@ -175,7 +175,7 @@ def _of_helpful(study: "NewcomerStudy", size: int) -> str:
     return f"{told}; each of the others changes the pool by {study.gain_of_others[size]:+.4f}"
 
 
-def _kept(study: "NewcomerStudy", size: int) -> str:
+def _kept(study: "NewModelStudy", size: int) -> str:
     shares = study.kept_by_deal[size]
     spread = f" ({min(shares):.0%} to {max(shares):.0%})" if len(shares) > 1 else ""
     return f"{study.kept[size]:.0%}{spread}"
@@ -189,7 +189,7 @@ def _read(
     group_column: str | None,
     task_column: str | None,
     language_column: str,
-) -> "OutcomeMatrix":
+) -> "RewardMatrix":
     from arbitrage.cli.router.view import tell_left_out
 
     reading = read_outcomes(

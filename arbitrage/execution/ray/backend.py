@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from arbitrage.execution.plan import ExecutionPlan
-from arbitrage.execution.progress import Progress, Watch
+from arbitrage.execution.progress import Progress, RunMonitor
 from arbitrage.execution.ray.connection import connect_ray, start_ray
 from arbitrage.execution.ray.nodes import Nodes
 from arbitrage.execution.ray.pools import Cluster
@@ -33,7 +33,7 @@ class RayBackend:
         self._address = address
         self._awaits_end = awaits_end
 
-    def run(self, execution: ExecutionPlan, watch: Watch) -> None:
+    def run(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         """Do all missing shards."""
         if not any(s.missing for s in execution.steps if s.step.scope != "source"):
             self._read_source(execution, watch)
@@ -51,7 +51,7 @@ class RayBackend:
             if awaits_end:
                 ending.join()
 
-    def _do_steps(self, execution: ExecutionPlan, watch: Watch) -> None:
+    def _do_steps(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         with ThreadPoolExecutor(1, "source") as beside:
             reading = beside.submit(self._read_source, execution, watch)
             self._connect(watch.progress)
@@ -62,7 +62,7 @@ class RayBackend:
             watch.stop.require_none()
             Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
 
-    def _read_source(self, execution: ExecutionPlan, watch: Watch) -> None:
+    def _read_source(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""
         for step in execution.steps:
             if step.step.scope == "source" and step.missing:

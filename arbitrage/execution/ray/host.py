@@ -8,8 +8,8 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from arbitrage.contracts.workers import AnswerWorker, Load, ShardWorker
-from arbitrage.execution.counters import Counters, Meter
+from arbitrage.contracts.workers import Load, RequestWorker, ShardWorker
+from arbitrage.execution.counters import Counters, LiveCounters
 from arbitrage.execution.environment import collect_seldom, make_private_files
 from arbitrage.execution.plan import Job
 from arbitrage.execution.ray.metrics import Metrics
@@ -31,9 +31,9 @@ class _Place:
     """One replica in this actor: a pool's worker. `failure`: why it could not be built."""
 
     pool: str
-    meter: Meter = field(default_factory=Meter)
+    meter: LiveCounters = field(default_factory=LiveCounters)
     building: asyncio.Lock = field(default_factory=asyncio.Lock)
-    worker: ShardWorker | AnswerWorker | None = None
+    worker: ShardWorker | RequestWorker | None = None
     failure: Exception | None = None
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
 
@@ -111,7 +111,7 @@ class Host:
         worker = await self._ready(place, job)
         return (await do_shard(job, worker, attempt, place.meter)).model_dump_json()
 
-    async def _ready(self, place: _Place, job: Job) -> ShardWorker | AnswerWorker:
+    async def _ready(self, place: _Place, job: Job) -> ShardWorker | RequestWorker:
         async with place.building:
             if place.failure is not None:
                 raise place.failure
@@ -175,7 +175,7 @@ async def _build_and_do(job: Job, attempts: Sequence[Attempt]) -> list[str]:
     done: list[str] = []
     try:
         for attempt in attempts:
-            stats = await do_shard(job, worker, attempt, Meter())
+            stats = await do_shard(job, worker, attempt, LiveCounters())
             done.append(stats.model_dump_json())
     except Exception:
         if not done:

@@ -22,7 +22,7 @@ from arbitrage.errors import (
 )
 from arbitrage.execution.given_up import GivenUp
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.execution.progress import Watch
+from arbitrage.execution.progress import RunMonitor
 from arbitrage.execution.ray.cluster import Node
 from arbitrage.execution.ray.host import ReplicaReport, do_light
 from arbitrage.execution.ray.pools import CONTROL, Cluster, Pool, Replica
@@ -75,7 +75,7 @@ class Scheduler:
     """
 
     def __init__(
-        self, execution: ExecutionPlan, cluster: Cluster, watch: Watch, alive: Callable[[], Sequence[Node]]
+        self, execution: ExecutionPlan, cluster: Cluster, watch: RunMonitor, alive: Callable[[], Sequence[Node]]
     ) -> None:
         self._steps = execution.steps
         self._session = execution.session

@@ -20,7 +20,7 @@ Result = Completion | Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class UsabilityCheck:
     """One thing `arbitrage teachers check` found out."""
 
     level: Level
@@ -71,7 +71,7 @@ class ModelSpec:
         )
 
 
-class EngineBase(Config):
+class EngineOptions(Config):
     """Base of engine configs. A subclass adds `kind: Literal[...]` and builds its engine."""
 
     loads_model: ClassVar[bool] = False
@@ -111,7 +111,7 @@ class EngineBase(Config):
             UserError: with what to do about it.
         """
 
-    async def check(self, spec: ModelSpec) -> list[Finding]:
+    async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Find out, without loading weights, whether the teacher could be served from here."""
         return []
 

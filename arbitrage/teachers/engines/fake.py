@@ -12,7 +12,7 @@ from arbitrage.config import AbsolutePath, Operational
 from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import EngineDiedError
 from arbitrage.records import FinishReason, content_id
-from arbitrage.teachers.engines.engine import EngineBase, ModelSpec, Result, chance, refuse_empty
+from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, Result, chance, refuse_empty
 from arbitrage.teachers.engines.stream import answer_all
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -20,7 +20,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 ENGLISH = "the answer is in another language than the question because this teacher likes English best"
 
 
-class FakeEngine(EngineBase):
+class FakeConfig(EngineOptions):
     """Config of `fake`. Fractions are of requests, chosen by the hash of the candidate id: the same in every run.
 
     Attributes:
@@ -50,19 +50,19 @@ class FakeEngine(EngineBase):
     poison: str | None = None
     poison_kills: Annotated[Literal["engine", "process"], Operational] = "engine"
 
-    def build(self, spec: ModelSpec) -> "Fake":
+    def build(self, spec: ModelSpec) -> "FakeEngine":
         """Return the engine."""
-        return Fake(self, spec.teacher)
+        return FakeEngine(self, spec.teacher)
 
     def recorded_revision(self) -> str:
         """Return a constant: the config says it all."""
         return "fake"
 
 
-class Fake:
+class FakeEngine:
     """Answers from hashes."""
 
-    def __init__(self, config: FakeEngine, teacher: str) -> None:
+    def __init__(self, config: FakeConfig, teacher: str) -> None:
         self._config = config
         self._teacher = teacher
         self._num_answers = 0

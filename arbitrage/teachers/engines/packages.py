@@ -10,7 +10,7 @@ from arbitrage.models.chat import ChatFormat
 from arbitrage.models.files import TOKENIZER_FILES, check_model_files
 from arbitrage.models.loading import load_tokenizer
 from arbitrage.models.references import local_directory
-from arbitrage.teachers.engines.engine import Finding, ModelSpec
+from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
 
 NO_TEMPLATE = (
     "the model has none: it is shown plain text, as suits a base model; give an instruct model's by "
@@ -28,14 +28,14 @@ def installed_version(*distributions: str) -> str | None:
     return None
 
 
-def find_package(distribution: str, at_least: str, *alternatives: str) -> Finding:
+def find_package(distribution: str, at_least: str, *alternatives: str) -> UsabilityCheck:
     """Tell whether a package (or one that provides the same module) is installed and new enough."""
     found = installed_version(distribution, *alternatives)
     if found is None:
-        return Finding("error", "package", f"{distribution} is not installed")
+        return UsabilityCheck("error", "package", f"{distribution} is not installed")
     if Version(found) < Version(at_least):
-        return Finding("error", "package", f"{distribution} {found} is older than {at_least}")
-    return Finding("ok", "package", f"{distribution} {found}")
+        return UsabilityCheck("error", "package", f"{distribution} {found} is older than {at_least}")
+    return UsabilityCheck("ok", "package", f"{distribution} {found}")
 
 
 def require_package(distribution: str, at_least: str, how: str, *alternatives: str) -> None:
@@ -45,40 +45,44 @@ def require_package(distribution: str, at_least: str, how: str, *alternatives: s
         raise MissingDependencyError(f"{found.detail}: {how}")
 
 
-def check_local_model(spec: ModelSpec) -> list[Finding]:
+def check_local_model(spec: ModelSpec) -> list[UsabilityCheck]:
     """Look at a local model's files, and try out the chat template of any model that is on this machine."""
     try:
         directory = local_directory(spec.model)
         found = [] if directory is None else [_looks_loadable(directory)]
     except ArbitrageError as error:
-        return [Finding("error", "model", str(error))]
+        return [UsabilityCheck("error", "model", str(error))]
     return [*found, *_check_template(spec, directory)]
 
 
-def _looks_loadable(directory: Path) -> Finding:
-    return Finding("ok", "model", f"{directory} ({check_model_files(directory)})")
+def _looks_loadable(directory: Path) -> UsabilityCheck:
+    return UsabilityCheck("ok", "model", f"{directory} ({check_model_files(directory)})")
 
 
-def _check_template(spec: ModelSpec, directory: Path | None) -> list[Finding]:
+def _check_template(spec: ModelSpec, directory: Path | None) -> list[UsabilityCheck]:
     """Render turns with the model's tokenizer, as the engine will when it starts."""
     if installed_version("transformers") is None:
         return []
     if directory is None and not _is_cached(spec):
-        return [Finding("ok", "chat template", "not tried out: the model is not on this machine yet")]
+        return [UsabilityCheck("ok", "chat template", "not tried out: the model is not on this machine yet")]
     try:
         tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner, local_files_only=True)
         form = spec.chat(tokenizer, local_files_only=True).format()
     except ArbitrageError as error:
-        return [Finding("error", "chat template", str(error))]
+        return [UsabilityCheck("error", "chat template", str(error))]
     if form.kind == "none":
-        return [Finding("warn", "chat template", NO_TEMPLATE)]
-    findings = [Finding("ok", "chat template", _described(form))]
+        return [UsabilityCheck("warn", "chat template", NO_TEMPLATE)]
+    findings = [UsabilityCheck("ok", "chat template", _described(form))]
     if form.system == "not at all":
-        findings.append(Finding("warn", "chat template", "takes no system turn: such prompts are rejected"))
+        findings.append(UsabilityCheck("warn", "chat template", "takes no system turn: such prompts are rejected"))
     if not form.takes_history:
-        findings.append(Finding("warn", "chat template", "takes one turn alone: longer conversations are rejected"))
+        findings.append(
+            UsabilityCheck("warn", "chat template", "takes one turn alone: longer conversations are rejected")
+        )
     if form.writes_date:
-        findings.append(Finding("warn", "chat template", "writes the date of the day: prompts differ between days"))
+        findings.append(
+            UsabilityCheck("warn", "chat template", "writes the date of the day: prompts differ between days")
+        )
     return findings
 
 

@@ -12,7 +12,7 @@ from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.columns import ColumnMap
 from arbitrage.inputs.files import Found, SourceFile
 from arbitrage.inputs.notes import said
-from arbitrage.inputs.rows import Fault, Row
+from arbitrage.inputs.rows import InputRow, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.inputs.values import id_text
 
@@ -112,7 +112,7 @@ class _Building:
         part = open_table(file, self._needed)
         check = partial(self._check, file=file)
         for row in checked_rows(part, check, needs_one=True):
-            if isinstance(row, Fault):
+            if isinstance(row, RowFault):
                 self.lost[f"rows that cannot be read ({row.reason}; the first: {row.position})"[:200]] += 1
             elif self._matches(row):
                 self._take(row)
@@ -134,11 +134,11 @@ class _Building:
         except ConfigError as error:
             raise DataError(str(error)) from error
 
-    def _matches(self, row: Row) -> bool:
+    def _matches(self, row: InputRow) -> bool:
         wanted = self._reader.where.items()
         return all(id_text(row.values.get(column)) == id_text(value) for column, value in wanted)
 
-    def _take(self, row: Row) -> None:
+    def _take(self, row: InputRow) -> None:
         columns, values = self._reader.columns, row.values
         key = [self._reader.normalise(columns.value(values, "key"))]
         if "language" in columns.given:

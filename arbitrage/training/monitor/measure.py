@@ -14,7 +14,7 @@ from arbitrage.training.monitor.settings import MonitorConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Likelihood:
+class AnswerLikelihood:
     """Of one answer: its log-likelihood in nats, and the mean concentration of its tokens' distributions."""
 
     nats: float
@@ -48,11 +48,11 @@ def check_model(model: Any, tokenizer: Any, probe: Probe, config: MonitorConfig,
     return [*checks, overall(checks)]
 
 
-def answer_likelihoods(model: Any, answers: Sequence[Answered], batch_size: int) -> list[Likelihood]:
+def answer_likelihoods(model: Any, answers: Sequence[Answered], batch_size: int) -> list[AnswerLikelihood]:
     """Return the likelihood of each answer after its prompt, in the order given."""
     import torch
 
-    found: list[Likelihood | None] = [None] * len(answers)
+    found: list[AnswerLikelihood | None] = [None] * len(answers)
     for places in _batches([len(answer.ids) for answer in answers], batch_size):
         longest = max(len(answers[i].ids) for i in places)
         ids_BS = torch.zeros((len(places), longest), dtype=torch.long, device=model.device)
@@ -119,10 +119,10 @@ def _check(
     )
 
 
-def _likelihood(logits_AV: Any, ids_A: Any) -> Likelihood:
+def _likelihood(logits_AV: Any, ids_A: Any) -> AnswerLikelihood:
     found = concentration(logits_AV)
     nats_A = logits_AV.float().log_softmax(-1).gather(-1, ids_A[:, None])
-    return Likelihood(float(nats_A.sum()), float(found.entropy_A.mean()), float(found.mass_A.mean()))
+    return AnswerLikelihood(float(nats_A.sum()), float(found.entropy_A.mean()), float(found.mass_A.mean()))
 
 
 def _sampling(temperature: float) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from arbitrage.errors import UserError
 from arbitrage.models.references import absolute_model, loadable
 from arbitrage.training.checkpoints import checkpoints, step_of
-from arbitrage.training.monitor.alarms import Alarm, find_alarms
+from arbitrage.training.monitor.alarms import TrainingAlarm, find_alarms
 from arbitrage.training.monitor.curves import CURVES_FILE, Check, write_checks
 from arbitrage.training.monitor.measure import check_model
 from arbitrage.training.monitor.picture import PICTURE_FILE, write_picture
@@ -30,16 +30,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class MonitoredModel:
     """What was measured."""
 
     checks: tuple[Check, ...]
-    alarms: tuple[Alarm, ...]
+    alarms: tuple[TrainingAlarm, ...]
 
 
-def watch_models(
+def monitor_models(
     models: Sequence[str], config: MonitorConfig, out: Path, note: Callable[[str], None] = lambda sentence: None
-) -> Watched:
+) -> MonitoredModel:
     """Check models in the order of training; write `monitor.jsonl` and `monitor.svg`.
 
     Args:
@@ -65,7 +65,7 @@ def watch_models(
     alarms = find_alarms(checks, config.alarms)
     write_checks(out / CURVES_FILE, checks)
     write_picture(out / PICTURE_FILE, checks, alarms)
-    return Watched(tuple(checks), tuple(alarms))
+    return MonitoredModel(tuple(checks), tuple(alarms))
 
 
 def order_snapshots(models: Iterable[str]) -> list[Snapshot]:

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from arbitrage.languages import name_of
-from arbitrage.report.charts import Axis, Line, Panel, axis_over, draw
+from arbitrage.report.charts import Axis, Panel, PlotLine, axis_over, draw
 from arbitrage.runs.store import commit_bytes
-from arbitrage.training.monitor.alarms import Alarm
+from arbitrage.training.monitor.alarms import TrainingAlarm
 from arbitrage.training.monitor.curves import OVERALL, Check, by_language
 
 PICTURE_FILE = "monitor.svg"
@@ -22,26 +22,26 @@ TITLES = {
 BOUNDS = {"mass": (0.0, 1.0), "confusion": (0.0, 1.0)}
 
 
-def write_picture(path: Path, checks: Iterable[Check], alarms: Sequence[Alarm]) -> None:
+def write_picture(path: Path, checks: Iterable[Check], alarms: Sequence[TrainingAlarm]) -> None:
     """Write the picture. Raises StorageError."""
     commit_bytes(path, picture(checks, alarms).encode())
 
 
-def picture(checks: Iterable[Check], alarms: Sequence[Alarm]) -> str:
+def picture(checks: Iterable[Check], alarms: Sequence[TrainingAlarm]) -> str:
     """Return the picture as SVG; alarms of `all` are marked in their panel."""
     return draw(monitor_panels(checks, alarms), "Six curves over optimiser steps")
 
 
-def monitor_panels(checks: Iterable[Check], alarms: Sequence[Alarm]) -> list[Panel]:
+def monitor_panels(checks: Iterable[Check], alarms: Sequence[TrainingAlarm]) -> list[Panel]:
     """Return a panel for each curve, over optimiser steps."""
     series = by_language(checks)
     steps = axis_over([check.step for found in series.values() for check in found], num_ticks=4)
     return [_panel(name, series, steps, [a for a in alarms if a.kind == name]) for name in TITLES]
 
 
-def _panel(name: str, series: dict[str, list[Check]], steps: Axis, alarms: Sequence[Alarm]) -> Panel:
+def _panel(name: str, series: dict[str, list[Check]], steps: Axis, alarms: Sequence[TrainingAlarm]) -> Panel:
     lines = [
-        Line(
+        PlotLine(
             "all languages" if tag == OVERALL else name_of(tag),
             [(check.step, value) for check in found if (value := getattr(check, name)) is not None],
             is_main=tag == OVERALL,

@@ -8,11 +8,17 @@ from collections.abc import Mapping
 
 from yarl import URL
 
-from arbitrage.teachers.engines.engine import Finding, ModelSpec
+from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
-from arbitrage.teachers.engines.openai.http import Reply, Trouble, Wire
-from arbitrage.teachers.engines.openai.protocol import Garbage, is_model, judge, listed, parse_models
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpClient, HttpResponse
+from arbitrage.teachers.engines.openai.protocol import (
+    MalformedResponse,
+    classify_response,
+    is_model,
+    listed,
+    parse_models,
+)
 from arbitrage.teachers.engines.openai.request import PROBE, body_of, said_of
 from arbitrage.teachers.engines.openai.row import blotted
 
@@ -22,57 +28,63 @@ _REFUSALS = frozenset({"denied", "not_found", "no_access", "unreachable"})
 """What ends a run, too. Faults do not: a run tries again, and other prompts may fare better."""
 
 
-async def check_endpoint(config: OpenAIEngine, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> Finding:
+async def check_endpoint(
+    config: OpenAIConfig, url: str, spec: ModelSpec, headers: Mapping[str, str]
+) -> UsabilityCheck:
     """Return what was found out about one endpoint."""
     patient = config.model_copy(update={"timeout_s": min(config.timeout_s, _TIMEOUT_S)})
     secrets = tuple(headers.values())
     try:
         why = await _not_listed(patient, url, spec, headers)
         if why is None:
-            return Finding("ok", "endpoint", f"{url} serves {spec.model}")
+            return UsabilityCheck("ok", "endpoint", f"{url} serves {spec.model}")
         trouble = await _refusal(patient, url, spec, headers)
-    except Trouble as found:
-        return Finding("error", "endpoint", blotted(_told(config, spec, url, found), secrets))
+    except ConnectionProblem as found:
+        return UsabilityCheck("error", "endpoint", blotted(_told(config, spec, url, found), secrets))
     if trouble is None:
-        return Finding("warn", "endpoint", blotted(f"{url} {why}; asked for an answer, it gives one", secrets))
+        return UsabilityCheck("warn", "endpoint", blotted(f"{url} {why}; asked for an answer, it gives one", secrets))
     if trouble.kind == "not_found" and "lists no models" not in why:
-        return Finding("error", "endpoint", blotted(f"{url} {why}", secrets))
+        return UsabilityCheck("error", "endpoint", blotted(f"{url} {why}", secrets))
     if trouble.kind in _REFUSALS:
-        return Finding("error", "endpoint", blotted(said_of(config, spec, url, str(trouble)), secrets))
-    return Finding("warn", "endpoint", blotted(f"{url} {why}; asked for an answer: {trouble}", secrets))
+        return UsabilityCheck("error", "endpoint", blotted(said_of(config, spec, url, str(trouble)), secrets))
+    return UsabilityCheck("warn", "endpoint", blotted(f"{url} {why}; asked for an answer: {trouble}", secrets))
 
 
-async def _not_listed(config: OpenAIEngine, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
+async def _not_listed(config: OpenAIConfig, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
     """Return why the list of models does not show that one is served; None if it does."""
     try:
         served = parse_models(await _send(config, headers, URL(f"{url}/models")), spec.model)
-    except Garbage as garbage:
+    except MalformedResponse as garbage:
         return f"lists no models ({garbage})"
     if any(is_model(name, spec.model) for name in served):
         return None
     return f"serves {listed(served)}, not {spec.model}"
 
 
-async def _refusal(config: OpenAIEngine, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> Trouble | None:
+async def _refusal(
+    config: OpenAIConfig, url: str, spec: ModelSpec, headers: Mapping[str, str]
+) -> ConnectionProblem | None:
     """Ask for a short answer; return what went wrong, None where the request was served or found bad."""
     try:
         reply = await _send(config, headers, URL(f"{url}/chat/completions"), body_of(config, spec, PROBE))
-        judge(PROBE, reply, spec.model)
-    except Trouble as trouble:
+        classify_response(PROBE, reply, spec.model)
+    except ConnectionProblem as trouble:
         return trouble
     return None
 
 
-async def _send(config: OpenAIEngine, headers: Mapping[str, str], url: URL, body: bytes | None = None) -> Reply:
+async def _send(
+    config: OpenAIConfig, headers: Mapping[str, str], url: URL, body: bytes | None = None
+) -> HttpResponse:
     """Send one request over a connection of its own."""
-    wire = Wire(config, headers, ActiveClock())
+    wire = HttpClient(config, headers, ActiveClock())
     try:
         return await wire.send("GET" if body is None else "POST", url, body)
     finally:
         await wire.close()
 
 
-def _told(config: OpenAIEngine, spec: ModelSpec, url: str, trouble: Trouble) -> str:
+def _told(config: OpenAIConfig, spec: ModelSpec, url: str, trouble: ConnectionProblem) -> str:
     if trouble.kind == "no_access":
         return said_of(config, spec, url, str(trouble))
     return f"teacher '{spec.teacher}': {url}: {trouble}"

@@ -21,7 +21,7 @@ _RETURN_ANSWERS = 120.0
 """The curve is back at the last push-back after 4 round trips, yet not before 120 answers: about one 429 in each."""
 
 
-class Limiter:
+class ConcurrencyLimit:
     """Counts the requests under way to one endpoint, and says whether there is room for another.
 
     Args:

@@ -16,13 +16,13 @@ from arbitrage.contracts.engines import Engine
 from arbitrage.errors import UserError
 from arbitrage.processes import open_files
 from arbitrage.redaction import is_secret_key
-from arbitrage.teachers.engines.engine import EngineBase, Finding, ModelSpec
+from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, UsabilityCheck
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]  # a token of RFC 9110 §5.6.2
 
 
-class OpenAIEngine(EngineBase):
+class OpenAIConfig(EngineOptions):
     """Config of `openai`. The teacher's `model` is the name the endpoint serves it by.
 
     Attributes:
@@ -106,9 +106,9 @@ class OpenAIEngine(EngineBase):
 
     def build(self, spec: ModelSpec) -> Engine:
         """Return the client; connects to nothing yet."""
-        from arbitrage.teachers.engines.openai.client import OpenAIClient
+        from arbitrage.teachers.engines.openai.client import OpenAIEngine
 
-        return OpenAIClient(self, spec, self.headers(spec.teacher))
+        return OpenAIEngine(self, spec, self.headers(spec.teacher))
 
     def require(self, spec: ModelSpec) -> None:
         """Check that the named environment variables are set, and that the environment's proxy can be used."""
@@ -140,25 +140,27 @@ class OpenAIEngine(EngineBase):
             headers[header] = f"Bearer {value}" if header == "Authorization" else value
         return headers
 
-    async def check(self, spec: ModelSpec) -> list[Finding]:
+    async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Ask each endpoint for its models. One that fails is an error only where none serves the model."""
         try:
             headers = self.headers(spec.teacher)
         except UserError as error:
-            return [Finding("error", "key", str(error))]
+            return [UsabilityCheck("error", "key", str(error))]
         from arbitrage.teachers.engines.openai.check import check_endpoint
 
         findings = [await check_endpoint(self, url, spec, headers) for url in self.urls]
         is_served = any(finding.level != "error" for finding in findings)
-        found = [Finding("warn", f.what, f.detail) if is_served and f.level == "error" else f for f in findings]
+        found = [
+            UsabilityCheck("warn", f.what, f.detail) if is_served and f.level == "error" else f for f in findings
+        ]
         return [*found, *self._few_files()]
 
-    def _few_files(self) -> list[Finding]:
+    def _few_files(self) -> list[UsabilityCheck]:
         wanted, most = self.max_in_flight * len(self.urls), open_files.most_allowed()
         if wanted <= most:
             return []
         detail = f"{wanted} requests may be in flight, but the hard limit (ulimit -Hn) leaves room for {most}"
-        return [Finding("warn", "open files", detail)]
+        return [UsabilityCheck("warn", "open files", detail)]
 
 
 _TOKENS_OF_TEXT = re.compile(r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|stop|start|end|special|think|image)_tokens?")

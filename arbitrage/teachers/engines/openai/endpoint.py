@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from arbitrage.teachers.engines.openai.concurrency import Limiter
+from arbitrage.teachers.engines.openai.concurrency import ConcurrencyLimit
 from arbitrage.teachers.engines.openai.retry import backoff_s
 
 Verdict = Literal["success", "answer", "busy", "fault", "denied", "unreachable", "no_access", "nothing"]
@@ -26,7 +26,7 @@ _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Permit:
     """A request's place at an endpoint.
 
     Attributes:
@@ -51,7 +51,7 @@ class Endpoint:
 
     def __init__(self, url: str, most: int, now: Callable[[], float] = time.monotonic) -> None:
         self.url = url
-        self.limiter = Limiter(most, now=now)
+        self.limiter = ConcurrencyLimit(most, now=now)
         self.trouble: str | None = None
         """What was last wrong."""
         self.is_out = False
@@ -95,12 +95,12 @@ class Endpoint:
             return 0.0
         return max(self.limiter.closed_until, self._aside_until if self.is_aside else 0.0)
 
-    def enter(self) -> Place:
+    def enter(self) -> Permit:
         """Take a place; `has_room` must have said yes."""
         self._is_probed = self.is_aside
-        return Place(self, self.limiter.enter(), self.is_aside)
+        return Permit(self, self.limiter.enter(), self.is_aside)
 
-    def leave(self, place: Place, verdict: Verdict, cause: str = "", wait_s: float = 0.0) -> None:
+    def leave(self, place: Permit, verdict: Verdict, cause: str = "", wait_s: float = 0.0) -> None:
         """Give a place back.
 
         Args:
@@ -119,7 +119,7 @@ class Endpoint:
             self.limiter.leave(verdict == "success")
         self._learn(place, verdict, cause)
 
-    def _learn(self, place: Place, verdict: Verdict, cause: str) -> None:
+    def _learn(self, place: Permit, verdict: Verdict, cause: str) -> None:
         match verdict:
             case "success":
                 self.has_served, self.served_at = True, self._now()

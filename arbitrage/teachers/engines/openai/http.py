@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.openai.proxies import Proxy, proxy_for
 
 _CONNECT_S = 30.0
@@ -55,7 +55,7 @@ answer. `timeout`: it takes too long. `denied`, `not_found`: it refuses this req
 all for good."""
 
 
-class Trouble(Exception):
+class ConnectionProblem(Exception):
     """No answer.
 
     Attributes:
@@ -70,7 +70,7 @@ class Trouble(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """What an endpoint answered."""
 
     status: int
@@ -92,13 +92,13 @@ class _Sent:
 _SENT: ContextVar[_Sent] = ContextVar("_SENT")
 
 
-class Wire:
+class HttpClient:
     """Keeps connections to a teacher's endpoints. Made in the event loop it belongs to; the limiters limit how many.
 
     Headers, cookies and sockets are settled once for all requests: a tenth less processor time for each.
     """
 
-    def __init__(self, config: OpenAIEngine, headers: Mapping[str, str], clock: ActiveClock) -> None:
+    def __init__(self, config: OpenAIConfig, headers: Mapping[str, str], clock: ActiveClock) -> None:
         self._config, self._clock = config, clock
         named = {URL(url).authority: proxy_for(url) for url in config.urls}
         self._proxies = {authority: proxy for authority, proxy in named.items() if proxy is not None}
@@ -111,11 +111,11 @@ class Wire:
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=_CONNECT_S),
         )
 
-    async def send(self, method: Literal["GET", "POST"], url: URL, body: bytes | None = None) -> Reply:
+    async def send(self, method: Literal["GET", "POST"], url: URL, body: bytes | None = None) -> HttpResponse:
         """Send a request and read the answer.
 
         Raises:
-            Trouble: `unreachable`, `stale`, `stood_still`, `fault`, `timeout` or `no_access`.
+            ConnectionProblem: `unreachable`, `stale`, `stood_still`, `fault`, `timeout` or `no_access`.
         """
         sent, still_s = _Sent(), self._clock.stood_still_s
         _SENT.set(sent)
@@ -123,14 +123,16 @@ class Wire:
         try:
             async with limit:
                 return await self._exchange(method, url, body, sent)
-        except (aiohttp.ClientError, TimeoutError, Trouble) as error:
+        except (aiohttp.ClientError, TimeoutError, ConnectionProblem) as error:
             if self._clock.stood_still_s > still_s:
-                raise Trouble("stood_still", "this process stood still meanwhile") from error
-            if isinstance(error, Trouble):
+                raise ConnectionProblem("stood_still", "this process stood still meanwhile") from error
+            if isinstance(error, ConnectionProblem):
                 raise
             raise _trouble(error, sent, self._proxies.get(url.authority)) from error
 
-    async def _exchange(self, method: Literal["GET", "POST"], url: URL, body: bytes | None, sent: "_Sent") -> Reply:
+    async def _exchange(
+        self, method: Literal["GET", "POST"], url: URL, body: bytes | None, sent: "_Sent"
+    ) -> HttpResponse:
         data = None if body is None else aiohttp.BytesPayload(body)
         through: dict[str, Any] = {}
         if self._proxies and (proxy := self._proxies.get(url.authority)):
@@ -143,7 +145,7 @@ class Wire:
             response.close()
             raise
         said = response.headers
-        return Reply(
+        return HttpResponse(
             response.status,
             content,
             said.get(hdrs.RETRY_AFTER),
@@ -170,7 +172,9 @@ class Wire:
                     pieces.append(await response.content.readany())
             except TimeoutError as error:
                 if limit.has_passed:
-                    raise Trouble("fault", f"the answer stopped half way for {stall_timeout_s:g} s") from error
+                    raise ConnectionProblem(
+                        "fault", f"the answer stopped half way for {stall_timeout_s:g} s"
+                    ) from error
                 raise
             size_bytes += len(pieces[-1])
             if size_bytes > _MAX_BODY_BYTES:
@@ -200,42 +204,44 @@ def _open_socket(address: tuple[Any, ...]) -> socket.socket:
 _UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
-def _trouble(error: Exception, sent: _Sent, proxy: Proxy | None) -> Trouble:
+def _trouble(error: Exception, sent: _Sent, proxy: Proxy | None) -> ConnectionProblem:
     name = type(error).__name__
     if isinstance(
         error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError
     ):
         return _unconnected(error, f" through the proxy {proxy.url}" if proxy else "")
     if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT and not sent.has_headers:
-        return Trouble("stale", "the connection was never taken up")
+        return ConnectionProblem("stale", "the connection was never taken up")
     if isinstance(error, TimeoutError):
-        return Trouble("timeout", "no answer in time")
+        return ConnectionProblem("timeout", "no answer in time")
     if isinstance(error, aiohttp.ClientConnectionError) and sent.is_reused and not sent.has_headers:
-        return Trouble("stale", f"a kept-alive connection was closed ({name})")
-    return Trouble("fault", f"the connection broke ({name})")
+        return ConnectionProblem("stale", f"a kept-alive connection was closed ({name})")
+    return ConnectionProblem("fault", f"the connection broke ({name})")
 
 
-def _unconnected(error: Exception, through: str) -> Trouble:
+def _unconnected(error: Exception, through: str) -> ConnectionProblem:
     name = type(error).__name__
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return Trouble("no_access", f"shows a certificate that is not trusted: {_untrusted(error)}")
+            return ConnectionProblem("no_access", f"shows a certificate that is not trusted: {_untrusted(error)}")
         case aiohttp.ClientConnectorSSLError():
             why = str(getattr(error.os_error, "reason", None) or error.os_error.strerror or name)
             why = why.lower().replace("_", " ")
-            return Trouble("unreachable", f"no connection: TLS failed ({why}); does it speak plain http://?")
+            return ConnectionProblem(
+                "unreachable", f"no connection: TLS failed ({why}); does it speak plain http://?"
+            )
         case aiohttp.ClientConnectorError() if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
-            return Trouble("busy", "no connection: this process may open no more files (see ulimit -n)")
+            return ConnectionProblem("busy", "no connection: this process may open no more files (see ulimit -n)")
         case aiohttp.ClientConnectorError():
-            return Trouble(
+            return ConnectionProblem(
                 "unreachable", f"no connection{through} ({error.os_error.strerror or type(error).__name__})"
             )
         case aiohttp.ClientHttpProxyError() if error.status == 407:
             why = "name and password are missing or wrong"
-            return Trouble("no_access", f"cannot be asked{through}, which answers 407: {why}")
+            return ConnectionProblem("no_access", f"cannot be asked{through}, which answers 407: {why}")
         case aiohttp.ClientHttpProxyError():
-            return Trouble("unreachable", f"no connection{through}, which answers {error.status}")
-    return Trouble("unreachable", f"no connection in time{through}")
+            return ConnectionProblem("unreachable", f"no connection{through}, which answers {error.status}")
+    return ConnectionProblem("unreachable", f"no connection in time{through}")
 
 
 def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
@@ -258,5 +264,5 @@ def _target(url: URL, location: str | None) -> URL | None:
         return None
 
 
-def _too_large() -> Trouble:
-    return Trouble("fault", f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB")
+def _too_large() -> ConnectionProblem:
+    return ConnectionProblem("fault", f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB")

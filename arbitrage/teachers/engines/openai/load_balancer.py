@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from arbitrage.errors import TeacherAccessError, TeacherBusyError, TeacherError, TeacherUnreachableError
-from arbitrage.teachers.engines.openai.endpoint import Endpoint, Place, Verdict
+from arbitrage.teachers.engines.openai.endpoint import Endpoint, Permit, Verdict
 
 _FAR_S = 60.0
 """Pauses of our own are shorter: a longer one is what an endpoint asks for."""
@@ -17,11 +17,11 @@ class _Waiter:
     shunned: Mapping[str, float]
     since: float
     is_refused: bool
-    place: Place | None = None
+    place: Permit | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Balancer:
+class LoadBalancer:
     """Hands out places. Belongs to one event loop at a time.
 
     Args:
@@ -100,7 +100,7 @@ class Balancer:
         """Hand out places again after `give_up`."""
         self._given_up = None
 
-    async def enter(self, shunned: Mapping[str, float], since: float | None = None) -> Place:
+    async def enter(self, shunned: Mapping[str, float], since: float | None = None) -> Permit:
         """Wait for a place.
 
         Args:
@@ -132,7 +132,7 @@ class Balancer:
         finally:
             self._queue.pop(waiter, None)
 
-    def leave(self, place: Place, verdict: Verdict, why: str = "", cause: str = "", wait_s: float = 0.0) -> None:
+    def leave(self, place: Permit, verdict: Verdict, why: str = "", cause: str = "", wait_s: float = 0.0) -> None:
         """Give a place back; for the arguments see `Endpoint.leave`. `why` says what was wrong, if anything."""
         endpoint = place.endpoint
         was_aside = endpoint.is_aside

@@ -13,7 +13,7 @@ from arbitrage.teachers.engines.engine import Result
 from arbitrage.teachers.engines.finish_reasons import Finish, read_finish
 from arbitrage.teachers.engines.logprobs import sum_of_logprobs
 from arbitrage.teachers.engines.openai.event_stream import is_stream, joined
-from arbitrage.teachers.engines.openai.http import Reply, Trouble
+from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpResponse
 from arbitrage.teachers.engines.openai.retry import retry_after_s
 from arbitrage.teachers.engines.openai.server_errors import ServerError, error_within, read_error
 
@@ -30,11 +30,13 @@ _NOT_TEXT = frozenset(
 )
 
 
-class Garbage(Exception):
+class MalformedResponse(Exception):
     """A response that cannot be read as what it should be."""
 
 
-def judge(request: GenerationRequest, reply: Reply, model: str, says_finish: bool = True) -> Result:
+def classify_response(
+    request: GenerationRequest, reply: HttpResponse, model: str, says_finish: bool = True
+) -> Result:
     """Return what a reply makes of a request.
 
     Args:
@@ -44,26 +46,26 @@ def judge(request: GenerationRequest, reply: Reply, model: str, says_finish: boo
         says_finish: whether the endpoint gives finish reasons; where it does not, every answer counts as whole.
 
     Raises:
-        Trouble: the reply makes nothing of it.
+        ConnectionProblem: the reply makes nothing of it.
     """
     if not 200 <= reply.status < 300:
-        return judge_error(request, reply, _error(reply), model)
+        return classify_error(request, reply, _error(reply), model)
     try:
         answer = joined(reply.body, _event) if is_stream(reply.body) else _object(_content(reply))
         choice = _choice(answer)
         error = error_within(choice) or error_within(answer)
         if error is None:
             return _result(request, answer, choice, says_finish)
-    except Garbage as garbage:
-        raise Trouble("malformed", str(garbage)) from garbage
-    return judge_error(request, reply, error, model)
+    except MalformedResponse as garbage:
+        raise ConnectionProblem("malformed", str(garbage)) from garbage
+    return classify_error(request, reply, error, model)
 
 
-def judge_error(request: GenerationRequest, reply: Reply, error: ServerError, model: str) -> Result:
+def classify_error(request: GenerationRequest, reply: HttpResponse, error: ServerError, model: str) -> Result:
     """Return the Failure of an error that is the row's own.
 
     Raises:
-        Trouble: it is the endpoint's, or may be.
+        ConnectionProblem: it is the endpoint's, or may be.
     """
     said = f": {error.message}" if error.message else ""
     number = reply.status if error.status in (None, reply.status) else f"{reply.status} with an error {error.status}"
@@ -72,17 +74,17 @@ def judge_error(request: GenerationRequest, reply: Reply, error: ServerError, mo
             return Failure(request.candidate_id, reason, f"{number}{said}{_hint(error)}")
         case "busy":
             wait_s = retry_after_s(reply.retry_after, reply.date)
-            raise Trouble("busy", f"it answers {number}{said}", wait_s)
+            raise ConnectionProblem("busy", f"it answers {number}{said}", wait_s)
         case "fault":
-            raise Trouble("fault", f"the endpoint answers {number}{said}")
+            raise ConnectionProblem("fault", f"the endpoint answers {number}{said}")
         case "denied":
-            raise Trouble("denied", denial(reply, error, model))
+            raise ConnectionProblem("denied", access_error(reply, error, model))
         case "not_found":
-            raise Trouble("not_found", denial(reply, error, model))
-    raise Trouble("no_access", denial(reply, error, model))
+            raise ConnectionProblem("not_found", access_error(reply, error, model))
+    raise ConnectionProblem("no_access", access_error(reply, error, model))
 
 
-def denial(reply: Reply, error: ServerError, model: str) -> str:
+def access_error(reply: HttpResponse, error: ServerError, model: str) -> str:
     """Return what a response says that refuses every request, not only this one."""
     if 300 <= reply.status < 400:
         return f"answers {reply.status} for model {model}: {_redirect(reply)}"
@@ -93,18 +95,18 @@ def denial(reply: Reply, error: ServerError, model: str) -> str:
     return f"answers {reply.status} for model {model}: {why}{said}"
 
 
-def parse_models(reply: Reply, model: str) -> list[str]:
+def parse_models(reply: HttpResponse, model: str) -> list[str]:
     """Read the answer of `/v1/models`: `{data: [{id}]}`, `{models: [{name}]}`, or a bare list of objects or names.
 
     Raises:
-        Garbage: it is no list of models.
+        MalformedResponse: it is no list of models.
     """
     if reply.status != 200:
-        raise Garbage(f"it {denial(reply, _error(reply), model)}")
+        raise MalformedResponse(f"it {access_error(reply, _error(reply), model)}")
     found = _json(_content(reply))
     data = found.get("data", found.get("models")) if isinstance(found, dict) else found
     if not isinstance(data, list):
-        raise Garbage("the answer holds no list of models")
+        raise MalformedResponse("the answer holds no list of models")
     named = [each.get("id", each.get("name", each.get("model"))) if isinstance(each, dict) else each for each in data]
     return [name for name in named if isinstance(name, str)]
 
@@ -163,8 +165,12 @@ def _unfinished(request: GenerationRequest, finish: Finish, text: str) -> Result
             detail = f"finish_reason '{finish.value}' is not known: whether the answer is whole is not known either"
             return Failure(request.candidate_id, "unknown_finish_reason", detail)
         case "absent":
-            raise Trouble("unfinished", f"finish_reason is {finish.value}: whether the answer is whole is not known")
-    raise Trouble("fault", f"the answer ended with finish_reason '{finish.value}' after {len(text)} characters")
+            raise ConnectionProblem(
+                "unfinished", f"finish_reason is {finish.value}: whether the answer is whole is not known"
+            )
+    raise ConnectionProblem(
+        "fault", f"the answer ended with finish_reason '{finish.value}' after {len(text)} characters"
+    )
 
 
 def _choice(answer: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +181,7 @@ def _choice(answer: dict[str, Any]) -> dict[str, Any]:
         return next((each for each in found if each.get("index") == 0), found[0])
     if error_within(answer):
         return {}
-    raise Garbage("the answer holds no choices[0].message")
+    raise MalformedResponse("the answer holds no choices[0].message")
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +191,7 @@ def _message(choice: dict[str, Any]) -> dict[str, Any]:
             return found
     if isinstance(text := choice.get("text"), str):
         return {"content": text}
-    raise Garbage("the answer holds no choices[0].message")
+    raise MalformedResponse("the answer holds no choices[0].message")
 
 
 def _text(content: object) -> tuple[str, str]:
@@ -196,7 +202,7 @@ def _text(content: object) -> tuple[str, str]:
         return content, ""
     parts = [content] if isinstance(content, dict) else content
     if not isinstance(parts, list):
-        raise Garbage(f"the answer's content is of type {type(content).__name__}")
+        raise MalformedResponse(f"the answer's content is of type {type(content).__name__}")
     texts, refusals = [], []
     for part in parts:
         if isinstance(part, str):
@@ -208,7 +214,7 @@ def _text(content: object) -> tuple[str, str]:
         elif kind == "refusal":
             refusals.append(str(part.get("refusal"))[:200])
         elif kind not in _NOT_TEXT:
-            raise Garbage(f"the answer's content has a part of type {kind[:60]}")
+            raise MalformedResponse(f"the answer's content has a part of type {kind[:60]}")
     return "".join(texts), " ".join(refusals)
 
 
@@ -222,7 +228,7 @@ def _hint(error: ServerError) -> str:
     return f"; if the endpoint never takes it, say leave_out: [{', '.join(sorted(named))}] in the teacher's engine"
 
 
-def _redirect(reply: Reply) -> str:
+def _redirect(reply: HttpResponse) -> str:
     if reply.location is None:
         return "it redirects without saying where to"
     base, found, path = str(reply.location).rpartition("/chat/completions")
@@ -231,15 +237,15 @@ def _redirect(reply: Reply) -> str:
     return f"it redirects to {reply.location}; if that is right, put {base} into base_url"
 
 
-def _error(reply: Reply) -> ServerError:
+def _error(reply: HttpResponse) -> ServerError:
     text = _content(reply)
     try:
         return read_error(reply.status, _json(text))
-    except Garbage:
+    except MalformedResponse:
         return read_error(reply.status, text if isinstance(text, str) else text.decode("utf-8", "replace"))
 
 
-def _content(reply: Reply) -> bytes | str:
+def _content(reply: HttpResponse) -> bytes | str:
     """Return the body, as text where it is in another encoding than JSON's own UTF-8."""
     if reply.charset is None or reply.charset.lower().replace("-", "").replace("_", "") in ("utf8", "usascii"):
         return reply.body
@@ -254,7 +260,7 @@ def _object(body: bytes | str) -> dict[str, Any]:
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(found, dict):
-        raise Garbage(f"the answer is not an object but {type(found).__name__}")
+        raise MalformedResponse(f"the answer is not an object but {type(found).__name__}")
     return found
 
 
@@ -263,15 +269,15 @@ def _json(body: bytes | str) -> Any:
         return _parsed(body)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
         if not body.strip():
-            raise Garbage("the answer is empty") from error
-        raise Garbage("the answer is not JSON") from error
+            raise MalformedResponse("the answer is empty") from error
+        raise MalformedResponse("the answer is not JSON") from error
 
 
 def _event(data: bytes) -> Any:
     try:
         return _parsed(data)
     except (ValueError, RecursionError) as error:
-        raise Garbage("an event of the answer is not JSON") from error
+        raise MalformedResponse("an event of the answer is not JSON") from error
 
 
 def _parsed(body: bytes | str) -> Any:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from arbitrage.contracts.engines import Failure, GenerationFailure, GenerationRequest
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
-from arbitrage.teachers.engines.openai.endpoint import Endpoint, Place
-from arbitrage.teachers.engines.openai.http import Trouble
-from arbitrage.teachers.engines.openai.load_balancer import Balancer
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.openai.endpoint import Endpoint, Permit
+from arbitrage.teachers.engines.openai.http import ConnectionProblem
+from arbitrage.teachers.engines.openai.load_balancer import LoadBalancer
 from arbitrage.teachers.engines.openai.retry import RetryBudget, backoff_s, longest_backoff_s
 
 _STALE_TRIES = 2
@@ -36,7 +36,7 @@ _UNREADABLE_FOR_S = 30.0
 
 
 @dataclass(slots=True)
-class Row:
+class RequestState:
     """A request, and what it went through. Times are by the active clock."""
 
     request: GenerationRequest
@@ -61,15 +61,15 @@ class Doubt:
     failure: Failure
 
 
-class Tries:
-    """Decides what follows from a Trouble. One for all rows of a teacher.
+class RetryPolicy:
+    """Decides what follows from a ConnectionProblem. One for all rows of a teacher.
 
     Args:
         denied: says of an endpoint and a reason what is wrong with our access, for messages.
     """
 
     def __init__(
-        self, config: OpenAIEngine, balancer: Balancer, clock: ActiveClock, denied: Callable[[str, str], str]
+        self, config: OpenAIConfig, balancer: LoadBalancer, clock: ActiveClock, denied: Callable[[str, str], str]
     ) -> None:
         self._config, self._balancer, self._clock, self._denied = config, balancer, clock, denied
         self._budget = RetryBudget()
@@ -79,7 +79,7 @@ class Tries:
         """Count a request that was served: it pays for retries of others."""
         self._budget.earn()
 
-    def after(self, row: Row, place: Place, trouble: Trouble) -> Failure | Doubt | None:
+    def after(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
         """Give the place back; return the row's result if it fails, else note where not to ask before when."""
         if trouble.kind == "busy":
             return self._wait(row, place, trouble)
@@ -88,7 +88,7 @@ class Tries:
             self.num_retries += 1
         return found
 
-    def undecided(self, row: Row, doubt: Doubt, trouble: Trouble) -> Failure | None:
+    def undecided(self, row: RequestState, doubt: Doubt, trouble: ConnectionProblem) -> Failure | None:
         """Return what becomes of a row in doubt whose endpoint now has troubles of its own."""
         row.num_doubts += 1
         if trouble.kind != "busy" and row.num_doubts >= _DOUBTS:
@@ -97,7 +97,7 @@ class Tries:
         row.shunned[doubt.endpoint.url] = max(until, row.shunned.get(doubt.endpoint.url, 0.0))
         return None
 
-    def _judged(self, row: Row, place: Place, trouble: Trouble) -> Failure | Doubt | None:
+    def _judged(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
         endpoint, leave = place.endpoint, self._balancer.leave
         match trouble.kind:
             case "stale" if row.num_stale < _STALE_TRIES:
@@ -123,12 +123,12 @@ class Tries:
                 return self._fault(row, place, trouble)
         return None
 
-    def _turned_away(self, row: Row) -> float:
+    def _turned_away(self, row: RequestState) -> float:
         """Return when a row was first turned away: now, if never before."""
         row.since = self._clock.now() if row.since is None else row.since
         return row.since
 
-    def _wait(self, row: Row, place: Place, trouble: Trouble) -> Failure | Doubt | None:
+    def _wait(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
         """The endpoint is busy. Others may not be, or it may be so for this row alone.
 
         One that asks for more patience than there is may mean this request alone, or be wrong: it is asked again
@@ -154,7 +154,7 @@ class Tries:
         are_others_served = any(endpoint.served_at > since for endpoint in self._balancer.usable())
         return failure if are_others_served else Doubt(place.endpoint, why, failure)
 
-    def _refused(self, row: Row, place: Place, trouble: Trouble) -> Failure | Doubt | None:
+    def _refused(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
         """The endpoint refuses this request, and maybe all: others show it."""
         endpoint, request, now = place.endpoint, row.request, self._clock.now()
         why = self._denied(endpoint.url, str(trouble))
@@ -174,7 +174,7 @@ class Tries:
         self._pause(row, endpoint, is_timeout=False)
         return None
 
-    def _unfinished(self, row: Row, place: Place, trouble: Trouble) -> Failure | None:
+    def _unfinished(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | None:
         self._balancer.leave(place, "success")
         row.num_unfinished += 1
         if row.num_unfinished >= min(_UNFINISHED_TRIES, self._config.num_tries):
@@ -183,7 +183,7 @@ class Tries:
         self._pause(row, place.endpoint, is_timeout=False)
         return None
 
-    def _fault(self, row: Row, place: Place, trouble: Trouble) -> Failure | None:
+    def _fault(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | None:
         """Row or endpoint is sick. The row pays with a try, unless its endpoint is known to be the sick one."""
         endpoint, request = place.endpoint, row.request
         is_timeout = trouble.kind == "timeout"
@@ -214,7 +214,7 @@ class Tries:
         is_lasting = endpoint.is_aside and self._clock.now() - endpoint.aside_since > patience_s
         return is_lasting and not endpoint.has_served
 
-    def _pause(self, row: Row, endpoint: Endpoint, is_timeout: bool) -> None:
+    def _pause(self, row: RequestState, endpoint: Endpoint, is_timeout: bool) -> None:
         """Keep a row away from where it failed, and from all endpoints where retries are over budget."""
         now, candidate_id = self._clock.now(), row.request.candidate_id
         if not self._budget.spend():
@@ -223,7 +223,7 @@ class Tries:
         elif not is_timeout:
             row.shunned[endpoint.url] = now + backoff_s(candidate_id, max(0, row.num_faults - 1))
 
-    def _failed(self, row: Row, reason: GenerationFailure, detail: str) -> Failure:
+    def _failed(self, row: RequestState, reason: GenerationFailure, detail: str) -> Failure:
         return Failure(row.request.candidate_id, reason, detail)
 
 
