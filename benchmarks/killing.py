@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from arbitrage.shards.crash import arm
 from benchmarks.harness import CLI, MockServer, environment
 
 CRASH_AT = "ARBITRAGE_CRASH_AT"
@@ -49,9 +50,7 @@ class Forked:
             return pid
         code = 1
         try:
-            os.environ.pop(CRASH_AT, None)
-            if crash_at:
-                os.environ[CRASH_AT] = crash_at
+            arm(crash_at)
             quiet = os.open(run_dir.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from arbitrage.config import Raw
@@ -104,7 +105,7 @@ class GenerateConfig(StepConfig):
         """
         return None
 
-    @property
+    @cached_property
     def teacher_hash(self) -> str:
         """Digest of what tells the teacher's answers from another's: it goes into the ids of requests."""
         return json_hash(self.teacher.identity_at(self.revision))
