@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from arbitrage.shards.crash import arm
+from arbitrage.runs.crash import arm
 from benchmarks.harness import CLI, MockServer, environment
 
 CRASH_AT = "ARBITRAGE_CRASH_AT"
