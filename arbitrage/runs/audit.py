@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
+
 from pydantic import BaseModel
+
 from arbitrage.contracts.steps import Scope
 from arbitrage.errors import StorageError
 from arbitrage.runs.journal import count_lines
 from arbitrage.runs.layout import journal_directory, numbered, rejects_path, shard_path, stats_path
-from arbitrage.runs.manifest import LIVE_FILE
-from arbitrage.runs.manifest import FileMark, Manifest, Notes, RunPlan, ShardStats
-from arbitrage.runs.paths import AnyPath, StorePath, for_each, names_in, read_bytes
+from arbitrage.runs.manifest import LIVE_FILE, FileMark, Manifest, Notes, RunPlan, ShardStats
+from arbitrage.runs.paths import AnyPath, StorePath, for_each, names_in, read_bytes, require_no_links
 from arbitrage.runs.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE
 from arbitrage.runs.sealed import UnsealedError, unseal
-from arbitrage.runs.store import TEMPORARY
+from arbitrage.runs.store import TEMPORARY, storage_errors
 from arbitrage.runs.verified import difference
-from arbitrage.runs.paths import AnyPath, StorePath, require_no_links
-from arbitrage.runs.store import storage_errors
 
 DAMAGED = "_damaged"
 

@@ -39,10 +39,10 @@ from pydantic import ValidationError
 from arbitrage.errors import OvertakenError, StorageError
 from arbitrage.records import Record, Reject
 from arbitrage.runs.crash import crash_point
+from arbitrage.runs.journal_segments import SegmentWriter
 from arbitrage.runs.layout import digest_json, journal_directory
 from arbitrage.runs.paths import AnyPath, StorePath, names_in, open_unlinked, require_no_links, why
 from arbitrage.runs.quarantine import Quarantine
-from arbitrage.runs.journal_segments import SegmentWriter
 from arbitrage.runs.store import remove, storage_errors
 from arbitrage.tables import unwritable
 

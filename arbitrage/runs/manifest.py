@@ -3,16 +3,16 @@
 `_live.json`: where a run under way stands, rewritten every second by its driver. For `arbitrage status`.
 """
 
+import time
 from typing import Any, Literal, Self
-from pydantic import model_validator
+
+from pydantic import ValidationError, model_validator
+
 from arbitrage.config import Config
 from arbitrage.contracts.steps import Scope
-from arbitrage.errors import UserError
-from arbitrage.runs.paths import path_component
-import time
-from pydantic import ValidationError
-from arbitrage.errors import StorageError
-from arbitrage.runs.paths import AnyPath, read_bytes
+from arbitrage.errors import StorageError, UserError
+from arbitrage.runs.paths import AnyPath, path_component, read_bytes
+
 
 class Account(Config):
     """The conservation law for one language and teacher in one step: num_in = num_out + rejected."""
