@@ -1,14 +1,13 @@
 """What real small models make of the prompts for judges and reviewers: how much can be read, and what it says.
 
     python -m tools.real_models                                   once: builds the models into a cache
-    python -m benchmarks.real_judges --data ../shared/data        about ten minutes on two cores
+    python -m benchmarks.real_judges --data ../shared/data        about 20 minutes on two cores
     python -m benchmarks.real_judges --render                     the table again from the JSON
 
 Side A answers the first turn of questions of MT-bench in five languages; side B, another model, answers another
 question in the same language: A is the better one of each pair. Two small models judge the pairs, and both review
 each answer as a committee. The models are far too small to judge well; that is the point: what they garble must be
-counted and said, not taken for a verdict. `--as before` stores the figures beside those of an earlier version, run
-with that version on PYTHONPATH.
+counted and said, not taken for a verdict. `--as NAME` stores the figures beside those of other versions.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,9 @@ import yaml
 from scipy.stats import binomtest
 
 from arbitrage.contracts.workers import Inputs
+from arbitrage.judging.reviewed import reviewed
 from arbitrage.records import Candidate, Score, Verdict
+from arbitrage.report.run_alarms import run_alarms
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 
@@ -202,7 +203,6 @@ def reviews_of(run: Run) -> Found:
     """Count, for each reviewer, reviews that could be read and the different scores among them."""
     given: dict[str, dict[tuple[str, str], float]] = {name: {} for name in MEMBERS}
     errors: dict[str, Counter[str]] = {name: Counter() for name in MEMBERS}
-    reviewed = _reader()
     for inputs in _reviewed_shards(run):
         for each in reviewed(inputs):
             for found in each.reviews:
@@ -255,15 +255,6 @@ def _agreement(given: Mapping[tuple[str, str], float]) -> Found:
     }
 
 
-def _reader() -> Callable[[Inputs], Sequence[Any]]:
-    """Return what joins answers to their reviews and reads them."""
-    try:
-        from arbitrage.judging.reviewed import reviewed
-    except ImportError:  # an earlier version
-        from arbitrage.judging.committee import reviewed
-    return reviewed
-
-
 def _reviewed_shards(run: Run) -> Iterator[Inputs]:
     for step in run.plan.steps:
         if step.name.startswith("score-"):
@@ -284,12 +275,7 @@ def _alarms_of_judge(directory: Path, judge: str) -> list[str]:
 
 def _alarms_of_run(run: Run, who: str) -> list[str]:
     """Return the alarms about one reviewer, or those about none."""
-    try:
-        from arbitrage.report.run_alarms import run_alarms
-    except ImportError:  # an earlier version
-        return []
-    found = run_alarms(run)
-    return [alarm.kind for alarm in found if (who in alarm.what if who else "reviewer " not in alarm.what)]
+    return [alarm.kind for alarm in run_alarms(run) if (who in alarm.what if who else "reviewer " not in alarm.what)]
 
 
 def render(found: Mapping[str, Found]) -> None:
