@@ -15,9 +15,20 @@ from glob import has_magic, iglob
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, ErrorDetails
 
+from arbitrage.docstrings import describe_fields, split_docstring, summary
 from arbitrage.errors import ConfigError
 from arbitrage.languages import normalise_tag, suggest_tag
 from arbitrage.redaction import REDACTED, is_secret_key, redact, redact_text
@@ -142,6 +153,22 @@ class Config(BaseModel):
         for name, info in type(self).model_fields.items():
             if Operational not in info.metadata:
                 found[name] = _identity(getattr(self, name))
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe every key with the docstring's `Attributes:` section; `kind` with the docstring's first paragraph.
+
+        Done when a schema is printed, because parsing 170 docstrings would slow every start.
+        """
+        found = handler(schema)
+        target = handler.resolve_ref_schema(found)
+        described = {"kind": summary(cls), **describe_fields(cls)}
+        for name, key in target.get("properties", {}).items():
+            if name in described and "description" not in key:
+                key["description"] = described[name]
+        if "description" in target:
+            target["description"] = split_docstring(cls.__doc__)[0]
         return found
 
 

@@ -10,7 +10,11 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class SingleConfig(LanguageFilterConfig):
-    """Ask `teacher`, in the languages it declares."""
+    """Ask `teacher`, in the languages it declares.
+
+    Attributes:
+        teacher: name of the teacher.
+    """
 
     kind: Literal["single"] = "single"
     teacher: str

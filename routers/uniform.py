@@ -9,7 +9,11 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class UniformConfig(LanguageFilterConfig):
-    """Ask one of those who speak the language, drawn by the prompt's id and `seed`."""
+    """Ask one of those who speak the language, drawn by the prompt's id and `seed`.
+
+    Attributes:
+        seed: another seed draws other teachers.
+    """
 
     kind: Literal["uniform"] = "uniform"
     seed: int = 0

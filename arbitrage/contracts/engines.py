@@ -11,7 +11,16 @@ from arbitrage.records import FinishReason, Message
 
 
 class SamplingParams(Config):
-    """How a teacher is asked. Hedged sampling [2506.20544]: n − 1 warm samples plus one greedy."""
+    """How a teacher is asked. Hedged sampling [2506.20544]: n − 1 warm samples plus one greedy.
+
+    Attributes:
+        n: number of candidates that each teacher samples for a prompt.
+        temperature: sampling temperature; 0 is greedy.
+        top_p: nucleus sampling: share of the probability mass that is sampled from.
+        max_tokens: maximum number of tokens of a completion.
+        hedged: one of the `n` candidates is greedy (hedged sampling); where `n` is 1, it is that one.
+        seed: another seed samples other candidates.
+    """
 
     n: Annotated[int, Field(ge=1)] = 1
     temperature: Annotated[float, Field(ge=0.0)] = 0.7

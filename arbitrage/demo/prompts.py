@@ -24,6 +24,8 @@ class DemoPromptsConfig(StepConfig):
         per_language: questions of each language, fewer where the split has fewer.
         skip: leave out so many of each language first: sets that begin where others end share no question.
         seed: another seed asks other questions.
+        split: the demo models were trained on `train` and not on `heldout`.
+        languages: languages of the questions.
     """
 
     step_kind: ClassVar[str] = "demo_prompts"

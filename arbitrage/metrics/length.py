@@ -14,6 +14,9 @@ class LengthConfig(MetricOptions):
 
     Characters are Unicode code points of the whole text. Words and sentences are those of its prose: code, formulas,
     addresses, bullets and numbers of items are none.
+
+    Attributes:
+        unit: what is counted.
     """
 
     kind: Literal["length"] = "length"

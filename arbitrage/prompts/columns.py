@@ -38,6 +38,11 @@ class Columns(Config):
             prompt if this column is named.
         tools: what a prompt offers beside its text and cannot hold: counted as `column_not_read`.
         ignore: roles whose usual column is not to be used.
+        language: BCP-47 tag of the prompt; identified from the text where it is absent.
+        id: id of the row in its file, kept as `source_id`.
+        reference: reference answer, for exact checks and judges.
+        task: kind of task, for reports and routers.
+        licence: licence of the prompt, for the cards of exports.
     """
 
     prompt: str | None = Field(default=None, min_length=1)

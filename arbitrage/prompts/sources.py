@@ -104,6 +104,7 @@ class DatasetConfig(SourceConfig):
         name: as on the Hub, or a local folder.
         config: the data set's configuration, where it has several.
         revision: a commit of the data set's repository; without one a run cannot be repeated for sure.
+        split: which split of the data set is read.
     """
 
     kind: Literal["dataset"] = "dataset"

@@ -36,6 +36,7 @@ class EnsembleConfig(Config):
             those that say so themselves.
         missing: what happens to a candidate that one of the weighted rewards could not score: no ensemble score, or
             the weighted mean of the others.
+        name: name of the combined score in step names and in `Score.reward`.
     """
 
     name: RewardName = "ensemble"

@@ -15,6 +15,9 @@ class FakeRewardConfig(RewardOptions):
 
     Attributes:
         error_share: share of candidates left unscored, with the error `fake`.
+        seed: another seed gives other numbers.
+        language_bias: language tag → number added to its scores.
+        per_character: number added for each character of the text.
     """
 
     kind: Literal["fake"] = "fake"

@@ -34,6 +34,9 @@ class EmptinessConfig(CheckOptions):
     """1 where the answer has at least `min_characters` letters, digits or symbols, else 0.
 
     Spaces, punctuation, control and format characters say nothing; an emoji or '+' does.
+
+    Attributes:
+        min_characters: number of letters, digits or symbols that are enough.
     """
 
     kind: Literal["emptiness"] = "emptiness"

@@ -67,7 +67,11 @@ class BestVsWorst(Policy):
 
 
 class BestVsRandom(Policy):
-    """The best answer against the others in an order seeded by the prompt id: harder negatives than the worst."""
+    """The best answer against the others in an order seeded by the prompt id: harder negatives than the worst.
+
+    Attributes:
+        seed: another seed gives another order.
+    """
 
     kind: Literal["best_vs_random"] = "best_vs_random"
     seed: int = 0

@@ -22,7 +22,14 @@ TokenCount = Annotated[int, Field(ge=1)]
 
 
 class SamplingDefaults(Config):
-    """How a teacher likes to be asked, where the run does not say."""
+    """How a teacher likes to be asked, where the run does not say.
+
+    Attributes:
+        n: number of candidates of each prompt.
+        temperature: sampling temperature; 0 is greedy.
+        top_p: nucleus sampling: share of the probability mass that is sampled from.
+        max_tokens: maximum number of tokens of a completion.
+    """
 
     n: Annotated[int | None, Field(ge=1)] = None
     temperature: Annotated[float | None, Field(ge=0.0)] = None
@@ -188,7 +195,11 @@ class TeacherConfig(Config):
 
 
 class TeacherPool(Config):
-    """All teachers of one file."""
+    """All teachers of one file.
+
+    Attributes:
+        teachers: the teachers; names are unique.
+    """
 
     teachers: tuple[TeacherConfig, ...] = Field(min_length=1)
 

@@ -25,6 +25,9 @@ class BlendLearner(LearnerConfig):
 
     Attributes:
         caution: standard errors taken off a teacher's advantage over the best single one; half come with `learned`.
+        learned: settings of the first part: prior plus residual.
+        neighbours: settings of the second part: nearest neighbours.
+        table: settings of the third part: the mean reward of each language.
     """
 
     kind: Literal["blend"] = "blend"

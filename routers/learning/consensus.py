@@ -19,7 +19,11 @@ ONLY: Final = "reward"
 
 
 class ConsensusLearner(LearnerConfig):
-    """One `learned` router for each reward, and their agreement."""
+    """One `learned` router for each reward, and their agreement.
+
+    Attributes:
+        each: settings of the router that is trained on each reward.
+    """
 
     kind: Literal["consensus"] = "consensus"
     each: LearnedLearner = LearnedLearner(folds=2)
