@@ -7,10 +7,12 @@ A field that cannot change a result (number of replicas, batch size, a key's env
 import copy
 import difflib
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from glob import has_magic, iglob
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
@@ -39,6 +41,35 @@ MAX_KEY, MAX_MESSAGE = 200, 600
 
 C = TypeVar("C", bound=BaseModel)
 Raw = dict[str, Any]
+Problems = list[ErrorDetails]
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A spelling that configs had before, and what it is called now.
+
+    Attributes:
+        added: keys that the old spelling implied, set where they are not given.
+    """
+
+    old: str
+    new: str
+    added: Mapping[str, str] = field(default_factory=dict)
+
+
+RENAMED_KINDS: Final = (
+    Renamed("reward", "all"),  # router
+    Renamed("fidelity", "language_confusion", {"name": "fidelity"}),  # check, metric; weights name it
+)
+"""Old kinds. One is only read where the new kind is allowed and the old one is not."""
+
+RENAMED_KEYS: Final = (
+    Renamed("gate", "filter"),  # checks
+    Renamed("gate", "language_filter"),  # routers
+    Renamed("ungated", "unfiltered"),  # routers
+    Renamed("gates", "filters"),  # ensemble
+)
+"""Old keys. One is only read where the new key is known and the old one is not."""
 
 
 class _Operational:
@@ -191,10 +222,9 @@ def parse_both(raw: Mapping[str, Any], wanted: type[C] | TypeAdapter[C], where: 
     """
     adapter = wanted if isinstance(wanted, TypeAdapter) else TypeAdapter(wanted)
     _require_unicode(raw, where, "")
-    try:
+    raw, problems = with_new_names(raw, adapter, where)
+    if not problems:
         return _validate(raw, adapter), dict(raw)
-    except ValidationError as error:
-        problems = error.errors(include_url=False)
     written = copy.deepcopy(dict(raw))
     for detail in problems:
         _write_out(written, detail["loc"])
@@ -208,6 +238,68 @@ def parse_both(raw: Mapping[str, Any], wanted: type[C] | TypeAdapter[C], where: 
             if detail["type"] != "too_short" or detail["loc"] not in broken  # short only because items are broken
         ]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
+
+
+def with_new_names(raw: Mapping[str, Any], adapter: TypeAdapter[C], where: str) -> tuple[Mapping[str, Any], Problems]:
+    """Return raw values with old spellings replaced, and the problems left; name each old spelling once on stderr.
+
+    Only what does not validate is looked at, so that a word which is old in one place stays valid in another.
+    """
+    problems = _problems(raw, adapter)
+    left = list(problems)
+    while left:
+        detail = left.pop(0)
+        for renamed in (*RENAMED_KINDS, *RENAMED_KEYS):
+            changed = copy.deepcopy(dict(raw))
+            key = _rename(changed, detail, renamed)
+            after = _problems(changed, adapter) if key else []
+            if key and not any(_is_same_place(detail, renamed, problem) for problem in after):
+                _note_renamed(where, key, renamed.old, renamed.new)
+                raw, problems, left = changed, after, list(after)
+                break
+    return raw, problems
+
+
+def _problems(raw: Mapping[str, Any], adapter: TypeAdapter[C]) -> Problems:
+    try:
+        _validate(raw, adapter)
+    except ValidationError as error:
+        return error.errors(include_url=False)
+    return []
+
+
+def _rename(raw: Raw, detail: ErrorDetails, renamed: Renamed) -> str | None:
+    """Replace an old spelling that a problem is about; return its key, None where the problem is another one."""
+    loc, kind = detail["loc"], detail["type"]
+    if renamed in RENAMED_KINDS:
+        loc = (*loc, "kind") if kind == "union_tag_invalid" else loc
+        allowed = str(detail.get("ctx", {}).get("expected_tags" if kind == "union_tag_invalid" else "expected"))
+        if kind not in ("union_tag_invalid", "literal_error") or f"'{renamed.new}'" not in allowed:
+            return None
+    elif kind != "extra_forbidden" or loc[-1] != renamed.old:
+        return None
+    key, node = _walk(raw, loc[:-1])
+    if not isinstance(node, dict):
+        return None
+    if renamed in RENAMED_KEYS:
+        if renamed.new in node:
+            return None
+        node[renamed.new] = node.pop(renamed.old)
+    elif loc[-1] == "kind" and node.get("kind") == renamed.old:
+        node.update({**renamed.added, **node, "kind": renamed.new})
+    else:
+        return None
+    return f"{key}.{loc[-1]}".lstrip(".")
+
+
+def _is_same_place(before: ErrorDetails, renamed: Renamed, after: ErrorDetails) -> bool:
+    """Tell whether a new key is no key of that config either."""
+    return after["type"] == "extra_forbidden" and after["loc"] == (*before["loc"][:-1], renamed.new)
+
+
+@cache
+def _note_renamed(where: str, key: str, old: str, new: str) -> None:
+    print(f"note: {where}: {key}: '{old}' is now called '{new}'; the old word still works", file=sys.stderr)
 
 
 def first_problem(error: ValidationError) -> str:
@@ -342,6 +434,7 @@ def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
     key = key if len(key) <= MAX_KEY else f"{key[:MAX_KEY]}…"
     kind, context = detail["type"], detail.get("ctx", {})
     at = f"{where}: {key}" if key else where
+    tag_at = f"{where}: {key}.kind" if key else f"{where}: kind"
     if kind == "extra_forbidden":
         return f"{at}: is not a known key"
     if kind == "missing":
@@ -349,9 +442,9 @@ def _sentence(where: str, raw: Any, detail: ErrorDetails) -> str:
     if kind == "union_tag_invalid":
         tag = _short(str(context.get("tag")))
         allowed = [a.strip(" '") for a in str(context["expected_tags"]).split(",")]
-        return f"{at}.kind: '{tag}' is not one of {', '.join(allowed)}{_suggest(tag, allowed)}"
+        return f"{tag_at}: '{tag}' is not one of {', '.join(allowed)}{_suggest(tag, allowed)}"
     if kind == "union_tag_not_found":
-        return f"{at}.kind: is missing"
+        return f"{tag_at}: is missing"
     if kind == "literal_error":
         allowed = [a.strip(" '") for a in str(context["expected"]).replace(" or ", ",").split(",")]
         return f"{at}: {_quote(node)} is not one of {', '.join(allowed)}{_suggest(str(node), allowed)}"

@@ -39,12 +39,12 @@ from pipelines.loading import load_pipeline
 
 ANSWERS = "mtbench_multilingual/model_answers_6models.parquet"
 QUESTIONS = "mtbench_multilingual/mtbench_vicuna_rakuda.parquet"
-PROFILED = ("words", "mtld", "lists", "fidelity", "code_switch")
+PROFILED = ("words", "mtld", "lists", "language_confusion", "code_switch")
 
 OBJECTIVES: Mapping[str, dict[str, Any]] = {
     "diversity": {"metric": {"kind": "mtld"}, "toward": "up"},
     "length": {"metric": {"kind": "length", "unit": "words"}, "toward": "up"},
-    "fidelity": {"metric": {"kind": "fidelity"}, "toward": "up"},
+    "language_confusion": {"metric": {"kind": "language_confusion"}, "toward": "up"},
 }
 Found = dict[str, Any]
 
@@ -99,18 +99,22 @@ def write_pipeline(data: Path, objective: str, work: Path) -> Path:
         for model in sorted({row["model"] for row in answered})
     ]
     (work / "teachers.yaml").write_text(yaml.safe_dump({"teachers": teachers}), encoding="utf-8")
-    if objective == "fidelity":  # what is steered to is neither quality nor a gate
-        ensemble: Found = {"weights": {"repetition": 1.0, "refusal": 1.0}, "gates": ["emptiness"], "missing": "skip"}
+    if objective == "language_confusion":  # what is steered to is neither quality nor a filter
+        ensemble: Found = {
+            "weights": {"repetition": 1.0, "refusal": 1.0},
+            "filters": ["emptiness"],
+            "missing": "skip",
+        }
     else:
-        ensemble = {"weights": {"repetition": 1.0, "refusal": 1.0, "fidelity": 1.0}, "missing": "skip"}
+        ensemble = {"weights": {"repetition": 1.0, "refusal": 1.0, "language-confusion": 1.0}, "missing": "skip"}
     pipeline = {
         "kind": "steering",
         "name": objective,
         "prompts": {"kind": "jsonl", "paths": str(work / "questions.jsonl")},
         "teachers": str(work / "teachers.yaml"),
-        "router": {"kind": "reward"},
+        "router": {"kind": "all"},
         "sampling": {"n": 1},
-        "checks": [{"kind": kind} for kind in ("emptiness", "repetition", "refusal", "fidelity")],
+        "checks": [{"kind": kind} for kind in ("emptiness", "repetition", "refusal", "language_confusion")],
         "ensemble": ensemble,
         "steering": {"objectives": [OBJECTIVES[objective]]},
         "num_shards": 2,

@@ -154,7 +154,7 @@ def write_pool(directory: Path, models: Mapping[str, Path], threads: int) -> Non
         "kind": "sft", "name": "reviewed", "teachers": str(directory / "teachers.yaml"), "pool": list(SIDES),
         "prompts": {"kind": "jsonl", "paths": str(directory / "prompts.jsonl"),
                     "columns": {"prompt": "prompt", "language": "language", "id": "id"}},
-        "router": {"kind": "reward"}, "sampling": {"n": 1}, "num_shards": 1, "max_rejected": 1.0, "export": [],
+        "router": {"kind": "all"}, "sampling": {"n": 1}, "num_shards": 1, "max_rejected": 1.0, "export": [],
         "committee": {"reviewers": list(MEMBERS), "max_spread": None, "accept": None, "max_tokens": 80},
     }  # fmt: skip
     (directory / "pipeline.yaml").write_text(yaml.safe_dump(pipeline))

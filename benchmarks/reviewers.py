@@ -117,7 +117,7 @@ def simulated() -> Iterator[str]:
 
 
 def a_config(directory: Path, url: str, per_language: int, **changes: Any) -> PreferenceConfig:
-    """Return the pipeline: everybody asked twice, no check closes a gate."""
+    """Return the pipeline: every teacher sampled twice, no check is a filter."""
     world = yaml.safe_load((Path("arbitrage/demo/teachers.yaml")).read_text())["teachers"]
     engine = {"kind": "openai", "base_url": url}
     extra = [
@@ -132,7 +132,7 @@ def a_config(directory: Path, url: str, per_language: int, **changes: Any) -> Pr
         "prompts": {"kind": "world", "split": "heldout", "per_language": per_language},
         "teachers": str(pool),
         "pool": [teacher["name"] for teacher in world],
-        "router": {"kind": "reward"},
+        "router": {"kind": "all"},
         "sampling": {"n": 2, "temperature": 0.3},
         "checks": [{"kind": "exact"}],
         "num_shards": 2,

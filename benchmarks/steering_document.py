@@ -16,10 +16,10 @@ TITLES = {
     "words": "words, mean",
     "mtld": "MTLD, mean",
     "lists": "lines that are items of a list, %",
-    "fidelity": "text in its language, %",
+    "language_confusion": "text in its language, %",
     "code_switch": "text outside its main language, %",
 }
-SHARES = ("lists", "fidelity", "code_switch")
+SHARES = ("lists", "language_confusion", "code_switch")
 OTHERS_SHOWN = 6
 
 

@@ -80,7 +80,7 @@ def write_pipeline(work: Path, size: Size, objective: Mapping[str, Any], seed: i
         "name": "student",
         "prompts": {"kind": "world", "split": "train", "per_language": size.per_language},
         "teachers": "world:teachers.yaml",
-        "router": {"kind": "reward"},
+        "router": {"kind": "all"},
         "sampling": {"n": 3, "temperature": 1.0, "top_p": 0.95},
         "rewards": [
             {"kind": "classifier", "name": "referee", "model": "world:referee", "threads": 1, "batch_size": 256}

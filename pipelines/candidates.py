@@ -58,8 +58,8 @@ class CandidatesConfig(Config):
         sampling: how teachers are asked; what is not given here each teacher's entry decides.
         rewards: reward models and recorded scores.
         committee: teachers that review the answers of other families' teachers: one more reward.
-        checks: cheap text checks; those with `gate: true` close the way to selection. `reasoning_left` is always one
-            of them: name it with `gate: false` to select such answers all the same.
+        checks: rule-based checks; a candidate that fails one with `filter: true` is not selected. `reasoning_left` is
+            always one of them: name it with `filter: false` to select such candidates all the same.
         calibration: how rewards are put on one scale across languages; null weighs raw scores.
         ensemble: how opinions become one.
         export: trainers for which the data sets are written at the end of a run.

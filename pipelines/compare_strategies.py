@@ -52,7 +52,7 @@ class CompareStrategiesConfig(CandidatesConfig):
     """
 
     kind: Literal["compare_strategies"]
-    router: AllConfig = AllConfig(gate="off")
+    router: AllConfig = AllConfig(language_filter="off")
     singles: bool = True
     strategies: tuple[StrategyConfig, ...] = ()
     student: StudentConfig

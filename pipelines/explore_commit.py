@@ -1,6 +1,6 @@
 """Explore, then commit: ask everybody on the first shards, learn who is best asked, ask only these on the rest.
 
-    prompts ─> route-reward ─> generate, score ─> ensemble-explore ─> train-router        the first shards
+    prompts ─> route-all ─> generate, score ─> ensemble-explore ─> train-router        the first shards
     prompts ────────────────────────────────────────> route-learned ─> generate, score    the rest
     select: from both
 
@@ -49,7 +49,7 @@ class ExploreCommitConfig(CandidatesConfig):
 
     Attributes:
         explore: on how many shards everybody is asked.
-        router: who may be asked there; its gate holds for the rest as well.
+        router: who may be asked there; its language filter holds for the rest as well.
         learner: how to learn from these shards.
         commit: how to choose on the others.
         sft: which answers are worth imitating; null writes no SFT data.
@@ -91,7 +91,7 @@ class ExploreCommitConfig(CandidatesConfig):
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
         """Return who is asked: everybody on the first shards; on the rest one at random stands in for the best."""
-        stand_in = UniformConfig(gate=self.router.gate, ungated=self.router.ungated)
+        stand_in = UniformConfig(language_filter=self.router.language_filter, unfiltered=self.router.unfiltered)
         return (Span(0, self.explore), self.router), (Span(self.explore), stand_in)
 
     def finish(self, run_dir: AnyPath) -> Notes:
@@ -104,7 +104,8 @@ class ExploreCommitConfig(CandidatesConfig):
         return Notes(lines=lines, figures=figures)
 
     def _choice(self) -> ChoiceConfig:
-        return self.commit.model_copy(update={"gate": self.router.gate, "ungated": self.router.ungated})
+        declared = {"language_filter": self.router.language_filter, "unfiltered": self.router.unfiltered}
+        return self.commit.model_copy(update=declared)
 
     def _datasets(self, table: TableBuild) -> dict[str, Step]:
         found = {}

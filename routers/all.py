@@ -12,7 +12,7 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 class AllConfig(LanguageFilterConfig):
     """Ask all who speak the language."""
 
-    kind: Literal["reward"] = "reward"
+    kind: Literal["all"] = "all"
 
     def build(self, pool: Sequence[PoolMember]) -> "AllRouter":
         """Build the router."""
@@ -26,15 +26,15 @@ class AllConfig(LanguageFilterConfig):
 class AllRouter:
     """All eligible teachers, in order of their names: which is best is not known before they have answered."""
 
-    def __init__(self, gate: LanguageFilter) -> None:
-        self._gate = gate
+    def __init__(self, language_filter: LanguageFilter) -> None:
+        self._filter = language_filter
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
         """Return one route for each prompt, in order; None where nobody speaks the language."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:
-        eligible = self._gate.eligible(prompt.language)
+        eligible = self._filter.eligible(prompt.language)
         if not eligible:
             return None
-        return Route(prompt_id=prompt.prompt_id, router="reward", teachers=eligible, propensity=1.0)
+        return Route(prompt_id=prompt.prompt_id, router="all", teachers=eligible, propensity=1.0)

@@ -69,8 +69,8 @@ class BanditConfig(LanguageFilterConfig):
             ConfigError: `prior` names a teacher that is not in the pool.
             DataError: the outcomes cannot be read.
         """
-        gate = LanguageFilter(self, pool)
-        gate.require(sorted(self.prior), "router.prior")
+        language_filter = LanguageFilter(self, pool)
+        language_filter.require(sorted(self.prior), "router.prior")
         decay = self.decay if self.rule == "ema" else None
         blank = Posterior(self.noise, self.prior_weight, decay, self.prior, self.prior_mean)
         found = read_outcomes(Path(self.outcomes)) if self.outcomes else {name: [] for name in OUTCOME}
@@ -78,16 +78,16 @@ class BanditConfig(LanguageFilterConfig):
         outcomes = (
             LoggedOutcome(language, task or NO_TASK, teacher, reward) for language, task, teacher, reward in rows
         )
-        return BanditRouter(self, update(blank, outcomes), gate)
+        return BanditRouter(self, update(blank, outcomes), language_filter)
 
 
 class BanditRouter:
     """Draws by what is believed, never less than the floor."""
 
-    def __init__(self, config: BanditConfig, posterior: Posterior, gate: LanguageFilter) -> None:
+    def __init__(self, config: BanditConfig, posterior: Posterior, language_filter: LanguageFilter) -> None:
         self._config = config
         self._posterior = posterior
-        self._gate = gate
+        self._filter = language_filter
         self._shares = lru_cache(maxsize=4096)(self._find_shares)
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
@@ -129,7 +129,7 @@ class BanditRouter:
         *is* the policy, from which each prompt's id then draws. So the logged propensity is exact, however few the
         draws are; 2000 find a chance of one half to ±0.011.
         """
-        names = self._gate.eligible(language)
+        names = self._filter.eligible(language)
         if not names:
             return {}
         beliefs = [self._posterior.believe(name, language, task) for name in names]

@@ -54,23 +54,23 @@ class ChoiceConfig(LanguageFilterConfig):
 
         Raises:
             UserError: it was learned for another pool.
-            ConfigError: a name in `costs` or `ungated` is not in the pool.
+            ConfigError: a name in `costs` or `unfiltered` is not in the pool.
         """
         from routers.learning.artifact import require_pool
 
-        gate = self.require_pool(pool)
-        require_pool(artifact, gate.names, where)
-        return LearnedRouter(self, artifact, gate)
+        language_filter = self.require_pool(pool)
+        require_pool(artifact, language_filter.names, where)
+        return LearnedRouter(self, artifact, language_filter)
 
     def require_pool(self, pool: Sequence[PoolMember]) -> LanguageFilter:
         """Return who may be asked what.
 
         Raises:
-            ConfigError: the pool is empty or names a teacher twice, or a name in `costs` or `ungated` is not in it.
+            ConfigError: the pool is empty or names a teacher twice, or a name in `costs` or `unfiltered` is unknown.
         """
-        gate = LanguageFilter(self, pool)
-        gate.require(sorted(self.costs), "router.costs")
-        return gate
+        language_filter = LanguageFilter(self, pool)
+        language_filter.require(sorted(self.costs), "router.costs")
+        return language_filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class TeacherRanking:
 class LearnedRouter:
     """Asks whom a predictor expects most of, among those who speak the language."""
 
-    def __init__(self, config: ChoiceConfig, artifact: "Artifact", gate: LanguageFilter) -> None:
-        self._config, self._artifact, self._gate = config, artifact, gate
+    def __init__(self, config: ChoiceConfig, artifact: "Artifact", language_filter: LanguageFilter) -> None:
+        self._config, self._artifact, self._filter = config, artifact, language_filter
         self._teachers = artifact.teachers
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
@@ -115,7 +115,7 @@ class LearnedRouter:
 
     def _admitted(self, languages: NDArray[np.object_]) -> Bools:
         names, code_P = np.unique(languages.astype(str), return_inverse=True)
-        eligible = [set(self._gate.eligible(str(name))) for name in names]
+        eligible = [set(self._filter.eligible(str(name))) for name in names]
         admitted_LT = np.array([[teacher in some for teacher in self._teachers] for some in eligible])
         admitted_PT: Bools = admitted_LT[code_P]
         return admitted_PT

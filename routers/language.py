@@ -18,7 +18,7 @@ class LanguageConfig(LanguageFilterConfig):
 
     The entry is looked for under the tag itself, under language and script, under the language, then under its family
     (an ISO 639-5 code, such as `roa`), then in `default`. An entry of a language asks whom it names, whatever they
-    declare; entries of families and `default` are gated, and where nobody passes, the search goes on.
+    declare; entries of families and `default` pass the language filter, and where nobody passes, the search goes on.
 
     Attributes:
         table: language or family → teachers, the best first.
@@ -50,23 +50,27 @@ class LanguageConfig(LanguageFilterConfig):
         Raises:
             ConfigError: a teacher of the table is not in the pool.
         """
-        gate = LanguageFilter(self, pool)
+        language_filter = LanguageFilter(self, pool)
         for key in sorted(self.table):
-            gate.require(self.table[key], f"router.table.{key}")
-        gate.require(self.default, "router.default")
-        return LanguageRouter(self.table, self.default, self.top_k, gate)
+            language_filter.require(self.table[key], f"router.table.{key}")
+        language_filter.require(self.default, "router.default")
+        return LanguageRouter(self.table, self.default, self.top_k, language_filter)
 
 
 class LanguageRouter:
     """Looks a language up, backing off until somebody may be asked."""
 
     def __init__(
-        self, table: Mapping[str, tuple[str, ...]], default: tuple[str, ...], top_k: int, gate: LanguageFilter
+        self,
+        table: Mapping[str, tuple[str, ...]],
+        default: tuple[str, ...],
+        top_k: int,
+        language_filter: LanguageFilter,
     ) -> None:
         self._table = table
         self._default = default
         self._top_k = top_k
-        self._gate = gate
+        self._filter = language_filter
         self._cached = lru_cache(maxsize=4096)(self._teachers)
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
@@ -84,7 +88,7 @@ class LanguageRouter:
             if key in self._table:
                 return _first(self._table[key], self._top_k)
         for entry in (self._table.get(family_of(language), ()), self._default):
-            admitted = [name for name in entry if self._gate.admits(name, language)]
+            admitted = [name for name in entry if self._filter.admits(name, language)]
             if admitted:
                 return _first(admitted, self._top_k)
         return ()

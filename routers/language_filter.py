@@ -15,13 +15,13 @@ class LanguageFilterConfig(Config):
     """Base of all router configs.
 
     Attributes:
-        gate: `declared` asks a teacher only in languages it declares (see `languages.speaks`), and nobody where the
-            language is undetermined; `off` asks in any.
-        ungated: teachers that are asked in any language whatever they declare.
+        language_filter: `declared` sends a teacher only prompts in languages it declares (see `languages.speaks`),
+            so that a prompt of undetermined language goes to no teacher; `off` sends prompts in any language.
+        unfiltered: teachers that get prompts in any language, whatever they declare.
     """
 
-    gate: Literal["declared", "off"] = "declared"
-    ungated: tuple[str, ...] = ()
+    language_filter: Literal["declared", "off"] = "declared"
+    unfiltered: tuple[str, ...] = ()
 
     def asks_alone(self, member: PoolMember) -> Raw | None:
         """Return what decides which prompts a teacher gets, if its fellows have no say in it; else None."""
@@ -29,7 +29,7 @@ class LanguageFilterConfig(Config):
 
     def languages_open_to(self, member: PoolMember) -> list[str] | Literal["all"]:
         """Return in which languages a teacher may be asked, as declared."""
-        return "all" if self.gate == "off" or member.name in self.ungated else sorted(member.languages)
+        return "all" if self.language_filter == "off" or member.name in self.unfiltered else sorted(member.languages)
 
 
 class LanguageFilter:
@@ -42,9 +42,9 @@ class LanguageFilter:
             raise ConfigError("pool: holds no teacher")
         if repeated:
             raise ConfigError(f"pool: the name '{repeated[0]}' stands for two teachers")
-        self.require(config.ungated, "router.ungated")
+        self.require(config.unfiltered, "router.unfiltered")
         self._languages = {member.name: member.languages for member in pool}
-        self._open = frozenset(self.names if config.gate == "off" else config.ungated)
+        self._open = frozenset(self.names if config.language_filter == "off" else config.unfiltered)
         self.eligible = lru_cache(maxsize=4096)(self._eligible)
 
     def admits(self, teacher: str, language: str) -> bool:

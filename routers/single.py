@@ -25,9 +25,9 @@ class SingleConfig(LanguageFilterConfig):
         Raises:
             ConfigError: the teacher is not in the pool.
         """
-        gate = LanguageFilter(self, pool)
-        gate.require([self.teacher], "router.teacher")
-        return SingleRouter(self.teacher, gate)
+        language_filter = LanguageFilter(self, pool)
+        language_filter.require([self.teacher], "router.teacher")
+        return SingleRouter(self.teacher, language_filter)
 
     def asks_alone(self, member: PoolMember) -> Raw:
         """Return the languages of the one teacher; the others get nothing."""
@@ -37,16 +37,16 @@ class SingleConfig(LanguageFilterConfig):
 class SingleRouter:
     """Always the same teacher."""
 
-    def __init__(self, teacher: str, gate: LanguageFilter) -> None:
+    def __init__(self, teacher: str, language_filter: LanguageFilter) -> None:
         self._teacher = teacher
-        self._gate = gate
+        self._filter = language_filter
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
         """Return one route for each prompt, in order; None where the teacher does not speak the language."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:
-        if not self._gate.admits(self._teacher, prompt.language):
+        if not self._filter.admits(self._teacher, prompt.language):
             return None
         return Route(
             prompt_id=prompt.prompt_id,

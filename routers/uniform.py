@@ -26,16 +26,16 @@ class UniformConfig(LanguageFilterConfig):
 class UniformRouter:
     """Draws by rendezvous hashing: of n teachers, one that joins or leaves the pool moves only 1/n of the prompts."""
 
-    def __init__(self, seed: int, gate: LanguageFilter) -> None:
+    def __init__(self, seed: int, language_filter: LanguageFilter) -> None:
         self._seed = seed
-        self._gate = gate
+        self._filter = language_filter
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
         """Return one route for each prompt, in order; None where nobody speaks the language."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:
-        eligible = self._gate.eligible(prompt.language)
+        eligible = self._filter.eligible(prompt.language)
         if not eligible:
             return None
         drawn = max(eligible, key=lambda name: content_id("uniform", self._seed, prompt.prompt_id, name))

@@ -247,7 +247,7 @@ def test_exact() -> None:
     assert value_of(config, a_pair("KIRMIZI", "tr-TR", reference="kırmızı")) == 1.0
     assert value_of(config, a_pair("٧", "ar", reference="7")) == 1.0
     assert error_of(config, a_pair("Red.")) == "no_reference"
-    assert not config.gate
+    assert not config.filter
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothi
     assert rows
     assert all(by_length(row.messages[-1].content) == 9 for row in rows)
     ensemble = {s.candidate_id: s for table in found.tables("ensemble") for s in from_table(table, Score)}
-    rejected = [key for key in texts if scores[key].value == 2.0 and ensemble[key].error == "gate:committee"]
+    rejected = [key for key in texts if scores[key].value == 2.0 and ensemble[key].error == "filter:committee"]
     assert rejected
     build_report(tmp_path / "run")
     assert reading_of_run(tmp_path / "run").matrix.rewards_PT.shape[1] == 3

@@ -26,9 +26,9 @@ from tests.support.pipelines import run, write_pipeline, write_prompts
 STRATEGIES: list[dict[str, Any]] = [
     {"name": "uniform", "router": {"kind": "uniform"}},
     {"name": "learned", "learner": {"kind": "auto"}},
-    {"name": "reward", "router": {"kind": "reward"}},
-    {"name": "reward-of-2", "router": {"kind": "reward"}, "samples": 2},
-    {"name": "mix_all", "router": {"kind": "reward"}, "keep": "all"},
+    {"name": "reward", "router": {"kind": "all"}},
+    {"name": "reward-of-2", "router": {"kind": "all"}, "samples": 2},
+    {"name": "mix_all", "router": {"kind": "all"}, "keep": "all"},
 ]
 STUDENT = {"model": "world:novice", "engine": {"kind": "transformers"}, "seeds": [1]}
 
@@ -37,7 +37,7 @@ def fake(directory: Path, **changes: Any) -> Path:
     """Write a comparison over three fake teachers; `cow` declares English alone."""
     config = {
         "kind": "compare_strategies",
-        "router": {"kind": "reward", "gate": "off"},
+        "router": {"kind": "all", "language_filter": "off"},
         "compare": [],
         "checks": [{"kind": "emptiness"}],
         "strategies": STRATEGIES,
@@ -109,8 +109,8 @@ def test_what_a_row_costs(table: Run) -> None:
 
 
 def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
-    oracle = {"name": "oracle", "router": {"kind": "reward"}, "keep": "right"}
-    path = world(tmp_path, strategies=[{"name": "reward", "router": {"kind": "reward"}}, oracle])
+    oracle = {"name": "oracle", "router": {"kind": "all"}, "keep": "right"}
+    path = world(tmp_path, strategies=[{"name": "reward", "router": {"kind": "all"}}, oracle])
     run(path, tmp_path / "run")
     found = open_run(tmp_path / "run")
     config = load_pipeline(path).config
@@ -125,7 +125,7 @@ def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
         ({"strategies": [{"name": "odd"}]}, "strategy 'odd': give either `router` or `learner`"),
         ({"strategies": [STRATEGIES[0], STRATEGIES[0]]}, "two strategies are called 'uniform'"),
         ({"strategies": [{"name": "../up", "router": {"kind": "uniform"}}]}, "strategies.0.name"),
-        ({"strategies": [{"name": "o", "router": {"kind": "reward"}, "keep": "right"}]}, "needs the check `exact`"),
+        ({"strategies": [{"name": "o", "router": {"kind": "all"}, "keep": "right"}]}, "needs the check `exact`"),
         ({"strategies": [STRATEGIES[3] | {"samples": 9}]}, "more samples than `sampling.n`, which is 2"),
         ({"singles": False}, "set `singles: true`, or name a strategy `single-<teacher>`"),
         ({"student": STUDENT | {"seeds": [1, 1]}}, "seeds: one is given twice"),
@@ -170,7 +170,7 @@ def world(directory: Path, **changes: Any) -> Path:
         "pool": ["iberia", "commons"],
         "rewards": [{"kind": "fake", "name": "taste"}],
         "checks": [{"kind": "exact"}],
-        "strategies": [{"name": "reward", "router": {"kind": "reward"}}],
+        "strategies": [{"name": "reward", "router": {"kind": "all"}}],
         "student": STUDENT
         | {
             "arguments": {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no"},

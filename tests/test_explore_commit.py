@@ -36,7 +36,7 @@ def pipeline(directory: Path, **changes: Any) -> Path:
         "sampling": {"n": 1},
         "checks": [
             {"kind": "truncation"},
-            {"kind": "fidelity"},
+            {"kind": "language_confusion"},
         ],
     }
     path = write_pipeline(directory, **(config | changes))
@@ -67,7 +67,7 @@ def test_both_backends_write_the_same_bytes(explored: Run, tmp_path: Path, ray_b
 
 
 def test_everybody_is_asked_first_and_one_then(explored: Run) -> None:
-    first, rest = rows(explored, "route-reward", Route), rows(explored, "route-learned", Route)
+    first, rest = rows(explored, "route-all", Route), rows(explored, "route-learned", Route)
     assert {len(route.teachers) for route in first} == {3}
     assert {len(route.teachers) for route in rest} == {1}
     assert {len(route.expected) for route in rest} == {1}
@@ -92,7 +92,7 @@ def test_the_router_it_trained_is_written_as_files(explored: Run) -> None:
     place = explored.path / "export" / "router"
     artifact = load_artifact(Path(str(place)))
     assert artifact.teachers == ("ant", "bee", "cow")
-    assert artifact.about["num_prompts"] == len(rows(explored, "route-reward", Route))
+    assert artifact.about["num_prompts"] == len(rows(explored, "route-all", Route))
     queries = reading_of_run(explored.path).matrix.queries
     assert (artifact.predictor.predict(queries) == trained_by(explored.path).predictor.predict(queries)).all()
 
@@ -100,7 +100,7 @@ def test_the_router_it_trained_is_written_as_files(explored: Run) -> None:
 def test_strategies_are_compared_where_everybody_was_asked(explored: Run) -> None:
     summary = summarise(explored)
     assert summary.judged is not None
-    assert summary.judged.overall.num_prompts == len(rows(explored, "route-reward", Route))
+    assert summary.judged.overall.num_prompts == len(rows(explored, "route-all", Route))
     assert summary.num_prompts == 240
 
 
@@ -114,7 +114,7 @@ def test_the_report_says_what_was_saved(explored: Run) -> None:
 def test_data_sets_hold_both_parts(explored: Run) -> None:
     [sft] = export_run(explored.path, "trl", ["sft"])
     [table] = export_run(explored.path, "trl", ["candidates"])
-    first, rest = (len(rows(explored, name, Route)) for name in ("route-reward", "route-learned"))
+    first, rest = (len(rows(explored, name, Route)) for name in ("route-all", "route-learned"))
     assert table.num_rows == 3 * first + rest
     assert first < sft.num_rows <= 240
 
@@ -126,7 +126,7 @@ def test_another_learner_trains_and_routes_again_and_explores_nothing_anew(tmp_p
     assert {"train-router", "route-learned"} <= redone
     kept = {
         "prompts",
-        "route-reward",
+        "route-all",
         "calibrate",
         "ensemble-explore",
         "generate-ant",

@@ -156,7 +156,7 @@ def test_gated_candidates_say_why(tmp_path: Path) -> None:
     rows = load_dataset(str(tmp_path / "candidates"), split="train")
     assert [(r["teacher"], r["score"], r["score_error"], len(r["rewards"])) for r in rows] == [
         ("aya", 1.0, None, 1),
-        ("qwen", None, "gate:fidelity", 0),
+        ("qwen", None, "filter:language-confusion", 0),
     ]
 
 
@@ -300,7 +300,7 @@ def test_card_counts_rejects_by_reason(tmp_path: Path) -> None:
     [result] = export_run(make_run(tmp_path / "run", ExportCase(answers)), "trl", ["preference"])
     text = (result.path / "README.md").read_text(encoding="utf-8")
     assert "Of 3 prompts, 2 gave no row." in text
-    assert "| all_gated | 1 |\n| one_candidate | 1 |" in text
+    assert "| all_filtered | 1 |\n| one_candidate | 1 |" in text
 
 
 def test_provenance(run: Path, tmp_path: Path) -> None:

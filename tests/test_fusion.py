@@ -47,7 +47,7 @@ def read_by(asked: TeacherRequest) -> set[str]:
 
 
 def test_the_fuser_reads_the_best_different_usable_answers() -> None:
-    rows = one_prompt(("two", 3.0), ("two ", 2.9), ("2", 2.0), ("three", 1.0), ("gated", None), (" ", 9.0))
+    rows = one_prompt(("two", 3.0), ("two ", 2.9), ("2", 2.0), ("three", 1.0), ("filtered", None), (" ", 9.0))
     [asked] = asked_of(rows, max_candidates=2)
     assert read_by(asked) == {"two", "2"}
     assert asked.request.prompt_id == "p"
@@ -107,7 +107,7 @@ def chosen(fused: float | None, best: float | None = 1.0, *, better: bool = Fals
         ((0.0, 1.0), {}, "fused"),
         ((0.0, 1.0), {"better": True}, "best"),
         ((2.0, 1.0), {"better": True}, "fused"),
-        ((None, 1.0), {}, "best"),  # a check gates the fused one
+        ((None, 1.0), {}, "best"),  # the fused one fails a check
         ((0.0, 1.0), {"min_score": 0.5}, "best"),
         ((2.0, None), {}, "fused"),
     ],

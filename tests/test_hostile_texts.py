@@ -48,7 +48,7 @@ def _reply(text: str, finish_reason: FinishReason) -> Candidate:
 FUNCTIONS: dict[str, Callable[[str], object]] = {
     "prose": prose,
     "count_words": lambda text: count_words(text, frozenset({"Latn"})),
-    "fidelity": lambda text: language_share(text, "de"),
+    "language_confusion": lambda text: language_share(text, "de"),
     "identify": identify,
     "contradiction": lambda text: find_contradiction(text, "de"),
     "repetition": lambda text: check_repetition(text, 6.0),

@@ -1,4 +1,4 @@
-"""The router `learned`: asks whom it has learned to be best, within the gate, and only for the pool it knows."""
+"""The router `learned`: asks whom it has learned to be best, within the language filter, and only for the pool it knows."""
 
 import time
 
@@ -59,7 +59,7 @@ def test_top_k_are_asked_best_first_with_what_is_expected_of_them(trained):
 def test_the_gate_comes_before_the_prediction(trained):
     pool = (PoolMember(name="bee", languages=("sw",)), *(m for m in POOL if m.name != "bee"))
     assert asked(trained, "de", pool=pool)[0].teachers != ("bee",)
-    assert asked(trained, "de", pool=pool, ungated=["bee"])[0].teachers == ("bee",)
+    assert asked(trained, "de", pool=pool, unfiltered=["bee"])[0].teachers == ("bee",)
     assert asked(trained, "ja", "de")[0] is None
 
 

@@ -44,7 +44,7 @@ def test_every_candidate_is_scored_by_every_opinion(small: Run) -> None:
         for table in small.tables(step):
             for score in from_table(table, Score):
                 scored.setdefault(score.reward.split("@")[0], set()).add(score.candidate_id)
-    assert set(scored) == {"taste", "emptiness", "truncation", "fidelity", "reasoning-left", "ensemble"}
+    assert set(scored) == {"taste", "emptiness", "truncation", "language-confusion", "reasoning-left", "ensemble"}
     assert all(ids == candidates for ids in scored.values())
 
 
@@ -70,7 +70,7 @@ def test_selected_rows_are_the_best_of_their_own_prompt(small: Run) -> None:
 
 def test_gates_keep_english_and_cut_answers_out(small: Run) -> None:
     shut = [s.error for t in small.tables("ensemble") for s in from_table(t, Score) if s.error]
-    assert {"gate:fidelity", "gate:truncation"} <= set(shut)
+    assert {"filter:language-confusion", "filter:truncation"} <= set(shut)
 
 
 def test_the_books_balance_by_language_and_teacher(small: Run) -> None:
@@ -109,7 +109,7 @@ def test_a_teacher_that_joins_costs_its_own_answers_alone(small: Run, tmp_path: 
     run(path, tmp_path / "run")
     redone = {s.name for s in open_run(tmp_path / "run").manifest.steps if s.num_reused < s.num_shards}
     assert redone == {
-        "route-reward",
+        "route-all",
         "route-uniform",
         "generate-dog",
         "score-taste-dog",

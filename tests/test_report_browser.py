@@ -103,14 +103,14 @@ def test_gallery_filters_by_language(page):
     assert _position(page) == "1 of 30"
 
 
-def test_chosen_answer_comes_first_and_gated_ones_say_why(page):
+def test_chosen_answer_comes_first_and_filtered_ones_say_why(page):
     for case in page.find_elements(By.CSS_SELECTOR, ".case"):
         answers = case.find_elements(By.CSS_SELECTOR, ".answer")
         assert ["chosen" in a.get_attribute("class").split() for a in answers].count(True) == 1
         assert "chosen" in answers[0].get_attribute("class").split()
-    gated = page.find_elements(By.CSS_SELECTOR, ".answer.gated .why")
-    assert gated
-    assert {g.get_attribute("textContent") for g in gated} == {"not selectable: fails truncation"}
+    filtered = page.find_elements(By.CSS_SELECTOR, ".answer.filtered .why")
+    assert filtered
+    assert {f.get_attribute("textContent") for f in filtered} == {"not selectable: fails truncation"}
 
 
 def test_arabic_reads_from_the_right_and_english_from_the_left(page):

@@ -137,7 +137,7 @@ def test_truncation_rejects_tokens_and_cost_are_counted(run, reading):
     assert timeouts == 96 - sum(c.teacher == "east" for c in _candidates(run))
     tokens = sum(v for row in summary.tables.completion_tokens for v in row if v is not None)
     assert tokens == sum(c.completion_tokens for c in _candidates(run))
-    (shut,) = [m for m in summary.tables.shut if m.name == "gate:truncation"]
+    (shut,) = [m for m in summary.tables.shut if m.name == "filter:truncation"]
     assert sum(v or 0 for row in shut.grid for v in row) == sum(c.finish_reason == "length" for c in _candidates(run))
 
 
@@ -162,7 +162,7 @@ def test_pairs_are_summed_up(run, reading):
 
 def test_stages_stand_in_the_order_of_the_data(reading):
     depth = {stage.name: stage.depth for stage in reading.summary.stages}
-    assert depth["prompts"] < depth["route-reward"] < depth["generate"] < depth["check"] == depth["score"]
+    assert depth["prompts"] < depth["route-all"] < depth["generate"] < depth["check"] == depth["score"]
     assert depth["score"] < depth["calibrate"] < depth["ensemble"] < depth["select-sft"] == depth["select-preference"]
     assert "route-language" not in depth  # made for comparison, feeds nothing
 
@@ -411,9 +411,9 @@ def test_alarms_of_teachers_that_are_cut_off_or_unscored(tmp_path):
 def test_committee_and_fusion_are_stages_in_the_order_of_the_data():
     names = {
         "prompts": ("Prompt", []),
-        "route-reward": ("Route", ["prompts"]),
-        "generate-a": ("Candidate", ["route-reward"]),
-        "generate-b": ("Candidate", ["route-reward"]),
+        "route-all": ("Route", ["prompts"]),
+        "generate-a": ("Candidate", ["route-all"]),
+        "generate-b": ("Candidate", ["route-all"]),
         "score-rm-a": ("Score", ["generate-a"]),
         "score-rm-b": ("Score", ["generate-b"]),
         "review-x-a": ("Candidate", ["generate-a"]),
@@ -429,11 +429,11 @@ def test_committee_and_fusion_are_stages_in_the_order_of_the_data():
         "select-sft": ("SftExample", ["ensemble-fused"]),
     }
     manifest = _manifest_of(names)
-    roles = TableSteps("prompts", ("route-reward",), "route-reward", (), (), (), None, None, None, None)
+    roles = TableSteps("prompts", ("route-all",), "route-all", (), (), (), None, None, None, None)
     stages = stages_of(manifest, roles)
     assert [(stage.title, len(stage.steps)) for stage in stages] == [
         ("prompts", 1),
-        ("route reward", 1),
+        ("route all", 1),
         ("generate", 2),
         ("score: rm", 2),
         ("review", 2),

@@ -1,4 +1,4 @@
-"""Ensembles: hand-computed weights, closed gates, missing scores; and the direction of the result."""
+"""Ensembles: hand-computed weights, filters, missing scores; and the direction of the result."""
 
 import pytest
 
@@ -40,10 +40,10 @@ def a_step_of(calibrated: bool = True, scores: list[Step] = SCORES, **options: o
 
 def run_combine(step: Step, scores: list[Score], candidates: tuple[Candidate, ...] = (GOOD,)) -> list[Score]:
     passed = [
-        a_score(c, f"{gate}@1", 1.0)
+        a_score(c, f"{name}@1", 1.0)
         for c in candidates
-        for gate in ("truncation", "emptiness")
-        if not any(s.reward == f"{gate}@1" and s.candidate_id == c.candidate_id for s in scores)
+        for name in ("truncation", "emptiness")
+        if not any(s.reward == f"{name}@1" and s.candidate_id == c.candidate_id for s in scores)
     ]
     return run_shard(step.config.build(), a_shard([PROMPT], candidates, [*scores, *passed], ROWS))
 
@@ -78,14 +78,14 @@ def test_checks_are_weighed_as_they_are_but_only_when_named() -> None:
     assert run_combine(a_step_of(weights={"rm": 1.0, "exact": 3.0}), scores)[0].value == pytest.approx(0.25)
 
 
-def test_a_failed_check_closes_its_gate_and_an_abstaining_one_does_not() -> None:
+def test_a_failed_check_closes_its_name_and_an_abstaining_one_does_not() -> None:
     step = a_step_of(weights={"rm": 1.0})
     assert isinstance(step.config, EnsembleStep)
-    assert [gate.check for gate in step.config.gates] == ["emptiness", "truncation"]  # exact gates nothing
+    assert [rule.check for rule in step.config.filters] == ["emptiness", "truncation"]  # exact is no filter
     rm = a_score(GOOD, "rm@1", 12.0)
-    assert run_combine(step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].error == "gate:truncation"
+    assert run_combine(step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].error == "filter:truncation"
     assert run_combine(step, [rm, a_score(GOOD, "truncation@1", None, "abstains")])[0].value == pytest.approx(1.0)
-    open_step = a_step_of(weights={"rm": 1.0}, gates=["emptiness"])
+    open_step = a_step_of(weights={"rm": 1.0}, filters=["emptiness"])
     assert run_combine(open_step, [rm, a_score(GOOD, "truncation@1", 0.0)])[0].value == pytest.approx(1.0)
 
 
@@ -98,7 +98,7 @@ def test_a_missing_score_is_an_error_or_skipped() -> None:
     assert run_combine(a_step_of(weights={"rm": 1.0, "other": 0.0}), half)[0].value == pytest.approx(1.0)
 
 
-def test_a_gate_that_was_never_checked_stays_closed() -> None:
+def test_a_name_that_was_never_checked_stays_closed() -> None:
     worker = a_step_of(weights={"rm": 1.0}).config.build()
     shard = a_shard([PROMPT], [GOOD], [a_score(GOOD, "rm@1", 12.0)], ROWS)
     assert run_shard(worker, shard)[0].error == "unscored:emptiness"
@@ -111,7 +111,7 @@ def test_a_failed_candidate_has_no_ensemble_score() -> None:
 
 def test_length_control_reaches_the_ensemble() -> None:
     long_row = row("rm@1", 10.0, 2.0).model_copy(update={"length_slope": 1.0, "mean_log_length": 0.0})
-    worker = a_step_of(weights={"rm": 1.0}, gates=[]).config.build()
+    worker = a_step_of(weights={"rm": 1.0}, filters=[]).config.build()
     short, long = a_candidate(PROMPT, "x"), a_candidate(PROMPT, "x" * 99)
     shard = a_shard([PROMPT], [short, long], [a_score(c, "rm@1", 12.0) for c in (short, long)], [long_row])
     first, second = run_shard(worker, shard)
@@ -124,7 +124,7 @@ def test_length_control_reaches_the_ensemble() -> None:
     ("options", "message"),
     [
         ({"weights": {"mr": 1.0}}, "'mr' is none of"),
-        ({"weights": {"rm": 1.0}, "gates": ["rm"]}, "ensemble.gates: 'rm'"),
+        ({"weights": {"rm": 1.0}, "filters": ["rm"]}, "ensemble.filters: 'rm'"),
         ({"weights": {}}, "at least one weight"),
         ({"weights": {"rm": 0.0}}, "at least one weight"),
     ],

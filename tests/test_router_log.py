@@ -21,7 +21,7 @@ from tests.support.pipelines import run, write_pipeline, write_prompts
 def logged_run(directory: Path, router: dict[str, object]) -> Path:
     """Run `ant` (sound), `bee` (often cut short) and `cow` (often answers in English), one asked per prompt."""
     directory.mkdir()
-    checks = [{"kind": "truncation"}, {"kind": "fidelity"}]
+    checks = [{"kind": "truncation"}, {"kind": "language_confusion"}]
     path = write_pipeline(directory, kind="sft", router=router, sampling={"n": 1}, checks=checks, export=[])
     write_prompts(directory / "prompts.jsonl", per_language=60)
     run(path, directory / "run")
@@ -73,7 +73,7 @@ def test_routers_are_judged_by_the_log_and_learned_from_it(first: Path, tmp_path
 
 
 def test_a_run_that_asked_everybody_has_no_log(tmp_path: Path) -> None:
-    run_dir = logged_run(tmp_path / "all", {"kind": "reward"})
+    run_dir = logged_run(tmp_path / "all", {"kind": "all"})
     result = CliRunner().invoke(app, ["router", "log", str(run_dir), "--out", str(tmp_path / "log.parquet")])
     assert result.exit_code != 0
     assert "asked nobody alone; logs come from runs with `router: {kind: bandit}` or `uniform`" in str(

@@ -1,4 +1,4 @@
-"""Who is asked: gates, back-off, fairness, and that no route depends on its neighbours."""
+"""Routers: language filters, back-off, fairness, and that no route depends on its neighbours."""
 
 import asyncio
 from collections import Counter
@@ -39,7 +39,7 @@ TABLE = {
 CONFIGS = [
     {"kind": "single", "teacher": "europe"},
     {"kind": "uniform"},
-    {"kind": "reward"},
+    {"kind": "all"},
     {"kind": "language", "table": {"roa": ["brazil", "europe"]}, "default": ["asia", "europe"], "top_k": 2},
     {"kind": "bandit", "prior": {"europe": 1.0}},
     {"kind": "bandit", "rule": "ema"},
@@ -86,26 +86,28 @@ def test_a_route_depends_on_its_prompt_alone(config, wanted, data):
 
 @EVERY
 @settings(deadline=None)
-@given(wanted=PROMPTS, ungated=st.lists(st.sampled_from([m.name for m in POOL]), unique=True))
-def test_nobody_is_asked_in_a_language_it_does_not_declare_unless_named(config, wanted, ungated):
+@given(wanted=PROMPTS, unfiltered=st.lists(st.sampled_from([m.name for m in POOL]), unique=True))
+def test_nobody_is_asked_in_a_language_it_does_not_declare_unless_named(config, wanted, unfiltered):
     prompts = [prompt(language, number) for language, number in wanted]
     declared = {member.name: member.languages for member in POOL}
-    for one, found in zip(prompts, config_of(**config, ungated=ungated).build(POOL).route(prompts), strict=True):
+    for one, found in zip(
+        prompts, config_of(**config, unfiltered=unfiltered).build(POOL).route(prompts), strict=True
+    ):
         for name in found.teachers if found else ():
-            assert name in ungated or any(speaks(tag, one.language) for tag in declared[name])
+            assert name in unfiltered or any(speaks(tag, one.language) for tag in declared[name])
 
 
 @EVERY
 def test_without_the_gate_every_language_is_asked(config):
-    assert None not in ask({**config, "gate": "off"}, *LANGUAGES)
+    assert None not in ask({**config, "language_filter": "off"}, *LANGUAGES)
 
 
 @EVERY
 def test_an_unknown_teacher_is_named_beside_those_allowed(config):
     with pytest.raises(
-        ConfigError, match=r"router.ungated: 'asai' is not one of asia, brazil, europe, taiwan .*'asia'"
+        ConfigError, match=r"router.unfiltered: 'asai' is not one of asia, brazil, europe, taiwan .*'asia'"
     ):
-        config_of(**config, ungated=["asai"]).build(POOL)
+        config_of(**config, unfiltered=["asai"]).build(POOL)
 
 
 @EVERY
@@ -161,7 +163,7 @@ def test_a_teacher_that_joins_takes_only_its_share():
 
 
 def test_reward_asks_all_who_speak():
-    asked = ask({"kind": "reward"}, "en", "pt-PT", "zh", "zh-TW", "zh-CN", "sw", "und")
+    asked = ask({"kind": "all"}, "en", "pt-PT", "zh", "zh-TW", "zh-CN", "sw", "und")
     assert asked == [
         ("brazil", "europe"),
         ("brazil", "europe"),
@@ -196,7 +198,7 @@ def test_the_table_backs_off(language, teachers):
     assert ask(config, language) == [teachers]
 
 
-def test_a_family_whose_teachers_are_all_gated_falls_to_the_default():
+def test_a_family_whose_teachers_are_all_filtered_falls_to_the_default():
     assert ask({"kind": "language", "table": {"zle": ["asia"]}, "default": ["asia", "europe"]}, "ru", "de") == [
         None,
         ("europe",),
@@ -258,13 +260,13 @@ def test_every_prompt_comes_out_once_as_route_or_reject(config, wanted):
 
 
 def test_a_reject_names_the_language():
-    worker = route(config_of(kind="reward"), POOL, SOURCE).config.build()
+    worker = route(config_of(kind="all"), POOL, SOURCE).config.build()
     output = asyncio.run(worker.run(Inputs({"prompts": (to_table([prompt("sw")], Prompt),)})))
     assert from_table(output.rejects, Reject)[0].detail == "nobody may be asked in Swahili (sw)"
 
 
 def test_the_fingerprint_knows_the_pool_but_not_its_order():
-    steps = [route(config_of(kind="reward"), pool, SOURCE) for pool in (POOL, POOL[::-1], POOL[1:])]
+    steps = [route(config_of(kind="all"), pool, SOURCE) for pool in (POOL, POOL[::-1], POOL[1:])]
     identities = [step.config.identity() for step in steps]
     assert identities[0] == identities[1] != identities[2]
     assert isinstance(steps[0].config, RouteConfig)

@@ -119,7 +119,7 @@ def test_best_vs_random_spreads_over_the_others() -> None:
     ("rows", "reason"),
     [
         (one_prompt(), "no_candidate"),
-        (one_prompt(("a", None), ("b", None)), "all_gated"),
+        (one_prompt(("a", None), ("b", None)), "all_filtered"),
         (Rows([a_prompt()], [a_candidate("c", "a"), a_candidate("d", "b")], []), "all_unscored"),
         (one_prompt(("", 1.0), ("\n", 0.0)), "all_empty"),
         (one_prompt(("a", 1.0)), "one_candidate"),

@@ -31,7 +31,7 @@ def test_equal_scores_go_to_the_lower_candidate_id() -> None:
 
 
 def test_all_keeps_every_usable_answer_and_its_label() -> None:
-    rows = one_prompt(("good", 2.0), ("gated", None), (" ", 3.0), ("fair", 0.5))
+    rows = one_prompt(("good", 2.0), ("filtered", None), (" ", 3.0), ("fair", 0.5))
     examples = from_table(select(SftSelection(mode="all", strategy="mix_all"), rows).table, SftExample)
     assert [(e.candidate_id, e.strategy) for e in examples] == [("c0", "mix_all"), ("c3", "mix_all")]
 
@@ -46,7 +46,7 @@ def test_min_score_is_inclusive() -> None:
     ("rows", "reason"),
     [
         (one_prompt(), "no_candidate"),
-        (one_prompt(("a", None), ("b", None)), "all_gated"),
+        (one_prompt(("a", None), ("b", None)), "all_filtered"),
         (Rows([a_prompt()], [a_candidate("c", "a")], []), "all_unscored"),
         (Rows([a_prompt()], [a_candidate("c", "a")], [a_score("c", None, error="timeout")]), "all_unscored"),
         (one_prompt(("\n\t", 1.0)), "all_empty"),

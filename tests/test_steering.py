@@ -84,7 +84,7 @@ def test_an_unmeasured_answer_counts_as_average_or_is_dropped() -> None:
     ("answers", "config", "reason"),
     [
         ([], toward("up"), "no_candidate"),
-        ([Answer(None, 5.0)], toward("up"), "all_gated"),
+        ([Answer(None, 5.0)], toward("up"), "all_filtered"),
         ([Answer(0.0, None)], toward("up"), "unmeasured"),
         ([Answer(0.0, None, "undefined_language")], toward("up", floor=1.0), "unmeasured"),
         ([Answer(0.0, 5.0)], toward("up", floor=6.0), "out_of_bounds"),

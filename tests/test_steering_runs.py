@@ -105,7 +105,7 @@ def test_the_report_tells_before_control_and_steered(done: Run) -> None:
     assert first.difference is not None
     assert first.difference.value > 0
     assert first.before
-    assert {s.metric for s in found.others} >= {"check fidelity", "emoji"}
+    assert {s.metric for s in found.others} >= {"check language-confusion", "emoji"}
     short = {s.language: s for s in found.shortfalls}
     assert short["en"].wanted == 50
     assert short["en"].missing == 50 - short["en"].written
@@ -247,7 +247,7 @@ def recorded(directory: Path, answers: dict[str, list[str]], **changes: Any) -> 
             "repeats": "merge",
         },
         "teachers": str(directory / "pool.yaml"),
-        "router": {"kind": "reward"},
+        "router": {"kind": "all"},
         "sampling": {"n": max(map(len, answers.values()))},
         "checks": [{"kind": "emptiness"}],
         "ensemble": {"weights": {"emptiness": 1.0}},

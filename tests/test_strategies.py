@@ -140,7 +140,7 @@ def test_absent_answer_counts_zero_and_lowers_coverage():
 
 def test_gated_answer_is_not_chosen_by_reward_but_counts_for_its_teacher():
     metric = [[[1.0], [0.0]]] * 4
-    reward = [[[NAN], [0.3]]] * 4  # the right answer is gated
+    reward = [[[NAN], [0.3]]] * 4  # the right answer fails a filter
     _, rows = _values(_cube(metric, reward))
     assert rows[("single:a", "one")].value.value == 1.0
     assert rows[("reward", "teachers")].value.value == 0.0

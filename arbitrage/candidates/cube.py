@@ -56,7 +56,7 @@ class CandidateArrays:
         language_P: language of each prompt.
         cluster_P: prompts that translate each other share a number.
         asked_PT: the run's router named this teacher.
-        answered_PTS: an answer lies in the table (it may be gated).
+        answered_PTS: the table holds a candidate (it may fail a filter).
         reward_PTS: the score by which selection chooses; NaN where there is none or a filter dropped the answer.
         metric_PTS: the score by which strategies are compared; NaN where there is none.
         metric: the judge.

@@ -1,7 +1,7 @@
 """Build an outcome matrix from rows of a candidate table, shard by shard.
 
-A cell is the mean final score of a teacher's samples. A sample that a gate kept out is an answer nobody wants, and
-counts as the lowest score of its language: a router that never heard of it would go on asking for more of them.
+A cell is the mean final score of a teacher's samples. A sample that fails a filter cannot be selected and counts as
+the lowest score of its language: left out, it would make a teacher whose candidates often fail look good.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +19,8 @@ from arbitrage.errors import DataError
 from arbitrage.records import Prompt
 from arbitrage.tables import from_table
 
-GATED: Final = "gate:"
-"""How the error of a final score begins where a gate was shut."""
+FILTERED: Final = "filter:"
+"""How the error of a final score begins where a candidate failed a filter."""
 JUDGE: Final = "exact"
 """The opinion that routers are not trained for, by plain name."""
 
@@ -85,7 +85,7 @@ class MatrixBuilder:
         samples = _Samples(shape, cells, rows.drafts["candidate_id"].combine_chunks())
         final = samples.read(rows.final)
         self._note_floors(prompts, samples, final)
-        is_gated = samples.where(rows.final.filter(pc.starts_with(rows.final["error"], GATED)))
+        is_gated = samples.where(rows.final.filter(pc.starts_with(rows.final["error"], FILTERED)))
         cost = _floats(rows.drafts["cost_usd"])
         block = _Block(
             prompts=prompts,
@@ -135,7 +135,7 @@ class MatrixBuilder:
         return BuiltMatrix(matrix, len(prompts) - len(keep))
 
     def _rewards(self, prompts: Sequence[Prompt]) -> Floats:
-        """Return the mean over samples, gated ones at the floor of their language; NaN where there is nothing."""
+        """Return the mean over samples, filtered ones at the floor of their language; NaN where there is nothing."""
         lowest = min(self._floors.values(), default=0.0)
         floor_P = np.array([self._floors.get(p.language, lowest) for p in prompts])
         scored_PT = self._stacked(lambda block: block.scored_PT)

@@ -10,10 +10,10 @@ from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import DataError
 from arbitrage.records import Candidate, Message, Prompt, Score, nfc
 
-NothingUsable = Literal["no_candidate", "all_gated", "all_unscored", "all_empty"]
-"""Why a prompt has no answer to choose: none was drafted, checks gated all, none has a score, all are blank."""
+NothingUsable = Literal["no_candidate", "all_filtered", "all_unscored", "all_empty"]
+"""Why a prompt has no answer to choose: none was drafted, filters failed all, none has a score, all are blank."""
 
-GATED = "gate"
+FILTERED = "filter"
 """What stands before the first ':' of an ensemble's `Score.error` when a check, not an accident, took the value."""
 
 
@@ -41,7 +41,7 @@ class PromptCandidates:
     """A prompt, its usable answers (best first; equal scores by candidate id), and why the others are not.
 
     Attributes:
-        failed: the checks that the gated answers failed, by name; of each answer the first.
+        failed: the checks that the filtered answers failed, by name; of each answer the first.
     """
 
     prompt: Prompt
@@ -56,16 +56,16 @@ class PromptCandidates:
 
     def why_nothing(self) -> NothingUsable:
         """Name the reason why there is no contender: the nearest miss, so that the remedy shows."""
-        for reason in ("all_empty", "all_gated", "all_unscored"):
+        for reason in ("all_empty", "all_filtered", "all_unscored"):
             if self.unusable[reason]:
                 return reason
         return "no_candidate"
 
     def census(self) -> str:
-        """Say what became of the answers, such as '2 usable, 1 all_gated (fidelity 1)'."""
+        """Say what became of the answers, such as '2 usable, 1 all_filtered (language-confusion 1)'."""
         parts = [f"{len(self.contenders)} usable", *(f"{n} {why}" for why, n in sorted(self.unusable.items()))]
         failed = ", ".join(f"{check} {n}" for check, n in sorted(self.failed.items()))
-        return ", ".join(parts).replace("all_gated", f"all_gated ({failed})" if failed else "all_gated")
+        return ", ".join(parts).replace("all_filtered", f"all_filtered ({failed})" if failed else "all_filtered")
 
 
 def rank_candidates(inputs: Inputs) -> list[PromptCandidates]:
@@ -107,8 +107,8 @@ def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Scor
             )
         if candidate.error is not None or score is None or score.value is None:
             what, _, check = (score.error or "" if score else "").partition(":")
-            unusable["all_gated" if what == GATED else "all_unscored"] += 1
-            failed.update([check] if what == GATED and check else [])
+            unusable["all_filtered" if what == FILTERED else "all_unscored"] += 1
+            failed.update([check] if what == FILTERED and check else [])
         elif not candidate.text.strip():
             unusable["all_empty"] += 1
         else:

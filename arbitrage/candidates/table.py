@@ -123,7 +123,7 @@ def _selecting(run: Run, final: str) -> frozenset[str]:
     config = run.step(final).config
     combined = config.get("ensemble") or {}
     weights = combined.get("weights") or {}
-    filters = (each.get("check") for each in config.get("gates") or ())
+    filters = (each.get("check") for each in config.get("filters") or ())
     return frozenset((*(name for name, weight in weights.items() if weight), *filter(None, filters)))
 
 

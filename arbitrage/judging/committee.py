@@ -7,8 +7,8 @@
 A candidate's score is the adjudicator's where it was called, else the mean of the reviews that could be read, less
 what its reviewers score higher than the committee does (`arbitrage.judging.levels`). A review that cannot be read is
 left out, never the candidate: else a reviewer that garbles its replies about one teacher would remove that teacher's
-candidates. Below `accept` a candidate is rejected: the ensemble's gate. No member reviews a teacher of its own
-family.
+candidates. A candidate below `accept` is not selected: the ensemble filters it. No member reviews a teacher of its
+own family.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -14,8 +14,9 @@ from arbitrage.text.text import Text
 class CodeSwitchConfig(MetricOptions):
     """The share of the text outside the language that most of it is in.
 
-    A text that is all in one wrong language is not code-switched: that is a matter of fidelity. Passages of 60
-    letters are told apart by language, words within them by script; names in Latin letters count nowhere.
+    A text that is all in one wrong language is not code-switched: that is what `language_confusion` measures.
+    Passages of 60 letters are told apart by language, words within them by script; names in Latin letters are
+    left out.
     """
 
     kind: Literal["code_switch"] = "code_switch"
@@ -27,7 +28,7 @@ class CodeSwitchConfig(MetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside fidelity."""
+        """Beside `language_confusion`."""
         return "language"
 
     @property

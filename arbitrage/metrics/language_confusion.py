@@ -12,12 +12,12 @@ from arbitrage.text.text import Text
 class LanguageConfusionMetricConfig(MetricOptions):
     """The share of the text that is in its language: the smaller of line and word pass rate."""
 
-    kind: Literal["fidelity"] = "fidelity"
+    kind: Literal["language_confusion"] = "language_confusion"
 
     @property
     def usual_name(self) -> str:
-        """Return 'fidelity'."""
-        return "fidelity"
+        """Return 'language_confusion'."""
+        return "language_confusion"
 
     @property
     def family(self) -> Family:

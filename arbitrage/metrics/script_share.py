@@ -21,7 +21,7 @@ class ScriptShareConfig(MetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside fidelity."""
+        """Beside `language_confusion`."""
         return "language"
 
     @property

@@ -16,7 +16,7 @@ from arbitrage.report.ranking import Ranked, Yield, best_of, rank
 Budget = Literal["one", "matched", "teachers", "all"]
 """Answers paid for each prompt: one; m of one teacher or of m teachers; one of each teacher; every one recorded."""
 
-NOT_ROUTED = frozenset({"reward", "uniform", "single"})
+NOT_ROUTED = frozenset({"all", "uniform", "single"})
 """Routers that are strategies of their own here, computed without their routes."""
 
 

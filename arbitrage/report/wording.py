@@ -64,7 +64,7 @@ def matched_headline(judged: Judged | None) -> Headline | None:
 def why_not(error: str) -> str:
     """Return in words why an ensemble gave no score, from what stands in its `Score.error`."""
     kind, _, what = error.partition(":")
-    words = {"gate": f"fails {what}", "unscored": f"no score by {what}", "candidate": f"teacher failed: {what}"}
+    words = {"filter": f"fails {what}", "unscored": f"no score by {what}", "candidate": f"teacher failed: {what}"}
     return words.get(kind, error)
 
 

@@ -1,4 +1,4 @@
-"""The verb `ensemble`: one calibrated score for each candidate, with failed checks as closed gates."""
+"""The verb `ensemble`: one calibrated score for each candidate, none for one that fails a filter."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class EnsembleConfig(Config):
 
     Attributes:
         weights: of each reward or check, by plain name; only their proportions matter, negative ones count against.
-        gates: names of checks, and of rewards that reject, whose failure makes a candidate unselectable; by default
+        filters: names of checks, and of rewards that reject, whose failure makes a candidate unselectable; by default
             those that say so themselves.
         missing: what happens to a candidate that one of the weighted rewards could not score: no ensemble score, or
             the weighted mean of the others.
@@ -41,7 +41,7 @@ class EnsembleConfig(Config):
 
     name: RewardName = "ensemble"
     weights: Annotated[dict[str, float], AfterValidator(_useful)]
-    gates: tuple[str, ...] | None = None
+    filters: tuple[str, ...] | None = None
     missing: Literal["error", "skip"] = "error"
 
 
@@ -53,12 +53,12 @@ class FilterRule(Config):
 
 
 class EnsembleStep(StepConfig):
-    """An ensemble with its gates resolved. `raw` names the opinions that are weighed without calibration."""
+    """An ensemble with its filters resolved. `raw` names the opinions that are weighed without calibration."""
 
     step_kind: ClassVar[str] = "combine"
 
     ensemble: EnsembleConfig
-    gates: tuple[FilterRule, ...]
+    filters: tuple[FilterRule, ...]
     raw: tuple[str, ...]
 
     def build(self) -> "EnsembleWorker":
@@ -76,14 +76,14 @@ def combine(
     """Combine scores into one Score for each candidate; checks are weighed as they are, 0..1.
 
     Args:
-        config: weights, gates and the policy for missing scores.
+        config: weights, filters and the policy for missing scores.
         prompts: the prompts.
         drafts: one step for each teacher.
         scores: score and check steps over those drafts.
         calibration: the step of `calibrate`; None weighs raw scores, for ablations.
 
     Raises:
-        ConfigError: a weight or gate names nothing among the scores, or two rewards share a name.
+        ConfigError: a weight or filter names nothing among the scores, or two rewards share a name.
     """
     rewards, checks = _rewards(scores), _checks(scores)
     for name in sorted(rewards.keys() & checks.keys()):
@@ -94,7 +94,7 @@ def combine(
         name="ensemble" if config.name == "ensemble" else f"ensemble-{config.name}",
         config=EnsembleStep(
             ensemble=config,
-            gates=_gates(config, rewards, checks),
+            filters=_filters(config, rewards, checks),
             raw=tuple(sorted(raw)),
         ),
         produces=Score,
@@ -104,14 +104,14 @@ def combine(
     )
 
 
-def _gates(
+def _filters(
     config: EnsembleConfig, rewards: Mapping[str, ScorerOptions], checks: Mapping[str, CheckConfig]
 ) -> tuple[FilterRule, ...]:
     rejecting = {name: reward.least for name, reward in rewards.items() if reward.least is not None}
     least = rejecting | {name: check.minimum for name, check in checks.items()}
-    own = (*rejecting, *(name for name, check in checks.items() if check.gate))
-    names = own if config.gates is None else config.gates
-    _require_known("ensemble.gates", names, list(least))
+    own = (*rejecting, *(name for name, check in checks.items() if check.filter))
+    names = own if config.filters is None else config.filters
+    _require_known("ensemble.filters", names, list(least))
     return tuple(FilterRule(check=name, minimum=least[name]) for name in sorted(names))
 
 
@@ -143,12 +143,12 @@ def _require_known(where: str, names: Mapping[str, float] | Sequence[str], known
 class EnsembleWorker:
     """Combines shard after shard.
 
-    Errors of its Scores: `candidate:<why>` (the teacher failed), `gate:<check>`, `unscored:<reward>`.
+    Errors of its Scores: `candidate:<why>` (the teacher failed), `filter:<check>`, `unscored:<reward>`.
     """
 
     def __init__(self, config: EnsembleStep) -> None:
         self._config = config.ensemble
-        self._gates = config.gates
+        self._filters = config.filters
         self._raw = frozenset(config.raw)
         self._name = versioned(config.ensemble.name, VERSION)
 
@@ -174,12 +174,12 @@ class EnsembleWorker:
     def _judge(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
         if item.candidate.finish_reason is FinishReason.ERROR:
             return CheckResult(error=f"candidate:{item.candidate.error or 'error'}")
-        for gate in self._gates:
-            found = opinions.get(gate.check)
+        for rule in self._filters:
+            found = opinions.get(rule.check)
             if found is None:
-                return CheckResult(error=f"unscored:{gate.check}")
-            if found.value is not None and found.value < gate.minimum:
-                return CheckResult(error=f"gate:{gate.check}")
+                return CheckResult(error=f"unscored:{rule.check}")
+            if found.value is not None and found.value < rule.minimum:
+                return CheckResult(error=f"filter:{rule.check}")
         return self._weigh(item, opinions, table)
 
     def _weigh(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> CheckResult:

@@ -39,8 +39,8 @@ class LanguageConfusionCheckConfig(CheckOptions):
 
     version: ClassVar[int] = 2
 
-    kind: Literal["fidelity"] = "fidelity"
-    name: RewardName = "fidelity"
+    kind: Literal["language_confusion"] = "language_confusion"
+    name: RewardName = "language-confusion"
     minimum: float = Field(default=0.8, ge=0.0, le=1.0)
     translation_tasks: tuple[str, ...] = ("translation",)
     targets: Mapping[str, LanguageTag] = {}

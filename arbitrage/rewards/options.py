@@ -67,11 +67,12 @@ class RewardOptions(ScorerOptions):
 
 
 class CheckOptions(Config):
-    """Base of the check configs. A check that cannot tell abstains with an error, and that never closes a gate.
+    """Base of the check configs. A check that cannot tell abstains with an error; a candidate
+    without a value passes the filter.
 
     Attributes:
         name: stands in configs and, before the '@', in Score.reward.
-        gate: an answer that fails may not be selected.
+        filter: an answer that fails may not be selected.
         minimum: an answer fails if its value is below this; values lie in 0..1, 1 is best.
     """
 
@@ -79,7 +80,7 @@ class CheckOptions(Config):
     """Raise it when the code changes what comes out."""
 
     name: RewardName = "check"
-    gate: bool = True
+    filter: bool = True
     minimum: float = Field(default=0.5, ge=0.0, le=1.0)
 
     @property

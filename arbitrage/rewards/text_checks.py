@@ -174,7 +174,7 @@ def _regex(phrase: str) -> str:
 class ReasoningLeftConfig(CheckOptions):
     """0 where the answer still holds reasoning (`<think>…</think>`, a closing tag alone, `[THINK]`, …), else 1.
 
-    Part of every pipeline, whether it is named under `checks` or not; name it with `gate: false` to count such
+    Part of every pipeline, whether it is named under `checks` or not; name it with `filter: false` to count such
     answers and select them all the same. Answers that speak of these tags in code, in quotation marks or within a
     sentence pass, and so do XML and HTML documents and formats that the prompt asks for.
     """
@@ -205,7 +205,7 @@ class ExactConfig(CheckOptions):
 
     kind: Literal["exact"] = "exact"
     name: RewardName = "exact"
-    gate: bool = False
+    filter: bool = False
     match: Match = "auto"
 
     def build(self) -> TextReward:

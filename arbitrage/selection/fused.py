@@ -70,7 +70,7 @@ class FusedSelector:
         return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
 
     async def run(self, inputs: Inputs) -> Output:
-        """Select within each prompt. Fused answers that a check gates, or that have no score, are not taken."""
+        """Select within each prompt. Fused answers that fail a filter, or that have no score, are not taken."""
         of_fused = {"prompts": "prompts", "drafts": "fused", "scores": "fused_scores"}
         fused = rank_candidates(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
         examples: list[SftExample] = []

@@ -27,7 +27,7 @@ def check_teacher(teacher: TeacherConfig) -> TeacherStatus:
     Touches the network only where an endpoint is asked whether it is there.
     """
     found = asyncio.run(teacher.engine.check(teacher.spec()))
-    return TeacherStatus(teacher.name, (*found, _pinning(teacher), _licence(teacher), *_gated(teacher)))
+    return TeacherStatus(teacher.name, (*found, _pinning(teacher), _licence(teacher), *_unverified(teacher)))
 
 
 def require_ready(teachers: Sequence[TeacherConfig]) -> None:
@@ -52,10 +52,12 @@ def _licence(teacher: TeacherConfig) -> UsabilityCheck:
     return UsabilityCheck("ok", "licence", teacher.licence)
 
 
-def _gated(teacher: TeacherConfig) -> list[UsabilityCheck]:
-    gated = [tag for tag in teacher.languages if tag not in usable_languages(teacher)]
-    if not gated:
+def _unverified(teacher: TeacherConfig) -> list[UsabilityCheck]:
+    unverified = [tag for tag in teacher.languages if tag not in usable_languages(teacher)]
+    if not unverified:
         return []
     return [
-        UsabilityCheck("warn", "languages", f"4-bit: not asked in {', '.join(gated)} unless in verified_languages")
+        UsabilityCheck(
+            "warn", "languages", f"4-bit: not used in {', '.join(unverified)} unless in verified_languages"
+        )
     ]

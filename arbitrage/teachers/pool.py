@@ -95,7 +95,7 @@ class TeacherConfig(Config):
         engine: what serves it.
         model: a Hugging Face id, a directory, `world:<name>`, or the name an endpoint serves it by.
         revision: commit of a Hugging Face id.
-        languages: what it may be asked in. A gate: routers do not ask it in others unless told to by name.
+        languages: what it may be sampled in. Routers do not send it prompts in others unless told to by name.
         verified_languages: languages in which this very build was checked. The only languages not in Latin script
             that a 4-bit build may be asked in (quantisation costs most there [2407.03211]).
         precision: how the weights are held. Another precision is another teacher: give it another name.
@@ -243,7 +243,7 @@ def load_pool(path: Path) -> TeacherPool:
 
 
 def pool_members(teachers: Sequence[TeacherConfig]) -> list[PoolMember]:
-    """Return what routers may know, 4-bit builds gated off other scripts than Latin unless verified there."""
+    """Return what routers may know, 4-bit builds only in Latin scripts and in the languages verified."""
     return [PoolMember(name=teacher.name, languages=usable_languages(teacher)) for teacher in teachers]
 
 

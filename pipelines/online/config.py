@@ -209,7 +209,7 @@ def _seen_in_training(judge: RewardJudge | ExactJudge | TeacherJudge, data: Pref
     if isinstance(judge, ExactJudge):
         weights = data.ensemble.weights if data.ensemble else {}
         heard = [
-            check.name for check in data.checks if check.kind == "exact" and (check.gate or check.name in weights)
+            check.name for check in data.checks if check.kind == "exact" and (check.filter or check.name in weights)
         ]
         return f"the check '{heard[0]}' of `data` selects by it" if heard else None
     members = data.committee.members if data.committee else ()

@@ -22,8 +22,9 @@ UNSCORED = "an answer that was asked for has no score"
 def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
     """Return rewards of prompts × teachers from a finished run, and how many prompts were dropped.
 
-    A reward is the mean final score of a teacher's samples, gated ones at the floor of their language. Only prompts
-    that the router `reward` sent to everybody count. Several rewards are also given each by itself, uncalibrated.
+    A reward is the mean final score of a teacher's samples, filtered ones at the floor of their language. Only
+    prompts that the router `all` sent to every teacher count. Several rewards are also given each by itself,
+    uncalibrated.
 
     Args:
         run_dir: the run.
@@ -40,7 +41,7 @@ def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
     if not asked.routes:
         raise UserError(
             f"{run_dir}: its router did not ask everybody, so who would have been best is not known; "
-            "outcomes come from runs with `router: {kind: reward}`"
+            "outcomes come from runs with `router: {kind: all}`"
         )
     builder = MatrixBuilder(asked.teachers)
     add_outcomes(builder, run, asked, with_judge)
@@ -52,7 +53,7 @@ def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
 def log_of_run(run_dir: AnyPath) -> OutcomeLog:
     """Return whom the routers of a finished run asked alone, how likely that was, and what it earned.
 
-    A reward is the mean final score of the teacher's samples, gated ones at the floor of their language.
+    A reward is the mean final score of the teacher's samples, filtered ones at the floor of their language.
 
     Raises:
         RunDirectoryError: no run lies there, or it has not finished.
@@ -122,7 +123,7 @@ def add_outcomes(builder: MatrixBuilder, run: Run, asked: AskedSteps, with_judge
 
 def _asks_all(run: Run, route: str) -> bool:
     router = run.step(route).config.get("router", {})
-    return isinstance(router, dict) and router.get("kind") == "reward"
+    return isinstance(router, dict) and router.get("kind") == "all"
 
 
 def _opinions(scores: pa.Table, run: Run, with_judge: bool) -> pa.Table:

@@ -158,7 +158,7 @@ def _generations_of_all(run: Run, drafts: Sequence[str], everybody: str, chosen:
     """Count what would have been asked for, had every prompt that was routed gone to all who may be asked."""
     samples = {run.step(d).config["teacher"]["name"]: int(run.step(d).config["sampling"]["n"]) for d in drafts}
     config = RouteTrainedConfig.model_validate_json(json.dumps(run.step(chosen).config))
-    gate = config.choice.require_pool(config.pool)
+    language_filter = config.choice.require_pool(config.pool)
     total = sum(
         samples[t] for table in run.tables(everybody) for named in table["teachers"].to_pylist() for t in named
     )
@@ -166,5 +166,5 @@ def _generations_of_all(run: Run, drafts: Sequence[str], everybody: str, chosen:
     for shard in run.shards(chosen):
         table = run.shard(prompts, shard)
         for language, num in Counter(table["language"].to_pylist()).items():
-            total += num * sum(samples[t] for t in gate.eligible(language))
+            total += num * sum(samples[t] for t in language_filter.eligible(language))
     return total

@@ -76,7 +76,7 @@ def training_sets(holdings: Sequence[StrategyRows]) -> list[TrainingSet]:
         if missing := [tag for tag in languages if not one.rows.get(tag)]:
             raise DataError(
                 f"strategy '{one.strategy}' has no rows in {', '.join(missing)}, where others have some; "
-                "leave it out, or let it ask somebody there (`gate: off`)"
+                "leave it out, or let it ask somebody there (`language_filter: off`)"
             )
     room = {tag: min(one.rows[tag] for one in holdings) for tag in languages}
     return [lesson for one in holdings for lesson in _lessons(one, room)]

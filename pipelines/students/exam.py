@@ -48,7 +48,7 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
         RejectBudgetError: the student fails to answer more than a fifth of the questions.
     """
     asked = read_prompts(prompts)
-    routes = route(AllConfig(gate="off"), pool_members([student]), asked)
+    routes = route(AllConfig(language_filter="off"), pool_members([student]), asked)
     answers = generate(student, asked, routes, SamplingParams(n=1, temperature=0.0, max_tokens=max_tokens))
     match: Match = "whole" if prompts.kind == "world" else "auto"  # a sentence is no answer in the demo world
     verdicts = check([ExactConfig(match=match)], student.name, asked, answers)

@@ -49,7 +49,7 @@ class StrategyConfig(Config):
 
 def single(teacher: str) -> StrategyConfig:
     """Return the strategy that asks one teacher in every language, whatever it declares."""
-    return StrategyConfig(name=f"{SINGLE}{teacher}", router=SingleConfig(teacher=teacher, gate="off"))
+    return StrategyConfig(name=f"{SINGLE}{teacher}", router=SingleConfig(teacher=teacher, language_filter="off"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def a_candidate(candidate_id: str, text: str, prompt_id: str = "p", teacher: str
     )
 
 
-def a_score(candidate_id: str, value: float | None, prompt_id: str = "p", error: str = "gate:empty") -> Score:
+def a_score(candidate_id: str, value: float | None, prompt_id: str = "p", error: str = "filter:empty") -> Score:
     return Score(
         candidate_id=candidate_id,
         prompt_id=prompt_id,
@@ -84,7 +84,7 @@ def source(name: str, record: type[Record]) -> Step:
 
 @st.composite
 def many_rows(draw: st.DrawFn) -> Rows:
-    """Up to five prompts with up to six answers each, some blank, equal, gated, unscored or tied."""
+    """Up to five prompts with up to six answers each, some blank, equal, filtered, unscored or tied."""
     prompts, drafts, scores = [], [], []
     texts = st.sampled_from(["", " ", "é", "é", "tano", "tano ", "five\n", "خمسة", "x" * 40])
     values = st.none() | st.sampled_from([0.0, 0.25, 1.0]) | st.floats(-5, 5)

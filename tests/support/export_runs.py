@@ -30,7 +30,7 @@ SPECIAL_TEXTS = {
 
 @dataclass(frozen=True)
 class ExportCase:
-    """What the run shall look like: answers are (teacher, text, score); a score of None is a closed gate."""
+    """What the run shall look like: answers are (teacher, text, score); a score of None fails a filter."""
 
     answers: Mapping[str, Sequence[tuple[str, str, float | None]]]  # prompt → its answers
     languages: Mapping[str, str] = field(default_factory=dict)  # prompt → tag, "en" elsewhere
@@ -178,7 +178,7 @@ def _answers(text: str, case: ExportCase) -> list[tuple[Candidate, Score]]:
             prompt_id=prompt.prompt_id,
             reward="ensemble@1",
             value=value,
-            error="gate:fidelity" if value is None else None,
+            error="filter:language-confusion" if value is None else None,
         )
         found.append((candidate, score))
     return found

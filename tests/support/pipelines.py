@@ -62,11 +62,11 @@ def write_pipeline(directory: Path, **changes: Any) -> Path:
             "columns": {"prompt": "prompt", "language": "language", "id": "id"},
         },
         "teachers": str(pool),
-        "router": {"kind": "reward"},
+        "router": {"kind": "all"},
         "compare": [{"kind": "uniform"}],
         "sampling": {"n": 2},
         "rewards": [{"kind": "fake", "name": "taste", "language_bias": {"ar": 3.0}}],
-        "checks": [{"kind": "emptiness"}, {"kind": "truncation"}, {"kind": "fidelity"}],
+        "checks": [{"kind": "emptiness"}, {"kind": "truncation"}, {"kind": "language_confusion"}],
         "num_shards": 3,
     }
     path = directory / "pipeline.yaml"

@@ -28,7 +28,7 @@ HOSTILE = '</script><script>window.pwned = 1</script><img src="http://evil.examp
 
 @dataclass(frozen=True)
 class TeacherCase:
-    """A scripted teacher: the chance that an answer is right, by language (`skill` elsewhere); not asked = gated."""
+    """A scripted teacher: the chance that an answer is right, by language (`skill` elsewhere); not sampled = not declared."""
 
     skill: float = 0.5
     skills: Mapping[str, float] = field(default_factory=dict)
@@ -78,7 +78,7 @@ def make_run(run_dir: Path, case: ReportCase) -> Run:
 def _pipeline(case: ReportCase) -> Pipeline:
     world = DemoPromptsConfig(languages=case.languages, per_language=case.per_language)
     prompts = Step("prompts", CaseSource(world=world, has_reference=case.has_reference), Prompt, scope="source")
-    routes = [Step("route-reward", CaseRoute(router="reward", asked=_asked(case)), Route, {"prompts": (prompts,)})]
+    routes = [Step("route-all", CaseRoute(router="all", asked=_asked(case)), Route, {"prompts": (prompts,)})]
     if case.language_route:
         table = {lang: (teacher,) for lang, teacher in case.language_route.items()}
         config = CaseRoute(router="language", asked=table)

@@ -62,7 +62,7 @@ def a_world(answers: Mapping[tuple[str, str], Sequence[Answer]]) -> World:
         for number, answer in enumerate(given):
             candidate = a_candidate(prompt, f"answer {number}", teacher=f"t{number}")
             drafts.append(candidate)
-            error = None if answer.reward is not None else "gate:fidelity"
+            error = None if answer.reward is not None else "filter:language-confusion"
             scores.append(a_score(candidate, "ensemble@1", answer.reward, error))
             reason = None if answer.value is not None else answer.reason or "too_short"
             measures.append(

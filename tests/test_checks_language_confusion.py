@@ -1,4 +1,4 @@
-"""Language fidelity: the right language passes, English fails, and what cannot be told is left alone."""
+"""Language confusion: the right language passes, English fails, and what cannot be told is left alone."""
 
 from collections import defaultdict
 from pathlib import Path
