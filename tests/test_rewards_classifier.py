@@ -290,3 +290,17 @@ async def test_vllm_gives_the_values_of_transformers(model: Path) -> None:
     pairs = [(f.value, e.value) for f, e in zip(found, expected, strict=True) if e.value is not None]
     assert max(abs(f - e) for f, e in pairs if f is not None) < 1e-3
     assert max(abs(e) for _, e in pairs) > 1.0  # beyond what the default sigmoid can say
+
+
+@pytest.mark.vllm
+async def test_vllm_gives_an_encoder_the_values_of_transformers(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    items = [a_pair(text) for text in ANSWERS]
+    reference = RewardModelConfig(model=str(save_bert(tmp_path)))
+    expected = [score.value for score in await reference.build().score(items)]
+    reward = reference.model_copy(update={"engine": "vllm", "enforce_eager": True}).build()
+    try:
+        found = [score.value for score in await reward.score(items)]
+    finally:
+        await reward.close()
+    assert found == pytest.approx(expected, abs=1e-3)

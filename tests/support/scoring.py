@@ -149,7 +149,7 @@ def save_bert(directory: Path) -> Path:
     PreTrainedTokenizerFast(tokenizer_object=inner, mask_token="[MASK]", **named).save_pretrained(directory)
     config = BertConfig(
         vocab_size=len(words),
-        hidden_size=32,
+        hidden_size=64,
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=64,
