@@ -5,7 +5,6 @@ A field that cannot change a result (number of replicas, batch size, a key's env
 """
 
 import copy
-import difflib
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, ErrorDetails
 
 from arbitrage.docstrings import describe_fields, split_docstring, summary
-from arbitrage.errors import ConfigError
+from arbitrage.errors import ConfigError, closest, did_you_mean
 from arbitrage.languages import normalise_tag, suggest_tag
 from arbitrage.redaction import REDACTED, is_secret_key, redact, redact_text
 from arbitrage.yaml_text import MAX_DEPTH, WrittenFloat, WrittenInt, read_yaml
@@ -142,9 +141,7 @@ def _canonical_tag(tag: str) -> str:
     found = normalise_tag(tag)
     if found and tag.replace("-", "").isalnum():
         return found
-    near = found or suggest_tag(tag)
-    hint = f" (did you mean '{near}'?)" if near else ""
-    raise ValueError(f"'{_short(tag)}' is not a BCP-47 tag{hint}")
+    raise ValueError(f"'{_short(tag)}' is not a BCP-47 tag{did_you_mean(found or suggest_tag(tag))}")
 
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -482,5 +479,4 @@ def _short(text: str) -> str:
 
 
 def _suggest(found: str, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(found, allowed, n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    return did_you_mean(closest(found, allowed))

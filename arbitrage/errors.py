@@ -1,6 +1,18 @@
 """Every error a user can meet, its exit code, and whether trying again can help."""
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
+
+
+def closest(found: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that a wrong one is most like; None where none is like it."""
+    return next(iter(difflib.get_close_matches(found, list(allowed), n=1)), None)
+
+
+def did_you_mean(name: str | None) -> str:
+    """Return the end of an error message that suggests a name; empty for None."""
+    return f" (did you mean '{name}'?)" if name else ""
 
 
 class ArbitrageError(Exception):

@@ -23,7 +23,7 @@ from arbitrage.candidates.table import table_steps
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import execute
-from arbitrage.profile.columns import ProfileColumns
+from arbitrage.inputs.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.profile import CellKey, profile_data
 from arbitrage.profile.reading import ProfileReader

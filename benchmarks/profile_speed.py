@@ -62,7 +62,7 @@ class Measurement:
 
 def measure(path: str, num_processes: int) -> Measurement:
     """Profile a file."""
-    from arbitrage.profile.columns import ProfileColumns
+    from arbitrage.inputs.columns import ProfileColumns
     from arbitrage.profile.entries import EntryBuilder
     from arbitrage.profile.profile import profile_data
     from arbitrage.profile.reading import ProfileReader

@@ -1,6 +1,5 @@
 """Ask by a table language → teachers, with back-off ("fixed routing" of multilingual arbitrage [2408.14960])."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from arbitrage.contracts.routers import PoolMember
+from arbitrage.errors import closest, did_you_mean
 from arbitrage.languages import base_of, families, family_of, normalise_tag, primary, script_of, suggest_tag
 from arbitrage.records import Prompt, Route
 from routers.language_filter import LanguageFilter, LanguageFilterConfig
@@ -37,8 +37,7 @@ class LanguageConfig(LanguageFilterConfig):
         for key, teachers in table.items():
             tag = normalise_tag(key)
             if tag != key and key not in families():
-                near = tag or suggest_tag(key) or next(iter(difflib.get_close_matches(key, table, n=1)), None)
-                hint = f" (did you mean '{near}'?)" if near else ""
+                hint = did_you_mean(tag or suggest_tag(key) or closest(key, table))
                 raise ValueError(f"'{key}' is neither a BCP-47 tag nor a known language family{hint}")
             if not teachers:
                 raise ValueError(f"'{key}' names no teacher")

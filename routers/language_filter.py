@@ -1,13 +1,12 @@
 """Who may be asked in which language: a good teacher is harmful in a language it does not speak [2604.11290]."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
 from arbitrage.config import Config, Raw
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.errors import ConfigError
+from arbitrage.errors import ConfigError, closest, did_you_mean
 from arbitrage.languages import speaks
 
 
@@ -55,8 +54,7 @@ class LanguageFilter:
         """Raise ConfigError if one of the names is not in the pool."""
         for name in teachers:
             if name not in self.names:
-                near = difflib.get_close_matches(name, self.names, n=1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                hint = did_you_mean(closest(name, self.names))
                 raise ConfigError(f"{where}: '{name}' is not one of {', '.join(self.names)}{hint}")
 
     def _eligible(self, language: str) -> tuple[str, ...]:

@@ -16,11 +16,11 @@ import pytest
 
 from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.errors import ConfigError, DataError
+from arbitrage.inputs.columns import ProfileColumns, column_map
 from arbitrage.inputs.notes import said
 from arbitrage.inputs.values import Untyped, count_of, id_text, is_missing, number_of
 from arbitrage.judging.answers import ResponseFiles, load_responses
 from arbitrage.models.references import digest_files
-from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.reading import ProfileReader
 from arbitrage.rewards.column import _read as read_column
@@ -255,7 +255,7 @@ def test_ids_meet_whatever_their_type(tmp_path):
     for name in ("a.parquet", "a.csv", "a.jsonl"):
         found = load_responses(ResponseFiles(label="a", paths=(str(tmp_path / name),)), "judge").texts
         assert {key for key, _ in found} == {"1", "2"}
-        keys, scores = read_column(tmp_path / name, ["id"], "score")
+        keys, scores = read_column(tmp_path / name, column_map({}, {"prompt": "id", "value": "score"}))
         assert dict(zip(keys, scores, strict=True)).items() >= {"1": 0.5, "2": 1.0}.items()
 
 

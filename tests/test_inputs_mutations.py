@@ -15,11 +15,10 @@ import pytest
 from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.config import parse
 from arbitrage.errors import ArbitrageError
+from arbitrage.inputs.columns import ProfileColumns, ResponseColumns
 from arbitrage.judging.agreement import read_labels
 from arbitrage.judging.answers import ResponseFiles, count_lost, load_responses
-from arbitrage.judging.columns import AnswerColumns
 from arbitrage.judging.prompts import JudgePromptReader
-from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.reading import ProfileReader
 from arbitrage.records import Prompt, Reject
@@ -108,7 +107,7 @@ def read_sides(path: Path, kind: str) -> str:
 
 
 def read_people(path: Path, kind: str) -> str:
-    return "rows" if read_labels([str(path)], AnswerColumns()).num else "rejects"
+    return "rows" if read_labels([str(path)], ResponseColumns()).num else "rejects"
 
 
 def read_profile(path: Path, kind: str) -> str:

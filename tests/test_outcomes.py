@@ -66,7 +66,7 @@ def test_several_rewards_weigh_the_same_whatever_their_scale(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "models", "told"),
     [
-        (MatrixColumns(rewards=("rewrd",)), None, "no column 'rewrd' (did you mean 'reward'?)"),
+        (MatrixColumns(rewards=("rewrd",)), None, "no column 'rewrd' (columns present: "),
         (MatrixColumns(), ["a", "bb"], "'bb' is not in the matrix (did you mean 'b'?)"),
         (MatrixColumns(), ["a"], "at least two models"),
     ],
@@ -152,7 +152,7 @@ def test_what_is_incomplete_is_said(tmp_path):
         "1 rows name no model",
         "1 rewards are infinite",
         "2 rows repeat a prompt and model",
-        "'judge' lacks an opinion on 1 prompts",
+        "'judge' lacks a score for 1 prompts",
         "the cost of 1 answers is missing",
         "'Klingonish-zz9' (1 prompts",
     ):

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from arbitrage.cli.main import app
 from arbitrage.errors import ArbitrageError, ConfigError, DataError, UserError
-from arbitrage.profile.columns import ProfileColumns, parse_columns
+from arbitrage.inputs.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder, hash64
 from arbitrage.profile.profile import MAX_LABELS, OTHER, CellKey, Profile, profile_data
 from arbitrage.profile.reading import ProfileReader
@@ -40,7 +40,11 @@ def write_jsonl(path: Path, rows: list[Any]) -> Path:
 
 
 def profile_of(*paths: Path, columns: tuple[str, ...] = (), wanted: ProfileSettings = LENGTHS, **how: Any) -> Profile:
-    builder = EntryBuilder(parse_columns(columns), turns=how.pop("turns", "last"), language=how.pop("language", None))
+    builder = EntryBuilder(
+        ProfileColumns.parse_assignments(columns, "--column", "text=answer"),
+        turns=how.pop("turns", "last"),
+        language=how.pop("language", None),
+    )
     return profile_data("data", ProfileReader([str(p) for p in paths], builder), wanted, **how)
 
 
@@ -136,9 +140,9 @@ def test_errors_name_file_key_and_what_there_is(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column 'answer' for --column text=answer .*did you mean 'answr'"):
         profile_of(path, columns=("text=answer",))
     with pytest.raises(UserError, match=r"--column txt=a: 'txt' is not one of text, messages.*did you mean 'text'"):
-        parse_columns(["txt=a"])
+        ProfileColumns.parse_assignments(["txt=a"], "--column", "text=answer")
     with pytest.raises(UserError, match="expected role=column"):
-        parse_columns(["text"])
+        ProfileColumns.parse_assignments(["text"], "--column", "text=answer")
     with pytest.raises(ConfigError, match=r"DATA: .*none\.jsonl: no such file"):
         profile_of(tmp_path / "none.jsonl")
     with pytest.raises(DataError, match=r"holds no text \(missing_value: b\.jsonl:1"):

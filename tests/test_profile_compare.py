@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbitrage.errors import UserError
+from arbitrage.inputs.columns import ProfileColumns
 from arbitrage.profile.cell import ProfileCell
-from arbitrage.profile.columns import ProfileColumns
 from arbitrage.profile.compare import MetricShift, as_json, compare_all, compare_profiles
 from arbitrage.profile.effects import cliffs_delta, effects, false_discovery_rates
 from arbitrage.profile.entries import EntryBuilder, hash64

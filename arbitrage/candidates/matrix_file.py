@@ -1,11 +1,11 @@
 """Read an outcome matrix from Parquet, JSON Lines or CSV: one row for each prompt and model."""
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from glob import has_magic
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,42 +13,56 @@ import pyarrow.compute as pc
 
 from arbitrage.candidates.matrix import Floats, RewardMatrix
 from arbitrage.candidates.queries import NO_TASK, Queries, Rows
-from arbitrage.errors import DataError, UserError
+from arbitrage.errors import DataError, UserError, closest, did_you_mean
+from arbitrage.inputs.columns import ColumnMap, ColumnNames
 from arbitrage.inputs.files import Found, shown_path
 from arbitrage.inputs.notes import said
-from arbitrage.inputs.tables import columns_of, find_tables, read_columns
+from arbitrage.inputs.tables import find_tables, read_columns
 from arbitrage.inputs.values import id_text
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 
+MatrixRole = Literal["prompt_id", "prompt", "language", "model", "group", "task", "judge", "cost"]
+REQUIRED: tuple[MatrixRole, ...] = ("prompt_id", "prompt", "language", "model")
 
-@dataclass(frozen=True, slots=True)
-class MatrixColumns:
-    """Where the matrix's values lie. Columns that are None are looked for under their usual names.
+
+class MatrixColumns(ColumnNames[str]):
+    """Which column of a reward matrix holds what.
 
     Attributes:
         rewards: one, or several whose standardised mean is the reward.
-        group: clusters; `group` or `doc_group` where present, else each prompt is its own.
-        task: `task` or `domain` where present.
-        judge: a second opinion that routers are not trained for.
-        cost: `cost` or `cost_usd` where present.
+        group: clusters; without them each prompt is its own.
+        judge: a second score that routers are not trained for.
     """
 
-    prompt_id: str = "prompt_id"
-    prompt: str = "prompt"
-    language: str = "language"
-    model: str = "model"
+    usual = {
+        "prompt_id": ("prompt_id",),
+        "prompt": ("prompt",),
+        "language": ("language",),
+        "model": ("model",),
+        "group": ("group", "doc_group"),
+        "task": ("task", "domain"),
+        "judge": (),
+        "cost": ("cost", "cost_usd"),
+    }
+    setting = ""
+
+    prompt_id: str | None = None
+    prompt: str | None = None
+    language: str | None = None
+    model: str | None = None
     rewards: tuple[str, ...] = ("reward",)
     group: str | None = None
     task: str | None = None
     judge: str | None = None
     cost: str | None = None
 
+    def mapping(self) -> ColumnMap[str]:
+        """Return the columns of each role; each reward is one."""
+        columns = super().mapping()
+        rewards = {_reward(name): (name,) for name in self.rewards}
+        return ColumnMap({**columns.names, **rewards}, columns.given | rewards.keys())
 
-USUAL: Mapping[str, tuple[str, ...]] = {
-    "group": ("group", "doc_group"),
-    "task": ("task", "domain"),
-    "cost": ("cost", "cost_usd"),
-}
+
 LARGEST = 1e100
 KEY = "key of the prompt"
 """Column: the prompt's id, with its language where prompts of several languages share one."""
@@ -71,7 +85,7 @@ class MatrixReading:
 
 
 def read_matrix(
-    paths: Sequence[Path], columns: MatrixColumns = MatrixColumns(), models: Sequence[str] | None = None
+    paths: Sequence[Path], columns: MatrixColumns | None = None, models: Sequence[str] | None = None
 ) -> MatrixReading:
     """Read the rewards of `models` (by default of all) on the prompts that each of them answered.
 
@@ -83,29 +97,32 @@ def read_matrix(
         DataError: a file that is not Parquet, a column of the wrong type, an id that stands for different prompts, or
             no prompt that all models answered.
     """
+    columns = columns or MatrixColumns()
     left_out: Counter[str] = Counter()
-    everything, found = _read_files(paths, columns, left_out)
-    names = _chosen_models(everything, found.model, models)
-    table = everything.filter(pc.is_in(everything[found.model], pa.array(names)))
-    prompts, prompt_R = _prompts(table, found)
-    column_R = np.searchsorted(names, _strings(table, found.model))
-    values = {name: _pivot(table, name, prompt_R, column_R, (len(prompts), len(names))) for name in _numbers(found)}
-    kept, missing = _complete([values[name] for name in found.rewards], names)
+    everything = _read_files(paths, columns, left_out)
+    names = _chosen_models(everything, models)
+    table = everything.filter(pc.is_in(everything["model"], pa.array(names)))
+    prompts, prompt_R = _prompts(table)
+    column_R = np.searchsorted(names, _strings(table, "model"))
+    shape = (len(prompts), len(names))
+    numbers = [role for role in table.column_names if _is_number(role)]
+    values = {role: _pivot(table, role, prompt_R, column_R, shape) for role in numbers}
+    kept, missing = _complete([values[_reward(name)] for name in columns.rewards], names)
     if not len(kept):
         lacking = ", ".join(f"{name} ({count:,})" for name, count in sorted(missing.items(), key=lambda x: -x[1])[:5])
         raise DataError(
             f"{_where(paths)}: no prompt was answered by all {len(names)} models; most lacking: {lacking}"
         )
-    judge_PT, cost_PT, notes = _beside_rewards(values, found, kept)
+    judge_PT, cost_PT, notes = _beside_rewards(values, columns.judge, kept)
     first = prompts.take(kept)
-    languages = [_canonical(language) for language in _strings(first, found.language)]
-    by_name = {name: values[name][kept] for name in found.rewards}
+    languages = [_canonical(language) for language in _strings(first, "language")]
+    by_name = {name: values[_reward(name)][kept] for name in columns.rewards}
     matrix = RewardMatrix(
         prompt_ids=tuple(_strings(first, KEY)),
         queries=Queries(
-            _strings(first, found.prompt), languages, _strings(first, found.task) if found.task else None
+            _strings(first, "prompt"), languages, _strings(first, "task") if "task" in first.column_names else None
         ),
-        cluster_P=_clusters(first, found),
+        cluster_P=_clusters(first),
         teachers=tuple(names),
         rewards_PT=blend_rewards(by_name, languages),
         rewards_by_name=by_name if len(by_name) > 1 else {},
@@ -115,7 +132,7 @@ def read_matrix(
     num_dropped = len(prompts) - len(kept)
     dropped = {"a model's reward is missing": num_dropped} if num_dropped else {}
     unread = [f"{count:,} {what}" for what, count in sorted(left_out.items())]
-    notes = (*unread, *_of_rows(table, everything, found), *notes, *_of_tags(languages))
+    notes = (*unread, *_of_rows(table, everything), *notes, *_of_tags(languages))
     return MatrixReading(matrix, dropped, missing, notes)
 
 
@@ -127,11 +144,13 @@ def read_rewards(paths: Sequence[Path], columns: MatrixColumns, model: str) -> d
     """
     if len(columns.rewards) != 1:
         raise UserError("--reward-column: give one")
-    table, found = _read_files(paths, columns, Counter())
-    _chosen_models(table, found.model, [model], at_least=1)
-    table = table.filter(pc.equal(table[found.model], model))
-    prompts, prompt_R = _prompts(table, found)
-    column_P1 = _pivot(table, found.rewards[0], prompt_R, np.zeros(len(prompt_R), np.int64), (len(prompts), 1))
+    table = _read_files(paths, columns, Counter())
+    _chosen_models(table, [model], at_least=1)
+    table = table.filter(pc.equal(table["model"], model))
+    prompts, prompt_R = _prompts(table)
+    column_P1 = _pivot(
+        table, _reward(columns.rewards[0]), prompt_R, np.zeros(len(prompt_R), np.int64), (len(prompts), 1)
+    )
     return {key: float(value) for key, value in zip(_strings(prompts, KEY), column_P1[:, 0], strict=True)}
 
 
@@ -165,48 +184,48 @@ def _standardised(reward_PT: Floats, code_P: Rows) -> Floats:
     return scaled_PT
 
 
-def _read_files(
-    paths: Sequence[Path], columns: MatrixColumns, left_out: Counter[str]
-) -> tuple[pa.Table, MatrixColumns]:
+def _read_files(paths: Sequence[Path], columns: MatrixColumns, left_out: Counter[str]) -> pa.Table:
+    """Return one table whose columns are named by their roles, and `KEY`."""
     tables: list[pa.Table] = []
-    named: dict[str, str] = {}
     for path in paths:
         if not path.exists() and not has_magic(str(path)):
             raise UserError(f"{shown_path(path)}: is not there")
     files = find_tables([str(path) for path in paths], "--matrix") if paths else Found(())
     left_out.update({said(note): count for note, count in files.notes.items()})
     for file in files.files:
-        found = _resolved(columns, columns_of(file), file.path)
         faults: Counter[str] = Counter()
-        table = _typed(read_columns(file, sorted(set(_wanted(found))), faults), found, file.path)
+        tables.append(_typed(read_columns(file, columns.mapping(), REQUIRED, faults), file.path))
         left_out.update({f"rows cannot be read: {reason}": count for reason, count in faults.items()})
-        for role in USUAL:
-            if name := getattr(found, role):  # each file may have a name of its own for it
-                named[role] = f"{role} of the prompt"
-                table = table.append_column(named[role], table[name])
-        tables.append(table)
     if not tables:
         raise UserError("--matrix: give at least one file")
     try:
         table = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
         raise DataError(f"{_where(paths)}: the files do not fit together: {error}") from error
-    found = replace(columns, group=named.get("group"), task=named.get("task"), cost=named.get("cost"))
-    return table.append_column(KEY, _keys(table, found, paths)), found
+    return table.append_column(KEY, _keys(table, paths))
 
 
-def _keys(table: pa.Table, found: MatrixColumns, paths: Sequence[Path]) -> pa.Array:
+def _reward(name: str) -> str:
+    """Return the role of a column of rewards."""
+    return f"reward {name}"
+
+
+def _is_number(role: str) -> bool:
+    return role in ("judge", "cost") or role.startswith("reward ")
+
+
+def _keys(table: pa.Table, paths: Sequence[Path]) -> pa.Array:
     """Name the prompt of each row: by its id, and by its language too where one model has the id in several."""
-    ids = pc.fill_null(table[found.prompt_id], "")
-    given = table[found.language].unique().to_pylist()
+    ids = pc.fill_null(table["prompt_id"], "")
+    given = table["language"].unique().to_pylist()
     canonical = {tag: _canonical(tag) for tag in given}
-    languages = pa.array([canonical[tag] for tag in table[found.language].to_pylist()], pa.string())
-    rows = pa.table({"id": ids, "model": table[found.model], "language": languages, "text": table[found.prompt]})
+    languages = pa.array([canonical[tag] for tag in table["language"].to_pylist()], pa.string())
+    rows = pa.table({"id": ids, "model": table["model"], "language": languages, "text": table["prompt"]})
     shared = _differing(rows.filter(pc.not_equal(languages, UNKNOWN)), "id", "language")["id"]
     keys = pc.if_else(pc.is_in(ids, shared), pc.binary_join_element_wise(ids, languages, "/"), ids)
     for one in _differing(rows.set_column(0, "id", keys), "id", "text").slice(0, 1).to_pylist():
         raise DataError(
-            f"{_where(paths)}: {found.prompt_id} '{one['id']}' stands for {one['text_count_distinct']} different "
+            f"{_where(paths)}: prompt_id '{one['id']}' stands for {one['text_count_distinct']} different "
             f"texts that '{one['model']}' answered: give each prompt an id of its own"
         )
     return keys
@@ -218,16 +237,17 @@ def _differing(rows: pa.Table, key: str, column: str) -> pa.Table:
     return counted.filter(pc.greater(counted[f"{column}_count_distinct"], 1))
 
 
-def _typed(table: pa.Table, found: MatrixColumns, path: Path) -> pa.Table:
+def _typed(table: pa.Table, path: Path) -> pa.Table:
     """Return the table with numbers as doubles and everything else as text."""
-    numbers = _numbers(found)
-    for name in table.column_names:
-        kind = "numbers" if name in numbers else "text"
+    for role in table.column_names:
+        kind = "numbers" if _is_number(role) else "text"
         try:
-            column = _as_numbers(table[name]) if name in numbers else _as_text(table[name])
+            column = _as_numbers(table[role]) if _is_number(role) else _as_text(table[role])
         except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise DataError(f"{path}: column '{name}' is {table[name].type}, expected {kind}: {error}") from error
-        table = table.set_column(table.column_names.index(name), name, column)
+            raise DataError(
+                f"{path}: column '{role.removeprefix('reward ')}' is {table[role].type}, expected {kind}: {error}"
+            ) from error
+        table = table.set_column(table.column_names.index(role), role, column)
     return table
 
 
@@ -248,43 +268,11 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array([id_text(value) for value in column.to_pylist()], pa.string())])
 
 
-def _resolved(columns: MatrixColumns, present: Sequence[str], path: Path) -> MatrixColumns:
-    optional = {}
-    for role, usual in USUAL.items():
-        given = getattr(columns, role)
-        optional[role] = given or next((name for name in usual if name in present), None)
-    found = MatrixColumns(
-        columns.prompt_id,
-        columns.prompt,
-        columns.language,
-        columns.model,
-        columns.rewards,
-        judge=columns.judge,
-        **optional,
-    )
-    for name in _wanted(found):
-        if name not in present:
-            near = difflib.get_close_matches(name, present, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise UserError(f"{path}: has no column '{name}'{hint}; it has {', '.join(present)}")
-    return found
-
-
-def _wanted(found: MatrixColumns) -> list[str]:
-    optional = [name for name in (found.group, found.task, found.judge, found.cost) if name]
-    return [found.prompt_id, found.prompt, found.language, found.model, *found.rewards, *optional]
-
-
-def _numbers(found: MatrixColumns) -> list[str]:
-    return sorted({*found.rewards, *(name for name in (found.judge, found.cost) if name)})
-
-
-def _chosen_models(table: pa.Table, column: str, models: Sequence[str] | None, at_least: int = 2) -> list[str]:
-    present = sorted({str(name) for name in table[column].unique().to_pylist() if name is not None})
+def _chosen_models(table: pa.Table, models: Sequence[str] | None, at_least: int = 2) -> list[str]:
+    present = sorted({str(name) for name in table["model"].unique().to_pylist() if name is not None})
     for name in models or ():
         if name not in present:
-            near = difflib.get_close_matches(name, present, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            hint = did_you_mean(closest(name, present))
             raise UserError(f"--models: '{name}' is not in the matrix{hint}; it holds {', '.join(present)}")
     names = sorted(set(models)) if models else present
     if len(names) < at_least:
@@ -292,18 +280,16 @@ def _chosen_models(table: pa.Table, column: str, models: Sequence[str] | None, a
     return names
 
 
-def _prompts(table: pa.Table, found: MatrixColumns) -> tuple[pa.Table, Rows]:
+def _prompts(table: pa.Table) -> tuple[pa.Table, Rows]:
     """Return the prompts, sorted by key, with what the first row that has it says of each; and each row's prompt."""
-    columns = [name for name in (found.prompt_id, found.prompt, found.language, found.group, found.task) if name]
-    keyed = table.group_by(KEY, use_threads=False).aggregate([(name, "first") for name in dict.fromkeys(columns)])
+    roles = [role for role in (*REQUIRED, "group", "task") if role in table.column_names and role != "model"]
+    keyed = table.group_by(KEY, use_threads=False).aggregate([(role, "first") for role in roles])
     prompts = keyed.rename_columns([name.removesuffix("_first") for name in keyed.column_names]).sort_by(KEY)
     keys = np.asarray(_strings(prompts, KEY), dtype=object)
     return prompts, np.searchsorted(keys, np.asarray(_strings(table, KEY), dtype=object))
 
 
-def _strings(table: pa.Table, column: str | None) -> list[str]:
-    if column is None:
-        return []
+def _strings(table: pa.Table, column: str) -> list[str]:
     return [value if value is not None else NO_TASK for value in table[column].to_pylist()]
 
 
@@ -312,7 +298,8 @@ def _pivot(table: pa.Table, column: str, prompt_R: Rows, column_R: Rows, shape: 
     values_R = table[column].to_numpy()
     usable = np.isfinite(values_R)
     if (most := np.abs(values_R[usable]).max(initial=0.0)) > LARGEST:
-        raise DataError(f"column '{column}' holds {most:.3g}: too large to compute with (at most {LARGEST:g})")
+        name = column.removeprefix("reward ")
+        raise DataError(f"column '{name}' holds {most:.3g}: too large to compute with (at most {LARGEST:g})")
     cell_R = prompt_R[usable] * shape[1] + column_R[usable]
     num = np.bincount(cell_R, minlength=shape[0] * shape[1])
     sums = np.bincount(cell_R, weights=values_R[usable], minlength=shape[0] * shape[1])
@@ -320,14 +307,14 @@ def _pivot(table: pa.Table, column: str, prompt_R: Rows, column_R: Rows, shape: 
 
 
 def _beside_rewards(
-    values: Mapping[str, Floats], found: MatrixColumns, kept: Rows
+    values: Mapping[str, Floats], judge: str | None, kept: Rows
 ) -> tuple[Floats | None, Floats | None, tuple[str, ...]]:
-    """Return the judge's opinions and the costs, and what is to be said of their gaps."""
-    judge_PT = values[found.judge][kept] if found.judge else None
-    cost_PT = values[found.cost][kept] if found.cost else None
+    """Return the judge's scores and the costs, and notes about their gaps."""
+    judge_PT = values["judge"][kept] if "judge" in values else None
+    cost_PT = values["cost"][kept] if "cost" in values else None
     notes = []
     if judge_PT is not None and (lacking := int((~np.isfinite(judge_PT)).any(axis=1).sum())):
-        notes.append(f"'{found.judge}' lacks an opinion on {lacking:,} prompts: what is said of it is of the others")
+        notes.append(f"'{judge}' lacks a score for {lacking:,} prompts: its figures are of the others")
         judge_PT = None if lacking == len(kept) else judge_PT
     if cost_PT is not None and (lacking := int((~np.isfinite(cost_PT)).sum())):
         notes.append(f"the cost of {lacking:,} answers is missing: costs are left out")
@@ -335,15 +322,15 @@ def _beside_rewards(
     return judge_PT, cost_PT, tuple(notes)
 
 
-def _of_rows(table: pa.Table, everything: pa.Table, found: MatrixColumns) -> list[str]:
+def _of_rows(table: pa.Table, everything: pa.Table) -> list[str]:
     """Say what rows do not count, or not as they stand."""
     counts = {
-        "rows name no model: they do not count": everything[found.model].null_count,
+        "rows name no model: they do not count": everything["model"].null_count,
         "rewards are infinite: they count as missing": sum(
-            int(np.isinf(table[name].to_numpy()).sum()) for name in found.rewards
+            int(np.isinf(table[role].to_numpy()).sum()) for role in table.column_names if role.startswith("reward ")
         ),
         "rows repeat a prompt and model: their values are averaged": len(table)
-        - len(table.group_by([KEY, found.model]).aggregate([])),
+        - len(table.group_by([KEY, "model"]).aggregate([])),
     }
     return [f"{count:,} {what}" for what, count in counts.items() if count]
 
@@ -356,16 +343,11 @@ def _canonical(language: str | None) -> str:
 def _of_tags(languages: Sequence[str]) -> list[str]:
     """Name languages that are no tags."""
     odd = Counter(tag for tag in languages if tag != UNKNOWN and not read_language(tag))
-    named = [f"'{tag}' ({count:,} prompts{_meant(tag)})" for tag, count in odd.most_common(3)]
+    named = [f"'{tag}' ({count:,} prompts){did_you_mean(suggest_tag(tag))}" for tag, count in odd.most_common(3)]
     if not named:
         return []
     more = f" and {len(odd) - len(named)} more" if len(odd) > len(named) else ""
     return [f"no BCP-47 tags, each a language of its own: {', '.join(named)}{more}"]
-
-
-def _meant(tag: str) -> str:
-    near = suggest_tag(tag)
-    return f"; did you mean '{near}'?" if near else ""
 
 
 def _complete(rewards: Sequence[Floats], names: Sequence[str]) -> tuple[Rows, dict[str, int]]:
@@ -374,10 +356,10 @@ def _complete(rewards: Sequence[Floats], names: Sequence[str]) -> tuple[Rows, di
     return np.flatnonzero(has_PT.all(axis=1)), missing
 
 
-def _clusters(first: pa.Table, found: MatrixColumns) -> Rows:
+def _clusters(first: pa.Table) -> Rows:
     """Return the cluster codes; prompts without a group are one where they share an id."""
-    ids = _strings(first, found.prompt_id)
-    groups = _strings(first, found.group) if found.group else [""] * len(ids)
+    ids = _strings(first, "prompt_id")
+    groups = _strings(first, "group") if "group" in first.column_names else [""] * len(ids)
     named = [f"g{group}" if group else f"p{prompt_id}" for group, prompt_id in zip(groups, ids, strict=True)]
     return np.unique(np.asarray(named, dtype=object), return_inverse=True)[1]
 

@@ -206,10 +206,10 @@ def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> "dict[str, R
 
 
 def _side(given: str, label: str, columns: Sequence[str]) -> "Raw":
-    from arbitrage.judging.columns import parse_columns
+    from arbitrage.inputs.columns import ResponseColumns
     from arbitrage.judging.sides import data_side
 
-    data = data_side(given, label, parse_columns(columns, "--column"))
+    data = data_side(given, label, ResponseColumns.parse_assignments(columns, "--column", "answer=output"))
     if data is not None:
         config: Raw = json.loads(data.model_dump_json())
         return config
@@ -243,10 +243,11 @@ def _prompts(given: str) -> "Raw":
 
 
 def _people(paths: Sequence[str], columns: Sequence[str]) -> "Labels | None":
+    from arbitrage.inputs.columns import ResponseColumns
     from arbitrage.judging.agreement import read_labels
-    from arbitrage.judging.columns import parse_columns
 
-    return read_labels(paths, parse_columns(columns, "--column")) if paths else None
+    found = ResponseColumns.parse_assignments(columns, "--column", "answer=output")
+    return read_labels(paths, found) if paths else None
 
 
 def _columns(assignments: Sequence[str]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from arbitrage.cli.options import write_out
 from arbitrage.cli.progress import shortest_names
 from arbitrage.cli.screen import Screen, say, to_json
-from arbitrage.errors import UserError
+from arbitrage.errors import UserError, did_you_mean
 from arbitrage.processes.pools import num_cpus
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def profile(
 
 
 def _reader(patterns: Sequence[str], column: Sequence[str], language: str | None, turns: str, salt: str) -> Any:
+    from arbitrage.inputs.columns import ProfileColumns
     from arbitrage.languages import normalise_tag, suggest_tag
-    from arbitrage.profile.columns import parse_columns
     from arbitrage.profile.entries import EntryBuilder
     from arbitrage.profile.reading import ProfileReader
 
@@ -129,10 +129,10 @@ def _reader(patterns: Sequence[str], column: Sequence[str], language: str | None
         raise UserError(f"--turns {turns}: is not one of last, all")
     tag = normalise_tag(language) if language else None
     if language and tag is None:
-        near = suggest_tag(language)
-        raise UserError(f"--language {language}: is not a BCP-47 tag{f' (did you mean {near!r}?)' if near else ''}")
+        raise UserError(f"--language {language}: is not a BCP-47 tag{did_you_mean(suggest_tag(language))}")
     wanted = cast("Literal['last', 'all']", turns)
-    return ProfileReader(patterns, EntryBuilder(parse_columns(column), wanted, tag, salt))
+    columns = ProfileColumns.parse_assignments(column, "--column", "text=answer")
+    return ProfileReader(patterns, EntryBuilder(columns, wanted, tag, salt))
 
 
 def _profile(

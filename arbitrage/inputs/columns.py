@@ -1,46 +1,55 @@
 """Which column holds what: usual names are taken where they exist, a name that is given must exist.
 
-All readers share this mapping: what differs between them is only which roles they read.
+Every reader of foreign rows uses this one mechanism. What differs is its set of roles, a Literal, and their usual
+names. A reader of a config or of the command line declares them as a subclass of `ColumnNames`.
 """
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
-from arbitrage.errors import ConfigError, UserError
+from pydantic import Field
+
+from arbitrage.config import Config
+from arbitrage.errors import ConfigError, UserError, closest, did_you_mean
 from arbitrage.inputs.rows import printable
 from arbitrage.inputs.values import MISSING, is_missing
 
 LANGUAGE_NAMES = ("language", "lang")
 TEACHER_NAMES = ("teacher", "model", "chosen_teacher")
 PROMPT_ID_NAMES = ("prompt_id", "question_id", "qid", "id")
-ANSWER_NAMES = ("text", "completion", "response", "answer", "output")
+RESPONSE_NAMES = ("text", "completion", "response", "answer", "output")
 MESSAGES_NAMES = ("messages", "conversations")
 QUESTION_NAMES = ("instruction", "question")
 """Names under which a role is found in published data sets and in ours, the best first."""
 
+MEDIA_NAMES = frozenset(("image", "images", "video", "videos", "audio", "audios"))
+"""Columns that belong to a prompt and are never read."""
+
+R = TypeVar("R", bound=str)
+
 
 @dataclass(frozen=True, slots=True)
-class ColumnMap:
+class ColumnMap(Generic[R]):
     """Role → columns. `meta.lang` leads into objects, `turns.0` into lists.
 
     Attributes:
         names: role → columns that may hold it, the best first.
         given: roles whose column was named.
-        setting: how an error names the setting of a role, such as `columns.{role}`.
+        setting: how an error names the setting of a role, such as `columns.{role}`; empty where there is none.
     """
 
-    names: Mapping[str, tuple[str, ...]]
-    given: frozenset[str]
-    setting: str
+    names: Mapping[R, tuple[str, ...]]
+    given: frozenset[R]
+    setting: str = ""
 
-    def find(self, values: Mapping[str, Any], role: str) -> tuple[str, Any]:
+    def find(self, values: Mapping[str, Any], role: R) -> tuple[str, Any]:
         """Return the first column that says something for a role, and its value; MISSING if none does."""
         return find(values, self.names[role])
 
-    def value(self, values: Mapping[str, Any], role: str) -> Any:
+    def value(self, values: Mapping[str, Any], role: R) -> Any:
         """Return what a row says for a role, or MISSING."""
         return find(values, self.names[role])[1]
 
@@ -50,21 +59,35 @@ class ColumnMap:
         roots = {name.split(".")[0] for name in wanted if "." in name}
         return [name for name in present if name in wanted or name in roots]
 
-    def check(self, present: Sequence[str], where: str, wanted: Sequence[str]) -> None:
+    def check(self, present: Sequence[str], where: str, wanted: Sequence[R]) -> None:
         """Raise ConfigError if a given column, or any column for one of the wanted roles, is missing."""
         for role in sorted(self.given):
             [name] = self.names[role]
             if not _reaches(name, present):
                 setting = self.setting.format(role=role, name=name)
-                raise ConfigError(f"{where}: has no column '{name}' for {setting}{offer(name, present)}")
+                named = f" for {setting}" if setting else ""
+                raise ConfigError(f"{where}: has no column '{name}'{named}{offer(name, present)}")
         names = [name for role in wanted for name in self.names[role]]
-        if not any(_reaches(name, present) for name in names):
+        if wanted and not any(_reaches(name, present) for name in names):
             quoted = " or ".join(f"'{name}'" for name in names)
             settings = " or ".join(self.setting.format(role=role, name="NAME") for role in wanted)
-            raise ConfigError(f"{where}: has no column {quoted}; name one in {settings}{offer(wanted[0], present)}")
+            way_out = f"; name one in {settings}" if self.setting else ""
+            raise ConfigError(f"{where}: has no column {quoted}{way_out}{offer(wanted[0], present)}")
+
+    def resolve(self, present: Sequence[str], where: str, required: Sequence[R]) -> dict[R, str]:
+        """Return the first present column of each role that has one.
+
+        Raises:
+            ConfigError: a given column, or a column of a required role, is missing.
+        """
+        self.check(present, where, ())
+        for role in required:
+            self.check(present, where, (role,))
+        found = {role: [name for name in names if _reaches(name, present)] for role, names in self.names.items()}
+        return {role: names[0] for role, names in found.items() if names}
 
 
-def column_map(usual: Mapping[str, tuple[str, ...]], given: Mapping[str, str | None], setting: str) -> ColumnMap:
+def column_map(usual: Mapping[R, tuple[str, ...]], given: Mapping[R, str | None], setting: str = "") -> ColumnMap[R]:
     """Return the mapping of roles to their usual columns, or to those that are given.
 
     Args:
@@ -74,6 +97,188 @@ def column_map(usual: Mapping[str, tuple[str, ...]], given: Mapping[str, str | N
     """
     named = {role: (name,) for role, name in given.items() if name is not None}
     return ColumnMap({**usual, **named}, frozenset(named), setting)
+
+
+class ColumnNames(Config, Generic[R]):
+    """Base of configs with one field for each role: the column that holds it; null takes its usual names.
+
+    Attributes:
+        usual: role → its usual names, the best first.
+        instead: role → the role that is not looked for under its usual names where the former is named.
+        setting: how an error names the setting of a role.
+    """
+
+    usual: ClassVar[Mapping[Any, tuple[str, ...]]]
+    instead: ClassVar[Mapping[Any, Any]] = {}
+    setting: ClassVar[str] = "columns.{role}"
+
+    def ignored(self) -> frozenset[R]:
+        """Return the roles that are not looked for under their usual names."""
+        return frozenset(other for role, other in self.instead.items() if getattr(self, role) is not None)
+
+    def mapping(self) -> ColumnMap[R]:
+        """Return the columns of each role."""
+        return _mapping(self)
+
+    @classmethod
+    def parse_assignments(cls, assignments: Sequence[str], option: str, example: str) -> Self:
+        """Read `role=column` assignments of a command-line option.
+
+        Raises:
+            UserError: no such role, or no '='.
+        """
+        given: dict[str, str] = {}
+        for assignment in assignments:
+            role, separator, name = assignment.partition("=")
+            if not separator or not name:
+                raise UserError(f"{option} {assignment}: expected role=column, such as {example}")
+            if role not in cls.usual:
+                hint = did_you_mean(closest(role, cls.usual))
+                raise UserError(f"{option} {assignment}: '{role}' is not one of {', '.join(cls.usual)}{hint}")
+            given[role] = name
+        return cls(**given)
+
+
+@lru_cache(maxsize=64)  # rows are read one by one, each through the same few mappings
+def _mapping(columns: ColumnNames[R]) -> ColumnMap[R]:
+    ignored = columns.ignored()
+    usual = {role: () if role in ignored else names for role, names in columns.usual.items()}
+    return column_map(usual, {role: getattr(columns, role) for role in usual}, columns.setting)
+
+
+PromptRole = Literal[
+    "prompt", "messages", "system", "context", "tools", "language", "id", "reference", "task", "licence"
+]
+
+
+class PromptColumns(ColumnNames[PromptRole]):
+    """Which column of a source of prompts holds what. `turns.0` and `meta.lang` lead into lists and objects.
+
+    Attributes:
+        prompt: text, or chat messages; at most one of `prompt` and `messages` is named.
+        messages: chat messages: a list of {role, content} or of {from, value}, or such a list as a JSON string.
+        system: a system message, put before the others.
+        context: the text that an instruction is about, such as Alpaca's `input`: appended to the text of
+            `instruction`, or of any prompt if this column is named.
+        tools: what a prompt offers beside its text and cannot hold: counted as `column_not_read`.
+        language: the prompt's language, as a BCP-47 tag or a name.
+        id: the id that the source gives the prompt.
+        reference: the known right answer.
+        task: the kind of task, such as `math`.
+        licence: the licence of the row.
+        ignore: roles whose usual column is not to be used.
+    """
+
+    usual = {
+        "prompt": ("prompt", *QUESTION_NAMES),
+        "messages": MESSAGES_NAMES,
+        "system": ("system", "system_prompt"),
+        "context": ("input", "context"),
+        "tools": ("tools", "functions", "history"),
+        "language": LANGUAGE_NAMES,
+        "id": ("id",),  # other ids, such as `question_id`, need not be unique in one data set
+        "reference": ("reference",),
+        "task": ("task",),
+        "licence": ("licence", "license"),
+    }
+    instead = {"prompt": "messages", "messages": "prompt"}
+
+    prompt: str | None = Field(default=None, min_length=1)
+    messages: str | None = Field(default=None, min_length=1)
+    system: str | None = Field(default=None, min_length=1)
+    context: str | None = Field(default=None, min_length=1)
+    tools: str | None = Field(default=None, min_length=1)
+    language: str | None = Field(default=None, min_length=1)
+    id: str | None = Field(default=None, min_length=1)
+    reference: str | None = Field(default=None, min_length=1)
+    task: str | None = Field(default=None, min_length=1)
+    licence: str | None = Field(default=None, min_length=1)
+    ignore: tuple[PromptRole, ...] = ()
+
+    def ignored(self) -> frozenset[PromptRole]:
+        """Add those that the config names."""
+        return super().ignored() | frozenset(self.ignore)
+
+
+ResponseRole = Literal["answer", "id", "prompt", "language", "reference", "source_id", "teacher", "winner"]
+
+
+class ResponseColumns(ColumnNames[ResponseRole]):
+    """Which column of a data set of responses, or of people's labels of them, holds what.
+
+    Attributes:
+        answer: the response: text, or messages whose last assistant turn it is.
+        id: the prompt's id, which joins two data sets. Without it the prompt's text does.
+        prompt: the prompt: text or messages.
+        language: the prompt's language, as a BCP-47 tag or a name.
+        reference: the known right answer, for the exact checker.
+        source_id: the id that a prompt shares with its translations.
+        teacher: the model that wrote the response, for `FILE#teacher`.
+        winner: of a person's label: a, b or tie.
+    """
+
+    usual = {
+        "answer": (*RESPONSE_NAMES, "chosen", *MESSAGES_NAMES),
+        "id": PROMPT_ID_NAMES,
+        "prompt": ("prompt", "question", "instruction", *MESSAGES_NAMES),
+        "language": LANGUAGE_NAMES,
+        "reference": ("reference",),
+        "source_id": ("source_id",),
+        "teacher": TEACHER_NAMES,
+        "winner": ("winner",),
+    }
+    setting = "--column {role}={name}"
+
+    answer: str | None = Field(default=None, min_length=1)
+    id: str | None = Field(default=None, min_length=1)
+    prompt: str | None = Field(default=None, min_length=1)
+    language: str | None = Field(default=None, min_length=1)
+    reference: str | None = Field(default=None, min_length=1)
+    source_id: str | None = Field(default=None, min_length=1)
+    teacher: str | None = Field(default=None, min_length=1)
+    winner: str | None = Field(default=None, min_length=1)
+
+    def value(self, values: Mapping[str, Any], role: ResponseRole) -> Any:
+        """Return what a row holds for a role; None where it says nothing."""
+        found = self.mapping().value(values, role)
+        return None if found is MISSING else found
+
+
+ProfileRole = Literal["text", "messages", "language", "teacher", "source", "prompt_id", "embedding"]
+
+
+class ProfileColumns(ColumnNames[ProfileRole]):
+    """Which column of a data set whose texts are measured holds what.
+
+    Attributes:
+        text: the text; at most one of `text` and `messages` is named.
+        messages: chat messages, whose assistant turns are the texts.
+        language: the text's language, as a BCP-47 tag or a name.
+        teacher: the model that wrote the text.
+        source: the data set that the prompt comes from.
+        prompt_id: the prompt's id: texts of one prompt are not independent.
+        embedding: a vector of the text, for the metrics that compare texts.
+    """
+
+    usual = {
+        "text": RESPONSE_NAMES,
+        "messages": (*MESSAGES_NAMES, "chosen", "turns"),
+        "language": LANGUAGE_NAMES,
+        "teacher": TEACHER_NAMES,
+        "source": ("source",),
+        "prompt_id": PROMPT_ID_NAMES,
+        "embedding": ("embedding",),
+    }
+    instead = {"text": "messages", "messages": "text"}
+    setting = "--column {role}={name}"
+
+    text: str | None = Field(default=None, min_length=1)
+    messages: str | None = Field(default=None, min_length=1)
+    language: str | None = Field(default=None, min_length=1)
+    teacher: str | None = Field(default=None, min_length=1)
+    source: str | None = Field(default=None, min_length=1)
+    prompt_id: str | None = Field(default=None, min_length=1)
+    embedding: str | None = Field(default=None, min_length=1)
 
 
 def find(values: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
@@ -93,36 +298,16 @@ def pick(values: Mapping[str, Any], name: str) -> Any:
     return _follow(values, name.split(".")) if "." in name else MISSING
 
 
-def parse_assignments(assignments: Sequence[str], roles: Sequence[str], option: str, example: str) -> dict[str, str]:
-    """Read `role=column` assignments.
-
-    Raises:
-        UserError: no such role, or no '='.
-    """
-    given: dict[str, str] = {}
-    for assignment in assignments:
-        role, separator, name = assignment.partition("=")
-        if not separator or not name:
-            raise UserError(f"{option} {assignment}: expected role=column, such as {example}")
-        if role not in roles:
-            near = difflib.get_close_matches(role, roles, n=1)
-            hint = f" (did you mean '{near[0]}'?)" if near else ""
-            raise UserError(f"{option} {assignment}: '{role}' is not one of {', '.join(roles)}{hint}")
-        given[role] = name
-    return given
-
-
 def offer(wanted: str, present: Sequence[str]) -> str:
     """Return the columns there are, for an error about one that is missing."""
-    near = difflib.get_close_matches(wanted, present, n=1)
-    hint = f"; did you mean '{printable(near[0], 80)}'?" if near else ""
+    near = closest(wanted, present)
+    hint = f"; did you mean '{printable(near, 80)}'?" if near else ""
     more = f", … {len(present) - MAX_SHOWN} more" if len(present) > MAX_SHOWN else ""
     names = ", ".join(printable(name, 80) for name in present[:MAX_SHOWN])
     return f" (columns present: {names or 'none'}{more}{hint})"
 
 
 MAX_SHOWN = 50
-MAX_NAME = 60
 MAX_JSON_CHARS = 1_000_000
 
 

@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from arbitrage.errors import ConfigError, DataError
-from arbitrage.inputs.columns import offer
+from arbitrage.errors import DataError
 from arbitrage.inputs.files import SourceFile
 from arbitrage.inputs.rows import MAX_ROW_BYTES, InputFile, InputRow, RowFault, Unreadable, printable
 from arbitrage.inputs.streams import BOMB_BYTES, refuse_bomb
@@ -48,17 +47,8 @@ def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]])
 
 
 def read_parquet(file: SourceFile, names: Sequence[str]) -> pa.Table:
-    """Read columns into memory.
-
-    Raises:
-        ConfigError: a column is missing.
-        DataError: like `open_parquet`.
-    """
+    """Read columns, all of them present, into memory. Raises DataError like `open_parquet`."""
     parquet = _opened(file)
-    present = parquet.schema_arrow.names
-    for name in names:
-        if name not in present:
-            raise ConfigError(f"{file.shown}: has no column '{name}'{offer(name, present)}")
     columns = list(dict.fromkeys(names))
     _refuse_bomb(parquet, file)
     try:

@@ -7,14 +7,14 @@ from itertools import islice
 import pyarrow as pa
 
 from arbitrage.errors import ConfigError, DataError
-from arbitrage.inputs.columns import offer
+from arbitrage.inputs.columns import ColumnMap, R
 from arbitrage.inputs.csv import CSV_SUFFIXES, open_csv
 from arbitrage.inputs.files import Found, SourceFile, find_files
 from arbitrage.inputs.jsonl import JSON_SUFFIXES, looks_like_rows, open_jsonl
 from arbitrage.inputs.parquet import open_parquet, read_parquet
 from arbitrage.inputs.rows import InputFile, InputRow, RowFault
 from arbitrage.inputs.streams import is_parquet
-from arbitrage.inputs.values import Untyped, id_text
+from arbitrage.inputs.values import MISSING, Untyped, id_text
 
 PARQUET_SUFFIXES = (".parquet",)
 SUFFIXES = (*PARQUET_SUFFIXES, *JSON_SUFFIXES, *CSV_SUFFIXES)
@@ -101,12 +101,16 @@ def checked_rows(part: InputFile, check: Check, *, needs_one: bool) -> Iterator[
         raise DataError(f"{part.name}: none of the first {num_faults} rows can be read ({fault.detail})")
 
 
-def read_columns(file: SourceFile, names: Sequence[str], faults: Counter[str]) -> pa.Table:
-    """Read columns of a file into memory, each of one type: values that fit none together are written as ids are.
+def read_columns(file: SourceFile, columns: ColumnMap[R], required: Sequence[R], faults: Counter[str]) -> pa.Table:
+    """Read a file into memory as a table whose columns are named by their roles.
+
+    Each column is of one type: values that fit none together are written as ids are. A role that no column of the
+    file holds is left out.
 
     Args:
         file: which.
-        names: those to read.
+        columns: role → columns.
+        required: roles for which the file must have a column.
         faults: takes the number of rows that cannot be read, by reason.
 
     Raises:
@@ -114,17 +118,29 @@ def read_columns(file: SourceFile, names: Sequence[str], faults: Counter[str]) -
         DataError: the file cannot be read.
     """
     if is_parquet(file) and not file.partitions:
-        return read_parquet(file, names)
-    part = open_table(file, lambda present: [name for name in present if name in names])
-    values: dict[str, list[object]] = {name: [] for name in dict.fromkeys(names)}
-    for row in checked_rows(part, lambda present: require_columns(names, present, file), needs_one=True):
+        present = columns_of(file)
+        found = columns.resolve(present, file.shown, required)
+        if set(found.values()) <= set(present):  # no path leads into objects
+            table = read_parquet(file, sorted(set(found.values())))
+            return pa.table({role: table[name] for role, name in found.items()})
+    return _table_of_rows(file, columns, required, faults)
+
+
+def _table_of_rows(file: SourceFile, columns: ColumnMap[R], required: Sequence[R], faults: Counter[str]) -> pa.Table:
+    values: dict[R, list[object]] = {role: [] for role in columns.names}
+    found: dict[R, str] = {}
+
+    def check(present: Sequence[str]) -> None:
+        found.update(columns.resolve(present, file.shown, required))
+
+    for row in checked_rows(open_table(file, columns.needed), check, needs_one=True):
         if isinstance(row, RowFault):
             faults[row.reason] += 1
             continue
-        for name, column in values.items():
-            value = row.values.get(name)
-            column.append(id_text(value) if isinstance(value, Untyped) else value)
-    return pa.table({name: _array(column) for name, column in values.items()})
+        for role, column in values.items():
+            value = columns.value(row.values, role)
+            column.append(id_text(value) if isinstance(value, Untyped) else None if value is MISSING else value)
+    return pa.table({role: _array(column) for role, column in values.items() if role in (found or values)})
 
 
 def columns_of(file: SourceFile) -> tuple[str, ...]:
@@ -139,13 +155,6 @@ def columns_of(file: SourceFile) -> tuple[str, ...]:
         return part.columns
     head = islice((row for row in part.rows if isinstance(row, InputRow)), SNIFFED_ROWS)
     return tuple(dict.fromkeys(name for row in head for name in row.values))
-
-
-def require_columns(names: Sequence[str], present: Sequence[str], file: SourceFile) -> None:
-    """Raise ConfigError if a column is not among those present."""
-    for name in names:
-        if name not in present:
-            raise ConfigError(f"{file.shown}: has no column '{name}'{offer(name, present)}")
 
 
 def _array(values: Sequence[object]) -> pa.Array:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arbitrage.errors import DataError
+from arbitrage.inputs.columns import ResponseColumns
 from arbitrage.inputs.rows import RowFault
 from arbitrage.inputs.values import id_text, shown
 from arbitrage.judging.answers import rows_of
-from arbitrage.judging.columns import AnswerColumns
 from arbitrage.judging.pairwise import Choice
 from arbitrage.languages import read_language
 from arbitrage.records import Verdict
@@ -118,7 +118,7 @@ class Labels:
         return []
 
 
-def read_labels(paths: Sequence[str], columns: AnswerColumns) -> Labels:
+def read_labels(paths: Sequence[str], columns: ResponseColumns) -> Labels:
     """Read labels.
 
     Raises:

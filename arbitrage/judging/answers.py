@@ -13,12 +13,12 @@ from arbitrage.config import Config, Operational, Paths, Raw
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
+from arbitrage.inputs.columns import ResponseColumns, ResponseRole
 from arbitrage.inputs.messages import conversation, turns_of
 from arbitrage.inputs.notes import said
 from arbitrage.inputs.rows import InputRow, RowError, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.inputs.values import id_text
-from arbitrage.judging.columns import AnswerColumns, Role
 from arbitrage.languages import read_language
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, content_id, nfc
 from arbitrage.tables import to_table
@@ -44,7 +44,7 @@ class ResponseFiles(Config):
     paths: Paths
     prompts: tuple[str, ...] = ()
     teacher: str | None = None
-    columns: AnswerColumns = AnswerColumns()
+    columns: ResponseColumns = ResponseColumns()
 
     def identity(self) -> Raw:
         """Name the files by their content."""
@@ -91,7 +91,7 @@ class ResponseFiles(Config):
 
 
 def rows_of(
-    paths: Sequence[str], columns: AnswerColumns, wanted: Role, where: str, lost: Counter[str] | None = None
+    paths: Sequence[str], columns: ResponseColumns, wanted: ResponseRole, where: str, lost: Counter[str] | None = None
 ) -> Iterator[InputRow | RowFault]:
     """Yield the rows of files, globs or folders, file after file.
 

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
+from arbitrage.inputs.columns import ResponseRole
 from arbitrage.inputs.rows import InputFile, InputRow
 from arbitrage.inputs.values import id_text
 from arbitrage.judging.answers import ResponseFiles, messages_in, text_key
-from arbitrage.judging.columns import Role
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
 from arbitrage.prompts.source import STEP_NAME
@@ -22,7 +22,7 @@ from arbitrage.tables import from_table
 Keys = dict[str, dict[str | None, InputRow]]
 """What a prompt is found by → the language declared → a row that holds it."""
 
-_COPIED: tuple[Role, ...] = ("prompt", "language", "reference")
+_COPIED: tuple[ResponseRole, ...] = ("prompt", "language", "reference")
 
 
 class JudgePrompts(StepConfig):

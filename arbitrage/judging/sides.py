@@ -11,8 +11,8 @@ from pathlib import Path
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs, Item
 from arbitrage.errors import UserError
+from arbitrage.inputs.columns import ResponseColumns
 from arbitrage.judging.answers import ResponseFiles
-from arbitrage.judging.columns import AnswerColumns
 from arbitrage.records import Candidate, Prompt, content_id, nfc
 from arbitrage.runs.layout import shard_path
 from arbitrage.runs.run import PLAN_FILE, Run, open_run
@@ -21,7 +21,7 @@ PREFERRED = ("sft", "steered", "preference")
 """Of a run's data sets, the one that stands for it where none is named: the first of these."""
 
 
-def data_side(given: str, label: str, columns: AnswerColumns) -> ResponseFiles | None:
+def data_side(given: str, label: str, columns: ResponseColumns) -> ResponseFiles | None:
     """Return the data set that is meant, or None where nothing on the disk is.
 
     Args:
@@ -42,7 +42,7 @@ def data_side(given: str, label: str, columns: AnswerColumns) -> ResponseFiles |
     return ResponseFiles(label=label, paths=(str(Path(path).absolute()),), teacher=part or None, columns=columns)
 
 
-def _run_side(given: str, label: str, run: Run, part: str, columns: AnswerColumns) -> ResponseFiles:
+def _run_side(given: str, label: str, run: Run, part: str, columns: ResponseColumns) -> ResponseFiles:
     _ = run.manifest  # says so if the run has not finished
     paths = [path for step in _steps_of(given, run, part) for path in _shards(run, step)]
     [prompts] = run.plan.candidates["prompts"]

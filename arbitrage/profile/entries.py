@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal
 
-from arbitrage.inputs.columns import ColumnMap
+from arbitrage.errors import did_you_mean
+from arbitrage.inputs.columns import ColumnMap, ProfileColumns, ProfileRole
 from arbitrage.inputs.messages import turns_of
 from arbitrage.inputs.rows import InputRow, RowError, printable
 from arbitrage.inputs.values import MISSING, id_text, is_missing, number_of, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
-from arbitrage.profile.columns import ProfileColumns, Role
 
 Turns = Literal["last", "all"]
 
@@ -48,7 +48,7 @@ class EntryBuilder:
             language: of rows that do not say theirs; None identifies it.
             salt: tells the rows of this data set from those of another.
         """
-        self.columns: ColumnMap = columns.mapping()
+        self.columns: ColumnMap[ProfileRole] = columns.mapping()
         self._turns = turns
         self._language = language
         self._salt = salt
@@ -101,13 +101,12 @@ class EntryBuilder:
             )
         tag = read_language(value)
         if tag is None:
-            near = suggest_tag(value)
-            hint = f" (did you mean '{near}'?)" if near else ""
+            hint = did_you_mean(suggest_tag(value))
             where = f"'{printable(value, 40)}' in column '{printable(column, 40)}'"
             raise RowError("unknown_language", f"{where} is neither a BCP-47 tag nor the name of a language{hint}")
         return None if tag == UNKNOWN else tag
 
-    def _label(self, values: Mapping[str, Any], role: Role) -> str | None:
+    def _label(self, values: Mapping[str, Any], role: ProfileRole) -> str | None:
         text = id_text(self.columns.value(values, role))
         return None if text is None else printable(text)
 

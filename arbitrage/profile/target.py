@@ -4,7 +4,7 @@ Read as `arbitrage profile` reads: Parquet or JSON Lines, ours or foreign, the l
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -13,9 +13,9 @@ from arbitrage.config import Config, LanguageTag, Operational, Paths, Raw
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import DataError
+from arbitrage.inputs.columns import ProfileColumns
 from arbitrage.inputs.tables import find_tables
 from arbitrage.metrics import MetricConfig
-from arbitrage.profile.columns import ProfileColumns, Role
 from arbitrage.profile.entries import EntryBuilder
 from arbitrage.profile.measuring import measure_all
 from arbitrage.profile.reading import ProfileReader
@@ -30,13 +30,13 @@ class TargetData(Config):
 
     Attributes:
         paths: files, globs or directories of Parquet or JSON Lines.
-        columns: role → column, where the usual names are not used: text, messages, language.
+        columns: which column holds what, where it has no usual name.
         language: of rows that do not say theirs; null identifies it.
         min_texts: languages with fewer values of a metric have no target, and are not steered by it.
     """
 
     paths: Annotated[Paths, Operational]  # identified by what the files hold
-    columns: Mapping[Role, str] = {}
+    columns: ProfileColumns = ProfileColumns()
     language: LanguageTag | None = None
     min_texts: int = Field(default=20, ge=2)
 
@@ -48,7 +48,7 @@ class TargetData(Config):
 
     def reader(self) -> ProfileReader:
         """Return a reader of its texts."""
-        return ProfileReader(self.paths, EntryBuilder(ProfileColumns(self.columns), language=self.language))
+        return ProfileReader(self.paths, EntryBuilder(self.columns, language=self.language))
 
 
 class TargetStep(StepConfig):

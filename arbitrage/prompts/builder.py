@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from arbitrage.inputs.columns import find, pick
+from arbitrage.inputs.columns import MEDIA_NAMES, PromptRole, find, pick
 from arbitrage.inputs.messages import Conversation, chat_conversation, conversation
 from arbitrage.inputs.rows import InputRow, RowError, count_note, printable
 from arbitrage.inputs.values import MISSING, id_text, is_missing, label_text, sound, type_name
-from arbitrage.prompts.columns import MEDIA_NAMES, Role
 from arbitrage.prompts.language import decide_language
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.records import Message, Prompt, prompt_id_of
@@ -117,7 +116,7 @@ class PromptBuilder:
         column, value = self._columns.find(values, "id")
         return None if value is MISSING else self._checked(column, value, id_text(value))
 
-    def _label(self, values: Mapping[str, Any], role: Role) -> str | None:
+    def _label(self, values: Mapping[str, Any], role: PromptRole) -> str | None:
         column, value = self._columns.find(values, role)
         if value is MISSING:
             return None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from arbitrage.errors import did_you_mean
 from arbitrage.inputs.rows import RowError, printable
 from arbitrage.inputs.values import is_missing, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
@@ -56,8 +57,7 @@ def _given(value: Any, column: str, options: ReadOptions) -> str | None:
         return options.language_names[value]
     tag = read_language(value)
     if tag is None:
-        near = suggest_tag(value)
-        hint = f" (did you mean '{near}'?)" if near else ""
+        hint = did_you_mean(suggest_tag(value))
         raise RowError(
             "unknown_language",
             f"'{printable(value, 40)}' in column '{printable(column, 40)}' is neither a BCP-47 tag nor the name of a "

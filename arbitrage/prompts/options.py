@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from arbitrage.config import Config, LanguageTag
-from arbitrage.prompts.columns import Columns
+from arbitrage.inputs.columns import PromptColumns
 
 
 class ReadOptions(Config):
@@ -25,7 +25,7 @@ class ReadOptions(Config):
             answers, in which each prompt stands as often as it was answered. Counted as `merged_rows`.
     """
 
-    columns: Columns = Columns()
+    columns: PromptColumns = PromptColumns()
     language: LanguageTag | None = None
     language_names: dict[str, LanguageTag] = {}
     identify: Literal["check", "missing", "off"] = "check"

@@ -10,10 +10,10 @@ import numpy as np
 
 from arbitrage.contracts.workers import Batch
 from arbitrage.errors import DataError
+from arbitrage.inputs.columns import MEDIA_NAMES
 from arbitrage.inputs.rows import InputFile, InputRow, RowError, RowFault, RowReject
 from arbitrage.inputs.tables import checked_rows
 from arbitrage.prompts.builder import PromptBuilder
-from arbitrage.prompts.columns import MEDIA_NAMES
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.records import Prompt, Reject
 

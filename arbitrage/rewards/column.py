@@ -1,7 +1,6 @@
 """Scores that lie in a file already: of people, of an earlier run, of a metric computed elsewhere."""
 
 from collections import Counter
-from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +10,15 @@ import pyarrow as pa
 from arbitrage.config import AbsolutePath, Raw
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.errors import ConfigError, DataError
+from arbitrage.inputs.columns import ColumnMap, column_map
 from arbitrage.inputs.files import SourceFile, shown_path
 from arbitrage.inputs.tables import read_columns
 from arbitrage.inputs.values import id_text, is_missing, number_of
 from arbitrage.models.references import digest_files
 from arbitrage.records import content_id, nfc
 from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, TextReward, versioned
+
+Role = Literal["prompt", "teacher", "text", "value"]
 
 
 class ColumnConfig(RewardOptions):
@@ -58,19 +60,23 @@ class ColumnConfig(RewardOptions):
         Raises:
             DataError: it cannot be read, lacks a column, or a column is of the wrong type.
         """
-        keys = [column for column in (self.prompt, self.teacher, self.text) if column is not None]
-        columns = _read(Path(self.path), keys, self.value)
+        columns = _read(Path(self.path), self._columns())
         recorded: dict[str, float | None] = {}
         for *key, value in zip(*columns, strict=True):
             if None in key:
                 continue
-            place = content_id(*map(nfc, key))
+            row_id = content_id(*map(nfc, key))
             number = None if value is None or not isfinite(value) else float(value)
-            if place in recorded and recorded[place] != number:
-                recorded[place] = _AMBIGUOUS
+            if row_id in recorded and recorded[row_id] != number:
+                recorded[row_id] = _AMBIGUOUS
             else:
-                recorded[place] = number
+                recorded[row_id] = number
         return TextReward(self.reward_name, lambda item: self._judge(item, recorded))
+
+    def _columns(self) -> ColumnMap[Role]:
+        keys: dict[Role, str | None] = {"prompt": self.prompt, "teacher": self.teacher, "text": self.text}
+        named = {role: name for role, name in keys.items() if name is not None}
+        return column_map({}, {**named, "value": self.value}, "{role}")
 
     def _judge(self, item: Scorable, recorded: dict[str, float | None]) -> CheckResult:
         prompt = item.prompt.prompt_id if self.prompt_key == "prompt_id" else item.prompt.source_id
@@ -88,22 +94,24 @@ class ColumnConfig(RewardOptions):
 _AMBIGUOUS = float("inf")
 
 
-def _read(path: Path, keys: Sequence[str], value: str) -> list[list[Any]]:
-    """Return the keys as ids are written, and the numbers."""
+def _read(path: Path, columns: ColumnMap[Role]) -> list[list[Any]]:
+    """Return the columns of keys, written as ids are, and the column of numbers."""
     if not path.is_file():
         raise DataError(f"{shown_path(path)}: is not a file that can be read")
     try:
-        table = read_columns(SourceFile(path.name, path), (*keys, value), Counter())
+        table = read_columns(SourceFile(path.name, path), columns, (), Counter())
     except ConfigError as error:
         raise DataError(str(error)) from error
-    if pa.types.is_string(table.schema.field(value).type):  # CSV holds numbers as text
-        parts = table.column(value).to_pylist()
-        numbers = [number_of(part) for part in parts]
-        if all(number is not None or is_missing(part) for part, number in zip(parts, numbers, strict=True)):
-            table = table.set_column(table.column_names.index(value), value, pa.array(numbers, pa.float64()))
-    found = table.schema.field(value).type
+    numbers = table["value"]
+    if pa.types.is_string(numbers.type):  # CSV holds numbers as text
+        parts = numbers.to_pylist()
+        read = [number_of(part) for part in parts]
+        if all(number is not None or is_missing(part) for part, number in zip(parts, read, strict=True)):
+            numbers = pa.chunked_array([pa.array(read, pa.float64())])
+    found = numbers.type
     is_number = pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_boolean(found)
     if not is_number and not pa.types.is_decimal(found) and not pa.types.is_null(found):
-        raise DataError(f"{shown_path(path)}: column '{value}' holds {found}, not numbers")
-    ids = [[id_text(part) for part in table.column(column).to_pylist()] for column in keys]
-    return [*ids, table.column(value).to_pylist()]
+        [name] = columns.names["value"]
+        raise DataError(f"{shown_path(path)}: column '{name}' holds {found}, not numbers")
+    ids = [[id_text(part) for part in table[role].to_pylist()] for role in columns.names if role != "value"]
+    return [*ids, numbers.to_pylist()]

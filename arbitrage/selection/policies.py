@@ -4,7 +4,6 @@ A policy proposes (chosen, rejected) in order of preference; the guards of `arbi
 would teach nothing or teach it wrongly. A policy never looks at a text.
 """
 
-import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -13,7 +12,7 @@ from pydantic import Field, model_validator
 
 from arbitrage.candidates.ranked import RankedCandidate
 from arbitrage.config import Config
-from arbitrage.errors import ConfigError
+from arbitrage.errors import ConfigError, closest, did_you_mean
 from arbitrage.records import content_id
 
 
@@ -46,8 +45,7 @@ class Policy(Config):
         """
         for name in self.named:
             if name not in pool:
-                near = difflib.get_close_matches(name, pool, n=1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
+                hint = did_you_mean(closest(name, pool))
                 raise ConfigError(f"pairs.policy: '{name}' is not one of {', '.join(pool)}{hint}")
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:

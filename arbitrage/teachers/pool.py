@@ -1,6 +1,5 @@
 """`teachers.yaml`: who may answer, in which languages, on which engine, at what cost."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
@@ -11,7 +10,7 @@ from arbitrage.config import Config, LanguageTag, Operational, Raw, parse, paths
 from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
-from arbitrage.errors import UserError
+from arbitrage.errors import UserError, closest, did_you_mean
 from arbitrage.languages import script_of
 from arbitrage.models.references import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
 from arbitrage.teachers import EngineConfig
@@ -225,10 +224,8 @@ class TeacherPool(Config):
         by_name = {teacher.name: teacher for teacher in self.teachers}
         for name in names:
             if name not in by_name:
-                near = difflib.get_close_matches(name, by_name, n=1)
-                hint = f" (did you mean '{near[0]}'?)" if near else ""
-                known = ", ".join(by_name)
-                raise UserError(f"no teacher is named '{name}'{hint}; the pool has {known}")
+                hint = did_you_mean(closest(name, by_name))
+                raise UserError(f"no teacher is named '{name}'{hint}; the pool has {', '.join(by_name)}")
         return tuple(by_name[name] for name in dict.fromkeys(names))
 
 

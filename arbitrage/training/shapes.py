@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from arbitrage.errors import DataError
+from arbitrage.inputs.columns import column_map
 from arbitrage.inputs.files import SourceFile
 from arbitrage.inputs.messages import messages_in, trained_messages
 from arbitrage.inputs.rows import RowError, RowFault, printable
@@ -38,9 +39,8 @@ SHAPES: dict[Method, tuple[tuple[str, ...], ...]] = {
 }
 """Columns that a method can be trained on, the best first."""
 
-_READ = frozenset(
-    {name for shapes in SHAPES.values() for shape in shapes for name in shape} | {LANGUAGE, "prompt_id"}
-)
+_ROLES = (*(name for shapes in SHAPES.values() for shape in shapes for name in shape), LANGUAGE, "prompt_id")
+_COLUMNS = column_map({role: (role,) for role in _ROLES}, {})
 BATCH_ROWS = 1000
 
 
@@ -96,7 +96,7 @@ _held: list[TemporaryDirectory[str]] = []
 
 
 def _rows(file: SourceFile, method: Method) -> Iterator[dict[str, Any]]:
-    part = open_table(file, lambda present: [name for name in present if name in _READ])
+    part = open_table(file, _COLUMNS.needed)
     chosen: list[tuple[str, ...]] = []
     kinds: dict[str, str] = {}
     number = -1

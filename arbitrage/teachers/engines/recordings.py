@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from arbitrage.errors import ConfigError, DataError
-from arbitrage.inputs.columns import ColumnMap
+from arbitrage.inputs.columns import ColumnMap, column_map
 from arbitrage.inputs.files import Found, SourceFile
 from arbitrage.inputs.notes import said
 from arbitrage.inputs.rows import InputRow, RowFault
@@ -66,7 +66,7 @@ class RecordingReader:
         normalise: applied to the first part of each key; None takes it as an id.
     """
 
-    columns: ColumnMap
+    columns: ColumnMap[Any]
     where: Mapping[str, object]
     schema: pa.Schema
     read: Callable[[Mapping[str, Any], Counter[str]], Recorded]
@@ -103,6 +103,7 @@ class _Building:
     def __init__(self, reader: RecordingReader) -> None:
         self.lost: Counter[str] = Counter()
         self._reader = reader
+        self._where: ColumnMap[str] = column_map({}, {name: name for name in reader.where}, "where.{role}")
         self._tables: list[pa.Table] = []
         self._rows: list[Recorded] = []
         self._index: dict[Key, list[tuple[int, int]]] = {}
@@ -118,8 +119,8 @@ class _Building:
                 self._take(row)
 
     def _needed(self, present: Sequence[str]) -> list[str]:
-        needed = self._reader.columns.needed(present)
-        return [name for name in present if name in needed or name in self._reader.where]
+        needed = {*self._reader.columns.needed(present), *self._where.needed(present)}
+        return [name for name in present if name in needed]
 
     def finish(self) -> Recordings:
         self._flush()
@@ -128,15 +129,13 @@ class _Building:
     def _check(self, present: Sequence[str], file: SourceFile) -> None:
         try:
             self._reader.columns.check(present, file.shown, ("key",))
-            for name in self._reader.where:
-                if name not in present:
-                    raise ConfigError(f"{file.shown}: has no column '{name}' for where.{name}")
+            self._where.resolve(present, file.shown, tuple(self._reader.where))
         except ConfigError as error:
             raise DataError(str(error)) from error
 
     def _matches(self, row: InputRow) -> bool:
         wanted = self._reader.where.items()
-        return all(id_text(row.values.get(column)) == id_text(value) for column, value in wanted)
+        return all(id_text(self._where.value(row.values, column)) == id_text(value) for column, value in wanted)
 
     def _take(self, row: InputRow) -> None:
         columns, values = self._reader.columns, row.values

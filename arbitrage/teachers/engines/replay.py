@@ -1,16 +1,16 @@
 """Completions recorded elsewhere: anyone can re-route, re-score and re-select without generating."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import pyarrow as pa
 from pydantic import Field
 
-from arbitrage.config import Config, Operational, Paths
+from arbitrage.config import Operational, Paths
 from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import DataError
-from arbitrage.inputs.columns import ColumnMap, column_map, pick
+from arbitrage.inputs.columns import ColumnMap, ColumnNames, pick
 from arbitrage.inputs.messages import turns_of
 from arbitrage.inputs.rows import RowError, count_note
 from arbitrage.inputs.values import count_of, id_text, is_missing, number_of, sound
@@ -31,8 +31,20 @@ _SCHEMA = pa.schema(
 )
 
 
-class RecordedColumns(Config):
-    """Which columns hold what.
+RecordedRole = Literal[
+    "key", "language", "text", "finish_reason", "prompt_tokens", "completion_tokens", "cumulative_logprob"
+]
+
+
+_NUMBERS: Mapping[RecordedRole, Callable[[Any], float | None]] = {
+    "prompt_tokens": count_of,
+    "completion_tokens": count_of,
+    "cumulative_logprob": number_of,
+}
+
+
+class RecordedColumns(ColumnNames[RecordedRole]):
+    """Which columns hold what. A role without a column is not read.
 
     Attributes:
         key: what a prompt is found by, as `match` says: its id, its source id, or its text.
@@ -44,6 +56,8 @@ class RecordedColumns(Config):
         prompt_tokens, completion_tokens, cumulative_logprob: numbers, where they were recorded.
     """
 
+    usual = dict.fromkeys(get_args(RecordedRole), ())
+
     key: str = "prompt_id"
     language: str | None = None
     text: str = "text"
@@ -51,11 +65,6 @@ class RecordedColumns(Config):
     prompt_tokens: str | None = None
     completion_tokens: str | None = None
     cumulative_logprob: str | None = None
-
-    def mapping(self) -> ColumnMap:
-        """Return the columns that are read."""
-        named: dict[str, str | None] = self.model_dump()
-        return column_map(dict.fromkeys(named, ()), named, "columns.{role}")
 
 
 class ReplayConfig(EngineOptions):
@@ -169,28 +178,27 @@ def _unfinished(request: GenerationRequest, kind: FinishKind, value: str) -> Fai
 class _RecordedRow:
     """Turns rows of a file into rows of `_SCHEMA`."""
 
-    def __init__(self, columns: ColumnMap, turn: int) -> None:
+    def __init__(self, columns: ColumnMap[RecordedRole], turn: int) -> None:
         self._columns = columns
         self._turn = turn
 
     def read(self, values: Mapping[str, Any], notes: Counter[str]) -> Recorded:
         """Return a row; count what is left out of it."""
-        finish = read_finish(self._value(values, "finish_reason")) if self._columns.names["finish_reason"] else None
+        has_finish = "finish_reason" in self._columns.given
+        finish = read_finish(self._value(values, "finish_reason")) if has_finish else None
         if finish is not None and finish.kind in ("unknown", "absent"):
             count_note(notes, f"answers whose finish_reason is '{finish.value}': not replayed")
         text = self._text(self._value(values, "text"))
         if text is None:
             notes["answers that are null or not text"] += 1
-        numbers: dict[str, int | float | None] = {
-            "prompt_tokens": count_of(self._value(values, "prompt_tokens")),
-            "completion_tokens": count_of(self._value(values, "completion_tokens")),
-            "cumulative_logprob": number_of(self._value(values, "cumulative_logprob")),
-        }
-        for role, number in numbers.items():
-            if number is None and not is_missing(self._value(values, role)):
+        kind, name = ("stop", None) if finish is None else (finish.kind, finish.value)
+        row: dict[str, Any] = {"text": text, "kind": kind, "finish": name}
+        for role, read in _NUMBERS.items():
+            value = self._value(values, role)
+            row[role] = read(value)
+            if row[role] is None and not is_missing(value):
                 count_note(notes, f"values of {role} that cannot be true: left out")
-        kind, value = ("stop", None) if finish is None else (finish.kind, finish.value)
-        return {"text": text, "kind": kind, "finish": value, **numbers}
+        return row
 
     def _text(self, value: object) -> str | None:
         if isinstance(value, list) and all(isinstance(item, str) or item is None for item in value):
@@ -202,9 +210,8 @@ class _RecordedRow:
                 return None
         return sound(value) if isinstance(value, str) else None
 
-    def _value(self, values: Mapping[str, Any], role: str) -> Any:
-        names = self._columns.names[role]
-        return pick(values, names[0]) if names else None
+    def _value(self, values: Mapping[str, Any], role: RecordedRole) -> Any:
+        return next((pick(values, name) for name in self._columns.names[role]), None)
 
 
 def _text_key(value: object) -> str | None:
