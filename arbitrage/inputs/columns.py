@@ -161,11 +161,11 @@ class PromptColumns(ColumnNames[PromptRole]):
         context: the text that an instruction is about, such as Alpaca's `input`: appended to the text of
             `instruction`, or of any prompt if this column is named.
         tools: what a prompt offers beside its text and cannot hold: counted as `column_not_read`.
-        language: the prompt's language, as a BCP-47 tag or a name.
-        id: the id that the source gives the prompt.
-        reference: the known right answer.
-        task: the kind of task, such as `math`.
-        licence: the licence of the row.
+        language: BCP-47 tag or name of the prompt's language; identified from the text where it is absent.
+        id: id of the row in its file, kept as `source_id`.
+        reference: reference answer, for exact checks and judges.
+        task: kind of task, for reports and routers.
+        licence: licence of the prompt, for the cards of exports.
         ignore: roles whose usual column is not to be used.
     """
 
