@@ -63,7 +63,10 @@ def config_page() -> str:
     lines += ["## Parts\n", "The values of the keys above that are mappings themselves, in alphabetical order.\n"]
     for name in sorted(set(definitions) - tops - {JSON_VALUE}):
         lines += _part(name, definitions[name])
-    return "\n".join(lines).rstrip() + "\n"
+    page = "\n".join(lines).rstrip() + "\n"
+    for kind, name in _members(pipelines).items():
+        page = page.replace(f"(#{name.lower()})", f"(#kind-{kind})")
+    return page
 
 
 def _pipelines(schema: Schema) -> Iterator[str]:

@@ -1,0 +1,136 @@
+"""The fenced blocks of a page of documentation, and running those that are console sessions.
+
+    ```console                        the lines after `$ ` are run, and must print what follows them
+    ```console approximate            numbers may differ by 3 or by 5 %: floating point differs between CPUs
+    ```console not run: REASON        needs a GPU, a network, or minutes
+    ```yaml my.yaml                   is written as that file, for the commands of the page
+
+`...` in what a command prints stands for anything: within a line, or alone for any number of lines.
+"""
+
+import io
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support.own_process import own_process
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+_FENCE = re.compile(r"^```(\w*) *(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language, what stands behind that, its text, and the line where it begins."""
+
+    language: str
+    info: str
+    text: str
+    line: int
+
+    @property
+    def is_run(self) -> bool:
+        """Whether its commands are run."""
+        return self.language == "console" and not self.info.startswith("not run")
+
+    @property
+    def file_name(self) -> str | None:
+        """The file it is written as."""
+        return self.info if self.language != "console" and re.fullmatch(r"[\w./-]+\.\w+", self.info) else None
+
+    def commands(self) -> Iterator[tuple[str, str]]:
+        """Yield each command of a console block and what it prints."""
+        command, output = "", list[str]()
+        for line in self.text.splitlines():
+            if line.startswith("$ "):
+                if command:
+                    yield command, "\n".join(output)
+                command, output = line[2:], []
+            elif command.endswith("\\"):
+                command = f"{command[:-1]}{line.strip()}"
+            else:
+                output.append(line)
+        if command:
+            yield command, "\n".join(output)
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page."""
+    text = page.read_text(encoding="utf-8")
+    return [Block(m[1], m[2], m[3], text.count("\n", 0, m.start()) + 1) for m in _FENCE.finditer(text)]
+
+
+def run_command(command: str, directory: Path) -> str:
+    """Run a command of a page in a directory; return what it prints: stdout, and stderr where it fails.
+
+    `arbitrage` runs in this process, which saves a second each; `> FILE` writes its output there.
+    """
+    command, _, target = command.partition(" > ")
+    words = shlex.split(command, comments=True)
+    if words[0] == "arbitrage":
+        code, out, err = run_arbitrage(words[1:], directory)
+    else:
+        done = subprocess.run(command, shell=True, cwd=directory, capture_output=True, text=True, timeout=60)
+        code, out, err = done.returncode, done.stdout, done.stderr
+    if target:
+        (directory / target.strip()).write_text(out, encoding="utf-8")
+        out = ""
+    return out if code == 0 else out + err
+
+
+def run_arbitrage(arguments: Sequence[str], directory: Path) -> tuple[int, str, str]:
+    """Run the command line in this process, 80 columns wide; return its exit code, stdout and stderr."""
+    from arbitrage.cli.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        own_process(),
+        chdir(directory),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["arbitrage", *arguments])
+        patch.setenv("COLUMNS", "80")
+        patch.setenv("TERMINAL_WIDTH", "80")  # Typer's own, for --help
+        try:
+            main()
+            code: str | int | None = 0
+        except SystemExit as stop:
+            code = stop.code
+    return (code if isinstance(code, int) else 0), out.getvalue(), err.getvalue()
+
+
+def matches(shown: str, printed: str, is_approximate: bool = False) -> bool:
+    """Say whether a page shows what a command printed. Blank lines and spaces at the ends of lines do not count."""
+    wanted, found = _tidy(shown), _tidy(printed)
+    if is_approximate and not _numbers_agree(wanted, found):
+        return False
+    if is_approximate:
+        wanted, found = _NUMBER.sub("0", wanted), _NUMBER.sub("0", found)
+    pattern = re.escape(wanted)
+    pattern = re.sub(r"(?:(?<=\n)|^)\\\.\\\.\\\.(\n|$)", r"(?:.*\1)*?", pattern.replace("\\\n", "\n"))
+    pattern = pattern.replace(r"\.\.\.", ".*?")
+    return re.fullmatch(pattern, found) is not None
+
+
+def _numbers_agree(wanted: str, found: str) -> bool:
+    shown, printed = ([float(n.replace(",", "")) for n in _NUMBER.findall(text)] for text in (wanted, found))
+    return len(shown) == len(printed) and all(
+        abs(a - b) <= max(3.0, 0.05 * abs(a)) for a, b in zip(shown, printed, strict=True)
+    )
+
+
+def _tidy(text: str) -> str:
+    lines = (re.sub(r" {2,}", "  ", line.rstrip()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line)
