@@ -11,10 +11,10 @@ from typing import Any, get_args
 
 import pytest
 import typer
-import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from arbitrage.yaml_text import read_yaml
 from tests.support.pages import PAGES, ROOT, Block, blocks, matches, run_arbitrage, run_command
 
 pytestmark = pytest.mark.xdist_group("docs")
@@ -72,6 +72,8 @@ def test_page_shows_what_its_commands_print(name: str, scratch: Path, quickstart
         ("71.4 %", "41.4 %", True, False),
         ("71.4 %", "71.4", True, False),
         ("1 row", "1 row\n1 more", True, False),
+        ("1 row\n...\n12 of 1,400", "1 row\n7 rows\n8.5 rows\n12 of 1,390", True, True),
+        ("1 row\n...\n12 of 1,400", "1 row\n7 rows\n8.5 rows\n12 of 139", True, False),
         ("", "", False, True),
         ("...", "a\nb", False, True),
         ("(a+b)*", "(a+b)*", False, True),
@@ -86,7 +88,7 @@ def test_page_marks_every_command_as_run_or_not_run(name: str) -> None:
     for block in blocks(ROOT / name):
         where = f"{name}:{block.line}"
         if block.language == "console":
-            assert block.text.startswith("$ "), f"{where}: a console block begins with a command: `$ …`"
+            assert block.text.startswith(("$ ", "# ")), f"{where}: a console block begins with a command: `$ …`"
             assert block.info in ("", "approximate") or re.fullmatch(r"not run: \w.+", block.info), where
         elif block.language != "yaml":
             assert not re.search(r"^(\$ )?arbitrage ", block.text, re.MULTILINE), f"{where}: mark it `console`"
@@ -176,7 +178,7 @@ def test_page_python_imports_what_exists(name: str) -> None:
 def test_page_yaml_is_a_config(name: str) -> None:
     for block in blocks(ROOT / name):
         if block.language == "yaml" and not block.info.startswith("not ours"):
-            for key, value in (yaml.safe_load(block.text) or {}).items():
+            for key, value in (read_yaml(block.text) or {}).items():
                 problem = key_problem(key, value, block)
                 assert problem is None, f"{name}:{block.line}: {key}: {problem}"
 
@@ -203,5 +205,12 @@ def fields_named(key: str) -> Iterator[FieldInfo]:
     from pipelines.online.config import OnlineConfig
 
     union = get_args(get_args(PipelineConfig)[0])
-    tops: tuple[type[BaseModel], ...] = (*union, OnlineConfig, TeacherPool, TeacherConfig, ProfileSettings, TrainConfig)
+    tops: tuple[type[BaseModel], ...] = (
+        *union,
+        OnlineConfig,
+        TeacherPool,
+        TeacherConfig,
+        ProfileSettings,
+        TrainConfig,
+    )
     yield from (top.model_fields[key] for top in tops if key in top.model_fields)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*) *(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\\?\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class Block:
                 if command:
                     yield command, "\n".join(output)
                 command, output = line[2:], []
+            elif line.startswith("# "):
+                continue
             elif command.endswith("\\"):
                 command = f"{command[:-1]}{line.strip()}"
             else:
@@ -112,25 +114,30 @@ def run_arbitrage(arguments: Sequence[str], directory: Path) -> tuple[int, str, 
 
 
 def matches(shown: str, printed: str, is_approximate: bool = False) -> bool:
-    """Say whether a page shows what a command printed. Blank lines and spaces at the ends of lines do not count."""
-    wanted, found = _tidy(shown), _tidy(printed)
-    if is_approximate and not _numbers_agree(wanted, found):
-        return False
-    if is_approximate:
-        wanted, found = _NUMBER.sub("0", wanted), _NUMBER.sub("0", found)
-    pattern = re.escape(wanted)
-    pattern = re.sub(r"(?:(?<=\n)|^)\\\.\\\.\\\.(\n|$)", r"(?:.*\1)*?", pattern.replace("\\\n", "\n"))
-    pattern = pattern.replace(r"\.\.\.", ".*?")
-    return re.fullmatch(pattern, found) is not None
-
-
-def _numbers_agree(wanted: str, found: str) -> bool:
-    shown, printed = ([float(n.replace(",", "")) for n in _NUMBER.findall(text)] for text in (wanted, found))
-    return len(shown) == len(printed) and all(
-        abs(a - b) <= max(3.0, 0.05 * abs(a)) for a, b in zip(shown, printed, strict=True)
+    """Say whether a page shows what a command printed. Blank lines and the number of spaces do not count."""
+    patterns = (
+        r"(?:.*\n)*?" if line == "..." else f"{_line_pattern(line, is_approximate)}\n" for line in _lines(shown)
     )
+    found = re.fullmatch("".join(patterns), "".join(f"{line}\n" for line in _lines(printed)))
+    if found is None or not is_approximate:
+        return found is not None
+    return all(map(_is_near, _NUMBER.findall("\n".join(_lines(shown))), found.groups()))
 
 
-def _tidy(text: str) -> str:
-    lines = (re.sub(r" {2,}", "  ", line.rstrip()) for line in text.splitlines())
-    return "\n".join(line for line in lines if line)
+def _line_pattern(line: str, is_approximate: bool) -> str:
+    parts = (re.escape(part) for part in line.split("..."))
+    if is_approximate:
+        # a function, as a replacement would need its backslashes doubled
+        parts = (_NUMBER.sub(lambda _: f"({_NUMBER.pattern})", part) for part in parts)
+    return ".*?".join(parts)
+
+
+def _is_near(shown: str, printed: str) -> bool:
+    wanted, found = (float(number.replace(",", "")) for number in (shown, printed))
+    return abs(wanted - found) <= max(3.0, 0.05 * abs(wanted))
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines that say something, with one space for several and one length of rules."""
+    lines = (re.sub(r"─+", "───", re.sub(r" +", " ", line)).strip() for line in text.splitlines())
+    return [line for line in lines if line]
