@@ -282,8 +282,8 @@ def render(results: Sequence[Result]) -> str:
         lines.append(f"| {row.what} | {row.peers} | {row.bar} | {ours} |")
     if peers := by_name.get("peers"):
         lines += ["", *render_peers(peers)]
-    lines += ["", "Commands, in the order of measuring:", "", "```"]
-    lines += [result["command"] for result in results]
+    lines += ["", "Commands, in the order of measuring:", "", "```console not run: takes hours"]
+    lines += [f"$ {result['command']}" for result in results]
     lines += ["```", "", *facts(results)]
     return "\n".join(lines)
 
