@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.report.students import figures_from
-from arbitrage.report.students_picture import students_markdown, students_picture
+from arbitrage.report.students_view import students_markdown, students_picture
 from benchmarks.harness import CLI, ROOT, environment
 
 PIPELINE = ROOT / "pipelines/compare_strategies.yaml"

@@ -21,7 +21,7 @@ from arbitrage.errors import UserError
 from arbitrage.export.format import Trainer
 from arbitrage.prompts import PromptsConfig
 from arbitrage.report.students import compare_students, figures_from
-from arbitrage.report.students_picture import students_lines, students_markdown, students_picture
+from arbitrage.report.students_view import students_lines, students_markdown, students_picture
 from arbitrage.rewards.text_checks import ExactConfig
 from arbitrage.runs.manifest import Notes
 from arbitrage.runs.paths import AnyPath

@@ -329,7 +329,7 @@ def test_the_page_fits_and_asks_nobody(judge, sets, tmp_path: Path) -> None:
         driver.get((tmp_path / "page.html").as_uri())
         assert driver.get_log("browser") == []
         assert [url for url in requests_of(driver) if not url.startswith(("file:", "data:"))] == []
-        assert "Can this judge be trusted?" in driver.find_element("tag name", "main").text
+        assert "Reliability of this judge" in driver.find_element("tag name", "main").text
         resize(driver, 390)
         assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
 

@@ -15,12 +15,12 @@ from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExamp
 from arbitrage.report.alarms import ReportAlarm, TeacherCounts, teacher_alarms
 from arbitrage.report.flow import stages_of
 from arbitrage.report.formatting import share
-from arbitrage.report.losses import Loss, Note, describe_note, shorter_losses, shorter_notes
+from arbitrage.report.losses import Loss, Note, describe_note, loss_lines, shorter_losses, shorter_notes
 from arbitrage.report.page import render
-from arbitrage.report.strategy_view import strategy_view
+from arbitrage.report.rendering import terminal_table
+from arbitrage.report.strategy_view import strategy_figures
 from arbitrage.report.summary import Failed, read, summarise
 from arbitrage.report.table_view import _fails
-from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
 from arbitrage.report.wording import NOT_EVIDENCE, caveats, headline, matched_headline
 from arbitrage.runs.manifest import Manifest, RunPlan, StepPlan, StepReport
 from arbitrage.runs.run import open_run
@@ -190,7 +190,7 @@ def test_gallery_is_a_bounded_sample_by_id_with_the_chosen_answer_first(run, rea
 
 def test_terminal_table_fits_80_columns_and_names_every_strategy(reading):
     console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(strategy_table(reading.summary))
+    console.print(terminal_table(strategy_figures(reading.summary.judged)))
     text = console.export_text()
     assert "…" not in text
     for row in reading.summary.judged.overall.rows:
@@ -257,7 +257,7 @@ def _summary(tmp_path, **changes):
 
 def _printed(summary, width=80):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(strategy_table(summary))
+    console.print(terminal_table(strategy_figures(summary.judged)))
     return console.export_text()
 
 
@@ -304,10 +304,10 @@ def test_a_high_mean_over_few_prompts_does_not_come_first(tmp_path):
     teachers = {"a": TeacherCase(), "b": TeacherCase(languages=("en",))}
     summary = _summary(tmp_path, teachers=teachers, has_reference=False, language_bias={"en": 5.0})
     judged = replace(summary.judged, overall=_with_mean(summary.judged.overall, "single:b", 9.0))
-    lines = [line for group in strategy_view(judged).groups if group.budget == "one" for line in group.lines]
-    assert [line.name for line in lines if line.answers_few] == ["single:b"]
-    assert lines[-1].name == "single:b" or lines[-1].uses_hindsight
-    assert next(line for line in lines if line.name == "single:b").coverage == "33 %"
+    lines = [row for group in strategy_figures(judged).groups if group.short == "one answer" for row in group.rows]
+    marks = {row.name: [badge.word for badge in row.badges] for row in lines}
+    assert [name for name, words in marks.items() if "answers few" in words] == ["single:b"]
+    assert lines[-1].name == "single:b" or "hindsight" in marks[lines[-1].name]
     assert " 33 %" in _printed(summary)
 
 
@@ -371,7 +371,7 @@ def test_rejects_notes_and_alarms_are_said_on_the_terminal_and_the_page(run, rea
     )
     alarm = ReportAlarm("cut_off", "west", "100 of 100 candidates are cut off")
     summary = replace(reading.summary, step_notes=notes, alarms=(alarm,))
-    said = "\n".join([*alarm_lines(summary), *loss_lines(summary)])
+    said = "\n".join([alarm.sentence, *loss_lines(summary.losses, summary.step_notes)])
     page = render(summary, ())
     timeouts = sum(r.count for r in summary.rejects if r.reason == "timeout")
     for text in (

@@ -42,7 +42,7 @@ def test_objective_cost_side_effects_and_rows_are_told(page: webdriver.Chrome) -
     assert [text.split(":")[0] for text in captions[2:4]] == ["What it cost", "What else moved"]
     tables = section.find_elements(By.TAG_NAME, "table")
     [language, num, before, control, steered, difference, _] = (
-        tables[0].find_element(By.CSS_SELECTOR, "tbody tr").text.split(" ", 6)
+        tables[0].find_element(By.CSS_SELECTOR, "tbody tr").text.split(None, 6)
     )
     assert (language, int(num) > 20, float(steered) > float(control)) == ("all", True, True)
     assert difference.startswith("+")
@@ -66,6 +66,6 @@ def test_figures_stay_on_one_line_and_the_page_within_the_screen(page: webdriver
     resize(page, width)
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
     heights = page.execute_script(
-        "return [...document.querySelectorAll('#steering table:not(.rows) tbody td')].map(td => td.clientHeight)"
+        "return [...document.querySelectorAll('#steering table td.num')].map(td => td.clientHeight)"
     )
     assert max(heights) < 2 * min(heights)

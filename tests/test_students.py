@@ -8,7 +8,7 @@ import pytest
 
 from arbitrage.errors import DataError
 from arbitrage.report.students import EvaluationSet, StudentFigures, StudentResults, compare_students, figures_from
-from arbitrage.report.students_picture import students_lines, students_markdown, students_picture
+from arbitrage.report.students_view import students_lines, students_markdown, students_picture
 from pipelines.students.budgets import StrategyRows, training_sets
 
 NUM = 200
@@ -111,8 +111,8 @@ def test_the_picture_has_a_dot_for_every_figure() -> None:
     root = ElementTree.fromstring(students_picture(figures()))
     dots = root.findall(".//{http://www.w3.org/2000/svg}circle")
     kinds = [dot.get("class") for dot in dots]
-    assert kinds.count("rows") == 4 + 2  # strategies, and languages
-    assert kinds.count("generations") == 1  # the one strategy whose lesson differs
+    assert kinds.count("full") == 4 + 2  # strategies, and languages
+    assert kinds.count("hollow") == 1  # the one strategy whose lesson differs
 
 
 def holding(name: str, rows: int, price: float, right: int = 0) -> StrategyRows:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory, write_out
 from arbitrage.cli.progress import shortest_names
-from arbitrage.cli.screen import Screen, to_json
+from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -269,11 +269,16 @@ def _run_name(labels: Sequence[str]) -> str:
 def _print(found: "JudgeReport") -> None:
     import sys
 
-    from arbitrage.report.judge_page import judgement_tables
+    from arbitrage.report.judge_page import judge_lines, judge_tables
+    from arbitrage.report.rendering import terminal_table
 
-    console = Screen(width=None if sys.stdout.isatty() else 120, highlight=False)
-    for part in judgement_tables(found):
-        console.print(part, soft_wrap=isinstance(part, str), markup=False)
+    for alarm in found.alarms:
+        say(f"ALARM {alarm.sentence}")
+    console = Screen(width=None if sys.stdout.isatty() else 120)
+    for figures in judge_tables(found):
+        console.print(terminal_table(figures))
+    for line in judge_lines(found):
+        say(line)
 
 
 HEADING = "calls of a new run; what a stopped one has heard is not asked again"

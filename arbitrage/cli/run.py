@@ -145,17 +145,25 @@ def _export(trainers: "Sequence[Trainer]", directory: "AnyPath") -> "Exported":
 
 
 def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
-    from arbitrage.report.steering import steering_tables
-    from arbitrage.report.terminal import alarm_lines, loss_lines, strategy_table
+    from arbitrage.report.losses import loss_lines
+    from arbitrage.report.rendering import terminal_table
+    from arbitrage.report.steering import aim_figures, steering_lines
+    from arbitrage.report.strategy_view import strategy_figures
 
-    console = Screen()
-    for line in alarm_lines(report.summary):
-        console.print(line, style="bold red", soft_wrap=True)
-    console.print(strategy_table(report.summary))
-    for part in steering_tables(report.summary.steering) if report.summary.steering else ():
-        console.print(part, highlight=False, soft_wrap=isinstance(part, str))
+    console, summary = Screen(), report.summary
+    for alarm in summary.alarms:
+        console.print(f"ALARM {alarm.sentence}", style="bold red", soft_wrap=True)
+    if summary.judged:
+        console.print(terminal_table(strategy_figures(summary.judged)))
+    else:
+        say("no strategy can be compared: there is no score or check by which to compare them")
+    if summary.steering:
+        for aim in summary.steering.aims:
+            console.print(terminal_table(aim_figures(aim, summary.steering)))
+        for line in steering_lines(summary.steering):
+            say(line)
     tell_exports(exported.results, exported.empty, _short)
-    for line in (*notes.lines, *loss_lines(report.summary)):
+    for line in (*notes.lines, *loss_lines(summary.losses, summary.step_notes)):
         say(line)
     say(f"report: {_short(report.path)}")
 

@@ -1,8 +1,7 @@
-"""Where dots, intervals and ticks stand, in per cent of a plot's width, so that text never scales with the plot.
+"""All charts: axes, dots with whiskers, line charts and heatmaps of pages; panels of lines or dots as one SVG.
 
-Heatmaps as tables: every cell carries its number, colour only helps the eye.
-
-Small line charts side by side, as one SVG that follows the reader's light or dark mode.
+On a page, dots, ticks and points stand in per cent of the plot, so that text never scales with it; every cell of a
+heatmap carries its number, and colour only helps the eye. An SVG follows the reader's light or dark mode.
 """
 
 import itertools
@@ -29,6 +28,14 @@ class Axis:
     def place(self, value: float) -> float:
         """Return where a value stands, 0..100, kept inside the plot."""
         return round(min(100.0, max(0.0, 100 * (value - self.low) / (self.high - self.low))), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on an axis, 0 to 100."""
+
+    at: float
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,70 @@ def ends(estimates: Sequence[Estimate | None]) -> list[float]:
 def _round_step(rough: float) -> float:
     power = 10.0 ** math.floor(math.log10(rough))
     return next(step * power for step in _STEPS if step * power >= rough * (1 - 1e-9))
+
+
+@dataclass(frozen=True, slots=True)
+class LinePoint:
+    """A point of a line, and what it says."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChartLine:
+    """One line, its points placed from the left and from the top, in per cent."""
+
+    name: str
+    points: tuple[LinePoint, ...]
+
+    @property
+    def path(self) -> str:
+        """The line as SVG points, in a box of 100 × 100."""
+        return " ".join(f"{p.x},{p.y}" for p in self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class LineChart:
+    """Lines over one axis, drawn by a page."""
+
+    lines: tuple[ChartLine, ...]
+    x_title: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+
+
+def line_chart(
+    lines: Mapping[str, Sequence[LinePoint]],
+    x_title: str,
+    y_label: Callable[[float], str],
+    bounds: tuple[float, float] | None = None,
+) -> LineChart:
+    """Place lines over counts: the horizontal axis begins at 1 and has whole ticks.
+
+    Args:
+        lines: name → points.
+        x_title: what is counted.
+        y_label: how a tick of the vertical axis is written.
+        bounds: no value can lie outside.
+    """
+    points = [point for each in lines.values() for point in each]
+    x_axis = axis_over([1.0, *(p.x for p in points)], num_ticks=5)
+    y_axis = axis_over([p.y for p in points], num_ticks=4, bounds=bounds)
+
+    def from_top(value: float) -> float:
+        return round(100 - y_axis.place(value), 2)
+
+    return LineChart(
+        lines=tuple(
+            ChartLine(name, tuple(LinePoint(x_axis.place(p.x), from_top(p.y), p.label) for p in found))
+            for name, found in lines.items()
+        ),
+        x_title=x_title,
+        x_ticks=tuple(Tick(x_axis.place(t), f"{t:g}") for t in x_axis.ticks if t == int(t)),
+        y_ticks=tuple(Tick(from_top(t), y_label(t)) for t in y_axis.ticks),
+    )
 
 
 Hue = Literal["heat", "alarm", "diverging"]
@@ -193,17 +264,20 @@ def _total(values: list[float], how: Literal["mean", "sum"]) -> float | None:
 
 WIDTH, HEIGHT, COLUMNS = 260, 130, 3
 LEFT, TOP, RIGHT, BOTTOM = 52, 34, 14, 30
-"""Of a panel's plot, and around it; pixels."""
+"""Of a panel of lines, and around it; pixels."""
+DOT_WIDTH, DOT_LINE, DOT_LABEL, DOT_TOP, DOT_GAP = 330, 20, 120, 48, 30
+"""Of a panel of dots: plot, line, room for its labels, the head, and between panels; pixels."""
 
 STYLE = (
     ":root{--paper:#fff;--ink:#1b1d20;--soft:#5d626a;--hair:#e3e4e2;--accent:#0b5394;--warm:#a84a00}"
     "@media(prefers-color-scheme:dark){:root{--paper:#131518;--ink:#e6e7e9;--soft:#a0a6ae;--hair:#2d3137;"
     "--accent:#7fb8f0;--warm:#f0a35e}}"
     "text{font:11px system-ui,sans-serif;fill:var(--soft)}.title{font-size:12px;fill:var(--ink)}"
-    ".x{text-anchor:middle}.y{text-anchor:end}.grid{stroke:var(--hair)}polyline{fill:none;stroke:var(--soft);"
-    "stroke-width:1;opacity:.45}polyline.all{stroke:var(--accent);stroke-width:2.5;opacity:1}"
-    ".whisker{stroke:var(--accent);stroke-width:1.5}"
-    ".alarm{stroke:var(--warm);stroke-width:1.5;stroke-dasharray:4 3}"
+    ".x{text-anchor:middle}.y{text-anchor:end}.name{text-anchor:end;fill:var(--ink)}.grid{stroke:var(--hair)}"
+    "polyline{fill:none;stroke:var(--soft);stroke-width:1;opacity:.45}"
+    "polyline.all{stroke:var(--accent);stroke-width:2.5;opacity:1}.whisker{stroke:var(--accent);stroke-width:1.5}"
+    ".alarm{stroke:var(--warm);stroke-width:1.5;stroke-dasharray:4 3}.base{stroke:var(--soft);stroke-dasharray:3 3}"
+    ".full{fill:var(--accent);stroke:var(--accent)}.hollow{fill:var(--paper);stroke:var(--warm);stroke-width:1.5}"
 )
 
 
@@ -238,10 +312,13 @@ class Panel:
 
 
 def draw(panels: Sequence[Panel], title: str) -> str:
-    """Return the panels as SVG, three in a row."""
+    """Return panels of lines as SVG, three in a row."""
     width = COLUMNS * (LEFT + WIDTH + RIGHT)
     height = -(-len(panels) // COLUMNS) * (TOP + HEIGHT + BOTTOM)
-    drawn = "".join(_panel(panel, place) for place, panel in enumerate(panels))
+    return _svg(width, height, title, "".join(_panel(panel, place) for place, panel in enumerate(panels)))
+
+
+def _svg(width: int, height: int, title: str, drawn: str) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         f'role="img"><title>{escape(title)}</title><style>{STYLE}</style>'
@@ -300,3 +377,75 @@ def _x(axis: Axis, value: float) -> float:
 
 def _y(axis: Axis, value: float) -> float:
     return round(HEIGHT - axis.place(value) * HEIGHT / 100, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An estimate on a line of a panel of dots; a hollow one stands a little lower, beside a full one."""
+
+    found: Estimate | None
+    hover: str
+    is_hollow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DotPanel:
+    """Estimates as dots with whiskers, one named line each.
+
+    Attributes:
+        lines: name → marks.
+        rule_at: a dashed vertical line stands at this value, to compare with.
+        bounds: no value can lie outside.
+        label: how a tick is written.
+    """
+
+    title: str
+    lines: Sequence[tuple[str, Sequence[Mark]]]
+    rule_at: float
+    label: Callable[[float], str]
+    bounds: tuple[float, float] | None = None
+    num_ticks: int = 5
+
+
+def draw_dots(panels: Sequence[DotPanel], title: str) -> str:
+    """Return panels of dots as SVG, side by side."""
+    width = len(panels) * (DOT_LABEL + DOT_WIDTH) + (len(panels) - 1) * DOT_GAP + 20
+    height = DOT_TOP + max(len(panel.lines) for panel in panels) * DOT_LINE + 34
+    step = DOT_LABEL + DOT_WIDTH + DOT_GAP
+    return _svg(width, height, title, "".join(_dot_panel(panel, place * step) for place, panel in enumerate(panels)))
+
+
+def _dot_panel(panel: DotPanel, left: int) -> str:
+    marks = [mark for _, marks in panel.lines for mark in marks]
+    axis = axis_over([panel.rule_at, *ends([m.found for m in marks])], num_ticks=panel.num_ticks, bounds=panel.bounds)
+    bottom, rule = len(panel.lines) * DOT_LINE, _dot_x(axis, panel.rule_at)
+    parts = [f'<text x="{12 - DOT_LABEL}" y="-26" class="title">{escape(panel.title)}</text>']
+    for tick in axis.ticks:
+        x = _dot_x(axis, tick)
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="0" y2="{bottom}"/>')
+        parts.append(f'<text class="x" x="{x}" y="{bottom + 16}">{escape(panel.label(tick))}</text>')
+    parts.append(f'<line class="base" x1="{rule}" x2="{rule}" y1="-6" y2="{bottom}"/>')
+    for place, (name, found) in enumerate(panel.lines):
+        parts.append(f'<text class="name" x="-8" y="{_dot_y(place) + 4}">{escape(name)}</text>')
+        parts += [_dot_mark(axis, mark, place + (0.25 if mark.is_hollow else 0)) for mark in found]
+    return f'<g transform="translate({left + DOT_LABEL} {DOT_TOP})">{"".join(parts)}</g>'
+
+
+def _dot_mark(axis: Axis, mark: Mark, place: float) -> str:
+    placed = dot(axis, mark.found)
+    if placed is None:
+        return ""
+    kind, scale, y = "hollow" if mark.is_hollow else "full", DOT_WIDTH / 100, _dot_y(place)
+    return (
+        f'<line class="{kind}" x1="{placed.left * scale:.1f}" x2="{(placed.left + placed.width) * scale:.1f}" '
+        f'y1="{y}" y2="{y}"/><circle class="{kind}" cx="{placed.at * scale:.1f}" cy="{y}" r="4">'
+        f"<title>{escape(mark.hover)}</title></circle>"
+    )
+
+
+def _dot_x(axis: Axis, value: float) -> float:
+    return round(axis.place(value) * DOT_WIDTH / 100, 1)
+
+
+def _dot_y(place: float) -> float:
+    return round((place + 0.5) * DOT_LINE, 1)

@@ -1,6 +1,8 @@
 """Numbers as people read them. None is '–'."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from arbitrage.candidates.cube import MetricColumn
@@ -74,25 +76,64 @@ def moment(timestamp: str) -> str:
     return f"{found:%Y-%m-%d %H:%M} {zone}".strip()
 
 
-def metric_value(metric: MetricColumn, value: float | None) -> str:
-    """Return a value of the metric: per cent of an accuracy, a plain number of a score."""
-    return percent(value) if metric.kind == "accuracy" else decimal(value)
+@dataclass(frozen=True, slots=True)
+class NumberForm:
+    """How the numbers of a column are written, and their intervals: '52.1 % [48.0, 56.3]'.
+
+    Attributes:
+        digits: decimals.
+        scale: what a number is multiplied by: 100 for shares.
+        unit: stands behind the number, not within the interval.
+        is_signed: positive numbers have a plus, as differences do; the ends of intervals have none.
+        write: writes the number in place of all this.
+    """
+
+    digits: int = 2
+    scale: float = 1.0
+    unit: str = ""
+    is_signed: bool = False
+    write: Callable[[float], str] | None = None
+
+    def value(self, found: Estimate | float | None) -> str:
+        """Return a number, without its interval."""
+        if found is None:
+            return ABSENT
+        number = found.value if isinstance(found, Estimate) else found
+        if self.write is not None:
+            return self.write(number)
+        text = (signed if self.is_signed else decimal)(number * self.scale, self.digits)
+        return f"{text} {self.unit}".rstrip()
+
+    def interval(self, found: Estimate | None) -> str:
+        """Return '[48.0, 56.3]'; empty if there is none."""
+        if found is None or found.interval is None:
+            return ""
+        low, high = (decimal(end * self.scale, self.digits) for end in (found.interval.low, found.interval.high))
+        return f"[{low}, {high}]"
+
+    def full(self, found: Estimate | None) -> str:
+        """Return a number and its interval."""
+        return f"{self.value(found)} {self.interval(found)}".rstrip()
 
 
-def metric_difference(metric: MetricColumn, value: float | None) -> str:
-    """Return a difference in the metric, in percentage points of an accuracy."""
-    if value is None or metric.kind == "score":
-        return signed(value)
-    return signed(value * 100, 1)
+SHARE = NumberForm(digits=1, scale=100, unit="%")
+WHOLE_SHARE = NumberForm(digits=0, scale=100, unit="%")
+POINTS = NumberForm(digits=1, scale=100, is_signed=True)
+"""A difference of shares."""
+NUMBER = NumberForm()
+CHANGE = NumberForm(is_signed=True)
+COUNT = NumberForm(write=lambda number: f"{number:,.0f}")
+COMPACT = NumberForm(write=compact)
 
 
-def metric_interval(metric: MetricColumn, found: Estimate | None) -> str:
-    """Return the interval of a value or a difference, such as '[11.7, 26.0]'; empty if there is none."""
-    if found is None or found.interval is None:
-        return ""
-    factor, digits = (100, 1) if metric.kind == "accuracy" else (1, 2)
-    ends = (found.interval.low, found.interval.high)
-    return "[{}, {}]".format(*(_signless(end * factor, digits) for end in ends))
+def metric_form(metric: MetricColumn) -> NumberForm:
+    """Return how values of the metric are written: an accuracy in per cent, a score as a number."""
+    return SHARE if metric.kind == "accuracy" else NUMBER
+
+
+def difference_form(metric: MetricColumn) -> NumberForm:
+    """Return how differences in the metric are written: of an accuracy in percentage points."""
+    return POINTS if metric.kind == "accuracy" else CHANGE
 
 
 def _signless(value: float, digits: int) -> str:

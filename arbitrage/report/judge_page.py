@@ -1,68 +1,47 @@
-"""A judgement as one self-contained page, in the looks of the run report: win rates drawn with their intervals.
-
-Win rates and the judge's reliability as tables on a terminal.
-"""
+"""The figures of judges as tables, and as one self-contained page: win rates drawn with their intervals."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from rich import box
-from rich.table import Table
-
-from arbitrage.judging.figures import ALL, JudgeFigures, SourceFigures, WinRateRow
+from arbitrage.judging.figures import ALL, JudgeFigures, WinRateRow
 from arbitrage.languages import name_of
-from arbitrage.report import judge_page as words
-from arbitrage.report.charts import Axis, Dot, axis_over, dot, ends
-from arbitrage.report.formatting import ABSENT, decimal, percent, signed
+from arbitrage.report.charts import axis_over, ends
+from arbitrage.report.formatting import COUNT, NUMBER, POINTS, SHARE
 from arbitrage.report.judge_report import JudgeReport
 from arbitrage.report.page import render_page
-from arbitrage.report.strategy_view import Tick
-from arbitrage.statistics import Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class StandingLine:
-    """One language as it is shown."""
-
-    name: str
-    tag: str
-    standing: WinRateRow
-    dot: Dot | None
-
-
-@dataclass(frozen=True, slots=True)
-class JudgeView:
-    """One judge as it is shown."""
-
-    figures: JudgeFigures
-    lines: tuple[StandingLine, ...]
-    ticks: tuple[Tick, ...]
-    even_at: float
-    verdict: str
+from arbitrage.report.rendering import Cell, Column, Figures, Plot, Row, Value, total_first, ungrouped
 
 
 def render_judgement(found: JudgeReport) -> str:
     """Return the page."""
-    views = [_view(found, figures) for figures in found.judges]
+    judges = [
+        {
+            "figures": figures,
+            "verdict": verdict_on(found, figures.standings),
+            "net": figures.standings[0].net,
+            "wins": win_figures(found, figures),
+            "reliability": reliability_figures(figures),
+            "agreement": agreement_figures(figures) if figures.witnesses else None,
+        }
+        for figures in found.judges
+    ]
     return render_page(
-        "judgement.html.j2", title=f"{found.a} against {found.b}", judged=found, judges=views, words=words
+        "judgement.html.j2", title=f"{found.a} against {found.b}", judged=found, judges=judges, points=POINTS.full
     )
 
 
-def _view(found: JudgeReport, figures: JudgeFigures) -> JudgeView:
-    axis = axis_over([0.5, *ends([s.win_rate for s in figures.standings])], bounds=(0.0, 1.0))
-    return JudgeView(
-        figures,
-        tuple(_line(s, axis) for s in figures.standings),
-        tuple(Tick(axis.place(t), f"{100 * t:g} %") for t in axis.ticks),
-        axis.place(0.5),
-        verdict_on(found, figures.standings),
-    )
+def judge_tables(found: JudgeReport) -> Iterator[Figures]:
+    """Yield for each judge the win rates, its reliability, and its agreement with others."""
+    for figures in found.judges:
+        yield win_figures(found, figures)
+        yield reliability_figures(figures)
+        if figures.witnesses:
+            yield agreement_figures(figures)
 
 
-def _line(standing: WinRateRow, axis: Axis) -> StandingLine:
-    tag = standing.language
-    return StandingLine("all" if tag == ALL else name_of(tag), tag, standing, dot(axis, standing.win_rate))
+def judge_lines(found: JudgeReport) -> list[str]:
+    """Return what was left out, and what to be careful about."""
+    lost = [f"left out: {what}: {count:,}" for what, count in found.lost.items()]
+    return [*lost, *(f"caution: {caution}" for caution in found.cautions)]
 
 
 def verdict_on(found: JudgeReport, standings: Sequence[WinRateRow]) -> str:
@@ -76,116 +55,99 @@ def verdict_on(found: JudgeReport, standings: Sequence[WinRateRow]) -> str:
     return f"{better} beats {worse}"
 
 
-def judgement_tables(found: JudgeReport) -> Iterator[Table | str]:
-    """Yield the alarms; for each judge who wins and how far the judge can be trusted; then what to beware of."""
-    for alarm in found.alarms:
-        yield f"ALARM {alarm.sentence}"
-    for figures in found.judges:
-        yield _wins(found, figures)
-        yield _trust(figures)
-        if figures.witnesses:
-            yield _agreement(figures)
-    for what, count in found.lost.items():
-        yield f"left out: {what}: {count:,}"
-    for caution in found.cautions:
-        yield f"caution: {caution}"
-
-
-def share(found: Estimate | None) -> str:
-    """Say a share and its interval: '52.1 % [48.0, 56.3]'."""
-    if found is None:
-        return ABSENT
-    bounds = found.interval
-    return percent(found.value) + (
-        f" [{decimal(bounds.low * 100, 1)}, {decimal(bounds.high * 100, 1)}]" if bounds else ""
+def win_figures(found: JudgeReport, figures: JudgeFigures) -> Figures:
+    """Return the win rates by language, all languages first."""
+    axis = axis_over([0.5, *ends([s.win_rate for s in figures.standings])], bounds=(0.0, 1.0))
+    return Figures(
+        title=f"{found.a} (A) against {found.b} (B), judged by {figures.judge}",
+        corner="language",
+        short_corner="lang.",
+        columns=(
+            Column("matches", COUNT),
+            Column("win rate of A", SHARE, plot=Plot(axis, lambda tick: f"{100 * tick:g} %", 0.5), media=("page",)),
+            Column("win rate of A", SHARE),
+            Column("A", SHARE),
+            Column("tie", SHARE),
+            Column("B", SHARE),
+            Column("A − B, points", POINTS, short="A − B"),
+        ),
+        groups=total_first(
+            [
+                _language_row(
+                    s,
+                    *(s.num_matches, s.win_rate, s.win_rate),
+                    *(each.value if each else None for each in (s.a_wins, s.ties, s.b_wins)),
+                    s.net,
+                )
+                for s in figures.standings
+            ]
+        ),
+        notes=("win rate: wins of A and half the ties; 95 % intervals, paired, over clusters of prompts",),
     )
 
 
-def points(found: Estimate | None) -> str:
-    """Say a difference of shares in percentage points, and its interval."""
-    if found is None:
-        return ABSENT
-    bounds = found.interval
-    inside = f" [{decimal(bounds.low * 100, 1)}, {decimal(bounds.high * 100, 1)}]" if bounds else ""
-    return signed(found.value * 100, 1) + inside
-
-
-def coefficient(found: Estimate | None) -> str:
-    """Say a coefficient and its interval."""
-    if found is None:
-        return ABSENT
-    bounds = found.interval
-    return decimal(found.value) + (f" [{decimal(bounds.low)}, {decimal(bounds.high)}]" if bounds else "")
-
-
-def language(tag: str) -> str:
-    """Return a language as tables show it."""
-    return "all" if tag == ALL else tag
-
-
-def _wins(found: JudgeReport, figures: JudgeFigures) -> Table:
-    table = _table(f"{found.a} (A) against {found.b} (B), judged by {figures.judge}")
-    table.caption = "win rate: wins of A and half the ties; 95 % intervals, paired, over clusters of prompts"
-    rows = [
-        (
-            language(s.language),
-            f"{s.num_matches:,}",
-            share(s.win_rate),
-            percent(s.a_wins.value if s.a_wins else None),
-            percent(s.ties.value if s.ties else None),
-            percent(s.b_wins.value if s.b_wins else None),
-            points(s.net),
-        )
-        for s in figures.standings
+def reliability_figures(figures: JudgeFigures) -> Figures:
+    """Return how far a judge can be trusted, by language."""
+    columns = [
+        Column("no verdict", COUNT),
+        Column("identical responses", COUNT, short="identical"),
+        Column("correlation with length", NUMBER, short="length r"),
     ]
-    return _filled(table, ("lang.", "matches", "win rate of A", "A", "tie", "B", "A − B"), rows)
-
-
-def _trust(figures: JudgeFigures) -> Table:
-    table = _table(f"Can {figures.judge} be trusted?")
     if figures.asks_twice:
-        table.caption = (
-            "consistency: both orders agree; first: verdicts for the answer that stood first, 50 % is fair"
+        columns += [Column("consistency", SHARE), Column("first position preferred", SHARE, short="first position")]
+    return Figures(
+        title=f"Reliability of {figures.judge}",
+        corner="language",
+        short_corner="lang.",
+        columns=tuple(columns),
+        groups=total_first([_reliability_row(s, asks_twice=figures.asks_twice) for s in figures.standings]),
+        notes=(
+            "consistency: both orders agree; first position: share of the verdicts that prefer the response shown "
+            "first, 50 % is fair",
         )
-    headings = ["lang.", "no verdict", "identical", "length r"]
-    headings += ["consistency", "first"] if figures.asks_twice else []
-    rows = [_trusted(standing, asks_twice=figures.asks_twice) for standing in figures.standings]
-    return _filled(table, headings, rows)
-
-
-def _trusted(standing: WinRateRow, *, asks_twice: bool) -> list[str]:
-    trust = standing.reliability
-    cells = [
-        language(standing.language),
-        f"{trust.num_failed:,}",
-        f"{trust.num_identical:,}",
-        coefficient(trust.length),
-    ]
-    return cells + ([share(trust.consistency), share(trust.first_position)] if asks_twice else [])
-
-
-def _agreement(figures: JudgeFigures) -> Table:
-    table = _table(f"{figures.judge} beside others, on the same matches")
-    rows = [(w.other, language(w.language), *_cells(w)) for w in figures.witnesses]
-    return _filled(table, ("with", "lang.", "verdicts", "agree", "Cohen’s κ", "Scott’s π"), rows)
-
-
-def _cells(witness: SourceFigures) -> tuple[str, ...]:
-    found = witness.agreement
-    return f"{found.num:,}", share(found.observed), coefficient(found.kappa), coefficient(found.pi)
-
-
-def _table(title: str) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold", caption_justify="left"
+        if figures.asks_twice
+        else (),
     )
-    table.title = title
-    return table
 
 
-def _filled(table: Table, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
-    for place, row in enumerate(rows):
-        table.add_row(*row, style="bold" if row[0] == "all" and not place else None)
-    return table
+def agreement_figures(figures: JudgeFigures) -> Figures:
+    """Return how far a judge agrees with other judges and with people's labels."""
+    rows = [
+        Row(
+            witness.other,
+            (
+                "all" if witness.language == ALL else witness.language,
+                witness.agreement.num,
+                witness.agreement.observed,
+                witness.agreement.kappa,
+                witness.agreement.pi,
+            ),
+        )
+        for witness in figures.witnesses
+    ]
+    return Figures(
+        title=f"Agreement of {figures.judge} with others, on the same matches",
+        corner="with",
+        columns=(
+            Column("language", short="lang."),
+            Column("verdicts", COUNT),
+            Column("agree", SHARE),
+            Column("Cohen’s κ", NUMBER),
+            Column("Scott’s π", NUMBER),
+        ),
+        groups=ungrouped(rows),
+    )
+
+
+def _reliability_row(standing: WinRateRow, *, asks_twice: bool) -> Row:
+    trust = standing.reliability
+    reasons = ", ".join(f"{error} {count}" for error, count in trust.errors.items())
+    cells = (Cell(trust.num_failed, reasons), trust.num_identical, trust.length)
+    return _language_row(standing, *cells, *((trust.consistency, trust.first_position) if asks_twice else ()))
+
+
+def _language_row(standing: WinRateRow, *cells: Value | Cell) -> Row:
+    tag = standing.language
+    if tag == ALL:
+        return Row("all", cells, emphasis="strong")
+    return Row(name_of(tag), cells, tag=tag)

@@ -62,6 +62,15 @@ def describe_note(key: str, count: int) -> str:
     return f"{key}: {count:,}" if words == key else f"{count:,} {words}"
 
 
+MAX_NOTES = 4
+"""Notes of one kind and step, and losses of one verb, that have lines of their own; the report has all."""
+
+
+def loss_lines(losses: Sequence[Loss], notes: tuple[Note, ...]) -> list[str]:
+    """Return what was rejected and what was noticed, as lines for a terminal."""
+    return [*shorter_losses(losses, MAX_NOTES), *(f"note: {line}" for line in shorter_notes(notes, MAX_NOTES))]
+
+
 def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
     """Return the losses as lines for a terminal; those of more than `most` steps of one verb added up in one line."""
     grouped: dict[str, list[Loss]] = defaultdict(list)

@@ -16,9 +16,16 @@ from markupsafe import Markup
 
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import formatting, wording
-from arbitrage.report.curve_view import curve_view
 from arbitrage.report.gallery import GalleryPrompt
-from arbitrage.report.strategy_view import language_view, strategy_view
+from arbitrage.report.rendering import page_table
+from arbitrage.report.steering import (
+    SteeringSummary,
+    aim_figures,
+    cost_figures,
+    moved_figures,
+    shortfall_figures,
+)
+from arbitrage.report.strategy_view import budget_chart, language_figures, strategy_figures
 from arbitrage.report.summary import RunSummary, read
 from arbitrage.report.table_view import table_view
 from arbitrage.runs.paths import AnyPath
@@ -53,6 +60,7 @@ def _environment(loader: BaseLoader | None) -> Environment:
     for name in ("percent", "decimal", "signed", "compact", "money", "duration", "moment"):
         environment.filters[name] = getattr(formatting, name)
     environment.filters["why_not"] = wording.why_not
+    environment.filters["table"] = page_table
     environment.globals.update(name_of=name_of, is_rtl=is_rtl)
     return environment
 
@@ -97,9 +105,19 @@ def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
         not_evidence=wording.NOT_EVIDENCE,
         caveats=wording.caveats(summary),
         tables=table_view(summary),
-        strategies=strategy_view(judged) if judged else None,
-        languages=language_view(summary, judged) if judged else None,
-        curves=curve_view(judged) if judged else None,
+        strategies=strategy_figures(judged) if judged else None,
+        languages=language_figures(summary, judged) if judged else None,
+        curve=budget_chart(judged) if judged else None,
+        steering_tables=_steering_tables(summary.steering) if summary.steering else None,
         gallery=gallery,
         gallery_languages=tuple(dict.fromkeys(prompt.language for prompt in gallery)),
     )
+
+
+def _steering_tables(found: SteeringSummary) -> dict[str, Any]:
+    return {
+        "aims": [(aim, aim_figures(aim, found)) for aim in found.aims],
+        "cost": cost_figures(found),
+        "moved": moved_figures(found),
+        "shortfalls": shortfall_figures(found),
+    }

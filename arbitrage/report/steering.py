@@ -1,17 +1,13 @@
-"""What steering did to data: before, control, steered; what it cost in reward; what else moved; what fell short.
-
-Steering as tables on a terminal: before, control, steered, and what it cost; what else moved; what fell short.
-"""
+"""What steering did to data: before, control, steered; what it cost in reward; what else moved; what fell short."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
 from arbitrage.candidates.table import TableSteps
-from arbitrage.report.formatting import decimal, signed
+from arbitrage.report.formatting import CHANGE, COMPACT, NUMBER
+from arbitrage.report.rendering import Column, Figures, Row, Value, total_first, ungrouped
 from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering, reasons_of
 from arbitrage.runs.run import Run
 from arbitrage.statistics import Estimate, Floats, estimate, ratios, resample_ratios
@@ -180,49 +176,93 @@ def _shortfalls(rows: SteeringRows) -> tuple[Shortfall, ...]:
 MOVED_SHOWN = 6
 EXACT = "exact"
 
-
-def steering_tables(found: SteeringSummary) -> Iterator[Table | str]:
-    """Yield a table for each objective, then a few lines."""
-    for aim in found.aims:
-        yield _aim_table(aim, found)
-    yield from _verdicts(found)
-    yield _moved(found)
-    yield from _fallen_short(found)
+_MEANS = tuple(Column(heading, NUMBER) for heading in ("before", "control", "steered"))
 
 
-def _aim_table(aim: ObjectiveFigures, found: SteeringSummary) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="bold")
-    table.title = f"Steered to {aim.label}, on {found.num_cases:,} prompts"
-    table.caption = "before: all candidates; control: one at random of the same; 95 % intervals; reward in deviations"
-    table.caption_justify = "left"
-    table.add_column("lang.", no_wrap=True)
-    for heading in ("before", "control", "steered", "steered − control", "reward − control"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    costs = {shift.language: shift for shift in found.cost}
-    for shift in aim.shifts:
-        cost = costs.get(shift.language)
-        means = [number(each) for each in (shift.before, shift.control, shift.steered)]
-        difference, paid = with_interval(shift.difference), with_interval(cost.difference if cost else None)
-        is_all = shift.language == ALL
-        table.add_row(
-            "all" if is_all else shift.language, *means, difference, paid, style="bold" if is_all else None,
-            end_section=is_all,
-        )  # fmt: skip
-    return table
+def aim_figures(aim: ObjectiveFigures, found: SteeringSummary) -> Figures:
+    """Return what became of an objective, all languages first; a terminal shows beside it what it cost."""
+    costs = {shift.language: shift.difference for shift in found.cost}
+    return Figures(
+        title=f"Steered to {aim.label}, on {found.num_cases:,} prompts",
+        corner="language",
+        short_corner="lang.",
+        columns=(
+            Column("prompts", COMPACT, media=("page",)),
+            *_MEANS,
+            Column("steered − control", CHANGE),
+            Column("in standard deviations", CHANGE, media=("page",)),
+            Column("reward − control", CHANGE, media=("terminal",)),
+        ),
+        groups=total_first(
+            [_shift_row(s, s.num, *_means(s), s.difference, s.effect, costs.get(s.language)) for s in aim.shifts]
+        ),
+        notes=("before: all candidates; control: one at random of the same; 95 % intervals; reward in deviations",),
+    )
 
 
-def number(found: Estimate | None) -> str:
-    """Say a mean; a dash where there is none."""
-    return "–" if found is None else decimal(found.value)
+def cost_figures(found: SteeringSummary) -> Figures:
+    """Return what steering cost in reward, all languages first."""
+    return Figures(
+        title="Reward by language",
+        corner="language",
+        columns=(*_MEANS, Column("steered − control", CHANGE)),
+        groups=total_first([_shift_row(shift, *_means(shift), shift.difference) for shift in found.cost]),
+    )
 
 
-def with_interval(found: Estimate | None) -> str:
-    """Say a difference and its interval."""
-    if found is None:
-        return "–"
-    if found.interval is None:
-        return signed(found.value)
-    return f"{signed(found.value)} [{decimal(found.interval.low)}, {decimal(found.interval.high)}]"
+def moved_figures(found: SteeringSummary) -> Figures:
+    """Return what became of the metrics without an objective, the largest effect first."""
+    rows = [Row(shift.metric, (shift.num, *_means(shift), shift.effect)) for shift in found.others]
+    return Figures(
+        title="Metrics without an objective",
+        corner="metric",
+        columns=(Column("prompts", COMPACT), *_MEANS, Column("in standard deviations", CHANGE)),
+        groups=ungrouped(rows),
+    )
+
+
+def shortfall_figures(found: SteeringSummary) -> Figures:
+    """Return the rows wanted and written by language, and why prompts gave none."""
+    headings = ("prompts", "wanted", "written", "missing")
+    return Figures(
+        title="Rows by language",
+        corner="language",
+        columns=(*(Column(heading, COMPACT) for heading in headings), Column("prompts without a row, by reason")),
+        groups=ungrouped(
+            [
+                Row(
+                    short.language,
+                    (
+                        short.num_prompts,
+                        "all" if short.wanted is None else short.wanted,
+                        short.written,
+                        short.missing,
+                        ", ".join(f"{reason} {count}" for reason, count in short.reasons.items()),
+                    ),
+                )
+                for short in found.shortfalls
+            ]
+        ),
+    )
+
+
+def steering_lines(found: SteeringSummary) -> Iterator[str]:
+    """Yield for a terminal: the share of right answers, what else moved, and the languages with too few rows."""
+    for shift in found.others:
+        if shift.metric.removeprefix(CHECK).startswith(EXACT):
+            means = " → ".join(NUMBER.value(each) for each in _means(shift))
+            yield (
+                f"right by {shift.metric.removeprefix(CHECK)}, before → control → steered: {means} "
+                f"(steered − control {CHANGE.full(shift.difference)})"
+            )
+    moved = [shift for shift in found.others if is_clear(shift)]
+    shown = ", ".join(f"{s.metric} {CHANGE.value(s.effect)}" for s in moved[:MOVED_SHOWN])
+    more = f" and {len(moved) - MOVED_SHOWN} more" if len(moved) > MOVED_SHOWN else ""
+    yield f"also moved, of {len(found.others)} metrics without an objective: {shown or 'none clearly'}{more}"
+    for row in found.shortfalls:
+        if row.wanted is not None and row.missing:
+            why = ", ".join(f"{reason} {count}" for reason, count in row.reasons.items()) or "no more prompts"
+            yield f"short of {row.language}: {row.written} of {row.wanted} rows ({why})"
 
 
 def is_clear(shift: SteeringShift) -> bool:
@@ -230,25 +270,10 @@ def is_clear(shift: SteeringShift) -> bool:
     return bool(shift.effect and shift.effect.interval and shift.effect.interval.excludes_zero)
 
 
-def _verdicts(found: SteeringSummary) -> Iterator[str]:
-    for shift in found.others:
-        if shift.metric.removeprefix(CHECK).startswith(EXACT):
-            means = " → ".join(number(each) for each in (shift.before, shift.control, shift.steered))
-            yield (
-                f"right by {shift.metric.removeprefix(CHECK)}, before → control → steered: {means} "
-                f"(steered − control {with_interval(shift.difference)})"
-            )
+def _means(shift: SteeringShift) -> tuple[float | None, ...]:
+    return tuple(each.value if each else None for each in (shift.before, shift.control, shift.steered))
 
 
-def _moved(found: SteeringSummary) -> str:
-    moved = [shift for shift in found.others if is_clear(shift)]
-    told = ", ".join(f"{s.metric} {signed(s.effect.value)}" for s in moved[:MOVED_SHOWN] if s.effect)
-    more = f" and {len(moved) - MOVED_SHOWN} more" if len(moved) > MOVED_SHOWN else ""
-    return f"moved besides, of {len(found.others)} metrics nobody asked to move: {told or 'none clearly'}{more}"
-
-
-def _fallen_short(found: SteeringSummary) -> Iterator[str]:
-    for row in found.shortfalls:
-        if row.wanted is not None and row.missing:
-            why = ", ".join(f"{reason} {count}" for reason, count in row.reasons.items()) or "no more prompts"
-            yield f"short of {row.language}: {row.written} of {row.wanted} rows ({why})"
+def _shift_row(shift: SteeringShift, *cells: Value) -> Row:
+    is_all = shift.language == ALL
+    return Row("all" if is_all else shift.language, cells, emphasis="strong" if is_all else "")

@@ -1,131 +1,104 @@
-"""Strategies as the report shows them: grouped by budget, with dots and intervals on one axis."""
+"""Strategies as the report and the terminal show them: tables over all prompts and by language, and the curve."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
-from arbitrage.report.charts import Axis, Dot, axis_over, dot, ends
+from arbitrage.report.charts import LineChart, LinePoint, axis_over, ends, line_chart
 from arbitrage.report.comparing import StrategyRow
-from arbitrage.report.formatting import (
-    MINUS,
-    metric_difference,
-    metric_interval,
-    metric_value,
-    percent,
-    share,
-    signed,
-)
+from arbitrage.report.formatting import COMPACT, MINUS, WHOLE_SHARE, NumberForm, difference_form, metric_form, share
+from arbitrage.report.rendering import Badge, Cell, Column, Figures, Group, Plot, Row, Value, ungrouped
 from arbitrage.report.strategies import Budget
 from arbitrage.report.summary import Judged, RunSummary
+from arbitrage.report.wording import NOT_EVIDENCE
 
 _ORDER: tuple[Budget, ...] = ("one", "matched", "teachers", "all")
+_SHORT: dict[Budget, str] = {
+    "one": "one answer",
+    "matched": "same budget",
+    "teachers": "one of each teacher",
+    "all": "all answers",
+}
+
+COVERAGE = NumberForm(write=share)
+GENERATIONS = NumberForm(write=lambda number: f"{number:.1f}".removesuffix(".0"))
+RELATIVE = NumberForm(digits=1, scale=100, unit="%", is_signed=True)
+
+HINDSIGHT = Badge("hindsight", "chosen by looking at the metric itself; no pipeline can")
+ANSWERS_FEW = Badge(
+    "answers few", "answers less than half as many prompts as others: its mean may be high because they are easy"
+)
+
+StrategyColumn = tuple[Column, Callable[[StrategyRow], Value]]
+"""A column, and how its value is read off a strategy."""
 
 
-@dataclass(frozen=True, slots=True)
-class StrategyLine:
-    """One strategy, every number as text."""
-
-    name: str
-    note: str
-    value: str
-    interval: str
-    dot: Dot | None
-    difference: str
-    difference_interval: str
-    relative: str
-    matched: str
-    matched_interval: str
-    gap_closed: str
-    coverage: str
-    answers_few: bool
-    generations: str
-    is_baseline: bool
-    uses_hindsight: bool
-    is_arbitrage: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The strategies of one budget, best first, those with hindsight last."""
-
-    budget: Budget
-    title: str
-    lines: tuple[StrategyLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A mark on an axis."""
-
-    at: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class StrategyView:
-    """The chart and the table, which are one."""
-
-    groups: tuple[Group, ...]
-    ticks: tuple[Tick, ...]
-    baseline_at: float | None
-    has_relative: bool
-    has_matched: bool
-    has_gap: bool
-
-    @property
-    def num_columns(self) -> int:
-        """Columns of the table."""
-        return 6 + self.has_relative + self.has_matched + self.has_gap
-
-
-def strategy_view(judged: Judged) -> StrategyView:
-    """Lay out the strategies."""
-    rows = judged.overall.rows
-    bounds = (0.0, 1.0) if judged.metric.kind == "accuracy" else None
-    axis = axis_over(ends([r.value for r in rows]), bounds=bounds)
-    groups = []
+def strategy_figures(judged: Judged) -> Figures:
+    """Return all strategies, grouped by budget: in each group the best first, those with hindsight last."""
+    columns, groups = _strategy_columns(judged), []
     for budget in _ORDER:
-        inside = sorted((r for r in rows if r.budget == budget), key=lambda row: _best_first(judged, row))
+        inside = sorted(
+            (r for r in judged.overall.rows if r.budget == budget), key=lambda row: _best_first(judged, row)
+        )
         if inside:
-            lines = tuple(_line(judged, r, axis) for r in inside)
-            groups.append(Group(budget, _title(budget, inside), lines))
-    best = judged.row("best single", "one")
-    return StrategyView(
+            rows = tuple(_strategy_row(judged, row, columns) for row in inside)
+            groups.append(Group(rows, _title(budget, inside), _SHORT[budget]))
+    is_accuracy = judged.metric.kind == "accuracy"
+    absent = "absent answers are wrong" if is_accuracy else "means and differences are over the prompts answered"
+    title = f"Strategies judged by {judged.metric.name} on {judged.overall.num_prompts:,} prompts"
+    return Figures(
+        title=title if judged.metric.is_held_out else f"{title}\n{NOT_EVIDENCE}",
+        corner="strategy",
+        columns=tuple(column for column, _ in columns),
         groups=tuple(groups),
-        ticks=tuple(Tick(axis.place(t), tick(judged, t)) for t in axis.ticks),
-        baseline_at=axis.place(best.value.value) if best and best.value else None,
-        has_relative=judged.metric.kind == "accuracy",
-        has_matched=any(r.matched for r in rows),
-        has_gap=any(r.gap_closed is not None for r in rows),
+        notes=(
+            f"best single teacher: {judged.best_single}; ans.: share of prompts answered ({absent}); "
+            "gen.: generations per prompt",
+        ),
+        is_dense=True,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageLine:
-    """One language: what the main strategies reach, and reward − best single."""
+def _strategy_columns(judged: Judged) -> list[StrategyColumn]:
+    """Return the columns for which the run has figures."""
+    rows, metric = judged.overall.rows, judged.metric
+    is_accuracy = metric.kind == "accuracy"
+    best = judged.row("best single", "one")
+    axis = axis_over(ends([r.value for r in rows]), bounds=metric.bounds)
+    plot = Plot(axis, lambda value: _tick(judged, value), best.value.value if best and best.value else None)
+    form, change, what = metric_form(metric), difference_form(metric), "accuracy" if is_accuracy else "mean score"
+    columns: list[StrategyColumn] = [
+        (Column(what, form, plot=plot, media=("page",)), lambda row: row.value),
+        (Column("value", form, short=what), lambda row: row.value),
+        (Column("answers", COVERAGE, short="ans."), lambda row: row.coverage),
+        (Column("− best single", change), lambda row: row.difference),
+    ]
+    if is_accuracy:  # without its interval, which would repeat that of the difference
+        relative = Column("relative", RELATIVE, media=("page",), css="rel")
+        columns.append((relative, lambda row: row.relative.value if row.relative else None))
+    if any(r.matched for r in rows):
+        columns.append((Column("− best single, same budget", change, media=("page",)), lambda row: row.matched))
+    if any(r.gap_closed is not None for r in rows):
+        columns.append((Column("gap closed", WHOLE_SHARE, media=("page",)), lambda row: row.gap_closed))
+    paid = Column("gen. per prompt", GENERATIONS, short="gen.")
+    return [*columns, (paid, lambda row: row.generations_per_prompt)]
 
-    name: str
-    tag: str
-    num_prompts: int
-    values: tuple[str, ...]
-    difference: str
-    difference_interval: str
-    dot: Dot | None
+
+def _strategy_row(judged: Judged, row: StrategyRow, columns: Sequence[StrategyColumn]) -> Row:
+    marks = ((HINDSIGHT, row.uses_hindsight), (ANSWERS_FEW, _answers_few(judged, row)))
+    badges = tuple(badge for badge, is_marked in marks if is_marked)
+    is_arbitrage = row.name == "reward" and judged.metric.is_held_out
+    return Row(
+        name=row.name,
+        cells=tuple(read(row) for _, read in columns),
+        note=row.note,
+        badges=badges,
+        emphasis="strong" if is_arbitrage else "faint" if badges else "",
+        is_hollow=row.uses_hindsight,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageView:
-    """The per-language table."""
-
-    columns: tuple[str, ...]
-    lines: tuple[LanguageLine, ...]
-    ticks: tuple[Tick, ...]
-    zero_at: float
-    compared: str
-
-
-def language_view(summary: RunSummary, judged: Judged) -> LanguageView:
-    """Lay out the languages, the largest gain first."""
-    wanted = _columns(judged)
+def language_figures(summary: RunSummary, judged: Judged) -> Figures:
+    """Return what the main strategies reach in each language, and reward − best single, the largest gain first."""
+    wanted = _main_strategies(judged)
     last = ("reward", next((b for b in ("all", "teachers") if judged.row("reward", b)), "all"))
     names = {language.tag: language.name for language in summary.languages}
     found = []
@@ -134,24 +107,31 @@ def language_view(summary: RunSummary, judged: Judged) -> LanguageView:
         found.append((each, rows, rows[last].difference if last in rows else None))
     found.sort(key=lambda item: -item[2].value if item[2] else 0.0)
     axis = axis_over([0.0, *ends([difference for _, _, difference in found])], num_ticks=4)
+    compared, change = f"reward − {judged.best_single}", difference_form(judged.metric)
     lines = [
-        LanguageLine(
-            name=names[each.language],
+        Row(
+            names[each.language],
+            (each.num_prompts, gain, gain, *(_partial(judged, rows.get(key)) for key, _ in wanted)),
             tag=each.language,
-            num_prompts=each.num_prompts,
-            values=tuple(_value(judged, rows.get(key)) for key, _ in wanted),
-            difference=metric_difference(judged.metric, difference.value if difference else None),
-            difference_interval=metric_interval(judged.metric, difference),
-            dot=dot(axis, difference),
         )
-        for each, rows, difference in found
+        for each, rows, gain in found
     ]
-    ticks = tuple(Tick(axis.place(t), signed_tick(judged, t)) for t in axis.ticks)
-    compared = f"reward − {judged.best_single}"
-    return LanguageView(tuple(title for _, title in wanted), tuple(lines), ticks, axis.place(0.0), compared)
+    return Figures(
+        title=f"Language by language: {compared}",
+        corner="language",
+        columns=(
+            Column("prompts", COMPACT, css="count"),
+            Column(
+                compared, change, plot=Plot(axis, lambda value: _signed_tick(judged, value), 0.0), media=("page",)
+            ),
+            Column("difference", change),
+            *(Column(title, metric_form(judged.metric)) for _, title in wanted),
+        ),
+        groups=ungrouped(lines),
+    )
 
 
-def _columns(judged: Judged) -> list[tuple[tuple[str, Budget], str]]:
+def _main_strategies(judged: Judged) -> list[tuple[tuple[str, Budget], str]]:
     wanted: list[tuple[tuple[str, Budget], str]] = [
         (("best single", "one"), f"best single ({judged.best_single})"),
         (("best per language", "one"), "best per language"),
@@ -166,10 +146,12 @@ def _columns(judged: Judged) -> list[tuple[tuple[str, Budget], str]]:
     return [(key, title) for key, title in wanted if key in present]
 
 
-def _value(judged: Judged, row: StrategyRow | None) -> str:
-    text = metric_value(judged.metric, row.value.value if row and row.value else None)
-    is_partial = row is not None and judged.metric.kind == "score" and row.coverage < 0.995
-    return f"{text} (of {share(row.coverage)})" if row is not None and is_partial else text
+def _partial(judged: Judged, row: StrategyRow | None) -> Cell:
+    """Return a value, and of which share of the prompts it is the mean where that is not all."""
+    if row is None or row.value is None:
+        return Cell(None)
+    is_partial = judged.metric.kind == "score" and row.coverage < 0.995
+    return Cell(row.value.value, f"(of {share(row.coverage)})" if is_partial else "")
 
 
 def _best_first(judged: Judged, row: StrategyRow) -> tuple[bool, bool, float, str]:
@@ -187,45 +169,32 @@ def _answers_few(judged: Judged, row: StrategyRow) -> bool:
 
 
 def _title(budget: Budget, rows: Sequence[StrategyRow]) -> str:
-    paid = max(r.generations_per_prompt for r in rows)
-    number = f"{paid:.1f}".removesuffix(".0")
+    number = GENERATIONS.value(max(r.generations_per_prompt for r in rows))
     return {
         "one": "One answer per prompt",
         "matched": f"{number} answers per prompt, from one teacher or from several",
-        "teachers": f"One answer of every teacher asked: {number} per prompt",
+        "teachers": f"One answer of every teacher of the route: {number} per prompt",
         "all": f"Every recorded answer: {number} per prompt",
     }[budget]
 
 
-def tick(judged: Judged, value: float) -> str:
-    """Return the label of a mark on an axis of the metric."""
+def _tick(judged: Judged, value: float) -> str:
     return f"{value * 100:g} %" if judged.metric.kind == "accuracy" else f"{value:g}".replace("-", MINUS)
 
 
-def signed_tick(judged: Judged, value: float) -> str:
-    """Return the label of a mark on an axis of differences."""
+def _signed_tick(judged: Judged, value: float) -> str:
     shown = value * 100 if judged.metric.kind == "accuracy" else value
     return f"{shown:+g}".replace("-", MINUS) if shown else "0"
 
 
-def _line(judged: Judged, row: StrategyRow, axis: Axis) -> StrategyLine:
-    metric = judged.metric
-    return StrategyLine(
-        name=row.name,
-        note=row.note,
-        value=metric_value(metric, row.value.value if row.value else None),
-        interval=metric_interval(metric, row.value),
-        dot=dot(axis, row.value),
-        difference=metric_difference(metric, row.difference.value if row.difference else None),
-        difference_interval=metric_interval(metric, row.difference),
-        relative=f"{signed(row.relative.value * 100, 1)} %" if row.relative else "",
-        matched=metric_difference(metric, row.matched.value if row.matched else None),
-        matched_interval=metric_interval(metric, row.matched),
-        gap_closed=percent(row.gap_closed, 0),
-        coverage=share(row.coverage),
-        answers_few=_answers_few(judged, row),
-        generations=f"{row.generations_per_prompt:.1f}".removesuffix(".0"),
-        is_baseline=(row.name, row.budget) == ("best single", "one"),
-        uses_hindsight=row.uses_hindsight,
-        is_arbitrage=row.name == "reward",
-    )
+def budget_chart(judged: Judged) -> LineChart | None:
+    """Return what every further generation adds, over generations per prompt; None without a curve of two points."""
+    form = metric_form(judged.metric)
+    lines = {
+        name: [LinePoint(p.generations, p.value, f"m = {p.num_drawn}: {form.value(p.value)}") for p in points]
+        for name, points in judged.curves.items()
+        if points
+    }
+    if not any(len(points) > 1 for points in lines.values()):
+        return None
+    return line_chart(lines, "generations per prompt", lambda value: _tick(judged, value), judged.metric.bounds)

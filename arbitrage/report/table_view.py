@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from arbitrage.report.charts import Heatmap, heatmap
 from arbitrage.report.flow import RejectCount
-from arbitrage.report.formatting import compact, decimal, metric_value, money, percent, share, signed
+from arbitrage.report.formatting import compact, decimal, metric_form, money, percent, share, signed
 from arbitrage.report.pairing import PairSummary
 from arbitrage.report.summary import Failed, RewardGrids, RunSummary
 from arbitrage.report.tally import Grid
@@ -81,7 +81,7 @@ def _metric(summary: RunSummary, labels: Labels) -> Heatmap | None:
             labels,
             summary.teachers,
             summary.tables.metric,
-            _short_percent if is_accuracy else lambda v: metric_value(judged.metric, v),
+            _short_percent if is_accuracy else metric_form(judged.metric).value,
             hue="heat" if is_accuracy else "diverging",
             limits=(0.0, 1.0) if is_accuracy else None,
             total=("mean over languages", "mean"),

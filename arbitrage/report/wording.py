@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from arbitrage.report.comparing import StrategyRow
 from arbitrage.report.formatting import (
     compact,
-    metric_difference,
-    metric_interval,
-    metric_value,
+    difference_form,
+    metric_form,
     percent,
     share,
     signed,
@@ -107,7 +106,7 @@ def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
     elif best is not None and best.coverage < 0.99:
         found.append(
             f"The best single teacher answers {percent(best.coverage)} of the prompts; where it answers it reaches "
-            f"{metric_value(judged.metric, best.where_answered)}. Absent answers count as wrong."
+            f"{metric_form(judged.metric).value(best.where_answered)}. Absent answers count as wrong."
             if judged.metric.kind == "accuracy"
             else f"The best single teacher answers {percent(best.coverage)} of the prompts; values are means over "
             "the prompts that a strategy answers, differences over those that both sides answer."
@@ -141,12 +140,11 @@ def _verdict(judged: Judged, row: StrategyRow, base: StrategyRow, difference: Es
     is_clear = interval is not None and interval.excludes_zero
     relative = row.relative if base.budget == "one" else None
     return Headline(
-        value=metric_value(metric, row.value.value if row.value else None),
+        value=metric_form(metric).value(row.value),
         base_name=judged.best_single,
-        base_value=metric_value(metric, base.value.value if base.value else None),
-        difference=metric_difference(metric, difference.value if difference else None)
-        + (" points" if metric.kind == "accuracy" else ""),
-        interval=metric_interval(metric, difference),
+        base_value=metric_form(metric).value(base.value),
+        difference=difference_form(metric).value(difference) + (" points" if metric.kind == "accuracy" else ""),
+        interval=difference_form(metric).interval(difference),
         relative=f" ({signed(relative.value * 100, 1)} % relative)" if relative else "",
         is_better=(difference.value > 0) if is_clear and difference else None,
         budget=_budget(row, base),
