@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arbitrage.execution.progress import StopFlag
     from arbitrage.training.progress import TrainingHooks
     from pipelines.online.context import RunContext
-    from pipelines.online.record import Mark, OnlineRecord
+    from pipelines.online.record import OnlineRecord
 
 OnlineArgument = Annotated[
     Path, typer.Argument(metavar="ONLINE.yaml", help="What to train on what; see `pipelines/online.yaml`.")
@@ -88,15 +88,10 @@ def _surroundings(
 
 
 def _tell(record: "OnlineRecord", out: Path) -> None:
-    from rich.table import Table
+    from arbitrage.report.rendering import terminal_table
+    from pipelines.online.record import stage_figures
 
-    judges = (*record.rewards, *record.judges)
-    table = Table("student", "rows", "steps", *judges, *(f"{judge} − {record.stages[0].name}" for judge in judges))
-    for stage in record.stages:
-        marks = [(stage.marks or {}).get(judge) for judge in judges]
-        cells = [*(_level(mark) for mark in marks), *(_gain(mark) for mark in marks)]
-        table.add_row(stage.name, f"{stage.num_rows:,}", f"{stage.num_steps:,}", *cells)
-    Screen().print(table)
+    Screen().print(terminal_table(stage_figures(record)))
     for alarm in record.alarms:
         say(f"alarm: {alarm}")
     if record.ended:
@@ -104,18 +99,3 @@ def _tell(record: "OnlineRecord", out: Path) -> None:
     say(f"student: {next(stage.model for stage in record.stages if stage.name == record.student)}")
     say(f"teachers: {out / 'teachers.yaml'}")
     say(f"record: {out / 'online.json'}")
-
-
-def _level(mark: "Mark | None") -> str:
-    return "–" if mark is None else _with_interval(mark.mean, mark.low, mark.high, "")
-
-
-def _gain(mark: "Mark | None") -> str:
-    return "–" if mark is None else _with_interval(mark.gain, mark.gain_low, mark.gain_high, "+")
-
-
-def _with_interval(value: float | None, low: float | None, high: float | None, sign: str) -> str:
-    if value is None:
-        return "–"
-    interval = "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
-    return f"{value:{sign}.3f}{interval}"

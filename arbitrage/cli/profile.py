@@ -177,18 +177,19 @@ def _print(
     found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["ProfileComparison"]
 ) -> None:
     from arbitrage.inputs.notes import said
-    from arbitrage.profile.terminal import profile_tables, shift_table
+    from arbitrage.profile.view import profile_figures, shift_figures
+    from arbitrage.report.rendering import terminal_table
 
     console = Screen()
     for each, cells in zip(found, summaries, strict=True):
         if comparisons:
             console.print(f"{each.name}: {each.num_texts:,} texts", highlight=False, markup=False)
         else:
-            for table in profile_tables(each, cells):
-                console.print(table)
+            for figures in profile_figures(each, cells):
+                console.print(terminal_table(figures))
         for reason, count in sorted(each.rejected.items()):
             say(f"left out of {each.name}: {count:,} {reason} ({each.examples[reason]})", file=sys.stderr)
         for note, count in sorted(each.notes.items()):
             say(f"{each.name}: {count:,} {said(note)}", file=sys.stderr)
     for comparison in comparisons:
-        console.print(shift_table(comparison))
+        console.print(terminal_table(shift_figures(comparison)))

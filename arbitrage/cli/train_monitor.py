@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from arbitrage.cli.options import JsonOption, SetOption
 from arbitrage.cli.screen import Screen, say
 from arbitrage.cli.train import find_source
 
 if TYPE_CHECKING:
+    from arbitrage.report.rendering import Figures
     from arbitrage.training.monitor.curves import Check
     from arbitrage.training.monitor.offline import MonitoredModel
 
@@ -64,10 +64,11 @@ def monitor(
 
 
 def _tell(watched: "MonitoredModel", target: Path) -> None:
+    from arbitrage.report.rendering import terminal_table
     from arbitrage.training.monitor.curves import CURVES_FILE, OVERALL
     from arbitrage.training.monitor.picture import PICTURE_FILE
 
-    Screen().print(checks_table([check for check in watched.checks if check.language == OVERALL]))
+    Screen().print(terminal_table(check_figures([check for check in watched.checks if check.language == OVERALL])))
     for alarm in watched.alarms:
         say(f"alarm: {alarm.sentence}")
     if not watched.alarms:
@@ -75,13 +76,21 @@ def _tell(watched: "MonitoredModel", target: Path) -> None:
     say(f"by language: {target / CURVES_FILE}, {target / PICTURE_FILE}")
 
 
-def checks_table(checks: "list[Check]") -> Table:
+def check_figures(checks: "list[Check]") -> "Figures":
     """Return the curves as a table, a line for each check."""
-    table = Table(title="All languages", title_justify="left", box=None)
-    for name in ("step", "chosen", "rejected", "margin", "entropy", "mass", "confusion"):
-        table.add_column(name, justify="right")
-    for c in checks:
-        confusion = "–" if c.confusion is None else f"{c.confusion:.1%}"
-        likelihoods = (f"{c.chosen:.2f}", f"{c.rejected:.2f}", f"{c.margin:.2f}")
-        table.add_row(f"{c.step:,}", *likelihoods, f"{c.entropy:.3f}", f"{c.mass:.4f}", confusion)
-    return table
+    from arbitrage.report.formatting import NUMBER, SHARE, NumberForm
+    from arbitrage.report.rendering import Column, Figures, Row, ungrouped
+
+    return Figures(
+        title="All languages",
+        corner="step",
+        columns=(
+            *(Column(name, NUMBER) for name in ("chosen", "rejected", "margin")),
+            Column("entropy", NumberForm(digits=3)),
+            Column("mass", NumberForm(digits=4)),
+            Column("confusion", SHARE),
+        ),
+        groups=ungrouped(
+            [Row(f"{c.step:,}", (c.chosen, c.rejected, c.margin, c.entropy, c.mass, c.confusion)) for c in checks]
+        ),
+    )

@@ -8,17 +8,17 @@ from jinja2 import PackageLoader
 from arbitrage.profile.compare import ProfileComparison
 from arbitrage.profile.page_views import (
     Section,
-    ShiftLine,
     language_map,
     sections,
     set_shift_map,
-    shift_lines,
     shift_map,
 )
 from arbitrage.profile.profile import Profile
 from arbitrage.profile.summary import CellSummary
+from arbitrage.profile.view import clear_shifts, shift_figures
 from arbitrage.report.charts import Heatmap
 from arbitrage.report.page import render_page
+from arbitrage.report.rendering import Column, Figures, Row, ungrouped
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class ComparisonView:
     num_clear: int
     map: Heatmap | None
     set_map: Heatmap | None
-    lines: tuple[ShiftLine, ...]
+    shifts: Figures | None
 
 
 def render(
@@ -56,7 +56,17 @@ def render(
         title=" → ".join(profile.name for profile in profiles),
         profiles=views,
         comparisons=[_comparison_view(each) for each in comparisons],
-        metrics=(*profiles[0].metrics, *profiles[0].set_metrics),
+        metrics=_metric_facts(profiles[0]),
+    )
+
+
+def _metric_facts(profile: Profile) -> Figures:
+    facts = [(config.metric_name, config.facts) for config in (*profile.metrics, *profile.set_metrics)]
+    return Figures(
+        title="What is measured",
+        corner="metric",
+        columns=tuple(Column(heading) for heading in ("what", "unit", "range", "source", "defined for")),
+        groups=ungrouped([Row(name, (f.title, f.unit, f.range, f.source, f.defined)) for name, f in facts]),
     )
 
 
@@ -67,5 +77,5 @@ def _comparison_view(found: ProfileComparison) -> ComparisonView:
         sum(shift.is_clear for shift in found.shifts),
         shift_map(found),
         set_shift_map(found),
-        shift_lines(found),
+        shift_figures(found) if clear_shifts(found) else None,
     )

@@ -8,10 +8,9 @@ from arbitrage.metrics.options import Facts
 from arbitrage.profile.compare import ProfileComparison
 from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.profile.summary import PARTIAL_NOTE, CellSummary
-from arbitrage.profile.terminal import mean_of, number
-from arbitrage.report.charts import Dot, Heatmap, HeatmapCell, HeatRow, axis_over, dot, ends
+from arbitrage.profile.view import mean_of, number
+from arbitrage.report.charts import Heatmap, HeatmapCell, HeatRow
 from arbitrage.report.formatting import ABSENT, signed
-from arbitrage.statistics import Estimate
 
 FAMILIES = {
     "length": "Length",
@@ -24,8 +23,6 @@ FAMILIES = {
     "set": "Of all texts together",
 }
 
-MAX_LINES = 30
-
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -33,21 +30,6 @@ class Section:
 
     title: str
     maps: tuple[Heatmap, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ShiftLine:
-    """One clear shift, with its interval on a common axis."""
-
-    metric: str
-    language: str
-    before: str
-    after: str
-    d: str
-    interval: str
-    delta: str
-    dot: Dot | None
-    zero_at: float
 
 
 def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
@@ -113,27 +95,6 @@ def set_shift_map(found: ProfileComparison) -> Heatmap | None:
             texts = (f"{number(shift.before.value)} → {number(shift.after.value)}" for shift in shifts)
             rows.append(HeatRow(name.replace("_", " "), "", tuple(HeatmapCell(text, None, False) for text in texts)))
     return Heatmap("Before → after, without intervals", "", found.languages, tuple(rows), "heat") if rows else None
-
-
-def shift_lines(found: ProfileComparison) -> tuple[ShiftLine, ...]:
-    """Return the largest clear shifts."""
-    clear = sorted((s for s in found.shifts if s.is_clear), key=lambda s: -abs(s.effect.d or 0.0))[:MAX_LINES]
-    estimates = [Estimate(s.effect.d or 0.0, s.effect.interval) for s in clear]
-    axis = axis_over([0.0, *ends(estimates)])
-    return tuple(
-        ShiftLine(
-            shift.metric.replace("_", " "),
-            shift.language,
-            number(shift.effect.before),
-            number(shift.effect.after),
-            signed(shift.effect.d),
-            f"[{signed(e.interval.low)}, {signed(e.interval.high)}]" if e.interval else "",
-            signed(shift.effect.delta),
-            dot(axis, e),
-            axis.place(0.0),
-        )
-        for shift, e in zip(clear, estimates, strict=True)
-    )
 
 
 def _metric_map(

@@ -20,7 +20,7 @@ PARTIAL_NOTE = f"{PARTIAL} mean of less than {MEASURED_OF_ALL:.0%} of the texts"
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class MetricFigures:
     """One metric over the texts of a cell; None where no text has a value.
 
     Attributes:
@@ -60,7 +60,7 @@ class CellSummary:
     key: CellKey
     num_texts: int
     is_exact: bool
-    figures: dict[str, Figures]
+    figures: dict[str, MetricFigures]
     of_set: dict[str, Measured]
 
 
@@ -102,12 +102,12 @@ def _cell_summary(profile: Profile, key: CellKey, cell: ProfileCell) -> CellSumm
         nulls: dict[str, int] = {reason: int(n) for reason, n in zip(REASONS, cell.nulls_MR[i, 1:], strict=True) if n}
         num = int(cell.counts_M[i])
         if not num:
-            figures[config.metric_name] = Figures(0, None, None, None, None, None, nulls)
+            figures[config.metric_name] = MetricFigures(0, None, None, None, None, None, nulls)
             continue
         column = values[:, i]
         present = column[~np.isnan(column)].astype(np.float64)
         quantiles = tuple(float(q) for q in np.quantile(present, QUANTILES)) if len(present) else None
-        figures[config.metric_name] = Figures(
+        figures[config.metric_name] = MetricFigures(
             num,
             float(cell.means_M[i]),
             float(deviations[i]) if num > 1 else None,
@@ -133,7 +133,7 @@ def _cell_json(cell: CellSummary) -> dict[str, Any]:
     }
 
 
-def _figures_json(found: Figures) -> dict[str, Any]:
+def _figures_json(found: MetricFigures) -> dict[str, Any]:
     quantiles = zip(("p05", "p25", "p50", "p75", "p95"), found.quantiles or (None,) * 5, strict=True)
     figures = {"mean": found.mean, "sd": found.deviation, "min": found.low, "max": found.high} | dict(quantiles)
     return {"texts": found.num} | figures | {"nulls": found.nulls}

@@ -217,13 +217,15 @@ def terminal_table(figures: Figures) -> Table:
     table.add_column(figures.short_corner or figures.corner, no_wrap=not figures.is_dense, overflow="fold")
     for place, column in places:
         heading = column.short or column.heading
-        found = max((cell_len(column.full(_value(row.cells[place]))) for row in rows), default=0)
+        width = max((cell_len(column.full(_value(row.cells[place]))) for row in rows), default=0)
+        if column.overflow == "never":
+            width = max(width, cell_len(heading))
         table.add_column(
             heading,
             justify="right" if column.is_number else "left",
             no_wrap=column.overflow != "fold",
             overflow="fold" if column.overflow == "never" else column.overflow,
-            min_width=max(cell_len(heading), found) if column.is_number else None,
+            min_width=width if column.is_number else None,
             style="dim" if column.is_faint else "",
         )
     for group in figures.groups:

@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from arbitrage.report.charts import Panel, PlotLine, axis_over, draw
-from arbitrage.statistics import Estimate
+from arbitrage.report.formatting import COUNT, NumberForm
+from arbitrage.report.rendering import Column, Figures, Row, ungrouped
+from arbitrage.statistics import Estimate, Interval
 from arbitrage.training.monitor.alarms import TrainingAlarm
 from arbitrage.training.monitor.curves import Check
 from arbitrage.training.monitor.picture import monitor_panels
@@ -128,6 +130,30 @@ def _numbers(found: Estimate | None) -> tuple[float | None, float | None, float 
     if found.interval is None:
         return found.value, None, None
     return found.value, found.interval.low, found.interval.high
+
+
+def stage_figures(record: OnlineRecord) -> Figures:
+    """Return the students in the order of training: what each judge gives, and the gain over the first student."""
+    judges, first = (*record.rewards, *record.judges), record.stages[0].name
+    rows = []
+    for stage in record.stages:
+        marks = [(stage.marks or {}).get(judge) for judge in judges]
+        levels = [_estimate(m.mean, m.low, m.high) if m else None for m in marks]
+        gains = [_estimate(m.gain, m.gain_low, m.gain_high) if m else None for m in marks]
+        rows.append(Row(stage.name, (stage.num_rows, stage.num_steps, *levels, *gains)))
+    columns = (
+        Column("rows", COUNT),
+        Column("steps", COUNT),
+        *(Column(judge, NumberForm(digits=3)) for judge in judges),
+        *(Column(f"{judge} − {first}", NumberForm(digits=3, is_signed=True)) for judge in judges),
+    )
+    return Figures("", "student", columns, ungrouped(rows))
+
+
+def _estimate(value: float | None, low: float | None, high: float | None) -> Estimate | None:
+    if value is None:
+        return None
+    return Estimate(value, None if low is None or high is None else Interval(low, high))
 
 
 CURVES_PICTURE = "online.svg"

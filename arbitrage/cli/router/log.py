@@ -51,7 +51,9 @@ def judge_by_log(
 
     Example: `arbitrage router off-policy outcomes.parquet --router routers/mine`
     """
-    from arbitrage.cli.router.view import print_table, status_line, with_interval
+    from arbitrage.cli.router.view import VALUE, print_figures, status_line
+    from arbitrage.report.formatting import COUNT, WHOLE_SHARE
+    from arbitrage.report.rendering import Column, Figures, Row, ungrouped
     from routers.bandit_log.outcome_log import read_log
     from routers.evaluation.logged import judge_logged
     from routers.learning.artifact import load_artifact, require_pool
@@ -69,22 +71,21 @@ def judge_by_log(
     earned = f"earned {outcomes.reward_P.mean():.3f} on average"
     say(f"{log}: {len(outcomes):,} outcomes of {len(outcomes.teachers)} teachers {earned}")
     rows = [
-        [
+        Row(
             one.router,
-            with_interval(one.value.doubly_robust),
-            with_interval(one.value.self_normalised),
-            with_interval(one.value.inverse_propensity),
-            f"{one.value.effective_size:,.0f}",
-            f"{one.value.support:.0%}",
-        ]
+            (
+                one.value.doubly_robust,
+                one.value.self_normalised,
+                one.value.inverse_propensity,
+                one.value.effective_size,
+                one.value.support,
+            ),
+        )
         for one in found
     ]
-    headings = (
-        "router",
-        "doubly robust",
-        "self-normalised",
-        "inverse propensity",
-        "outcomes that count",
-        "supported",
+    columns = (
+        *(Column(heading, VALUE) for heading in ("doubly robust", "self-normalised", "inverse propensity")),
+        Column("effective sample size", COUNT),
+        Column("supported", WHOLE_SHARE),
     )
-    print_table("What each would have earned", headings, rows)
+    print_figures(Figures("Estimated mean reward of each router", "router", columns, ungrouped(rows)))

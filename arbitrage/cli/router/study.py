@@ -49,8 +49,10 @@ def judge_routers(
     Example: `arbitrage router judges --matrix outcomes.parquet --reward-column bleurt --reward-column comet
     --reward-column gpt_judge`
     """
-    from arbitrage.cli.router.view import print_table, status_line, with_interval
+    from arbitrage.cli.router.view import VALUE, print_figures, status_line
     from arbitrage.errors import UserError
+    from arbitrage.report.formatting import NUMBER
+    from arbitrage.report.rendering import Column, Figures, Row, ungrouped
     from routers.evaluation.validity import measure_agreement, select_by_each_reward
 
     outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
@@ -62,15 +64,20 @@ def judge_routers(
     if as_json:
         print(json.dumps({"judges": [asdict(j) for j in judges], "agreement": [asdict(a) for a in agreement]}))
         return
-    rows = [
-        [j.judge, *(with_interval(e) for e in (j.naive, j.consensus, j.auto, j.oracle)), _counted(j.chose)]
-        for j in judges
-    ]
-    headings = ("held-out judge", "naive", "consensus", "auto", "oracle of the others", "auto chose")
-    print_table("Gain above the best single model, by the reward held out", headings, rows)
-    rows = [[a.first, a.second, f"{a.within_prompts:.2f}", *_extremes(a.of_means)] for a in agreement]
-    columns = ("reward", "reward", "within prompts", "model means, worst language", "best language")
-    print_table("Rank correlation of rewards", columns, rows)
+    gains = [Row(j.judge, (j.naive, j.consensus, j.auto, j.oracle, _counted(j.chose))) for j in judges]
+    columns = (
+        *(Column(heading, VALUE) for heading in ("naive", "consensus", "auto", "oracle of the others")),
+        Column("auto chose"),
+    )
+    title = "Gain above the best single model, by the reward held out"
+    print_figures(Figures(title, "held-out judge", columns, ungrouped(gains)))
+    correlations = [Row(a.first, (a.second, a.within_prompts, *_extremes(a.of_means))) for a in agreement]
+    columns = (
+        Column("reward"),
+        Column("within prompts", NUMBER),
+        *(Column(heading, NUMBER) for heading in ("model means, worst language", "best language")),
+    )
+    print_figures(Figures("Rank correlation of rewards", "reward", columns, ungrouped(correlations)))
 
 
 def trace_router(
@@ -90,7 +97,9 @@ def trace_router(
     Example: `arbitrage router samples --matrix outcomes.parquet`
     """
     from arbitrage.cli.router.train import learner_of
-    from arbitrage.cli.router.view import print_table, status_line
+    from arbitrage.cli.router.view import print_figures, status_line
+    from arbitrage.report.formatting import SHARE
+    from arbitrage.report.rendering import Column, Figures, Row, ungrouped
     from routers.evaluation.samples import trace_samples
 
     config = learner_of(learner, [])
@@ -100,8 +109,9 @@ def trace_router(
     if as_json:
         print(json.dumps(asdict(curve)))
         return
-    rows = [[f"{p.num_prompts:,}", f"{p.gap_closed:.1%}", f"{p.single_gap_closed:.1%}"] for p in curve.points]
-    print_table(f"{curve.router}: gap closed", ("prompts", "router", "best single of these"), rows)
+    rows = [Row(f"{p.num_prompts:,}", (p.gap_closed, p.single_gap_closed)) for p in curve.points]
+    columns = (Column("router", SHARE), Column("best single of these", SHARE))
+    print_figures(Figures(f"{curve.router}: gap closed", "prompts", columns, ungrouped(rows)))
     if not curve.points or curve.points[-1].gap_closed <= 0:
         say("all prompts together gain nothing over the best single model")
         return
@@ -127,7 +137,9 @@ def admit_newcomers(
 
     Example: `arbitrage router newcomers --matrix outcomes.parquet`
     """
-    from arbitrage.cli.router.view import print_table, status_line, with_interval
+    from arbitrage.cli.router.view import GAIN, print_figures, status_line
+    from arbitrage.report.formatting import WHOLE_SHARE
+    from arbitrage.report.rendering import Column, Figures, Row, ungrouped
     from routers.evaluation.new_models import study_new_models
     from routers.new_models.probe_prompts import CALIBRATION_SIZE
 
@@ -137,22 +149,17 @@ def admit_newcomers(
     if as_json:
         print(json.dumps(asdict(study)))
         return
-    rows = [
-        [f"{n}", _kept(study, n), f"{study.kept_by_means[n]:.0%}", f"{study.routing_kept[n]:.0%}"] for n in study.kept
-    ]
-    print_table(
-        f"Share of a newcomer's full gain (mean {study.full_gain:+.4f}) that is had from so many prompts",
-        ("prompts", "collaborative ridge", "plain means", "kept of all that routing gains"),
-        rows,
-    )
+    shares = [Row(f"{n}", (_kept(study, n), study.kept_by_means[n], study.routing_kept[n])) for n in study.kept]
+    headings = ("collaborative ridge", "plain means", "kept of all that routing gains")
+    title = f"Share of a new model's full gain (mean {study.full_gain:+.4f}) that this many prompts give"
+    columns = tuple(Column(heading, WHOLE_SHARE) for heading in headings)
+    print_figures(Figures(title, "prompts", columns, ungrouped(shares)))
     size = min(study.joined_by_teacher, key=lambda size: abs(size - CALIBRATION_SIZE))
     joined = study.joined_by_teacher[size]
-    rows = [
-        [name, with_interval(full, lambda gain: f"{gain:+.4f}"), f"{joined[name]:+.4f}"]
-        for name, full in study.full_by_teacher.items()
-    ]
-    heads = ("newcomer", "all its outcomes known", f"from {size} prompts")
-    print_table("What each brings, in mean reward of the pool", heads, rows)
+    gains = [Row(name, (full, joined[name])) for name, full in study.full_by_teacher.items()]
+    columns = (Column("all its rewards known", GAIN), Column(f"from {size} prompts", GAIN))
+    title = "What each model adds to the mean reward of the pool"
+    print_figures(Figures(title, "new model", columns, ungrouped(gains)))
     say(_of_helpful(study, size))
     if study.routing_gain <= 0:
         say("routing gains nothing over the best single model here")
@@ -162,12 +169,12 @@ def admit_newcomers(
 
 
 def _of_helpful(study: "NewModelStudy", size: int) -> str:
-    from arbitrage.cli.router.view import with_interval
+    from arbitrage.report.formatting import WHOLE_SHARE
 
     kept, all_of_them = study.kept_of_helpful[size], len(study.full_by_teacher)
     if kept is None:
         return f"none of the {all_of_them} brings anything beyond noise: shares of that say nothing"
-    share = with_interval(kept, lambda share: f"{share:.0%}")
+    share = WHOLE_SHARE.full(kept)
     helpful = f"{len(study.helpful)} of {all_of_them} bring something beyond noise"
     told = f"{helpful}; {share} of it is had from {size} prompts"
     if len(study.helpful) == all_of_them:

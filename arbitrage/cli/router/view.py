@@ -6,12 +6,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from rich import box
-from rich.table import Table
-
 from arbitrage.candidates.matrix_file import MatrixReading
 from arbitrage.cli.screen import Screen, say
-from arbitrage.report.formatting import decimal, percent, signed
+from arbitrage.report.formatting import COUNT, NUMBER, SHARE, WHOLE_SHARE, NumberForm
+from arbitrage.report.rendering import Column, Figures, Row, terminal_table, ungrouped
 from arbitrage.statistics import Estimate
 from routers.evaluation.evaluate import Evaluation, summarise_choices
 from routers.evaluation.figures import RouterFigures
@@ -21,7 +19,10 @@ MOST_GENERATIONS = 5
 WIDTH = 140
 """Columns where there is no terminal."""
 NUM_SHARES = 3
-"""Teachers named beside a router, those asked most."""
+"""Teachers named beside a router: those it sends most prompts to."""
+REWARD = NumberForm(digits=4)
+GAIN = NumberForm(digits=4, is_signed=True)
+VALUE = NumberForm(digits=3, is_signed=True)
 
 
 @contextmanager
@@ -46,20 +47,20 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
     )
     for note in left_out(reading):
         console.print(f"  {note}", markup=False)
-    console.print(_router_table(found))
+    console.print(terminal_table(router_figures(found)))
     for choice in summarise_choices(found.choices):
         console.print(f"auto chose {choice}", markup=False)
     comparison = found.comparison
     if comparison:
         console.print(
             f"auto − {comparison.baseline}, the strongest language-aware baseline (picked with hindsight): "
-            f"{with_interval(comparison.difference, lambda v: signed(v, 4))}"
+            f"{GAIN.full(comparison.difference)}"
         )
     if len(languages) > 1:
-        console.print(_language_table(found, languages))
-    console.print(_generation_table(found))
+        console.print(terminal_table(language_rewards(found, languages)))
+    console.print(terminal_table(generation_figures(found)))
     if frontier := trace_frontier(found.expected["auto"], matrix):
-        console.print(_frontier_table(frontier))
+        console.print(terminal_table(frontier_figures(frontier)))
 
 
 def left_out(reading: MatrixReading) -> list[str]:
@@ -80,103 +81,88 @@ def tell_left_out(reading: MatrixReading) -> None:
         say(note, file=sys.stderr)
 
 
-def print_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table whose first column names things, and whose others are figures."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place else "left")
-    for row in rows:
-        table.add_row(*row)
-    Screen(width=None if sys.stdout.isatty() else WIDTH, highlight=False).print(table)
+def print_figures(figures: Figures) -> None:
+    """Print a table, in full width where no terminal limits it."""
+    Screen(width=None if sys.stdout.isatty() else WIDTH).print(terminal_table(figures))
 
 
-def _router_table(found: Evaluation) -> Table:
+def router_figures(found: Evaluation) -> Figures:
+    """Return the routers: reward, gap closed, regret, and the teachers each sends most prompts to."""
     has_cost = any(figures.cost is not None for figures in found.routers)
     has_judge = any(figures.judge_gain is not None for figures in found.routers)
-    headings = ["router", "mean reward", "gap closed", "regret"]
-    headings += ["gain under judge"] if has_judge else []
-    headings += ["cost"] if has_cost else []
+    columns = [Column("mean reward", REWARD), Column("gap closed", SHARE), Column("regret", REWARD)]
+    columns += [Column("gain under judge", GAIN)] if has_judge else []
+    columns += [Column("cost", REWARD)] if has_cost else []
     rows = [
-        [
+        Row(
             figures.name,
-            decimal(figures.mean_reward, 4),
-            _gap(figures.gap_closed),
-            decimal(figures.regret, 4),
-            *([with_interval(figures.judge_gain, lambda v: signed(v, 4))] if has_judge else []),
-            *([decimal(figures.cost, 4)] if has_cost else []),
-        ]
+            (
+                figures.mean_reward,
+                figures.gap_closed,
+                figures.regret,
+                *((figures.judge_gain,) if has_judge else ()),
+                *((figures.cost,) if has_cost else ()),
+                _shares(figures),
+            ),
+            emphasis="strong" if figures.name == "auto" else "faint" if figures.name == "oracle" else "",
+        )
         for figures in found.routers
     ]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(headings):  # figures are never cut: who is asked gives way
-        width = max(len(heading), *(len(row[place]) for row in rows))
-        table.add_column(heading, justify="right" if place else "left", no_wrap=True, min_width=width)
-    table.add_column("asks", no_wrap=True, overflow="ellipsis")
-    for figures, row in zip(found.routers, rows, strict=True):
-        style = "bold" if figures.name == "auto" else "dim" if figures.name == "oracle" else ""
-        table.add_row(*row, _shares(figures), style=style)
-    return table
+    shares = Column("teachers", overflow="ellipsis")  # figures are never cut: the names of teachers give way
+    return Figures("", "router", (*columns, shares), ungrouped(rows))
 
 
-def _language_table(found: Evaluation, languages: list[str]) -> Table:
+def language_rewards(found: Evaluation, languages: Sequence[str]) -> Figures:
+    """Return the mean reward of the main routers in each language, and the gap that `auto` closes."""
     shown = {figures.name: figures for figures in found.routers}
     names = [name for name in ("auto", "best_single", "per_language", "learned") if name in shown]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Mean reward by language", title_justify="left")
-    table.add_column("language")
-    table.add_column("prompts", justify="right")
-    for name in (*names, "oracle"):
-        table.add_column(name, justify="right")
-    table.add_column("auto: gap closed", justify="right", no_wrap=True)
-    for language in languages:
-        auto = shown["auto"].per_language[language]
-        means = [decimal(shown[name].per_language[language].mean_reward, 4) for name in (*names, "oracle")]
-        table.add_row(language, f"{auto.num_prompts:,}", *means, _gap(auto.gap_closed))
-    return table
-
-
-def _generation_table(found: Evaluation) -> Table:
-    """Show what more answers buy: the least sure prompts get a second one, then all of them, then more."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="Best of several answers, by auto", title_justify="left")
-    table.add_column("asked")
-    table.add_column("generations per prompt", justify="right")
-    table.add_column("mean reward", justify="right")
-    counted = count_generations(found.expected["auto"], found.matrix)
-    for one in [point for point in counted if point.per_prompt <= MOST_GENERATIONS]:
-        table.add_row(one.how, decimal(one.per_prompt, 2), decimal(one.mean_reward, 4))
-    return table
-
-
-def _frontier_table(frontier: Frontier) -> Table:
-    title = (
-        f"Cost and quality, by auto: area {percent(frontier.area, 1)} "
-        f"(mixing single models: {percent(frontier.area_of_singles, 1)})"
+    rows = [
+        Row(
+            language,
+            (
+                shown["auto"].per_language[language].num_prompts,
+                *(shown[name].per_language[language].mean_reward for name in (*names, "oracle")),
+                shown["auto"].per_language[language].gap_closed,
+            ),
+        )
+        for language in languages
+    ]
+    columns = (
+        Column("prompts", COUNT),
+        *(Column(name, REWARD) for name in (*names, "oracle")),
+        Column("auto: gap closed", SHARE),
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for heading in ("cost weight", "cost per prompt", "mean reward"):
-        table.add_column(heading, justify="right")
+    return Figures("Mean reward by language", "language", columns, ungrouped(rows))
+
+
+def generation_figures(found: Evaluation) -> Figures:
+    """Return what more completions add: the least certain prompts get a second one, then all of them, then more."""
+    counted = count_generations(found.expected["auto"], found.matrix)
+    rows = [Row(one.how, (one.per_prompt, one.mean_reward)) for one in counted if one.per_prompt <= MOST_GENERATIONS]
+    columns = (Column("generations per prompt", NUMBER), Column("mean reward", REWARD))
+    return Figures("Best of several completions, by auto", "sampled", columns, ungrouped(rows))
+
+
+def frontier_figures(frontier: Frontier) -> Figures:
+    """Return cost and quality at about eight cost weights."""
     step = max(1, len(frontier.points) // 8)
-    for point in [*frontier.points[:-1:step], frontier.points[-1]]:
-        table.add_row(f"{point.cost_weight:.3g}", decimal(point.cost, 4), decimal(point.mean_reward, 4))
-    return table
+    rows = [
+        Row(f"{point.cost_weight:.3g}", (point.cost, point.mean_reward))
+        for point in [*frontier.points[:-1:step], frontier.points[-1]]
+    ]
+    title = (
+        f"Cost and quality, by auto: area {SHARE.value(frontier.area)} "
+        f"(mixing single models: {SHARE.value(frontier.area_of_singles)})"
+    )
+    columns = (Column("cost per prompt", REWARD), Column("mean reward", REWARD))
+    return Figures(title, "cost weight", columns, ungrouped(rows))
 
 
 def _shares(figures: RouterFigures) -> str:
     top = list(figures.shares.items())[:NUM_SHARES]
     more = len(figures.shares) - len(top)
-    return ", ".join(f"{name} {percent(share, 0)}" for name, share in top) + (f", {more} more" if more > 0 else "")
-
-
-def _gap(found: Estimate | None) -> str:
-    return with_interval(found, lambda value: percent(value, 1))
-
-
-def with_interval(found: Estimate | None, form: Callable[[float], str] = lambda value: signed(value, 3)) -> str:
-    """Return a figure with its interval; a dash where there is none."""
-    if found is None:
-        return "–"
-    if found.interval is None:
-        return form(found.value)
-    return f"{form(found.value)} [{form(found.interval.low)}, {form(found.interval.high)}]"
+    named = ", ".join(f"{name} {WHOLE_SHARE.value(share)}" for name, share in top)
+    return f"{named}, {more} more" if more > 0 else named
 
 
 def evaluation_json(found: Evaluation, reading: MatrixReading, name: str) -> dict[str, Any]:
