@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit world steering-proof arbitrage-table online-rounds gpu-dry-run bench clean
+.PHONY: quickstart test lint types contracts unit demo-models steering-proof arbitrage-table online-rounds gpu-dry-run bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -33,8 +33,8 @@ else
 	$(BIN)/python -m pytest -m alone
 endif
 
-# Train the micro-world's models again, from its lexicons.
-world: $(VENV)/.installed
+# Train the demo world's models again, from its lexicons.
+demo-models: $(VENV)/.installed
 	$(BIN)/python -m tools.demo_models.train
 
 # Train students on steered data, on its control and on neither; compare what they answer (docs/steering.md).

@@ -58,6 +58,7 @@ class Renamed:
 
 RENAMED_KINDS: Final = (
     Renamed("reward", "all"),  # router
+    Renamed("world", "demo"),  # prompts
     Renamed("fidelity", "language_confusion", {"name": "fidelity"}),  # check, metric; weights name it
 )
 """Old kinds. One is only read where the new kind is allowed and the old one is not."""
@@ -251,7 +252,7 @@ def with_new_names(raw: Mapping[str, Any], adapter: TypeAdapter[C], where: str) 
             key = _rename(changed, detail, renamed)
             after = _problems(changed, adapter) if key else []
             if key and not any(_is_same_place(detail, renamed, problem) for problem in after):
-                _note_renamed(where, key, renamed.old, renamed.new)
+                note_renamed(f"{where}: {key}", renamed.old, renamed.new)
                 raw, problems, left = changed, after, list(after)
                 break
     return raw, problems
@@ -295,8 +296,9 @@ def _is_same_place(before: ErrorDetails, renamed: Renamed, after: ErrorDetails) 
 
 
 @cache
-def _note_renamed(where: str, key: str, old: str, new: str) -> None:
-    print(f"note: {where}: {key}: '{old}' is now called '{new}'; the old word still works", file=sys.stderr)
+def note_renamed(where: str, old: str, new: str) -> None:
+    """Say once on stderr that something has a new name."""
+    print(f"note: {where}: '{old}' is now called '{new}'; the old word still works", file=sys.stderr)
 
 
 def first_problem(error: ValidationError) -> str:

@@ -1,4 +1,4 @@
-"""Which strategy's data makes the better student, in the micro-world? Writes docs/results.{json,md} and a picture.
+"""Which strategy's data makes the better student, in the demo world? Writes docs/results.{json,md} and a picture.
 
 `pipelines/compare_strategies.yaml` runs: everybody is asked, each strategy takes its rows, and the same student
 learns from each, with several seeds.

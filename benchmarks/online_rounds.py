@@ -1,6 +1,6 @@
 """Does a student get better by online rounds, and does the reward it is trained on tell the truth?
 
-A generalist of the micro-world is trained on data of the pool: supervised, by offline pairs, and by three online
+A generalist of the demo world is trained on data of the pool: supervised, by offline pairs, and by three online
 rounds against a reward model (`pipelines/online.yaml`). After each phase the exact checker, which no phase
 ever asks, judges it on held-out questions. Writes docs/online.json, docs/online.svg and its part of docs/results.md.
 

@@ -1,6 +1,6 @@
 """Does the monitor sound where preference training goes too far, and keep quiet where it does not?
 
-The micro-world's generalist is trained by DPO on pairs of its quickstart: for a few epochs, for much
+The demo world's generalist is trained by DPO on pairs of its quickstart: for a few epochs, for much
 too long, much too fast, and for too long with early stopping. Every student then answers held-out questions that are
 in no pair, and the exact checker says what became of it. Writes the table and the pictures of docs/training.md.
 
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from arbitrage.demo.models import model_path
+from arbitrage.demo.models import MODELS_FOLDER
 from arbitrage.demo.tasks import LANGUAGES, DemoItem, sample_items
 from arbitrage.runs.run import open_run
 from arbitrage.text.exact_match import is_correct
@@ -144,7 +144,7 @@ def course(data: Data) -> list[Found]:
     """Train for long once more, keep every checkpoint, and return what each knows beside what the monitor saw."""
     out, kept = data.folder / "course", {"save_strategy": "steps", "save_steps": LONG.every, "save_total_limit": None}
     train(_config(replace(LONG, arguments={**LONG.arguments, **kept}), data, out, SEEDS[0]))
-    places = {step: path for path in checkpoints(out) if (step := step_of(path))} | {0: model_path(START)}
+    places = {step: path for path in checkpoints(out) if (step := step_of(path))} | {0: (MODELS_FOLDER / START)}
     return [
         {"step": check.step, "entropy": check.entropy, "mass": check.mass, "margin": check.margin}
         | {"exact": accuracy(places[check.step], data.questions)}
@@ -163,7 +163,7 @@ def accuracy(model: Path, questions: Sequence[DemoItem]) -> float:
 def _config(training: Training, data: Data, out: Path, seed: int) -> TrainConfig:
     return TrainConfig(
         method="dpo",
-        model=f"world:{START}",
+        model=f"demo:{START}",
         data=(data.pairs,),
         out=str(out),
         arguments={**SHARED, **training.arguments, "seed": seed},
@@ -252,7 +252,10 @@ def main() -> None:
         torch.set_num_threads(1)  # the order of float sums depends on it
         with tempfile.TemporaryDirectory() as temporary:
             data = make_data(given.data or Path(temporary))
-            results |= {"questions": len(data.questions), "untrained": accuracy(model_path(START), data.questions)}
+            results |= {
+                "questions": len(data.questions),
+                "untrained": accuracy(MODELS_FOLDER / START, data.questions),
+            }
             for name in given.only.split(",") if given.only else [*TRAININGS, "course"]:
                 if name == "course":
                     results["course"] = course(data)

@@ -1,9 +1,9 @@
-"""A committee and fusion beside plain best-of, on the same candidates of the micro-world; writes docs/committee.md.
+"""A committee and fusion beside plain best-of, on the same candidates of the demo world; writes docs/committee.md.
 
     python -m benchmarks.reviewers                  a few minutes on two cores
     python -m benchmarks.reviewers --render         the document again from the JSON
 
-The candidates are those of the micro-world's own models, and so is the reward model. Its models cannot read a review
+The candidates are those of the demo world's own models, and so is the reward model. Its models cannot read a review
 form, so reviewers are simulated behind a real endpoint: each knows the right answer and errs, by the hash of its own
 name and the answer, in a stated share of cases; one in fifty replies is garbled. The fuser assumes nothing: it writes
 the answer that most of the answers shown to it agree on.
@@ -129,7 +129,7 @@ def a_config(directory: Path, url: str, per_language: int, **changes: Any) -> Pr
     raw = {
         "kind": "preference",
         "name": "reviewers",
-        "prompts": {"kind": "world", "split": "heldout", "per_language": per_language},
+        "prompts": {"kind": "demo", "split": "heldout", "per_language": per_language},
         "teachers": str(pool),
         "pool": [teacher["name"] for teacher in world],
         "router": {"kind": "all"},
@@ -182,7 +182,7 @@ def by_one_reviewer(run: Run, prompts: Mapping[str, Prompt]) -> dict[str, bool]:
 
 def measure(per_language: int) -> Found:
     """Run every way of choosing over the same candidates."""
-    referee = [{"kind": "classifier", "name": "referee", "model": "world:referee", "threads": 1, "batch_size": 256}]
+    referee = [{"kind": "classifier", "name": "referee", "model": "demo:referee", "threads": 1, "batch_size": 256}]
     panel = {"reviewers": list(MEMBERS[:3]), "adjudicators": [MEMBERS[3]], "accept": None}
     ways: dict[str, Found] = {
         "best-of by the reward model": {"rewards": referee},

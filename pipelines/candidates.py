@@ -8,7 +8,6 @@ Preference pairs of a candidate table, their policy checked against the pool.
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -20,7 +19,7 @@ from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
 from arbitrage.export.format import Trainer
 from arbitrage.judging.committee import CommitteeConfig, committee
-from arbitrage.models.references import DEMO_PREFIX
+from arbitrage.models.references import current_reference, shipped_path
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.rewards import CheckConfig, RewardConfig
@@ -39,10 +38,8 @@ from routers.step import route, step_name
 
 
 def pool_path(value: str) -> str:
-    """Return where a pool file lies, `world:<file>` for one of the shipped micro-world."""
-    if value.startswith(DEMO_PREFIX):
-        return str(files("arbitrage.demo") / value.removeprefix(DEMO_PREFIX))
-    return str(resolved_path(value))
+    """Return the path of a pool file; `demo:<file>` names one of the demo world."""
+    return str(shipped_path(current_reference(value)) or resolved_path(value))
 
 
 class CandidatesConfig(Config):
@@ -51,7 +48,7 @@ class CandidatesConfig(Config):
     Attributes:
         name: of the run; it lives in `runs/<name>/` unless told otherwise.
         prompts: what is asked.
-        teachers: the pool file, or `world:teachers.yaml`, the pool of the shipped micro-world.
+        teachers: the pool file, or `demo:teachers.yaml`, the pool of the shipped demo world.
         pool: which of its teachers take part; all by default.
         router: who is asked.
         compare: other routers, whose choices the report shows beside the one used. They cost nothing.

@@ -12,7 +12,7 @@ import pytest
 def test_a_student_is_trained_once_and_watched(arbitrage, finished: Path) -> None:
     out = Path("student")
     quick = ["--set", "max_steps=2", "--set", "per_device_train_batch_size=2", "--set", "use_cpu=true"]
-    command = ["train", "dpo", finished, "--model", "world:novice", "--out", out, *quick]
+    command = ["train", "dpo", finished, "--model", "demo:novice", "--out", out, *quick]
     watched = [*command, "--monitor", finished, "--monitor-set", "max_new_tokens=2"]
     told = arbitrage(*watched)
     assert told.code == 0, told.err
@@ -38,24 +38,24 @@ def test_a_student_is_trained_once_and_watched(arbitrage, finished: Path) -> Non
     ("arguments", "code", "said"),
     [
         (["sft"], 2, "train sft: needs --model, DATA, --out"),
-        (["sft", "{run}", "--model", "world:novice", "--out", "o", "--set", "beta=1"], 2, "SFTConfig has no such"),
-        (["sft", "{run}", "--model", "world:novice", "--out", "o", "--set", "lora"], 2, "expected key=value"),
-        (["sft", "{run}", "--model", "world:nobody", "--out", "o"], 2, "no model 'nobody' in the world"),
-        (["sft", "nowhere", "--model", "world:novice", "--out", "o"], 2, "nowhere: no such file or directory"),
+        (["sft", "{run}", "--model", "demo:novice", "--out", "o", "--set", "beta=1"], 2, "SFTConfig has no such"),
+        (["sft", "{run}", "--model", "demo:novice", "--out", "o", "--set", "lora"], 2, "expected key=value"),
+        (["sft", "{run}", "--model", "demo:nobody", "--out", "o"], 2, "no model 'nobody' in the demo world"),
+        (["sft", "nowhere", "--model", "demo:novice", "--out", "o"], 2, "nowhere: no such file or directory"),
         (
-            ["dpo", "{run}", "--model", "world:novice", "--out", "o", "--mix", "en=often"],
+            ["dpo", "{run}", "--model", "demo:novice", "--out", "o", "--mix", "en=often"],
             2,
             "a language and its weight",
         ),
-        (["dpo", "{run}", "--model", "world:novice", "--out", "o", "--mix", "equl"], 2, "mix.weights: is not one of"),
+        (["dpo", "{run}", "--model", "demo:novice", "--out", "o", "--mix", "equl"], 2, "mix.weights: is not one of"),
         (
-            ["dpo", "{run}", "--model", "world:novice", "--out", "o", "--mix", "cy=1"],
+            ["dpo", "{run}", "--model", "demo:novice", "--out", "o", "--mix", "cy=1"],
             3,
             "no rows in cy; languages of",
         ),
-        (["reward", "{run}", "--model", "world:novice", "--out", "o", "--monitor", "{run}"], 2, "writes nothing"),
-        (["reward", "{run}", "--model", "world:novice", "--out", "o", "--lora-set", "rank=4"], 2, "lora: rank: "),
-        (["monitor", "world:novice", "--probe", "{run}"], 2, "is no directory here; name one by --out"),
+        (["reward", "{run}", "--model", "demo:novice", "--out", "o", "--monitor", "{run}"], 2, "writes nothing"),
+        (["reward", "{run}", "--model", "demo:novice", "--out", "o", "--lora-set", "rank=4"], 2, "lora: rank: "),
+        (["monitor", "demo:novice", "--probe", "{run}"], 2, "is no directory here; name one by --out"),
     ],
 )
 def test_what_training_refuses(arbitrage, finished: Path, arguments: list[str], code: int, said: str) -> None:
@@ -71,7 +71,7 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(finished: Path, tmp_path: Pa
         "per_device_train_batch_size=1",
         "use_cpu=true",
     ]
-    command = [sys.executable, "-m", "arbitrage.cli.main", "train", "sft", str(finished), "--model", "world:novice"]
+    command = [sys.executable, "-m", "arbitrage.cli.main", "train", "sft", str(finished), "--model", "demo:novice"]
     command += ["--out", str(tmp_path / "out"), *(word for item in sets for word in ("--set", item))]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         assert process.stderr

@@ -30,7 +30,7 @@ STRATEGIES: list[dict[str, Any]] = [
     {"name": "reward-of-2", "router": {"kind": "all"}, "samples": 2},
     {"name": "mix_all", "router": {"kind": "all"}, "keep": "all"},
 ]
-STUDENT = {"model": "world:novice", "engine": {"kind": "transformers"}, "seeds": [1]}
+STUDENT = {"model": "demo:novice", "engine": {"kind": "transformers"}, "seeds": [1]}
 
 
 def fake(directory: Path, **changes: Any) -> Path:
@@ -42,7 +42,7 @@ def fake(directory: Path, **changes: Any) -> Path:
         "checks": [{"kind": "emptiness"}],
         "strategies": STRATEGIES,
         "student": STUDENT,
-        "exam": {"kind": "world", "per_language": 2},
+        "exam": {"kind": "demo", "per_language": 2},
         "num_shards": 4,
     }
     path = write_pipeline(directory, **(config | changes))
@@ -130,7 +130,7 @@ def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
         ({"singles": False}, "set `singles: true`, or name a strategy `single-<teacher>`"),
         ({"student": STUDENT | {"seeds": [1, 1]}}, "seeds: one is given twice"),
         ({"student": STUDENT | {"arguments": {"seed": 3}}}, "give `seeds`, one student each"),
-        ({"student": STUDENT | {"model": "world:nobody"}}, "nobody"),
+        ({"student": STUDENT | {"model": "demo:nobody"}}, "nobody"),
     ],
 )
 def test_configs_that_cannot_work(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -161,12 +161,12 @@ def test_students_lie_beside_a_local_run(table: Run) -> None:
 
 
 def world(directory: Path, **changes: Any) -> Path:
-    """Write a comparison in the micro-world, of two teachers in two languages, with students of two steps."""
+    """Write a comparison in the demo world, of two teachers in two languages, with students of two steps."""
     config: dict[str, Any] = {
         "kind": "compare_strategies",
         "name": "tiny",
-        "prompts": {"kind": "world", "split": "train", "languages": ["es", "en"], "per_language": 9},
-        "teachers": "world:teachers.yaml",
+        "prompts": {"kind": "demo", "split": "train", "languages": ["es", "en"], "per_language": 9},
+        "teachers": "demo:teachers.yaml",
         "pool": ["iberia", "commons"],
         "rewards": [{"kind": "fake", "name": "taste"}],
         "checks": [{"kind": "exact"}],
@@ -176,7 +176,7 @@ def world(directory: Path, **changes: Any) -> Path:
             "arguments": {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no"},
             "max_tokens": 8,
         },
-        "exam": {"kind": "world", "languages": ["es", "en"], "per_language": 4},
+        "exam": {"kind": "demo", "languages": ["es", "en"], "per_language": 4},
         "workers": 1,
         "num_shards": 1,
     }

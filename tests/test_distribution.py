@@ -1,5 +1,6 @@
 """What is shipped: three packages and nothing else on top; `--help` is quick because it imports nothing heavy."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -12,7 +13,13 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("wheel")
+    """Build the wheel from a copy: what an earlier build left in `build/` would enter it."""
+    out, source = tmp_path_factory.mktemp("wheel"), tmp_path_factory.mktemp("source")
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in ("arbitrage", "routers", "pipelines", "benchmarks", "tools", "tests"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
     command = [
         sys.executable,
         "-m",
@@ -23,7 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-q",
         "-w",
         str(out),
-        str(ROOT),
+        str(source),
     ]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     return next(out.glob("*.whl"))
@@ -34,6 +41,17 @@ def test_the_wheel_has_exactly_our_three_packages(wheel: Path) -> None:
         names = archive.namelist()
     tops = {name.split("/")[0] for name in names}
     assert {t for t in tops if not t.endswith(".dist-info")} == {"arbitrage", "routers", "pipelines"}
+
+
+def test_the_wheel_has_no_code_that_trains_the_demo_models(wheel: Path) -> None:
+    code = {path.name for path in (ROOT / "tools/demo_models").glob("*.py")} - {"__init__.py"}
+    assert "training.py" in code
+    with zipfile.ZipFile(wheel) as archive:
+        demo = {name for name in archive.namelist() if name.startswith("arbitrage/demo/") and name.endswith(".py")}
+        imports = [name for name in archive.namelist() if b"tools.demo_models" in archive.read(name)]
+    assert demo
+    assert not code & {Path(name).name for name in demo}
+    assert not [name for name in imports if name.endswith(".py")]
 
 
 def test_the_wheel_carries_what_the_quickstart_reads(wheel: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from arbitrage.contracts.engines import Completion, Failure
-from arbitrage.demo.models import model_path
+from arbitrage.demo.models import MODELS_FOLDER
 from arbitrage.demo.tasks import items
 from arbitrage.errors import EngineStartError
 from arbitrage.records import FinishReason
@@ -197,7 +197,7 @@ def test_a_model_that_cannot_be_loaded_is_named(tmp_path, break_it):
 
 
 def test_a_shipped_teacher_answers_as_generate_does():
-    directory = model_path("iberia")
+    directory = MODELS_FOLDER / "iberia"
     questions = [item.question for item in items("heldout", "es")][:16]
     results = ask(build(directory), [a_request(text, candidate_id=text, max_tokens=24) for text in questions])
     tokenizer = AutoTokenizer.from_pretrained(directory)

@@ -226,7 +226,7 @@ def test_ids_that_only_number_rows_join_nothing(judge, tmp_path: Path) -> None:
 
 
 def test_two_models_are_asked_the_same_prompts(judge) -> None:
-    options = ("--teachers", "world:teachers.yaml", "--prompts", "world", "--set", "prompts.per_language=4")
+    options = ("--teachers", "demo:teachers.yaml", "--prompts", "world", "--set", "prompts.per_language=4")
     code, out, err = judge("commons", "iberia", *options, "--judge", "exact", "--json", "-")
     assert code == 0, err
     found = json.loads(out)

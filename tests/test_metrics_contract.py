@@ -19,10 +19,10 @@ from arbitrage.text.measured import Reason
 from arbitrage.text.text import Text
 
 MODELS: tuple[Any, ...] = (
-    ClassifierMetricConfig(model="world:referee", label=0, scale="sigmoid"),
-    LikelihoodConfig(model="world:commons"),
-    LikelihoodConfig(model="world:commons", per="token"),
-    TokensConfig(model="world:commons"),
+    ClassifierMetricConfig(model="demo:referee", label=0, scale="sigmoid"),
+    LikelihoodConfig(model="demo:commons"),
+    LikelihoodConfig(model="demo:commons", per="token"),
+    TokensConfig(model="demo:commons"),
 )
 CHEAP: tuple[Any, ...] = (
     *CHEAP_METRICS,

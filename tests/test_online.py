@@ -37,18 +37,18 @@ SMALL: dict[str, Any] = {
     "data": {
         "kind": "preference",
         "name": "small-data",
-        "prompts": {"kind": "world", "split": "train", "languages": ["es", "pt"], "per_language": 10},
-        "teachers": "world:teachers.yaml",
+        "prompts": {"kind": "demo", "split": "train", "languages": ["es", "pt"], "per_language": 10},
+        "teachers": "demo:teachers.yaml",
         "pool": ["iberia", "albion"],
         "router": {"kind": "all"},
         "sampling": {"n": 2, "temperature": 1.5},
-        "rewards": [{"kind": "classifier", "name": "referee", "model": "world:referee", "threads": 1}],
+        "rewards": [{"kind": "classifier", "name": "referee", "model": "demo:referee", "threads": 1}],
         "pairs": {"min_gap": 0.1},
         "num_shards": 1,
     },
     "student": {
         "name": "student",
-        "model": "world:commons",
+        "model": "demo:commons",
         "engine": {"kind": "transformers", "threads": 1},
         "languages": ["es", "pt"],
         "precision": "fp32",
@@ -64,7 +64,7 @@ SMALL: dict[str, Any] = {
     },
     "monitor": {"every": 1, "per_language": 2, "max_new_tokens": 8, "held_out": 0.3, "early_stop": False},
     "exam": {
-        "prompts": {"kind": "world", "split": "heldout", "languages": ["es", "pt"], "per_language": 6},
+        "prompts": {"kind": "demo", "split": "heldout", "languages": ["es", "pt"], "per_language": 6},
         "judges": [{"kind": "exact"}],
         "early_stop": False,
     },
@@ -149,7 +149,7 @@ class TestTraining:
 
     def test_each_phase_begins_with_the_student_of_the_one_before(self, out: Path, record: OnlineRecord) -> None:
         starts = [plan.model for stage in record.stages if (plan := read_plan(out / stage.name))]
-        assert starts == ["world:commons", str(out / "sft/model"), str(out / "dpo/model")]
+        assert starts == ["demo:commons", str(out / "sft/model"), str(out / "dpo/model")]
         assert len({weights(out, stage.name).read_bytes() for stage in record.stages}) == 3
 
     def test_a_round_sets_the_student_that_stands_against_the_pool(self, out: Path, record: OnlineRecord) -> None:
@@ -205,7 +205,7 @@ class TestTraining:
             train_online(config_of(), out, RunContext(stop=stop))
 
 
-REFEREE = {"kind": "classifier", "name": "other-name", "model": "world:referee"}
+REFEREE = {"kind": "classifier", "name": "other-name", "model": "demo:referee"}
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def test_errors_name_file_key_and_what_there_is(tmp_path: Path) -> None:
 
 def test_metrics_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
-    path.write_text("metrics: [{kind: tokens, model: 'world:commons'}, {kind: mtld, min_words: 20}]")
+    path.write_text("metrics: [{kind: tokens, model: 'demo:commons'}, {kind: mtld, min_words: 20}]")
     names = [config.metric_name for config in load_settings(path).all_metrics]
     assert names.count("mtld") == 1
     assert "tokens" in names
@@ -289,8 +289,8 @@ def test_metrics_with_a_model_stand_beside_the_others(tmp_path: Path) -> None:
         "defaults: false\n"
         "metrics:\n"
         "  - {kind: length, unit: characters}\n"
-        "  - {kind: likelihood, model: 'world:commons'}\n"
-        "  - {kind: classifier, name: taste, model: 'world:referee', label: LABEL_0, scale: logit, languages: [de]}\n"
+        "  - {kind: likelihood, model: 'demo:commons'}\n"
+        "  - {kind: classifier, name: taste, model: 'demo:referee', label: LABEL_0, scale: logit, languages: [de]}\n"
     )
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     found = json.loads(run(path, "--metrics", tmp_path / "metrics.yaml", "--json", "-").stdout)

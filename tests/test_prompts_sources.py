@@ -307,28 +307,28 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
 
 
 def test_the_world_asks_the_same_number_in_each_language_with_answers():
-    reading = read("world", languages=["ar", "en"], per_language=30)
+    reading = read("demo", languages=["ar", "en"], per_language=30)
     assert [p.language for p in reading.prompts] == ["en"] * 30 + ["ar"] * 30
     assert {p.task for p in reading.prompts} == set(FAMILIES)
-    assert all(p.reference and p.source == "world" and p.licence for p in reading.prompts)
-    assert read("world", languages=["en", "ar"], per_language=30).prompts == reading.prompts
+    assert all(p.reference and p.source == "demo" and p.licence for p in reading.prompts)
+    assert read("demo", languages=["en", "ar"], per_language=30).prompts == reading.prompts
     assert (
-        config_of("world", languages=["en", "ar"]).identity() == config_of("world", languages=["ar", "en"]).identity()
+        config_of("demo", languages=["en", "ar"]).identity() == config_of("demo", languages=["ar", "en"]).identity()
     )
-    assert {p.language for p in read("world").prompts} == set(LANGUAGES)
+    assert {p.language for p in read("demo").prompts} == set(LANGUAGES)
 
 
 def test_the_world_is_asked_otherwise_by_another_seed_or_split():
-    base = {p.prompt_id for p in read("world", languages=["en"], per_language=50).prompts}
-    assert {p.prompt_id for p in read("world", languages=["en"], per_language=50, seed=1).prompts} != base
+    base = {p.prompt_id for p in read("demo", languages=["en"], per_language=50).prompts}
+    assert {p.prompt_id for p in read("demo", languages=["en"], per_language=50, seed=1).prompts} != base
     assert not base & {
-        p.prompt_id for p in read("world", split="train", languages=["en"], per_language=10_000).prompts
+        p.prompt_id for p in read("demo", split="train", languages=["en"], per_language=10_000).prompts
     }
 
 
 def test_the_world_is_asked_from_where_another_set_ends():
     ids = {
-        (skip, number): [p.prompt_id for p in read("world", languages=["en"], skip=skip, per_language=number).prompts]
+        (skip, number): [p.prompt_id for p in read("demo", languages=["en"], skip=skip, per_language=number).prompts]
         for skip, number in ((0, 20), (20, 30), (0, 50))
     }
     assert ids[0, 20] + ids[20, 30] == ids[0, 50]
@@ -336,15 +336,15 @@ def test_the_world_is_asked_from_where_another_set_ends():
 
 
 def test_the_world_names_its_languages():
-    with pytest.raises(ConfigError, match="does not speak xx, only en, "):
-        config_of("world", languages=["en", "xx"])
+    with pytest.raises(ConfigError, match="the demo world has no xx, only en, "):
+        config_of("demo", languages=["en", "xx"])
 
 
 # --- the step ----------------------------------------------------------------------------------------------
 
 
 def test_the_step_is_a_source_of_prompts():
-    step = read_prompts(config_of("world"))
+    step = read_prompts(config_of("demo"))
     assert (step.name, step.scope, step.produces, step.inputs) == ("prompts", "source", Prompt, {})
 
 

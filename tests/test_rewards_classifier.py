@@ -8,7 +8,7 @@ import pytest
 
 from arbitrage.config import Config, parse
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.demo.models import REWARD_MODEL, model_path
+from arbitrage.demo.models import MODELS_FOLDER, REWARD_MODEL
 from arbitrage.demo.tasks import sample_items
 from arbitrage.errors import ConfigError, EngineStartError
 from arbitrage.records import FinishReason
@@ -35,7 +35,7 @@ TEXTS = (
     "a b c",
 )
 
-REFEREE = model_path(REWARD_MODEL)
+REFEREE = MODELS_FOLDER / REWARD_MODEL
 
 
 def _set(model: Path, **values: Any) -> None:
@@ -254,12 +254,12 @@ def test_the_weights_are_the_identity_not_the_path(tmp_path: Path) -> None:
 
 
 def test_a_world_model_that_is_not_shipped_is_one_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"reward\.model: no model 'umpire' in the world"):
-        parse({"reward": {"kind": "classifier", "model": "world:umpire"}}, ScoreStep, "run.yaml")
+    with pytest.raises(ConfigError, match=r"reward\.model: no model 'umpire' in the demo world"):
+        parse({"reward": {"kind": "classifier", "model": "demo:umpire"}}, ScoreStep, "run.yaml")
 
 
 def test_the_worlds_reward_model_prefers_right_answers() -> None:
-    reward = RewardModelConfig(model=f"world:{REWARD_MODEL}")
+    reward = RewardModelConfig(model=f"demo:{REWARD_MODEL}")
     asked = sample_items("heldout", ("es", "ru", "ja", "hi"), 6, seed=3)
     others = [*asked[1:], asked[0]]  # mostly of the same language, now and then of another family
     pairs = [

@@ -288,7 +288,7 @@ def test_where_nothing_can_be_measured_the_reason_is_said(tmp_path: Path) -> Non
 def test_data_is_steered_to_what_a_model_finds_likely(tmp_path: Path) -> None:
     sure, odd = "Montag", "zqxjkv"
     answers = {f"Wie viel ist {n} plus 4?": [odd, sure] for n in range(3)}
-    objective = {"metric": {"kind": "likelihood", "model": "world:commons"}, "toward": "down"}  # bits per byte
+    objective = {"metric": {"kind": "likelihood", "model": "demo:commons"}, "toward": "down"}  # bits per byte
     path = recorded(tmp_path, answers, steering={"objectives": [objective], "watch": []})
     run(path, tmp_path / "run")
     found = rows(open_run(tmp_path / "run"), "select-steered", SteeredExample)

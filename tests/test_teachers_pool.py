@@ -49,7 +49,10 @@ def write(tmp_path: Path, *entries: dict[str, object]) -> Path:
             {"engine": {"kind": "transformers"}, "model": "a/b", "precision": "int4"},
             "serves fp32, bf16, fp16, not 'int4'",
         ),
-        ({"engine": {"kind": "transformers"}, "model": "world:atlantis"}, "model: no model 'atlantis' in the world"),
+        (
+            {"engine": {"kind": "transformers"}, "model": "demo:atlantis"},
+            "model: no model 'atlantis' in the demo world",
+        ),
         ({"cost": {"usd_per_gpu_hour": 2.0}}, "usd_per_gpu_hour needs tokens_per_second"),
         ({"context_length": "8k"}, r"teachers\[1\].context_length: .*\(found \"8k\"\)"),
         ({"name": "other"}, "the name 'other' is given to more than one teacher"),

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from trl import DPOConfig, SFTConfig
 
-from arbitrage.demo.models import model_path
+from arbitrage.demo.models import MODELS_FOLDER
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, RunDirectoryError, UserError
 from arbitrage.export.export import export_run
 from arbitrage.training.arguments import checked
@@ -380,7 +380,7 @@ class TestTraining:
         with pytest.raises(UserError, match="sft of no-such-model-anywhere"):
             train(self.config(run, Path("no-such-model-anywhere"), tmp_path / "b"))
         with pytest.raises(UserError, match="LlamaForSequenceClassification scores texts and writes none"):
-            train(self.config(run, model_path("referee"), tmp_path / "b", "dpo"))
+            train(self.config(run, MODELS_FOLDER / "referee", tmp_path / "b", "dpo"))
         with pytest.raises(ConfigError, match="arguments: SFTConfig: "):
             train(self.config(run, model, tmp_path / "c", arguments={"optim": "nonesuch"}))
         with pytest.raises(UserError, match="has no data set 'dpo'"):

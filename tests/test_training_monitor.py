@@ -309,14 +309,14 @@ class TestOffline:
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(f'{{"global_step": {step}}}')
         found = order_snapshots([str(tmp_path / "checkpoint-10"), str(tmp_path / "checkpoint-2")])
         assert [one.step for one in found] == [2, 10]
-        assert order_snapshots(["world:novice", "world:commons"]) == [
-            Snapshot(0, "world:novice"),
-            Snapshot(1, "world:commons"),
+        assert order_snapshots(["demo:novice", "demo:commons"]) == [
+            Snapshot(0, "demo:novice"),
+            Snapshot(1, "demo:commons"),
         ]
         with pytest.raises(UserError, match="both stand at step 2"):
             order_snapshots([str(tmp_path / "checkpoint-2")] * 2)
-        with pytest.raises(UserError, match="world:novice: says no step"):
-            order_snapshots([str(tmp_path / "checkpoint-2"), "world:novice"])
+        with pytest.raises(UserError, match="demo:novice: says no step"):
+            order_snapshots([str(tmp_path / "checkpoint-2"), "demo:novice"])
 
     def test_what_cannot_be_loaded_is_said(self, run: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no-such-model: cannot be loaded"):

@@ -28,7 +28,7 @@ pytestmark = [
 NUM_PROMPTS = 60
 TEACHER = {
     "name": "iberia",
-    "model": "world:iberia",
+    "model": "demo:iberia",
     "languages": ["es"],
     "engine": {"kind": "vllm", "device": "cpu", "enforce_eager": True, "max_num_seqs": 4, "kv_cache_gb": 0.25},
     "precision": "fp32",
@@ -54,7 +54,7 @@ def test_a_run_goes_on_from_its_journal_when_its_engine_is_killed(tmp_path: Path
     config = {
         "kind": "sft",
         "name": "killed",
-        "prompts": {"kind": "world", "languages": ["es"], "per_language": NUM_PROMPTS},
+        "prompts": {"kind": "demo", "languages": ["es"], "per_language": NUM_PROMPTS},
         "teachers": str(tmp_path / "teachers.yaml"),
         "router": {"kind": "single", "teacher": "iberia"},
         "sampling": {"n": 2, "max_tokens": 24},

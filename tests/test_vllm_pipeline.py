@@ -26,7 +26,7 @@ pytestmark = [
 TEACHER = """
 teachers:
 - name: iberia
-  model: world:iberia
+  model: demo:iberia
   languages: [es, pt]
   engine: {kind: vllm, device: cpu, enforce_eager: true, max_num_seqs: 32, kv_cache_gb: 0.25}
   precision: fp32
@@ -42,7 +42,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     config = {
         "kind": "preference",
         "name": "vllm",
-        "prompts": {"kind": "world", "languages": ["es", "pt"], "per_language": 12},
+        "prompts": {"kind": "demo", "languages": ["es", "pt"], "per_language": 12},
         "teachers": str(directory / "teachers.yaml"),
         "router": {"kind": "single", "teacher": "iberia"},
         "sampling": {"n": 3, "max_tokens": 24, "temperature": 1.0},
@@ -50,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
             {
                 "kind": "classifier",
                 "name": "referee",
-                "model": f"world:{REWARD_MODEL}",
+                "model": f"demo:{REWARD_MODEL}",
                 "engine": "vllm",
                 "enforce_eager": True,
             }
@@ -79,7 +79,7 @@ def test_the_reward_model_gives_the_values_it_gives_on_transformers(finished: Ru
     prompts = {p.prompt_id: p for t in finished.tables("prompts") for p in from_table(t, Prompt)}
     candidates = [c for t in finished.tables("generate-iberia") for c in from_table(t, Candidate)]
     served = {s.candidate_id: s.value for t in finished.tables("score-referee-iberia") for s in from_table(t, Score)}
-    reward = RewardModelConfig(name="referee", model=f"world:{REWARD_MODEL}").build()
+    reward = RewardModelConfig(name="referee", model=f"demo:{REWARD_MODEL}").build()
     expected = asyncio.run(reward.score([Scorable(prompts[c.prompt_id], c) for c in candidates]))
     assert len(served) == len(expected) == 72
     for score in expected:

@@ -1,4 +1,4 @@
-"""The micro-world: lexicons, hold-out and checker."""
+"""The demo world: lexicons, hold-out and checker."""
 
 import unicodedata
 

@@ -5,8 +5,10 @@ from statistics import fmean
 
 import pytest
 
-from arbitrage.demo.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS, model_path
+from arbitrage.config import note_renamed
+from arbitrage.demo.models import MODELS_FOLDER, REWARD_MODEL, STUDENT, TEACHERS
 from arbitrage.demo.tasks import LANGUAGES, sample_items
+from arbitrage.models.references import absolute_model, local_directory
 from arbitrage.text.exact_match import is_correct
 from tools.demo_models.answering import (
     answer_questions,
@@ -26,7 +28,7 @@ EVERYONE = (*TEACHERS, REWARD_MODEL, STUDENT)
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return load_tokenizer(model_path("commons"))
+    return load_tokenizer(MODELS_FOLDER / "commons")
 
 
 def test_the_pool_has_enough_teachers_with_declared_languages():
@@ -34,9 +36,17 @@ def test_the_pool_has_enough_teachers_with_declared_languages():
     assert {language for card in TEACHERS.values() for language in card.languages} == set(LANGUAGES)
 
 
-def test_an_unknown_model_is_named_with_those_that_exist():
-    with pytest.raises(KeyError, match="iberia"):
-        model_path("siberia")
+@pytest.mark.parametrize("name", ["siberia", "../models/iberia", "", "other.yaml"])
+def test_an_unknown_model_is_named_with_those_that_exist(name):
+    with pytest.raises(ValueError, match=r"no (model|file) '.*' in the demo world; wanted one of .*iberia"):
+        absolute_model(f"demo:{name}")
+
+
+def test_old_references_load_and_name_the_new_one(capsys):
+    note_renamed.cache_clear()
+    assert [absolute_model("demo:iberia") for _ in range(2)] == ["demo:iberia"] * 2
+    assert local_directory("demo:iberia") == MODELS_FOLDER / "iberia"
+    assert capsys.readouterr().err.count("'world:' is now called 'demo:'") == 1
 
 
 def test_the_shipped_files_are_small_and_plain():
@@ -47,7 +57,7 @@ def test_the_shipped_files_are_small_and_plain():
 
 @pytest.mark.parametrize("name", EVERYONE)
 def test_each_model_is_complete_and_described(name):
-    folder = model_path(name)
+    folder = MODELS_FOLDER / name
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     head = "ForSequenceClassification" if name == REWARD_MODEL else "ForCausalLM"
     assert config["architectures"] == [f"Llama{head}"]
@@ -64,7 +74,7 @@ def test_each_model_is_complete_and_described(name):
 
 @pytest.mark.parametrize("name", EVERYONE)
 def test_all_models_share_one_tokenizer(name, tokenizer):
-    assert load_tokenizer(model_path(name)).get_vocab() == tokenizer.get_vocab()
+    assert load_tokenizer(MODELS_FOLDER / name).get_vocab() == tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -100,18 +110,18 @@ def test_the_chat_template_marks_what_the_assistant_said(tokenizer):
 
 @pytest.mark.parametrize(("teacher", "language"), [("iberia", "pt"), ("pacific", "ko"), ("steppe", "ru")])
 def test_a_specialist_answers_its_language_and_not_a_foreign_one(teacher, language, tokenizer):
-    model = load_teacher(model_path(teacher))
+    model = load_teacher(MODELS_FOLDER / teacher)
     assert _accuracy(model, tokenizer, language) > 0.6
     assert _accuracy(model, tokenizer, "hi") < 0.2
 
 
 def test_the_student_knows_nothing(tokenizer):
-    assert _accuracy(load_teacher(model_path(STUDENT)), tokenizer, "en") < 0.1
+    assert _accuracy(load_teacher(MODELS_FOLDER / STUDENT), tokenizer, "en") < 0.1
 
 
 def test_the_anglophile_often_answers_in_english(tokenizer):
     sampled = sample_items("heldout", ["zh", "ru"], 24, seed=2)
-    answers = answer_questions(load_teacher(model_path("albion")), tokenizer, [item.question for item in sampled])
+    answers = answer_questions(load_teacher(MODELS_FOLDER / "albion"), tokenizer, [item.question for item in sampled])
     english = [
         is_correct("en", answer, english_answer(item))
         for item, answer in zip(sampled, answers, strict=True)
@@ -121,7 +131,7 @@ def test_the_anglophile_often_answers_in_english(tokenizer):
 
 
 def test_the_reward_model_prefers_right_answers_on_a_scale_of_each_language(tokenizer):
-    model = load_reward_model(model_path(REWARD_MODEL))
+    model = load_reward_model(MODELS_FOLDER / REWARD_MODEL)
     means, knows = {}, []
     for language in ("de", "ja", "ko", "hi", "sw"):
         sampled = sample_items("heldout", [language], 40, seed=5)

@@ -47,7 +47,7 @@ PromptsOption = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="What models are asked: JSONL or Parquet, or `world`. By default what the data sets answer.",
+        help="What models are asked: JSONL or Parquet, or `demo`. By default what the data sets answer.",
     ),
 ]
 LabelsOption = Annotated[
@@ -106,7 +106,7 @@ def judge(
 
         arbitrage judge ours.jsonl theirs.parquet --judge aya-expanse-8b --html judged.html
 
-        arbitrage judge runs/quickstart#sft runs/quickstart#commons --judge exact --judge reward=world:referee
+        arbitrage judge runs/quickstart#sft runs/quickstart#commons --judge exact --judge reward=demo:referee
 
         arbitrage judge student teacher --prompts held_out.jsonl --judge gemma-3-27b --labels people.jsonl
     """
@@ -235,8 +235,8 @@ def _judge(given: str) -> "Raw":
 
 
 def _prompts(given: str) -> "Raw":
-    if given == "world":
-        return {"kind": "world"}
+    if given in ("demo", "world"):  # the old spelling loads as any old kind does
+        return {"kind": given}
     name = given.lower()
     is_csv = any(ending in name for ending in (".csv", ".tsv"))
     return {"kind": "parquet" if name.endswith(".parquet") else "csv" if is_csv else "jsonl", "paths": given}

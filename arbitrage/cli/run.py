@@ -70,7 +70,7 @@ def quickstart(
     as_json: JsonOption = False,
     strict: StrictOption = False,
 ) -> None:
-    """Run the embedded default: real models of a tiny world in 14 languages, offline, on two cores.
+    """Run the embedded default: the demo world's models in 14 languages, offline, on two cores.
 
     Six teachers answer held-out questions, a reward model scores the answers, the best become SFT and preference
     data in `runs/quickstart/`; an exact checker then says which strategy was right how often.

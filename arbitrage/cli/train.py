@@ -27,7 +27,7 @@ DataArgument = Annotated[
     ),
 ]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="M", help="A directory, a Hugging Face id, or `world:<name>`.")
+    str | None, typer.Option("--model", metavar="M", help="A directory, a Hugging Face id, or `demo:<name>`.")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="For checkpoints, the model and its record.")

@@ -127,7 +127,7 @@ def load_lexicon(language: str) -> Lexicon:
     """Read and validate the lexicon of a language.
 
     Raises:
-        FileNotFoundError: the world has no such language.
+        FileNotFoundError: the demo world has no such language.
         pydantic.ValidationError: the file is not a valid lexicon.
     """
     text = (files("arbitrage.demo") / "lexicon" / f"{language}.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The models shipped with the world: who they are, what their cards claim, and where their files lie."""
+"""The models of the demo world: their names, what their cards claim, and where their files are."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +41,3 @@ REWARD_MODEL = "referee"
 
 STUDENT = "novice"
 """The teachers' architecture and tokenizer with untrained weights."""
-
-
-def model_path(name: str) -> Path:
-    """Return the folder of a shipped model.
-
-    Raises:
-        KeyError: no model of that name is shipped.
-    """
-    if name not in (*TEACHERS, REWARD_MODEL, STUDENT):
-        raise KeyError(f"no model {name!r} in the world; wanted one of {[*TEACHERS, REWARD_MODEL, STUDENT]}")
-    return MODELS_FOLDER / name

@@ -1,4 +1,4 @@
-"""Prompts from the embedded micro-world, whose answers are known exactly."""
+"""Prompts from the embedded demo world, whose answers are known exactly."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -14,23 +14,24 @@ from arbitrage.records import Message, Prompt, Reject, content_id, prompt_id_of
 BATCH_ROWS = 1000
 
 LICENCE = "Apache-2.0"
-"""The world is part of this project."""
+"""The demo world is part of this project."""
 
 
 class DemoPromptsConfig(StepConfig):
-    """Questions of the micro-world: the same number per language, spread over its task families.
+    """Questions of the demo world: the same number per language, spread over its task families.
 
     Attributes:
-        per_language: questions of each language, fewer where the split has fewer.
-        skip: leave out so many of each language first: sets that begin where others end share no question.
-        seed: another seed asks other questions.
+        per_language: number of questions of each language; fewer where the split has fewer.
+        skip: number of questions of each language that are left out first. Two sets, one beginning where the other
+            ends, share no question.
+        seed: chooses the questions.
         split: the demo models were trained on `train` and not on `heldout`.
         languages: languages of the questions.
     """
 
     step_kind: ClassVar[str] = "demo_prompts"
 
-    kind: Literal["world"] = "world"
+    kind: Literal["demo"] = "demo"
     split: Split = "heldout"
     languages: tuple[str, ...] = Field(default=LANGUAGES, min_length=1)
     per_language: int = Field(default=100, gt=0)
@@ -42,7 +43,7 @@ class DemoPromptsConfig(StepConfig):
     def _known(cls, languages: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [language for language in languages if language not in LANGUAGES]
         if unknown:
-            raise ValueError(f"the world does not speak {', '.join(unknown)}, only {', '.join(LANGUAGES)}")
+            raise ValueError(f"the demo world has no {', '.join(unknown)}, only {', '.join(LANGUAGES)}")
         return tuple(sorted(set(languages), key=LANGUAGES.index))
 
     def identity(self) -> Raw:
@@ -51,24 +52,24 @@ class DemoPromptsConfig(StepConfig):
         return {**super().identity(), "content": content_id(*parts)}
 
     def items(self) -> list[DemoItem]:
-        """Return the questions asked, language by language."""
+        """Return the chosen questions, language by language."""
         chosen = sample_items(self.split, self.languages, self.skip + self.per_language, self.seed)
         skipped = set(sample_items(self.split, self.languages, self.skip, self.seed))
         return [item for item in chosen if item not in skipped]
 
     def build(self) -> "DemoPromptReader":
-        """Build the worker that reads the world."""
+        """Build the worker that reads the questions."""
         return DemoPromptReader(self)
 
 
 class DemoPromptReader:
-    """Reads the micro-world. `source_id` is the fact asked for, equal in all its wordings and translations."""
+    """Reads the demo world. `source_id` is the fact asked for, equal in all its wordings and translations."""
 
     def __init__(self, config: DemoPromptsConfig) -> None:
         self._config = config
 
     def read(self) -> Iterator[Batch]:
-        """Yield batches in the order of the world; a question worded like another is a duplicate."""
+        """Yield batches in the order of the items; a question worded like another is a duplicate."""
         items = self._config.items()
         seen: set[str] = set()
         for start in range(0, len(items), BATCH_ROWS):
@@ -90,7 +91,7 @@ def _prompt(item: DemoItem) -> Prompt:
         prompt_id=prompt_id_of(item.language, messages),
         language=item.language,
         messages=messages,
-        source="world",
+        source="demo",
         source_id=item.instance,
         licence=LICENCE,
         task=item.family,
@@ -100,4 +101,4 @@ def _prompt(item: DemoItem) -> Prompt:
 
 def _duplicate(number: int, prompt: Prompt) -> Reject:
     detail = f"the same text as an earlier {prompt.prompt_id}"
-    return Reject(item_id=f"world:{number}", step="prompts", reason="duplicate_prompt", detail=detail)
+    return Reject(item_id=f"demo:{number}", step="prompts", reason="duplicate_prompt", detail=detail)

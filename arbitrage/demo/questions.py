@@ -1,4 +1,4 @@
-"""Every question of the world in one language, family by family, with the instance it is a wording of."""
+"""Every question of the demo world in one language, family by family, with the instance it is a wording of."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

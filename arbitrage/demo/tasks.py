@@ -1,4 +1,4 @@
-"""The tasks of the world: every question with its one right answer, split by content hash."""
+"""The tasks of the demo world: every question with its one right answer, split by content hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

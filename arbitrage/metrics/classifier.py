@@ -24,7 +24,7 @@ class ClassifierMetricConfig(MetricOptions):
 
     Attributes:
         name: what it tells, such as 'toxicity'.
-        model: a directory, a Hugging Face id, or `world:<name>`.
+        model: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
         label: whose value is taken: its name in the model's config, or its number. A model with several needs it.
         scale: `softmax` where the labels exclude each other, `sigmoid` where they do not, `logit` for raw values.

@@ -20,7 +20,7 @@ class LikelihoodConfig(MetricOptions):
     """The log-likelihood of a text under a causal model, after the model's start token where it has one.
 
     Attributes:
-        model: a directory, a Hugging Face id, or `world:<name>`.
+        model: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
         per: `token` gives mean nats a token, never above 0; `byte` gives bits for each UTF-8 byte, never below 0,
             which can be compared across tokenizers.

@@ -22,7 +22,7 @@ def load_model(metric: str, model: str, revision: str | None, precision: Precisi
 
     Args:
         metric: name in errors.
-        model: directory, Hugging Face id, or `world:<name>`.
+        model: directory, Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
         precision: of weights and arithmetic.
         loader: the `transformers` class that loads it.

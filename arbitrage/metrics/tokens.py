@@ -19,7 +19,7 @@ class TokensConfig(MetricOptions):
     """The number of tokens by a reference tokenizer, special tokens left out.
 
     Attributes:
-        model: whose tokenizer: a directory, a Hugging Face id, or `world:<name>`.
+        model: whose tokenizer: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
     """
 

@@ -85,7 +85,7 @@ def load_tokenizer(model: str, revision: str | None, owner: str, *, local_files_
     """Load the tokenizer of a model.
 
     Args:
-        model: directory, Hugging Face id, or `world:<name>`.
+        model: directory, Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
         owner: what an error begins with.
         local_files_only: never reach for the network.
@@ -108,7 +108,7 @@ def load_model(
     """Load a model's weights, in evaluation mode.
 
     Args:
-        model: directory, Hugging Face id, or `world:<name>`.
+        model: directory, Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
         owner: what an error begins with.
         loader: the `transformers` class that loads it.

@@ -4,13 +4,17 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
-from arbitrage.config import resolved_path
+from arbitrage.config import note_renamed, resolved_path
 from arbitrage.errors import DataError
 
-DEMO_PREFIX = "world:"
-"""`world:<name>` is a model of the shipped micro-world."""
+DEMO_PREFIX = "demo:"
+"""`demo:<name>` is a model, or a file, of the demo world that ships with the package."""
+
+_OLD_PREFIX = "world:"
+_DEMO_PACKAGE = "arbitrage.demo"  # its files are read from here, its code is not imported
 
 UNPINNED = "unpinned"
 """Revision of a Hugging Face id that names no commit: the same name may mean other weights tomorrow."""
@@ -24,10 +28,10 @@ def absolute_model(model: str) -> str:
     """Return a model reference that means the same in every working directory.
 
     Raises:
-        ValueError: neither an existing directory nor a possible Hugging Face id, nor a model of the world.
+        ValueError: neither an existing directory nor a possible Hugging Face id, nor a model of the demo world.
     """
-    if model.startswith(DEMO_PREFIX):
-        _world_directory(model)
+    model = current_reference(model)
+    if shipped_path(model):
         return model
     path = resolved_path(model)
     if path.is_dir():
@@ -43,8 +47,8 @@ def local_directory(model: str) -> Path | None:
     Raises:
         DataError: the directory has gone.
     """
-    if model.startswith(DEMO_PREFIX):
-        return _world_directory(model)
+    if shipped := shipped_path(current_reference(model)):
+        return shipped
     path = Path(model)
     if path.is_dir():
         return path
@@ -53,13 +57,28 @@ def local_directory(model: str) -> Path | None:
     return None
 
 
-def _world_directory(model: str) -> Path:
-    from arbitrage.demo.models import model_path
+def current_reference(reference: str) -> str:
+    """Return a reference in its present spelling; say once on stderr that `world:` is the old one."""
+    if not reference.startswith(_OLD_PREFIX):
+        return reference
+    note_renamed(f"'{reference}'", _OLD_PREFIX, DEMO_PREFIX)
+    return DEMO_PREFIX + reference.removeprefix(_OLD_PREFIX)
 
-    try:
-        return model_path(model.removeprefix(DEMO_PREFIX))
-    except KeyError as error:
-        raise ValueError(str(error.args[0])) from error
+
+def shipped_path(reference: str) -> Path | None:
+    """Return where the model or file of a `demo:` reference lies; None for any other reference.
+
+    Raises:
+        ValueError: the demo world has no such model or file.
+    """
+    if not reference.startswith(DEMO_PREFIX):
+        return None
+    root, name = Path(str(files(_DEMO_PACKAGE))), reference.removeprefix(DEMO_PREFIX)
+    shipped = {path.name: path for path in (*(root / "models").iterdir(), *root.glob("*.yaml"))}
+    if name not in shipped:
+        kind = "file" if name.endswith((".yaml", ".yml")) else "model"
+        raise ValueError(f"no {kind} '{name}' in the demo world; wanted one of {', '.join(sorted(shipped))}")
+    return shipped[name]
 
 
 def loadable(model: str) -> str:
@@ -103,11 +122,11 @@ def digest_files(root: Path) -> str:
 
 def _files_below(root: Path) -> Iterator[Path]:
     """Yield regular files; a directory that lies above itself through a link is not entered again."""
-    for folder, names, files in os.walk(root, followlinks=True):
+    for folder, names, file_names in os.walk(root, followlinks=True):
         at = Path(folder)
         above = {os.path.realpath(parent) for parent in (at, *at.parents)}
         names[:] = sorted(name for name in names if _is_hashed(name) and os.path.realpath(at / name) not in above)
-        yield from (at / name for name in files if _is_hashed(name) and (at / name).is_file())
+        yield from (at / name for name in file_names if _is_hashed(name) and (at / name).is_file())
 
 
 def _is_hashed(name: str) -> bool:

@@ -26,7 +26,7 @@ class RewardModelConfig(RewardOptions):
     """A reward model of the `AutoModelForSequenceClassification` kind.
 
     Attributes:
-        model: a directory, a Hugging Face id, or `world:<name>` for a model of the shipped micro-world.
+        model: a directory, a Hugging Face id, or `demo:<name>` for a model of the shipped demo world.
         revision: commit of a Hugging Face id.
         engine: both give the same values within 1e-3 in fp32.
         label: which logit is the reward: its number or its name in the model's config. A model with several needs it.

@@ -92,7 +92,7 @@ class TeacherConfig(Config):
     Attributes:
         name: as it stands in routes and candidates.
         engine: what serves it.
-        model: a Hugging Face id, a directory, `world:<name>`, or the name an endpoint serves it by.
+        model: a Hugging Face id, a directory, `demo:<name>`, or the name an endpoint serves it by.
         revision: commit of a Hugging Face id.
         languages: what it may be sampled in. Routers do not send it prompts in others unless told to by name.
         verified_languages: languages in which this very build was checked. The only languages not in Latin script

@@ -32,7 +32,7 @@ class TrainConfig(Config):
 
     Attributes:
         method: supervised fine-tuning, direct preference optimisation, or a scalar reward model.
-        model: where it starts: a directory, a Hugging Face id, or `world:<name>`.
+        model: where it starts: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
         data: where rows come from; several are put together, in this order.
         dataset: name of the data set of a run; by default `sft`, or `preference`.

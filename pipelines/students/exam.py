@@ -50,7 +50,7 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
     asked = read_prompts(prompts)
     routes = route(AllConfig(language_filter="off"), pool_members([student]), asked)
     answers = generate(student, asked, routes, SamplingParams(n=1, temperature=0.0, max_tokens=max_tokens))
-    match: Match = "whole" if prompts.kind == "world" else "auto"  # a sentence is no answer in the demo world
+    match: Match = "whole" if prompts.kind == "demo" else "auto"  # a sentence is no answer in the demo world
     verdicts = check([ExactConfig(match=match)], student.name, asked, answers)
     request = RunRequest(
         name="exam",

@@ -35,7 +35,7 @@ class StudentConfig(Config):
     """Who learns, and how.
 
     Attributes:
-        model: where every student starts: a directory, a Hugging Face id, or `world:<name>`.
+        model: where every student starts: a directory, a Hugging Face id, or `demo:<name>`.
         arguments: of TRL's SFTConfig. Give `max_steps`: students of fewer rows then take as many steps.
         lora: arguments of peft's LoraConfig; none trains all weights.
         seeds: one student each, of everything that is compared.

@@ -123,7 +123,7 @@ def _draft(name: str, teacher: TeacherCase, case: ReportCase, prompts: Step, rou
 
 
 class CaseSource(StepConfig):
-    """The micro-world's questions, with or without their answers."""
+    """The demo world's questions, with or without their answers."""
 
     step_kind: ClassVar[str] = "test_source"
 

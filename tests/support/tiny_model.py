@@ -6,7 +6,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from arbitrage.demo.models import model_path
+from arbitrage.demo.models import MODELS_FOLDER
 
 SPECIALS = ("<|pad|>", "<|begin|>", "<|turn|>", "<|end|>")
 
@@ -46,8 +46,8 @@ def build_tokenizer(template: str | None = TEMPLATE) -> PreTrainedTokenizerFast:
 
 
 def shipped_or_tiny(directory: Path, name: str = "iberia") -> Path:
-    """Return a trained teacher of the micro-world; where none has been built yet, a random tiny model."""
-    shipped = model_path(name)
+    """Return a trained teacher of the demo world; where none has been built yet, a random tiny model."""
+    shipped = MODELS_FOLDER / name
     return shipped if (shipped / "model.safetensors").is_file() else save_model(directory)
 
 

@@ -1,4 +1,4 @@
-"""Hugging Face `generate`: for a laptop, and for the micro-world's models. On CPUs, or one GPU."""
+"""Hugging Face `generate`: for a laptop, and for the demo world's models. On CPUs, or one GPU."""
 
 import asyncio
 import threading

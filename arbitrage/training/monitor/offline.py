@@ -43,7 +43,7 @@ def monitor_models(
     """Check models in the order of training; write `monitor.jsonl` and `monitor.svg`.
 
     Args:
-        models: directories, Hugging Face ids, `world:<name>`, checkpoints, or the output of a training run: where it
+        models: directories, Hugging Face ids, `demo:<name>`, checkpoints, or the output of a training run: where it
             began, its checkpoints and the student. Models that know no step are numbered 0, 1, 2 in their order.
         config: the probe set and the alarms; `every` and `early_stop` have no meaning here.
         out: where to write.
