@@ -44,8 +44,8 @@ def test_an_unknown_model_is_named_with_those_that_exist(name):
 
 def test_old_references_load_and_name_the_new_one(capsys):
     note_renamed.cache_clear()
-    assert [absolute_model("demo:iberia") for _ in range(2)] == ["demo:iberia"] * 2
-    assert local_directory("demo:iberia") == MODELS_FOLDER / "iberia"
+    assert [absolute_model("world:iberia") for _ in range(2)] == ["demo:iberia"] * 2
+    assert local_directory("world:iberia") == MODELS_FOLDER / "iberia"
     assert capsys.readouterr().err.count("'world:' is now called 'demo:'") == 1
 
 
