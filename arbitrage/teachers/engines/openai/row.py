@@ -1,6 +1,6 @@
 """What becomes of a request that got no answer: whose fault it is, and where and when it is sent again.
 
-docs/decisions/0007-who-is-to-blame.md has the rules and why.
+docs/decisions/0007-circuit-breaker.md has the rules and why.
 """
 
 from collections.abc import Callable, Sequence
