@@ -1,4 +1,4 @@
-"""What routers reach on real outcome matrices, and at what speed; writes all figures of docs/routing.md.
+"""What routers reach on real reward matrices, and at what speed; writes all figures of docs/routing.md.
 
     python -m benchmarks.routing --data DIR                  everything: about two hours on two cores
     python -m benchmarks.routing --data DIR --only pools     one part; see --help
@@ -49,7 +49,7 @@ TIMED: Mapping[str, Sequence[str]] = {"wmt25": (), "policy": ("policy_mixed", "p
 """What is timed: all 26 systems of WMT25, and the models of both pools of the other matrix."""
 JOBS = min(5, os.cpu_count() or 1)
 DEALS = 4
-"""How often prompts are dealt to folds where newcomers are studied."""
+"""How often prompts are dealt to folds where new models are studied."""
 Found = dict[str, Any]
 
 
@@ -98,7 +98,7 @@ def measure_judges(data: Path, pool: str) -> Found:
     return {figures.judge: asdict(figures) for figures in select_by_each_reward(load(data, pool, JUDGES), jobs=JOBS)}
 
 
-def measure_newcomers(data: Path, pool: str) -> Found:
+def measure_new_models(data: Path, pool: str) -> Found:
     """Let each teacher join in turn."""
     return asdict(study_new_models(load(data, pool), num_deals=DEALS))
 
@@ -169,7 +169,7 @@ PARTS: Mapping[str, tuple[Callable[[Path, str], Any], Sequence[str]]] = {
     "pools": (measure_pool, ALL),
     "drawn": (measure_drawn, tuple(MATRICES)),
     "judges": (measure_judges, WMT),
-    "newcomers": (measure_newcomers, ALL),
+    "new_models": (measure_new_models, ALL),
     "samples": (measure_samples, ("wmt25_small", "policy_small")),
     "cost": (measure_cost, ("policy_mixed", "policy_small")),
     "speed": (measure_speed, tuple(TIMED)),

@@ -33,7 +33,7 @@ LANGUAGE_AWARE = (
 def render(results: Found) -> None:
     """Write each part that has been measured between its marks."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    parts = {"pools": _pools, "drawn": _drawn, "judges": _judges, "newcomers": _newcomers, "samples": _samples}
+    parts = {"pools": _pools, "drawn": _drawn, "judges": _judges, "new_models": _new_models, "samples": _samples}
     parts |= {"cost": _cost, "speed": _speed}
     for name, table in parts.items():
         if name in results:
@@ -101,9 +101,9 @@ def _judges(found: Found) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _newcomers(found: Found) -> str:
+def _new_models(found: Found) -> str:
     sizes = sorted(next(iter(found.values()))["kept"], key=int)
-    return _helpful(found, sizes) + "\n" + _all_newcomers(found, sizes)
+    return _helpful(found, sizes) + "\n" + _all_new_models(found, sizes)
 
 
 def _helpful(found: Found, sizes: Sequence[str]) -> str:
@@ -123,9 +123,9 @@ def _helpful(found: Found, sizes: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _all_newcomers(found: Found, sizes: Sequence[str]) -> str:
+def _all_new_models(found: Found, sizes: Sequence[str]) -> str:
     heads = " | ".join(f"{size} prompts" for size in sizes)
-    lines = [f"| pool | gain by any newcomer | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
+    lines = [f"| pool | gain by any new model | {heads} | plain means, 128 | routing's gain kept: none, 128 |"]
     lines.append("|---" * (len(sizes) + 4) + "|")
     for pool, one in found.items():
         kept = " | ".join(f"{_at(one['kept'], size):.0%}{_range(one, size)}" for size in sizes)

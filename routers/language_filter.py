@@ -23,7 +23,7 @@ class LanguageFilterConfig(Config):
     unfiltered: tuple[str, ...] = ()
 
     def asks_alone(self, member: PoolMember) -> Raw | None:
-        """Return what decides which prompts a teacher gets, if its fellows have no say in it; else None."""
+        """Return what decides which prompts a teacher gets, if the other models have no say in it; else None."""
         return None
 
     def languages_open_to(self, member: PoolMember) -> list[str] | Literal["all"]:

@@ -21,7 +21,7 @@ from routers.bandit_log.posterior import LoggedOutcome, Posterior, update
 from routers.evaluation.logged import judge_logged
 from routers.learning.learner import Fixed
 from routers.learning.table import SingleLearner, TableLearner
-from tests.support.outcomes import LANGUAGES, TEACHERS, toy_outcomes
+from tests.support.reward_matrices import LANGUAGES, TEACHERS, toy_outcomes
 
 POOL = tuple(PoolMember(name=name, languages=LANGUAGES) for name in TEACHERS)
 RULES = pytest.mark.parametrize("rule", ["thompson", "ema"])

@@ -1,4 +1,4 @@
-"""A stranger is known by its fellows: shares, tags and errors, against what made the rewards."""
+"""A stranger is known by the other models: shares, tags and errors, against what made the rewards."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ FREE = Penalties(1e-6, 1e6, 1e-6)
 
 
 def world(noise=0.05, seed=0):
-    """Three fellows with different tastes, two tags, and how hard each prompt is."""
+    """Three existing models with different tastes, two tags, and how hard each prompt is."""
     random = np.random.default_rng(seed)
     expected_PT = random.normal(0.0, 0.2, (NUM, 3))
     hard_P = random.normal(0.0, 0.3, NUM)
@@ -19,7 +19,7 @@ def world(noise=0.05, seed=0):
     return expected_PT, hard_P, tags_PG, rewards_PT
 
 
-def test_a_mixture_of_its_fellows_is_found_again():
+def test_a_mixture_of_existing_models_is_found_again():
     expected_PT, hard_P, tags_PG, rewards_PT = world(noise=0.0)
     rewards_P = expected_PT @ [0.7, 0.3, 0.0] - hard_P + 0.1 * tags_PG[:, 1]
     rows = np.arange(0, NUM, 4) + np.arange(NUM // 4) % 2
@@ -30,7 +30,7 @@ def test_a_mixture_of_its_fellows_is_found_again():
     assert found.constant + found.tags_G[0] == pytest.approx(0.0, abs=1e-3)
 
 
-def test_nothing_known_means_the_mean_of_the_fellows():
+def test_nothing_known_means_the_mean_of_existing_models():
     expected_PT, _, tags_PG, rewards_PT = world()
     shrunken = Penalties(1e9, 1e9, 1e9)
     rewards_P = rewards_PT.mean(axis=1) + 0.25
@@ -71,7 +71,7 @@ def test_who_shines_where_it_is_hard_is_expected_to_do_so_under_other_hard_tags(
     assert 0.1 < found.tags_G[9] - found.tags_G[0] < 0.27
 
 
-def test_a_fellow_that_was_not_asked_says_nothing():
+def test_an_existing_model_that_was_not_asked_says_nothing():
     expected_PT, hard_P, tags_PG, rewards_PT = world(noise=0.0)
     rewards_PT[::2, 2] = np.nan
     evidence = look_at(expected_PT, rewards_PT, tags_PG)
@@ -79,8 +79,8 @@ def test_a_fellow_that_was_not_asked_says_nothing():
     assert np.isfinite(evidence.known_PX).all()
 
 
-def test_strengths_are_learned_from_the_fellows():
-    """Tags are shrunken away where fellows take no notice of them, and hardly where they differ by nothing else."""
+def test_strengths_are_learned_from_existing_models():
+    """Tags are shrunken away where existing models take no notice of them, and hardly where they differ by nothing else."""
     tags_PG = np.eye(6)[np.arange(NUM) % 6]
     random = np.random.default_rng(2)
     rows = np.arange(60)
@@ -91,6 +91,6 @@ def test_strengths_are_learned_from_the_fellows():
     assert tagged.tags <= 10.0 < blind.tags
 
 
-def test_a_single_fellow_cannot_play():
+def test_a_single_existing_model_cannot_play():
     expected_PT, _, tags_PG, rewards_PT = world()
     assert tune(expected_PT[:, :1], rewards_PT[:, :1], tags_PG, np.arange(40)) == UNTUNED

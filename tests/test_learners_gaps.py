@@ -13,7 +13,7 @@ from routers.learning.folds import deal_folds
 from routers.learning.knn import KnnLearner
 from routers.learning.learned import LearnedLearner
 from routers.learning.ridge import RidgeLearner
-from tests.support.outcomes import TEACHERS, WORDS, toy_outcomes
+from tests.support.reward_matrices import TEACHERS, WORDS, toy_outcomes
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ import pytest
 from arbitrage.runs.manifest import LiveRun, LiveStep
 from arbitrage.runs.store import replace_json
 from tests.support.mutations import Format, mutations
-from tests.support.outcomes import toy_outcomes, write_matrix
 from tests.support.pipelines import write_pipeline, write_pool, write_prompts
+from tests.support.reward_matrices import toy_outcomes, write_matrix
 
 FACTOR = int(os.environ.get("ARBITRAGE_DAMAGES", "1"))
 SEED = 13

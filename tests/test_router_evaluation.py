@@ -18,7 +18,7 @@ from routers.learning.auto import AutoLearner
 from routers.learning.folds import deal_folds
 from routers.learning.learned import LearnedLearner
 from routers.learning.table import TableLearner
-from tests.support.outcomes import split, toy_outcomes, write_matrix
+from tests.support.reward_matrices import split, toy_outcomes, write_matrix
 
 FEW = (TableLearner(), LearnedLearner())
 
@@ -166,7 +166,7 @@ def test_more_prompts_teach_more():
 
 @pytest.fixture
 def matrix_file(tmp_path):
-    return write_matrix(tmp_path / "outcomes.parquet", toy_outcomes(60))
+    return write_matrix(tmp_path / "rewards.parquet", toy_outcomes(60))
 
 
 def call(*args):
@@ -196,12 +196,12 @@ def test_eval_prints_a_table_and_writes_what_it_promises(tmp_path, matrix_file):
 
 def test_a_teacher_joins_from_the_command_line(tmp_path, matrix_file):
     call("train", "--matrix", matrix_file, "--models", "anna,carl,dora", "--out", tmp_path / "one")
-    call("calibration-set", "--matrix", matrix_file, "--size", 64, "--out", tmp_path / "prompts.jsonl")
+    call("probe-prompts", "--matrix", matrix_file, "--size", 64, "--out", tmp_path / "prompts.jsonl")
     prompts = [json.loads(line) for line in (tmp_path / "prompts.jsonl").read_text().splitlines()]
     table = pd.read_parquet(matrix_file)
-    newcomer = table[(table.model == "bert") & table.prompt_id.isin({p["prompt_id"] for p in prompts})]
-    incumbents = table[table.model != "bert"]
-    pd.concat([incumbents, newcomer]).to_parquet(tmp_path / "more.parquet")
+    new_model = table[(table.model == "bert") & table.prompt_id.isin({p["prompt_id"] for p in prompts})]
+    existing = table[table.model != "bert"]
+    pd.concat([existing, new_model]).to_parquet(tmp_path / "more.parquet")
     joined = call(
         "add-teacher",
         "bert",
@@ -212,7 +212,7 @@ def test_a_teacher_joins_from_the_command_line(tmp_path, matrix_file):
         "--out",
         tmp_path / "two",
     )
-    assert "joined 3 incumbents from 64 prompts" in joined
+    assert "joined 3 existing models from 64 prompts" in joined
     assert "anna, bert, carl, dora" in call("show", tmp_path / "two")
 
 
@@ -234,7 +234,7 @@ def test_studies_say_what_they_leave_out(arbitrage, tmp_path, matrix_file):
     table = pd.read_parquet(matrix_file)
     gaps = tmp_path / "gaps.parquet"
     table.assign(reward=table["reward"].mask(np.arange(len(table)) == 5)).to_parquet(gaps)
-    told = arbitrage("router", "calibration-set", "--matrix", gaps, "--out", "c.jsonl", "--reward-column", "reward")
+    told = arbitrage("router", "probe-prompts", "--matrix", gaps, "--out", "c.jsonl", "--reward-column", "reward")
     assert told.code == 0
     assert "left out: 1 prompts (a model's reward is missing: " in told.err
 
@@ -272,7 +272,7 @@ def test_odd_matrices_are_evaluated_learned_from_and_joined(spoil, tmp_path, mat
 def test_one_group_can_be_learned_from_but_not_judged_on(tmp_path, matrix_file):
     path = tmp_path / "odd.parquet"
     one_group(pd.read_parquet(matrix_file)).to_parquet(path)
-    for command in ("eval", "samples", "newcomers"):
+    for command in ("eval", "samples", "new-models"):
         result = CliRunner().invoke(app, ["router", command, "--matrix", str(path)])
         assert "all of one group" in str(result.exception)
     call("train", "--matrix", path, "--learner", "auto", "--out", tmp_path / "one")

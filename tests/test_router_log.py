@@ -14,8 +14,8 @@ from arbitrage.tables import from_table
 from pipelines.routing.outcomes import log_of_run
 from routers.bandit_log.outcome_log import OutcomeLog, read_log, write_log
 from routers.evaluation.logged import FROM_LOG, judge_logged
-from tests.support.outcomes import TEACHERS, toy_outcomes
 from tests.support.pipelines import run, write_pipeline, write_prompts
+from tests.support.reward_matrices import TEACHERS, toy_outcomes
 
 
 def logged_run(directory: Path, router: dict[str, object]) -> Path:

@@ -6,14 +6,14 @@ import pytest
 
 from benchmarks import drawn_pools
 from benchmarks.drawn_pools import measure_drawn_pools
-from benchmarks.routing_document import _drawn, _newcomers
+from benchmarks.routing_document import _drawn, _new_models
 from routers.evaluation.new_models import study_new_models
-from tests.support.outcomes import TEACHERS, toy_outcomes, write_matrix
+from tests.support.reward_matrices import TEACHERS, toy_outcomes, write_matrix
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    path = write_matrix(tmp_path_factory.mktemp("drawn") / "outcomes.parquet", toy_outcomes(40))
+    path = write_matrix(tmp_path_factory.mktemp("drawn") / "rewards.parquet", toy_outcomes(40))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawn_pools, "NUM_POOLS", 3)
         patch.setattr(drawn_pools, "MODELS", (2, 4))
@@ -44,13 +44,13 @@ def test_the_table_counts_pools_whose_interval_leaves_zero_out(drawn):
     assert row.endswith("| 1, 1 | 1, 1 | 1, 1 |")
 
 
-def test_the_table_of_newcomers_tells_those_apart_that_bring_something():
+def test_the_table_of_new_models_tells_those_apart_that_bring_something():
     study = asdict(study_new_models(toy_outcomes(90), sizes=(48, 128), num_folds=2))
     sized = {
         key: {str(size): one for size, one in study[key].items()} if isinstance(study[key], dict) else study[key]
         for key in study
     }
-    table = _newcomers({"wmt25_toy": sized}).splitlines()
+    table = _new_models({"wmt25_toy": sized}).splitlines()
     assert table[2].startswith(f"| wmt25_toy | {len(study['helpful'])} of 4 | +")
     assert "mean of wmt25_* | | | " in table[3]
     assert any(line.startswith("| wmt25_toy | +0.") for line in table[4:])

@@ -1,4 +1,4 @@
-"""Routers on real outcome matrices: where language decides, where the topic does, and where there is little to gain."""
+"""Routers on real reward matrices: where language decides, where the topic does, and where there is little to gain."""
 
 import json
 from pathlib import Path

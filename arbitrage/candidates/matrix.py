@@ -1,4 +1,4 @@
-"""The outcome matrix: how well each teacher of a pool answered each prompt."""
+"""The reward matrix: how well each teacher of a pool answered each prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -89,7 +89,7 @@ def chosen(values_PT: Floats, choice_P: Rows) -> Floats:
 
 
 def teacher_means(rewards_PT: Floats) -> Floats:
-    """Return each teacher's mean advantage over its fellows, shape (T,), summing to zero.
+    """Return each teacher's mean advantage over the other models, shape (T,), summing to zero.
 
     Where not everybody was asked everything, easy prompts must not pass for good teachers: reward = prompt + teacher
     is fitted by least squares. Teachers that no prompt links are centred each among their own.

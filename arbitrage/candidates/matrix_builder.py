@@ -1,4 +1,4 @@
-"""Build an outcome matrix from rows of a candidate table, shard by shard.
+"""Build a reward matrix from rows of a candidate table, shard by shard.
 
 A cell is the mean final score of a teacher's samples. A sample that fails a filter cannot be selected and counts as
 the lowest score of its language: left out, it would make a teacher whose candidates often fail look good.

@@ -1,4 +1,4 @@
-"""Read an outcome matrix from Parquet, JSON Lines or CSV: one row for each prompt and model."""
+"""Read a reward matrix from Parquet, JSON Lines or CSV: one row for each prompt and model."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ from arbitrage.cli.progress import SENTENCE, Interrupted, interrupted_at_once
 from arbitrage.cli.router.evaluate import router
 from arbitrage.cli.router.extend import add_teacher, pick_prompts
 from arbitrage.cli.router.log import judge_by_log, write_outcomes
-from arbitrage.cli.router.study import admit_newcomers, judge_routers, trace_router
+from arbitrage.cli.router.study import judge_routers, new_models, trace_router
 from arbitrage.cli.router.train import show_router, train_router
 from arbitrage.cli.run import quickstart, run
 from arbitrage.cli.schema import schema
@@ -50,8 +50,8 @@ router.command("train")(train_router)
 router.command("show")(show_router)
 router.command("judges")(judge_routers)
 router.command("samples")(trace_router)
-router.command("newcomers")(admit_newcomers)
-router.command("calibration-set")(pick_prompts)
+router.command("new-models")(new_models)
+router.command("probe-prompts")(pick_prompts)
 router.command("add-teacher")(add_teacher)
 router.command("log")(write_outcomes)
 router.command("off-policy")(judge_by_log)

@@ -1,4 +1,4 @@
-"""A run's own candidate table as an outcome matrix or as a log: what routers are trained and judged on."""
+"""A run's own candidate table as a reward matrix or as a log: what routers are trained and judged on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

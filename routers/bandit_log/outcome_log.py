@@ -102,7 +102,7 @@ def log_routes(
     """Make a log of what was routed to one teacher each and rewarded; other prompts are left out.
 
     Args:
-        prompts: in any order; clusters are those of outcome matrices (`arbitrage.candidates.queries`).
+        prompts: in any order; clusters are those of reward matrices (`arbitrage.candidates.queries`).
         routes: any of them.
         rewards: prompt id → reward of the answer.
         teachers: the pool; without, those that were asked.

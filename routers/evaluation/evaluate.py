@@ -1,4 +1,4 @@
-"""Evaluate routers on an outcome matrix: each fold is judged by routers that have seen only the others."""
+"""Evaluate routers on a reward matrix: each fold is judged by routers that have seen only the others."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

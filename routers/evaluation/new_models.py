@@ -1,4 +1,4 @@
-"""How much of a new teacher's worth is had from a few of its answers: each teacher in turn is the newcomer."""
+"""How much of a new model's gain is known from a few probe prompts: each teacher in turn is the new model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,22 +23,22 @@ LEARNER = LearnedLearner()
 
 @dataclass(frozen=True, slots=True)
 class NewModelStudy:
-    """What newcomers bring, mean over prompts, over all who took the part, and over deals of the prompts to folds.
+    """Gains by new models: means over prompts, over models in that role, and over splits of the prompts into folds.
 
     Attributes:
-        full_gain: mean reward that the pool gains by a newcomer whose outcomes are known on all training prompts.
-        kept: calibration prompts → share of that gain.
-        kept_by_deal: the same, deal by deal: how far one of them can be trusted.
-        kept_by_means: where the newcomer's plain mean difference to the incumbents is believed.
-        helpful: newcomers whose full gain is significantly above zero, most first: a share of what is not there says
-            nothing.
-        kept_of_helpful: calibration prompts → share of their gain (sums); None where nobody is helpful.
-        gain_of_others: calibration prompts → gain by one of the others, mean; below zero: what believing it costs.
-        routing_gain: of the router that knows all outcomes, above the best single teacher of the whole pool.
-        routing_kept: calibration prompts → share of `routing_gain` that the extended routers keep; at 0 prompts, what
-            is left without the newcomer.
-        full_by_teacher: the full gain by newcomer, most first.
-        joined_by_teacher: calibration prompts → newcomer → its gain from these alone.
+        full_gain: mean reward that the pool gains by a new model whose rewards are known on all training prompts.
+        kept: probe prompts → share of that gain.
+        kept_by_deal: the same for each split: how noisy one split is.
+        kept_by_means: the same if only the mean difference to the existing models is used.
+        helpful: new models whose full gain is significantly above zero, largest first: only for them a share is
+            meaningful.
+        kept_of_helpful: probe prompts → share of their gain (sums); None without helpful models.
+        gain_of_others: probe prompts → gain by one of the others, mean; below zero it is a loss.
+        routing_gain: of the router that knows all rewards, above the best single teacher of the whole pool.
+        routing_kept: probe prompts → share of `routing_gain` that the extended routers keep; at 0 prompts, what
+            is left without the new model.
+        full_by_teacher: the full gain by new model, most first.
+        joined_by_teacher: probe prompts → new model → its gain from these alone.
     """
 
     full_gain: float
@@ -65,13 +65,13 @@ def study_new_models(
     """Train on all folds but one, let each teacher in turn join from a few prompts, and judge on that one.
 
     Args:
-        matrix: outcomes of all teachers.
-        sizes: numbers of calibration prompts; those that the training part does not have are left out.
+        matrix: rewards of all teachers.
+        sizes: numbers of probe prompts; those larger than the training part are left out.
         num_folds: of a deal.
         seed: of the first deal.
-        num_deals: how often prompts are dealt to folds, and calibration prompts picked anew: a newcomer's gain is
+        num_deals: how often prompts are dealt to folds, and probe prompts picked anew: a new model's gain is
             small, and its share noisy.
-        told: hears how far it is.
+        told: called with a line of progress.
     """
     most = len(matrix) - int(np.bincount(deal_test_folds(matrix.cluster_P, num_folds, seed)).max())
     sizes = [size for size in sizes if size <= most] or sizes[:1]
@@ -84,12 +84,12 @@ def study_new_models(
 
 @dataclass(slots=True)
 class NewModelGains:
-    """What each prompt gains above the pool without the newcomer, in the fold that it is judged in.
+    """What each prompt gains above the pool without the new model, in the fold that it is judged in.
 
     Attributes:
-        full_PT: by newcomer, where all its outcomes are known; 0 where nobody else may answer.
-        joined_PT: by calibration prompts.
-        by_means_PT: by calibration prompts, where plain means are believed.
+        full_PT: by new model, where all its rewards are known; 0 where no other teacher is eligible.
+        joined_PT: by probe prompts.
+        by_means_PT: by probe prompts, by plain means alone.
         routing_P: of the whole pool's router above the best single teacher.
     """
 
@@ -112,7 +112,7 @@ def _deal(matrix: RewardMatrix, sizes: Sequence[int], num_folds: int, seed: int,
         single_PT = SingleLearner().fit(training).predict(test.queries)
         gains.routing_P[rows] = _earned(full_PT, test) - _earned(single_PT, test)
         for name in matrix.teachers:
-            told(f"fold {fold + 1} of {num_folds}, newcomer {name}")
+            told(f"fold {fold + 1} of {num_folds}, new model {name}")
             _let_join(name, training, test, rows, full_PT, seed, gains)
     return gains
 
@@ -126,14 +126,14 @@ def _let_join(
     seed: int,
     gains: NewModelGains,
 ) -> None:
-    """Note what one newcomer brings; prompts that no incumbent may answer say nothing of it."""
+    """Record the gains of one new model; prompts for which no existing model is eligible are left out."""
     column = training.teachers.index(name)
     learn, judge = _open_without(training, column), _open_without(test, column)
     if not len(learn) or not len(judge):
         return
     training, test, rows, full_PT = training.take(learn), test.take(judge), rows[judge], full_PT[judge]
-    incumbents = training.among([teacher for teacher in training.teachers if teacher != name])
-    router = LEARNER.fit(incumbents)
+    existing = training.among([teacher for teacher in training.teachers if teacher != name])
+    router = LEARNER.fit(existing)
     guess_PT = router.predict(test.queries)
     without_P = _earned(_with_column(guess_PT, column, None), test)
     gains.full_PT[rows, column] = _earned(full_PT, test) - without_P
@@ -145,9 +145,9 @@ def _let_join(
     for size in gains.joined_PT:
         picked = pick_probe_prompts(tried.queries, tried.cluster_P, tried.prompt_ids, size, seed)
         asked, rewards_N = answered[picked], tried.rewards_PT[picked, column]
-        extended = add_new_model(router, incumbents, name, asked, rewards_N)
+        extended = add_new_model(router, existing, name, asked, rewards_N)
         gains.joined_PT[size][rows, column] = _earned(extended.predictor.predict(test.queries), test) - without_P
-        plain = float((rewards_N - np.nanmean(incumbents.rewards_PT[asked], axis=1)).mean())
+        plain = float((rewards_N - np.nanmean(existing.rewards_PT[asked], axis=1)).mean())
         by_means_PT = _with_column(guess_PT, column, mean_P + plain)
         gains.by_means_PT[size][rows, column] = _earned(by_means_PT, test) - without_P
 
@@ -193,7 +193,7 @@ def _sum_up(matrix: RewardMatrix, deals: Sequence[NewModelGains], sizes: Sequenc
 
 
 def _open_without(matrix: RewardMatrix, column: int) -> Rows:
-    """Return the prompts that somebody else than one teacher may answer."""
+    """Return the prompts for which another teacher is eligible."""
     return np.flatnonzero(np.delete(matrix.admitted_PT, column, axis=1).any(axis=1))
 
 

@@ -1,7 +1,7 @@
 """Route by what is known of a teacher, so that a new one joins without retraining; after Nexus [2408.15901].
 
 A teacher's vector e_t describes it: how good it is overall, its profile over languages, and what the prompts look
-like that it excels at. The score of a prompt is ⟨W x, e_t⟩, W learned from all teachers together: a newcomer needs
+like that it excels at. The score of a prompt is ⟨W x, e_t⟩, W learned from all teachers together: a new model needs
 only a vector.
 """
 
@@ -111,7 +111,7 @@ class DescriptorReader:
         return np.hstack([level_T1, profile_TL, excels_TK])
 
     def trusting(self, matrix: RewardMatrix, advantage_PT: Floats) -> "DescriptorReader":
-        """Return a reader that doubts as much as the incumbents' noise and variety warrant (empirical Bayes)."""
+        """Return a reader that doubts as much as the existing models' noise and variety warrant (empirical Bayes)."""
         features_PD, cluster_P = self.read(matrix.queries), matrix.cluster_P
         plain_TD = self.describe(features_PD, advantage_PT, cluster_P)
         asked_PT = np.isfinite(advantage_PT)
@@ -171,12 +171,12 @@ def fit_model_descriptors(predictor: Descriptor, probe: RewardMatrix, name: str)
     """Let a new teacher join; nothing is learned again.
 
     Args:
-        predictor: of the incumbents.
-        probe: 50 to 200 prompts, scored for the incumbents and the new teacher.
+        predictor: of the existing models.
+        probe: 50 to 200 prompts, scored for the existing models and the new teacher.
         name: of the new teacher; its column takes its place in the order of names.
 
     Raises:
-        UserError: the probe's teachers are not the incumbents and the new one, or the new one answered nothing.
+        UserError: the probe's teachers are not the existing models and the new one, or the new one answered nothing.
     """
     num_T = len(predictor.described_TD)
     if name not in probe.teachers or len(probe.teachers) != num_T + 1:
@@ -184,16 +184,16 @@ def fit_model_descriptors(predictor: Descriptor, probe: RewardMatrix, name: str)
         raise UserError(f"probe: holds rewards of {', '.join(probe.teachers)}; wanted {wanted}")
     place = probe.teachers.index(name)
     level_T = predictor.described_TD[:, 0]
-    # the incumbents say how hard each prompt is
-    incumbents_PT = np.delete(probe.rewards_PT, place, axis=1)
-    known_PT = np.isfinite(incumbents_PT)
-    easy_P = np.where(known_PT, incumbents_PT - level_T, 0.0).sum(axis=1) / np.maximum(known_PT.sum(axis=1), 1)
+    # the existing models say how hard each prompt is
+    existing_PT = np.delete(probe.rewards_PT, place, axis=1)
+    known_PT = np.isfinite(existing_PT)
+    easy_P = np.where(known_PT, existing_PT - level_T, 0.0).sum(axis=1) / np.maximum(known_PT.sum(axis=1), 1)
     advantage_P = np.where(known_PT.any(axis=1), probe.rewards_PT[:, place] - easy_P, np.nan)
     if not np.isfinite(advantage_P).any():
         raise UserError(f"probe: holds no prompt that both '{name}' and another teacher answered")
     features_PD = predictor.reader.read(probe.queries)
-    newcomer_1D = predictor.reader.describe(features_PD, advantage_P[:, None], probe.cluster_P)
-    return replace(predictor, described_TD=np.insert(predictor.described_TD, place, newcomer_1D[0], axis=0))
+    new_1D = predictor.reader.describe(features_PD, advantage_P[:, None], probe.cluster_P)
+    return replace(predictor, described_TD=np.insert(predictor.described_TD, place, new_1D[0], axis=0))
 
 
 def _whitening(text_PK: Floats, penalty: float) -> Floats:

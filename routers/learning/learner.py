@@ -39,7 +39,7 @@ def nested(values: Mapping[str, Any], /, **parts: State) -> State:
 
 
 class Predictor(Protocol):
-    """Says how good each teacher's answer to a prompt is expected to be, relative to its fellows'."""
+    """Says how good each teacher's answer to a prompt is expected to be, relative to the other models'."""
 
     def predict(self, queries: Queries) -> Floats:
         """Return the expected reward of each teacher, shape (P, T), teachers in the order of the training matrix.

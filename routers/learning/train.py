@@ -28,7 +28,7 @@ from routers.step import RouteWorker, members_of
 def fit_router(learner: AnyLearner, matrix: RewardMatrix, num_dropped: int = 0) -> Artifact:
     """Fit on all prompts; equal matrices give equal routers.
 
-    `about` says on what: prompts, languages, teachers' mean advantage over their fellows, and what was chosen.
+    `about` says on what: prompts, languages, each teacher's mean advantage over the others, and what was chosen.
     """
     with one_thread():
         chosen: LearnerConfig = learner

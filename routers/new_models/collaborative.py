@@ -1,11 +1,15 @@
-"""What a few answers say of a teacher, read through its fellows (collaborative filtering with side information).
+"""Estimate a new model's rewards from few prompts: collaborative filtering with side information.
 
-Its advantage over the fellows is explained by ridge regression on three blocks: what is expected of each fellow on
-the prompt (it may be good where one of them is), beside how easy prompts of such tags are for all (a strong teacher
-is ahead where it is hard, above all); how each fellow departed from what was expected (what is hard for one is often
-hard for all: it takes noise away, and is not predicted from); and the prompt's tags. How far each block is shrunken
-is learned from the fellows: each in turn plays the stranger on the same prompts, and what is expected of it on all is
-the truth.
+Its advantage over the existing models is fitted by ridge regression on three blocks of columns:
+
+- the expected reward of each existing model on the prompt (the new model may be good where one of them is), and how
+  easy prompts of these tags are (a strong model is ahead on hard prompts above all);
+- the residual of each existing model (a prompt that is hard for one is often hard for all; this removes noise and is
+  not used for prediction);
+- the prompt's tags.
+
+The penalty of each block is tuned on the existing models: each in turn is treated as new on the same prompts, and its
+expected rewards on all prompts are the truth.
 """
 
 from dataclasses import dataclass
@@ -19,7 +23,7 @@ from arbitrage.candidates.queries import Rows
 
 TINY: Final = 1e-9
 MAX_PLAYED: Final = 16
-"""Fellows that play the stranger, where there are more."""
+"""Most existing models that are treated as new in tuning."""
 
 
 class Penalties(NamedTuple):
@@ -31,32 +35,32 @@ class Penalties(NamedTuple):
 
 
 EASE_PENALTY: Final = 10.0
-"""Prompts at which what a tag's prompts gave to everybody weighs as much as that it makes no difference."""
+"""Prompts at which the mean reward of a tag weighs as much as the assumption that the tag makes no difference."""
 _EXPECTED: Final = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 1e5)
 _SURPRISE: Final = (3.0, 30.0, 300.0, 1e6)
 _TAGS: Final = (3.0, 10.0, 30.0, 100.0, 1e5)
 GRID: Final = tuple(Penalties(*values) for values in product(_EXPECTED, _SURPRISE, _TAGS))
 UNTUNED: Final = Penalties(10.0, 30.0, 10.0)
-"""For a single fellow: there is nobody to play the stranger."""
+"""For a single existing model: tuning needs two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """P prompts as T fellows and G tags show them.
+    """Columns that describe P prompts by T existing models and G tags.
 
     Attributes:
-        known_PX: expectations of the fellows (T columns), how easy such prompts are, surprises (T), tags (G), and a
-            constant.
+        known_PX: expected rewards of the existing models (T columns), how easy such prompts are, residuals (T), tags
+            (G), and a constant.
         num_fellows: T.
-        easy_P: what the prompt gave to everybody.
-        mean_P: what is expected of the fellows on average.
-        level_T: what is expected of each above that, on average over the prompts.
-        scale: reward that one unit of an expectation stands for.
+        easy_P: mean residual of the existing models on the prompt.
+        mean_P: mean expected reward of the existing models.
+        level_T: expected reward of each above that, mean over the prompts.
+        scale: reward of one unit of an expected-reward column.
         ease_G: how easy a tag makes a prompt, in standard deviations over the prompts.
     """
 
     known_PX: Floats
-    num_fellows: int
+    num_existing: int
     easy_P: Floats
     mean_P: Floats
     level_T: Floats
@@ -65,30 +69,30 @@ class Evidence:
 
     @property
     def foretold_PX(self) -> Floats:
-        """Return the prompts as they look before anybody is asked: without surprises."""
+        """The columns of a prompt without any reward yet: residuals are zero."""
         foretold_PX = self.known_PX.copy()
-        foretold_PX[:, self.num_fellows + 1 : 2 * self.num_fellows + 1] = 0.0
+        foretold_PX[:, self.num_existing + 1 : 2 * self.num_existing + 1] = 0.0
         return foretold_PX
 
     def penalty_X(self, penalties: Penalties) -> Floats:
         """Return the penalty of each column; the constant is not shrunken."""
-        numbers = [self.num_fellows + 1, self.num_fellows, len(self.ease_G), 1]
+        numbers = [self.num_existing + 1, self.num_existing, len(self.ease_G), 1]
         return np.repeat([*penalties, TINY], numbers)
 
     def advantage(self, rewards_N: Floats, rows: Rows) -> Floats:
-        """Return how a teacher's rewards on some prompts surpass what the fellows lead to expect, shape (N,)."""
+        """Return a model's rewards minus the mean of the existing models, shape (N,)."""
         advantage_N: Floats = rewards_N - self.easy_P[rows] - self.mean_P[rows]
         return advantage_N
 
 
 @dataclass(frozen=True, slots=True)
 class ModelEstimate:
-    """What is believed of a teacher.
+    """The estimate for one model.
 
     Attributes:
-        share_T: how much of what is expected of each fellow goes into what is expected of it; they sum to 1.
-        tags_G: what a tag adds, be it by how easy it makes prompts.
-        constant: what it has above the fellows everywhere.
+        share_T: weight of each existing model's expected reward; the weights sum to 1.
+        tags_G: what a tag adds, including by how easy its prompts are.
+        constant: its advantage on every prompt.
         error_P: standard error of its expected advantage on each prompt.
     """
 
@@ -99,11 +103,11 @@ class ModelEstimate:
 
 
 def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
-    """Collect what is known of prompts.
+    """Build the columns of prompts.
 
     Args:
-        expected_PT: what a router expects of T fellows.
-        rewards_PT: how they did; NaN where one was not asked.
+        expected_PT: a router's expected rewards of T existing models.
+        rewards_PT: their rewards; NaN where one was not sampled.
         tags_PG: 0/1 columns.
     """
     departures_PT = rewards_PT - expected_PT
@@ -122,14 +126,14 @@ def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidenc
 
 
 def _ease(level_P: Floats, tags_PG: Floats) -> Floats:
-    """Return how far each tag raises what prompts give to everybody, so that it varies by 1 over the prompts."""
+    """Return how far each tag raises the mean reward, scaled to a standard deviation of 1 over the prompts."""
     squares_GG = tags_PG.T @ tags_PG + EASE_PENALTY * np.eye(tags_PG.shape[1])
     ease_G: Floats = np.linalg.solve(squares_GG, tags_PG.T @ (level_P - level_P.mean()))
     return ease_G / (float((tags_PG @ ease_G).std()) + TINY)
 
 
 def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penalties) -> ModelEstimate:
-    """Learn of a teacher from its rewards on the N prompts in `rows`."""
+    """Fit one model to its rewards on the N prompts in `rows`."""
     known_NX = evidence.known_PX[rows]
     advantage_N = evidence.advantage(rewards_N, rows)
     inverse_XX = np.linalg.inv(known_NX.T @ known_NX + np.diag(evidence.penalty_X(penalties)))
@@ -138,7 +142,7 @@ def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penal
     noise = float(((advantage_N - known_NX @ weights_X) ** 2).sum()) / max(freedom, 1.0)
     foretold_PX = evidence.foretold_PX
     error_P = np.sqrt(noise * np.einsum("px,px->p", foretold_PX @ inverse_XX, foretold_PX))
-    num = evidence.num_fellows
+    num = evidence.num_existing
     likeness_T = weights_X[:num] / evidence.scale
     share_T = likeness_T + (1.0 - likeness_T.sum()) / num
     constant = float(weights_X[-1] - likeness_T @ evidence.level_T)
@@ -147,31 +151,31 @@ def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penal
 
 
 def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Penalties:
-    """Choose the penalties under which fellows that play the stranger are known best from the prompts in `rows`.
+    """Choose the penalties that predict existing models best when each is treated as new on the prompts in `rows`.
 
     Args:
-        expected_PT: what a router expects of T fellows, taken for the truth about the one that plays.
-        rewards_PT: how they did; the stranger's count on `rows` only.
+        expected_PT: a router's expected rewards of T existing models; of the model treated as new, the truth.
+        rewards_PT: their rewards; of the model treated as new only `rows` are used.
         tags_PG: 0/1 columns.
-        rows: the prompts that strangers are tried on.
+        rows: the probe prompts.
     """
     num = expected_PT.shape[1]
     if num < 2:
         return UNTUNED
-    players = np.unique(np.linspace(0, num - 1, min(num, MAX_PLAYED)).astype(np.int64))
-    errors = sum(_errors_of(player, expected_PT, rewards_PT, tags_PG, rows) for player in players.tolist())
+    models = np.unique(np.linspace(0, num - 1, min(num, MAX_PLAYED)).astype(np.int64))
+    errors = sum(_errors_of(model, expected_PT, rewards_PT, tags_PG, rows) for model in models.tolist())
     return GRID[int(np.argmin(errors))]
 
 
-def _errors_of(player: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Floats:
-    """Return the mean squared error about one fellow for each place of the grid."""
-    evidence = look_at(np.delete(expected_PT, player, axis=1), np.delete(rewards_PT, player, axis=1), tags_PG)
-    asked = rows[np.isfinite(rewards_PT[rows, player])]
+def _errors_of(model: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Floats:
+    """Return the mean squared error for one existing model at each point of the grid."""
+    evidence = look_at(np.delete(expected_PT, model, axis=1), np.delete(rewards_PT, model, axis=1), tags_PG)
+    asked = rows[np.isfinite(rewards_PT[rows, model])]
     known_NX = evidence.known_PX[asked]
     squares_XX = known_NX.T @ known_NX
-    target_X = known_NX.T @ evidence.advantage(rewards_PT[asked, player], asked)
+    target_X = known_NX.T @ evidence.advantage(rewards_PT[asked, model], asked)
     foretold_PX = evidence.foretold_PX
-    truth_P = expected_PT[:, player] - evidence.mean_P
+    truth_P = expected_PT[:, model] - evidence.mean_P
     moments_XX, moments_X = foretold_PX.T @ foretold_PX, foretold_PX.T @ truth_P
     penalty_GX = np.stack([evidence.penalty_X(penalties) for penalties in GRID])
     systems_GXX = squares_XX + penalty_GX[:, :, None] * np.eye(len(squares_XX))

@@ -1,8 +1,7 @@
-"""A new teacher joins from about a hundred prompts that every incumbent has answered too; nobody else is retrained.
+"""Add a new model to a trained router from about 100 probe prompts, without training the router again.
 
-What is expected of it is a mixture of what is expected of the incumbents, plus what its own answers show where
-prompts are hard for all, and in a language, family, script or task (`routers/new_models/collaborative.py`). Plain
-means of so few prompts mislead.
+Its expected reward is a mixture of those of the existing models, plus what its own rewards show on hard prompts and
+in a language, family, script or task (`routers/new_models/collaborative.py`). Plain means of so few prompts mislead.
 """
 
 from collections.abc import Sequence
@@ -20,17 +19,17 @@ from routers.learning.prior import Prior
 from routers.learning.table import Table
 from routers.learning.text import TextRidge
 from routers.new_models.collaborative import ModelEstimate, estimate, look_at, tune
-from routers.new_models.probe_prompts import CALIBRATION_SIZE
+from routers.new_models.probe_prompts import NUM_PROBE_PROMPTS
 
 EXPLORE_ONLY_BELOW: Final = 32
-"""With fewer prompts a newcomer is not asked on its expected merit, only to learn about it."""
+"""With fewer probe prompts a new model is never chosen for its expected reward, only explored."""
 CAUTION: Final = 0.25
-"""Standard errors taken off what is expected of a newcomer; in proportion more where it answered fewer prompts than
-usual, for then the error too is a guess."""
+"""Standard errors subtracted from the expected reward of a new model; proportionally more with fewer probe prompts,
+where the standard error is a guess, too."""
 NEVER: Final = 1e6
-"""Taken off a newcomer that is only explored."""
+"""Subtracted from the expected reward of a new model that is only explored."""
 TAGS: Final = ("family", "script", "language", "task")
-"""Levels at which a newcomer may depart from the incumbents."""
+"""Levels at which a new model may differ from the existing models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Extended:
     Attributes:
         predictor: of all of them.
         teachers: all names, sorted: the columns of the predictor.
-        num_prompts: how many the newcomer answered.
+        num_prompts: number of probe prompts that the new model has a reward for.
     """
 
     predictor: Learned
@@ -49,51 +48,51 @@ class Extended:
 
     @property
     def is_explore_only(self) -> bool:
-        """Tell whether too little is known of the newcomer to ask it on its merit."""
+        """Whether there are too few probe prompts to choose the model for its expected reward."""
         return self.num_prompts < EXPLORE_ONLY_BELOW
 
 
-def add_new_model(learned: Learned, incumbents: RewardMatrix, name: str, rows: Rows, rewards_N: Floats) -> Extended:
-    """Let a newcomer join a trained router.
+def add_new_model(learned: Learned, existing: RewardMatrix, name: str, rows: Rows, rewards_N: Floats) -> Extended:
+    """Add a new model to a trained router.
 
     Args:
-        learned: the router of the incumbents, trained on their matrix.
-        incumbents: that matrix.
-        name: of the newcomer.
-        rows: the prompts that it was tried on.
-        rewards_N: how well it answered, same order; NaN where it was not admitted: such prompts do not count.
+        learned: the router of the existing models, trained on their matrix.
+        existing: that matrix.
+        name: of the new model.
+        rows: its probe prompts, as rows of the matrix.
+        rewards_N: its rewards, same order; NaN where it may not be sampled: such prompts are left out.
 
     Raises:
-        UserError: the name is taken, or no prompt has a reward of it.
+        UserError: the name is taken, or no prompt has a reward for it.
     """
-    if name in incumbents.teachers:
+    if name in existing.teachers:
         raise UserError(f"add-teacher: '{name}' is in the router's pool already")
     is_answered_N = np.isfinite(rewards_N)
     rows, rewards_N = rows[is_answered_N], rewards_N[is_answered_N]
     if not len(rows):
-        raise UserError(f"add-teacher: no prompt has a reward of '{name}'; it takes about {CALIBRATION_SIZE}")
+        raise UserError(f"add-teacher: no prompt has a reward for '{name}'; {NUM_PROBE_PROMPTS} are usual")
     levels = [vocabulary for vocabulary in learned.prior.design.levels if vocabulary.level in TAGS]
-    tags_PG = _tags(levels, incumbents.queries)
-    fellows = _fellows(learned.price)
-    expected_PT, rewards_PT = learned.predict(incumbents.queries)[:, fellows], incumbents.rewards_PT[:, fellows]
+    tags_PG = _tags(levels, existing.queries)
+    columns = _judged_columns(learned.price)
+    expected_PT, rewards_PT = learned.predict(existing.queries)[:, columns], existing.rewards_PT[:, columns]
     penalties = tune(expected_PT, rewards_PT, tags_PG, rows)
     found = estimate(look_at(expected_PT, rewards_PT, tags_PG), rows, rewards_N, penalties)
-    share_T = np.zeros(len(incumbents.teachers))
-    share_T[fellows] = found.share_T
+    share_T = np.zeros(len(existing.teachers))
+    share_T[columns] = found.share_T
     found = replace(found, share_T=share_T)
-    caution = CAUTION * max(CALIBRATION_SIZE / len(rows), 1.0)
-    price_R = caution * _errors(learned.price, incumbents.queries, found.error_P)
+    caution = CAUTION * max(NUM_PROBE_PROMPTS / len(rows), 1.0)
+    price_R = caution * _errors(learned.price, existing.queries, found.error_P)
     if len(rows) < EXPLORE_ONLY_BELOW:
         price_R += NEVER
-    place = int(np.searchsorted(incumbents.teachers, name))
-    teachers = (*incumbents.teachers[:place], name, *incumbents.teachers[place:])
+    place = int(np.searchsorted(existing.teachers, name))
+    teachers = (*existing.teachers[:place], name, *existing.teachers[place:])
     return Extended(join_column(learned, found, levels, price_R, place), teachers, len(rows))
 
 
 def join_column(
     learned: Learned, found: ModelEstimate, levels: Sequence[TagVocabulary], price_R: Floats, place: int
 ) -> Learned:
-    """Put the newcomer's column among those of a router; `price_R` is taken off it, unseen languages last."""
+    """Insert the new model's column; `price_R` (languages, unseen ones last) is subtracted from it."""
 
     def joined(many: Floats, added: Floats | float = 0.0) -> Floats:
         return np.insert(many, place, many @ found.share_T + added, axis=-1)
@@ -113,8 +112,8 @@ def join_column(
     return Learned(joined(learned.means_T, found.constant), prior, price, text, learned.penalty)
 
 
-def _fellows(price: Table) -> Rows:
-    """Return the columns of incumbents but those only explored: what is expected of these is no expectation."""
+def _judged_columns(price: Table) -> Rows:
+    """Return the columns of existing models that have an expected reward, not those only explored."""
     return np.flatnonzero(price.means_T > -NEVER / 2)
 
 
@@ -125,7 +124,7 @@ def _tags(levels: Sequence[TagVocabulary], queries: Queries) -> Floats:
 
 
 def _errors(price: Table, queries: Queries, error_P: Floats) -> Floats:
-    """Return the mean error about a newcomer by language; at the end, where training saw none: the largest."""
+    """Return the mean standard error by language; last, for languages without training prompts, the largest."""
     codes_P = price.vocabulary.codes(queries)
     seen = np.flatnonzero(codes_P != UNSEEN)
     num_R = np.bincount(codes_P[seen], minlength=len(price.vocabulary.values))

@@ -1,4 +1,4 @@
-"""The prompts on which newcomers are tried: one fixed set for all of them, stratified by language and task."""
+"""Probe prompts: one fixed set for all new models, stratified by language and task."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,14 +8,14 @@ import numpy as np
 from arbitrage.candidates.queries import Queries, Rows
 from arbitrage.records import content_id
 
-CALIBRATION_SIZE: Final = 128
-"""Prompts that newcomers are usually tried on."""
+NUM_PROBE_PROMPTS: Final = 128
+"""Usual number of probe prompts."""
 
 
 def pick_probe_prompts(
     queries: Queries, cluster_P: Rows, prompt_ids: Sequence[str], size: int, seed: int = 0
 ) -> Rows:
-    """Pick prompts on which newcomers are tried: fixed, and stratified by language and task.
+    """Pick probe prompts: always the same, stratified by language and task.
 
     Each stratum gets its share of prompts, by largest remainders, after one for each language while there is room;
     within it clusters are taken in the order of a hash of the prompt's id, no cluster twice before all others.
@@ -39,7 +39,7 @@ def pick_probe_prompts(
 
 
 def _allot(num_S: Rows, size: int, languages: Sequence[str]) -> Rows:
-    """Share `size` places among strata in proportion to their numbers, each language getting one first if it can."""
+    """Share `size` places among strata in proportion to their prompts, after one for each language."""
     take_S = np.zeros(len(num_S), np.int64)
     for language in dict.fromkeys(languages):
         if take_S.sum() < size:

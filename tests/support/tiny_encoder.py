@@ -7,7 +7,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import BertConfig, BertModel, MT5Config, MT5Model, PreTrainedTokenizerFast
 
-from tests.support.outcomes import LANGUAGES, WORDS
+from tests.support.reward_matrices import LANGUAGES, WORDS
 
 SPECIALS = ("[PAD]", "[UNK]")
 

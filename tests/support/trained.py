@@ -1,4 +1,4 @@
-"""Small outcome matrices whose answer is plain, and routers trained on them."""
+"""Small reward matrices whose answer is plain, and routers trained on them."""
 
 import tempfile
 from collections.abc import Mapping, Sequence

@@ -75,7 +75,7 @@ def evaluate_routers(
     single model to the oracle a router goes, with a 95 % interval from resampling groups of prompts. The best single
     model too is chosen on the other prompts, so it need not be the one that turns out best.
 
-    Example: `arbitrage router eval --matrix outcomes.parquet --models aya-8b,gemma-12b,qwen-7b`
+    Example: `arbitrage router eval --matrix rewards.parquet --models aya-8b,gemma-12b,qwen-7b`
     """
     from arbitrage.cli.router.view import evaluation_json, print_evaluation, status_line
     from arbitrage.errors import UserError

@@ -1,4 +1,4 @@
-"""`arbitrage router calibration-set` and `add-teacher`: let a new model join a trained router."""
+"""`arbitrage router probe-prompts` and `add-teacher`: let a new model join a trained router."""
 
 import json
 import math
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 RequiredMatrix = Annotated[
     list[Path],
-    typer.Option("--matrix", metavar="FILE", help="The incumbents' rewards, and the newcomer's on its prompts."),
+    typer.Option(
+        "--matrix", metavar="FILE", help="Rewards of the existing models, and of the new model on its prompts."
+    ),
 ]
 
 
 def pick_prompts(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the prompts, as JSON lines.")],
     matrix: Annotated[
-        list[Path] | None, typer.Option("--matrix", metavar="FILE", help="The incumbents' rewards. Repeatable.")
+        list[Path] | None, typer.Option("--matrix", metavar="FILE", help="The existing models' rewards. Repeatable.")
     ] = None,
     run: RunOption = None,
     models: ModelsOption = None,
@@ -42,11 +44,11 @@ def pick_prompts(
     reward_column: RewardOption = None,
     size: Annotated[int, typer.Option("--size", min=1, help="How many prompts.")] = 128,
 ) -> None:
-    """Pick the prompts on which a new model is tried: always the same ones, stratified by language and task.
+    """Pick the probe prompts of a new model: always the same ones, stratified by language and task.
 
-    Have the new model answer them, score its answers as the others' were, and call `add-teacher`.
+    Sample the new model on them, score its candidates by the same reward, and run `add-teacher`.
 
-    Example: `arbitrage router calibration-set --matrix outcomes.parquet --out calibration.jsonl`
+    Example: `arbitrage router probe-prompts --matrix rewards.parquet --out probes.jsonl`
     """
     from arbitrage.cli.router.view import tell_left_out
     from routers.new_models.probe_prompts import pick_probe_prompts
@@ -81,12 +83,12 @@ def add_teacher(
     language_column: LanguageOption = "language",
     as_json: JsonOption = False,
 ) -> None:
-    """Let a new model join a trained router; nobody else is retrained.
+    """Add a new model to a trained router without training it again.
 
-    About 128 prompts do, each scored for the newcomer and for every incumbent. Below 32 the newcomer is in the pool
-    and never chosen: explore with it first.
+    About 128 prompts are enough, each scored for the new model and for every existing model. With fewer than 32 the
+    new model is in the pool but never chosen.
 
-    Example: `arbitrage router add-teacher gemma-4-9b --router routers/mine --matrix outcomes.parquet --matrix
+    Example: `arbitrage router add-teacher gemma-4-9b --router routers/mine --matrix rewards.parquet --matrix
     gemma.parquet --out routers/mine-2`
     """
     from arbitrage.candidates.matrix_file import MatrixColumns, read_matrix, read_rewards
@@ -97,32 +99,32 @@ def add_teacher(
     artifact = load_artifact(router)
     learned = _learned(artifact.kind, artifact.predictor, router)
     columns = MatrixColumns(language=language_column, rewards=(reward_column,), group=group_column, task=task_column)
-    incumbents = read_matrix(matrix, columns, artifact.teachers).matrix
+    existing = read_matrix(matrix, columns, artifact.teachers).matrix
     rewards = read_rewards(matrix, columns, teacher)
-    place = {prompt_id: row for row, prompt_id in enumerate(incumbents.prompt_ids)}
+    place = {prompt_id: row for row, prompt_id in enumerate(existing.prompt_ids)}
     scored = {prompt_id for prompt_id, reward in rewards.items() if math.isfinite(reward)}
     shared = sorted(place[prompt_id] for prompt_id in scored if prompt_id in place)
-    unused = {"have no reward": len(rewards) - len(scored), "not every incumbent answered": len(scored) - len(shared)}
+    unused = {"have no reward": len(rewards) - len(scored), "lack an existing model": len(scored) - len(shared)}
     for why, count in ((why, count) for why, count in unused.items() if count):
-        say(f"of {len(rewards):,} prompts of '{teacher}' {count:,} {why}: they do not count", file=sys.stderr)
+        say(f"of {len(rewards):,} prompts of '{teacher}' {count:,} {why}: they are not used", file=sys.stderr)
     if len(shared) < 2:
         raise UserError(
-            f"add-teacher: '{teacher}' shares {len(shared)} prompts with all incumbents; it takes about 128"
+            f"add-teacher: '{teacher}' shares {len(shared)} prompts with all existing models; it takes about 128"
         )
     import numpy as np
 
     rows = np.asarray(shared, np.int64)
-    values = np.array([rewards[incumbents.prompt_ids[row]] for row in shared])
-    extended = add_new_model(learned, incumbents, teacher, rows, values)
+    values = np.array([rewards[existing.prompt_ids[row]] for row in shared])
+    extended = add_new_model(learned, existing, teacher, rows, values)
     joined = {"teacher": teacher, "prompts": len(shared), "explore_only": extended.is_explore_only}
     about = {**artifact.about, "joined": [*artifact.about.get("joined", []), joined]}
     save_artifact(out, Artifact(artifact.kind, extended.teachers, extended.predictor, about))
     if as_json:
         print(json.dumps({"path": str(out), **joined, "teachers": extended.teachers}))
         return
-    say(f"{out}: '{teacher}' joined {len(artifact.teachers)} incumbents from {len(shared):,} prompts")
+    say(f"{out}: '{teacher}' joined {len(artifact.teachers)} existing models from {len(shared):,} prompts")
     if extended.is_explore_only:
-        say(f"  fewer than {EXPLORE_ONLY_BELOW} prompts: it is never chosen until more is known of it")
+        say(f"  fewer than {EXPLORE_ONLY_BELOW} prompts: it is not chosen until it has more scored prompts")
 
 
 def _learned(kind: str, predictor: object, where: Path) -> "Learned":
@@ -130,5 +132,5 @@ def _learned(kind: str, predictor: object, where: Path) -> "Learned":
     from routers.learning.learned import Learned
 
     if not isinstance(predictor, Learned):
-        raise UserError(f"{where}: a newcomer joins a router of kind learned; this is of kind {kind}")
+        raise UserError(f"{where}: a new model joins a router of kind learned; this is of kind {kind}")
     return predictor

@@ -20,7 +20,7 @@ def write_outcomes(
     A bandit learns from it in the next run (`router: {kind: bandit, outcomes: FILE}`), `arbitrage router train --log`
     learns a router from it, and `arbitrage router off-policy` judges routers by it.
 
-    Example: `arbitrage router log monday tuesday --out outcomes.parquet`
+    Example: `arbitrage router log monday tuesday --out log.parquet`
     """
     from arbitrage.cli.options import find_run
     from pipelines.routing.outcomes import log_of_run
@@ -49,7 +49,7 @@ def judge_by_log(
     weighting, plain and self-normalised; how many outcomes carry the estimate; and which share of the router's
     choices the log might have made too: what lies beyond is a guess. A log of choices mostly certain is refused.
 
-    Example: `arbitrage router off-policy outcomes.parquet --router routers/mine`
+    Example: `arbitrage router off-policy log.parquet --router routers/mine`
     """
     from arbitrage.cli.router.view import VALUE, print_figures, status_line
     from arbitrage.report.formatting import COUNT, WHOLE_SHARE

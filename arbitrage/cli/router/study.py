@@ -1,4 +1,4 @@
-"""`arbitrage router judges`, `samples` and `newcomers`: what a router's gain rests on."""
+"""`arbitrage router judges`, `samples` and `new-models`: what a router's gain rests on."""
 
 import json
 import sys
@@ -46,7 +46,7 @@ def judge_routers(
     Shown beside each other: the naive router, which maximises the mean of the other rewards; the consensus, which
     leaves the best single model only where they agree; and `auto`, which besides wants the gain to hold under each.
 
-    Example: `arbitrage router judges --matrix outcomes.parquet --reward-column bleurt --reward-column comet
+    Example: `arbitrage router judges --matrix rewards.parquet --reward-column bleurt --reward-column comet
     --reward-column gpt_judge`
     """
     from arbitrage.cli.router.view import VALUE, print_figures, status_line
@@ -94,7 +94,7 @@ def trace_router(
 ) -> None:
     """Find out how many prompts, each scored with every model, a router needs.
 
-    Example: `arbitrage router samples --matrix outcomes.parquet`
+    Example: `arbitrage router samples --matrix rewards.parquet`
     """
     from arbitrage.cli.router.train import learner_of
     from arbitrage.cli.router.view import print_figures, status_line
@@ -119,7 +119,7 @@ def trace_router(
     say(f"{enough} 90 % of what all of them give")
 
 
-def admit_newcomers(
+def new_models(
     matrix: MatrixOption = None,
     run: RunOption = None,
     models: ModelsOption = None,
@@ -133,15 +133,15 @@ def admit_newcomers(
     ] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out how much of a new model's worth is had from a few of its answers: each model in turn is the newcomer.
+    """Measure how much of a new model's gain is known from a few scored prompts: each model in turn is the new one.
 
-    Example: `arbitrage router newcomers --matrix outcomes.parquet`
+    Example: `arbitrage router new-models --matrix rewards.parquet`
     """
     from arbitrage.cli.router.view import GAIN, print_figures, status_line
     from arbitrage.report.formatting import WHOLE_SHARE
     from arbitrage.report.rendering import Column, Figures, Row, ungrouped
     from routers.evaluation.new_models import study_new_models
-    from routers.new_models.probe_prompts import CALIBRATION_SIZE
+    from routers.new_models.probe_prompts import NUM_PROBE_PROMPTS
 
     outcomes = _read(matrix, run, models, reward_column, group_column, task_column, language_column)
     with status_line() as told:
@@ -154,7 +154,7 @@ def admit_newcomers(
     title = f"Share of a new model's full gain (mean {study.full_gain:+.4f}) that this many prompts give"
     columns = tuple(Column(heading, WHOLE_SHARE) for heading in headings)
     print_figures(Figures(title, "prompts", columns, ungrouped(shares)))
-    size = min(study.joined_by_teacher, key=lambda size: abs(size - CALIBRATION_SIZE))
+    size = min(study.joined_by_teacher, key=lambda size: abs(size - NUM_PROBE_PROMPTS))
     joined = study.joined_by_teacher[size]
     gains = [Row(name, (full, joined[name])) for name, full in study.full_by_teacher.items()]
     columns = (Column("all its rewards known", GAIN), Column(f"from {size} prompts", GAIN))
@@ -165,7 +165,7 @@ def admit_newcomers(
         say("routing gains nothing over the best single model here")
     else:
         left = f"{study.routing_kept[0]:.0%} of what routing gains ({study.routing_gain:+.4f})"
-        say(f"without the newcomer, {left} is left")
+        say(f"without the new model, {left} is left")
 
 
 def _of_helpful(study: "NewModelStudy", size: int) -> str:

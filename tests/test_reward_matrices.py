@@ -1,4 +1,4 @@
-"""Outcome matrices: what is read, what is dropped and said so, and what bad files are told."""
+"""Reward matrices: what is read, what is dropped and said so, and what bad files are told."""
 
 import numpy as np
 import pandas as pd
