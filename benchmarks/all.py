@@ -48,6 +48,7 @@ BENCHMARKS = (
     Benchmark("kills", "kills", ["--kills", "40", "--backends", "local"]),
     Benchmark("bit_flips", "bit_flips", ["--flips", "40"]),
     Benchmark("resume", "resume", ["--rows", "50000", "--repeats", "2"]),
+    Benchmark("many_shards", "many_shards", ["--repeats", "1", "--backends", "local"]),
     Benchmark(
         "driver_memory",
         "driver_memory",
@@ -154,6 +155,21 @@ def resumed(found: Result) -> str:
     )
 
 
+def flipped(found: Result) -> str:
+    silent = ", ".join(kind for kind, each in found["by_kind"].items() if each["used_silently"])
+    return f"{found['used_silently']} of {found['flips']}{f' ({silent})' if silent else ''}; {found['found']} found"
+
+
+def per_shard(found: Result) -> str:
+    def told(r: Result) -> str:
+        return f"{spread_of(r['ms_per_shard'])} ms"
+
+    ours = {name.removeprefix("this/"): r for name, r in found.items() if name.startswith("this/")}
+    before = {name.removeprefix("other/"): r for name, r in found.items() if name.startswith("other/")}
+    compared = f" (another commit, in turn: {both(before, told)})" if before else ""
+    return f"{both(ours, told)}{compared}; {number(found['turn_ms'])} ms a turn of the scheduler"
+
+
 def remembered(found: Result) -> str:
     peaks = ", ".join(f"{int(n):,} rows {number(r['peak_mb'])} MB" for n, r in found["by_rows"].items())
     return f"{found['backend']}: {peaks}; {number(found['bytes_per_row'])} bytes a row"
@@ -231,6 +247,8 @@ TABLE = (
         poisoned,
     ),
     Row("resume with 1 M rows done", "reads all ids and all input", "< 5 s", "resume", resumed),
+    Row("bits turned in any file of a run, used without a word", "", "0", "bit_flips", flipped),
+    Row("what a shard costs beyond its rows, over six steps", "", "", "many_shards", per_shard),
     Row("driver memory as rows grow", "grows", "flat", "driver_memory", remembered),
     Row(
         "accepted requests ÷ server's true limit under 429 with changing limits",
