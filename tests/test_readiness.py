@@ -60,3 +60,27 @@ def test_a_shard_is_taken_once() -> None:
     readiness.put_back("prompts", 2)
     assert readiness.take("prompts", 2) == 2
     assert readiness.take("prompts") is None
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6))
+def test_a_shard_that_waits_for_some_steps_alone_is_ready_when_these_are_done(name: str, seed: int) -> None:
+    execution = plan(Path("/nonexistent"), PIPELINES[name].targets, 4, range(4))
+    lot = random.Random(seed)
+    readiness = Readiness(execution.steps)
+    for _ in range(lot.randrange(12)):
+        ready = sorted(ready_by_looking(execution.steps, readiness.undone))
+        if ready:
+            readiness.done(*lot.choice(ready))
+    undone = {step: set(shards) for step, shards in readiness.undone.items()}
+    for step, shard in [(name, shard) for name, shards in undone.items() for shard in shards]:
+        others = {each.step.name for each in execution.steps if lot.random() < 0.5} - {step}
+        without = {each: shards - {shard} if each in others else shards for each, shards in undone.items()}
+        found = readiness.waits_only_for(step, shard, others)
+        scopes = {each.step.name: each.step.scope for each in execution.steps}
+        if "corpus" not in {scopes[step], *(scopes[name] for name in execution.step(step).upstream)}:
+            assert found == ((step, shard) in ready_by_looking(execution.steps, without))
+        elif found:  # of a corpus step or for one, all shards count
+            done = {each: set() if each in others else shards for each, shards in undone.items()}
+            assert (step, shard) in ready_by_looking(execution.steps, done)

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from arbitrage.execution.plan import PlannedStep
 
@@ -39,6 +39,11 @@ class Readiness:
     def is_ready(self, step: str, shard: int) -> bool:
         """Whether a shard can be done now."""
         return shard in self._ready[step]
+
+    def waits_only_for(self, step: str, shard: int, others: Set[str]) -> bool:
+        """Whether a shard is undone and could be done as soon as that shard of some other steps is."""
+        names = {name for name in self._steps[step].upstream if self._blocks(name, step, shard)}
+        return shard in self.undone[step] and names <= others
 
     def take(self, step: str, shard: int | None = None) -> int | None:
         """Take a ready shard, the first unless told which, and return it; None where none is ready."""
@@ -82,6 +87,12 @@ class Readiness:
     def _add(self, step: str, shard: int) -> None:
         self.put_back(step, shard)
         self.fresh.append((step, shard))
+
+    def _blocks(self, upstream: str, step: str, shard: int) -> bool:
+        undone = self.undone[upstream]
+        if "corpus" in (self._steps[upstream].step.scope, self._steps[step].step.scope):
+            return bool(undone)
+        return shard in undone
 
     def _count_blockers(self, step: PlannedStep, shard: int) -> int:
         count = 0

@@ -158,28 +158,34 @@ async def _close_all(places: list[_Place]) -> None:
     await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
 
 
-def do_light(job: Job, attempts: Sequence[Attempt]) -> list[str]:
-    """Do shards of a job that holds nothing, with a worker built for them; return the counts of each as JSON.
+def do_light(job: Job, attempts: Sequence[Attempt], *chain: Job) -> list[list[str]]:
+    """Do shards of a job that holds nothing, and each shard of the jobs that wait for it alone.
 
-    Where one fails after others are done, these are returned: the rest is asked for again, and then it is the first.
+    Returns the counts of each shard as JSON, of each job that was done in order. Where one fails after others are
+    done, these are returned: the rest is sent again, and then it is the first.
     """
     collect_seldom()
     make_private_files()
     if job.scope == "corpus":
-        return [do_corpus(job, job.config.build()).model_dump_json()]
-    return asyncio.run(_build_and_do(job, attempts))
+        return [[do_corpus(job, job.config.build()).model_dump_json()]]
+    return asyncio.run(_build_and_do((job, *chain), attempts))
 
 
-async def _build_and_do(job: Job, attempts: Sequence[Attempt]) -> list[str]:
-    worker: Any = job.config.build()
-    done: list[str] = []
+async def _build_and_do(jobs: Sequence[Job], attempts: Sequence[Attempt]) -> list[list[str]]:
+    workers: dict[str, Any] = {}
+    done: list[list[str]] = []
     try:
         for attempt in attempts:
-            stats = await do_shard(job, worker, attempt, LiveCounters())
-            done.append(stats.model_dump_json())
+            done.append([])
+            for job in jobs:
+                if job.name not in workers:
+                    workers[job.name] = job.config.build()
+                stats = await do_shard(job, workers[job.name], attempt, LiveCounters())
+                done[-1].append(stats.model_dump_json())
     except Exception:
-        if not done:
+        if not done[0]:
             raise
     finally:
-        await worker.close()
-    return done
+        for worker in workers.values():
+            await worker.close()
+    return [stats for stats in done if stats]

@@ -52,6 +52,7 @@ class _Flight:
     replica: Replica | None  # None for a light task
     node: Node | None = None  # of a light task
     others: tuple[Attempt, ...] = ()  # done by the same light task after the first
+    chain: tuple[PlannedStep, ...] = ()  # light steps that the same task does after the first, shard by shard
 
     @property
     def shards(self) -> list[int]:
@@ -85,6 +86,7 @@ class Scheduler:
         self._of_pool: dict[str, list[PlannedStep]] = defaultdict(list)
         for step in self._steps:
             self._of_pool[step.job.pool].append(step)
+        self._followers = {step.step.name: _followers(step, self._steps) for step in self._steps}
         self._pools: dict[str, Pool] = {}
         self._flights: dict[Any, _Flight] = {}
         self._loading: dict[Any, tuple[Pool, Replica]] = {}  # the end of its start → a replica
@@ -175,7 +177,8 @@ class Scheduler:
             fresh, self._readiness.fresh = self._readiness.fresh, []
             for name, shard in fresh:
                 step = self._by_name[name]
-                if shard in step.doubtful and (stats := still_good(step.job, shard)) is not None:
+                is_doubtful = shard in step.doubtful and shard in self._readiness.undone[name]
+                if is_doubtful and (stats := still_good(step.job, shard)) is not None:
                     self._readiness.done(name, shard)
                     self._watch.shard_kept(step, shard, stats)
 
@@ -196,8 +199,21 @@ class Scheduler:
             attempts = [self._attempt(step, shard) for shard in taken if shard is not None]
             node.num_light += 1
             task = self._light_task().options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-            ref = task.remote(self._shipped(step), attempts)
-            self._flights[ref] = _Flight(step, attempts[0], None, node, tuple(attempts[1:]))
+            chain = self._chain_after(step, [attempt.shard for attempt in attempts])
+            ref = task.remote(self._shipped(step), attempts, *map(self._shipped, chain))
+            self._flights[ref] = _Flight(step, attempts[0], None, node, tuple(attempts[1:]), chain)
+
+    def _chain_after(self, step: PlannedStep, shards: Sequence[int]) -> tuple[PlannedStep, ...]:
+        """Return the light steps of which these shards wait for nothing else: a task for each would cost more."""
+        chain: list[PlannedStep] = []
+        names = {step.step.name}
+        for later in self._followers[step.step.name]:
+            name = later.step.name
+            is_open = not self._given_up.blocks(name) and later.doubtful.isdisjoint(shards)
+            if is_open and all(self._readiness.waits_only_for(name, k, names) for k in shards):
+                chain.append(later)
+                names.add(name)
+        return tuple(chain)
 
     def _light_task(self) -> Any:
         """Return the remote function, made once: each one made is exported to the cluster."""
@@ -427,19 +443,20 @@ class Scheduler:
         except ray.exceptions.RayError as error:  # a lost worker, node or object; a node out of memory
             self._try_again(flight, pool, error)
         else:
-            self._done(flight, [results] if isinstance(results, str) else results)
+            self._done(flight, [[results]] if isinstance(results, str) else results)
         if pool is not None and replica is not None:
             self._end_if_alone(pool, replica)
 
-    def _done(self, flight: _Flight, results: list[str]) -> None:
+    def _done(self, flight: _Flight, results: list[list[str]]) -> None:
         """Note the shards that a flight has done; those it has not come again."""
-        name, attempts = flight.step.step.name, (flight.attempt, *flight.others)
-        for attempt, result in zip(attempts, results, strict=False):
-            self._readiness.done(name, attempt.shard)
-            self._deaths.discard((name, attempt.shard))
-            self._watch.shard_done(flight.step, attempt.shard, ShardStats.model_validate_json(result))
+        attempts = (flight.attempt, *flight.others)
+        for attempt, counts in zip(attempts, results, strict=False):
+            for step, text in zip((flight.step, *flight.chain), counts, strict=False):
+                self._readiness.done(step.step.name, attempt.shard)
+                self._deaths.discard((step.step.name, attempt.shard))
+                self._watch.shard_done(step, attempt.shard, ShardStats.model_validate_json(text))
         for attempt in attempts[len(results) :]:
-            self._readiness.put_back(name, attempt.shard)
+            self._readiness.put_back(flight.step.step.name, attempt.shard)
 
     def _end_if_alone(self, pool: Pool, replica: Replica) -> None:
         """End an actor that was started for one shard of a shared pool."""
@@ -522,6 +539,18 @@ class Scheduler:
             if not pool.in_hand and not self._is_finished(name):
                 said.append(f"{name} waits for room ({pool.resources.each()})")
         return "; ".join(said) or "nothing"
+
+
+def _followers(step: PlannedStep, steps: Sequence[PlannedStep]) -> tuple[PlannedStep, ...]:
+    """Return the light steps, in order, that read a light step, or one of these; shard by shard, all of them."""
+    names = {step.step.name}
+    found = []
+    for later in steps:
+        is_link = later.held == "task" and later.step.scope == "shard"
+        if is_link and step.step.scope == "shard" and names.intersection(later.upstream):
+            found.append(later)
+            names.add(later.step.name)
+    return tuple(found)
 
 
 def _last_line(error: Exception) -> str:
