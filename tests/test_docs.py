@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from arbitrage.yaml_text import read_yaml
-from tests.support.pages import PAGES, ROOT, Block, blocks, matches, run_arbitrage, run_command
+from tests.support.pages import PAGES, ROOT, Block, blocks, matches, run_arbitrage, run_command, split_words
 
 pytestmark = pytest.mark.xdist_group("docs")
 
@@ -111,7 +110,7 @@ def test_page_names_commands_and_options_that_exist(name: str) -> None:
     root = typer.main.get_command(app)
     for where, line in command_lines(name):
         for part in re.split(r" (?:\||&&|>) ", line):
-            words = shlex.split(part, comments=True)
+            words = split_words(part)
             if words and words[0] == "arbitrage":
                 assert not (problem := unknown_word(root, words[1:])), f"{where}: {line}: {problem}"
 

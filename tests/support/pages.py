@@ -78,7 +78,7 @@ def run_command(command: str, directory: Path) -> str:
     `arbitrage` runs in this process, which saves a second each; `> FILE` writes its output there.
     """
     command, _, target = command.partition(" > ")
-    words = shlex.split(command, comments=True)
+    words = split_words(command)
     if words[0] == "arbitrage":
         code, out, err = run_arbitrage(words[1:], directory)
     else:
@@ -88,6 +88,11 @@ def run_command(command: str, directory: Path) -> str:
         (directory / target.strip()).write_text(out, encoding="utf-8")
         out = ""
     return out if code == 0 else out + err
+
+
+def split_words(command: str) -> list[str]:
+    """Split a command into words, without a comment behind it: `RUN#sft` holds none, unlike for `shlex`."""
+    return shlex.split(re.split(r"\s#\s", command)[0])
 
 
 def run_arbitrage(arguments: Sequence[str], directory: Path) -> tuple[int, str, str]:
