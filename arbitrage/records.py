@@ -319,7 +319,7 @@ class Reject(Record):
     item_key: ClassVar[str] = "item_id"
     row_key: ClassVar[tuple[str, ...]] = ("item_id",)
     item_id: str
-    step: str
+    step: str = ""  # name of the step, written when its shard is
     reason: str  # from the step's closed set
     detail: str | None = None
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from arbitrage.contracts.steps import Step
+from arbitrage.contracts.steps import Step, StepFacts
 from arbitrage.execution.plan import plan
 from arbitrage.execution.readiness import Readiness
 from arbitrage.records import Candidate, Prompt
@@ -27,11 +27,11 @@ def turn_ms(num_shards: int, num_steps: int) -> float:
     """Return the milliseconds from one shard's end to the next ones taken, the mean over a whole run."""
     from tests.support.toy import ToyAnswer, ToySource
 
-    steps = [Step("prompts", ToySource(num_rows=1), Prompt, scope="source")]
+    steps = [Step(StepFacts(verb="prompts"), ToySource(num_rows=1), Prompt, scope="source")]
     for number in range(num_steps - 1):
         upstream = steps[-1] if number % 5 else steps[0]
-        name = f"generate-{number}"
-        steps.append(Step(name, ToyAnswer(teacher=str(number)), Candidate, {"prompts": (upstream,)}))
+        facts = StepFacts(verb="generate", label=str(number))
+        steps.append(Step(facts, ToyAnswer(teacher=str(number)), Candidate, {"prompts": (upstream,)}))
     execution = plan(Path("/nonexistent"), steps, num_shards, range(num_shards))
     readiness = Readiness(execution.steps)
     started, num_turns = time.perf_counter(), 0

@@ -210,13 +210,13 @@ def reviews_of(run: Run) -> Found:
                     errors[found.reviewer][str(found.error)] += 1
                 else:
                     given[found.reviewer][each.item.prompt.prompt_id, each.item.candidate.teacher] = found.score
-    steps = [step.name for step in run.plan.steps]
+    reviews = [step for step in run.plan.steps if step.facts.verb == "review"]
     return {
         name: {
             "replies": len(given[name]) + errors[name].total(),
             "readable": len(given[name]),
             "errors": dict(errors[name].most_common()),
-            "echoes": _echoes(run, *(step for step in steps if step.startswith(f"review-{name}-"))),
+            "echoes": _echoes(run, *(step.name for step in reviews if step.facts.scorer == name)),
             "said": {f"{score:g}": count for score, count in Counter(given[name].values()).most_common()},
             **_agreement(given[name]),
         }
@@ -257,7 +257,7 @@ def _agreement(given: Mapping[tuple[str, str], float]) -> Found:
 
 def _reviewed_shards(run: Run) -> Iterator[Inputs]:
     for step in run.plan.steps:
-        if step.name.startswith("score-"):
+        if step.facts.verb == "score":
             for shard in run.shards(step.name):
                 sharded = {role: names for role, names in step.inputs.items() if role != "levels"}
                 yield Inputs(

@@ -26,7 +26,7 @@ def forget_shard(run_dir: Path, shard: int) -> int:
     run = open_run(run_dir)
     rows = 0
     for step in run.plan.steps:
-        if step.name.split("-")[0] in ("prompts", "route"):
+        if step.facts.verb in ("prompts", "route"):
             continue
         directory = run_dir / step.directory
         stats = stats_path(directory, shard)

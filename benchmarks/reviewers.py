@@ -213,7 +213,9 @@ def measure(per_language: int) -> Found:
 def asked_besides(run: Run) -> float:
     """Return the calls for each prompt, besides those that made the candidates."""
     reports = {step.name: step for step in run.manifest.steps}
-    besides = [r.num_in for name, r in reports.items() if name.split("-")[0] in ("review", "adjudicate", "fuse")]
+    besides = [
+        r.num_in for name, r in reports.items() if run.plan.facts[name].verb in ("review", "adjudicate", "fuse")
+    ]
     return sum(besides) / reports["prompts"].num_rows
 
 

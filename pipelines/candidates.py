@@ -7,7 +7,7 @@ Preference pairs of a candidate table, their policy checked against the pool.
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -34,7 +34,7 @@ from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
 from routers import RouterConfig
-from routers.step import route, step_name
+from routers.step import route
 
 
 def pool_path(value: str) -> str:
@@ -180,14 +180,14 @@ def build_table(config: CandidatesConfig) -> TableBuild:
 
 @dataclass(frozen=True, slots=True)
 class ShardRange:
-    """A part of the run's shards, and what the names of its steps end in."""
+    """A part of the run's shards, and its name in the names of steps."""
 
     span: Span = ALL_SHARDS
-    suffix: str = ""
+    name: str = ""
 
     def of(self, step: Step) -> Step:
         """Return the same step for this part alone."""
-        return replace(step, name=step.name + self.suffix, span=self.span)
+        return step.part(self.name, self.span)
 
 
 EVERYTHING = ShardRange()
@@ -272,13 +272,12 @@ def compare(config: CandidatesConfig, members: Sequence[PoolMember], prompts: St
 
 
 def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> Iterator[Step]:
-    """Route by the routers to compare with; the second of a kind is called `route-<kind>-2`, and so on."""
+    """Route by the routers to compare with; the second of a kind is labelled `<kind>-2`, and so on."""
     seen = Counter([config.router.kind])
     for router in config.compare:
         seen[router.kind] += 1
         number = seen[router.kind]
-        name = step_name(router) if number == 1 else f"{step_name(router)}-{number}"
-        yield route(router, members, prompts, name)
+        yield route(router, members, prompts, router.kind if number == 1 else f"{router.kind}-{number}")
 
 
 def preference_pairs(config: PairSelection, pool: Sequence[TeacherConfig], table: TableBuild) -> Step:

@@ -41,7 +41,7 @@ from routers.learning.train import Explored, route_trained, train
 from routers.step import route
 from routers.uniform import UniformConfig
 
-COMMIT_ROUTE = "route-learned"
+COMMITTED = "learned"
 
 
 class ExploreCommitConfig(CandidatesConfig):
@@ -75,14 +75,14 @@ class ExploreCommitConfig(CandidatesConfig):
         """Build the steps."""
         teachers = self.selected_teachers()
         members = pool_members(teachers)
-        first, rest = ShardRange(Span(0, self.explore)), ShardRange(Span(self.explore), "-commit")
+        first, rest = ShardRange(Span(0, self.explore)), ShardRange(Span(self.explore), "commit")
         prompts = read_prompts(self.prompts)
         everybody = first.of(route(self.router, members, prompts))
         explored = sample_and_score(self, teachers, prompts, everybody, first)
         calibration = scale(self, prompts, explored, first)
-        rated = replace(combine_scores(self, prompts, explored, calibration, first), name="ensemble-explore")
-        trained = train(self.learner, members, Explored(prompts, everybody, explored.drafts, rated), first.span)
-        chosen = replace(route_trained(self._choice(), members, prompts, trained, COMMIT_ROUTE), span=rest.span)
+        rated = combine_scores(self, prompts, explored, calibration, first).part("explore")
+        trained = first.of(train(self.learner, members, Explored(prompts, everybody, explored.drafts, rated)))
+        chosen = replace(route_trained(self._choice(), members, prompts, trained, COMMITTED), span=rest.span)
         asked = explored + sample_and_score(self, teachers, prompts, chosen, rest, explored.levels)
         final = combine_scores(self, prompts, asked, calibration)
         compared = compare(self, members, prompts)

@@ -80,7 +80,7 @@ def select_examples(config: FusibleConfig, sft: SftSelection, table: TableBuild)
     # who names no family is one of its own: under another name, too, nobody reviews what he wrote
     written_by = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
     asked = score_steps(config, table.prompts, [(written_by, fused)], levels=table.levels)
-    final = replace(combine_scores(config, table.prompts, asked, table.calibration), name=f"ensemble-{FUSED}")
+    final = combine_scores(config, table.prompts, asked, table.calibration).part(FUSED)
     selection = FusedSelection(sft=sft, only_if_better=config.fusion.only_if_better)
     answers, new = Scored(table.drafts, table.final), Scored((fused,), final)
     return Selected(select_fused(selection, table.prompts, answers, new), fused)

@@ -135,5 +135,5 @@ class JudgeRunConfig(Config):
         if isinstance(side, ResponseFiles):
             return read_response_files(side, name, prompts)
         [teacher] = pool.select([side.teacher])
-        routes = route(AllConfig(), pool_members([teacher]), prompts, f"route-{name}")
+        routes = route(AllConfig(), pool_members([teacher]), prompts, name)
         return generate(teacher, prompts, routes, self.sampling)

@@ -5,7 +5,7 @@ from typing import ClassVar, Final, Literal
 
 from arbitrage.config import Raw
 from arbitrage.contracts.routers import PoolMember, Router
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.languages import name_of
 from arbitrage.records import Prompt, Reject, Route
@@ -32,7 +32,7 @@ class RouteConfig(StepConfig):
         Raises:
             ConfigError: the router names a teacher that is not in the pool.
         """
-        return RouteWorker(self.router.build(self.pool), step_name(self.router))
+        return RouteWorker(self.router.build(self.pool))
 
     def seen_by(self, reader: str) -> Raw | None:
         """Return what decides which prompts one teacher gets, where the rest of the pool has no say in it."""
@@ -43,9 +43,8 @@ class RouteConfig(StepConfig):
 class RouteWorker:
     """Routes a shard of prompts."""
 
-    def __init__(self, router: Router, step: str) -> None:
+    def __init__(self, router: Router) -> None:
         self._router = router
-        self._step = step
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the prompts."""
@@ -63,24 +62,24 @@ class RouteWorker:
 
     def _reject(self, prompt: Prompt) -> Reject:
         detail = f"nobody may be asked in {name_of(prompt.language)} ({prompt.language})"
-        return Reject(item_id=prompt.prompt_id, step=self._step, reason=NO_TEACHER, detail=detail)
+        return Reject(item_id=prompt.prompt_id, reason=NO_TEACHER, detail=detail)
 
 
-def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step, name: str | None = None) -> Step:
+def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step, label: str | None = None) -> Step:
     """Decide for each prompt who of the pool is asked.
 
     Args:
         config: the router.
         pool: the teachers.
         prompts: step of Prompt rows.
-        name: of the step, where a pipeline has several routers of one kind; `route-<kind>` by default.
+        label: of the step, where a pipeline has several routers of one kind; the router's kind by default.
 
     Raises:
         ConfigError: the pool is empty or names a teacher twice, or the router names a teacher that is not in it.
     """
     config.build(pool)
     return Step(
-        name=name or step_name(config),
+        facts=StepFacts(verb="route", label=label or config.kind),
         config=RouteConfig(router=config, pool=members_of(pool)),
         inputs={"prompts": (prompts,)},
         produces=Route,
@@ -93,8 +92,3 @@ def members_of(pool: Sequence[PoolMember]) -> tuple[PoolMember, ...]:
         PoolMember(name=member.name, languages=tuple(sorted(member.languages)))
         for member in sorted(pool, key=lambda member: member.name)
     )
-
-
-def step_name(config: RouterConfig) -> str:
-    """Return the name of the step that routes by a config."""
-    return f"route-{config.kind}"

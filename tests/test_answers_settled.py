@@ -71,7 +71,7 @@ ABSURD = {
 @pytest.mark.parametrize("field", ["prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd"])
 @pytest.mark.parametrize("value", ABSURD)
 def test_a_measure_that_no_column_can_hold_becomes_null(field: str, value: str) -> None:
-    answer = writable(a_candidate(0, **{field: ABSURD[value]}), "generate-t")
+    answer = writable(a_candidate(0, **{field: ABSURD[value]}))
     assert answer == a_candidate(0)
 
 
@@ -79,7 +79,7 @@ def test_a_measure_that_no_column_can_hold_becomes_null(field: str, value: str) 
     "values", [{"seed": 10**30}, {"sample_index": 2**63}, {"text": "\ud800"}, {"seed": 1 << 20_000}]
 )
 def test_any_other_such_value_stops_the_row_and_says_why(values: dict[str, Any]) -> None:
-    answer = writable(a_candidate(0, **values), "generate-t")
+    answer = writable(a_candidate(0, **values))
     assert isinstance(answer, Reject)
     assert (answer.item_id, answer.reason) == ("c0", UNWRITABLE)
     assert answer.detail is not None
@@ -89,7 +89,7 @@ def test_any_other_such_value_stops_the_row_and_says_why(values: dict[str, Any])
 
 def test_a_score_that_is_no_number_is_an_error_of_its_candidate() -> None:
     score = Score(candidate_id="c", prompt_id="p", reward="r@1", value=1.0).model_copy(update={"value": float("nan")})
-    assert writable(score, "score").model_dump()["error"] == UNWRITABLE
+    assert writable(score).model_dump()["error"] == UNWRITABLE
 
 
 async def test_one_absurd_answer_neither_ends_a_shard_nor_harms_its_neighbours(tmp_path: Path) -> None:

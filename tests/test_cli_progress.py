@@ -10,6 +10,7 @@ from arbitrage.cli.progress import BarProgress, LineProgress, live_sentence, rat
 from arbitrage.cli.screen import Screen
 from arbitrage.execution.pace import Pace
 from arbitrage.runs.manifest import LiveStep, ShardStats
+from tests.support.step_facts import facts_of
 
 
 def _stats(num_rows=100, seconds=10.0, tokens=5000):
@@ -17,7 +18,7 @@ def _stats(num_rows=100, seconds=10.0, tokens=5000):
 
 
 def _execution(name="generate-aya", num_shards=4, num_missing=4):
-    step = SimpleNamespace(name=name, scope="shard")
+    step = SimpleNamespace(name=name, facts=facts_of(name), scope="shard")
     planned = SimpleNamespace(step=step, missing=range(num_missing), outputs=range(num_shards))
     return SimpleNamespace(steps=[planned], num_missing=num_missing), planned
 

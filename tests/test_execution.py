@@ -31,6 +31,7 @@ from arbitrage.runs.journal import Journal
 from arbitrage.runs.layout import shard_of, shard_path
 from arbitrage.runs.manifest import Manifest
 from arbitrage.runs.run import open_run
+from tests.support.step_facts import facts_of
 from tests.support.toy import ToyAnswer, ToySource, toy_explorer, toy_pipeline
 
 
@@ -272,9 +273,10 @@ def test_what_a_worker_of_a_dead_run_leaves_meanwhile_is_removed_at_the_end(tmp_
 
 
 def test_steps_of_one_pool_must_want_the_same_worker(tmp_path: Path) -> None:
-    prompts = Step("prompts", ToySource(num_rows=4), Prompt, scope="source")
+    prompts = Step(facts_of("prompts"), ToySource(num_rows=4), Prompt, scope="source")
     steps = [
-        Step(f"generate-{t}", ToyAnswer(teacher=t), Candidate, {"prompts": (prompts,)}, pool="shared") for t in "ab"
+        Step(facts_of(f"generate-{t}"), ToyAnswer(teacher=t), Candidate, {"prompts": (prompts,)}, pool="shared")
+        for t in "ab"
     ]
     with pytest.raises(UserError, match="'generate-a' and 'generate-b' would share a worker"):
         plan(tmp_path, steps, 1, [0])
@@ -389,7 +391,11 @@ def test_a_renamed_class_keeps_its_fingerprint_and_another_kind_does_not(tmp_pat
         step_kind = "test_other"
 
     def fingerprint(config: ToySource) -> str:
-        return plan(tmp_path, [Step("prompts", config, Prompt, scope="source")], 4, range(4)).steps[0].fingerprint
+        return (
+            plan(tmp_path, [Step(facts_of("prompts"), config, Prompt, scope="source")], 4, range(4))
+            .steps[0]
+            .fingerprint
+        )
 
     assert fingerprint(Renamed(num_rows=3)) == fingerprint(ToySource(num_rows=3))
     assert fingerprint(OtherKind(num_rows=3)) != fingerprint(ToySource(num_rows=3))

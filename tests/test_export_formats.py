@@ -235,6 +235,7 @@ def test_teachers_are_read_from_the_plan_of_a_real_generate_step(tmp_path: Path)
     step = generate(teacher, source("prompts", Prompt), source("route", Route), SamplingParams())
     planned = StepPlan(
         name=step.name,
+        facts=step.facts,
         record="Candidate",
         scope="shard",
         directory="d",

@@ -52,7 +52,7 @@ def keep(config: MixConfig, prompts: list[Prompt], pairs_each: int = 1, num_shar
     rejects: list[Reject] = []
     for shard in shards:
         worker, inputs = (
-            KeepStep(mix=config, step="select-preference").build(),
+            KeepStep(mix=config).build(),
             Inputs(shard.tables | {"mix": (table,)}),
         )
         output = asyncio.run(worker.run(inputs))

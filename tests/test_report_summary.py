@@ -27,6 +27,7 @@ from arbitrage.runs.run import open_run
 from arbitrage.statistics import Estimate
 from arbitrage.tables import from_table
 from tests.support.report_runs import ReportCase, TeacherCase, make_run
+from tests.support.step_facts import facts_of
 
 CASE = ReportCase(
     teachers={
@@ -455,6 +456,7 @@ def _manifest_of(names):
     plans = tuple(
         StepPlan(
             name=name,
+            facts=facts_of(name),
             record=record,
             scope="shard",
             directory=name,
@@ -490,8 +492,8 @@ def _manifest_of(names):
 
 
 def test_losses_of_many_teachers_are_one_line_on_the_terminal():
-    losses = [Loss(f"generate-t{i}", 100, i, {"timeout": i}) for i in range(1, 13)]
-    assert shorter_losses([*losses, Loss("select-sft", 9, 1, {"no_candidate": 1})], 4) == [
+    losses = [Loss(f"generate-t{i}", 100, i, {"timeout": i}, "generate") for i in range(1, 13)]
+    assert shorter_losses([*losses, Loss("select-sft", 9, 1, {"no_candidate": 1}, "select")], 4) == [
         "generate, 12 steps: 78 of 1,200 rejected (timeout 78); most at generate-t12: 12",
         "select-sft: 1 of 9 rejected (no_candidate 1)",
     ]

@@ -121,4 +121,3 @@ def test_step_reads_the_three_roles() -> None:
     step = select_sft(SftSelection(), prompts, drafts, scores)
     assert (step.name, step.produces) == ("select-sft", SftExample)
     assert [s.name for s in step.inputs["drafts"]] == ["generate-a", "generate-b"]
-    assert select_sft(SftSelection(), prompts, drafts, scores, name="select-all").name == "select-all"

@@ -18,9 +18,10 @@ from arbitrage.teachers.generate import GenerateWorker, generate, requests_for
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request
 from tests.support.settling import settle_shard
+from tests.support.step_facts import facts_of
 
-PROMPTS = Step("prompts", StepConfig(), Prompt)
-ROUTES = Step("route-x", StepConfig(), Route)
+PROMPTS = Step(facts_of("prompts"), StepConfig(), Prompt)
+ROUTES = Step(facts_of("route-x"), StepConfig(), Route)
 
 
 def a_prompt(text: str, language: str = "en") -> Prompt:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from arbitrage.candidates.calibration import CalibrationTable, calibrated
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.candidates.table import CandidateShard, TableSteps, route_kind
+from arbitrage.candidates.table import CandidateShard, TableSteps
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -181,7 +181,7 @@ class CandidateArraysBuilder:
             reward_PTS=_scattered(shape, cells, reward),
             metric_PTS=_scattered(shape, cells, values),
             metric=metric,
-            routes={route_kind(name): route_PT for name, route_PT in routes.items()},
+            routes={self._roles.routers.get(name, name): route_PT for name, route_PT in routes.items()},
         ).with_teachers_sorted()
         return cube.only(self._whole("has_reference", bool)) if metric.kind == "accuracy" else cube
 

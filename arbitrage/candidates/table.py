@@ -1,7 +1,7 @@
 """Walk over a run shard by shard: of every shard, the rows of all steps that the report needs, joined by id."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import pyarrow as pa
@@ -12,9 +12,6 @@ from arbitrage.records import Candidate, PreferencePair, Record, Score, SftExamp
 from arbitrage.runs.layout import shards_in
 from arbitrage.runs.run import Run
 from arbitrage.tables import concat
-
-SCORE_VERB = "score"
-CHECK_VERB = "check"
 
 
 @dataclass(frozen=True)
@@ -57,6 +54,7 @@ class TableSteps:
         selecting: rewards and checks that have a say in `final`, by weight or as a filter; plain names, as below.
         exact: checks that compare with a reference.
         opinions: rewards.
+        routers: route step → what its router is called.
     """
 
     prompts: str
@@ -72,6 +70,7 @@ class TableSteps:
     selecting: frozenset[str] = frozenset()
     exact: tuple[str, ...] = ()
     opinions: tuple[str, ...] = ()
+    routers: Mapping[str, str] = field(default_factory=dict)
 
 
 def table_steps(run: Run) -> TableSteps:
@@ -94,8 +93,8 @@ def table_steps(run: Run) -> TableSteps:
         routes=named.get("routes", ()),
         main_route=next(iter(asked), None),
         drafts=drafts,
-        rewards=tuple(s for s in scores if verb_of(s) != CHECK_VERB),
-        checks=tuple(s for s in scores if verb_of(s) == CHECK_VERB),
+        rewards=tuple(s for s in scores if run.step(s).facts.verb != "check"),
+        checks=tuple(s for s in scores if run.step(s).facts.verb == "check"),
         calibration=next(iter(named.get("calibration", ())), None),
         final=final,
         sft=run.plan.datasets.get("sft"),
@@ -103,13 +102,13 @@ def table_steps(run: Run) -> TableSteps:
         selecting=_selecting(run, final) if final else frozenset(),
         exact=_exact(run, scores),
         opinions=_opinions(run, scores),
+        routers={step: run.step(step).facts.label for step in named.get("routes", ())},
     )
 
 
 def _opinions(run: Run, scores: Sequence[str]) -> tuple[str, ...]:
     """Read from the plan what the rewards are called."""
-    rewards = (run.step(step).config.get("reward") or {} for step in scores)
-    return tuple(sorted({str(reward["name"]) for reward in rewards if "name" in reward}))
+    return tuple(sorted({scorer for step in scores if (scorer := run.step(step).facts.scorer)}))
 
 
 def _exact(run: Run, scores: Sequence[str]) -> tuple[str, ...]:
@@ -125,11 +124,6 @@ def _selecting(run: Run, final: str) -> frozenset[str]:
     weights = combined.get("weights") or {}
     filters = (each.get("check") for each in config.get("filters") or ())
     return frozenset((*(name for name, weight in weights.items() if weight), *filter(None, filters)))
-
-
-def verb_of(step: str) -> str:
-    """Return the part of a step's name before the first '-'."""
-    return step.partition("-")[0]
 
 
 def table_shards(run: Run, roles: TableSteps) -> Iterator[CandidateShard]:
@@ -161,11 +155,6 @@ def table_shards(run: Run, roles: TableSteps) -> Iterator[CandidateShard]:
             sft=_joined(by_name, (roles.sft,), SftExample),
             pairs=_joined(by_name, (roles.pairs,), PreferencePair),
         )
-
-
-def route_kind(step: str) -> str:
-    """Return the router's kind: `route-language` → `language`, `route` → `route`."""
-    return step.partition("-")[2] or step
 
 
 def _joined(tables: dict[str | None, pa.Table], names: Sequence[str | None], record: type[Record]) -> pa.Table:

@@ -77,7 +77,7 @@ def _step_table(execution: "ExecutionPlan") -> Table:
     table = Table("step", "shards to do", "complete", "holds", title="steps")
     for step in execution.steps:
         missing = len(step.missing)
-        table.add_row(title(step.step.name), str(missing), str(len(step.outputs) - missing), _holds(step))
+        table.add_row(title(step.step.facts), str(missing), str(len(step.outputs) - missing), _holds(step))
     return table
 
 
@@ -88,9 +88,7 @@ def _load_table(found: "Sequence[ModelPlacement]") -> Table:
     for load in found:
         model, held = load.model, load.resources
         replicas = "–" if load.only_waits else f"{held.replicas} × ({held.each()})"
-        table.add_row(
-            title(load.pool), model.engine, model.model or "–", model.precision or "–", replicas, load.where
-        )
+        table.add_row(load.pool, model.engine, model.model or "–", model.precision or "–", replicas, load.where)
     return table
 
 

@@ -26,6 +26,7 @@ from arbitrage.report.formatting import duration
 from arbitrage.runs.manifest import LiveStep, ShardStats
 
 if TYPE_CHECKING:
+    from arbitrage.contracts.steps import StepFacts
     from arbitrage.execution.progress import StopFlag
 
 WAITING = "waiting for the answers that are under way"
@@ -97,6 +98,7 @@ class LineProgress:
 
     def __init__(self) -> None:
         self._left: dict[str, int] = {}
+        self._titles: dict[str, str] = {}
         self._paces: dict[str, Pace] = {}
         self._num_read = 0
         self._started = self._told = time.monotonic()
@@ -110,12 +112,13 @@ class LineProgress:
     def planned(self, execution: ExecutionPlan) -> None:
         """Say how much is to do."""
         self._left = {s.step.name: len(s.missing) for s in execution.steps}
+        self._titles = {s.step.name: title(s.step.facts) for s in execution.steps}
         total = sum(len(s.outputs) for s in execution.steps)
         self.note(f"{execution.num_missing} of {total} shards to do in {len(execution.steps)} steps")
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
         """Say that an engine starts."""
-        self.note(f"{title(pool)}: replica {replicas} starts ({resources})")
+        self.note(f"{pool}: replica {replicas} starts ({resources})")
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
         """Say so every million rows."""
@@ -123,7 +126,7 @@ class LineProgress:
         before = self._num_read
         self._num_read += num_rows
         if before // 1_000_000 != self._num_read // 1_000_000:
-            self.note(f"{title(step.step.name)}: {self._num_read:,} rows")
+            self.note(f"{title(step.step.facts)}: {self._num_read:,} rows")
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
         """Say so when it was the step's last."""
@@ -132,7 +135,9 @@ class LineProgress:
         pace.shard_done(stats)
         if pace.shards_left <= 0:
             seconds = time.monotonic() - pace.began_at
-            self.note(f"{title(name)}: done, {pace.rows_done:,} rows in {duration(seconds)}{_average(pace, seconds)}")
+            self.note(
+                f"{self._titles[name]}: done, {pace.rows_done:,} rows in {duration(seconds)}{_average(pace, seconds)}"
+            )
 
     def live(self, steps: Mapping[str, LiveStep]) -> None:
         """Say every half minute what is under way."""
@@ -141,7 +146,7 @@ class LineProgress:
         if steps and time.monotonic() - self._told > TELL_EVERY_S:
             self._told = time.monotonic()
             for name, step in steps.items():
-                self.note(f"{title(name)}: {live_sentence(step)}")
+                self.note(f"{self._titles[name]}: {live_sentence(step)}")
 
     def _pace(self, step: str, began_at: float) -> Pace:
         return self._paces.setdefault(step, Pace(began_at, self._left.get(step, 0)))
@@ -164,6 +169,7 @@ class BarProgress:
             console=console,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._verbs: dict[str, str] = {}
         self._rows: Counter[str] = Counter()
         self._tokens: Counter[str] = Counter()
         self._began: dict[str, float] = {}
@@ -181,6 +187,7 @@ class BarProgress:
         """Draw a bar for each verb, filled by what is already there."""
         totals: Counter[str] = Counter()
         missing: Counter[str] = Counter()
+        self._verbs = {step.step.name: step.step.facts.verb for step in execution.steps}
         for step in execution.steps:
             totals[_verb(step)] += len(step.outputs)
             missing[_verb(step)] += len(step.missing)
@@ -192,7 +199,7 @@ class BarProgress:
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
         """Say that an engine starts."""
-        self.note(f"{title(pool)}: replica {replicas} starts ({resources})")
+        self.note(f"{pool}: replica {replicas} starts ({resources})")
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
         """Count rows as they are read."""
@@ -209,7 +216,7 @@ class BarProgress:
         """Show what has arrived in shards under way, how fast, how much is in flight, and the time left."""
         under_way: dict[str, list[LiveStep]] = defaultdict(list)
         for name, step in steps.items():
-            under_way[name.split("-")[0]].append(step)
+            under_way[self._verbs[name]].append(step)
         for verb, found in under_way.items():
             answered = sum(step.num_answered + step.num_replayed for step in found)
             parts = [
@@ -284,7 +291,7 @@ def _remarks(step: LiveStep) -> list[tuple[int, str]]:
 
 
 def _verb(step: PlannedStep) -> str:
-    return step.step.name.split("-")[0]
+    return step.step.facts.verb
 
 
 VERBS = {
@@ -307,10 +314,9 @@ VERBS = {
 }
 
 
-def title(step: str) -> str:
-    """Return a step's name as a person reads it: 'generate-aya-8b' → 'generate aya-8b'."""
-    verb, _, thing = step.partition("-")
-    return f"{VERBS.get(verb, verb)} {thing}".strip()
+def title(facts: "StepFacts") -> str:
+    """Return a step's name as a person reads it, such as 'generate aya-8b'."""
+    return f"{VERBS.get(facts.verb, facts.verb)} {facts.subject}".strip()
 
 
 def shortest_names(data: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from arbitrage.cli.screen import Screen
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
+    from arbitrage.contracts.steps import StepFacts
     from arbitrage.runs.manifest import LiveRun, StepReport
     from arbitrage.runs.paths import AnyPath
 
@@ -51,6 +52,7 @@ class _View:
 
     name: str
     path: "AnyPath"
+    facts: "Mapping[str, StepFacts]"
     done: Mapping[str, tuple[int, int]]  # step → shards complete, shards wanted
     reports: "Mapping[str, StepReport]"
     over_budget: tuple[str, ...]
@@ -71,6 +73,7 @@ def _look(path: "AnyPath") -> _View:
     return _View(
         name=found.plan.name,
         path=found.path,
+        facts=found.plan.facts,
         done=done,
         reports={step.name: step for step in manifest.steps} if manifest else {},
         over_budget=tuple(manifest.over_budget) if manifest else (),
@@ -116,7 +119,7 @@ def _table(view: _View) -> Table:
     table = Table("step", "shards", "rows", "rejected", last, title=title_line)
     for name, (have, want) in view.done.items():
         style = None if have == want else "yellow"
-        table.add_row(title(name), f"{have}/{want}", *_results(view, name), style=style)
+        table.add_row(title(view.facts[name]), f"{have}/{want}", *_results(view, name), style=style)
     return table
 
 

@@ -5,7 +5,7 @@ what it returns as shard k of its output.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -107,6 +107,66 @@ class StepConfig(Config):
 
 Scope = Literal["source", "shard", "corpus"]
 
+Verb = Literal[
+    "prompts",
+    "route",
+    "generate",
+    "fuse",
+    "score",
+    "check",
+    "measure",
+    "review",
+    "adjudicate",
+    "calibrate",
+    "ensemble",
+    "select",
+    "pair",
+    "mix",
+    "quota",
+    "scale",
+    "steer",
+    "target",
+    "train",
+    "answers",
+    "judge",
+    "verdicts",
+]
+
+
+class StepFacts(Config):
+    """What a step is, for readers of plans and finished runs. The step's name is made of it and never parsed.
+
+    Attributes:
+        verb: what the step does.
+        label: tells it from other steps of the verb, such as a teacher, a router's kind or a data set.
+        part: of the run, where a pipeline does the same thing twice, such as "commit".
+        teacher: the teacher that its candidates are from, or that it scores, checks or measures the candidates of.
+        scorer: the reward, committee, judge or reviewer whose scores or verdicts it makes.
+        is_budgeted: its rejects are losses and count against `max_rejected`; a selector's are its decisions.
+    """
+
+    verb: Verb
+    label: str = ""
+    part: str = ""
+    teacher: str | None = None
+    scorer: str | None = None
+    is_budgeted: bool = False
+
+    @property
+    def name(self) -> str:
+        """The step's name, such as "generate-aya-8b-commit"."""
+        return "-".join(filter(None, (self.verb, self.label, self.part)))
+
+    @property
+    def title(self) -> str:
+        """The step's name as a person reads it, such as "generate aya-8b-commit"."""
+        return " ".join(filter(None, (self.verb, self.subject)))
+
+    @property
+    def subject(self) -> str:
+        """The name without the verb, such as "aya-8b-commit"."""
+        return "-".join(filter(None, (self.label, self.part)))
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -132,7 +192,7 @@ class Step:
     """The one node type of the DAG.
 
     Attributes:
-        name: unique in the pipeline, such as `generate-aya-8b`; the part before the first '-' is the verb.
+        facts: what it is; its name, such as `generate-aya-8b`, is made of them and unique in the pipeline.
         config: what to do; built into a worker where it runs.
         inputs: role → the steps that feed it.
         produces: the record of its output rows.
@@ -144,7 +204,7 @@ class Step:
         version: raise it when the code changes what comes out.
     """
 
-    name: str
+    facts: StepFacts
     config: StepConfig
     produces: type[Record]
     inputs: Mapping[str, tuple["Step", ...]] = field(default_factory=dict)
@@ -154,6 +214,21 @@ class Step:
     span: Span = ALL_SHARDS
     narrows: Mapping[str, Raw] = field(default_factory=dict)
     version: int = 1
+
+    @cached_property
+    def name(self) -> str:
+        """Its name, unique in the pipeline."""
+        return self.facts.name
+
+    def part(self, name: str, span: Span | None = None) -> "Step":
+        """Return the same step for a part of the run.
+
+        Args:
+            name: of the part; "" keeps the step's name.
+            span: the shards of the part; None keeps the step's.
+        """
+        facts = self.facts.model_copy(update={"part": name}) if name else self.facts
+        return replace(self, facts=facts, span=self.span if span is None else span)
 
     @cached_property
     def upstream(self) -> tuple["Step", ...]:

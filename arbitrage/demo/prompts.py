@@ -101,4 +101,4 @@ def _prompt(item: DemoItem) -> Prompt:
 
 def _duplicate(number: int, prompt: Prompt) -> Reject:
     detail = f"the same text as an earlier {prompt.prompt_id}"
-    return Reject(item_id=f"demo:{number}", step="prompts", reason="duplicate_prompt", detail=detail)
+    return Reject(item_id=f"demo:{number}", reason="duplicate_prompt", detail=detail)

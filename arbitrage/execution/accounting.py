@@ -64,10 +64,6 @@ def _example(item_id: str, detail: str | None) -> str:
     return f"{one_line(item_id)}: {clipped}" if clipped else one_line(item_id)
 
 
-BUDGETED = ("prompts", "generate")
-"""Steps whose rejects are losses. A selector's rejects are its decisions, a router's the pool's gaps."""
-
-
 class _Sums:
     """The counts of some of a step's shards, added up."""
 
@@ -150,7 +146,7 @@ def over_budget(
     problems = []
     for report, step in zip(reports, planned, strict=True):
         share = report.num_rejected / report.num_in if report.num_in else 0.0
-        if report.name.split("-")[0] in BUDGETED and share > max_rejected:
+        if step.step.facts.is_budgeted and share > max_rejected:
             problems.append(describe_loss(report, step, max_rejected))
     return tuple(problems)
 

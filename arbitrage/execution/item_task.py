@@ -131,12 +131,12 @@ class _Asking:
             kind = "a second answer" if item_id in self.journal.settled else "an answer that nobody asked for"
             raise ExecutionError(f"{self.step}: {kind} came: {item_id}")
         in_flight.remove(item_id)
-        answer = writable(answer, self.step)
+        answer = writable(answer)
         self.journal.settle(item_id, answer)
         count_result(self.counters, answer)
 
 
-def writable(answer: Record, step: str) -> Record:
+def writable(answer: Record) -> Record:
     """Return an answer that can be journaled and become a row, whatever its engine said.
 
     A measure of a candidate that no column can hold, such as 10³⁰ tokens, becomes null: its text is sound. Any other
@@ -149,7 +149,7 @@ def writable(answer: Record, step: str) -> Record:
             answer = answer.model_copy(update={"value": None, "error": UNWRITABLE})
         else:
             detail = f"{name} is {shown(getattr(answer, name))}"
-            return Reject(item_id=item_id_of(answer), step=step, reason=UNWRITABLE, detail=detail)
+            return Reject(item_id=item_id_of(answer), reason=UNWRITABLE, detail=detail)
     return answer
 
 

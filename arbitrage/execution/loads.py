@@ -15,12 +15,14 @@ class ModelPlacement:
 
     Attributes:
         pool: its name, such as "generate-aya-8b".
+        user: the teacher, reward or reviewer that is the model, such as "aya-8b".
         model: what is loaded or asked.
         resources: what each replica holds, and how many there are.
         only_waits: another machine runs the model.
     """
 
     pool: str
+    user: str
     model: LoadedModel
     resources: Resources
     only_waits: bool
@@ -43,8 +45,9 @@ def model_placements(execution: ExecutionPlan) -> list[ModelPlacement]:
     for step in execution.steps:
         model = step.job.config.loaded()
         if step.missing and model is not None and step.job.pool not in found:
-            config = step.job.config
-            found[step.job.pool] = ModelPlacement(step.job.pool, model, step.step.resources, config.only_waits)
+            pool, config, facts = step.job.pool, step.job.config, step.step.facts
+            user = facts.scorer or facts.teacher or pool
+            found[pool] = ModelPlacement(pool, user, model, step.step.resources, config.only_waits)
     return list(found.values())
 
 
@@ -53,7 +56,7 @@ def load_sentences(execution: ExecutionPlan, backend: str) -> Iterator[str]:
     asked = []
     for load in model_placements(execution):
         if load.only_waits:
-            asked.append(load.pool.partition("-")[2] or load.pool)
+            asked.append(load.user)
             continue
         held = "in this process" if backend == "local" else f"on {load.where}"
         each = "" if backend == "local" else f", {load.resources.replicas} × ({load.resources.each()})"

@@ -144,6 +144,7 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
     steps = tuple(
         StepPlan(
             name=planned.step.name,
+            facts=planned.step.facts,
             record=planned.step.produces.__name__,
             scope=planned.step.scope,
             directory=planned.job.directory.name,

@@ -246,7 +246,7 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lin
     require_schema(output.rejects.schema, Reject)
     path = shard_path(job.directory, shard)
     table, made_from = output.table.combine_chunks(), job.lineage(shard, lineage)
-    mark = _commit_rejects(rejects_path(job.directory, shard), output.rejects)
+    mark = _commit_rejects(rejects_path(job.directory, shard), with_step(output.rejects, job.name))
     stats = stats.model_copy(
         update={"content": content_digest(table), "rejects": mark, "made_from": made_from, "size_bytes": 0}
     )
@@ -261,6 +261,13 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lin
         crash_point("shard.published")
     remember(path, stats.digest, table)
     return stats
+
+
+def with_step(rejects: pa.Table, name: str) -> pa.Table:
+    """Return rejects that name their step: workers do not know its name."""
+    index = rejects.schema.get_field_index("step")
+    names = pa.repeat(pa.scalar(name, pa.string()), rejects.num_rows)
+    return rejects.set_column(index, rejects.schema.field(index), names)
 
 
 def _commit_rejects(path: AnyPath, rejects: pa.Table) -> FileMark | None:

@@ -46,7 +46,7 @@ def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = l
     All shards are dealt, also those beyond `job.shards`: a pilot reads its source no differently.
     """
     started = time.perf_counter()
-    shards = [_ShardWriter(job.directory, shard) for shard in range(job.num_shards)]
+    shards = [_ShardWriter(job.name, job.directory, shard) for shard in range(job.num_shards)]
     buffered = 0
     num_files = open_files.reserve(2 * job.num_shards)  # a shard under way is one or two
     try:
@@ -86,8 +86,8 @@ def _write_fullest(shards: Sequence["_ShardWriter"], buffered: int) -> int:
 class _ShardWriter:
     """Collects one shard of prompts and its rejects under temporary names, on this machine."""
 
-    def __init__(self, directory: AnyPath, shard: int) -> None:
-        self._place = directory, shard
+    def __init__(self, name: str, directory: AnyPath, shard: int) -> None:
+        self._name, self._place = name, (directory, shard)
         self._prompts = _RowWriter(shard_path(directory, shard), Prompt)
         self._rejects = _RowWriter(rejects_path(directory, shard), Reject)
         self._by_language: Counter[str] = Counter()
@@ -100,7 +100,7 @@ class _ShardWriter:
 
     def add_reject(self, reject: Reject) -> None:
         self._by_reason[reject.reason] += 1
-        self._rejects.add(reject)
+        self._rejects.add(reject.model_copy(update={"step": self._name}))
 
     @property
     def num_buffered(self) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 from arbitrage.config import Config, Operational, Paths, Raw
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ResponseColumns, ResponseRole
@@ -118,7 +118,7 @@ def rows_of(
 def read_response_files(config: ResponseFiles, side: SideName, prompts: Step) -> Step:
     """Return the step that finds a data set's answers to the prompts."""
     return Step(
-        name=f"answers-{side}",
+        facts=StepFacts(verb="answers", label=side, teacher=side),
         config=ReadResponses(data=config, side=side),
         produces=Candidate,
         inputs={"prompts": (prompts,)},
@@ -212,7 +212,7 @@ class ResponseReader:
             found = self._answers.to(prompt)
             rows += [self._candidate(prompt, index, text) for index, text in enumerate(found)]
             if not found:
-                rejects.append(Reject(item_id=self._id(prompt, 0), step=f"answers-{self._side}", reason=NO_ANSWER))
+                rejects.append(Reject(item_id=self._id(prompt, 0), reason=NO_ANSWER))
         return Output(to_table(rows, Candidate), to_table(rejects, Reject))
 
     async def close(self) -> None:

@@ -19,7 +19,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from arbitrage.config import Raw
-from arbitrage.contracts.steps import Step
+from arbitrage.contracts.steps import Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.judging.levels import LevelsStep, LevelTable
@@ -115,7 +115,9 @@ def committee(
         levels = part(_levels(config, prompts, inputs))
     scores = tuple(
         Step(
-            name=f"score-{config.name}-{teacher.name}",
+            facts=StepFacts(
+                verb="score", label=f"{config.name}-{teacher.name}", teacher=teacher.name, scorer=config.name
+            ),
             config=CommitteeStep(reward=config),
             produces=Score,
             inputs=each | {"levels": (levels,)},
@@ -153,7 +155,7 @@ def _levels(config: CommitteeConfig, prompts: Step, inputs: Sequence[Mapping[str
     joined = {role: tuple(step for each in inputs for step in each.get(role, ())) for role in ("drafts", "reviews")}
     settled = tuple(step for each in inputs for step in each.get("settled", ()))
     return Step(
-        name=f"calibrate-{config.name}",
+        facts=StepFacts(verb="calibrate", label=config.name),
         config=LevelsStep(max_spread=config.max_spread),
         produces=ReviewerLevel,
         inputs={"prompts": (prompts,), **joined} | ({"settled": settled} if settled else {}),
@@ -184,12 +186,12 @@ def _adjudicate(
         max_spread=max_spread,
     )
     return Step(
-        name=f"adjudicate-{name}",
+        facts=StepFacts(verb="adjudicate", label=name, teacher=name, scorer=adjudicator.name),
         config=config,
         produces=Candidate,
         inputs=inputs,
         resources=adjudicator.held_resources(),
-        pool=config.step_name,
+        pool=f"adjudicate-{adjudicator.name}",
         version=VERSION,
     )
 
@@ -208,11 +210,6 @@ class AdjudicateStep(GenerateConfig):
     criteria: str
     with_reference: bool
     max_spread: float
-
-    @property
-    def step_name(self) -> str:
-        """What its replicas are called, and what its rejects say."""
-        return f"adjudicate-{self.teacher.name}"
 
     def identity(self) -> Raw:
         """Return what can change a reply, and who is asked about what."""

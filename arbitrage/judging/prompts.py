@@ -14,7 +14,7 @@ from arbitrage.inputs.values import id_text
 from arbitrage.judging.answers import ResponseFiles, messages_in, text_key
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
-from arbitrage.prompts.source import STEP_NAME
+from arbitrage.prompts.source import PROMPTS
 from arbitrage.records import Prompt, nfc
 from arbitrage.runs.store import read_table
 from arbitrage.tables import from_table
@@ -39,7 +39,7 @@ class JudgePrompts(StepConfig):
 
 def judge_prompts(sides: Sequence[ResponseFiles]) -> Step:
     """Return the step that reads the prompts of data sets."""
-    return Step(name=STEP_NAME, config=JudgePrompts(sides=tuple(sides)), produces=Prompt, scope="source")
+    return Step(PROMPTS, JudgePrompts(sides=tuple(sides)), Prompt, scope="source")
 
 
 class JudgePromptReader:
@@ -75,7 +75,7 @@ class JudgePromptReader:
             if row.values.get("id") and row.values.get("source_id")
         }
         rows = (row for key in sorted(keys) for row in _one_each(key, keys[key]))
-        reader = PromptReader(ReadOptions(), lambda: iter([InputFile("rows", None, rows)]), STEP_NAME)
+        reader = PromptReader(ReadOptions(), lambda: iter([InputFile("rows", None, rows)]))
         for batch in reader.read():
             prompts = [_grouped(prompt, groups) for prompt in batch.prompts if prompt.prompt_id not in known]
             yield replace(batch, prompts=prompts)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from arbitrage.config import Config, Raw
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.contracts.steps import Step
+from arbitrage.contracts.steps import Step, StepFacts
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.replies import Fault, Scale, read_reply
 from arbitrage.records import Candidate, content_id
@@ -104,11 +104,6 @@ class ReviewStep(GenerateConfig):
     criteria: str
     with_reference: bool
 
-    @property
-    def step_name(self) -> str:
-        """What its replicas are called, and what its rejects say."""
-        return f"review-{self.teacher.name}"
-
     def identity(self) -> Raw:
         """Return what can change a reply."""
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
@@ -136,12 +131,14 @@ def review(terms: ReviewTerms, reviewer: TeacherConfig, generator_name: str, pro
         with_reference=terms.with_reference,
     )
     return Step(
-        name=f"{config.step_name}-{generator_name}",
+        facts=StepFacts(
+            verb="review", label=f"{reviewer.name}-{generator_name}", teacher=generator_name, scorer=reviewer.name
+        ),
         config=config,
         produces=Candidate,
         inputs={"prompts": (prompts,), "drafts": (drafts,)},
         resources=reviewer.held_resources(),
-        pool=config.step_name,
+        pool=f"review-{reviewer.name}",
         version=VERSION,
     )
 

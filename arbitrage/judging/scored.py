@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.judging.options import JudgeOptions, verdict_of
 from arbitrage.judging.sides import Match, Sides, matches
@@ -68,7 +68,7 @@ class ExactJudge(JudgeOptions):
 
 def _compare(judge: str, margin: float, sides: Sides, scores: tuple[Step, ...]) -> Step:
     return Step(
-        name=f"verdicts-{judge}",
+        facts=StepFacts(verb="verdicts", label=judge, scorer=judge),
         config=CompareScores(judge=judge, margin=margin),
         produces=Verdict,
         inputs=sides.inputs() | {"scores": scores},

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Raw
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.judging.options import JudgeOptions, verdict_of
 from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, question_of, verdict_in
@@ -70,17 +70,18 @@ class TeacherJudge(JudgeOptions):
             criteria=self.criteria,
             with_reference=self.with_reference,
         )
+        facts = StepFacts(verb="judge", label=self.label, scorer=self.label)
         replies = Step(
-            name=config.step_name,
+            facts=facts,
             config=config,
             produces=Candidate,
             inputs=sides.inputs(),
             resources=teacher.held_resources(),
-            pool=config.step_name,
+            pool=facts.name,
             version=VERSION,
         )
         return Step(
-            name=f"verdicts-{self.label}",
+            facts=StepFacts(verb="verdicts", label=self.label, scorer=self.label),
             config=ReadVerdicts(judge=self.label),
             produces=Verdict,
             inputs=sides.inputs() | {"replies": (replies,)},
@@ -96,11 +97,6 @@ class JudgeStep(GenerateConfig):
     label: str
     criteria: str
     with_reference: bool
-
-    @property
-    def step_name(self) -> str:
-        """What the step is called."""
-        return f"judge-{self.label}"
 
     def identity(self) -> Raw:
         """Return what can change a reply."""

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from arbitrage.config import Config, LanguageTag, Operational, Paths, Raw
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ProfileColumns
@@ -67,7 +67,7 @@ class TargetStep(StepConfig):
 def look_like(data: TargetData, metrics: Sequence[MetricConfig]) -> Step:
     """Find the quantiles of metrics in a data set, by language."""
     return Step(
-        name="target-profile",
+        facts=StepFacts(verb="target", label="profile"),
         config=TargetStep(data=data, metrics=tuple(metrics)),
         produces=TargetQuantiles,
         scope="corpus",

@@ -62,10 +62,9 @@ class PromptReader:
     Memory: one batch, and about ten bytes for each distinct prompt and each distinct id.
     """
 
-    def __init__(self, options: ReadOptions, open_parts: Callable[[], Iterator[InputFile]], step: str) -> None:
+    def __init__(self, options: ReadOptions, open_parts: Callable[[], Iterator[InputFile]]) -> None:
         self._options = options
         self._open_parts = open_parts
-        self._step = step
 
     def read(self) -> Iterator[Batch]:
         """Yield batches in the order of the source.
@@ -74,7 +73,7 @@ class PromptReader:
             ConfigError: a column that is asked for is not there.
             DataError: the source cannot be read, or holds no rows at all.
         """
-        reading = _Reading(self._options, self._step)
+        reading = _Reading(self._options)
         for part in self._open_parts():
             yield from reading.read(part)
         yield from reading.finish()
@@ -83,10 +82,9 @@ class PromptReader:
 class _Reading:
     """One pass over a source: the batch being filled, and what was seen."""
 
-    def __init__(self, options: ReadOptions, step: str) -> None:
+    def __init__(self, options: ReadOptions) -> None:
         self._columns = options.columns.mapping()
         self._merges = options.repeats == "merge"
-        self._step = step
         self._builder = PromptBuilder(options)
         self._prompt_ids, self._given_ids = SeenHashes(), SeenHashes()
         self._part_names: list[str] = []
@@ -144,7 +142,7 @@ class _Reading:
         self._prompt_ids.add(prompt_id)
 
     def _refuse(self, position: str, reason: RowReject, detail: str) -> None:
-        self._rejects.append(Reject(item_id=position, step=self._step, reason=reason, detail=detail))
+        self._rejects.append(Reject(item_id=position, reason=reason, detail=detail))
 
     def _begin_batch(self) -> None:
         self._prompts: list[Prompt] = []

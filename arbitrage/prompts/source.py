@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from arbitrage.contracts.steps import StepConfig
+from arbitrage.contracts.steps import StepConfig, StepFacts
 from arbitrage.inputs.rows import InputFile
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.prompts.reader import PromptReader
 
-STEP_NAME: Final = "prompts"
+PROMPTS: Final = StepFacts(verb="prompts", is_budgeted=True)
 
 
 class SourceConfig(ReadOptions, StepConfig):
@@ -27,4 +27,4 @@ class SourceConfig(ReadOptions, StepConfig):
 
     def build(self) -> PromptReader:
         """Build the worker that reads this source."""
-        return PromptReader(self, self.parts, STEP_NAME)
+        return PromptReader(self, self.parts)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import SourceWorker
 from arbitrage.prompts import PromptsConfig
-from arbitrage.prompts.source import STEP_NAME
+from arbitrage.prompts.source import PROMPTS
 from arbitrage.records import Prompt
 
 
@@ -23,7 +23,7 @@ class PromptCounts:
 
 def read_prompts(config: PromptsConfig) -> Step:
     """Read prompts from outside, refusing broken rows and exact duplicates."""
-    return Step(name=STEP_NAME, config=config, produces=Prompt, scope="source")
+    return Step(PROMPTS, config, Prompt, scope="source")
 
 
 def count_prompts(config: PromptsConfig) -> PromptCounts:

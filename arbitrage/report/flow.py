@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from arbitrage.candidates.table import TableSteps, verb_of
+from arbitrage.candidates.table import TableSteps
 from arbitrage.runs.manifest import Manifest, StepPlan, StepReport
 
 _ONE_STAGE = frozenset({"generate", "review", "adjudicate", "score", "check", "measure"})
@@ -35,6 +35,7 @@ class FlowStage:
         rejected: reason → items.
         seconds: worker time.
         depth: longest way from a source, in stages: equal depths run side by side.
+        of: the part of the run or the teacher that all its steps are for; empty where they differ.
     """
 
     name: str
@@ -46,6 +47,7 @@ class FlowStage:
     rejected: dict[str, int]
     seconds: float
     depth: int
+    of: str = ""
 
     @property
     def rows(self) -> str:
@@ -55,13 +57,14 @@ class FlowStage:
 
 @dataclass(frozen=True, slots=True)
 class RejectCount:
-    """Items stopped at one step for one reason."""
+    """Items stopped at one step for one reason; `stage`: the step's verb, or its name where it selects a data set."""
 
     step: str
     reason: str
     language: str
     teacher: str | None
     count: int
+    stage: str
 
 
 def stages_of(manifest: Manifest, roles: TableSteps) -> tuple[FlowStage, ...]:
@@ -80,7 +83,7 @@ def stages_of(manifest: Manifest, roles: TableSteps) -> tuple[FlowStage, ...]:
     for report in sorted(manifest.steps, key=lambda r: order[r.name]):
         if report.name in roles.routes and report.name != roles.main_route:
             continue
-        verb = verb_of(report.name)
+        verb = plans[report.name].facts.verb
         groups.setdefault((verb if verb in _ONE_STAGE else report.name, depths[report.name]), []).append(report)
     stages = [
         _stage(name, reports, [plans[report.name] for report in reports], depth)
@@ -96,7 +99,8 @@ def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
         for account in report.accounts:
             for reason, num in account.rejected.items():
                 counts[(report.name, reason, account.language, account.teacher)] += num
-    found = [RejectCount(*key, num) for key, num in counts.items() if num]
+    stages = {s.name: s.name if s.facts.verb == "select" else s.facts.verb for s in manifest.plan.steps}
+    found = [RejectCount(*key, num, stages[key[0]]) for key, num in counts.items() if num]
     return tuple(sorted(found, key=lambda r: (-r.count, r.step, r.reason, r.language, r.teacher or "")))
 
 
@@ -104,6 +108,7 @@ def _stage(name: str, reports: Sequence[StepReport], plans: Sequence[StepPlan], 
     rejected: Counter[str] = Counter()
     for report in reports:
         rejected.update(report.rejected)
+    shared = {plan.facts.part or plan.facts.teacher or "" for plan in plans}
     return FlowStage(
         name=name,
         title=_title(name, plans),
@@ -114,30 +119,27 @@ def _stage(name: str, reports: Sequence[StepReport], plans: Sequence[StepPlan], 
         rejected=dict(rejected.most_common()),
         seconds=sum(r.seconds for r in reports),
         depth=depth,
+        of=next(iter(shared)) if len(shared) == 1 else "",
     )
 
 
 def _title(name: str, plans: Sequence[StepPlan]) -> str:
     """Return what a stage is called: 'score: referee', 'generate', 'select sft'."""
-    rewards = sorted({str(plan.config["reward"].get("name")) for plan in plans if _has_reward(plan)})
+    facts = plans[0].facts
+    rewards = sorted({plan.facts.scorer for plan in plans if plan.facts.scorer and plan.facts.verb == "score"})
     if rewards and len(rewards) <= MAX_NAMED:
-        return f"{verb_of(name)}: {', '.join(rewards)}"
-    return name.replace("-", " ", 1)
-
-
-def _has_reward(plan: StepPlan) -> bool:
-    return isinstance(plan.config.get("reward"), dict) and "name" in plan.config["reward"]
+        return f"{facts.verb}: {', '.join(rewards)}"
+    return facts.title if name == facts.name else facts.verb
 
 
 def _told_apart(stages: Sequence[FlowStage]) -> list[FlowStage]:
-    """Add to stages of one title what the names of their steps end in, such as 'fused' or 'commit'."""
+    """Add to stages of one title the part of the run or the teacher they are for, such as 'commit' or 'fused'."""
     titles = Counter(stage.title for stage in stages)
     found = []
     for stage in stages:
-        ends = {step.rpartition("-")[2] for step in stage.steps}
         is_first = not any(each.title == stage.title for each in stages[: stages.index(stage)])
-        if titles[stage.title] > 1 and len(ends) == 1 and not is_first:
-            found.append(replace(stage, title=f"{stage.title} ({ends.pop()})"))
+        if titles[stage.title] > 1 and stage.of and not is_first:
+            found.append(replace(stage, title=f"{stage.title} ({stage.of})"))
         else:
             found.append(stage)
     return found

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arbitrage.candidates.table import verb_of
 from arbitrage.inputs.notes import said
 from arbitrage.runs.manifest import Manifest, StepReport
 
@@ -33,6 +32,7 @@ class Loss:
     num_in: int
     num_rejected: int
     reasons: dict[str, int]  # most first
+    verb: str  # of the step
 
     @property
     def sentence(self) -> str:
@@ -53,7 +53,8 @@ def notes_of(manifest: Manifest) -> tuple[Note, ...]:
 
 def losses_of(manifest: Manifest) -> tuple[Loss, ...]:
     """List the steps of a run that rejected rows, in the order of the plan."""
-    return tuple(_loss(report) for report in manifest.steps if report.num_rejected)
+    facts = manifest.plan.facts
+    return tuple(_loss(report, facts[report.name].verb) for report in manifest.steps if report.num_rejected)
 
 
 def describe_note(key: str, count: int) -> str:
@@ -75,7 +76,7 @@ def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
     """Return the losses as lines for a terminal; those of more than `most` steps of one verb added up in one line."""
     grouped: dict[str, list[Loss]] = defaultdict(list)
     for loss in losses:
-        grouped[verb_of(loss.step)].append(loss)
+        grouped[loss.verb].append(loss)
     lines = []
     for verb, found in grouped.items():
         if len(found) <= most:
@@ -83,7 +84,7 @@ def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
             continue
         reasons = sum((Counter(loss.reasons) for loss in found), Counter[str]())
         num_in, num_rejected = sum(loss.num_in for loss in found), sum(loss.num_rejected for loss in found)
-        whole = Loss(verb, num_in, num_rejected, dict(reasons.most_common()))
+        whole = Loss(verb, num_in, num_rejected, dict(reasons.most_common()), verb)
         worst = max(found, key=lambda loss: loss.num_rejected)
         lines.append(f"{verb}, {len(found)} steps: {whole.sentence}; most at {worst.step}: {worst.num_rejected:,}")
     return lines
@@ -103,6 +104,6 @@ def shorter_notes(notes: tuple[Note, ...], most: int) -> list[str]:
     return lines
 
 
-def _loss(report: StepReport) -> Loss:
+def _loss(report: StepReport, verb: str) -> Loss:
     reasons = dict(Counter(report.rejected).most_common())
-    return Loss(report.name, report.num_in, report.num_rejected, reasons)
+    return Loss(report.name, report.num_in, report.num_rejected, reasons, verb)

@@ -154,7 +154,7 @@ def _rejects(rejects: Sequence[RejectCount], labels: Labels) -> Heatmap | None:
     """Languages × (stage, reason), teachers added up; languages that no prompt is in come last."""
     counts: Counter[tuple[str, str]] = Counter()
     for r in rejects:
-        counts[(r.language, f"{_stage(r.step)}: {r.reason}")] += r.count
+        counts[(r.language, f"{r.stage}: {r.reason}")] += r.count
     columns = sorted({column for _, column in counts})
     known = [tag for _, tag in labels]
     strange = sorted({language for language, _ in counts} - set(known))
@@ -209,10 +209,6 @@ def _has_any(grid: Grid) -> bool:
 def _any(found: Heatmap) -> Heatmap | None:
     has_values = any(cell.strength is not None for row in found.rows for cell in row.cells)
     return found if has_values else None
-
-
-def _stage(step: str) -> str:
-    return step if step.startswith("select") else step.partition("-")[0]
 
 
 def _short_percent(value: float | None) -> str:

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from arbitrage.candidates.calibration import log_length
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.languages import UNKNOWN, family_of
@@ -70,7 +70,7 @@ def calibrate(config: CalibrateConfig, prompts: Step, drafts: Sequence[Step], sc
     if not rewards:
         raise ConfigError("calibrate: there is no reward to calibrate, only checks")
     return Step(
-        name="calibrate",
+        facts=StepFacts(verb="calibrate"),
         config=CalibrateStep(calibrate=config),
         produces=Calibration,
         inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": rewards},

@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from arbitrage.candidates.calibration import CalibrationTable, calibrated, log_length
 from arbitrage.config import Config
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, FinishReason, Score
@@ -91,7 +91,7 @@ def combine(
     _require_known("ensemble.weights", config.weights, [*rewards, *checks])
     raw = [*checks, *(rewards if calibration is None else ())]
     return Step(
-        name="ensemble" if config.name == "ensemble" else f"ensemble-{config.name}",
+        facts=StepFacts(verb="ensemble", label="" if config.name == "ensemble" else config.name),
         config=EnsembleStep(
             ensemble=config,
             filters=_filters(config, rewards, checks),

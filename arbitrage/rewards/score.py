@@ -13,7 +13,7 @@ from itertools import islice
 from typing import ClassVar
 
 from arbitrage.contracts.rewards import Reward, Scorable
-from arbitrage.contracts.steps import LoadedModel, Step, StepConfig
+from arbitrage.contracts.steps import LoadedModel, Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Load, Output
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.records import Candidate, Prompt, Record, Score
@@ -87,7 +87,9 @@ class ScoreStep(ScorerStep):
 def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) -> Step:
     """Score one teacher's drafts; all steps of one reward share a pool, so its model is loaded once."""
     return Step(
-        name=f"score-{reward.name}-{teacher_name}",
+        facts=StepFacts(
+            verb="score", label=f"{reward.name}-{teacher_name}", teacher=teacher_name, scorer=reward.name
+        ),
         config=ScoreStep(reward=reward),
         produces=Score,
         inputs={"prompts": (prompts,), "drafts": (drafts,)},
@@ -205,7 +207,7 @@ def check(checks: Sequence[CheckConfig], teacher_name: str, prompts: Step, draft
     if not names:
         raise ConfigError("checks: is empty; leave the step out instead")
     return Step(
-        name=f"check-{teacher_name}",
+        facts=StepFacts(verb="check", label=teacher_name, teacher=teacher_name),
         config=CheckStep(checks=tuple(sorted(checks, key=lambda c: c.name))),
         produces=Score,
         inputs={"prompts": (prompts,), "drafts": (drafts,)},

@@ -4,12 +4,13 @@
 """
 
 import time
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import ValidationError, model_validator
 
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Scope
+from arbitrage.contracts.steps import Scope, StepFacts
 from arbitrage.errors import StorageError, UserError
 from arbitrage.runs.paths import AnyPath, path_component, read_bytes
 
@@ -52,9 +53,10 @@ class ShardStats(Config):
 
 
 class StepPlan(Config):
-    """One step as planned: enough to find and read its files."""
+    """One step as planned: what it is, and enough to find and read its files."""
 
     name: str
+    facts: StepFacts
     record: str  # name of the record class of its rows
     scope: Scope
     directory: str  # below the run directory
@@ -107,6 +109,11 @@ class RunPlan(Config):
     backend: str = "local"
     started_at: str = ""
     seconds_before: float = 0.0  # wall clock of earlier passes: interrupted ones, and those of another config
+
+    @cached_property
+    def facts(self) -> dict[str, StepFacts]:
+        """What each step is, by name."""
+        return {step.name: step.facts for step in self.steps}
 
     @model_validator(mode="after")
     def _names_stay_below(self) -> Self:

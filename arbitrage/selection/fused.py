@@ -7,7 +7,7 @@ from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_
 from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, SftExample
-from arbitrage.selection.sft import SftSelection, example_of, reject_of
+from arbitrage.selection.sft import SFT, SftSelection, example_of, reject_of
 from arbitrage.tables import to_table
 
 FUSION: Literal["fusion"] = "fusion"
@@ -56,7 +56,7 @@ def select_fused(config: FusedSelection, prompts: Step, answers: Scored, fused: 
         "fused": fused.drafts,
         "fused_scores": (fused.final,),
     }
-    return Step(name="select-sft", config=config, produces=SftExample, inputs=inputs)
+    return Step(SFT, config, SftExample, inputs)
 
 
 class FusedSelector:

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from arbitrage.config import Config, EachLanguageOnce, LanguageTag
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import MixQuota, PreferencePair, Prompt, Reject, content_id
 from arbitrage.tables import to_table
@@ -109,26 +109,24 @@ class MixConfig(Config):
         return self.quotas.wanted(language) if self.quotas is not None else None
 
 
-def mixed(config: MixConfig, prompts: Step, pairs: Step, name: str) -> Step:
+def mixed(config: MixConfig, prompts: Step, pairs: Step, facts: StepFacts) -> Step:
     """Return the step that keeps the mix; the table of what was kept is its input `mix`.
 
     Args:
         config: the mix.
         prompts: step of Prompt rows; they say the task.
         pairs: step of PreferencePair rows.
-        name: of the step.
+        facts: of the step.
     """
     inputs = {"prompts": (prompts,), "pairs": (pairs,)}
     mix = Step(
-        name=f"mix-{name.partition('-')[2]}",
+        facts=StepFacts(verb="mix", label=facts.label),
         config=MixStep(mix=config),
         produces=MixQuota,
         inputs=inputs,
         scope="corpus",
     )
-    return Step(
-        name=name, config=KeepStep(mix=config, step=name), produces=PreferencePair, inputs=inputs | {"mix": (mix,)}
-    )
+    return Step(facts, KeepStep(mix=config), PreferencePair, inputs | {"mix": (mix,)})
 
 
 class MixStep(StepConfig):
@@ -196,7 +194,6 @@ class KeepStep(StepConfig):
     step_kind: ClassVar[str] = "keep"
 
     mix: MixConfig
-    step: str
 
     def build(self) -> "PairKeeper":
         """Build the worker."""
@@ -207,7 +204,7 @@ class PairKeeper:
     """Worker of `mixed`."""
 
     def __init__(self, config: KeepStep) -> None:
-        self._mix, self._step = config.mix, config.step
+        self._mix = config.mix
 
     def items(self, inputs: Inputs) -> list[Item]:
         """Owe pairs or a Reject for each prompt that has a pair."""
@@ -224,7 +221,7 @@ class PairKeeper:
                 kept += pairs
                 continue
             reason: MixReject = "safety_share_filled" if kind == "safety" else "quota_filled"
-            rejects.append(Reject(item_id=prompt.prompt_id, step=self._step, reason=reason))
+            rejects.append(Reject(item_id=prompt.prompt_id, reason=reason))
         return Output(to_table(kept, PreferencePair), to_table(rejects, Reject))
 
     async def close(self) -> None:

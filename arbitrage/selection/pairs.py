@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
 from arbitrage.selection import PairPolicy
@@ -51,9 +51,10 @@ class PairSelection(StepConfig):
         return PairSelector(self)
 
 
-def select_pairs(
-    config: PairSelection, prompts: Step, drafts: Sequence[Step], scores: Step, name: str = "select-preference"
-) -> Step:
+PREFERENCE = StepFacts(verb="select", label="preference")
+
+
+def select_pairs(config: PairSelection, prompts: Step, drafts: Sequence[Step], scores: Step) -> Step:
     """Choose preference pairs from the candidate table.
 
     Args:
@@ -61,14 +62,13 @@ def select_pairs(
         prompts: step of Prompt rows; each becomes one to `max_pairs` pairs or one Reject.
         drafts: steps of Candidate rows, one for each teacher.
         scores: step of Score rows, at most one for each candidate: the ensemble.
-        name: name of the step, for pipelines that select more than once.
     """
     inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
     if config.mix is None:
-        return Step(name=name, config=config, produces=PreferencePair, inputs=inputs)
+        return Step(PREFERENCE, config, PreferencePair, inputs)
     pairing = config.model_copy(update={"mix": None})
-    pairs = Step(f"pair-{name.partition('-')[2]}", pairing, PreferencePair, inputs)
-    return mixed(config.mix, prompts, pairs, name)
+    pairs = Step(StepFacts(verb="pair", label=PREFERENCE.label), pairing, PreferencePair, inputs)
+    return mixed(config.mix, prompts, pairs, PREFERENCE)
 
 
 class PairSelector:
@@ -142,6 +142,4 @@ class PairSelector:
             reason = "one_candidate"
         else:
             reason = (self._objection(proposals[0]) if proposals else None) or "no_opponent"
-        return Reject(
-            item_id=contest.prompt.prompt_id, step="select-preference", reason=reason, detail=contest.census()
-        )
+        return Reject(item_id=contest.prompt.prompt_id, reason=reason, detail=contest.census())

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, Route, Score, SftExample
 from arbitrage.selection.sft import example_of, reject_of
@@ -62,7 +62,7 @@ def select_routed(
     inputs = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts), "scores": (scores,)}
     if config.keep == "right":
         inputs["opinions"] = tuple(opinions)
-    return Step(name=f"select-{config.strategy}", config=config, produces=SftExample, inputs=inputs)
+    return Step(StepFacts(verb="select", label=config.strategy), config, SftExample, inputs)
 
 
 class RoutedSelector:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, RankedCandidate, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Prompt, Reject, SftExample
 from arbitrage.tables import to_table
@@ -33,9 +33,10 @@ class SftSelection(StepConfig):
         return SftSelector(self)
 
 
-def select_sft(
-    config: SftSelection, prompts: Step, drafts: Sequence[Step], scores: Step, name: str = "select-sft"
-) -> Step:
+SFT = StepFacts(verb="select", label="sft")
+
+
+def select_sft(config: SftSelection, prompts: Step, drafts: Sequence[Step], scores: Step) -> Step:
     """Choose SFT examples from the candidate table.
 
     Args:
@@ -43,10 +44,9 @@ def select_sft(
         prompts: step of Prompt rows; each becomes one example (`all`: one or more) or one Reject.
         drafts: steps of Candidate rows, one for each teacher.
         scores: step of Score rows, at most one for each candidate: the ensemble.
-        name: name of the step, for pipelines that select more than once.
     """
     inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
-    return Step(name=name, config=config, produces=SftExample, inputs=inputs)
+    return Step(SFT, config, SftExample, inputs)
 
 
 class SftSelector:
@@ -95,4 +95,4 @@ def example_of(prompt: Prompt, contender: RankedCandidate, strategy: str) -> Sft
 def reject_of(contest: PromptCandidates) -> Reject:
     """Say why a prompt has no example."""
     reason: SftReject = "below_min_score" if contest.contenders else contest.why_nothing()
-    return Reject(item_id=contest.prompt.prompt_id, step="select-sft", reason=reason, detail=contest.census())
+    return Reject(item_id=contest.prompt.prompt_id, reason=reason, detail=contest.census())

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.contracts.steps import Resources, Step, StepConfig
+from arbitrage.contracts.steps import Resources, Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConservationError
 from arbitrage.metrics import MetricConfig
@@ -45,7 +45,7 @@ def measure(
         resources: what a replica holds; for metrics with a model.
     """
     return Step(
-        name=f"measure-{teacher_name}",
+        facts=StepFacts(verb="measure", label=teacher_name, teacher=teacher_name),
         config=MeasureStep(metrics=tuple(metrics)),
         produces=Measurement,
         inputs={"prompts": (prompts,), "drafts": (drafts,)},

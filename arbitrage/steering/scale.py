@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import ClassVar
 
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.languages import UNKNOWN, family_of
 from arbitrage.records import Measurement, MetricScale, Prompt, Score, content_id
@@ -77,7 +77,7 @@ class ScaleStep(StepConfig):
 def scale_metrics(shrinkage: float, prompts: Step, measures: Sequence[Step], final: Step) -> Step:
     """Find the moments and quantiles of all metrics and of the final score, by language."""
     return Step(
-        name="scale-metrics",
+        facts=StepFacts(verb="scale", label="metrics"),
         config=ScaleStep(shrinkage=shrinkage),
         produces=MetricScale,
         inputs={"prompts": (prompts,), "measures": tuple(measures), "scores": (final,)},

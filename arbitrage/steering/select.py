@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import (
     Candidate,
@@ -65,11 +65,6 @@ class SelectStep(StepConfig):
     quotas: QuotaConfig | None = None
     min_gap: float = 0.5
 
-    @property
-    def step_name(self) -> str:
-        """The step's name, by what it writes."""
-        return "select-steered-preference" if self.rows == "preference" else f"select-{self.rows}"
-
     def build(self) -> "Selector":
         """Build the worker."""
         return SteeredPairSelector(self) if self.rows == "preference" else SteeredExampleSelector(self)
@@ -99,7 +94,7 @@ def select_steered(
     if quotas is not None:
         inputs["quotas"] = (quotas,)
     return Step(
-        name=config.step_name,
+        facts=StepFacts(verb="select", label="steered-preference" if config.rows == "preference" else config.rows),
         config=config,
         produces=PreferencePair if config.rows == "preference" else SteeredExample,
         inputs=inputs,
@@ -132,7 +127,7 @@ class Selector(ABC):
             if isinstance(row, Record):
                 rows.append(row)
             else:
-                rejects.append(Reject(item_id=choice.prompt_id, step=self.config.step_name, reason=row))
+                rejects.append(Reject(item_id=choice.prompt_id, reason=row))
         record = PreferencePair if self.config.rows == "preference" else SteeredExample
         return Output(to_table(rows, record), to_table(rejects, Reject))
 
@@ -240,7 +235,7 @@ class QuotaStep(StepConfig):
 def steering_quota(config: QuotaConfig, choices: Step) -> Step:
     """Find the highest lot that is kept of each language with a quota."""
     return Step(
-        name="quota-steered",
+        facts=StepFacts(verb="quota", label="steered"),
         config=QuotaStep(quotas=config),
         produces=LanguageQuota,
         inputs={"choices": (choices,)},

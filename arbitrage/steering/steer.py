@@ -14,15 +14,13 @@ import pyarrow.compute as pc
 
 from arbitrage.candidates.ranked import PromptCandidates, rank_candidates
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Measurement, MetricScale, Prompt, Reject, SteeringChoice, TargetQuantiles
 from arbitrage.steering.objectives import SteerConfig
 from arbitrage.steering.position import CandidateChooser, Found, SteeredChoice
 from arbitrage.steering.scale import ScaleTable
 from arbitrage.tables import from_table, to_table
-
-STEER_STEP = "steer"
 
 
 class ResolvedObjective(Config):
@@ -71,7 +69,7 @@ def steer(
         targets: the step of `look_like`, where an objective asks for it.
     """
     return Step(
-        name=STEER_STEP,
+        facts=StepFacts(verb="steer"),
         config=SteerStep(
             steer=config.model_copy(update={"watch": ()}),
             aims=tuple(ResolvedObjective(metric=o.name, label=o.label) for o in config.objectives),
@@ -136,7 +134,7 @@ def _decide(
     considered = judge.considered(contest.contenders)
     choice = judge.choose(judge.stand(prompt, considered, found)) if considered else contest.why_nothing()
     if not isinstance(choice, SteeredChoice):
-        return Reject(item_id=prompt.prompt_id, step=STEER_STEP, reason=choice, detail=contest.census())
+        return Reject(item_id=prompt.prompt_id, reason=choice, detail=contest.census())
     steered, control, away = choice.steered, choice.control, choice.away
     return SteeringChoice(
         prompt_id=prompt.prompt_id,

@@ -15,7 +15,7 @@ from pydantic import Field
 from arbitrage.candidates.ranked import RankedCandidate, rank_candidates
 from arbitrage.config import Config, Operational, Raw
 from arbitrage.contracts.engines import Completion, SamplingParams
-from arbitrage.contracts.steps import Step
+from arbitrage.contracts.steps import Step, StepFacts
 from arbitrage.contracts.workers import Inputs
 from arbitrage.languages import speaks
 from arbitrage.records import Candidate, Prompt, content_id
@@ -97,13 +97,14 @@ def fuse(
         fusion=config,
         source_licences=tuple(sorted(set(licences))),
     )
+    facts = StepFacts(verb="fuse", label=fuser.name, teacher=fuser.name)
     return Step(
-        name=step.step_name,
+        facts=facts,
         config=step,
         produces=Candidate,
         inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)},
         resources=fuser.held_resources(),
-        pool=step.step_name,
+        pool=facts.name,
         version=VERSION,
     )
 
@@ -127,11 +128,6 @@ class FuseStep(GenerateConfig):
 
     fusion: FusionConfig
     source_licences: Annotated[tuple[str, ...], Operational] = ()
-
-    @property
-    def step_name(self) -> str:
-        """What the step is called, and what its rejects say."""
-        return f"fuse-{self.teacher.name}"
 
     def identity(self) -> Raw:
         """Return what can change an answer, and who is asked for one."""

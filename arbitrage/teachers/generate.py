@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from arbitrage.config import Raw
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, SamplingParams
-from arbitrage.contracts.steps import LoadedModel, Step, StepConfig
+from arbitrage.contracts.steps import LoadedModel, Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.inputs.values import count_of
@@ -33,13 +33,14 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
         teacher=teacher, sampling=teacher.resolved_sampling(sampling), revision=teacher.weights_revision()
     )
     asked = routes.config.seen_by(teacher.name)
+    facts = StepFacts(verb="generate", label=teacher.name, teacher=teacher.name, is_budgeted=True)
     return Step(
-        name=config.step_name,
+        facts=facts,
         config=config,
         produces=Candidate,
         inputs={"prompts": (prompts,), "routes": (routes,)},
         resources=teacher.held_resources(),
-        pool=config.step_name,  # one client or engine for all shards, also where it holds no cores
+        pool=facts.name,  # one client or engine for all shards, also where it holds no cores
         narrows={} if asked is None else {"routes": {"asked": asked, "version": routes.version}},
         version=VERSION,
     )
@@ -75,11 +76,6 @@ class GenerateConfig(StepConfig):
         return LoadedModel(
             teacher.engine.kind, teacher.model, teacher.precision if teacher.engine.loads_model else None
         )
-
-    @property
-    def step_name(self) -> str:
-        """What the step is called, and what its rejects say."""
-        return f"generate-{self.teacher.name}"
 
     def build(self) -> "GenerateWorker":
         """Start the engine."""
@@ -181,7 +177,7 @@ class TeacherShard:
         flaw = self.config.flaw_of(asked, result)
         if flaw is None:
             return self._candidate(asked, result)
-        return Reject(item_id=result.candidate_id, step=self.config.step_name, reason=flaw, detail=None)
+        return Reject(item_id=result.candidate_id, reason=flaw, detail=None)
 
     def _candidate(self, asked: TeacherRequest, completion: Completion) -> Candidate:
         request = asked.request
@@ -209,8 +205,7 @@ class TeacherShard:
 
     def _reject(self, failure: Failure) -> Reject:
         detail = None if failure.detail is None else sound(failure.detail)
-        step = self.config.step_name
-        return Reject(item_id=failure.candidate_id, step=step, reason=failure.reason, detail=detail)
+        return Reject(item_id=failure.candidate_id, reason=failure.reason, detail=detail)
 
 
 def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) -> list[GenerationRequest]:

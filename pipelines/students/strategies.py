@@ -1,7 +1,7 @@
 """Strategies as queries over one candidate table: whom each would have asked, and what it would have kept."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -72,7 +72,7 @@ def plan_strategy(
         routes = tuple(_learned(strategy.name, strategy.learner, table, members, num_shards))
     else:
         assert strategy.router is not None
-        routes = (route(strategy.router, members, table.prompts, f"route-{strategy.name}-rows"),)
+        routes = (route(strategy.router, members, table.prompts, f"{strategy.name}-rows"),)
     selection = RoutedSelection(strategy=strategy.name, keep=strategy.keep, samples=strategy.samples)
     return Planned(routes, select_routed(selection, table.prompts, routes, table.drafts, table.final, table.scores))
 
@@ -82,10 +82,8 @@ def _learned(
 ) -> Iterator[Step]:
     """Learn on either half of the shards and route the other: nobody is routed by what his own answers taught."""
     middle = num_shards // 2
-    halves = (ShardRange(Span(0, middle), "-first"), ShardRange(Span(middle), "-rest"))
+    halves = (ShardRange(Span(0, middle), "first"), ShardRange(Span(middle), "rest"))
     explored = Explored(table.prompts, table.routes, table.drafts, table.final)
     for learns, chooses in (halves, halves[::-1]):
-        trained = train(learner, members, explored, learns.span)
-        trained = replace(trained, name=f"train-{name}{learns.suffix}")
-        routed = route_trained(ChoiceConfig(), members, table.prompts, trained, f"route-{name}{chooses.suffix}")
-        yield replace(routed, span=chooses.span)
+        trained = learns.of(train(learner, members, explored, name))
+        yield chooses.of(route_trained(ChoiceConfig(), members, table.prompts, trained, name))

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from arbitrage.candidates.matrix import RewardMatrix, teacher_means
 from arbitrage.candidates.matrix_builder import MatrixBuilder, MatrixRows
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.contracts.steps import ALL_SHARDS, Span, Step, StepConfig
+from arbitrage.contracts.steps import Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import Candidate, Prompt, Route, RouterPart, Score
 from arbitrage.tables import empty_table
@@ -53,7 +53,8 @@ def fit_router(learner: AnyLearner, matrix: RewardMatrix, num_dropped: int = 0) 
     return Artifact(str(getattr(chosen, "kind", "")), matrix.teachers, predictor, about)
 
 
-ROUTER_STEP = "train-router"
+ROUTER = "router"
+ROUTER_STEP = StepFacts(verb="train", label=ROUTER).name
 VERSION = 1
 
 
@@ -102,17 +103,17 @@ class TrainWorker:
         return Output(pack(fit_router(self._config.learner, built.matrix, built.num_dropped)))
 
 
-def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, span: Span = ALL_SHARDS) -> Step:
+def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, label: str = ROUTER) -> Step:
     """Learn who is best asked, from the answers and final scores of all teachers; one table for the whole run.
 
     Args:
         learner: how to learn.
         pool: the teachers that were asked.
         explored: what they answered.
-        span: the shards to learn from.
+        label: of the step, where a pipeline trains several routers.
     """
     return Step(
-        name=ROUTER_STEP,
+        facts=StepFacts(verb="train", label=label),
         config=TrainRouterStep(learner=learner, teachers=tuple(member.name for member in members_of(pool))),
         produces=RouterPart,
         inputs={
@@ -122,7 +123,6 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, s
             "scores": (explored.final,),
         },
         scope="corpus",
-        span=span,
         version=VERSION,
     )
 
@@ -134,7 +134,6 @@ class RouteTrainedConfig(StepConfig):
 
     choice: ChoiceConfig
     pool: tuple[PoolMember, ...]
-    step: str
 
     def build(self) -> "RouteTrainedWorker":
         """Make the worker."""
@@ -156,13 +155,13 @@ class RouteTrainedWorker:
         config = self._config
         artifact = unpack(inputs.table("router", RouterPart), ROUTER_STEP)
         router = config.choice.with_predictor(artifact, config.pool, ROUTER_STEP)
-        return await RouteWorker(router, config.step).run(inputs)
+        return await RouteWorker(router).run(inputs)
 
     async def close(self) -> None:
         """Release nothing: a router holds no resources."""
 
 
-def route_trained(choice: ChoiceConfig, pool: Sequence[PoolMember], prompts: Step, trained: Step, name: str) -> Step:
+def route_trained(choice: ChoiceConfig, pool: Sequence[PoolMember], prompts: Step, trained: Step, label: str) -> Step:
     """Decide for each prompt who is asked, by a router that an earlier step of the run trains.
 
     Raises:
@@ -170,8 +169,8 @@ def route_trained(choice: ChoiceConfig, pool: Sequence[PoolMember], prompts: Ste
     """
     choice.require_pool(pool)
     return Step(
-        name=name,
-        config=RouteTrainedConfig(choice=choice, pool=members_of(pool), step=name),
+        facts=StepFacts(verb="route", label=label),
+        config=RouteTrainedConfig(choice=choice, pool=members_of(pool)),
         produces=Route,
         inputs={"prompts": (prompts,), "router": (trained,)},
         version=VERSION,

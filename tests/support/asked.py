@@ -10,6 +10,7 @@ from arbitrage.records import Prompt, Route
 from arbitrage.tables import to_table
 from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import TeacherConfig
+from tests.support.step_facts import facts_of
 from tests.support.toy import ToySource
 
 
@@ -49,7 +50,7 @@ def asked_pipeline(
     teachers: tuple[str, ...] = ("fake",),
 ) -> Pipeline:
     """Ask `num_rows` toy questions of each of some fake teachers; `engine` holds the fake engine's options."""
-    prompts = Step("prompts", ToySource(num_rows=num_rows), Prompt, scope="source")
+    prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
     routes, drafts = [], []
     for name in teachers:
         raw = {
@@ -58,7 +59,7 @@ def asked_pipeline(
             "languages": ["en", "ar"],
             "resources": {"cpus": cpus, "gpus": gpus, "replicas": replicas},
         }
-        routes.append(Step(f"route-{name}", ToyRoute(teacher=name), Route, {"prompts": (prompts,)}))
+        routes.append(Step(facts_of(f"route-{name}"), ToyRoute(teacher=name), Route, {"prompts": (prompts,)}))
         drafts.append(generate(parse(raw, TeacherConfig, "test"), prompts, routes[-1], SamplingParams()))
     roles = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts)}
     return Pipeline({"drafts": drafts[0]}, roles)

@@ -10,6 +10,7 @@ from arbitrage.contracts.steps import Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Record, Score
 from arbitrage.tables import to_table
+from tests.support.step_facts import facts_of
 
 ENSEMBLE = "ensemble@1"
 
@@ -79,7 +80,7 @@ def select(config: StepConfig, rows: Rows) -> Output:
 
 
 def source(name: str, record: type[Record]) -> Step:
-    return Step(name=name, config=StepConfig(), produces=record, scope="source")
+    return Step(facts_of(name), StepConfig(), record, scope="source")
 
 
 @st.composite

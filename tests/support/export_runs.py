@@ -16,6 +16,7 @@ from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.tables import to_table
 from arbitrage.teachers.engines.fake import FakeConfig
 from arbitrage.teachers.pool import TeacherConfig
+from tests.support.step_facts import facts_of
 
 LICENCES = {"aya": "CC-BY-NC-4.0", "qwen": "Apache-2.0"}
 
@@ -152,7 +153,7 @@ def _given(
         revision="" if teacher is None else f"revision-of-{teacher}",
     )
     inputs = {} if prompts is None else {"prompts": (prompts,)}
-    return Step(name, config, record, inputs, scope="source" if prompts is None else "shard")
+    return Step(facts_of(name), config, record, inputs, scope="source" if prompts is None else "shard")
 
 
 def _teacher(name: str) -> TeacherConfig:

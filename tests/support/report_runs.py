@@ -21,6 +21,7 @@ from arbitrage.runs.run import Run, open_run
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.tables import to_table
+from tests.support.step_facts import facts_of
 
 HOSTILE = '</script><script>window.pwned = 1</script><img src="http://evil.example/x.png" onerror="window.pwned = 2">'
 """Ends a script element, starts another, and asks the network for a picture."""
@@ -77,21 +78,25 @@ def make_run(run_dir: Path, case: ReportCase) -> Run:
 
 def _pipeline(case: ReportCase) -> Pipeline:
     world = DemoPromptsConfig(languages=case.languages, per_language=case.per_language)
-    prompts = Step("prompts", CaseSource(world=world, has_reference=case.has_reference), Prompt, scope="source")
-    routes = [Step("route-all", CaseRoute(router="all", asked=_asked(case)), Route, {"prompts": (prompts,)})]
+    prompts = Step(
+        facts_of("prompts"), CaseSource(world=world, has_reference=case.has_reference), Prompt, scope="source"
+    )
+    routes = [
+        Step(facts_of("route-all"), CaseRoute(router="all", asked=_asked(case)), Route, {"prompts": (prompts,)})
+    ]
     if case.language_route:
         table = {lang: (teacher,) for lang, teacher in case.language_route.items()}
         config = CaseRoute(router="language", asked=table)
-        routes.append(Step("route-language", config, Route, {"prompts": (prompts,)}))
+        routes.append(Step(facts_of("route-language"), config, Route, {"prompts": (prompts,)}))
     drafts = [_draft(name, t, case, prompts, routes[0]) for name, t in case.teachers.items()]
     checks = (*([TruncationConfig()] if case.has_truncation_check else []), EmptinessConfig(), ExactConfig())
-    scores = [check(checks, d.name.removeprefix("generate-"), prompts, d) for d in drafts]
+    scores = [check(checks, d.facts.teacher, prompts, d) for d in drafts]
     candidates = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts), "scores": tuple(scores)}
     if not case.has_reward:
         return Pipeline({}, candidates)
     reward = FakeRewardConfig(name="rm", language_bias=dict(case.language_bias))
     rewards = [reward, *([FakeRewardConfig(name="judge", seed=7)] if case.has_second_reward else [])]
-    scores += [score(each, d.name.removeprefix("generate-"), prompts, d) for each in rewards for d in drafts]
+    scores += [score(each, d.facts.teacher, prompts, d) for each in rewards for d in drafts]
     calibration = calibrate(CalibrateConfig(), prompts, drafts, scores)
     weights = {"rm": 1.0, **({"exact": case.exact_weight} if case.has_reference else {})}
     final = combine(EnsembleConfig(weights=weights), prompts, drafts, scores, calibration)
@@ -119,7 +124,7 @@ def _draft(name: str, teacher: TeacherCase, case: ReportCase, prompts: Step, rou
         verbose=teacher.verbose,
         num_samples=case.num_samples,
     )
-    return Step(f"generate-{name}", config, Candidate, {"prompts": (prompts,), "routes": (routes,)})
+    return Step(facts_of(f"generate-{name}"), config, Candidate, {"prompts": (prompts,), "routes": (routes,)})
 
 
 class CaseSource(StepConfig):
@@ -172,7 +177,7 @@ class _Router:
             if asked.get(p.language):
                 routes.append(Route(prompt_id=p.prompt_id, router=self._config.router, teachers=asked[p.language]))
             else:
-                rejects.append(Reject(item_id=p.prompt_id, step="route", reason="no_teacher"))
+                rejects.append(Reject(item_id=p.prompt_id, reason="no_teacher"))
         return Output(to_table(routes, Route), to_table(rejects, Reject))
 
     async def close(self) -> None:
@@ -213,7 +218,7 @@ class _Teacher:
             for sample in range(self._config.num_samples):
                 own = self._id(prompt, sample)
                 if _chance(own, "rejected") < self._config.rejected:
-                    rejects.append(Reject(item_id=own, step="generate", reason="timeout"))
+                    rejects.append(Reject(item_id=own, reason="timeout"))
                 else:
                     rows.append(self._candidate(prompt, sample, own))
         tokens = sum(row.completion_tokens or 0 for row in rows)

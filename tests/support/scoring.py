@@ -11,6 +11,7 @@ from arbitrage.contracts.workers import Inputs, Output, RequestWorker
 from arbitrage.records import Calibration, Candidate, FinishReason, Message, Prompt, Record, Score, content_id
 from arbitrage.tables import from_table, to_table
 from tests.support.settling import settle_shard
+from tests.support.step_facts import facts_of
 
 
 def a_prompt(text: str = "What colour is blood?", language: str = "en", **fields: Any) -> Prompt:
@@ -96,7 +97,7 @@ def score_all(reward: Any, items: Sequence[Scorable]) -> list[Score]:
 
 
 def a_step(name: str, produces: type[Record]) -> Step:
-    return Step(name=name, config=StepConfig(), produces=produces)
+    return Step(facts_of(name), StepConfig(), produces)
 
 
 def save_reward_model(directory: Path, *, context_length: int = 128, num_labels: int = 1) -> Path:

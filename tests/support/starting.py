@@ -12,6 +12,7 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import EngineStartError, TeacherAccessError, TeacherUnreachableError
 from arbitrage.records import Candidate, FinishReason, Prompt, content_id
 from arbitrage.tables import to_table
+from tests.support.step_facts import facts_of
 from tests.support.toy import ToySource
 
 FAULTS = {"start": EngineStartError, "access": TeacherAccessError, "unreachable": TeacherUnreachableError}
@@ -94,10 +95,10 @@ class _Started:
 
 def starting_pipeline(configs: Iterable[Starting], num_rows: int = 24, **resources: Any) -> Pipeline:
     """Have each of some teachers answer the same toy prompts."""
-    prompts = Step("prompts", ToySource(num_rows=num_rows), Prompt, scope="source")
+    prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
     drafts = tuple(
         Step(
-            f"generate-{config.teacher}",
+            facts_of(f"generate-{config.teacher}"),
             config,
             Candidate,
             {"prompts": (prompts,)},

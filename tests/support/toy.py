@@ -19,6 +19,7 @@ from arbitrage.records import (
     prompt_id_of,
 )
 from arbitrage.tables import to_table
+from tests.support.step_facts import facts_of
 
 
 def toy_prompt(number: int) -> Prompt:
@@ -51,7 +52,7 @@ class _Source:
         for start in range(0, self._config.num_rows, 10):
             numbers = range(start, min(start + 10, self._config.num_rows))
             yield Batch([toy_prompt(n) for n in numbers], [])
-        bad = [Reject(item_id=f"toy:{n}", step="prompts", reason="empty") for n in range(self._config.num_bad)]
+        bad = [Reject(item_id=f"toy:{n}", reason="empty") for n in range(self._config.num_bad)]
         yield Batch([], bad, {"bad": len(bad)})
 
 
@@ -86,15 +87,15 @@ class _Answer:
         rows, rejects = [], []
         for prompt in prompts:
             if prompt is first and self._config.fault == "reject":
-                rejects.append(Reject(item_id=self._id(prompt), step="generate", reason="bad_request"))
+                rejects.append(Reject(item_id=self._id(prompt), reason="bad_request"))
             elif prompt is not first or self._config.fault != "lose":
                 rows.append(self._candidate(prompt))
         if rows and self._config.fault == "repeat":
             rows.append(rows[0])
         if rows and self._config.fault == "double":
-            rejects.append(Reject(item_id=rows[0].candidate_id, step="generate", reason="bad_request"))
+            rejects.append(Reject(item_id=rows[0].candidate_id, reason="bad_request"))
         if self._config.fault == "invent":
-            rejects.append(Reject(item_id="nobody", step="generate", reason="bad_request"))
+            rejects.append(Reject(item_id="nobody", reason="bad_request"))
         return Output(to_table(rows, Candidate), to_table(rejects, Reject), Usage(len(rows), 2 * len(rows), 0.5))
 
     async def close(self) -> None:
@@ -171,21 +172,28 @@ class _Label:
 def toy_explorer(num_rows: int = 40, explore: int = 2) -> Pipeline:
     """Ask `a` on the first shards, count its answers there, ask `b` on the rest, label what both said."""
     first, rest = Span(0, explore), Span(explore)
-    prompts = Step("prompts", ToySource(num_rows=num_rows), Prompt, scope="source")
-    a = Step("generate-a", ToyAnswer(teacher="a"), Candidate, {"prompts": (prompts,)}, span=first)
-    count = Step("calibrate", ToyCount(), Calibration, {"drafts": (a,)}, scope="corpus", span=first)
-    b = Step("generate-b", ToyAnswer(teacher="b"), Candidate, {"prompts": (prompts,), "count": (count,)}, span=rest)
-    label = Step("ensemble", ToyLabel(), Score, {"drafts": (a, b), "calibration": (count,)})
+    prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
+    a = Step(facts_of("generate-a"), ToyAnswer(teacher="a"), Candidate, {"prompts": (prompts,)}, span=first)
+    count = Step(facts_of("calibrate"), ToyCount(), Calibration, {"drafts": (a,)}, scope="corpus", span=first)
+    b = Step(
+        facts_of("generate-b"),
+        ToyAnswer(teacher="b"),
+        Candidate,
+        {"prompts": (prompts,), "count": (count,)},
+        span=rest,
+    )
+    label = Step(facts_of("ensemble"), ToyLabel(), Score, {"drafts": (a, b), "calibration": (count,)})
     roles = {"prompts": (prompts,), "drafts": (a, b), "calibration": (count,), "final": (label,)}
     return Pipeline({"labels": label}, roles)
 
 
 def toy_pipeline(source: ToySource, *answers: ToyAnswer, cpus: float = 0.0) -> Pipeline:
-    prompts = Step("prompts", source, Prompt, scope="source")
+    prompts = Step(facts_of("prompts"), source, Prompt, scope="source")
     drafts = tuple(
-        Step(f"generate-{a.teacher}", a, Candidate, {"prompts": (prompts,)}, Resources(cpus=cpus)) for a in answers
+        Step(facts_of(f"generate-{a.teacher}"), a, Candidate, {"prompts": (prompts,)}, Resources(cpus=cpus))
+        for a in answers
     )
-    count = Step("calibrate", ToyCount(), Calibration, {"drafts": drafts}, scope="corpus")
-    label = Step("ensemble", ToyLabel(), Score, {"drafts": drafts, "calibration": (count,)})
+    count = Step(facts_of("calibrate"), ToyCount(), Calibration, {"drafts": drafts}, scope="corpus")
+    label = Step(facts_of("ensemble"), ToyLabel(), Score, {"drafts": drafts, "calibration": (count,)})
     roles = {"prompts": (prompts,), "drafts": drafts, "calibration": (count,), "final": (label,)}
     return Pipeline({"labels": label}, roles)
