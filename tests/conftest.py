@@ -78,14 +78,14 @@ def backend(request: pytest.FixtureRequest) -> "Backend":
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[None]:
-    """A store with the bucket `bucket`, for a module that asks for it; drivers are in no hurry to settle."""
+def store() -> Iterator[Path]:
+    """A store with the bucket `bucket`; yields the log of its requests. Drivers do not wait before they start."""
     from arbitrage.execution import lock
     from tests.support.object_store import object_store
 
-    with object_store("bucket"), pytest.MonkeyPatch.context() as patch:
+    with object_store("bucket") as log, pytest.MonkeyPatch.context() as patch:
         patch.setattr(lock, "SETTLE_S", 0.0)
-        yield
+        yield log
 
 
 @pytest.fixture

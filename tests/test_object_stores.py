@@ -19,7 +19,7 @@ from arbitrage.runs.layout import shard_path
 from arbitrage.runs.paths import StorePath, files_below
 from arbitrage.runs.run import open_run
 from tests.support.asked import asked_pipeline
-from tests.support.object_store import SECRET, run, shard_bytes
+from tests.support.object_store import SECRET, requests_in, run, shard_bytes
 from tests.support.own_process import own_process
 from tests.support.pipelines import write_pipeline
 
@@ -126,6 +126,26 @@ def test_the_command_line_works_on_a_store(
     assert (tmp_path / "out" / "sft" / "provenance.json").exists()
     assert not [path for path in prefix.files() if SECRET.encode() in path.read_bytes()]
     _check_shards_and_exports(prefix, tmp_path / "copy")
+
+
+def test_a_run_is_planned_once(
+    tmp_path: Path, prefix: StorePath, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planning takes a request for each shard and step, and each is paid for."""
+    from arbitrage.cli.main import main
+
+    pipeline = write_pipeline(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["arbitrage", "run", str(pipeline), "--local", "--run-dir", str(prefix)])
+    for _ in range(2):
+        num_before = len(requests_in(store))
+        with own_process(), pytest.raises(SystemExit) as end:
+            main()
+        assert not end.value.code
+        made = requests_in(store)[num_before:]
+        planning = made[: next(i for i, each in enumerate(made) if each.startswith("PUT") and "/run.json" in each)]
+    counts = [each for each in planning if each.startswith("GET") and "/_stats/" in each]
+    assert len(counts) == len(set(counts)) > 30
 
 
 def _check_shards_and_exports(directory: StorePath, copy: Path) -> None:

@@ -23,6 +23,7 @@ from arbitrage.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from arbitrage.execution.plan import ExecutionPlan
     from arbitrage.export.export import Exported
     from arbitrage.export.format import Trainer
     from arbitrage.report.page import Report
@@ -97,7 +98,6 @@ def _run(
     from arbitrage.cli.session import working_in
     from arbitrage.execution.environment import collect_seldom
     from arbitrage.execution.local import LocalBackend
-    from arbitrage.execution.plan import plan
     from arbitrage.execution.ray.backend import RayBackend
     from arbitrage.execution.run import execute
     from arbitrage.report.page import build_report
@@ -111,12 +111,15 @@ def _run(
     config = loaded.config
     directory = run_directory(run_dir, config.name)
     request = loaded.request(directory, chosen_shards(config.num_shards, only), stall_after_s)
-    planned = plan(directory, request.pipeline.targets, request.num_shards, request.shards)
-    require_ready([teacher for pool, teacher in config.engines() if planned.shards_left(pool)])
+    engines = config.engines()
+
+    def check(execution: "ExecutionPlan") -> None:
+        require_ready([teacher for pool, teacher in engines if execution.shards_left(pool)])
+
     console = Screen(stderr=True)
     with progress_for(console) as progress, interruptible(progress.note, at_once=True) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
-        manifest = execute(request, backend, progress, stop)
+        manifest = execute(request, backend, progress, stop, check)
         with stop.draining():
             config.follow(directory, progress.note, lambda: stop.is_asked)
         notes = config.finish(directory)

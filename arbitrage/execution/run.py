@@ -64,14 +64,22 @@ class RunRequest:
     stall_after_s: float = STALL_AFTER_S
 
 
-def execute(request: RunRequest, backend: Backend, progress: Progress, stop: StopFlag | None = None) -> Manifest:
-    """Run to the end and publish `manifest.json`.
+def execute(
+    request: RunRequest,
+    backend: Backend,
+    progress: Progress,
+    stop: StopFlag | None = None,
+    check: Callable[[ExecutionPlan], None] = lambda _: None,
+) -> Manifest:
+    """Run to the end and publish `manifest.json`. The plan is made once, under the run lock.
 
     Args:
         request: what to run.
         backend: does it.
         progress: is told how it goes.
-        stop: asked, the run takes up nothing new, lets what is in flight arrive, and raises DrainedError.
+        stop: once set, the run starts nothing new, waits for what is in flight, and raises DrainedError.
+        check: called with the plan before the run directory is changed; raises where the run cannot be done from
+            here, such as for a teacher that is not usable.
 
     Raises:
         RunDirectoryError: not writable, in use by another run, or holding a run of another pipeline.
@@ -80,7 +88,7 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
     """
     started = time.monotonic()
     with hold_run_lock(request.run_dir) as session:
-        execution, planned = _prepared(request, backend, progress, session)
+        execution, planned = _prepared(request, backend, progress, session, check)
         seen: set[object] = set()
         stop = stop or StopFlag()
         for sentence in load_sentences(execution, backend.name):
@@ -113,12 +121,17 @@ def execute(request: RunRequest, backend: Backend, progress: Progress, stop: Sto
 
 
 def _prepared(
-    request: RunRequest, backend: Backend, progress: Progress, session: str
+    request: RunRequest,
+    backend: Backend,
+    progress: Progress,
+    session: str,
+    check: Callable[[ExecutionPlan], None],
 ) -> tuple[ExecutionPlan, RunPlan]:
     """Plan, refuse the directory of something else, and write down what is to be done."""
     execution = _planned(request, session)
     planned = describe(request, execution, backend.name)
     require_same_run(request.run_dir, planned, progress.note)
+    check(execution)
     planned = planned.model_copy(update={"seconds_before": seconds_so_far(request.run_dir)})
     for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
         remove(request.run_dir / outdated)
