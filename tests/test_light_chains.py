@@ -19,6 +19,7 @@ from arbitrage.execution.shard_task import Attempt
 from arbitrage.execution.source_task import do_source
 from arbitrage.records import Candidate, Prompt
 from arbitrage.runs.manifest import Manifest, ShardStats
+from tests.support.step_facts import facts_of
 from tests.support.toy import ToyAnswer, ToySource
 
 SHARDS = 4
@@ -62,12 +63,12 @@ class _Failing:
 
 def chain(*configs: StepConfig) -> Pipeline:
     """Some steps, each of which waits for the one before, and one beside them."""
-    prompts = Step("prompts", ToySource(num_rows=40), Prompt, scope="source")
+    prompts = Step(facts_of("prompts"), ToySource(num_rows=40), Prompt, scope="source")
     steps = [prompts]
     for number, config in enumerate(configs):
         after = {"after": (steps[-1],)} if number else {}
-        steps.append(Step(f"step-{number}", config, Candidate, {"prompts": (prompts,)} | after))
-    beside = Step("beside", ToyAnswer(teacher="beside"), Candidate, {"prompts": (prompts,)})
+        steps.append(Step(facts_of(f"select-{number}"), config, Candidate, {"prompts": (prompts,)} | after))
+    beside = Step(facts_of("check-beside"), ToyAnswer(teacher="beside"), Candidate, {"prompts": (prompts,)})
     return Pipeline({"last": steps[-1], "beside": beside}, {"prompts": (prompts,)})
 
 
@@ -104,8 +105,8 @@ def sound_chain() -> Pipeline:
 def test_locally_a_shard_goes_through_all_light_steps_before_the_next(tmp_path: Path) -> None:
     order = Order()
     run(tmp_path, sound_chain(), order=order)
-    light = [f"step-{n}:{k}" for k in range(SHARDS) for n in range(3)]
-    assert [done for done in order.done if done.startswith("step")] == light
+    light = [f"select-{n}:{k}" for k in range(SHARDS) for n in range(3)]
+    assert [done for done in order.done if done.startswith("select")] == light
     assert len(order.done) == len(set(order.done)) == 5 * SHARDS
 
 
@@ -120,9 +121,9 @@ def test_both_backends_write_the_same_bytes(tmp_path: Path, ray_backend: RayBack
 def test_what_a_failed_step_does_not_hold_up_is_still_done(tmp_path: Path) -> None:
     pipeline = chain(ToyAnswer(teacher="a"), Failing(at="7"), ToyAnswer(teacher="c"))
     order = Order()
-    with pytest.raises(TeacherError, match=r"cannot serve.*What does not need step-1 is done"):
+    with pytest.raises(TeacherError, match=r"cannot serve.*What does not need select-1 is done"):
         run(tmp_path, pipeline, order=order)
-    for step in ("step-0", "beside"):
+    for step in ("select-0", "check-beside"):
         assert {done for done in order.done if done.startswith(step)} == {f"{step}:{k}" for k in range(SHARDS)}
 
 
@@ -135,7 +136,7 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
 
 
 def test_a_bug_in_a_later_step_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(ConservationError, match="step-1"):
+    with pytest.raises(ConservationError, match="select-1"):
         run(tmp_path, chain(ToyAnswer(teacher="a"), ToyAnswer(teacher="b", fault="lose"), ToyAnswer(teacher="c")))
 
 
@@ -144,7 +145,7 @@ def test_a_light_task_tells_what_it_has_done_where_a_later_step_fails(tmp_path: 
     execution = plan(tmp_path, pipeline.targets, 1, range(1))
     jobs = {step.step.name: step.job for step in execution.steps}
     do_source(jobs["prompts"], jobs["prompts"].config.build())
-    links = [jobs[f"step-{n}"] for n in range(3)]
+    links = [jobs[f"select-{n}"] for n in range(3)]
     (counts,) = asyncio.run(_build_and_do(links, [Attempt(0)]))
     assert [ShardStats.model_validate_json(text).num_rows for text in counts] == [40]
     with pytest.raises(TeacherError, match="cannot serve"):

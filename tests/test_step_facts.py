@@ -64,8 +64,8 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Run:
         compare=[],
         router={"kind": "all", "gate": "off"},
         strategies=[{"name": "mix_some", "router": {"kind": "uniform"}}],
-        student={"model": "world:novice", "engine": {"kind": "transformers"}, "seeds": [1]},
-        exam={"kind": "world", "per_language": 2},
+        student={"model": "demo:novice", "engine": {"kind": "transformers"}, "seeds": [1]},
+        exam={"kind": "demo", "per_language": 2},
     )
 
 
