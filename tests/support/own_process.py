@@ -4,15 +4,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-NAMES = ("PYTHONSAFEPATH", "PYTHONPATH")
+from pathlib import Path
 
 
 @contextmanager
 def own_process() -> Iterator[None]:
-    """Restore import paths, their environment variables and the umask at the end of the block."""
-    before = {name: os.environ.get(name) for name in NAMES}
-    path = list(sys.path)
+    """Restore the working directory, import paths, environment variables and umask at the end of the block.
+
+    Ray's variables stay: a Ray that was started in the block may serve beyond it.
+    """
+    directory, path, environ = Path.cwd(), list(sys.path), dict(os.environ)
     umask = os.umask(0o022)
     os.umask(umask)
     try:
@@ -20,8 +21,11 @@ def own_process() -> Iterator[None]:
     finally:
         os.umask(umask)
         sys.path[:] = path
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
+        for name in [*(os.environ.keys() - environ.keys()), *environ]:
+            if name.startswith("RAY_") or os.environ.get(name) == environ.get(name):
+                continue
+            if name in environ:
+                os.environ[name] = environ[name]
             else:
-                os.environ[name] = value
+                del os.environ[name]
+        os.chdir(directory)
