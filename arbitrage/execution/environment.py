@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -53,8 +54,12 @@ def require_same(driver: Mapping[str, str], nodes: Mapping[str, Mapping[str, str
         raise ExecutionError("the nodes do not run the same code:\n" + "\n".join(problems))
 
 
+@cache
 def git_commit() -> str | None:
-    """Return the commit of the checkout this code runs from, with '+' where it has changes; None outside one."""
+    """Return the commit of the checkout this code runs from, with '+' where it has changes; None outside one.
+
+    Asked once: what this process runs is what it loaded, whatever becomes of the files meanwhile.
+    """
     here = Path(__file__).parent
     try:
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not a checkout that merely holds our venv
