@@ -10,21 +10,22 @@ from typing import Any
 
 import pytest
 
+from arbitrage.errors import DrainedError
+from arbitrage.execution.progress import StopFlag
 from arbitrage.execution.ray.backend import RayBackend
-from arbitrage.runs.manifest import LiveStep
+from arbitrage.runs.manifest import LiveStep, Manifest
 from tests.support.asked import asked_pipeline
+from tests.support.clusters import running_cluster
 from tests.test_durability import Notes, journaled, run, shard_bytes
+
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
     """A head without cores and two nodes of one core each, every one a raylet of its own."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.workers = [made.add_node(num_cpus=1) for _ in range(2)]
-    yield made
-    made.shutdown()
+    with running_cluster({"num_cpus": 0}, [{"num_cpus": 1}] * 2) as made:
+        yield made
 
 
 class Watches(Notes):
@@ -109,24 +110,36 @@ def test_what_a_replica_held_is_released(cluster: Any, tmp_path: Path) -> None:
 
 @pytest.fixture
 def one_gpu() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1, "include_dashboard": False})
-    yield made
-    made.shutdown()
+    with running_cluster({"num_cpus": 2, "num_gpus": 1}) as made:
+        yield made
 
 
-@pytest.mark.alone
-@pytest.mark.parametrize(("gpus", "most_at_once"), [(1.0, 1), (0.5, 2)], ids=["in-turn", "side-by-side"])
-def test_teachers_share_a_gpu_in_turn_or_side_by_side(
-    one_gpu: Any, tmp_path: Path, gpus: float, most_at_once: int
-) -> None:
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    return {step.name: step.num_rows for step in manifest.steps if step.name.startswith("generate")}
+
+
+def test_teachers_that_fill_a_gpu_take_turns(one_gpu: Any, tmp_path: Path) -> None:
     watches = Watches()
-    pipeline = asked_pipeline(40, {"latency_s": 0.5, "max_in_flight": 4}, gpus=gpus, teachers=("a", "b"))
+    pipeline = asked_pipeline(40, {"latency_s": 0.5, "max_in_flight": 4}, gpus=1.0, teachers=("a", "b"))
     manifest = run(tmp_path / "r", pipeline, RayBackend(one_gpu.address), progress=watches)
-    assert {s.name: s.num_rows for s in manifest.steps if s.name.startswith("generate")} == {
-        "generate-a": 40,
-        "generate-b": 40,
-    }
+    assert rows_of(manifest) == {"generate-a": 40, "generate-b": 40}
     assert set(watches.pools) == {"generate-a", "generate-b"}
-    assert max(len(steps) for steps in watches.at_once) == most_at_once
+    assert max(len(steps) for steps in watches.at_once) == 1
+
+
+def test_teachers_that_share_a_gpu_work_side_by_side(one_gpu: Any, tmp_path: Path) -> None:
+    """There is work for half a minute, enough for the second to start; once both were seen at it, the run may end."""
+    stop = StopFlag()
+
+    class UntilBoth(Watches):
+        def live(self, steps: dict[str, LiveStep]) -> None:
+            super().live(steps)
+            stop.is_asked = stop.is_asked or len(self.at_once[-1]) == 2
+
+    watches, backend = UntilBoth(), RayBackend(one_gpu.address)
+    slow = asked_pipeline(240, {"latency_s": 0.5, "max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))
+    with pytest.raises(DrainedError):
+        run(tmp_path / "r", slow, backend, progress=watches, stop=stop)
+    assert set(watches.pools) == {"generate-a", "generate-b"}
+    rest = asked_pipeline(240, {"max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))
+    assert rows_of(run(tmp_path / "r", rest, backend)) == {"generate-a": 240, "generate-b": 240}

@@ -14,6 +14,7 @@ from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.ray.cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
 from tests.support.asked import asked_pipeline
+from tests.support.clusters import running_cluster
 from tests.support.starting import Starting, starting_pipeline, starts
 from tests.test_durability import Notes, run
 
@@ -87,13 +88,8 @@ def test_shared_actors_are_few_on_each_node() -> None:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without cores and two nodes of two cores and two GPUs each, every one a raylet of its own."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    for _ in range(2):
-        made.add_node(num_cpus=2, num_gpus=1)
-    yield made
-    made.shutdown()
+    with running_cluster({"num_cpus": 0}, [{"num_cpus": 2, "num_gpus": 1}] * 2) as made:
+        yield made
 
 
 def other_node(cluster: Any, tmp_path: Path) -> str:
@@ -103,6 +99,7 @@ def other_node(cluster: Any, tmp_path: Path) -> str:
     return starts(tmp_path, "probe")[0][0]
 
 
+@pytest.mark.ray
 def test_an_engine_that_does_not_start_on_a_node_starts_on_another(cluster: Any, tmp_path: Path) -> None:
     bad = other_node(cluster, tmp_path)
     notes = Notes()
@@ -119,6 +116,7 @@ def test_an_engine_that_does_not_start_on_a_node_starts_on_another(cluster: Any,
 
 @pytest.mark.alone  # two nodes must be there in time
 @pytest.mark.parametrize("resources", [{"cpus": 1.0}, {}], ids=["own-process", "shared"])
+@pytest.mark.ray
 def test_a_teacher_that_starts_nowhere_is_given_up_and_the_others_finish(
     cluster: Any, tmp_path: Path, resources: dict[str, float]
 ) -> None:
@@ -137,6 +135,7 @@ def test_a_teacher_that_starts_nowhere_is_given_up_and_the_others_finish(
 
 @pytest.mark.parametrize("fault", ["access", "unreachable"])
 @pytest.mark.parametrize("where", ["ray", "local"])
+@pytest.mark.ray
 def test_a_teacher_that_does_not_serve_leaves_the_others_their_work(
     cluster: Any, tmp_path: Path, fault: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +154,7 @@ def test_a_teacher_that_does_not_serve_leaves_the_others_their_work(
     assert done == sorted(path.name for path in (tmp_path / "whole").glob("generate-sound-*/shard-*.parquet"))
 
 
+@pytest.mark.ray
 def test_endpoint_teachers_share_a_few_processes(cluster: Any, tmp_path: Path) -> None:
     configs = [Starting(teacher=f"t{n}", log=str(tmp_path), waits=True) for n in range(24)]
     manifest = run(tmp_path / "r", starting_pipeline(configs), RayBackend(cluster.address))
@@ -163,6 +163,7 @@ def test_endpoint_teachers_share_a_few_processes(cluster: Any, tmp_path: Path) -
     assert len(pids) <= 2 * 2  # two nodes of two cores
 
 
+@pytest.mark.ray
 def test_half_gpus_start_one_after_the_other(cluster: Any, tmp_path: Path) -> None:
     configs = [Starting(teacher=f"h{n}", log=str(tmp_path), seconds=0.5) for n in range(4)]
     run(tmp_path / "r", starting_pipeline(configs, gpus=0.5), RayBackend(cluster.address))
@@ -176,6 +177,7 @@ def test_half_gpus_start_one_after_the_other(cluster: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kills", ["engine", "process"])
+@pytest.mark.ray
 def test_a_poisoned_prompt_in_a_shared_process_is_found(cluster: Any, tmp_path: Path, kills: str) -> None:
     """Three teachers in a few processes; one dies of a prompt, and only that prompt becomes a reject."""
     engine = {"poison": "QUESTION 7", "poison_kills": kills, "latency_s": 0.01, "max_in_flight": 4}

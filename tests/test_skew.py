@@ -17,19 +17,19 @@ from arbitrage.execution.progress import StopFlag
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.runs.manifest import LiveStep
 from tests.support.asked import asked_pipeline
+from tests.support.clusters import running_cluster
 from tests.test_cluster import Watches
 from tests.test_durability import ROOT, run
+
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head whose workers find the pipelines of these tests wherever the driver's working directory is."""
-    from ray.cluster_utils import Cluster
-
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    yield made
-    made.shutdown()
+    with running_cluster({"num_cpus": 1}) as made:
+        yield made
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from arbitrage.rewards import classifier_vllm
 from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.vllm import VllmConfig
+from tests.support.clusters import running_cluster
 from tests.support.tiny_model import shipped_or_tiny
 
 pytestmark = [pytest.mark.vllm, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]
@@ -66,15 +67,12 @@ def test_the_cpu_build_computes_a_prompt_in_one_piece(
 
 @pytest.fixture
 def two_gpus() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2, "include_dashboard": False})
     import ray
 
-    ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with running_cluster({"num_cpus": 2, "num_gpus": 2}) as made:
+        ray.init(address=made.address, logging_level="ERROR", log_to_driver=False)
+        yield made
+        ray.shutdown()
 
 
 def how_vllm_starts_ranks(backend: str | None) -> str:
@@ -94,7 +92,6 @@ def how_vllm_starts_ranks(backend: str | None) -> str:
     return str(config.distributed_executor_backend)
 
 
-@pytest.mark.alone
 def test_two_ranks_start_within_the_bundle_that_a_replica_holds(two_gpus: Any) -> None:
     import ray
 
@@ -211,7 +208,6 @@ def test_a_reward_is_sized_for_at_most_16384_tokens_by_default(tmp_path: Path, p
     assert classifier_vllm._longest(str(model), reward(model=str(model))) == longest
 
 
-@pytest.mark.alone
 def test_a_failed_start_quotes_the_engines_own_words(tmp_path: Path) -> None:
     """The weights do not fit the config: only the engine's process finds out, and says so in its log alone."""
     source = shipped_or_tiny(tmp_path / "tiny")
