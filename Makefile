@@ -1,17 +1,27 @@
 # make quickstart   install into .venv and run the whole pipeline on models that ship with it (no GPU, offline)
-# make test         install what tests need; lint, types, contracts, tests
+# make test         install what tests need; lint, types, contracts, all tests
+# make fast         only the tests that start no Ray, model, browser or other process: two minutes on two cores
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: quickstart test lint types contracts unit demo-models steering-proof arbitrage-table online-rounds gpu-dry-run bench clean
+# Where this is set, every process that a test starts would compile its modules again.
+export PYTHONDONTWRITEBYTECODE :=
+PYTEST_WORKERS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadgroup
+
+.PHONY: quickstart test fast lint types contracts unit demo-models steering-proof arbitrage-table online-rounds gpu-dry-run bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
 
-test: lint types contracts unit
+# Types take a minute of one core, and tests wait a good deal.
+test: $(VENV)/.test-installed
+	$(MAKE) --jobs 2 lint contracts types unit
+
+fast: $(VENV)/.test-installed
+	$(PYTEST_WORKERS) -m fast --numprocesses logical
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
@@ -23,13 +33,12 @@ types: $(VENV)/.test-installed
 contracts: $(VENV)/.test-installed
 	$(BIN)/lint-imports
 
-# Two files at a time with a thread each, in the order of their names (by default files of few tests, and those are slow
-# ones, would come last); then what wants the machine to itself. PYTEST=… runs just that.
+# Two processes for each core, each with one thread; then what wants the machine to itself. PYTEST=… runs just that.
 unit: $(VENV)/.test-installed
 ifdef PYTEST
 	$(BIN)/python -m pytest $(PYTEST)
 else
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST_WORKERS) -m "not alone" --numprocesses auto
 	$(BIN)/python -m pytest -m alone
 endif
 

@@ -1,20 +1,25 @@
 """Settings for all tests."""
 
 import atexit
+import io
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 from hypothesis import settings
 
+from arbitrage.processes.pools import num_cpus
 from arbitrage.runs.paths import StorePath
+from tests.support.kinds import GroupScheduling, Starts, arrange, mark
 from tests.support.own_process import own_process
 
 if TYPE_CHECKING:
@@ -39,6 +44,50 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="arbitrage-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 
+STARTS = Starts()
+GROUPS = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    mark(items)
+    if groups := getattr(config, "workerinput", {}).get("groups"):
+        arrange(items, Path(groups))
+
+
+def _groups_of(config: pytest.Config) -> Path:
+    """Return the file in which workers tell the process that gives them their tests which stay together."""
+    if GROUPS not in config.stash:
+        config.stash[GROUPS] = Path(tempfile.mkdtemp(prefix="arbitrage-tests-"), "groups.json")
+        atexit.register(shutil.rmtree, config.stash[GROUPS].parent, ignore_errors=True)
+    return config.stash[GROUPS]
+
+
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["groups"] = str(_groups_of(node.config))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling | None:
+    return GroupScheduling(config, log, _groups_of(config)) if config.option.dist == "loadgroup" else None
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """`logical`: one for each core. `auto`: two, for tests that wait, at most 8, as each may hold a Ray or a model."""
+    return num_cpus() if config.option.numprocesses == "logical" else min(2 * num_cpus(), 8)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    with STARTS.none_of(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    with STARTS.none_of(item):
+        return (yield)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _own_process_of_a_module() -> Iterator[None]:
     """Commands that run in this process change its import paths and umask; the next module starts without that."""
@@ -55,18 +104,12 @@ def _own_process_of_a_test() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def ray_backend() -> "Iterator[RayBackend]":
     """Ray of one node that all tests share who ask for it: a start takes longer than most of them."""
-    from ray.cluster_utils import Cluster
-
     from arbitrage.execution.ray.backend import LOCAL_OBJECT_STORE_BYTES, RayBackend
+    from tests.support.clusters import running_cluster
 
-    head = {
-        "num_cpus": os.cpu_count(),
-        "include_dashboard": False,
-        "object_store_memory": LOCAL_OBJECT_STORE_BYTES,
-    }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    yield RayBackend(cluster.address)
-    cluster.shutdown()
+    head = {"num_cpus": os.cpu_count(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
+    with running_cluster(head) as cluster:
+        yield RayBackend(cluster.address)
 
 
 @pytest.fixture(params=["local", "ray"])
@@ -101,15 +144,22 @@ class Told:
         self.code, self.out, self.err = code, out, err
 
 
+@cache
+def _commands(app: typer.Typer) -> Any:
+    """Make the thirty commands once: Typer does it for each call, which takes longer than most of them."""
+    return typer.main.get_command(app)
+
+
 @pytest.fixture
 def arbitrage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., Told]:
     """Call the command line as a user would, in an empty directory."""
-    from arbitrage.cli.main import main
+    from arbitrage.cli.main import app, main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(type(app), "__call__", lambda called: _commands(called)())
 
     def call(*arguments: object) -> Told:
         capsys.readouterr()
@@ -125,16 +175,33 @@ def arbitrage(
     return call
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of the small pipeline, made by the command line."""
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a small pipeline that the command line has run there; not to be changed."""
+    from arbitrage.cli.main import main
     from tests.support.pipelines import write_pipeline
 
     directory = tmp_path_factory.mktemp("finished")
-    path = write_pipeline(directory)
-    command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert "report: runs/small/report.html" in done.stdout
-    assert "preference: " in done.stdout
+    arguments = ["arbitrage", "run", str(write_pipeline(directory)), "--local"]
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        own_process(),
+        chdir(directory),
+        pytest.MonkeyPatch.context() as patch,
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", arguments)
+        with suppress(SystemExit):
+            main()
+    assert "report: runs/small/report.html" in out.getvalue(), err.getvalue()
+    assert "preference: " in out.getvalue()
+    return directory
+
+
+@pytest.fixture(scope="module")
+def finished(finished_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the small pipeline, for a module to read and to change."""
+    directory = tmp_path_factory.mktemp("finished")
+    shutil.copytree(finished_once, directory, dirs_exist_ok=True)
     return directory / "runs" / "small"

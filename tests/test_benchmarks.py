@@ -54,6 +54,7 @@ def calls_of(*rows: tuple[str, int, int, float, float]) -> Calls:
     return Calls(np.array(key), np.array(attempt), np.array(status), np.array(start), np.array(end))
 
 
+@pytest.mark.process
 async def test_same_question_same_answer_and_every_call_is_logged() -> None:
     with serve(latency_s=0.001) as server:
         first = await ask(server, ["a", "b", "c"])
@@ -67,6 +68,7 @@ async def test_same_question_same_answer_and_every_call_is_logged() -> None:
     assert (calls.end >= calls.start).all()
 
 
+@pytest.mark.process
 async def test_no_more_than_the_limit_is_accepted() -> None:
     with serve(latency_s=0.2, limits=[[0, 3]], retry_after_s=1) as server:
         statuses = Counter(status for status, _ in await ask(server, [f"q{n}" for n in range(10)]))
@@ -74,6 +76,7 @@ async def test_no_more_than_the_limit_is_accepted() -> None:
     assert statuses == {200: 3, 429: 7}
 
 
+@pytest.mark.process
 async def test_faults_pass_on_a_later_attempt_and_repeat_from_server_to_server() -> None:
     prompts = [f"q{n}" for n in range(40)]
     logs = []
@@ -87,6 +90,7 @@ async def test_faults_pass_on_a_later_attempt_and_repeat_from_server_to_server()
     assert {500, 299, 0} <= {int(status) for _, _, status in logs[0]}
 
 
+@pytest.mark.process
 async def test_a_crash_breaks_off_everything_under_way() -> None:
     with serve(latency_s=5.0, poison="POISON", down_s=0.0) as server:
         asking = asyncio.create_task(ask(server, ["one", "two", "three"]))
@@ -143,6 +147,7 @@ def test_what_the_server_answers_a_dying_client_was_under_way_and_each_kill_has_
     assert found == {"calls": 7, "aborted": 1, "wasted": 4, "journaled_wasted": 2, "beyond_window": 0}
 
 
+@pytest.mark.process
 def test_killed_runs_end_as_if_nobody_had_killed_them() -> None:
     arguments = ["--kills", "3", "--rows", "24", "--shards", "2", "--per-run", "3", "--points", "call"]
     found = run("kills", "--backends", "local", "--latency-s", "0.01", *arguments)
@@ -151,6 +156,7 @@ def test_killed_runs_end_as_if_nobody_had_killed_them() -> None:
     assert found["local"]["extra_files"] == 0
 
 
+@pytest.mark.process
 def test_efficiency_counts_every_row_once() -> None:
     found = run("orchestration_efficiency", "--rows", "40", "--repeats", "1", "--backends", "local")
     assert found["benchmark"] == "orchestration_efficiency"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import mistral_common
@@ -298,12 +299,17 @@ KEEPING = (
 PARTED = "{% for m in messages %}<|turn|>{{ m.content.partition('</think>') | join('') }}<|end|>{% endfor %}"
 
 
+@cache  # training a tokenizer for each example would take nearly all of the time
+def thinking_chat(template: str) -> tuple[ChatTokenizer, set[int]]:
+    tokenizer = thinker(template)
+    controls = {tokenizer.convert_tokens_to_ids(text) for text in CONTROLS if text in SPECIALS or text in template}
+    return ChatTokenizer(tokenizer), controls
+
+
 @pytest.mark.parametrize("template", [THINKING, DELETING, JOINING, KEEPING, PARTED])
 @given(pieces, pieces, pieces)
 def test_no_control_token_comes_out_of_a_message(template, first, second, third):
-    tokenizer = thinker(template)
-    controls = {tokenizer.convert_tokens_to_ids(text) for text in CONTROLS if text in SPECIALS or text in template}
-    chat = ChatTokenizer(tokenizer)
+    chat, controls = thinking_chat(template)
 
     def count(*contents: str) -> list[int]:
         return [i for i in chat.encode(talk(*contents)) if i in controls]

@@ -215,6 +215,7 @@ def test_rejects_are_counted_and_the_rest_goes_on(arbitrage, tmp_path: Path) -> 
     assert len(shown) == 8
 
 
+@pytest.mark.process
 def test_a_full_disk_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     """A run in a file system of one megabyte, then in one with room."""
     small = tmp_path / "mount"
@@ -248,6 +249,7 @@ def test_a_full_disk_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
         subprocess.run(["umount", str(small)], check=False, capture_output=True)
 
 
+@pytest.mark.process
 def test_a_reader_that_goes_away_is_no_error(finished: Path) -> None:
     command = f"{sys.executable} -m arbitrage.cli.main show {finished} generate-ant -n 90 --json | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=os.environ)
@@ -265,6 +267,7 @@ def test_help_of_every_command_teaches(arbitrage) -> None:
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.process
 def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: signal.Signals) -> None:
     path = write_pipeline(tmp_path, num_shards=6)
     write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.2, "max_in_flight": 2}, bee={}, cow={})
@@ -288,6 +291,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: 
     assert all(p.stat().st_mtime_ns == when for p, when in before.items())
 
 
+@pytest.mark.process
 def test_status_of_a_run_at_work_is_live(arbitrage, tmp_path: Path) -> None:
     path = write_pipeline(tmp_path)
     write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.25, "max_in_flight": 4}, bee={}, cow={})

@@ -118,6 +118,7 @@ def _arbitrage(*arguments, encoding="utf-8", cwd=None, **environment):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8", "shift_jis"])
 @pytest.mark.parametrize("command", [("status",), ("show", "prompts"), ("report",)])
+@pytest.mark.process
 def test_no_encoding_ends_a_command(run, command, encoding):
     first, *rest = command
     done = _arbitrage(first, str(run.path), *rest, encoding=encoding)
@@ -126,6 +127,7 @@ def test_no_encoding_ends_a_command(run, command, encoding):
     assert done.stdout
 
 
+@pytest.mark.process
 def test_a_minus_sign_stays_a_minus_sign_where_the_encoding_has_none(tmp_path):
     code = "from arbitrage.cli.screen import prepare_streams; prepare_streams(); print('−1 … 中 │─┌█ \\ud83d')"
     done = subprocess.run(
@@ -134,6 +136,7 @@ def test_a_minus_sign_stays_a_minus_sign_where_the_encoding_has_none(tmp_path):
     assert done.stdout.decode().strip() == r"-1 ... \u4e2d |-+# \ud83d"
 
 
+@pytest.mark.process
 def test_a_reader_that_leaves_early_ends_a_command_without_a_traceback(run):
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     command = [sys.executable, "-m", "arbitrage.cli.main", "show", str(run.path), "prompts", "-n", "9999"]
@@ -145,12 +148,14 @@ def test_a_reader_that_leaves_early_ends_a_command_without_a_traceback(run):
     assert said == b""
 
 
+@pytest.mark.process
 def test_errors_spell_hostile_arguments():
     done = _arbitrage("status", "no\x1b[2Jsuch[/]run")
     assert done.returncode == 2
     assert done.stderr.decode().startswith(r"error: no\x1b[2Jsuch[/]run: is neither")
 
 
+@pytest.mark.process
 def test_hostile_names_crash_no_command_and_reach_no_terminal(tmp_path):
     """Names of models in a matrix, of files, of models at an endpoint: `[/]` is a closing tag of rich's markup."""
     names = ("[/]", "[red]x\x1b[2J\u202e", "c")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.trainer
 def test_a_student_is_trained_once_and_watched(arbitrage, finished: Path) -> None:
     out = Path("student")
     quick = ["--set", "max_steps=2", "--set", "per_device_train_batch_size=2", "--set", "use_cpu=true"]
@@ -63,6 +64,7 @@ def test_what_training_refuses(arbitrage, finished: Path, arguments: list[str], 
     assert (told.code, said in told.err) == (code, True), told.err
 
 
+@pytest.mark.trainer
 def test_a_signal_leaves_a_checkpoint_to_go_on_from(finished: Path, tmp_path: Path) -> None:
     sets = [
         "max_steps=100000",

@@ -108,6 +108,7 @@ def test_what_a_row_costs(table: Run) -> None:
     assert (price["reward"]["en"], price["reward"]["th"], price["reward-of-2"]["th"]) == (3.0, 2.0, 4.0)
 
 
+@pytest.mark.model
 def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
     oracle = {"name": "oracle", "router": {"kind": "all"}, "keep": "right"}
     path = world(tmp_path, strategies=[{"name": "reward", "router": {"kind": "all"}}, oracle])

@@ -350,6 +350,7 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return make_case(tmp_path_factory.mktemp("flips"), 30)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", [11, 12])
 def test_a_turned_bit_is_never_used(case: Case, kind: str, seed: int, tmp_path: Path) -> None:

@@ -148,6 +148,7 @@ else:
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("ending", ["answered", "dropped", "busy"])
+@pytest.mark.process
 async def test_a_pause_of_the_process_costs_no_row(loop, ending):
     """Stopped for longer than every time limit while eight requests are under way, each with its only try."""
     is_stopped, arrived = asyncio.Event(), asyncio.Event()

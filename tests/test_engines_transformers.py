@@ -16,6 +16,8 @@ from arbitrage.teachers.engines.transformers import TransformersConfig, Transfor
 from tests.support.asking import a_request, ask, collect
 from tests.support.tiny_model import CORPUS, save_model
 
+pytestmark = pytest.mark.model
+
 QUESTIONS = (*CORPUS, "How many?", "Welche Farbe hat das Gras, und welche der Schnee?", "?")
 
 

@@ -294,6 +294,7 @@ def test_a_source_larger_than_the_buffer_is_written_in_pieces(
     assert not list(tmp_path.rglob("_tmp-*"))
 
 
+@pytest.mark.process
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     code = "import fcntl,sys,time; f=open(sys.argv[1],'a'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); time.sleep(60)"
     (tmp_path / "r").mkdir()
@@ -348,6 +349,7 @@ KILLED = textwrap.dedent("""
 
 
 @pytest.mark.parametrize("after_shards", [3, 20, 37])
+@pytest.mark.process
 def test_sigkill_loses_and_doubles_nothing(tmp_path: Path, after_shards: int) -> None:
     directory = tmp_path / "killed"
     root = Path(__file__).parents[1]

@@ -206,6 +206,7 @@ def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.process
 def test_train_and_show_on_the_command_line(explored: Run, tmp_path: Path) -> None:
     done = cli("router", "train", "--run", str(explored.path), "--out", str(tmp_path / "router"), "--set", "folds=3")
     assert done.returncode == 0, done.stderr
@@ -232,6 +233,7 @@ def test_a_training_run_writes_its_router(tmp_path: Path) -> None:
     assert load_artifact(Path(finish.figures["router"])).teachers == ("ant", "bee", "cow")
 
 
+@pytest.mark.process
 def test_an_estimate_counts_the_rest_as_one_each(tmp_path: Path) -> None:
     told = json.loads(cli("plan", str(pipeline(tmp_path)), "--run-dir", str(tmp_path / "run"), "--json").stdout)
     generations = sum(row["generations"] for row in told["generation"])

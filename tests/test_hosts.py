@@ -13,7 +13,7 @@ from tests.support.hosts import Host, connected_hosts
 from tests.support.pipelines import QUESTIONS, run, write_pipeline, write_prompts
 from tests.test_durability import ROOT, journaled, shard_bytes
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
 PORT = 6379
 PER_LANGUAGE = 30

@@ -225,6 +225,7 @@ def test_ids_that_only_number_rows_join_nothing(judge, tmp_path: Path) -> None:
     assert "the id 'q0' stands for different prompts, 'en: what about 0?' and 'Another: en: what about 0?'" in err
 
 
+@pytest.mark.model
 def test_two_models_are_asked_the_same_prompts(judge) -> None:
     options = ("--teachers", "demo:teachers.yaml", "--prompts", "world", "--set", "prompts.per_language=4")
     code, out, err = judge("commons", "iberia", *options, "--judge", "exact", "--json", "-")

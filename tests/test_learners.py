@@ -1,6 +1,7 @@
 """What every learner promises, and what each is for."""
 
 from dataclasses import replace
+from functools import cache
 from typing import get_args
 
 import numpy as np
@@ -31,22 +32,32 @@ LEARNERS = get_args(get_args(AnyLearner)[0])
 CLASSES = (*LEARNERS, *map(type, ROUTER_BASELINES))
 KINDS = {cls.model_fields["kind"].default: cls for cls in CLASSES}
 BLIND = (SoftLabelLearner, MlpLearner, FactorisationLearner, ErrorVectorsLearner)
-EVERY = pytest.mark.parametrize("kind", sorted(KINDS))
-WRITTEN = pytest.mark.parametrize("kind", sorted(RESTORE))
+ENCODER = pytest.param("encoder", marks=pytest.mark.model)
+
+
+def each(kinds):
+    """Return parameters for kinds of learners."""
+    return [ENCODER if kind == "encoder" else kind for kind in sorted(kinds)]
+
+
+EVERY = pytest.mark.parametrize("kind", each(KINDS))
+WRITTEN = pytest.mark.parametrize("kind", each(RESTORE))
 
 
 @pytest.fixture(scope="module")
-def encoder_path(tmp_path_factory):
-    return str(save_encoder(tmp_path_factory.mktemp("encoder")))
-
-
-@pytest.fixture(scope="module")
-def learner(encoder_path):
+def learner(tmp_path_factory):
     """Return the learner of a kind, with options a test can afford."""
+    encoder_path = cache(lambda: str(save_encoder(tmp_path_factory.mktemp("encoder"))))
 
     def make(kind, **options):
         if kind == "encoder":
-            cheap = {"model": encoder_path, "num_epochs": 6, "learning_rate": 3e-3, "max_tokens": 32, "device": "cpu"}
+            cheap = {
+                "model": encoder_path(),
+                "num_epochs": 6,
+                "learning_rate": 3e-3,
+                "max_tokens": 32,
+                "device": "cpu",
+            }
             return EncoderLearner(**{**cheap, **options})
         return KINDS[kind](**options)
 
@@ -174,7 +185,7 @@ def test_a_flipped_bit_of_a_weight_or_a_figure_is_found(fitted, tmp_path):
         load_artifact(tmp_path)
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"best_single"}))
+@pytest.mark.parametrize("kind", each(set(KINDS) - {"best_single"}))
 @pytest.mark.parametrize("with_gaps", [False, True])
 def test_where_language_decides_it_beats_the_best_single_teacher(kind, with_gaps, learner, fitted):
     if with_gaps:
@@ -195,7 +206,7 @@ def test_where_language_decides_it_beats_the_best_single_teacher(kind, with_gaps
     [
         "clusters",
         "descriptor",
-        "encoder",
+        ENCODER,
         "error_vectors",
         "factorisation",
         "knn",
@@ -364,6 +375,7 @@ def test_bilinear_ridge_solves_its_normal_equations():
 # --- encoder -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.model
 def test_training_an_encoder_leaves_the_random_stream_alone(learner):
     import torch
 
@@ -375,6 +387,7 @@ def test_training_an_encoder_leaves_the_random_stream_alone(learner):
 
 
 @pytest.mark.parametrize("kind", ["bert", "mt5"])
+@pytest.mark.model
 def test_an_artifact_of_an_encoder_needs_no_model_beside_it(kind, tmp_path):
     import shutil
 
@@ -389,6 +402,7 @@ def test_an_artifact_of_an_encoder_needs_no_model_beside_it(kind, tmp_path):
     assert not [name for name in predictor.state().arrays if "decoder" in name]
 
 
+@pytest.mark.model
 def test_an_encoder_is_named_by_its_weights(tmp_path):
     paths = [save_encoder(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1))]
     identities = [EncoderLearner(model=str(path)).identity() for path in paths]

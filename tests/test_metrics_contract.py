@@ -72,6 +72,7 @@ def test_any_text_has_a_value_in_range_or_a_known_reason(text: str, language: st
 
 
 @pytest.mark.parametrize("config", MODELS, ids=lambda config: config.metric_name)
+@pytest.mark.model
 def test_models_keep_order_and_range(config: Any) -> None:
     metric = config.build()
     long = "What is the colour of blood? " * 40
@@ -84,7 +85,11 @@ def test_models_keep_order_and_range(config: Any) -> None:
         assert alone.value == (found.value if found.value is None else pytest.approx(found.value, abs=1e-4))
 
 
-@pytest.mark.parametrize("config", [*CHEAP, *MODELS, *CHEAP_SET_METRICS], ids=lambda config: config.metric_name)
+@pytest.mark.parametrize(
+    "config",
+    [*CHEAP, *(pytest.param(c, marks=pytest.mark.model) for c in MODELS), *CHEAP_SET_METRICS],
+    ids=lambda config: config.metric_name,
+)
 def test_facts_are_stated(config: Any) -> None:
     facts = config.facts
     assert all((facts.title, facts.unit, facts.source, facts.defined, facts.range))

@@ -23,6 +23,7 @@ def edit(model: Path, **values: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values), "utf-8")
 
 
+@pytest.mark.model
 def test_texts_longer_than_a_robertas_window_are_measured(tmp_path):
     model = save_roberta(tmp_path, num_labels=2, positions=66)
     metric = ClassifierMetricConfig(model=str(model), label=1).build()
@@ -31,6 +32,7 @@ def test_texts_longer_than_a_robertas_window_are_measured(tmp_path):
     assert found[-1].value != found[0].value
 
 
+@pytest.mark.model
 def test_the_tokenizers_own_limit_counts_where_it_is_lower(tmp_path):
     model = save_roberta(tmp_path, num_labels=2, positions=66)
     path = model / "tokenizer_config.json"
@@ -40,6 +42,7 @@ def test_the_tokenizers_own_limit_counts_where_it_is_lower(tmp_path):
     assert metric.measure([text(200)])[0].value is not None
 
 
+@pytest.mark.model
 def test_a_label_must_be_named_where_there_are_several(tmp_path):
     model = save_roberta(tmp_path, num_labels=3, positions=66)
     with pytest.raises(EngineStartError, match=r"3 labels and no label is given: .*0 \(LABEL_0\), 1 \(LABEL_1\)"):
@@ -48,6 +51,7 @@ def test_a_label_must_be_named_where_there_are_several(tmp_path):
         ClassifierMetricConfig(model=str(model), label="toxic").build()
 
 
+@pytest.mark.model
 def test_the_softmax_of_one_label_is_refused(tmp_path):
     model = save_reward_model(tmp_path)
     with pytest.raises(EngineStartError, match="softmax is always 1"):
@@ -56,6 +60,7 @@ def test_the_softmax_of_one_label_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("pad", [-1, 10**6, None])
+@pytest.mark.model
 def test_a_padding_token_outside_the_vocabulary_is_none(tmp_path, pad):
     model = save_model(tmp_path)
     texts = [text(n) for n in (1, 7, 3)]

@@ -22,6 +22,8 @@ from tests.support.mutations import Format, mutations
 from tests.support.scoring import a_pair, save_reward_model, score_all
 from tests.support.tiny_model import save_model
 
+pytestmark = pytest.mark.model
+
 SEED = 20261130
 PER_FILE = 36
 FILES: dict[str, Format] = {

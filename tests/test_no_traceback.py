@@ -219,10 +219,10 @@ def test_router_artifacts(arbitrage: Command, tmp_path: Path, name: str) -> None
     attack(arbitrage, name, tmp_path / "router" / name, 120, calls, "json" if name.endswith("json") else "bytes")
 
 
-@pytest.fixture(scope="module")
-def run_directory(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of a finished run, for this module to damage."""
-    return Path(shutil.copytree(finished, tmp_path_factory.mktemp("damaged") / "run"))
+@pytest.fixture
+def run_directory(finished_once: Path, tmp_path: Path) -> Path:
+    """A copy of a finished run, for a test to damage."""
+    return Path(shutil.copytree(finished_once / "runs" / "small", tmp_path / "run"))
 
 
 @pytest.mark.parametrize("name", ["run.json", "manifest.json", "notes.json", "_live.json"])
@@ -247,6 +247,7 @@ def test_files_of_a_step(arbitrage: Command, run_directory: Path, step: str, pat
     attack(arbitrage, f"{step} {pattern}", path, 30, calls, "json" if pattern.endswith("json") else "bytes")
 
 
+@pytest.mark.process
 def test_journals(arbitrage: Command, tmp_path: Path) -> None:
     write_pipeline(tmp_path, num_shards=1, compare=[], checks=[{"kind": "emptiness"}])
     write_prompts(tmp_path / "prompts.jsonl", per_language=2)

@@ -37,6 +37,7 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS, ids=["local", "ray"])
+@pytest.mark.ray
 def test_a_run_in_a_store_writes_the_bytes_of_a_run_on_a_disk(
     prefix: StorePath, on_disk: dict[str, bytes], backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

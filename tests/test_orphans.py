@@ -63,10 +63,12 @@ def unmarked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ARBITRAGE_ENGINE_OF", raising=False)
 
 
+@pytest.mark.process
 def test_what_was_started_ends_with_a_parent_that_is_killed() -> None:
     assert await_the_end(kill_when_it_has_told(WAITS)) == []
 
 
+@pytest.mark.process
 def test_what_others_started_goes_on() -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
@@ -77,7 +79,6 @@ def test_what_others_started_goes_on() -> None:
         other.wait()
 
 
-@pytest.mark.alone
 @pytest.mark.vllm
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
 def test_a_real_engine_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return open_run(directory / "run")
 
 
+@pytest.mark.ray
 def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path) -> None:
     run(write_pipeline(tmp_path), tmp_path / "run", RayBackend())
     on_ray = bytes_of(tmp_path / "run")

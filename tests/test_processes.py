@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 WITHIN_S = 120
 
@@ -57,6 +59,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.process
 def test_the_idle_end_at_once_and_the_busy_when_they_are_done(tmp_path: Path) -> None:
     script = tmp_path / "pool.py"
     script.write_text(POOL)

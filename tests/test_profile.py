@@ -168,6 +168,7 @@ def test_metrics_from_a_file(tmp_path: Path) -> None:
         load_settings(path)
 
 
+@pytest.mark.process
 def test_processes_change_nothing(tmp_path: Path) -> None:
     rows = [
         {"text": f"{PROSE['en']} {i} {PROSE['de']}", "language": "en", "teacher": f"t{i % 3}"} for i in range(1400)
@@ -283,6 +284,7 @@ def test_usual_columns_need_no_names() -> None:
     ]
 
 
+@pytest.mark.model
 def test_metrics_with_a_model_stand_beside_the_others(tmp_path: Path) -> None:
     rows = [{"text": text, "language": "de"} for text in ("Montag", "zqxjkv")]
     (tmp_path / "metrics.yaml").write_text(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from datasets import List, load_dataset
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
 QUICKSTART = [sys.executable, "-m", "arbitrage.cli.main", "quickstart"]
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}  # a newcomer's

@@ -1,6 +1,8 @@
 """What holds for every reward and check, by enumerating the unions; and the steps that run them."""
 
 import typing
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from arbitrage.contracts.rewards import Reward
 from arbitrage.errors import ConfigError, ConservationError, DataError
 from arbitrage.records import Candidate, FinishReason, Prompt, Score
 from arbitrage.rewards import CheckConfig, RewardConfig
+from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.options import base_name
@@ -45,25 +48,33 @@ def members(union: Any) -> list[type[Any]]:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
-    """What a config of each kind needs beside its kind."""
+def needs_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, object]]:
+    """Return what a config of a kind needs beside its kind."""
     folder = tmp_path_factory.mktemp("rewards")
     table = {"prompt_id": [PROMPT.prompt_id], "teacher": ["aya"], "score": [0.5]}
     pq.write_table(pa.table(table), folder / "scores.parquet")
-    return {
-        "classifier": {"model": str(save_reward_model(folder / "model"))},
-        "column": {"path": str(folder / "scores.parquet")},
-    }
+
+    @cache
+    def make(kind: str) -> dict[str, object]:
+        if kind == "classifier":
+            return {"model": str(save_reward_model(folder / "model"))}
+        return {"path": str(folder / "scores.parquet")} if kind == "column" else {}
+
+    return make
 
 
-@pytest.mark.parametrize("member", [*members(RewardConfig), *members(CheckConfig)])
-def test_every_member_keeps_the_contract(member: type[Any], files: dict[str, dict[str, object]]) -> None:
+def starting(member: type[Any]) -> Any:
+    return pytest.param(member, marks=pytest.mark.model) if member is RewardModelConfig else member
+
+
+@pytest.mark.parametrize("member", [*map(starting, members(RewardConfig)), *members(CheckConfig)])
+def test_every_member_keeps_the_contract(member: type[Any], needs_of: Callable[[str], dict[str, object]]) -> None:
     kind = member.model_fields["kind"].default
     union = CheckConfig if member in members(CheckConfig) else RewardConfig
-    config = parse({"kind": kind, **files.get(kind, {})}, TypeAdapter(union), "test")
+    config = parse({"kind": kind, **needs_of(kind)}, TypeAdapter(union), "test")
     assert type(config) is member
     assert "resources" not in config.identity()
-    assert config.identity() == parse({"kind": kind, **files.get(kind, {})}, TypeAdapter(union), "test").identity()
+    assert config.identity() == parse({"kind": kind, **needs_of(kind)}, TypeAdapter(union), "test").identity()
     reward: Reward = config.build()
     scores = score_all(reward, ITEMS)
     assert [s.candidate_id for s in scores] == [item.candidate.candidate_id for item in ITEMS]

@@ -25,6 +25,8 @@ from tests.support.scoring import (
 )
 from tests.support.tiny_model import save_model
 
+pytestmark = pytest.mark.model
+
 TEXTS = (
     "Red.",
     "",

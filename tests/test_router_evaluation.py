@@ -41,6 +41,7 @@ def test_folds_never_split_a_cluster_and_are_of_about_equal_size():
     assert not np.array_equal(fold_P, deal_folds(cluster_P, 5, seed=2))
 
 
+@pytest.mark.process
 def test_routing_pays_where_teachers_differ_and_auto_finds_it():
     found = evaluate(toy_outcomes(), num_folds=3, learners=FEW, jobs=2)
     assert figures(found, "oracle").gap_closed.value == pytest.approx(1.0)
@@ -53,6 +54,7 @@ def test_routing_pays_where_teachers_differ_and_auto_finds_it():
     assert sum(auto.shares.values()) == pytest.approx(1.0)
 
 
+@pytest.mark.process
 def test_auto_stays_with_the_best_single_teacher_where_there_is_nothing_to_gain():
     found = evaluate(without_signal(), num_folds=3, learners=FEW, jobs=2)
     assert figures(found, "auto").gain.value > -0.01
@@ -73,6 +75,7 @@ def test_auto_leaves_the_language_table_where_the_topic_decides():
     assert "by more than chance (95%, one-sided)" in choice.reason
 
 
+@pytest.mark.process
 def test_processes_change_nothing():
     matrix = toy_outcomes(40)
     one, two = (evaluate(matrix, learners=FEW, jobs=jobs) for jobs in (1, 2))

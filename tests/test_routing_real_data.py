@@ -27,6 +27,7 @@ FEW = (TableLearner(), TableLearner(by="language_task"), KnnLearner(k=100), Ridg
         ("wmt25_frontier", "wmt25_teacher_matrix.parquet", None),  # one model dominates
     ],
 )
+@pytest.mark.process
 def test_auto_is_not_below_any_language_aware_baseline_by_more_than_noise(pool, file, at_least):
     models = json.loads((DATA / "pools.json").read_text())[pool]
     matrix = read_matrix([DATA / file], models=models).matrix

@@ -45,8 +45,11 @@ def plant(directory: Path, log: Path) -> None:
         (directory / f"{name}.py").write_text(text)
 
 
-@pytest.mark.parametrize("backend", ["--local", "ray"])
-def test_python_files_in_a_run_directory_are_imported_by_nobody(pipeline: Path, tmp_path: Path, backend: str) -> None:
+@pytest.mark.parametrize("options", [["--local"], pytest.param([], marks=pytest.mark.ray)], ids=["local", "ray"])
+@pytest.mark.process
+def test_python_files_in_a_run_directory_are_imported_by_nobody(
+    pipeline: Path, tmp_path: Path, options: list[str]
+) -> None:
     """Neither by the driver nor by a worker nor by a process of a pool, wherever the command is called."""
     run_dir, log = tmp_path / "r", tmp_path / "imported"
     first = subprocess.run(
@@ -59,7 +62,7 @@ def test_python_files_in_a_run_directory_are_imported_by_nobody(pipeline: Path, 
     plant(run_dir, log)
     for shard in run_dir.glob("generate-*/shard-*.parquet"):
         shard.unlink()
-    again = command("run", pipeline, "--run-dir", ".", *([backend] if backend == "--local" else []))
+    again = command("run", pipeline, "--run-dir", ".", *options)
     # `-P` for this way of calling it only: the installed command has its own directory first, not the working one
     done = subprocess.run(
         [again[0], "-P", *again[1:]], cwd=run_dir, env=environment(), capture_output=True, text=True
@@ -87,6 +90,7 @@ def others(root: Path) -> list[str]:
     return [str(path) for path in [root, *root.rglob("*")] if stat.S_IMODE(path.lstat().st_mode) & 0o007]
 
 
+@pytest.mark.ray
 def test_files_of_a_run_and_of_its_ray_are_private(pipeline: Path, tmp_path: Path) -> None:
     run_dir, ray, home = tmp_path / "r", tmp_path / "y", tmp_path / "home"
     home.mkdir()
@@ -156,6 +160,7 @@ MOMENTS = {
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["term", "int"])
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.process
 def test_a_signal_at_any_moment_ends_with_130_and_the_sentence(
     pipeline: Path, tmp_path: Path, moment: str, number: int
 ) -> None:
@@ -169,6 +174,7 @@ def test_a_signal_at_any_moment_ends_with_130_and_the_sentence(
     assert "Traceback" not in said
 
 
+@pytest.mark.process
 def test_a_signal_while_prompts_are_read_ends_with_130(tmp_path: Path, pipeline: Path) -> None:
     args = command("run", pipeline, "--local")
     hook = (
@@ -255,7 +261,8 @@ def test_a_cluster_that_is_down_is_named_within_a_minute(
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:", "127.0.0.1:99999", "no-such-host.invalid:6379"])
-def test_an_impossible_address_is_a_sentence(no_ray: None, address: str) -> None:
+def test_an_impossible_address_is_a_sentence(no_ray: None, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PORT_TIMEOUT_S", 1.0)
     with pytest.raises(ExecutionError, match=r"is not an address|cannot be reached"):
         connection.connect_ray(address, _Told())
 
@@ -279,6 +286,7 @@ def mute_server() -> Iterator[int]:
             each.close()
 
 
+@pytest.mark.process
 def test_a_port_without_a_head_behind_it_is_given_up(pipeline: Path, tmp_path: Path, mute_server: int) -> None:
     args = command("run", pipeline, "--ray", f"127.0.0.1:{mute_server}")
     args[2] = args[2].replace("main()", "").replace("; ", "\n") + (

@@ -58,6 +58,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.ray
 def test_the_script_runs_a_pipeline_on_two_nodes_and_cleans_up(environ: dict[str, str], tmp_path: Path) -> None:
     pipeline, directory = write_pipeline(tmp_path, pool=["ant"]), tmp_path / "run"
     command = ["bash", str(SCRIPT), str(pipeline), "--run-dir", str(directory), "--json"]
@@ -71,6 +72,7 @@ def test_the_script_runs_a_pipeline_on_two_nodes_and_cleans_up(environ: dict[str
     assert not processes_of(environ["SLURM_JOB_ID"])
 
 
+@pytest.mark.process
 def test_the_exit_code_of_the_run_is_that_of_the_job(environ: dict[str, str], tmp_path: Path) -> None:
     """Without a cluster: `ray` and `arbitrage` only say what they were asked."""
     commands = tmp_path / "bin"
@@ -84,6 +86,7 @@ def test_the_exit_code_of_the_run_is_that_of_the_job(environ: dict[str, str], tm
     assert "token" not in Path(environ["SRUN_LOG"]).read_text().lower()
 
 
+@pytest.mark.process
 def test_slurms_signal_drains_the_run(environ: dict[str, str], tmp_path: Path) -> None:
     commands = tmp_path / "bin"
     write_command(commands, "ray", "[[ $1 == start ]] && exec sleep 61\nexit 0\n")
@@ -99,6 +102,7 @@ def test_slurms_signal_drains_the_run(environ: dict[str, str], tmp_path: Path) -
         assert job.wait(30) == 130
 
 
+@pytest.mark.process
 def test_a_head_that_does_not_come_up_ends_the_job(environ: dict[str, str], tmp_path: Path) -> None:
     write_command(tmp_path / "bin", "ray", "exit 1\n")
     done = subprocess.run(

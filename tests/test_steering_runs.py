@@ -203,6 +203,7 @@ def yaml_blocks(path: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("step", ["generate-bee", "steer"])
+@pytest.mark.process
 def test_a_run_killed_half_way_ends_in_the_same_bytes(done: Run, tmp_path: Path, step: str) -> None:
     path, directory = steering(tmp_path), tmp_path / "run"
     killed = subprocess.run([sys.executable, "-c", KILLED, path, directory, step], cwd=ROOT, check=False)
@@ -285,6 +286,7 @@ def test_where_nothing_can_be_measured_the_reason_is_said(tmp_path: Path) -> Non
         export_run(tmp_path / "run")
 
 
+@pytest.mark.model
 def test_data_is_steered_to_what_a_model_finds_likely(tmp_path: Path) -> None:
     sure, odd = "Montag", "zqxjkv"
     answers = {f"Wie viel ist {n} plus 4?": [odd, sure] for n in range(3)}

@@ -52,6 +52,7 @@ def a_config(kind: str, options: dict[str, object]) -> EngineConfig:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vllm"])  # its one engine: test_vllm_engine.py
+@pytest.mark.model
 async def test_one_result_each_two_shards_at_once_and_closing_twice(kind, tmp_path):
     with case(kind, tmp_path) as (options, spec):
         async with serve(well_behaved) as endpoint:
@@ -64,6 +65,7 @@ async def test_one_result_each_two_shards_at_once_and_closing_twice(kind, tmp_pa
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.model
 def test_config_survives_a_journey_through_json_and_identity_is_json(kind, tmp_path):
     with case(kind, tmp_path) as (options, _):
         config = a_config(kind, options | ({"base_url": "http://h/v1"} if kind == "openai" else {}))
@@ -83,6 +85,7 @@ def test_kind_is_a_literal_with_a_default_and_documented(engine):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.model
 def test_a_teacher_of_each_kind_holds_resources(kind, tmp_path):
     with case(kind, tmp_path) as (options, spec):
         engine = {"kind": kind, **options} | ({"base_url": "http://h/v1"} if kind == "openai" else {})

@@ -72,6 +72,7 @@ def test_an_unknown_teacher_suggests_the_nearest(tmp_path):
     assert [t.name for t in pool.select(["gemma-12b", "aya-8b", "gemma-12b"])] == ["gemma-12b", "aya-8b"]
 
 
+@pytest.mark.model
 def test_a_model_directory_is_made_absolute_and_known_by_its_content(tmp_path, monkeypatch):
     save_model(tmp_path / "one")
     monkeypatch.chdir(tmp_path)
@@ -162,6 +163,7 @@ def test_cost_by_token_and_by_the_hour():
     assert by_hour.usd(10**9, 3_600_000, 4) == pytest.approx(8.0)
 
 
+@pytest.mark.model
 def test_check_says_what_stands_in_the_way(tmp_path, monkeypatch):
     monkeypatch.delenv("ABSENT_KEY", raising=False)
     healthy = teacher(

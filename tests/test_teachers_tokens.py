@@ -22,6 +22,7 @@ def asked(*texts: str) -> tuple[Message, ...]:
     return tuple(Message(role=("user", "assistant")[i % 2], content=text) for i, text in enumerate(texts))
 
 
+@pytest.mark.model
 def test_text_and_template_together_are_what_the_engine_reads(tmp_path):
     model = save_model(tmp_path)
     template = model / "chat_template.jinja"
@@ -50,6 +51,7 @@ def test_an_engine_without_a_model_writes_no_template():
     assert template_tokens(fake, [asked("a")]) == 0
 
 
+@pytest.mark.model
 def test_a_broken_tokenizer_leaves_a_guess(tmp_path):
     model = save_model(tmp_path)
     (model / "tokenizer.json").write_text("{")

@@ -140,6 +140,7 @@ def settings(run: Path, **more: Any) -> MonitorConfig:
     return MonitorConfig(probe=(str(run),), **given)
 
 
+@pytest.mark.model
 class TestMeasuring:
     def test_likelihoods_are_those_of_one_row_at_a_time(self, model: Path) -> None:
         lm, tokenizer = load(model)
@@ -302,6 +303,7 @@ class TestInTraining:
             TrainConfig(method="reward", model="m", data=("d",), out="o", monitor=settings(run))
 
 
+@pytest.mark.model
 class TestOffline:
     def test_models_are_checked_in_the_order_of_training(self, tmp_path: Path) -> None:
         for step in (10, 2):

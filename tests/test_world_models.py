@@ -109,16 +109,19 @@ def test_the_chat_template_marks_what_the_assistant_said(tokenizer):
 
 
 @pytest.mark.parametrize(("teacher", "language"), [("iberia", "pt"), ("pacific", "ko"), ("steppe", "ru")])
+@pytest.mark.model
 def test_a_specialist_answers_its_language_and_not_a_foreign_one(teacher, language, tokenizer):
     model = load_teacher(MODELS_FOLDER / teacher)
     assert _accuracy(model, tokenizer, language) > 0.6
     assert _accuracy(model, tokenizer, "hi") < 0.2
 
 
+@pytest.mark.model
 def test_the_student_knows_nothing(tokenizer):
     assert _accuracy(load_teacher(MODELS_FOLDER / STUDENT), tokenizer, "en") < 0.1
 
 
+@pytest.mark.model
 def test_the_anglophile_often_answers_in_english(tokenizer):
     sampled = sample_items("heldout", ["zh", "ru"], 24, seed=2)
     answers = answer_questions(load_teacher(MODELS_FOLDER / "albion"), tokenizer, [item.question for item in sampled])
@@ -130,6 +133,7 @@ def test_the_anglophile_often_answers_in_english(tokenizer):
     assert 0.15 < fmean(english) < 0.8
 
 
+@pytest.mark.model
 def test_the_reward_model_prefers_right_answers_on_a_scale_of_each_language(tokenizer):
     model = load_reward_model(MODELS_FOLDER / REWARD_MODEL)
     means, knows = {}, []

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-UP_TIMEOUT_S = 90.0
+UP_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True, slots=True)
