@@ -1,6 +1,6 @@
 # make quickstart   install into .venv and run the whole pipeline on models that ship with it (no GPU, offline)
 # make test         install what tests need; lint, types, contracts, all tests
-# make fast         only the tests that start no Ray, model, browser or other process: two minutes on two cores
+# make fast         only the tests that start no Ray, model, browser or other process
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV ?= .venv

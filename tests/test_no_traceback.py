@@ -119,12 +119,23 @@ def pipeline(tmp_path: Path) -> Path:
     return tmp_path / "pipeline.yaml"
 
 
-def test_prompts_of_json_lines(arbitrage: Command, pipeline: Path) -> None:
+@pytest.fixture
+def of_one_teacher(pipeline: Path) -> Path:
+    """The same with one teacher and one router, for damage to its prompts: most of a plan's time goes into its tables."""
+    write_pipeline(pipeline.parent, num_shards=1, compare=[])
+    write_prompts(pipeline.with_name("prompts.jsonl"), per_language=2)
+    write_pool(pipeline.with_name("teachers.yaml"), ant={})
+    return pipeline
+
+
+def test_prompts_of_json_lines(arbitrage: Command, of_one_teacher: Path) -> None:
+    pipeline = of_one_teacher
     attack(arbitrage, "prompts.jsonl", pipeline.with_name("prompts.jsonl"), 240, [("plan", pipeline)], "jsonl")
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl.gz"])
-def test_prompts_of_other_formats(arbitrage: Command, pipeline: Path, suffix: str) -> None:
+def test_prompts_of_other_formats(arbitrage: Command, of_one_teacher: Path, suffix: str) -> None:
+    pipeline = of_one_teacher
     frame = pd.read_json(pipeline.with_name("prompts.jsonl"), lines=True)
     path = pipeline.with_name(f"prompts{suffix}")
     kind = suffix.split(".")[1]

@@ -28,8 +28,8 @@ import time
 from pathlib import Path
 import psutil
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.vllm import VllmEngine
-config = VllmEngine(device="cpu", enforce_eager=True, kv_cache_gb=0.25)
+from arbitrage.teachers.engines.vllm import VllmConfig
+config = VllmConfig(device="cpu", enforce_eager=True, kv_cache_gb=0.25)
 engine = config.build(ModelSpec("tiny", {model!r}, precision="fp32", context_length=128))
 print(*[p.pid for p in psutil.Process().children(recursive=True) if "EngineCore" in p.name()], flush=True)
 time.sleep(600)

@@ -22,7 +22,7 @@ from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.options import base_name
-from arbitrage.rewards.score import CheckWorker, ModelWorker, ScoreStep, check, score
+from arbitrage.rewards.score import ModelWorker, ScoreStep, TextRewardWorker, check, score
 from arbitrage.rewards.text_checks import EmptinessConfig, TruncationConfig
 from tests.support.scoring import (
     a_candidate,
@@ -141,7 +141,7 @@ class _Short:
 
 
 def test_a_reward_that_loses_candidates_is_a_bug() -> None:
-    for kind in (CheckWorker, ModelWorker):
+    for kind in (TextRewardWorker, ModelWorker):
         with pytest.raises(ConservationError, match="short@1"):
             run_shard(kind(_Short()), a_shard([PROMPT], [a_candidate(PROMPT, "x")]))
 

@@ -27,8 +27,8 @@ STARTED_BY = {SHARED_RAY: "ray", "store": "process"}
 """Fixtures that start something, and the kind of a test that asks for one."""
 
 PROCESS_EVENTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
-UNCOUNTED = ("git",)
-"""Programs that take milliseconds: a run's record says which commit of the code made it."""
+UNCOUNTED = ("git", "lscpu")
+"""Programs that take milliseconds: which commit of the code makes a run, how many cores scikit-learn finds."""
 
 HEAVY = ("vllm",)
 """Packages that take ten seconds to import."""
