@@ -20,7 +20,7 @@ from arbitrage.judging.teacher import TeacherJudge, family_clashes
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.teachers.generate import generate
-from arbitrage.teachers.pool import TeacherConfig, TeacherPool, load_pool, pool_members
+from arbitrage.teachers.pool import TeacherPool, load_pool, pool_members
 from pipelines.candidates import pool_path
 from routers.all import AllConfig
 from routers.step import route
@@ -94,12 +94,6 @@ class JudgeRunConfig(Config):
         if named or any(isinstance(judge, TeacherJudge) for judge in self.judges):
             return load_pool(Path(self.teachers))
         return TeacherPool.model_construct(teachers=())
-
-    def asked(self) -> tuple[TeacherConfig, ...]:
-        """Return all teachers that the run asks, contestants and judges."""
-        pool = self.pool()
-        judges = [name for judge in self.judges for name in judge.teachers(pool)]
-        return pool.select([*self.models(), *judges])
 
     def models(self) -> tuple[str, ...]:
         """Return the teachers that compete."""

@@ -8,9 +8,12 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from arbitrage.config import Raw, override, parse_both, paths_beside, typed_texts
+from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.execution.run import STALL_AFTER_S, RunRequest
 from arbitrage.redaction import redact
 from arbitrage.runs.paths import AnyPath
+from arbitrage.teachers.check import require_ready
+from arbitrage.teachers.generate import GenerateConfig
 from arbitrage.yaml_text import load_yaml
 from pipelines import PipelineConfig
 
@@ -45,6 +48,17 @@ class LoadedPipeline:
             config=self.raw,
             stall_after_s=stall_after_s,
         )
+
+
+def require_teachers(execution: ExecutionPlan) -> None:
+    """Check that the packages and keys of every teacher with work left are there, for `execute`. No network.
+
+    Raises:
+        UserError: names the first teacher that lacks something.
+    """
+    configs = [step.job.config for step in execution.steps if step.missing]
+    teachers = {config.teacher.name: config.teacher for config in configs if isinstance(config, GenerateConfig)}
+    require_ready(tuple(teachers.values()))
 
 
 def load_pipeline(path: Path, assignments: Sequence[str] = ()) -> LoadedPipeline:

@@ -173,7 +173,7 @@ def _run(
     from arbitrage.execution.run import RunRequest, execute
     from arbitrage.report.judge_report import judge_report
     from arbitrage.runs.run import open_run
-    from arbitrage.teachers.check import require_ready
+    from pipelines.loading import require_teachers
 
     request = RunRequest(
         name=config.name,
@@ -185,14 +185,14 @@ def _run(
         max_rejected=1.0,  # what is lost is told beside the figures
         config=json.loads(config.model_dump_json()),
     )
-    require_ready(config.asked())
     lost_rows = config.lost_rows()
     with (
         progress_for(Screen(stderr=True)) as progress,
         interruptible(progress.note, at_once=True) as stop,
         working_in(directory),
     ):
-        execute(request, RayBackend(address, awaits_end=False) if address else LocalBackend(), progress, stop)
+        backend = RayBackend(address, awaits_end=False) if address else LocalBackend()
+        execute(request, backend, progress, stop, require_teachers)
     twice = {judge.label: judge.asks_twice for judge in config.judges}
     labels, run = (config.a.label, config.b.label), open_run(directory)
     return judge_report(run, labels, twice, people, config.cautions(), lost_rows)

@@ -23,7 +23,6 @@ from arbitrage.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from arbitrage.execution.plan import ExecutionPlan
     from arbitrage.export.export import Exported
     from arbitrage.export.format import Trainer
     from arbitrage.report.page import Report
@@ -103,23 +102,17 @@ def _run(
     from arbitrage.report.page import build_report
     from arbitrage.runs.run import NOTES_FILE
     from arbitrage.runs.sealed import commit_sealed
-    from arbitrage.teachers.check import require_ready
-    from pipelines.loading import load_pipeline
+    from pipelines.loading import load_pipeline, require_teachers
 
     collect_seldom()
     loaded = load_pipeline(pipeline, assignments)
     config = loaded.config
     directory = run_directory(run_dir, config.name)
     request = loaded.request(directory, chosen_shards(config.num_shards, only), stall_after_s)
-    engines = config.engines()
-
-    def check(execution: "ExecutionPlan") -> None:
-        require_ready([teacher for pool, teacher in engines if execution.shards_left(pool)])
-
     console = Screen(stderr=True)
     with progress_for(console) as progress, interruptible(progress.note, at_once=True) as stop, working_in(directory):
         backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
-        manifest = execute(request, backend, progress, stop, check)
+        manifest = execute(request, backend, progress, stop, require_teachers)
         with stop.draining():
             config.follow(directory, progress.note, lambda: stop.is_asked)
         notes = config.finish(directory)

@@ -11,11 +11,11 @@ from arbitrage.execution.progress import NoProgress, Progress, StopFlag
 from arbitrage.execution.run import Backend, RunRequest, describe, execute
 from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import MANIFEST_FILE, open_run
-from arbitrage.teachers.check import require_ready
 from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import TrainedStudent, train
 from pipelines.judge import JudgeRunConfig
+from pipelines.loading import require_teachers
 from pipelines.preference import PreferenceConfig
 
 
@@ -43,11 +43,9 @@ class RunContext:
         A run that is done is not even claimed, so that several students may share one.
         """
         if isinstance(config, JudgeRunConfig):
-            kind, asked = "judge", config.asked()
-            most_lost = 1.0  # what an exam loses is told beside its figures
+            kind, most_lost = "judge", 1.0  # rows that an evaluation loses are shown beside its figures
         else:
-            kind, asked = config.kind, tuple(teacher for _, teacher in config.engines())
-            most_lost = config.max_rejected
+            kind, most_lost = config.kind, config.max_rejected
         request = RunRequest(
             name=config.name,
             kind=kind,
@@ -60,9 +58,8 @@ class RunContext:
         )
         if _is_done(request):
             return
-        require_ready(asked)
         with self.progress() as progress:
-            execute(request, self.backend(), progress, self.stop)
+            execute(request, self.backend(), progress, self.stop, require_teachers)
 
     def train(self, config: TrainConfig) -> TrainedStudent:
         """Train, or find what was trained. Raises like `arbitrage.training.train.train`."""
