@@ -176,7 +176,7 @@ class Config(BaseModel):
     def identity(self) -> Raw:
         """Return everything in this config that can change a result, as JSON values.
 
-        Override to replace a path by the digest of what lies there.
+        Override to replace a path by the digest of its content.
         """
         found: Raw = {}
         for name, info in type(self).model_fields.items():

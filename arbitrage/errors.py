@@ -23,7 +23,7 @@ class ArbitrageError(Exception):
 
 
 class UserError(ArbitrageError):
-    """The config or the command line asks for something that cannot be done."""
+    """The config or the command line requests something that cannot be done."""
 
     exit_code = 2
 
@@ -81,13 +81,13 @@ class TeacherAccessError(TeacherError):
 
 
 class TeacherUnreachableError(TeacherError):
-    """Nobody answers at the endpoint."""
+    """No endpoint answers."""
 
     retryable = True
 
 
 class TeacherBusyError(TeacherUnreachableError):
-    """The endpoint asks to come back later than the config is willing to wait: starting again would not help."""
+    """The endpoint requests a longer pause than the config allows: a retry would not help."""
 
     retryable = False
 
@@ -103,13 +103,13 @@ class EngineDiedError(TeacherError):
 
 
 class InterruptedRunError(ArbitrageError):
-    """Somebody pressed Ctrl-C or sent SIGTERM. Nothing that was done is lost."""
+    """The user pressed Ctrl-C, or the process got SIGTERM. Finished work is kept."""
 
     exit_code = 130
 
 
 class DrainedError(InterruptedRunError):
-    """A shard was asked to stop: what was in flight has been answered and journaled, the rest is still open."""
+    """A shard was stopped: requests in flight have been answered and journaled, the rest is open."""
 
 
 class ExecutionError(ArbitrageError):
@@ -125,7 +125,7 @@ class OvertakenError(ExecutionError):
 
 
 class PlacementError(ExecutionError):
-    """A step asks for more than the cluster has; names the resources asked for and present."""
+    """A step needs more than the cluster has; names the resources needed and present."""
 
 
 class StalledError(ExecutionError):

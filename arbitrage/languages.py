@@ -178,7 +178,7 @@ def _telling_script(language: str, script: str | None, region: str | None) -> st
 
 
 def _likely_script(language: langcodes.Language) -> str | None:
-    """Return the script of a language (and region) by CLDR; None where it knows none."""
+    """Return the script of a language (and region) by CLDR; None where CLDR has none."""
     name = _MACROLANGUAGES.get(language.language or "", language.language or "")
     if name in LIKELY_SUBTAGS:
         return langcodes.Language.make(language=name, territory=language.territory).maximize().script
@@ -272,7 +272,7 @@ def base_of(tag: str) -> str:
 
 @lru_cache(maxsize=65536)
 def speaks(declared: str, tag: str) -> bool:
-    """Tell whether who declares one tag can be asked in another.
+    """Return whether a declared tag covers another.
 
     The language must be the same. Region does not matter ('pt' and 'pt-BR' serve each other), the script does where
     both tags tell it: 'zh' serves 'zh-TW' and the reverse, 'zh-TW' serves 'zh-Hant' but not 'zh-CN'.

@@ -28,10 +28,10 @@ class Message(Record):
 
 
 class Prompt(Record):
-    """What is asked, in which language, and where it came from."""
+    """A prompt: its messages, language and source."""
 
     prompt_id: str
-    language: str  # BCP-47, or "und" where nobody knows
+    language: str  # BCP-47, or "und" where it is not known
     language_confidence: float | None = None  # of the identifier, 0..1; null where the tag was given
     messages: tuple[Message, ...] = Field(min_length=1)
     source: str
@@ -42,7 +42,7 @@ class Prompt(Record):
 
 
 class Route(Record):
-    """Who is asked, best first."""
+    """The teachers a prompt is sent to, best first."""
 
     prompt_id: str
     router: str
@@ -80,7 +80,7 @@ class Candidate(Record):
 
 
 class Score(Record):
-    """One reward's opinion of one candidate: a value, or the reason why there is none."""
+    """One score for one candidate by one scorer: a value, or the reason why there is none."""
 
     item_key: ClassVar[str] = "candidate_id"
     row_key: ClassVar[tuple[str, ...]] = ("candidate_id", "reward")

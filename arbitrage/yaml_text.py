@@ -1,7 +1,7 @@
 """YAML as configs are written in it: the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema).
 
 So `no` is Norwegian, `12:30`, `1_000` and `2026-01-31` are text, `010` is ten and `1e-3` a number. Merge keys (`<<`)
-and aliases work as in YAML 1.1, which everybody writes; what they expand to is bounded.
+and aliases work as in YAML 1.1, the common form; what they expand to is bounded.
 """
 
 import re
@@ -22,13 +22,13 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class WrittenInt(int):
-    """An integer that knows how it was written: a field that wants text takes `written`, such as '007'."""
+    """An integer with its spelling: a field that wants text takes `written`, such as '007'."""
 
     written: str
 
 
 class WrittenFloat(float):
-    """A float that knows how it was written, such as '1e5'."""
+    """A float with its spelling, such as '1e5'."""
 
     written: str
 
@@ -86,7 +86,7 @@ class _Loader(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a node; raise where it lies too deep."""
+        """Compose a node; raise where it is nested too deep."""
         if self._depth >= MAX_DEPTH:
             raise yaml.composer.ComposerError(
                 None,

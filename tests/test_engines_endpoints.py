@@ -6,7 +6,7 @@ import socket
 import pytest
 from aiohttp import web
 
-from arbitrage.config import parse
+from arbitrage.config import Config, parse
 from arbitrage.contracts.engines import Completion, Failure
 from arbitrage.contracts.workers import Load
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherUnreachableError
@@ -326,7 +326,7 @@ async def test_check_names_each_endpoint_and_one_that_serves_is_enough():
         assert [finding.level for finding in found] == ["error", "error"]
 
 
-class _Holder(OpenAIConfig.__base__):
+class _Holder(Config):
     engine: OpenAIConfig
 
 

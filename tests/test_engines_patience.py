@@ -128,7 +128,7 @@ async def test_the_lane_admits_few_while_fresh_rows_are_left_and_all_once_none_o
 ASK = """
 import asyncio, sys
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.config import OpenAIEngine
+from arbitrage.teachers.engines.openai.client import OpenAIEngine
 from tests.support.asking import a_request, collect
 
 async def main():
@@ -230,7 +230,7 @@ async def test_the_soft_limit_is_raised_for_what_may_be_in_flight(few_files):
     client._open()
     try:
         assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] >= 5 * 256 + open_files.SPARE
-        assert client._num_places() == 5 * 256
+        assert client._num_permits() == 5 * 256
     finally:
         await client.close()
 
@@ -243,7 +243,7 @@ async def test_fewer_are_admitted_where_the_hard_limit_is_near(monkeypatch):
     left, right = config.build(SPEC), config.build(SPEC)
     left._open(), right._open()
     try:
-        assert 5 <= right._num_places() <= left._num_places() < 1024 - open_files.SPARE
+        assert 5 <= right._num_permits() <= left._num_permits() < 1024 - open_files.SPARE
     finally:
         await left.close()
         await right.close()

@@ -39,7 +39,7 @@ def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) ->
     config = parse({"teacher": "writer"} | values, FusionConfig, "test")
     drafts = [a_step("generate-a", Candidate)]
     step = fuse(config, fuser, a_step("prompts", Prompt), drafts, a_step("ensemble", Score), ["MIT"])
-    return step.config.asked(rows.inputs())
+    return step.config.requests(rows.inputs())
 
 
 def read_by(asked: TeacherRequest) -> set[str]:

@@ -140,7 +140,7 @@ def test_equal_answers_tie_without_being_asked() -> None:
     match = a_match("caf\u00e9", " cafe\u0301\n")
     assert read(match, None, None).how == "identical"
     step = JUDGES[0].verdicts(SIDES, POOL).inputs["replies"][0]
-    asked = step.config.asked(match_inputs([match, a_match("x", "y", "Other?")]))
+    asked = step.config.requests(match_inputs([match, a_match("x", "y", "Other?")]))
     assert len(asked) == 2
     assert len({each.request.candidate_id for each in asked}) == 2
     assert {each.request.temperature for each in asked} == {0.0}

@@ -12,7 +12,7 @@ from arbitrage.judging.review import DEFAULT_CRITERIA, ReviewStep, question_of, 
 from arbitrage.records import Candidate
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
-from arbitrage.teachers.quoting import asked_about, greedy
+from arbitrage.teachers.quoting import greedy, requests_about
 from tests.support.scoring import a_candidate, a_pair
 from tools.real_models import MODELS, find
 
@@ -45,7 +45,7 @@ def reviews_by(weights: Path, items: list[Scorable]) -> list[Candidate]:
     asked = {}
     for item in items:
         question = question_of(item, DEFAULT_CRITERIA, with_reference=False)
-        [each] = asked_about(config, item.prompt, review_id(item.candidate), question)
+        [each] = requests_about(config, item.prompt, review_id(item.candidate), question)
         asked[each.request.candidate_id] = (item, each)
 
     async def answers() -> list[Candidate]:

@@ -63,7 +63,7 @@ class DemoPromptsConfig(StepConfig):
 
 
 class DemoPromptReader:
-    """Reads the demo world. `source_id` is the fact asked for, equal in all its wordings and translations."""
+    """Reads the demo world. `source_id` is the fact in question, equal in all its wordings and translations."""
 
     def __init__(self, config: DemoPromptsConfig) -> None:
         self._config = config

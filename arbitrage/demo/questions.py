@@ -11,7 +11,7 @@ MAX_TERM = 6
 COUNTS = range(2, 7)
 
 COUNTED_WORDS = 3
-"""So many words of each category are counted."""
+"""Number of words of each category that are counted."""
 
 
 @dataclass(frozen=True, slots=True)

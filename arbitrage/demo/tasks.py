@@ -17,7 +17,7 @@ LANGUAGES: tuple[str, ...] = ("en", "es", "fr", "de", "pt", "tr", "ru", "ar", "h
 FAMILIES: tuple[str, ...] = tuple(QUESTIONS)
 
 HELDOUT_ONE_IN = 5
-"""One in so many instances is held out of training, in each language separately."""
+"""One in this many instances is held out of training, in each language separately."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""Which files paths, globs and folders stand for, in which order, called what, and what their content is.
+"""Find the files of paths, globs and folders: their order, names and content digests.
 
 A file's name in rows and fingerprints is its path below the folder that all files of the source share, so moving the
-whole source changes nothing. What lies in a folder and is not read is counted, never passed over without a word.
+whole source changes nothing. A file of a folder that is not read is counted in the notes.
 """
 
 import glob
@@ -53,7 +53,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files of a source, sorted by name, and notes about what lies beside them and is not read."""
+    """The files of a source, sorted by name, and notes about files beside them that are not read."""
 
     files: Sequence[SourceFile]
     notes: Counter[str] = field(default_factory=Counter)
@@ -74,7 +74,7 @@ def find_files(
         patterns: at least one.
         suffixes: of the files that are taken from a folder, in lower case; case makes no difference.
         where: what an error names.
-        is_data: asked of files in a folder that have one of the suffixes.
+        is_data: called for files of a folder that have one of the suffixes; whether to take them.
 
     Raises:
         ConfigError: a pattern matches no file, or something that is no file (a pipe, a device).
@@ -130,8 +130,8 @@ def _expand(pattern: str, search: "_Search", where: str) -> list[Path]:
         return found
     if glob.has_magic(pattern) and not mode:
         raise ConfigError(f"{where}: {shown}: matches no file")
-    beside = f"; not read: {_told(search.notes)}" if search.notes else ""
-    raise ConfigError(f"{where}: {shown}: holds no file named {_told_suffixes(search.suffixes)}{beside}")
+    beside = f"; not read: {_listed_notes(search.notes)}" if search.notes else ""
+    raise ConfigError(f"{where}: {shown}: holds no file named {_listed_suffixes(search.suffixes)}{beside}")
 
 
 def _globbed(pattern: str) -> list[Path]:
@@ -162,7 +162,7 @@ class _Search:
         return found
 
     def _inside(self, folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
-        """Yield the files below a folder. Links come last, so that the names of what really lies there stay."""
+        """Yield the files below a folder. Links come last, so that real files keep their names."""
         waiting, linked = [folder], list[Path]()
         while waiting or linked:
             at = waiting.pop() if waiting else linked.pop(0)
@@ -241,11 +241,11 @@ def _suffix(path: Path) -> str:
     return printable("".join(path.suffixes[-2:]).lower() or "without suffix", 30)
 
 
-def _told(notes: Counter[str]) -> str:
+def _listed_notes(notes: Counter[str]) -> str:
     return ", ".join(f"{note.partition(':')[2] or note} ({count})" for note, count in notes.most_common(5))
 
 
-def _told_suffixes(suffixes: Sequence[str]) -> str:
+def _listed_suffixes(suffixes: Sequence[str]) -> str:
     plain = [suffix for suffix in suffixes if suffix.count(".") == 1]
     return ", ".join(f"*{suffix}" for suffix in plain) + (" (also compressed)" if len(plain) < len(suffixes) else "")
 

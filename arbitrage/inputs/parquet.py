@@ -1,4 +1,4 @@
-"""Rows of Parquet; only the columns that are asked for are read, and never more at once than memory holds."""
+"""Rows of Parquet; only the needed columns are read, and never more at once than memory holds."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +22,7 @@ SUSPECT_BYTES = 2**20
 
 ROWS_PER_BYTE = 20
 MANY_ROWS = 1_000_000
-"""A file of more rows than this, and more than so many per byte, repeats one value: it holds no texts."""
+"""A file of more rows than this, and more than `ROWS_PER_BYTE` per byte, repeats one value: it holds no texts."""
 
 PARQUET_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last one: names of columns
 UNCONVERTIBLE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowException)

@@ -1,6 +1,6 @@
 """The bytes of a text file: unpacked by what they are, in UTF-8, in lines of bounded length.
 
-gzip, bzip2, xz, Zstandard and LZ4 are told by their first bytes, whatever the file is called.
+gzip, bzip2, xz, Zstandard and LZ4 are recognised by their first bytes, whatever the file is called.
 """
 
 import io

@@ -20,10 +20,10 @@ PARQUET_SUFFIXES = (".parquet",)
 SUFFIXES = (*PARQUET_SUFFIXES, *JSON_SUFFIXES, *CSV_SUFFIXES)
 """Files that every reader takes."""
 
-TOLD_SUFFIXES = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv (text files also compressed)"
+SUFFIXES_TEXT = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv (text files also compressed)"
 
 SNIFFED_ROWS = 100
-"""Among so many rows of a file that has no header, each column that is asked for must turn up."""
+"""Number of first rows of a file without a header among which each configured column must occur."""
 
 Needed = Callable[[Sequence[str]], list[str]]
 Check = Callable[[Sequence[str]], None]
@@ -54,7 +54,7 @@ def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = 
     elif name.endswith(JSON_SUFFIXES):
         part = open_jsonl(file)
     else:
-        raise ConfigError(f"{file.shown}: is not one of {TOLD_SUFFIXES}")
+        raise ConfigError(f"{file.shown}: is not one of {SUFFIXES_TEXT}")
     return with_partitions(part, file)
 
 
@@ -71,7 +71,7 @@ def with_partitions(part: InputFile, file: SourceFile) -> InputFile:
 
 
 def checked_rows(part: InputFile, check: Check, *, needs_one: bool) -> Iterator[InputRow | RowFault]:
-    """Yield a part's rows, its columns checked: those of a header at once, else when enough rows have told theirs.
+    """Yield a part's rows, its columns checked: those of a header at once, else after the first rows.
 
     Args:
         part: a file.

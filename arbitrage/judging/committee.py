@@ -31,7 +31,7 @@ from arbitrage.rewards.score import ScorerStep, scorables, score_items
 from arbitrage.tables import to_table
 from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool
-from arbitrage.teachers.quoting import QUESTION_VERSION, asked_about, greedy
+from arbitrage.teachers.quoting import QUESTION_VERSION, greedy, requests_about
 
 
 class CommitteeConfig(ReviewTerms, ScorerOptions):
@@ -216,13 +216,13 @@ class AdjudicateStep(GenerateConfig):
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "max_spread": self.max_spread}
         return super().identity() | own | {"question": QUESTION_VERSION}
 
-    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
+    def requests(self, inputs: Inputs) -> list[TeacherRequest]:
         """List a question for each open answer."""
         return [
             asked
             for each in reviewed(inputs)
             if each.is_open(self.max_spread)
-            for asked in asked_about(self, each.item.prompt, settled_id(each.item.candidate), self._question(each))
+            for asked in requests_about(self, each.item.prompt, settled_id(each.item.candidate), self._question(each))
         ]
 
     def _question(self, each: Reviewed) -> str:

@@ -22,7 +22,6 @@ from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.quoting import (
     MATERIAL,
     QUESTION_VERSION,
-    asked_about,
     code_for,
     conversation,
     greedy,
@@ -30,6 +29,7 @@ from arbitrage.teachers.quoting import (
     mark_for,
     paragraphs,
     quoted,
+    requests_about,
 )
 
 LOWEST, HIGHEST = 1.0, 10.0
@@ -109,12 +109,12 @@ class ReviewStep(GenerateConfig):
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
         return super().identity() | own
 
-    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
+    def requests(self, inputs: Inputs) -> list[TeacherRequest]:
         """List a question for each answer."""
         return [
             asked
             for item in scorables(inputs)
-            for asked in asked_about(self, item.prompt, review_id(item.candidate), self._question(item))
+            for asked in requests_about(self, item.prompt, review_id(item.candidate), self._question(item))
         ]
 
     def _question(self, item: Scorable) -> str:

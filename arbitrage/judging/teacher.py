@@ -19,7 +19,7 @@ from arbitrage.records import Candidate, Verdict, content_id
 from arbitrage.tables import to_table
 from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherPool
-from arbitrage.teachers.quoting import QUESTION_VERSION, asked_about, greedy
+from arbitrage.teachers.quoting import QUESTION_VERSION, greedy, requests_about
 
 NO_REPLY = "no_reply"
 """The judge's engine gave nothing; the rejects of `judge-<name>` say why."""
@@ -103,14 +103,14 @@ class JudgeStep(GenerateConfig):
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
         return super().identity() | own
 
-    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
+    def requests(self, inputs: Inputs) -> list[TeacherRequest]:
         """List the questions: two for each match whose answers differ, one after the other."""
         return [
             asked
             for match in matches(inputs)
             if not match.is_identical
             for order in ORDERS
-            for asked in asked_about(self, match.prompt, question_id(match, order), self._question(match, order))
+            for asked in requests_about(self, match.prompt, question_id(match, order), self._question(match, order))
         ]
 
     def _question(self, match: Match, order: Order) -> str:

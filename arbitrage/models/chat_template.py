@@ -1,4 +1,4 @@
-"""Whether a model comes with a chat template, told by its files alone: no tokenizer is loaded, nothing is fetched."""
+"""Whether a model has a chat template, read from its files alone: no tokenizer is loaded, nothing is downloaded."""
 
 import json
 from pathlib import Path

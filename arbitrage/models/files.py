@@ -98,7 +98,7 @@ def read_weights(directory: Path) -> Weights:
     """Return what the headers of `*.safetensors` hold.
 
     Raises:
-        DataError: there are none, one is cut off or garbage, or one that the index names is missing.
+        DataError: there are none, one is truncated or not readable, or one that the index names is missing.
     """
     index = directory / "model.safetensors.index.json"
     if index.is_file():

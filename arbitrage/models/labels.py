@@ -26,9 +26,9 @@ def label_of(wanted: int | str | None, model_config: Any, *, owner: str, model: 
         return wanted
     known = ", ".join(f"{number} ({name})" for number, name in enumerate(names[:20]))
     more = ", …" if len(names) > 20 else ""
-    asked = "no label is given" if wanted is None else f"label {wanted!r} is none of its labels"
+    problem = "no label is given" if wanted is None else f"label {wanted!r} is none of its labels"
     raise EngineStartError(
-        f"{owner}: {model} has {len(names)} labels and {asked}: set `label` to one of {known}{more}"
+        f"{owner}: {model} has {len(names)} labels and {problem}: set `label` to one of {known}{more}"
         if names
         else f"{owner}: {model} has no labels: it is no sequence classifier"
     )
@@ -38,8 +38,8 @@ def label_names(model_config: Any) -> list[str]:
     """Return the names of a model's outputs, in order; LABEL_0, LABEL_1, … where the config has none."""
     number = getattr(model_config, "num_labels", None)
     names = [f"LABEL_{i}" for i in range(number if isinstance(number, int) else 0)]
-    told = getattr(model_config, "id2label", None)
-    for key, name in told.items() if isinstance(told, dict) else ():
+    stated = getattr(model_config, "id2label", None)
+    for key, name in stated.items() if isinstance(stated, dict) else ():
         if str(key).isdecimal() and int(key) < len(names):
             names[int(key)] = str(name)
     return names

@@ -190,9 +190,9 @@ def load_config(model: str, revision: str | None, owner: str, by: str = "") -> A
 
 def dtype_of(model: str, config: Any) -> str | None:
     """Return PyTorch's name of the precision a model is kept in: what its config says, else what its files hold."""
-    told = str(config.dtype).removeprefix("torch.") if getattr(config, "dtype", None) is not None else None
+    stated = str(config.dtype).removeprefix("torch.") if getattr(config, "dtype", None) is not None else None
     directory = local_directory(model)
-    found = told or (read_weights(directory).dtype if directory else None)
+    found = stated or (read_weights(directory).dtype if directory else None)
     return found if found in DTYPES.values() else None
 
 
@@ -214,8 +214,8 @@ def longest_input(config: Any, tokenizer: Any = None) -> int | None:
     table = next((size for size in found if size), None)
     if table is not None and text.model_type in OFFSET_POSITIONS:
         table -= (1 if padding_id(text) is None else padding_id(text) or 0) + 1
-    told = _size(getattr(tokenizer, "model_max_length", None))
-    return min((size for size in (table, told) if size), default=None)
+    stated = _size(getattr(tokenizer, "model_max_length", None))
+    return min((size for size in (table, stated) if size), default=None)
 
 
 def _size(value: object) -> int | None:

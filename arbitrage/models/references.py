@@ -1,4 +1,4 @@
-"""Where a model's weights lie, and what tells two versions of them apart."""
+"""Where a model's weights are, and which version of them."""
 
 import hashlib
 import os
@@ -66,7 +66,7 @@ def current_reference(reference: str) -> str:
 
 
 def shipped_path(reference: str) -> Path | None:
-    """Return where the model or file of a `demo:` reference lies; None for any other reference.
+    """Return the path of the model or file of a `demo:` reference; None for any other reference.
 
     Raises:
         ValueError: the demo world has no such model or file.
@@ -121,7 +121,7 @@ def digest_files(root: Path) -> str:
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    """Yield regular files; a directory that lies above itself through a link is not entered again."""
+    """Yield regular files; a directory that contains itself through a link is not entered again."""
     for folder, names, file_names in os.walk(root, followlinks=True):
         at = Path(folder)
         above = {os.path.realpath(parent) for parent in (at, *at.parents)}

@@ -42,7 +42,7 @@ def _cpu_quota() -> float | None:
 def end_with_parent(work: AbstractContextManager[object] | None = None) -> None:
     """End this process when the one that started it is gone, be it by SIGKILL.
 
-    The initializer of a pool: its processes would wait for ever for what nobody sends.
+    The initializer of a pool: its processes would wait for ever.
 
     Args:
         work: entered before the end, so that who holds this lock while at work may finish; by default nobody may.

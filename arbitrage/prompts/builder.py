@@ -42,14 +42,14 @@ class PromptBuilder:
         values = row.values
         found = self._conversation(values)
         column, tag = self._columns.find(values, "language")
-        judgement = decide_language(tag, column, found.messages, self.options)
+        decision = decide_language(tag, column, found.messages, self.options)
         given_id = self._id(values)
-        if judgement.contradicted_by is not None:
-            self._note(f"language_disagreement:{judgement.language}>{judgement.contradicted_by}")
+        if decision.contradicted_by is not None:
+            self._note(f"language_disagreement:{decision.language}>{decision.contradicted_by}")
         prompt = Prompt(
-            prompt_id=prompt_id_of(judgement.language, found.messages),
-            language=judgement.language,
-            language_confidence=judgement.confidence,
+            prompt_id=prompt_id_of(decision.language, found.messages),
+            language=decision.language,
+            language_confidence=decision.confidence,
             messages=found.messages,
             source=self.options.source or source,
             source_id=given_id or row.position,

@@ -17,7 +17,7 @@ IDENTIFIED_CHARS = 4000
 
 @dataclass(frozen=True, slots=True)
 class LanguageDecision:
-    """A language, the identifier's confidence where it was asked for it, and what it says against a given tag."""
+    """A language, the identifier's confidence where it was run, and the language it found instead of a given tag."""
 
     language: str
     confidence: float | None = None

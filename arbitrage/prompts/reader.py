@@ -19,11 +19,11 @@ from arbitrage.records import Prompt, Reject
 
 SMALLEST_MERGE = 1 << 16
 MERGED_SHARE = 16
-"""Newcomers are merged when they are more than the smallest merge, and than this part of what is merged already."""
+"""New hashes are merged when they are more than the smallest merge, and than this share of the merged ones."""
 
 
 class SeenHashes:
-    """A set of 64-bit hashes: newcomers in a Python set, all others in one sorted array.
+    """A set of 64-bit hashes: new ones in a Python set, all others in one sorted array.
 
     Two different things share a hash once in 370,000 sources of ten million rows.
     """
@@ -46,8 +46,8 @@ class SeenHashes:
         """Add a hash of 64 bits that is not in it yet."""
         self._new.add(value)
         if len(self._new) > max(self._smallest_merge, len(self._old) // MERGED_SHARE):
-            newcomers = np.fromiter(self._new, dtype=np.uint64, count=len(self._new))
-            self._old = np.sort(np.concatenate([self._old, newcomers]), kind="stable")  # two sorted runs: fast
+            new = np.fromiter(self._new, dtype=np.uint64, count=len(self._new))
+            self._old = np.sort(np.concatenate([self._old, new]), kind="stable")  # two sorted runs: fast
             self._new = set()
 
 
@@ -70,7 +70,7 @@ class PromptReader:
         """Yield batches in the order of the source.
 
         Raises:
-            ConfigError: a column that is asked for is not there.
+            ConfigError: a configured column is missing.
             DataError: the source cannot be read, or holds no rows at all.
         """
         reading = _Reading(self._options)

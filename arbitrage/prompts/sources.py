@@ -35,7 +35,7 @@ class FileSourceConfig(SourceConfig):
         return {**found, "files": [file.identity for file in self.found().files]}
 
     def found(self) -> Found:
-        """Return the files, sorted by name, and what lies beside them.
+        """Return the files, sorted by name, and the files beside them that are not read.
 
         Raises:
             ConfigError: a path or glob matches none.

@@ -24,7 +24,7 @@ class TeacherStatus:
 def check_teacher(teacher: TeacherConfig) -> TeacherStatus:
     """Find out what stands in the way of a teacher, and what a careful user should know.
 
-    Touches the network only where an endpoint is asked whether it is there.
+    Uses the network only to check that an endpoint serves the model.
     """
     found = asyncio.run(teacher.engine.check(teacher.spec()))
     return TeacherStatus(teacher.name, (*found, _pinning(teacher), _licence(teacher), *_unverified(teacher)))

@@ -24,13 +24,13 @@ from arbitrage.teachers.pool import TeacherConfig, usable_languages
 from arbitrage.teachers.quoting import (
     MATERIAL,
     QUESTION_VERSION,
-    asked_about,
     conversation,
     language_line,
     mark_for,
     paragraphs,
     quoted,
     repeats,
+    requests_about,
 )
 
 INSTRUCTION = (
@@ -50,13 +50,13 @@ class FusionConfig(Config):
     """Who fuses what.
 
     Attributes:
-        teacher: name in the pool file; asked only in the languages it declares.
+        teacher: name in the pool file; sampled only in the languages it declares.
         max_candidates: answers it reads, at most: the best by score, no two alike.
         tasks: fuse only prompts of these tasks; null fuses all.
         except_tasks: tasks whose prompts keep the best answer, such as those with one right answer.
         only_if_better: keep a fused answer only where it scores higher than the best of those it was made from.
-        instruction: what the teacher is told to do.
-        sampling: how it is asked; its entry in the pool file decides what is not given.
+        instruction: the instruction that the teacher gets.
+        sampling: sampling parameters; those not given come from its entry in the pool file.
     """
 
     teacher: str
@@ -122,7 +122,7 @@ class FusionSource:
 
 
 class FuseStep(GenerateConfig):
-    """Asks the fuser. `source_licences` are told to exports, and change no answer."""
+    """Samples the fuser. `source_licences` are for exports, and change no candidate."""
 
     step_kind: ClassVar[str] = "fuse"
 
@@ -130,12 +130,12 @@ class FuseStep(GenerateConfig):
     source_licences: Annotated[tuple[str, ...], Operational] = ()
 
     def identity(self) -> Raw:
-        """Return what can change an answer, and who is asked for one."""
+        """Return what can change a candidate."""
         own = self.fusion.identity()
         fusion = {name: own[name] for name in own if name != "only_if_better"}
         return super().identity() | {"fusion": fusion, "question": QUESTION_VERSION}
 
-    def asked(self, inputs: Inputs) -> list[TeacherRequest]:
+    def requests(self, inputs: Inputs) -> list[TeacherRequest]:
         """List a question for each prompt that has two answers to fuse."""
         tags = usable_languages(self.teacher)
         found = []
@@ -147,24 +147,24 @@ class FuseStep(GenerateConfig):
                 found += self._asked(prompt, read)
         return found
 
-    def flaw_of(self, asked: TeacherRequest, completion: Completion) -> str | None:
-        """Refuse an answer that repeats what the fuser was told, or holds the marks around what it read."""
-        marks = _MARK.findall(asked.request.messages[-1].content)
+    def flaw_of(self, sent: TeacherRequest, completion: Completion) -> str | None:
+        """Reject an answer that repeats the instruction, or holds the marks around the quoted answers."""
+        marks = _MARK.findall(sent.request.messages[-1].content)
         is_leak = any(mark in completion.text for mark in marks)
         is_echo = any(repeats(completion.text, each) for each in (self.fusion.instruction, MATERIAL, _ENDING))
         return ECHO if is_leak or is_echo else None
 
     def _asked(self, prompt: Prompt, read: Sequence[FusionSource]) -> list[TeacherRequest]:
-        question_id = content_id("fuse", *(f"{heard.num}×{heard.best.candidate.candidate_id}" for heard in read))
-        asked = asked_about(self, prompt, question_id, question_of(prompt, read, self.fusion.instruction))
-        return [TeacherRequest(each.prompt, replace(each.request, prompt_id=prompt.prompt_id)) for each in asked]
+        question_id = content_id("fuse", *(f"{source.num}×{source.best.candidate.candidate_id}" for source in read))
+        requests = requests_about(self, prompt, question_id, question_of(prompt, read, self.fusion.instruction))
+        return [TeacherRequest(each.prompt, replace(each.request, prompt_id=prompt.prompt_id)) for each in requests]
 
 
 def question_of(prompt: Prompt, read: Sequence[FusionSource], instruction: str) -> str:
-    """Return what the fuser is asked. Answers stand in an order that tells nothing of their scores."""
-    shown = sorted(read, key=lambda heard: content_id("shown", heard.best.candidate.candidate_id))
-    mark = mark_for(conversation(prompt), *(heard.best.text for heard in shown))
-    answers = (quoted(heard.title(place), heard.best.text, mark) for place, heard in enumerate(shown, start=1))
+    """Return the fuser's prompt. The answers are in an order that does not depend on their scores."""
+    shown = sorted(read, key=lambda source: content_id("shown", source.best.candidate.candidate_id))
+    mark = mark_for(conversation(prompt), *(source.best.text for source in shown))
+    answers = (quoted(source.title(place), source.best.text, mark) for place, source in enumerate(shown, start=1))
     request = quoted("request", conversation(prompt), mark)
     return paragraphs((instruction, language_line(prompt), MATERIAL, request, *answers, _ENDING))
 

@@ -1,4 +1,4 @@
-"""The verb: ask one teacher for its answers to the prompts routed to it."""
+"""The verb `generate`: sample one teacher for the prompts routed to it."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -24,15 +24,15 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
     """Return the step `generate-<teacher>`: Candidates for every prompt whose route names the teacher.
 
     Args:
-        teacher: whom to ask.
+        teacher: the teacher to sample.
         prompts: step that produces Prompt.
         routes: step that produces Route.
-        sampling: how to ask; fields not given explicitly are the teacher's own.
+        sampling: sampling parameters; fields not given explicitly are the teacher's own.
     """
     config = GenerateConfig(
         teacher=teacher, sampling=teacher.resolved_sampling(sampling), revision=teacher.weights_revision()
     )
-    asked = routes.config.seen_by(teacher.name)
+    routed = routes.config.seen_by(teacher.name)
     facts = StepFacts(verb="generate", label=teacher.name, teacher=teacher.name, is_budgeted=True)
     return Step(
         facts=facts,
@@ -41,7 +41,7 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
         inputs={"prompts": (prompts,), "routes": (routes,)},
         resources=teacher.held_resources(),
         pool=facts.name,  # one client or engine for all shards, also where it holds no cores
-        narrows={} if asked is None else {"routes": {"asked": asked, "version": routes.version}},
+        narrows={} if routed is None else {"routes": {"asked": routed, "version": routes.version}},
         version=VERSION,
     )
 
@@ -50,9 +50,9 @@ class GenerateConfig(StepConfig):
     """Config of a generate step.
 
     Attributes:
-        teacher: whom to ask.
-        sampling: how, with nothing left open.
-        revision: what pins the weights, found out once when the run was planned.
+        teacher: the teacher to sample.
+        sampling: complete sampling parameters.
+        revision: what pins the weights, read once when the run is planned.
     """
 
     step_kind: ClassVar[str] = "generate"
@@ -62,12 +62,12 @@ class GenerateConfig(StepConfig):
     revision: str
 
     def identity(self) -> Raw:
-        """Return what can change an answer."""
+        """Return what can change a candidate."""
         return {"teacher": self.teacher.identity_at(self.revision), "sampling": self.sampling.identity()}
 
     @property
     def only_waits(self) -> bool:
-        """Whether somebody else runs the model."""
+        """Whether the model runs elsewhere, behind an endpoint."""
         return not self.teacher.engine.loads_model
 
     def loaded(self) -> LoadedModel:
@@ -81,10 +81,10 @@ class GenerateConfig(StepConfig):
         """Start the engine."""
         return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec()))
 
-    def asked(self, inputs: Inputs) -> "list[TeacherRequest]":
-        """List what a shard asks: prompts that begin alike one after the other, a prompt's samples in order.
+    def requests(self, inputs: Inputs) -> "list[TeacherRequest]":
+        """List a shard's requests: prompts that begin alike are adjacent, a prompt's samples are in order.
 
-        Steps that ask a teacher for something else than its answer to a prompt override this.
+        Steps that send a teacher something else than the prompt override this.
         """
         name = self.teacher.name
         routed = {r.prompt_id for r in inputs.records("routes", Route) if name in r.teachers}
@@ -94,41 +94,41 @@ class GenerateConfig(StepConfig):
         prompts.sort(key=_beginning)
         return [TeacherRequest(p, r) for p in prompts for r in requests_for(p, self.sampling, self.teacher_hash)]
 
-    def flaw_of(self, asked: "TeacherRequest", completion: Completion) -> str | None:
-        """Return why a completion is no answer, a reason of a Reject; None where it is one.
+    def flaw_of(self, sent: "TeacherRequest", completion: Completion) -> str | None:
+        """Return the reason to reject a completion; None where there is none.
 
-        Steps that quote material and write for users override this: what repeats the question is no answer.
+        Steps that quote material override this, to reject completions that repeat it.
         """
         return None
 
     @cached_property
     def teacher_hash(self) -> str:
-        """Digest of what tells the teacher's answers from another's: it goes into the ids of requests."""
+        """Digest of the teacher's identity: part of the ids of requests."""
         return json_hash(self.teacher.identity_at(self.revision))
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherRequest:
-    """A request beside the prompt it asks."""
+    """A request and its prompt."""
 
     prompt: Prompt
     request: GenerationRequest
 
 
 class GenerateWorker:
-    """Asks one teacher, shard by shard."""
+    """Samples one teacher, shard by shard."""
 
     def __init__(self, config: GenerateConfig, engine: Engine) -> None:
         self._config = config
         self._engine = engine
 
     def begin(self, inputs: Inputs) -> "TeacherShard":
-        """Read what this shard asks."""
-        asked = self._config.asked(inputs)
-        return TeacherShard(self._config, self._engine, {each.request.candidate_id: each for each in asked})
+        """Read this shard's requests."""
+        requests = self._config.requests(inputs)
+        return TeacherShard(self._config, self._engine, {each.request.candidate_id: each for each in requests})
 
     def load(self) -> Load:
-        """Return what the engine says of itself, if it says anything."""
+        """Return the engine's load, if it reports one."""
         load = getattr(self._engine, "load", None)
         return load() if load else Load()
 
@@ -143,44 +143,44 @@ class TeacherShard:
 
     config: GenerateConfig
     engine: Engine
-    asked: Mapping[str, TeacherRequest]
+    requests: Mapping[str, TeacherRequest]
 
     @property
     def items(self) -> list[Item]:
-        """The candidates this shard owes."""
+        """One item for each request."""
         name = self.config.teacher.name
-        return [Item(candidate_id, each.prompt.language, name) for candidate_id, each in self.asked.items()]
+        return [Item(candidate_id, each.prompt.language, name) for candidate_id, each in self.requests.items()]
 
     async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
-        """Ask, and yield a Candidate or a Reject for each item as it arrives.
+        """Send the requests, and yield a Candidate or a Reject for each item as it arrives.
 
         Raises:
             TeacherError: the teacher cannot serve at all.
-            ExecutionError: the engine gave a result that nobody asked for.
+            ExecutionError: the engine returned a result for no request.
         """
-        requests = (self.asked[item_id].request for item_id in item_ids)
+        requests = (self.requests[item_id].request for item_id in item_ids)
         async with aclosing(self.engine.generate(requests)) as results:
             async for result in results:
-                each = self.asked.get(result.candidate_id)
+                each = self.requests.get(result.candidate_id)
                 if each is None:
                     engine = type(self.engine).__name__
-                    raise ExecutionError(f"{engine} gave a result that nobody asked for: {result.candidate_id}")
+                    raise ExecutionError(f"{engine} returned an unexpected result: {result.candidate_id}")
                 yield self._record(each, result)
 
     def condemned(self, item_id: str) -> Record:
         """Reject a prompt that kills the engine."""
-        return self._reject(Failure(item_id, "engine_died", "the engine died whenever this was asked"))
+        return self._reject(Failure(item_id, "engine_died", "the engine died whenever this prompt was sent"))
 
-    def _record(self, asked: TeacherRequest, result: Completion | Failure) -> Candidate | Reject:
+    def _record(self, sent: TeacherRequest, result: Completion | Failure) -> Candidate | Reject:
         if isinstance(result, Failure):
             return self._reject(result)
-        flaw = self.config.flaw_of(asked, result)
+        flaw = self.config.flaw_of(sent, result)
         if flaw is None:
-            return self._candidate(asked, result)
+            return self._candidate(sent, result)
         return Reject(item_id=result.candidate_id, reason=flaw, detail=None)
 
-    def _candidate(self, asked: TeacherRequest, completion: Completion) -> Candidate:
-        request = asked.request
+    def _candidate(self, sent: TeacherRequest, completion: Completion) -> Candidate:
+        request = sent.request
         return Candidate(
             candidate_id=request.candidate_id,
             prompt_id=request.prompt_id,
@@ -211,7 +211,7 @@ class TeacherShard:
 def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) -> list[GenerationRequest]:
     """Return the n requests of a prompt, ids and seeds from hashes.
 
-    Hedged sampling [2506.20544]: sample 0 is greedy, the n − 1 others are warm; so with n = 1 the only answer is
+    Hedged sampling [2506.20544]: sample 0 is greedy, the n − 1 others are warm; so with n = 1 the only sample is
     greedy. An id does not depend on n, and a greedy one not on temperature, top_p and seed.
     """
     requests = []

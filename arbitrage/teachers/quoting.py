@@ -25,7 +25,7 @@ QUESTION_VERSION = 2
 """Raise it when the wording or the marks of questions change: the replies to earlier ones are then not taken."""
 
 ECHO_WORDS = 12
-"""So many words of an instruction in a row make a text an echo of it: by chance nobody repeats as many."""
+"""A text that repeats this many words of an instruction in a row is an echo of it: that does not happen by chance."""
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
 _WORD = re.compile(r"\w+")
@@ -34,8 +34,8 @@ _LINES = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _MARK_LIKE = re.compile(r"\s*[\[【〔⟦〚](?:end of\b|(?:request|correct answer|answer|review)\b)", re.IGNORECASE)
 
 
-def asked_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: str) -> list[TeacherRequest]:
-    """Return the requests of a question about a prompt. The Candidates' `prompt_id` is then the question's id."""
+def requests_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: str) -> list[TeacherRequest]:
+    """Return the requests for a question about a prompt. The Candidates' `prompt_id` is then the question's id."""
     messages = (Message(role="user", content=text),)
     question = prompt.model_copy(update={"prompt_id": question_id, "messages": messages})
     return [
@@ -44,7 +44,7 @@ def asked_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: 
 
 
 def greedy(teacher: TeacherConfig, max_tokens: int) -> SamplingParams:
-    """Return how those who judge are asked: one greedy answer."""
+    """Return the sampling parameters of judges and reviewers: one greedy answer."""
     return teacher.resolved_sampling(SamplingParams(n=1, temperature=0.0, top_p=1.0, max_tokens=max_tokens))
 
 
@@ -77,8 +77,8 @@ def quoted(title: str, text: str, mark: str) -> str:
 
 def repeats(text: str, instruction: str, code: str = "") -> bool:
     """Tell whether a text repeats `ECHO_WORDS` words of an instruction in a row; the code counts as no word."""
-    words, told = ([w for w in _WORD.findall(each.casefold()) if w != code] for each in (text, instruction))
-    runs = {tuple(told[i : i + ECHO_WORDS]) for i in range(len(told) - ECHO_WORDS + 1)}
+    words, original = ([w for w in _WORD.findall(each.casefold()) if w != code] for each in (text, instruction))
+    runs = {tuple(original[i : i + ECHO_WORDS]) for i in range(len(original) - ECHO_WORDS + 1)}
     return any(tuple(words[i : i + ECHO_WORDS]) in runs for i in range(len(words) - ECHO_WORDS + 1))
 
 
@@ -90,7 +90,7 @@ def conversation(prompt: Prompt) -> str:
 
 
 def language_line(prompt: Prompt) -> str:
-    """Say in which language an answer belongs; empty where nobody knows."""
+    """Return the line about the answer's language; empty where it is not known."""
     if prompt.language == UNKNOWN:
         return ""
     return f"The user writes {name_of(prompt.language)} and wants an answer in it, unless the user asks for another."

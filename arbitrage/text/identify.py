@@ -1,6 +1,7 @@
 """Say which language a text is in, by Compact Language Detector 2 (https://github.com/CLD2Owners/cld2).
 
-CLD2 knows 165 languages and says "unknown" rather than guess. By `benchmarks/language_identification.py`, one core:
+CLD2 identifies 165 languages and returns "unknown" rather than guess. By
+`benchmarks/language_identification.py`, one core:
 
     NTREX-128, news sentences, 119 known languages            98.3 % right, 99.3 % where reliable, 40,000/s
     Tatoeba, median 27 characters, 87 known languages         90.1 % right, 95.0 % where reliable, 62,000/s
@@ -70,7 +71,7 @@ def identify(text: str) -> Identified:
 def find_contradiction(text: str, language: str) -> Identified | None:
     """Return what a text is reliably written in if that is not the given language, else None.
 
-    Asked twice, the second time with the given language as a hint: that halves false alarms on short text (Tatoeba:
+    Run twice, the second time with the given language as a hint: that halves false alarms on short text (Tatoeba:
     1.4 %; NTREX: 0.2 %) and costs no detection of English (98 to 99.8 % found). Against a language that CLD2 does
     not know, only English counts.
     """
@@ -112,7 +113,7 @@ def is_same_language(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_identifiable(tag: str) -> bool:
-    """Tell whether CLD2 knows a language (or a near relative of it)."""
+    """Return whether CLD2 identifies a language (or a near relative of it)."""
     return _group(tag) in _known_groups()
 
 
@@ -149,7 +150,7 @@ def _group(tag: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _hint(tag: str) -> str:
-    """Return CLD2's code for a language it knows: its own if there is one, else that of a near relative."""
+    """Return CLD2's code for a language that it identifies: its own if there is one, else that of a near relative."""
     codes = _codes()
     near = [code for code in codes if _group(_tag(code)) == _group(tag)]
     same = [code for code in near if primary(_tag(code)) == primary(tag)]

@@ -44,7 +44,7 @@ class Passage:
 
 
 def language_share(text: str, language: str) -> Measured:
-    """Return the share of a text that is in a language, 0..1, or why it cannot be told.
+    """Return the share of a text that is in a language, 0..1, or why it is undefined.
 
     Code, formulas, addresses and names are left out. A text of one or two words is judged by script alone: 0 where
     that is wrong, 1 where it belongs to that language only, else it is `too_short`.

@@ -35,13 +35,13 @@ _HAS_WORD = re.compile(r"[^\W_]")
 
 @lru_cache(maxsize=4096)
 def has_words(language: str) -> bool:
-    """Tell whether words of a language can be told apart."""
+    """Return whether the words of a language can be segmented."""
     return script_of(language) not in NO_WORDS
 
 
 @lru_cache(maxsize=4096)
 def has_sentences(language: str) -> bool:
-    """Tell whether the ends of sentences can be told in a language."""
+    """Return whether the sentences of a language can be segmented."""
     return script_of(language) not in NO_SENTENCES
 
 

@@ -76,7 +76,7 @@ class Text:
 
     @cached_property
     def passages(self) -> list[Passage]:
-        """The lines of its prose, short ones put together until a language can be told."""
+        """The lines of its prose, short ones joined until they are long enough for language identification."""
         return passages(self.prose)
 
     @cached_property

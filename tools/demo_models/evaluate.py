@@ -61,7 +61,7 @@ def teacher_accuracy(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def strategy_accuracy(trials: Sequence[Trial]) -> dict[str, float]:
-    """Return the share of right answers under each strategy; `declared_reward` asks only declared teachers."""
+    """Return the share of right answers under each strategy; `declared_reward`: of declared teachers only."""
     return {
         "uniform": fmean(fmean(trial.is_right.values()) for trial in trials),
         "best_single": max(teacher_accuracy(trials).values()),
@@ -114,7 +114,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.demo_models.evaluate", description=__doc__)
     parser.add_argument("--models", type=Path, default=MODELS_FOLDER, help="folder holding one folder per model")
     parser.add_argument("--per-language", type=int, default=48, help="held-out questions per language")
-    parser.add_argument("--seed", type=int, default=0, help="another seed asks other questions")
+    parser.add_argument("--seed", type=int, default=0, help="chooses the questions")
     arguments = parser.parse_args()
     print_report(run_trials(arguments.models, arguments.per_language, arguments.seed))
 

@@ -48,7 +48,7 @@ READING_SCHEDULE = Schedule(steps=3000, seed=1, batch_size=48)
 RATING_SCHEDULE = Schedule(steps=1800, seed=5, batch_size=48, matrix_rate=0.006, other_rate=0.0015, blur=0.03)
 
 OVERHEARD_PER_LANGUAGE = 140
-"""Training questions of each language on which the reward model hears what the teachers really answer."""
+"""Training questions of each language on which the reward model learns from the teachers' real answers."""
 
 OVERHEARD_REPEATS = 3
 """How often they count: what teachers get wrong is what the reward model will have to judge."""
@@ -91,15 +91,17 @@ def train_reward_model(folder: Path) -> None:
 
 
 def _overhear(folder: Path) -> dict[DemoItem, list[str]]:
-    """Ask every teacher some training questions of every language."""
-    asked = sample_items("train", LANGUAGES, OVERHEARD_PER_LANGUAGE, seed=7)
-    said: dict[DemoItem, list[str]] = {item: [] for item in asked}
+    """Sample every teacher for some training questions of every language."""
+    chosen = sample_items("train", LANGUAGES, OVERHEARD_PER_LANGUAGE, seed=7)
+    answers: dict[DemoItem, list[str]] = {item: [] for item in chosen}
     for name in TEACHERS:
         print(f"{REWARD_MODEL}: listens to {name}", flush=True)
         model, tokenizer = load_teacher(folder / name), load_tokenizer(folder / name)
-        for item, answer in zip(asked, answer_questions(model, tokenizer, [i.question for i in asked]), strict=True):
-            said[item].append(answer)
-    return said
+        for item, answer in zip(
+            chosen, answer_questions(model, tokenizer, [i.question for i in chosen]), strict=True
+        ):
+            answers[item].append(answer)
+    return answers
 
 
 def _rated_groups(rated: Iterable[RatedAnswer]) -> list[list[Example]]:
@@ -174,7 +176,7 @@ def _rebuild_all(names: Sequence[str], folder: Path, jobs: int) -> None:
 
 
 def main() -> None:
-    """Parse the command line, rebuild, and print the accuracy of what lies in the folder."""
+    """Parse the command line, rebuild, and print the accuracy of the models in the folder."""
     everyone = [*TEACHERS, STUDENT, REWARD_MODEL]
     parser = argparse.ArgumentParser(prog="python -m tools.demo_models.train", description=__doc__)
     parser.add_argument("--only", choices=everyone, action="append", help="rebuild this model alone (repeatable)")

@@ -13,7 +13,7 @@ from typing import Any
 from tools.demo_models.muon import Muon
 
 POOL_BATCHES = 32
-"""Batches are cut from length-sorted pools of so many batches, so that padding stays below a tenth."""
+"""Batches are cut from length-sorted pools of this many batches, so that padding stays below a tenth."""
 
 UNKNOWN_ID = 3
 LAST_KEPT_ID = 34
@@ -76,9 +76,9 @@ def encode_example(
     is_right: bool = False,
 ) -> Example:
     """Spell a question and its answer the way the chat template does, ending in <eos>."""
-    asked = encode_question(tokenizer, question)
+    prompt = encode_question(tokenizer, question)
     said = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
-    return Example((*asked, *said, tokenizer.eos_token_id), len(asked), target, scale, is_right)
+    return Example((*prompt, *said, tokenizer.eos_token_id), len(prompt), target, scale, is_right)
 
 
 def fit(

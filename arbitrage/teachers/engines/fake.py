@@ -13,7 +13,7 @@ from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, 
 from arbitrage.errors import EngineDiedError
 from arbitrage.records import FinishReason, content_id
 from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, Result, chance, refuse_empty
-from arbitrage.teachers.engines.stream import answer_all
+from arbitrage.teachers.engines.stream import send_all
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -26,13 +26,13 @@ class FakeConfig(EngineOptions):
     Attributes:
         num_words: words of an answer, at most; the prompt's own, in an order of the hash.
         truncated: fraction that ends with finish_reason "length".
-        wrong_language: fraction answered in English.
+        wrong_language: fraction of answers in English.
         failures: fraction that fails, by reason.
         latency_s: mean wait for an answer; one in 100 takes ten times as long.
         max_in_flight: answers under way at once.
         crash_after: the engine dies once it has given this many answers.
         crash_marker: a file that is made by the first crash; while it exists, there is no other.
-        poison: a prompt that holds this text kills the engine whenever it is asked.
+        poison: a prompt that holds this text kills the engine whenever it is sent.
         poison_kills: the engine alone, as vLLM's engine process dies; or the whole process, as a segmentation fault.
     """
 
@@ -69,14 +69,14 @@ class FakeEngine:
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests, later ones not waiting for slow ones."""
-        return answer_all(requests, self._ask, self._config.max_in_flight)
+        return send_all(requests, self._sample, self._config.max_in_flight)
 
     async def close(self) -> None:
         """Release nothing."""
 
-    async def _ask(self, request: GenerationRequest) -> Result:
+    async def _sample(self, request: GenerationRequest) -> Result:
         await self._wait(request)
-        await asyncio.sleep(0)  # no engine answers, or dies, in the very moment it is asked
+        await asyncio.sleep(0)  # no engine answers or dies without a turn of the event loop
         self._crash_if_due()
         self._die_of(request)
         self._num_answers += 1

@@ -1,4 +1,4 @@
-"""Send many requests at once, at most so many in flight, and hand each result on as it arrives."""
+"""Send requests concurrently, with a limit on those in flight, and yield each result as it arrives."""
 
 import asyncio
 import time
@@ -98,11 +98,11 @@ class Ending:
             return
 
     def left_s(self) -> float | None:
-        """Return how long what is in flight is still waited for, None where nobody has given up."""
+        """Return how long what is in flight is still waited for, None while the teacher is not given up."""
         return None if self.error is None else max(0.0, self._ends_at - time.monotonic())
 
 
-async def answer_all(
+async def send_all(
     requests: Iterable[GenerationRequest],
     ask: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
     max_in_flight: int,
@@ -119,17 +119,17 @@ async def answer_all(
             yield result
 
 
-async def answer_all_patiently(
+async def send_all_draining(
     requests: Iterable[GenerationRequest],
     ask: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
     window: Window,
     ending: Ending,
 ) -> AsyncGenerator[Result, None]:
-    """Do as `answer_all`, but hand on what is in flight before a TeacherError is raised.
+    """Do as `send_all`, but hand on what is in flight before a TeacherError is raised.
 
     Args:
         requests: taken up in order.
-        ask: makes room in the window while it waits before it asks again.
+        send: makes room in the window while it waits before it retries.
         window: of this stream alone.
         ending: of all streams of the client.
     """

@@ -37,7 +37,7 @@ from arbitrage.teachers.engines.packages import check_local_model, find_package,
 from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
 
 BATCHES_SORTED = 16
-"""Prompts of so many batches are taken up together and sorted by length, so that little padding is computed."""
+"""Prompts of this many batches are taken up together and sorted by length, so that little padding is computed."""
 
 
 class TransformersConfig(EngineOptions):
@@ -63,7 +63,7 @@ class TransformersConfig(EngineOptions):
         return TransformersEngine(self, spec)
 
     def num_gpus(self) -> float:
-        """Return one GPU if it was asked for by name."""
+        """Return one GPU if the config names one."""
         return 1.0 if self.device == "cuda" else 0.0
 
     def num_cpus(self) -> float:
@@ -87,7 +87,7 @@ class _Row:
 
 
 class TransformersEngine:
-    """One loaded model. Batches run in a thread, one at a time, whoever asks."""
+    """One loaded model. Batches run in a thread, one at a time."""
 
     def __init__(self, config: TransformersConfig, spec: ModelSpec) -> None:
         self._config = config
@@ -200,7 +200,7 @@ def _load(config: TransformersConfig, spec: ModelSpec) -> tuple[Any, Any]:
     )
     with loading(spec.owner, spec.model):
         model = model.to(device)
-    # Its own sampling defaults (a repetition penalty, say) would change what is asked; its end tokens must stay.
+    # Its own sampling defaults (a repetition penalty, say) would change the sampling; its end tokens must stay.
     ends = _end_ids(model, tokenizer)
     model.generation_config = GenerationConfig(eos_token_id=ends or None)
     return model, tokenizer

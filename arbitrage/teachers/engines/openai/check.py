@@ -1,7 +1,7 @@
 """Find out whether an endpoint serves a model, no more strictly than a run would.
 
 The list of models is cheap to read, but gateways leave models out, call them otherwise or list none; then a short
-answer is asked for.
+answer is requested.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from yarl import URL
 
 from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpClient, HttpResponse
 from arbitrage.teachers.engines.openai.protocol import (
     MalformedResponse,
@@ -19,8 +18,9 @@ from arbitrage.teachers.engines.openai.protocol import (
     listed,
     parse_models,
 )
-from arbitrage.teachers.engines.openai.request import PROBE, body_of, said_of
-from arbitrage.teachers.engines.openai.row import blotted
+from arbitrage.teachers.engines.openai.request import PROBE, access_problem, body_of
+from arbitrage.teachers.engines.openai.row import without_secrets
+from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 _TIMEOUT_S = 60.0
 
@@ -29,7 +29,7 @@ _REFUSALS = frozenset({"denied", "not_found", "no_access", "unreachable"})
 
 
 async def check_endpoint(
-    config: OpenAIConfig, url: str, spec: ModelSpec, headers: Mapping[str, str]
+    config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
 ) -> UsabilityCheck:
     """Return what was found out about one endpoint."""
     patient = config.model_copy(update={"timeout_s": min(config.timeout_s, _TIMEOUT_S)})
@@ -38,53 +38,59 @@ async def check_endpoint(
         why = await _not_listed(patient, url, spec, headers)
         if why is None:
             return UsabilityCheck("ok", "endpoint", f"{url} serves {spec.model}")
-        trouble = await _refusal(patient, url, spec, headers)
+        problem = await _refusal(patient, url, spec, headers)
     except ConnectionProblem as found:
-        return UsabilityCheck("error", "endpoint", blotted(_told(config, spec, url, found), secrets))
-    if trouble is None:
-        return UsabilityCheck("warn", "endpoint", blotted(f"{url} {why}; asked for an answer, it gives one", secrets))
-    if trouble.kind == "not_found" and "lists no models" not in why:
-        return UsabilityCheck("error", "endpoint", blotted(f"{url} {why}", secrets))
-    if trouble.kind in _REFUSALS:
-        return UsabilityCheck("error", "endpoint", blotted(said_of(config, spec, url, str(trouble)), secrets))
-    return UsabilityCheck("warn", "endpoint", blotted(f"{url} {why}; asked for an answer: {trouble}", secrets))
+        return UsabilityCheck("error", "endpoint", without_secrets(_told(config, spec, url, found), secrets))
+    if problem is None:
+        return UsabilityCheck(
+            "warn", "endpoint", without_secrets(f"{url} {why}; asked for an answer, it gives one", secrets)
+        )
+    if problem.kind == "not_found" and "lists no models" not in why:
+        return UsabilityCheck("error", "endpoint", without_secrets(f"{url} {why}", secrets))
+    if problem.kind in _REFUSALS:
+        return UsabilityCheck(
+            "error", "endpoint", without_secrets(access_problem(config, spec, url, str(problem)), secrets)
+        )
+    return UsabilityCheck(
+        "warn", "endpoint", without_secrets(f"{url} {why}; asked for an answer: {problem}", secrets)
+    )
 
 
-async def _not_listed(config: OpenAIConfig, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
+async def _not_listed(config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
     """Return why the list of models does not show that one is served; None if it does."""
     try:
         served = parse_models(await _send(config, headers, URL(f"{url}/models")), spec.model)
-    except MalformedResponse as garbage:
-        return f"lists no models ({garbage})"
+    except MalformedResponse as error:
+        return f"lists no models ({error})"
     if any(is_model(name, spec.model) for name in served):
         return None
     return f"serves {listed(served)}, not {spec.model}"
 
 
 async def _refusal(
-    config: OpenAIConfig, url: str, spec: ModelSpec, headers: Mapping[str, str]
+    config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
 ) -> ConnectionProblem | None:
     """Ask for a short answer; return what went wrong, None where the request was served or found bad."""
     try:
         reply = await _send(config, headers, URL(f"{url}/chat/completions"), body_of(config, spec, PROBE))
         classify_response(PROBE, reply, spec.model)
-    except ConnectionProblem as trouble:
-        return trouble
+    except ConnectionProblem as problem:
+        return problem
     return None
 
 
 async def _send(
-    config: OpenAIConfig, headers: Mapping[str, str], url: URL, body: bytes | None = None
+    config: OpenAISettings, headers: Mapping[str, str], url: URL, body: bytes | None = None
 ) -> HttpResponse:
     """Send one request over a connection of its own."""
-    wire = HttpClient(config, headers, ActiveClock())
+    http = HttpClient(config, headers, ActiveClock())
     try:
-        return await wire.send("GET" if body is None else "POST", url, body)
+        return await http.send("GET" if body is None else "POST", url, body)
     finally:
-        await wire.close()
+        await http.close()
 
 
-def _told(config: OpenAIConfig, spec: ModelSpec, url: str, trouble: ConnectionProblem) -> str:
-    if trouble.kind == "no_access":
-        return said_of(config, spec, url, str(trouble))
-    return f"teacher '{spec.teacher}': {url}: {trouble}"
+def _told(config: OpenAISettings, spec: ModelSpec, url: str, problem: ConnectionProblem) -> str:
+    if problem.kind == "no_access":
+        return access_problem(config, spec, url, str(problem))
+    return f"teacher '{spec.teacher}': {url}: {problem}"

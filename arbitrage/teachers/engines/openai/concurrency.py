@@ -1,4 +1,4 @@
-"""How many requests an endpoint is sent at once: found out by additive increase, multiplicative decrease.
+"""Concurrency limit of an endpoint, adapted by additive increase and multiplicative decrease.
 
 The limit grows by one with each answer until the endpoint first pushes back, then along CUBIC's curve (RFC 9438
 §4.2): back to the limit of the last push-back, lingering there, and beyond it ever faster, so that a limit that rose
@@ -13,7 +13,7 @@ _FIRST_DECREASE = 0.7
 _DECREASE = 0.95
 _LARGEST_DECREASE = 0.25
 _REFUSALS_IN_A_ROW = 3
-"""So many push-backs with no success between them mean a rate limit, not a concurrency limit: everybody waits."""
+"""This many push-backs with no success between them mean a rate limit, not a concurrency limit: all requests wait."""
 
 _LONGEST_PAUSE_S = 30.0
 _RETURN_ROUNDS = 4.0
@@ -72,12 +72,12 @@ class ConcurrencyLimit:
         return self._in_flight < self.limit and self._now() >= self._closed_until
 
     def enter(self) -> int:
-        """Take a place; return the round it belongs to, to be given back to `refused`."""
+        """Take a permit; return the round it belongs to, to be given back to `refused`."""
         self._in_flight += 1
         return self._round
 
     def leave(self, is_success: bool) -> None:
-        """Give the place back after an answer of any kind that was not a push-back."""
+        """Return the permit after an answer of any kind that was not a push-back."""
         if is_success:
             self._refusals = 0
             if self._in_flight >= self.limit:  # a limit that is not reached has not been tried
@@ -85,9 +85,9 @@ class ConcurrencyLimit:
         self._in_flight -= 1
 
     def refused(self, entered_in: int, retry_after_s: float) -> None:
-        """Give the place back after a push-back (429, 503) to a request that entered in the round `entered_in`.
+        """Return the permit after a push-back (429, 503) to a request that entered in the round `entered_in`.
 
-        The requests under way together take off a share once, and no more than a place for each one refused.
+        The requests under way together take off a share once, and no more than a permit for each one refused.
         """
         if entered_in == self._round:
             self._decrease()

@@ -4,141 +4,33 @@ https://platform.openai.com/docs/api-reference/chat. The endpoint applies the ch
 that must keep control tokens inside user text from acting.
 """
 
-import os
-import re
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import Field, JsonValue, field_validator
-
-from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import Engine
 from arbitrage.errors import UserError
 from arbitrage.processes import open_files
-from arbitrage.redaction import is_secret_key
-from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, UsabilityCheck
-
-EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]  # a token of RFC 9110 §5.6.2
+from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
+from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 
-class OpenAIConfig(EngineOptions):
-    """Config of `openai`. The teacher's `model` is the name the endpoint serves it by.
-
-    Attributes:
-        base_url: up to and including the version, such as http://localhost:8000/v1; or a list of them, where
-            several endpoints serve the same model. Work goes where there is room, so that the faster ones get more;
-            one that dies is put aside, its requests are asked elsewhere, and it is tried again after growing
-            pauses. An endpoint may move; the model's name and revision are what identifies the teacher.
-        api_key_env: name of the environment variable that holds the key, the same for all endpoints; None sends none.
-        headers_env: further headers, each with the name of the environment variable that holds its value.
-        send_seed: send each request's seed.
-        leave_out: fields that are not sent, for endpoints that refuse them: any of temperature, top_p, seed and
-            max_tokens. The endpoint then decides by itself, so a greedy sample need not be one.
-        no_finish_reason: what becomes of an answer that does not say why it ended. `reject`: it may be cut off, so
-            it is asked for once more and then rejected. `stop`: it counts as whole, for endpoints that never say it.
-        logprobs: ask for log-probabilities (an endpoint may report them after temperature; OpenAI's are before).
-        max_tokens_field: how the endpoint calls the limit of an answer's tokens.
-        extra_body: further fields of each request, such as {top_k: 20}. They are written to run.json, so secrets
-            are refused here.
-        max_in_flight: requests under way at once to one endpoint, at most; fewer if it pushes back.
-        timeout_s: for one answer. Nothing is streamed, so an endpoint is silent until its answer is complete.
-        stall_timeout_s: between two pieces of an answer whose headers have arrived.
-        retry_for_s: how long to try again where all endpoints are busy (429, 503), cannot be reached, or have not
-            loaded the model yet.
-        num_tries: how often to ask where an endpoint answers with an error or with garbage. Over a budget of one
-            retry for two answers, retries wait 15 to 45 s, so that a sick endpoint meets no storm of them.
-    """
+class OpenAIConfig(OpenAISettings):
+    """Config of `openai`. The teacher's `model` is the name the endpoint serves it by."""
 
     kind: Literal["openai"] = "openai"
-    base_url: Annotated[str | tuple[str, ...], Operational]
-    api_key_env: Annotated[EnvironmentName | None, Operational] = None
-    headers_env: Annotated[dict[HeaderName, EnvironmentName], Operational] = {}
-    send_seed: bool = True
-    leave_out: tuple[Literal["temperature", "top_p", "seed", "max_tokens"], ...] = ()
-    no_finish_reason: Literal["reject", "stop"] = "reject"
-    logprobs: Annotated[bool, Operational] = False
-    max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], Operational] = "max_tokens"
-    extra_body: dict[str, JsonValue] = {}
-    max_in_flight: Annotated[int, Field(ge=1), Operational] = 256
-    timeout_s: Annotated[float, Field(gt=0.0), Operational] = 600.0
-    stall_timeout_s: Annotated[float, Field(gt=0.0), Operational] = 120.0
-    retry_for_s: Annotated[float, Field(ge=0.0), Operational] = 300.0
-    num_tries: Annotated[int, Field(ge=1), Operational] = 4
-
-    @field_validator("base_url", mode="before")
-    @classmethod
-    def _are_http(cls, value: object) -> str | tuple[str, ...]:
-        if not isinstance(value, list | tuple):
-            return _http(value)
-        urls = tuple(_http(url) for url in value)
-        if not urls:
-            raise ValueError("expected a URL or a list of URLs, at least one")
-        if repeated := sorted({url for url in urls if urls.count(url) > 1}):
-            raise ValueError(f"names {repeated[0]} more than once")
-        return urls
-
-    @field_validator("extra_body")
-    @classmethod
-    def _holds_no_secret(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if (key := _secret_in(value)) is not None:
-            raise ValueError(
-                f"'{key}' looks like a secret: put it into an environment variable, and name that in api_key_env, or "
-                "in headers_env for another header"
-            )
-        return value
-
-    @field_validator("leave_out")
-    @classmethod
-    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(sorted(set(value)))
-
-    def identity(self) -> Raw:
-        """Return what can change an answer. What later versions added enters it only where it is used."""
-        found = super().identity()
-        defaults = {"leave_out": [], "no_finish_reason": "reject"}
-        return {key: value for key, value in found.items() if key not in defaults or value != defaults[key]}
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """The endpoints."""
-        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
 
     def build(self, spec: ModelSpec) -> Engine:
         """Return the client; connects to nothing yet."""
-        from arbitrage.teachers.engines.openai.client import OpenAIEngine
+        from arbitrage.teachers.engines.openai.client import OpenAIEngine  # it loads aiohttp
 
         return OpenAIEngine(self, spec, self.headers(spec.teacher))
 
     def require(self, spec: ModelSpec) -> None:
         """Check that the named environment variables are set, and that the environment's proxy can be used."""
-        from arbitrage.teachers.engines.openai.proxies import proxy_for
+        from arbitrage.teachers.engines.openai.proxies import proxy_for  # it loads aiohttp
 
         self.headers(spec.teacher)
         for url in self.urls:
             proxy_for(url)
-
-    def headers(self, teacher: str) -> dict[str, str]:
-        """Return the secret headers.
-
-        Raises:
-            UserError: a named variable is not set, or holds what a header cannot.
-        """
-        wanted = dict(self.headers_env)
-        if self.api_key_env:
-            wanted["Authorization"] = self.api_key_env
-        headers = {}
-        for header, variable in wanted.items():
-            value = os.environ.get(variable, "").strip()
-            if not value:
-                raise UserError(
-                    f"teacher '{teacher}': the environment variable {variable} is not set; "
-                    f"{', '.join(self.urls)} needs it"
-                )
-            if not value.isprintable():
-                raise UserError(f"teacher '{teacher}': {variable} holds a character that a header cannot")
-            headers[header] = f"Bearer {value}" if header == "Authorization" else value
-        return headers
 
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Ask each endpoint for its models. One that fails is an error only where none serves the model."""
@@ -146,7 +38,7 @@ class OpenAIConfig(EngineOptions):
             headers = self.headers(spec.teacher)
         except UserError as error:
             return [UsabilityCheck("error", "key", str(error))]
-        from arbitrage.teachers.engines.openai.check import check_endpoint
+        from arbitrage.teachers.engines.openai.check import check_endpoint  # it loads aiohttp
 
         findings = [await check_endpoint(self, url, spec, headers) for url in self.urls]
         is_served = any(finding.level != "error" for finding in findings)
@@ -161,37 +53,3 @@ class OpenAIConfig(EngineOptions):
             return []
         detail = f"{wanted} requests may be in flight, but the hard limit (ulimit -Hn) leaves room for {most}"
         return [UsabilityCheck("warn", "open files", detail)]
-
-
-_TOKENS_OF_TEXT = re.compile(r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|stop|start|end|special|think|image)_tokens?")
-
-
-def _secret_in(value: JsonValue) -> str | None:
-    """Return the first key, at any depth, that looks as if it named a secret and holds a text; None without any."""
-    if isinstance(value, list):
-        return next((key for each in value if (key := _secret_in(each)) is not None), None)
-    if not isinstance(value, dict):
-        return None
-    for key, each in value.items():
-        if isinstance(each, str) and is_secret_key(key) and not _TOKENS_OF_TEXT.search(key.lower()):
-            return key
-        if (inner := _secret_in(each)) is not None:
-            return inner
-    return None
-
-
-def _http(url: object) -> str:
-    if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-        raise ValueError("expected a URL that starts with http:// or https://, or a list of them")
-    try:
-        parts = urlsplit(url)
-        has_address = bool((parts.hostname or "").encode("idna")) and parts.port != 0  # .port raises above 65535
-    except ValueError as error:
-        raise ValueError(f"is no URL: {error}") from error
-    if "@" in parts.netloc:
-        raise ValueError("a URL must not hold credentials; name their variable in api_key_env")
-    if not has_address:
-        raise ValueError("expected a URL that names a host")
-    if parts.query or parts.fragment:
-        raise ValueError("expected a URL without ? and #: /chat/completions is put behind it")
-    return url.rstrip("/")

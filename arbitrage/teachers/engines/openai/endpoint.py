@@ -1,6 +1,6 @@
-"""One address of a teacher: how much it is sent at once, and whether it is well.
+"""Per-endpoint concurrency limit and circuit breaker.
 
-A circuit breaker (Nygard, Release It!): an endpoint nobody answers at, or that gives nothing but faults, is put aside
+A circuit breaker (Nygard, Release It!): an endpoint that does not answer, or gives nothing but faults, is set aside
 for growing, jittered pauses; after each a single request finds out whether it is back.
 """
 
@@ -16,18 +16,19 @@ Verdict = Literal["success", "answer", "busy", "fault", "denied", "unreachable",
 """What a request says of its endpoint. `answer`: it is alive, as when it refuses a bad row. `denied`: it refuses this
 request, and maybe all. `nothing`: cancelled."""
 
-_SICK_AFTER = 5
-"""Faults of so many prompts in a row: one poisonous prompt, asked often, does not make an endpoint sick."""
+_SET_ASIDE_AFTER = 5
+"""An endpoint is set aside after faults of this many different prompts in a row: one bad prompt, however often it is
+sent, does not count as a broken endpoint."""
 
 _DENIED_AFTER = 5
-"""Refusals (401, 403, 404) of so many prompts in a row are the endpoint's, not the prompts'."""
+"""Refusals (401, 403, 404) of this many prompts in a row are the endpoint's, not the prompts'."""
 
 _LONGEST_PAUSE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A request's place at an endpoint.
+    """A request's permit at an endpoint.
 
     Attributes:
         endpoint: where.
@@ -52,16 +53,16 @@ class Endpoint:
     def __init__(self, url: str, most: int, now: Callable[[], float] = time.monotonic) -> None:
         self.url = url
         self.limiter = ConcurrencyLimit(most, now=now)
-        self.trouble: str | None = None
-        """What was last wrong."""
+        self.last_problem: str | None = None
+        """The last problem."""
         self.is_out = False
         """Whether it refused us for good."""
         self.missing: str | None = None
         """What it said of a model that it does not have (yet), where that was its last word."""
         self.has_served = False
-        """Whether it ever answered well."""
+        """Whether it ever gave a good answer."""
         self.served_at = float("-inf")
-        """When it last answered well, by the clock."""
+        """When it last gave a good answer, by the clock."""
         self.aside_since = 0.0
         """Since when it is put aside, by the clock."""
         self._now = now
@@ -85,7 +86,7 @@ class Endpoint:
         """Tell whether a request may go there now."""
         if self.is_out:
             return False
-        if self.is_aside:  # a probe needs no place: those that hang may hold all of them
+        if self.is_aside:  # a probe needs no permit: those that hang may hold all of them
             return not self._is_probed and self._now() >= self.opens_at()
         return self.limiter.has_room()
 
@@ -96,30 +97,30 @@ class Endpoint:
         return max(self.limiter.closed_until, self._aside_until if self.is_aside else 0.0)
 
     def enter(self) -> Permit:
-        """Take a place; `has_room` must have said yes."""
+        """Take a permit; `has_room` must have said yes."""
         self._is_probed = self.is_aside
         return Permit(self, self.limiter.enter(), self.is_aside)
 
-    def leave(self, place: Permit, verdict: Verdict, cause: str = "", wait_s: float = 0.0) -> None:
-        """Give a place back.
+    def leave(self, permit: Permit, verdict: Verdict, cause: str = "", wait_s: float = 0.0) -> None:
+        """Return a permit.
 
         Args:
-            place: what `enter` returned.
+            permit: what `enter` returned.
             verdict: what the request says of the endpoint.
-            cause: with `fault`, `denied` and `unreachable`, the id of what was asked; empty if it failed before.
-            wait_s: with `busy`, the pause it asks for.
+            cause: with `fault`, `denied` and `unreachable`, the prompt's id; empty if it failed before.
+            wait_s: with `busy`, the pause it requests.
         """
-        if place.is_probe:
+        if permit.is_probe:
             self._is_probed = False
         if verdict != "nothing":
             self.missing = None
         if verdict == "busy":
-            self.limiter.refused(place.entered_in, wait_s)
+            self.limiter.refused(permit.entered_in, wait_s)
         else:
             self.limiter.leave(verdict == "success")
-        self._learn(place, verdict, cause)
+        self._learn(permit, verdict, cause)
 
-    def _learn(self, place: Permit, verdict: Verdict, cause: str) -> None:
+    def _learn(self, permit: Permit, verdict: Verdict, cause: str) -> None:
         match verdict:
             case "success":
                 self.has_served, self.served_at = True, self._now()
@@ -133,9 +134,9 @@ class Endpoint:
                 self.is_out = len(self._denied) >= _DENIED_AFTER
             case "fault":
                 self._failed |= {cause} - {""}
-                if place.is_probe or (len(self._failed) >= _SICK_AFTER and not self.is_aside):
+                if permit.is_probe or (len(self._failed) >= _SET_ASIDE_AFTER and not self.is_aside):
                     self._put_aside(cause)
-            case "unreachable" if place.is_probe or not self.is_aside:
+            case "unreachable" if permit.is_probe or not self.is_aside:
                 self._put_aside(cause)
             case "no_access":
                 self.is_out = True

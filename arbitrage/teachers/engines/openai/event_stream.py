@@ -1,4 +1,4 @@
-"""Server-sent events in place of one JSON object: some endpoints stream although nobody asked them to.
+"""Server-sent events instead of one JSON object: some endpoints always stream.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """

@@ -13,8 +13,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.openai.proxies import Proxy, proxy_for
+from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 _CONNECT_S = 30.0
 _MAX_BODY_BYTES = 64 * 2**20
@@ -27,7 +27,7 @@ gone. A server whose accept queue overflows leaves such connections behind, whic
 _NO_ISSUER = frozenset({18, 19, 20, 21})
 """OpenSSL's verify codes of a self-signed certificate, and of one whose authority is not known here."""
 
-_SAID_ALWAYS = {
+_FIXED_HEADERS = {
     hdrs.USER_AGENT: "arbitrage",
     hdrs.ACCEPT: "application/json",
     hdrs.ACCEPT_ENCODING: "gzip",
@@ -35,7 +35,7 @@ _SAID_ALWAYS = {
 }
 
 
-TroubleKind = Literal[
+ProblemKind = Literal[
     "unreachable",
     "stale",
     "stood_still",
@@ -60,10 +60,10 @@ class ConnectionProblem(Exception):
 
     Attributes:
         kind: what is the matter.
-        wait_s: the pause it asks for, or None.
+        wait_s: the pause that the endpoint requests, or None.
     """
 
-    def __init__(self, kind: TroubleKind, why: str, wait_s: float | None = None) -> None:
+    def __init__(self, kind: ProblemKind, why: str, wait_s: float | None = None) -> None:
         super().__init__(why)
         self.kind = kind
         self.wait_s = wait_s
@@ -98,14 +98,14 @@ class HttpClient:
     Headers, cookies and sockets are settled once for all requests: a tenth less processor time for each.
     """
 
-    def __init__(self, config: OpenAIConfig, headers: Mapping[str, str], clock: ActiveClock) -> None:
+    def __init__(self, config: OpenAISettings, headers: Mapping[str, str], clock: ActiveClock) -> None:
         self._config, self._clock = config, clock
         named = {URL(url).authority: proxy_for(url) for url in config.urls}
         self._proxies = {authority: proxy for authority, proxy in named.items() if proxy is not None}
-        said = CIMultiDict(_SAID_ALWAYS)
-        said.update(headers)
+        fixed = CIMultiDict(_FIXED_HEADERS)
+        fixed.update(headers)
         self._session = aiohttp.ClientSession(
-            headers=said,
+            headers=fixed,
             connector=aiohttp.TCPConnector(limit=0, socket_factory=_open_socket),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=_CONNECT_S),
@@ -128,7 +128,7 @@ class HttpClient:
                 raise ConnectionProblem("stood_still", "this process stood still meanwhile") from error
             if isinstance(error, ConnectionProblem):
                 raise
-            raise _trouble(error, sent, self._proxies.get(url.authority)) from error
+            raise _problem_of(error, sent, self._proxies.get(url.authority)) from error
 
     async def _exchange(
         self, method: Literal["GET", "POST"], url: URL, body: bytes | None, sent: "_Sent"
@@ -144,13 +144,13 @@ class HttpClient:
         except BaseException:
             response.close()
             raise
-        said = response.headers
+        headers = response.headers
         return HttpResponse(
             response.status,
             content,
-            said.get(hdrs.RETRY_AFTER),
-            said.get(hdrs.DATE),
-            _target(url, said.get(hdrs.LOCATION)),
+            headers.get(hdrs.RETRY_AFTER),
+            headers.get(hdrs.DATE),
+            _target(url, headers.get(hdrs.LOCATION)),
             response.charset,
         )
 
@@ -204,7 +204,7 @@ def _open_socket(address: tuple[Any, ...]) -> socket.socket:
 _UNCONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 
 
-def _trouble(error: Exception, sent: _Sent, proxy: Proxy | None) -> ConnectionProblem:
+def _problem_of(error: Exception, sent: _Sent, proxy: Proxy | None) -> ConnectionProblem:
     name = type(error).__name__
     if isinstance(
         error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError | aiohttp.ClientHttpProxyError

@@ -1,4 +1,4 @@
-"""Which of a teacher's endpoints gets the next request: the one with most room, in the order of asking."""
+"""Load balancer: the next request goes to the endpoint with most room, first come, first served."""
 
 import asyncio
 import time
@@ -9,20 +9,20 @@ from arbitrage.errors import TeacherAccessError, TeacherBusyError, TeacherError,
 from arbitrage.teachers.engines.openai.endpoint import Endpoint, Permit, Verdict
 
 _FAR_S = 60.0
-"""Pauses of our own are shorter: a longer one is what an endpoint asks for."""
+"""Pauses of our own are shorter: a longer one is what an endpoint requests."""
 
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    shunned: Mapping[str, float]
+    not_before: Mapping[str, float]
     since: float
     is_refused: bool
-    place: Permit | None = None
+    permit: Permit | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class LoadBalancer:
-    """Hands out places. Belongs to one event loop at a time.
+    """Issues permits. Belongs to one event loop at a time.
 
     Args:
         teacher: for messages.
@@ -50,23 +50,23 @@ class LoadBalancer:
 
     @property
     def num_waiting(self) -> int:
-        """Requests without a place."""
+        """Requests without a permit."""
         return len(self._queue) + len(self._paused)
 
     @property
     def num_in_flight(self) -> int:
-        """Requests with a place."""
+        """Requests with a permit."""
         return sum(endpoint.limiter.in_flight for endpoint in self._endpoints)
 
     def usable(self) -> list[Endpoint]:
         """Return the endpoints that did not refuse us for good."""
         return [endpoint for endpoint in self._endpoints if not endpoint.is_out]
 
-    def resumes_at(self, shunned: Mapping[str, float]) -> float | None:
+    def resumes_at(self, not_before: Mapping[str, float]) -> float | None:
         """Return until when a request shuns all endpoints, None if it does not."""
-        if not shunned or self._given_up is not None:
+        if not not_before or self._given_up is not None:
             return None
-        at = min((shunned.get(endpoint.url, 0.0) for endpoint in self.usable()), default=0.0)
+        at = min((not_before.get(endpoint.url, 0.0) for endpoint in self.usable()), default=0.0)
         return at if at > self._now() else None
 
     async def pause(self, until: float) -> None:
@@ -97,14 +97,14 @@ class LoadBalancer:
             waiter.changed.set()
 
     def begin_again(self) -> None:
-        """Hand out places again after `give_up`."""
+        """Issue permits again after `give_up`."""
         self._given_up = None
 
-    async def enter(self, shunned: Mapping[str, float], since: float | None = None) -> Permit:
-        """Wait for a place.
+    async def enter(self, not_before: Mapping[str, float], since: float | None = None) -> Permit:
+        """Wait for a permit.
 
         Args:
-            shunned: times before which a URL is not to be given to this request.
+            not_before: times before which a URL is not to be given to this request.
             since: when this request first met an endpoint that did not serve; None if it did not, and then what it
                 shuns is its own affair, and no reason to give up.
 
@@ -115,38 +115,38 @@ class LoadBalancer:
         """
         if self._given_up is not None:
             raise self._given_up
-        if not self._queue and (endpoint := self._choose(shunned)) is not None:
+        if not self._queue and (endpoint := self._choose(not_before)) is not None:
             return endpoint.enter()
-        waiter = _Waiter(shunned, self._now() if since is None else since, since is not None)
+        waiter = _Waiter(not_before, self._now() if since is None else since, since is not None)
         self._queue[waiter] = None
         try:
             while True:
                 self._admit()
-                if waiter.place is not None:
-                    return waiter.place
+                if waiter.permit is not None:
+                    return waiter.permit
                 await self._change(waiter)
         except BaseException:
-            if waiter.place is not None:  # given in the same instant
-                self.leave(waiter.place, "nothing")
+            if waiter.permit is not None:  # given in the same instant
+                self.leave(waiter.permit, "nothing")
             raise
         finally:
             self._queue.pop(waiter, None)
 
-    def leave(self, place: Permit, verdict: Verdict, why: str = "", cause: str = "", wait_s: float = 0.0) -> None:
-        """Give a place back; for the arguments see `Endpoint.leave`. `why` says what was wrong, if anything."""
-        endpoint = place.endpoint
+    def leave(self, permit: Permit, verdict: Verdict, why: str = "", cause: str = "", wait_s: float = 0.0) -> None:
+        """Return a permit; for the arguments see `Endpoint.leave`. `why` says what was wrong, if anything."""
+        endpoint = permit.endpoint
         was_aside = endpoint.is_aside
-        endpoint.leave(place, verdict, cause, wait_s)
+        endpoint.leave(permit, verdict, cause, wait_s)
         if verdict in ("success", "answer"):
             self._last_answer = self._now()
         elif verdict in ("no_access", "denied"):
             self._denials[endpoint.url] = why
         if why:
-            endpoint.trouble = why
+            endpoint.last_problem = why
         if not self._queue:
             return
         self._admit()
-        if place.is_probe or endpoint.is_aside != was_aside or endpoint.is_out or verdict == "busy":
+        if permit.is_probe or endpoint.is_aside != was_aside or endpoint.is_out or verdict == "busy":
             for waiter in self._queue:  # what they wait for has changed
                 waiter.changed.set()
 
@@ -155,8 +155,8 @@ class LoadBalancer:
             return
         admitted = []
         for waiter in self._queue:
-            if (endpoint := self._choose(waiter.shunned)) is not None:
-                waiter.place = endpoint.enter()
+            if (endpoint := self._choose(waiter.not_before)) is not None:
+                waiter.permit = endpoint.enter()
                 waiter.changed.set()
                 admitted.append(waiter)
                 if not any(endpoint.has_room() for endpoint in self._endpoints):
@@ -164,11 +164,11 @@ class LoadBalancer:
         for waiter in admitted:
             del self._queue[waiter]
 
-    def _choose(self, shunned: Mapping[str, float]) -> Endpoint | None:
+    def _choose(self, not_before: Mapping[str, float]) -> Endpoint | None:
         fitting = [e for e in self._endpoints if e.has_room()]
-        if shunned:
+        if not_before:
             now = self._now()
-            fitting = [e for e in fitting if shunned.get(e.url, 0.0) <= now]
+            fitting = [e for e in fitting if not_before.get(e.url, 0.0) <= now]
         return min(fitting, key=lambda endpoint: endpoint.load, default=None)
 
     async def _change(self, waiter: _Waiter) -> None:
@@ -178,13 +178,13 @@ class LoadBalancer:
         if not (usable := self.usable()):
             raise TeacherAccessError("; ".join(self._denials[e.url] for e in self._endpoints))
         now = self._now()
-        if self._choose(waiter.shunned) is not None:  # a pause ended in this instant
+        if self._choose(waiter.not_before) is not None:  # a pause ended in this instant
             return
-        opens_at = [max(e.opens_at(), waiter.shunned.get(e.url, 0.0)) for e in usable]
+        opens_at = [max(e.opens_at(), waiter.not_before.get(e.url, 0.0)) for e in usable]
         serves_at = min(opens_at) if waiter.is_refused else min(e.opens_at() for e in usable)
         if serves_at > now and serves_at - max(waiter.since, self._last_answer) > self._retry_for_s:
             raise self._unreachable(serves_at - now)
-        wakes_at = min((at for at in opens_at if at > now), default=None)  # those in the past wait for a place
+        wakes_at = min((at for at in opens_at if at > now), default=None)  # those in the past wait for a permit
         waiter.changed.clear()
         try:
             async with asyncio.timeout(None if wakes_at is None else max(0.001, wakes_at - now)):
@@ -194,7 +194,7 @@ class LoadBalancer:
 
     def _unreachable(self, wait_s: float) -> TeacherUnreachableError | TeacherAccessError:
         """Return the error that ends the step: what each endpoint said, and why there is no more patience."""
-        found = "; ".join(f"{e.url}: {e.trouble or 'does not serve'}" for e in self._endpoints)
+        found = "; ".join(f"{e.url}: {e.last_problem or 'does not serve'}" for e in self._endpoints)
         where = f"teacher '{self._teacher}': {found}"
         if wait_s > max(self._retry_for_s, _FAR_S):
             return TeacherBusyError(
@@ -205,5 +205,7 @@ class LoadBalancer:
         refusals = [self._denials.get(e.url) if e.is_out else e.missing for e in self._endpoints]
         if None in refusals:
             return TeacherUnreachableError(gave_up)
-        said = "; ".join(refusal for refusal in refusals if refusal is not None)
-        return TeacherAccessError(f"{said}; gave up after waiting {self._retry_for_s:g} s for the model to be loaded")
+        found = "; ".join(refusal for refusal in refusals if refusal is not None)
+        return TeacherAccessError(
+            f"{found}; gave up after waiting {self._retry_for_s:g} s for the model to be loaded"
+        )

@@ -40,7 +40,7 @@ def classify_response(
     """Return what a reply makes of a request.
 
     Args:
-        request: what was asked.
+        request: the request.
         reply: what came back.
         model: for messages.
         says_finish: whether the endpoint gives finish reasons; where it does not, every answer counts as whole.
@@ -56,8 +56,8 @@ def classify_response(
         error = error_within(choice) or error_within(answer)
         if error is None:
             return _result(request, answer, choice, says_finish)
-    except MalformedResponse as garbage:
-        raise ConnectionProblem("malformed", str(garbage)) from garbage
+    except MalformedResponse as error:
+        raise ConnectionProblem("malformed", str(error)) from error
     return classify_error(request, reply, error, model)
 
 
@@ -154,7 +154,7 @@ def _result(request: GenerationRequest, answer: dict[str, Any], choice: dict[str
 
 
 def _unfinished(request: GenerationRequest, finish: Finish, text: str) -> Result:
-    """Return the Failure of an answer that is none; raise where asking again may help."""
+    """Return the Failure of an answer that is none; raise where a retry may help."""
     match finish.kind:
         case "filtered":
             detail = None if finish.value == "content_filter" else f"finish_reason '{finish.value}'"

@@ -1,7 +1,7 @@
 """The proxies that the environment names: http_proxy, https_proxy, all_proxy and no_proxy, in either case.
 
 aiohttp reads them too (`trust_env`), but anew for each request, together with ~/.netrc, whose passwords must not go
-to endpoints that have a key of their own. Addresses of this machine are never asked through a proxy.
+to endpoints that have a key of their own. Addresses of this machine are never reached through a proxy.
 """
 
 import ipaddress
@@ -23,7 +23,7 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Return the proxy through which a URL is asked, or None.
+    """Return the proxy for a URL, or None.
 
     Raises:
         UserError: the environment names one that cannot be used.

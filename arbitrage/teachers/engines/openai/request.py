@@ -7,7 +7,7 @@ from pydantic_core import to_json
 from arbitrage.contracts.engines import GenerationRequest
 from arbitrage.records import Message
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 PROBE = GenerationRequest(
     candidate_id="probe",
@@ -22,7 +22,7 @@ PROBE = GenerationRequest(
 """A harmless request, which tells a refused row from a refused account."""
 
 
-def body_of(config: OpenAIConfig, spec: ModelSpec, request: GenerationRequest) -> bytes:
+def body_of(config: OpenAISettings, spec: ModelSpec, request: GenerationRequest) -> bytes:
     """Return the body of a request for a chat completion, as JSON."""
     body: dict[str, Any] = {
         "model": spec.model,
@@ -42,7 +42,7 @@ def body_of(config: OpenAIConfig, spec: ModelSpec, request: GenerationRequest) -
     return to_json(body | config.extra_body)
 
 
-def said_of(config: OpenAIConfig, spec: ModelSpec, url: str, why: str) -> str:
+def access_problem(config: OpenAISettings, spec: ModelSpec, url: str, why: str) -> str:
     """Say that an endpoint refuses us, and by which key."""
     key = f"key from {config.api_key_env}" if config.api_key_env else "no api_key_env given"
     return f"teacher '{spec.teacher}': {url} {why} ({key})"

@@ -38,7 +38,7 @@ class RetryBudget:
 
 
 def retry_after_s(header: str | None, date: str | None = None) -> float | None:
-    """Return the seconds a `Retry-After` header asks for, or None if it says nothing.
+    """Return the seconds of a `Retry-After` header, or None if it has none.
 
     Args:
         header: a number of seconds, or a date.

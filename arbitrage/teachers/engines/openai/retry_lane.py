@@ -17,12 +17,12 @@ class RetryLane:
     """Admits rows whose pause is over. Shared by all streams of a client; belongs to one event loop at a time.
 
     Args:
-        num_places: requests in flight at most.
-        many: so many waiting rows may not be put off any longer.
+        num_permits: requests in flight at most.
+        many: number of waiting rows beyond which all of them may go.
     """
 
-    def __init__(self, num_places: int, many: int) -> None:
-        self._num_places, self._many = num_places, many
+    def __init__(self, num_permits: int, many: int) -> None:
+        self._num_permits, self._many = num_permits, many
         self._num_streams = 0  # that have fresh rows
         self._num_inside = 0
         self._earned = 1.0
@@ -37,7 +37,7 @@ class RetryLane:
 
     def fresh_sent(self, num: int) -> None:
         """Note that rows are sent for the first time."""
-        self._earned = min(float(self._num_places), self._earned + num / _FRESH_PER_RETRY)
+        self._earned = min(float(self._num_permits), self._earned + num / _FRESH_PER_RETRY)
         self._admit()
 
     def fresh_end(self) -> None:
@@ -54,7 +54,7 @@ class RetryLane:
         self._admit()
 
     async def enter(self) -> None:
-        """Wait for a place in the lane."""
+        """Wait for a permit in the lane."""
         turn = asyncio.Event()
         self._queue.append(turn)
         self._admit()
@@ -68,7 +68,7 @@ class RetryLane:
             raise
 
     def leave(self) -> None:
-        """Give the place back: the row has its result, or pauses again."""
+        """Return the permit: the row has its result, or pauses again."""
         self._num_inside -= 1
         self._admit()
 
@@ -81,7 +81,7 @@ class RetryLane:
         """Tell whether one more may, and charge it to what fresh rows have earned."""
         if self._is_open:
             return True
-        if self._num_inside >= self._num_places:
+        if self._num_inside >= self._num_permits:
             return False
         if len(self._queue) > self._many or self._is_idle():
             return True

@@ -1,4 +1,4 @@
-"""What becomes of a request that got no answer: whose fault it is, and where and when it is sent again.
+"""What happens to a request without an answer: row or endpoint at fault, and where and when it is sent again.
 
 docs/decisions/0007-circuit-breaker.md has the rules and why.
 """
@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from arbitrage.contracts.engines import Failure, GenerationFailure, GenerationRequest
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
-from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.openai.endpoint import Endpoint, Permit
 from arbitrage.teachers.engines.openai.http import ConnectionProblem
 from arbitrage.teachers.engines.openai.load_balancer import LoadBalancer
 from arbitrage.teachers.engines.openai.retry import RetryBudget, backoff_s, longest_backoff_s
+from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 _STALE_TRIES = 2
 """Kept-alive connections that may break under one request; the server closes all of its own at about one time."""
@@ -21,23 +21,24 @@ _STANDSTILLS = 20
 """Standstills of this process that a request may live through: each costs it nothing."""
 
 _UNFINISHED_TRIES = 2
-"""How often to ask where an answer does not say whether it is whole. Some servers never say it, and each is paid."""
+"""Tries for an answer without a finish reason. Some servers never send one, and each try is paid."""
 
-_TURNED_AWAY = 5
-"""So often a row must be turned away, and for longer than `retry_for_s`, while others are served, before it fails."""
+_MAX_TURNED_AWAY = 5
+"""A row fails that is turned away this often, and for longer than `retry_for_s`, while others are served."""
 
-_DOUBTS = 3
-"""So often it is tried to find out whether a refused row or its endpoint is to blame."""
+_MAX_PROBES = 3
+"""Probes that may fail before a refused row counts as refused, and not its endpoint."""
 
 _TIMED_OUT_PAUSE_S = 60.0
 
 _UNREADABLE_FOR_S = 30.0
-"""So long an endpoint that never gave a readable answer may give unreadable ones: a page saying "starting" passes."""
+"""An endpoint that never gave a readable answer is given up after unreadable ones for this long: a page that says
+"starting" goes away."""
 
 
 @dataclass(slots=True)
 class RequestState:
-    """A request, and what it went through. Times are by the active clock."""
+    """A request and the history of its tries. Times are by the active clock."""
 
     request: GenerationRequest
     num_faults: int = 0
@@ -45,15 +46,15 @@ class RequestState:
     num_stale: int = 0
     num_standstills: int = 0
     num_unfinished: int = 0
-    num_doubts: int = 0
+    num_probes: int = 0
     denied_at: float | None = None  # first
-    since: float | None = None  # when it first met an endpoint that does not serve
-    shunned: dict[str, float] = field(default_factory=dict)  # URL → not before this time
+    since: float | None = None  # when an endpoint first did not serve it
+    not_before: dict[str, float] = field(default_factory=dict)  # URL → not before this time
     timed_out: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class OpenRefusal:
     """A row that was refused as often as it may be, while nothing shows whether others are served."""
 
     endpoint: Endpoint
@@ -65,13 +66,17 @@ class RetryPolicy:
     """Decides what follows from a ConnectionProblem. One for all rows of a teacher.
 
     Args:
-        denied: says of an endpoint and a reason what is wrong with our access, for messages.
+        access_problem: describes, for an endpoint and a reason, why it refuses access.
     """
 
     def __init__(
-        self, config: OpenAIConfig, balancer: LoadBalancer, clock: ActiveClock, denied: Callable[[str, str], str]
+        self,
+        config: OpenAISettings,
+        balancer: LoadBalancer,
+        clock: ActiveClock,
+        access_problem: Callable[[str, str], str],
     ) -> None:
-        self._config, self._balancer, self._clock, self._denied = config, balancer, clock, denied
+        self._config, self._balancer, self._clock, self._access_problem = config, balancer, clock, access_problem
         self._budget = RetryBudget()
         self.num_retries = self.num_refusals = 0
 
@@ -79,48 +84,50 @@ class RetryPolicy:
         """Count a request that was served: it pays for retries of others."""
         self._budget.earn()
 
-    def after(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
-        """Give the place back; return the row's result if it fails, else note where not to ask before when."""
-        if trouble.kind == "busy":
-            return self._wait(row, place, trouble)
-        found = self._judged(row, place, trouble)
+    def after(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | OpenRefusal | None:
+        """Return the permit; return the row's result if it fails, else note before when not to send where."""
+        if problem.kind == "busy":
+            return self._wait(row, permit, problem)
+        found = self._after_problem(row, permit, problem)
         if found is None:
             self.num_retries += 1
         return found
 
-    def undecided(self, row: RequestState, doubt: Doubt, trouble: ConnectionProblem) -> Failure | None:
-        """Return what becomes of a row in doubt whose endpoint now has troubles of its own."""
-        row.num_doubts += 1
-        if trouble.kind != "busy" and row.num_doubts >= _DOUBTS:
-            return doubt.failure
-        until = self._clock.now() + backoff_s(row.request.candidate_id, row.num_doubts)
-        row.shunned[doubt.endpoint.url] = max(until, row.shunned.get(doubt.endpoint.url, 0.0))
+    def after_probe(self, row: RequestState, refusal: OpenRefusal, problem: ConnectionProblem) -> Failure | None:
+        """Return what becomes of a row in refusal whose endpoint now has troubles of its own."""
+        row.num_probes += 1
+        if problem.kind != "busy" and row.num_probes >= _MAX_PROBES:
+            return refusal.failure
+        until = self._clock.now() + backoff_s(row.request.candidate_id, row.num_probes)
+        row.not_before[refusal.endpoint.url] = max(until, row.not_before.get(refusal.endpoint.url, 0.0))
         return None
 
-    def _judged(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
-        endpoint, leave = place.endpoint, self._balancer.leave
-        match trouble.kind:
+    def _after_problem(
+        self, row: RequestState, permit: Permit, problem: ConnectionProblem
+    ) -> Failure | OpenRefusal | None:
+        endpoint, leave = permit.endpoint, self._balancer.leave
+        match problem.kind:
             case "stale" if row.num_stale < _STALE_TRIES:
                 row.num_stale += 1
-                leave(place, "nothing")
+                leave(permit, "nothing")
             case "stood_still" if row.num_standstills < _STANDSTILLS:
                 row.num_standstills += 1
-                leave(place, "nothing")
+                leave(permit, "nothing")
             case "unreachable":
                 self._turned_away(row)
-                leave(place, "unreachable", str(trouble), row.request.candidate_id)
+                leave(permit, "unreachable", str(problem), row.request.candidate_id)
             case "no_access":
-                return self._refused(row, place, trouble)
+                return self._refused(row, permit, problem)
             case "not_found" if not endpoint.has_served:  # it may still be loading the model
                 self._turned_away(row)
-                leave(place, "unreachable", str(trouble), row.request.candidate_id)
-                endpoint.missing = self._denied(endpoint.url, str(trouble))
+                leave(permit, "unreachable", str(problem), row.request.candidate_id)
+                endpoint.missing = self._access_problem(endpoint.url, str(problem))
             case "denied" | "not_found":
-                return self._refused(row, place, trouble)
+                return self._refused(row, permit, problem)
             case "unfinished":
-                return self._unfinished(row, place, trouble)
+                return self._unfinished(row, permit, problem)
             case _:
-                return self._fault(row, place, trouble)
+                return self._fault(row, permit, problem)
         return None
 
     def _turned_away(self, row: RequestState) -> float:
@@ -128,83 +135,85 @@ class RetryPolicy:
         row.since = self._clock.now() if row.since is None else row.since
         return row.since
 
-    def _wait(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
+    def _wait(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | OpenRefusal | None:
         """The endpoint is busy. Others may not be, or it may be so for this row alone.
 
-        One that asks for more patience than there is may mean this request alone, or be wrong: it is asked again
+        One that requests a longer pause than `retry_for_s` may mean this request alone, or be wrong: it is retried
         sooner. Where it refuses several in a row, the limiter believes it.
         """
         self.num_refusals += 1
         since = self._turned_away(row)
         candidate_id, patience_s = row.request.candidate_id, self._config.retry_for_s
-        why, asked_s = str(trouble), trouble.wait_s
-        if asked_s is None:
+        why, requested_s = str(problem), problem.wait_s
+        if requested_s is None:
             wait_s = backoff_s(candidate_id, row.num_waits)
         else:
-            why = f"{why}, asking to wait {asked_s:.0f} s"
-            wait_s = asked_s if asked_s <= patience_s else min(longest_backoff_s(candidate_id), patience_s / 2)
+            why = f"{why}, asking to wait {requested_s:.0f} s"
+            wait_s = (
+                requested_s if requested_s <= patience_s else min(longest_backoff_s(candidate_id), patience_s / 2)
+            )
         row.num_waits += 1
-        until = row.shunned[place.endpoint.url] = self._clock.now() + wait_s
-        self._balancer.leave(place, "busy", why, wait_s=asked_s if asked_s is not None else wait_s)
-        until = max(until, place.endpoint.opens_at())
-        if row.num_waits < _TURNED_AWAY or until - since <= patience_s:
+        until = row.not_before[permit.endpoint.url] = self._clock.now() + wait_s
+        self._balancer.leave(permit, "busy", why, wait_s=requested_s if requested_s is not None else wait_s)
+        until = max(until, permit.endpoint.opens_at())
+        if row.num_waits < _MAX_TURNED_AWAY or until - since <= patience_s:
             return None
-        told = f"turned away {row.num_waits} times while others were answered: {trouble}"
-        failure = self._failed(row, "engine_error", told)
+        detail = f"turned away {row.num_waits} times while others were answered: {problem}"
+        failure = self._failed(row, "engine_error", detail)
         are_others_served = any(endpoint.served_at > since for endpoint in self._balancer.usable())
-        return failure if are_others_served else Doubt(place.endpoint, why, failure)
+        return failure if are_others_served else OpenRefusal(permit.endpoint, why, failure)
 
-    def _refused(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | Doubt | None:
+    def _refused(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | OpenRefusal | None:
         """The endpoint refuses this request, and maybe all: others show it."""
-        endpoint, request, now = place.endpoint, row.request, self._clock.now()
-        why = self._denied(endpoint.url, str(trouble))
-        if trouble.kind == "no_access" and not endpoint.has_served:
-            self._balancer.leave(place, "no_access", why)
+        endpoint, request, now = permit.endpoint, row.request, self._clock.now()
+        why = self._access_problem(endpoint.url, str(problem))
+        if problem.kind == "no_access" and not endpoint.has_served:
+            self._balancer.leave(permit, "no_access", why)
             return None
         cause = "" if row.denied_at is not None else request.prompt_id
         row.denied_at = now if row.denied_at is None else row.denied_at
         row.since = None
-        self._balancer.leave(place, "denied", why, cause)
+        self._balancer.leave(permit, "denied", why, cause)
         if endpoint.is_out:
             return None
         row.num_faults += 1
         if row.num_faults >= self._config.num_tries:
-            failure = self._failed(row, "bad_request", str(trouble))
-            return failure if endpoint.served_at > row.denied_at else Doubt(endpoint, why, failure)
+            failure = self._failed(row, "bad_request", str(problem))
+            return failure if endpoint.served_at > row.denied_at else OpenRefusal(endpoint, why, failure)
         self._pause(row, endpoint, is_timeout=False)
         return None
 
-    def _unfinished(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | None:
-        self._balancer.leave(place, "success")
+    def _unfinished(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | None:
+        self._balancer.leave(permit, "success")
         row.num_unfinished += 1
         if row.num_unfinished >= min(_UNFINISHED_TRIES, self._config.num_tries):
             hint = "; if the endpoint never says it, put no_finish_reason: stop into the teacher's engine"
-            return self._failed(row, "unknown_finish_reason", f"{trouble}{hint}")
-        self._pause(row, place.endpoint, is_timeout=False)
+            return self._failed(row, "unknown_finish_reason", f"{problem}{hint}")
+        self._pause(row, permit.endpoint, is_timeout=False)
         return None
 
-    def _fault(self, row: RequestState, place: Permit, trouble: ConnectionProblem) -> Failure | None:
+    def _fault(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | None:
         """Row or endpoint is sick. The row pays with a try, unless its endpoint is known to be the sick one."""
-        endpoint, request = place.endpoint, row.request
-        is_timeout = trouble.kind == "timeout"
+        endpoint, request = permit.endpoint, row.request
+        is_timeout = problem.kind == "timeout"
         is_alone = len(self._balancer.usable()) == 1
         blames = not (is_timeout and is_alone)  # a sole slow endpoint is not made faster by pausing
         cause = "" if row.num_faults else request.prompt_id
         row.since = None  # it was not turned away
-        if trouble.kind == "malformed" and self._is_unreadable(endpoint):
-            why = self._denied(endpoint.url, f"gives answers that are no chat completions: {trouble}")
-            self._balancer.leave(place, "no_access", why)
+        if problem.kind == "malformed" and self._is_unreadable(endpoint):
+            why = self._access_problem(endpoint.url, f"gives answers that are no chat completions: {problem}")
+            self._balancer.leave(permit, "no_access", why)
             return None
-        self._balancer.leave(place, "fault" if blames else "nothing", str(trouble), cause)
-        if place.is_probe or not endpoint.is_aside:
+        self._balancer.leave(permit, "fault" if blames else "nothing", str(problem), cause)
+        if permit.is_probe or not endpoint.is_aside:
             row.num_faults += 1
         if is_timeout:
             row.timed_out.add(endpoint.url)
             if row.timed_out >= {e.url for e in self._balancer.usable()}:
                 return self._failed(row, "timeout", f"no answer in {self._config.timeout_s:g} s")
-            row.shunned[endpoint.url] = self._clock.now() + _TIMED_OUT_PAUSE_S
+            row.not_before[endpoint.url] = self._clock.now() + _TIMED_OUT_PAUSE_S
         if row.num_faults >= self._config.num_tries:
-            return self._failed(row, "engine_error", str(trouble))
+            return self._failed(row, "engine_error", str(problem))
         if not endpoint.is_aside:  # where it is, the wait for its return is pause enough
             self._pause(row, endpoint, is_timeout)
         return None
@@ -219,15 +228,15 @@ class RetryPolicy:
         now, candidate_id = self._clock.now(), row.request.candidate_id
         if not self._budget.spend():
             until = now + longest_backoff_s(candidate_id)
-            row.shunned = {url: max(until, row.shunned.get(url, 0.0)) for url in self._config.urls}
+            row.not_before = {url: max(until, row.not_before.get(url, 0.0)) for url in self._config.urls}
         elif not is_timeout:
-            row.shunned[endpoint.url] = now + backoff_s(candidate_id, max(0, row.num_faults - 1))
+            row.not_before[endpoint.url] = now + backoff_s(candidate_id, max(0, row.num_faults - 1))
 
     def _failed(self, row: RequestState, reason: GenerationFailure, detail: str) -> Failure:
         return Failure(row.request.candidate_id, reason, detail)
 
 
-def blotted(text: str, secrets: Sequence[str]) -> str:
+def without_secrets(text: str, secrets: Sequence[str]) -> str:
     """Return a text without the secrets that a server may echo."""
     for secret in secrets:
         bare = secret.removeprefix("Bearer ")
