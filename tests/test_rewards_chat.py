@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from arbitrage.errors import DataError
 from arbitrage.models.chat import ChatTokenizer
-from arbitrage.models.chat_rendering import fold_system
+from arbitrage.models.template_shapes import fold_system
 from arbitrage.records import Message
 from tests.support.tiny_model import SPECIALS, TEMPLATE, build_tokenizer
 

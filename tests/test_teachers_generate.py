@@ -159,7 +159,7 @@ def completion(request, **more):
         (lambda requests: [], "no answer came for 2 items asked"),
         (lambda requests: [completion(requests[0])], "no answer came for 1 items asked"),
         (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second answer came"),
-        (lambda requests: [completion(requests[0], candidate_id="z")], "a result that nobody asked for: z"),
+        (lambda requests: [completion(requests[0], candidate_id="z")], "returned an unexpected result: z"),
     ],
     ids=["none", "missing", "double", "foreign"],
 )

@@ -19,18 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.errors import DataError, EngineStartError
-from arbitrage.models.chat_rendering import (
-    RESERVED,
-    CompiledTemplate,
-    Shape,
-    Shapes,
-    TemplateError,
-    Turn,
-    choose_template,
-    processor_template,
-)
+from arbitrage.models.compiled_template import RESERVED, CompiledTemplate, Turn
 from arbitrage.models.loading import first_line
 from arbitrage.models.references import local_directory
+from arbitrage.models.template_choice import TemplateError, choose_template, processor_template
+from arbitrage.models.template_shapes import Shape, Shapes
 from arbitrage.records import Message
 
 _PRIVATE_USE = range(0xE000, 0xF900)
