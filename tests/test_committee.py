@@ -158,7 +158,7 @@ def test_nobody_judges_his_own_family() -> None:
     [
         ({"reviewers": ["r1"]}, "reviewers"),
         ({"reviewers": ["r1", "r1"]}, "listed twice"),
-        ({"adjudicators": []}, "somebody must settle"),
+        ({"adjudicators": []}, "contested candidates need an adjudicator"),
         ({"min_reviews": 4}, "min_reviews is 4, and there are 3 reviewers"),
         ({"accept": 0.0}, "accept"),
     ],

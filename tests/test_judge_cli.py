@@ -79,7 +79,7 @@ def test_a_fair_judge_finds_the_better_set_asks_twice_and_never_again(judge, set
         build_report(tmp_path / "runs" / "judge-a.jsonl-against-b.parquet")
     assert everywhere["num_clusters"] == 20  # translations share an id
     assert everywhere["reliability"]["consistency"]["value"] == 1.0
-    assert figures["witnesses"][0]["agreement"]["kappa"]["value"] == 1.0
+    assert figures["agreements"][0]["agreement"]["kappa"]["value"] == 1.0
     page = (tmp_path / "out.html").read_text()
     assert "a.jsonl beats b.parquet" in page
     assert "<script src" not in page

@@ -253,10 +253,10 @@ def test_agreement_where_both_always_say_one_thing_is_undefined() -> None:
 def test_people_are_met_by_id_and_language_and_failures_left_out() -> None:
     rows = [a_verdict(i, "ab"[i % 2]) for i in range(10)] + [a_verdict(10, "tie", "failed", errors=("a:x", "b:x"))]
     labels = Labels({(row.prompt_id, row.language): [row.winner, row.winner] for row in rows})
-    [witness] = figures(rows, labels).witnesses
-    assert (witness.other, witness.agreement.num, witness.agreement.kappa.value) == (PEOPLE, 20, 1.0)
+    [source] = figures(rows, labels).agreements
+    assert (source.other, source.agreement.num, source.agreement.kappa.value) == (PEOPLE, 20, 1.0)
     other_language = Labels({(row.prompt_id, "de"): ["a"] for row in rows})
-    assert figures(rows, other_language).witnesses[0].agreement.num == 0
+    assert figures(rows, other_language).agreements[0].agreement.num == 0
 
 
 def test_equal_answers_are_no_agreement_of_judges_who_were_not_asked() -> None:
@@ -267,6 +267,6 @@ def test_equal_answers_are_no_agreement_of_judges_who_were_not_asked() -> None:
         for _ in range(2)
     )
     [first, _] = figures_of({"j": one, "k": other}, {"j": True, "k": True})
-    [witness] = first.witnesses
-    assert witness.agreement.num == 400
-    assert not witness.agreement.kappa.interval.excludes_zero  # two coins
+    [source] = first.agreements
+    assert source.agreement.num == 400
+    assert not source.agreement.kappa.interval.excludes_zero  # two coins

@@ -281,7 +281,7 @@ def _print(found: "JudgeReport") -> None:
         say(line)
 
 
-HEADING = "calls of a new run; what a stopped one has heard is not asked again"
+HEADING = "calls of a new run; a resumed run sends only those that are missing"
 
 
 def calls_table(found: "list[Calls]") -> Table:

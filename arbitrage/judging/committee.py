@@ -6,7 +6,7 @@
 
 A candidate's score is the adjudicator's where it was called, else the mean of the reviews that could be read, less
 what its reviewers score higher than the committee does (`arbitrage.judging.levels`). A review that cannot be read is
-left out, never the candidate: else a reviewer that garbles its replies about one teacher would remove that teacher's
+left out, never the candidate: else a reviewer whose output about one teacher is unreadable would remove its
 candidates. A candidate below `accept` is not selected: the ensemble filters it. No member reviews a teacher of its
 own family.
 """
@@ -59,7 +59,7 @@ class CommitteeConfig(ReviewTerms, ScorerOptions):
         if len(set(self.reviewers)) < len(self.reviewers):
             raise ValueError("a reviewer is listed twice")
         if self.max_spread is not None and not self.adjudicators:
-            raise ValueError("somebody must settle what is contested: name adjudicators, or set max_spread: null")
+            raise ValueError("contested candidates need an adjudicator: name adjudicators, or set max_spread: null")
         if self.min_reviews > len(self.reviewers):
             raise ValueError(f"min_reviews is {self.min_reviews}, and there are {len(self.reviewers)} reviewers")
         return self
@@ -212,7 +212,7 @@ class AdjudicateStep(GenerateConfig):
     max_spread: float
 
     def identity(self) -> Raw:
-        """Return what can change a reply, and who is asked about what."""
+        """Return what can change a review, and which reviewer reviews which teacher."""
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "max_spread": self.max_spread}
         return super().identity() | own | {"question": QUESTION_VERSION}
 

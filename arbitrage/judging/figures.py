@@ -13,7 +13,7 @@ from arbitrage.records import Verdict
 from arbitrage.statistics import Estimate, Floats, Ints, estimate, ratios, resample_ratios
 
 ALL = ""
-"""Stands for all languages together."""
+"""Key of all languages together."""
 
 SEED = 11
 
@@ -81,7 +81,7 @@ class JudgeFigures:
     judge: str
     asks_twice: bool
     standings: tuple[WinRateRow, ...]
-    witnesses: tuple[SourceFigures, ...]
+    agreements: tuple[SourceFigures, ...]
 
 
 PEOPLE = "people"
@@ -103,7 +103,7 @@ def figures_of(
             judge,
             asks_twice[judge],
             tuple(_standing(language, found, asks_twice[judge]) for language, found in _by_language(rows)),
-            tuple(_witnesses(judge, verdicts, labels)),
+            tuple(_agreements(judge, verdicts, labels)),
         )
         for judge, rows in verdicts.items()
     ]
@@ -183,7 +183,7 @@ def _length(rows: Sequence[Verdict], clusters: Ints) -> Estimate | None:
 
 
 def _is_judged(row: Verdict) -> bool:
-    """Tell whether a verdict is somebody's: ties of equal answers would pass for agreement of any two judges."""
+    """Tell whether a judge gave the verdict: ties of equal responses would count as agreement of any two judges."""
     return row.how not in ("failed", "identical")
 
 
@@ -195,7 +195,7 @@ def _pearson(moments_R5: Floats) -> Floats:
     return found
 
 
-def _witnesses(judge: str, verdicts: Mapping[str, Sequence[Verdict]], labels: Labels | None) -> list[SourceFigures]:
+def _agreements(judge: str, verdicts: Mapping[str, Sequence[Verdict]], labels: Labels | None) -> list[SourceFigures]:
     rows = [row for row in verdicts[judge] if _is_judged(row)]
     said: dict[str, Mapping[str, Sequence[Choice]]] = {}
     if labels is not None:

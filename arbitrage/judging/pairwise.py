@@ -71,7 +71,7 @@ def question_of(match: Match, order: Order, criteria: str, *, with_reference: bo
 
 
 def verdict_in(reply: Candidate, match: Match, order: Order) -> tuple[Choice | None, Unreadable | None]:
-    """Return whom a reply about a match prefers, or why that cannot be told: exactly one of the two."""
+    """Return the winner that the judge's output names, or why it is unreadable: exactly one of the two."""
     found = read_reply(reply, verdict_code(match, order), _ending(match, order), _CHOICES)
     if found.value is None:
         return None, _UNREADABLE[found.fault or "no_verdict"]

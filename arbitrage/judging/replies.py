@@ -1,4 +1,4 @@
-"""How a verdict is read out of the reply of a judge, a reviewer or an adjudicator.
+"""Parse the verdict in the output of a judge, a reviewer or an adjudicator.
 
 A reply ends in a line that bears a code and the verdict: `Verdict laruteku: 2`. The code is made from the texts that
 were judged and occurs in none of them (`teachers.asking.code_for`), so that no quotation can pass for a verdict. Only
@@ -19,7 +19,7 @@ from arbitrage.teachers.quoting import repeats
 T = TypeVar("T")
 
 Fault = Literal["empty", "truncated", "no_verdict", "contradictory", "echo", "out_of_range"]
-"""Why a reply holds no verdict. `echo`: it repeats how it was told to reply."""
+"""Why a reply holds no verdict. `echo`: it repeats the instruction."""
 
 LONGEST_REPLY = 200_000
 """Characters of a reply that are read, the last ones."""
@@ -89,7 +89,7 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
     Args:
         reply: what was said.
         code: of the question.
-        instruction: how the question said to reply: what repeats it is no verdict.
+        instruction: how the question said to reply: text that repeats it is not a verdict.
         scale: the verdicts there may be.
     """
     said = without_reasoning(reply.text[-LONGEST_REPLY:])

@@ -18,7 +18,7 @@ from arbitrage.runs.layout import shard_path
 from arbitrage.runs.run import PLAN_FILE, Run, open_run
 
 PREFERRED = ("sft", "steered", "preference")
-"""Of a run's data sets, the one that stands for it where none is named: the first of these."""
+"""Data set of a run that is used where none is named: the first of these that exists."""
 
 
 def data_side(given: str, label: str, columns: ResponseColumns) -> ResponseFiles | None:
@@ -96,12 +96,12 @@ class Match:
 
     @property
     def is_identical(self) -> bool:
-        """Tell whether both say the same, up to Unicode form and surrounding space: a tie that nobody need judge."""
+        """Tell whether both say the same, up to Unicode form and surrounding space: a tie without calling a judge."""
         return nfc(self.a.text).strip() == nfc(self.b.text).strip()
 
     @property
     def item(self) -> Item:
-        """What a step owes for it."""
+        """Item key of the match: a step outputs exactly one row or reject for it."""
         return Item(self.match_id, self.prompt.language)
 
 

@@ -1,7 +1,7 @@
 """A judge that reads: any teacher, asked about each match twice, with either answer first.
 
 judge-<name>       the replies, journaled: an AnswerWorker, as for any teacher
-verdicts-<name>    what they say: a pure function of the replies
+verdicts-<name>    the verdicts: a pure function of the replies
 """
 
 from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ class ReadVerdicts(StepConfig):
 
 
 class VerdictReader:
-    """Makes a Verdict of each match, whatever became of the replies."""
+    """Makes one Verdict for each match, also where a reply is missing or unreadable."""
 
     def __init__(self, judge: str) -> None:
         self._judge = judge
@@ -176,7 +176,7 @@ def _settle(
 
 
 def family_clashes(judge: TeacherJudge, contestants: Sequence[str], pool: TeacherPool) -> list[str]:
-    """Return the contestants of the judge's own family, whom it may favour [2310.05470]."""
+    """Return the sides of the judge's own model family, which it may favour [2310.05470]."""
     [teacher] = pool.select([judge.teacher])
     others = pool.select(contestants)
     return [o.name for o in others if o.name == teacher.name or (o.family and o.family == teacher.family)]

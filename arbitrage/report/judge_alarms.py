@@ -93,11 +93,11 @@ def _scores(who: str, rows: Sequence[Verdict]) -> Iterator[ReportAlarm]:
 
 
 def _agreement(who: str, figures: JudgeFigures) -> Iterator[ReportAlarm]:
-    for witness in figures.witnesses:
-        found = witness.agreement
-        if witness.language != ALL or found.num < MIN_CANDIDATES:
+    for source in figures.agreements:
+        found = source.agreement
+        if source.language != ALL or found.num < MIN_CANDIDATES:
             continue
-        other = "people" if witness.other == PEOPLE else f"judge {witness.other}"
+        other = "people" if source.other == PEOPLE else f"judge {source.other}"
         if found.kappa is None:
             detail = f"Cohen’s κ with {other} is undefined on {found.num:,} verdicts: both always say the same"
             yield ReportAlarm("no_agreement", who, detail)

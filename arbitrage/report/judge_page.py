@@ -20,7 +20,7 @@ def render_judgement(found: JudgeReport) -> str:
             "net": figures.standings[0].net,
             "wins": win_figures(found, figures),
             "reliability": reliability_figures(figures),
-            "agreement": agreement_figures(figures) if figures.witnesses else None,
+            "agreement": agreement_figures(figures) if figures.agreements else None,
         }
         for figures in found.judges
     ]
@@ -34,7 +34,7 @@ def judge_tables(found: JudgeReport) -> Iterator[Figures]:
     for figures in found.judges:
         yield win_figures(found, figures)
         yield reliability_figures(figures)
-        if figures.witnesses:
+        if figures.agreements:
             yield agreement_figures(figures)
 
 
@@ -114,16 +114,16 @@ def agreement_figures(figures: JudgeFigures) -> Figures:
     """Return how far a judge agrees with other judges and with people's labels."""
     rows = [
         Row(
-            witness.other,
+            source.other,
             (
-                "all" if witness.language == ALL else witness.language,
-                witness.agreement.num,
-                witness.agreement.observed,
-                witness.agreement.kappa,
-                witness.agreement.pi,
+                "all" if source.language == ALL else source.language,
+                source.agreement.num,
+                source.agreement.observed,
+                source.agreement.kappa,
+                source.agreement.pi,
             ),
         )
-        for witness in figures.witnesses
+        for source in figures.agreements
     ]
     return Figures(
         title=f"Agreement of {figures.judge} with others, on the same matches",
