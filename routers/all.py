@@ -10,7 +10,7 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class AllConfig(LanguageFilterConfig):
-    """Ask all who speak the language."""
+    """Send each prompt to every teacher that supports its language."""
 
     kind: Literal["all"] = "all"
 

@@ -30,7 +30,7 @@ class BanditConfig(LanguageFilterConfig):
     """Draw one teacher by what is believed of it in the prompt's language and task.
 
     Attributes:
-        rule: `thompson` asks a teacher as often as it is believed to be the best; `ema` asks the one whose moving
+        rule: `thompson` chooses a teacher with the probability that it is the best; `ema` chooses the one whose moving
             average is highest, which follows teachers that change.
         outcomes: a Parquet file of earlier outcomes (see `routers.bandit_log.outcome_log`); without one,
             only the prior is known.
@@ -40,7 +40,7 @@ class BanditConfig(LanguageFilterConfig):
             those to its means in their tasks.
         noise: standard deviation of single rewards about their mean; calibrated rewards have about 1.
         decay: weight of the newest outcome in the moving average.
-        floor: least probability of being asked, for every teacher that may be; at most an equal share.
+        floor: smallest probability of each eligible teacher; at most an equal share.
         num_draws: from the beliefs, by which `thompson` finds each teacher's chance to be the best.
         seed: of draws and choices.
     """

@@ -14,7 +14,7 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class LanguageConfig(LanguageFilterConfig):
-    """Ask the first `top_k` teachers of the table's entry for the language.
+    """Send each prompt to the first `top_k` teachers of the table's entry for its language.
 
     The entry is looked for under the tag itself, under language and script, under the language, then under its family
     (an ISO 639-5 code, such as `roa`), then in `default`. An entry of a language asks whom it names, whatever they
@@ -23,7 +23,7 @@ class LanguageConfig(LanguageFilterConfig):
     Attributes:
         table: language or family → teachers, the best first.
         default: teachers for what the table does not cover, the best first; empty to reject such prompts.
-        top_k: how many teachers are asked.
+        top_k: number of teachers that a prompt is sent to.
     """
 
     kind: Literal["language"] = "language"

@@ -11,7 +11,7 @@ from routers.choice import ChoiceConfig, LearnedRouter
 
 
 class LearnedConfig(ChoiceConfig):
-    """Ask by a trained router.
+    """Send each prompt to the teachers that a trained router predicts to be best.
 
     Attributes:
         artifact: the directory that `arbitrage router train` wrote; on a cluster, one that every node reads. What

@@ -10,7 +10,7 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class SingleConfig(LanguageFilterConfig):
-    """Ask `teacher`, in the languages it declares.
+    """Send every prompt to `teacher`, in the languages it declares.
 
     Attributes:
         teacher: name of the teacher.

@@ -9,7 +9,7 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class UniformConfig(LanguageFilterConfig):
-    """Ask one of those who speak the language, drawn by the prompt's id and `seed`.
+    """Send each prompt to one teacher that supports its language, drawn by the prompt's id and `seed`.
 
     Attributes:
         seed: another seed draws other teachers.

@@ -11,7 +11,7 @@ from arbitrage.records import FinishReason, Message
 
 
 class SamplingParams(Config):
-    """How a teacher is asked. Hedged sampling [2506.20544]: n − 1 warm samples plus one greedy.
+    """Sampling parameters. Hedged sampling [2506.20544]: n − 1 warm samples and one greedy one.
 
     Attributes:
         n: number of candidates that each teacher samples for a prompt.

@@ -32,7 +32,7 @@ class OpenAISettings(EngineOptions):
         no_finish_reason: what happens to an answer without a finish reason. `reject`: it may be cut off, so
             it is requested once more and then rejected. `stop`: it counts as complete; for endpoints
             that never send a finish reason.
-        logprobs: ask for log-probabilities (an endpoint may report them after temperature; OpenAI's are before).
+        logprobs: request log-probabilities (an endpoint may report them after temperature; OpenAI's are before).
         max_tokens_field: name of the field for the limit of an answer's tokens.
         extra_body: further fields of each request, such as {top_k: 20}. They are written to run.json, so secrets
             are refused here.
