@@ -30,8 +30,8 @@ class BanditConfig(LanguageFilterConfig):
     """Draw one teacher by what is believed of it in the prompt's language and task.
 
     Attributes:
-        rule: `thompson` chooses a teacher with the probability that it is the best; `ema` chooses the one whose moving
-            average is highest, which follows teachers that change.
+        rule: `thompson` chooses a teacher with the probability that it is the best; `ema` chooses the one
+            whose moving average is highest, which follows teachers that change.
         outcomes: a Parquet file of earlier outcomes (see `routers.bandit_log.outcome_log`); without one,
             only the prior is known.
         prior: teacher → reward expected of it before any outcome.

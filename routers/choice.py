@@ -29,7 +29,7 @@ class ChoiceConfig(LanguageFilterConfig):
     Attributes:
         top_k: number of teachers that a prompt is sent to.
         ask_more_below: teachers whose expected reward is lower than the best by less than this are sampled
-            too; 0 adds none.
+            too, in units of the reward; 0 adds none.
         max_asked: maximum number of teachers that a prompt is sent to, with `ask_more_below`.
         cost_weight: λ; teachers are ranked by expected reward − λ · cost.
         costs: of asking each teacher once, in any unit; a teacher that is not named costs nothing.
