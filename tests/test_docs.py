@@ -16,8 +16,6 @@ from pydantic.fields import FieldInfo
 from arbitrage.yaml_text import read_yaml
 from tests.support.pages import PAGES, ROOT, Block, blocks, matches, run_arbitrage, run_command, split_words
 
-pytestmark = pytest.mark.xdist_group("docs")
-
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 RUN = [name for name in NAMES if any(block.is_run for block in blocks(ROOT / name))]
 
@@ -40,6 +38,8 @@ def scratch(quickstart: tuple[Path, str], tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.model  # the quickstart's; shells run the few commands that are not `arbitrage`
+@pytest.mark.process
 @pytest.mark.parametrize("name", RUN)
 def test_page_shows_what_its_commands_print(name: str, scratch: Path, quickstart: tuple[Path, str]) -> None:
     wrong = []
