@@ -1,12 +1,10 @@
-"""What every pipeline has in common: ask the pool, score the answers, and keep it all in one candidate table.
+"""What the recipes share: the fields of their configs, and the verbs that take more than one step.
 
-Strategies, pairs, router labels and oracles are queries over this table; generation is paid for once (METHODS §1).
-
-Preference pairs of a candidate table, their policy checked against the pool.
+Strategies, pairs, router labels and oracles are queries over one candidate table, so generation is paid for once.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -21,7 +19,6 @@ from arbitrage.export.format import Trainer
 from arbitrage.judging.committee import CommitteeConfig, committee
 from arbitrage.models.references import current_reference, shipped_path
 from arbitrage.prompts import PromptsConfig
-from arbitrage.prompts.step import read_prompts
 from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
 from arbitrage.rewards.combine import EnsembleConfig, combine
@@ -31,8 +28,7 @@ from arbitrage.rewards.text_checks import ReasoningLeftConfig
 from arbitrage.runs.manifest import Notes
 from arbitrage.runs.paths import AnyPath
 from arbitrage.selection.pairs import PairSelection, select_pairs
-from arbitrage.teachers.generate import generate
-from arbitrage.teachers.pool import TeacherConfig, load_pool, pool_members
+from arbitrage.teachers.pool import TeacherConfig, TeacherPool, load_pool
 from routers import RouterConfig
 from routers.step import route
 
@@ -89,15 +85,15 @@ class CandidatesConfig(Config):
         return members
 
     @model_validator(mode="after")
-    def _something_is_weighed(self) -> Self:
-        if not self.opinions() and self.ensemble is None:
-            raise ValueError("nothing ranks the answers; add `rewards`, or weigh checks in `ensemble`")
+    def _something_ranks(self) -> Self:
+        if not self.scorers() and self.ensemble is None:
+            raise ValueError("nothing ranks the candidates; add `rewards`, or weights of checks in `ensemble`")
         if self.committee is not None and self.committee.name in {reward.name for reward in self.rewards}:
             raise ValueError(f"the name '{self.committee.name}' is given to a reward and to the committee")
         return self
 
-    def opinions(self) -> tuple[ScorerOptions, ...]:
-        """Return all that scores answers on a scale of its own."""
+    def scorers(self) -> tuple[ScorerOptions, ...]:
+        """Return the rewards, and the committee if there is one: all that is calibrated."""
         return (*self.rewards, *((self.committee,) if self.committee else ()))
 
     def all_checks(self) -> tuple[CheckConfig, ...]:
@@ -106,18 +102,26 @@ class CandidatesConfig(Config):
         is_named = any(check.kind == always.kind or check.name == always.name for check in self.checks)
         return self.checks if is_named else (*self.checks, always)
 
-    def engines(self) -> tuple[tuple[str, TeacherConfig], ...]:
-        """Return every teacher that is asked, to answer or to review, beside the pool of workers that asks it."""
-        found = [(f"generate-{teacher.name}", teacher) for teacher in self.selected_teachers()]
-        if self.committee is not None:
-            members = load_pool(Path(self.teachers)).select(self.committee.members)
-            found += [(f"{verb}-{member.name}", member) for member in members for verb in ("review", "adjudicate")]
-        return tuple(found)
+    def load_pool(self) -> TeacherPool:
+        """Read the pool file."""
+        return load_pool(Path(self.teachers))
 
-    def selected_teachers(self) -> tuple[TeacherConfig, ...]:
-        """Return the teachers that take part, read from the pool file."""
-        pool = load_pool(Path(self.teachers))
-        return pool.select(self.pool) if self.pool is not None else pool.teachers
+    def select_teachers(self, pool: TeacherPool) -> tuple[TeacherConfig, ...]:
+        """Return the teachers of a pool that take part."""
+        return pool.teachers if self.pool is None else pool.select(self.pool)
+
+    def engines(self) -> tuple[tuple[str, TeacherConfig], ...]:
+        """Return every teacher that is sampled, as a teacher, reviewer or fuser, with the name of its step."""
+        pool = self.load_pool()
+        found = [(f"generate-{teacher.name}", teacher) for teacher in self.select_teachers(pool)]
+        if self.committee is not None:
+            members = pool.select(self.committee.members)
+            found += [(f"{verb}-{member.name}", member) for member in members for verb in ("review", "adjudicate")]
+        return (*found, *((f"fuse-{fuser.name}", fuser) for fuser in self.fusers(pool)))
+
+    def fusers(self, pool: TeacherPool) -> tuple[TeacherConfig, ...]:
+        """Return the teachers of a pool that fuse candidates; none by default."""
+        return ()
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
         """Return who is asked in which shards, for estimates; for a router not yet trained, one that stands in."""
@@ -138,47 +142,6 @@ class CandidatesConfig(Config):
 
 
 @dataclass(frozen=True, slots=True)
-class TableBuild:
-    """The steps that hold (prompt, teacher, sample) × scores; `levels`: how high the committee's reviewers score."""
-
-    prompts: Step
-    routes: Step
-    compared: tuple[Step, ...]
-    drafts: tuple[Step, ...]
-    scores: tuple[Step, ...]
-    calibration: Step | None
-    final: Step
-    levels: Step | None = None
-
-    def pipeline(self, datasets: dict[str, Step], router: Step | None = None) -> Pipeline:
-        """Return the pipeline that writes these data sets beside the table, and trains a router of it."""
-        roles = {
-            "prompts": (self.prompts,),
-            "routes": (self.routes, *self.compared),
-            "drafts": self.drafts,
-            "scores": self.scores,
-            "calibration": (self.calibration,) if self.calibration else (),
-            "router": (router,) if router else (),
-            "final": (self.final,),
-            "mix": tuple(step for dataset in datasets.values() for step in dataset.inputs.get("mix", ())),
-        }
-        return Pipeline(datasets, roles)
-
-
-def build_table(config: CandidatesConfig) -> TableBuild:
-    """Build the steps from prompts to final scores."""
-    teachers = config.selected_teachers()
-    members = pool_members(teachers)
-    prompts = read_prompts(config.prompts)
-    routes = route(config.router, members, prompts)
-    compared = compare(config, members, prompts)
-    asked = sample_and_score(config, teachers, prompts, routes)
-    calibration = scale(config, prompts, asked)
-    final = combine_scores(config, prompts, asked, calibration)
-    return TableBuild(prompts, routes, compared, asked.drafts, asked.scores, calibration, final, asked.levels)
-
-
-@dataclass(frozen=True, slots=True)
 class ShardRange:
     """A part of the run's shards, and its name in the names of steps."""
 
@@ -190,101 +153,133 @@ class ShardRange:
         return step.part(self.name, self.span)
 
 
-EVERYTHING = ShardRange()
+ALL = ShardRange()
 
 
 @dataclass(frozen=True, slots=True)
-class SampledSteps:
-    """The steps that hold answers, those that hold opinions on them, and how high each reviewer scores."""
+class ScoreSteps:
+    """The steps that score and check candidates.
 
-    drafts: tuple[Step, ...]
-    scores: tuple[Step, ...]
+    Attributes:
+        steps: teacher by teacher.
+        levels: step that measures how high each reviewer of the committee scores, if there is a committee.
+    """
+
+    steps: tuple[Step, ...]
     levels: Step | None = None
 
-    def __add__(self, other: "SampledSteps") -> "SampledSteps":
-        """Return both, with the levels of the first."""
-        return SampledSteps(self.drafts + other.drafts, self.scores + other.scores, self.levels)
+    def __add__(self, other: "ScoreSteps") -> "ScoreSteps":
+        """Return the steps of both, with the levels of the first."""
+        return ScoreSteps(self.steps + other.steps, self.levels)
 
 
-def sample_and_score(
+@dataclass(frozen=True, slots=True)
+class TableBuild:
+    """The steps of a candidate table: (prompt, teacher, sample) × scores."""
+
+    prompts: Step
+    routes: Step
+    compared: tuple[Step, ...]
+    drafts: tuple[Step, ...]
+    scores: ScoreSteps
+    calibration: Step | None
+    final: Step
+
+    def pipeline(self, datasets: Mapping[str, Step], **others: Step | Sequence[Step] | None) -> Pipeline:
+        """Return the pipeline that writes these data sets; `others` are further steps of the run, by role."""
+        router = others.pop("router", None)
+        roles = {
+            "prompts": (self.prompts,),
+            "routes": (self.routes, *self.compared),
+            "drafts": self.drafts,
+            "scores": self.scores.steps,
+            "calibration": _steps(self.calibration),
+            "router": _steps(router),
+            "final": (self.final,),
+            "mix": tuple(step for dataset in datasets.values() for step in dataset.inputs.get("mix", ())),
+        }
+        return Pipeline(dict(datasets), roles | {role: _steps(found) for role, found in others.items()})
+
+
+def score_candidates(
     config: CandidatesConfig,
-    teachers: Sequence[TeacherConfig],
+    pool: TeacherPool,
     prompts: Step,
-    routes: Step,
-    part: ShardRange = EVERYTHING,
+    teachers: Sequence[TeacherConfig],
+    drafts: Sequence[Step],
+    part: ShardRange = ALL,
     levels: Step | None = None,
-) -> SampledSteps:
-    """Ask the teachers what was routed to them, and score what they answer.
+) -> ScoreSteps:
+    """Score each teacher's candidates by every reward, the committee and the checks of a config.
 
     Args:
         config: of the pipeline.
-        teachers: of the pool.
+        pool: holds the members of the committee.
         prompts: the prompts.
-        routes: who is asked.
+        teachers: of `drafts`, in order.
+        drafts: one step of candidates for each teacher.
         part: of the run's shards.
-        levels: of the committee's reviewers, where another part of the run has shown them.
+        levels: of the committee's reviewers, where another part of the run has measured them.
     """
-    drafts = [(teacher, part.of(generate(teacher, prompts, routes, config.sampling))) for teacher in teachers]
-    return score_steps(config, prompts, drafts, part, levels)
-
-
-def score_steps(
-    config: CandidatesConfig,
-    prompts: Step,
-    drafts: Sequence[tuple[TeacherConfig, Step]],
-    part: ShardRange = EVERYTHING,
-    levels: Step | None = None,
-) -> SampledSteps:
-    """Score and check the answers of each teacher by all that the config names. Arguments are those of `ask`."""
-    scores = [[score(reward, t.name, prompts, step) for reward in config.rewards] for t, step in drafts]
+    scores = [
+        [score(reward, teacher.name, prompts, step) for reward in config.rewards]
+        for teacher, step in zip(teachers, drafts, strict=True)
+    ]
     if config.committee is not None:
-        members = load_pool(Path(config.teachers))
-        found = committee(config.committee, members, drafts, prompts, part.of, levels)
-        scores = [[*own, reviewed] for own, reviewed in zip(scores, found.scores, strict=True)]
-        levels = found.levels
-    checks = [check(config.all_checks(), t.name, prompts, step) for t, step in drafts]
-    every = (step for own, last in zip(scores, checks, strict=True) for step in (*own, last))
-    return SampledSteps(tuple(step for _, step in drafts), tuple(map(part.of, every)), levels)
+        pairs = list(zip(teachers, drafts, strict=True))
+        reviewed = committee(config.committee, pool, pairs, prompts, part.of, levels)
+        scores = [[*own, review] for own, review in zip(scores, reviewed.scores, strict=True)]
+        levels = reviewed.levels
+    checks = [
+        check(config.all_checks(), teacher.name, prompts, step)
+        for teacher, step in zip(teachers, drafts, strict=True)
+    ]
+    steps = (step for own, last in zip(scores, checks, strict=True) for step in (*own, last))
+    return ScoreSteps(tuple(map(part.of, steps)), levels)
 
 
-def scale(config: CandidatesConfig, prompts: Step, asked: SampledSteps, part: ShardRange = EVERYTHING) -> Step | None:
-    """Put the rewards on one scale; None where there are none, for checks have one already."""
-    if not config.opinions() or config.calibration is None:
+def calibrate_scores(
+    config: CandidatesConfig, prompts: Step, drafts: Sequence[Step], scores: ScoreSteps, part: ShardRange = ALL
+) -> Step | None:
+    """Put the rewards on one scale; None without rewards, because checks are on one scale already."""
+    if not config.scorers() or config.calibration is None:
         return None
-    return part.of(calibrate(config.calibration, prompts, asked.drafts, asked.scores))
+    return part.of(calibrate(config.calibration, prompts, drafts, scores.steps))
 
 
 def combine_scores(
     config: CandidatesConfig,
     prompts: Step,
-    asked: SampledSteps,
+    drafts: Sequence[Step],
+    scores: ScoreSteps,
     calibration: Step | None,
-    part: ShardRange = EVERYTHING,
+    part: ShardRange = ALL,
 ) -> Step:
-    """Make one score of all opinions."""
-    weights = config.ensemble or EnsembleConfig(weights={opinion.name: 1.0 for opinion in config.opinions()})
-    return part.of(combine(weights, prompts, asked.drafts, asked.scores, calibration))
+    """Combine all scores of a candidate into its final score."""
+    weights = config.ensemble or EnsembleConfig(weights={scorer.name: 1.0 for scorer in config.scorers()})
+    return part.of(combine(weights, prompts, drafts, scores.steps, calibration))
 
 
-def compare(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> tuple[Step, ...]:
-    """Route by the routers to compare with."""
-    return tuple(_compared(config, members, prompts))
-
-
-def _compared(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> Iterator[Step]:
+def compare_routers(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> tuple[Step, ...]:
     """Route by the routers to compare with; the second of a kind is labelled `<kind>-2`, and so on."""
     seen = Counter([config.router.kind])
+    compared = []
     for router in config.compare:
         seen[router.kind] += 1
         number = seen[router.kind]
-        yield route(router, members, prompts, router.kind if number == 1 else f"{router.kind}-{number}")
+        compared.append(route(router, members, prompts, router.kind if number == 1 else f"{router.kind}-{number}"))
+    return tuple(compared)
 
 
-def preference_pairs(config: PairSelection, pool: Sequence[TeacherConfig], table: TableBuild) -> Step:
+def preference_pairs(config: PairSelection, teachers: Sequence[TeacherConfig], table: TableBuild) -> Step:
     """Return the step that selects the pairs.
 
     Raises:
         ConfigError: the policy cannot be followed with these teachers.
     """
-    config.policy.require([teacher.name for teacher in pool])
+    config.policy.require([teacher.name for teacher in teachers])
     return select_pairs(config, table.prompts, table.drafts, table.final)
+
+
+def _steps(found: Step | Sequence[Step] | None) -> tuple[Step, ...]:
+    return () if found is None else (found,) if isinstance(found, Step) else tuple(found)

@@ -9,7 +9,7 @@ has not finished (docs/decisions/0017-students.md says why they are no steps).
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,6 +20,7 @@ from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import UserError
 from arbitrage.export.format import Trainer
 from arbitrage.prompts import PromptsConfig
+from arbitrage.prompts.step import read_prompts
 from arbitrage.report.students import compare_students, figures_from
 from arbitrage.report.students_view import students_lines, students_markdown, students_picture
 from arbitrage.rewards.text_checks import ExactConfig
@@ -27,13 +28,22 @@ from arbitrage.runs.manifest import Notes
 from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import open_run
 from arbitrage.runs.store import commit_bytes
-from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, build_table
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import TeacherConfig, pool_members
+from pipelines.candidates import (
+    CandidatesConfig,
+    TableBuild,
+    calibrate_scores,
+    combine_scores,
+    compare_routers,
+    score_candidates,
+)
 from pipelines.students.budgets import strategy_rows, training_sets
 from pipelines.students.strategies import StrategyConfig, plan_strategy, single
 from pipelines.students.students import StudentConfig, eval_results, plan_students, require_trainable_students
 from pipelines.students.workers import train_student
 from routers.all import AllConfig
+from routers.step import route
 
 FOLDER = "students"
 JSON_FILE, TEXT_FILE, PICTURE_FILE = "students.json", "students.md", "students.svg"
@@ -82,15 +92,28 @@ class CompareStrategiesConfig(CandidatesConfig):
             MissingDependencyError: what trains or asks the student is not installed.
         """
         require_trainable_students(self.student)
-        table = build_table(self)
-        members = pool_members(self.selected_teachers())
-        plans = {s.name: plan_strategy(s, table, members, self.num_shards) for s in self.compared()}
-        return table.pipeline({name: plan.rows for name, plan in plans.items()})
+        pool = self.load_pool()
+        teachers = self.select_teachers(pool)
+        members = pool_members(teachers)
+        prompts = read_prompts(self.prompts)
+        routes = route(self.router, members, prompts)
+        candidates = [generate(teacher, prompts, routes, self.sampling) for teacher in teachers]
+        scores = score_candidates(self, pool, prompts, teachers, candidates)
+        calibration = calibrate_scores(self, prompts, candidates, scores)
+        final = combine_scores(self, prompts, candidates, scores, calibration)
+        compared = compare_routers(self, members, prompts)
+        table = TableBuild(prompts, routes, compared, tuple(candidates), scores, calibration, final)
+        strategies = [*self.single_strategies(teachers), *self.strategies]
+        rows = {s.name: plan_strategy(s, table, members, self.num_shards).rows for s in strategies}
+        return table.pipeline(rows)
 
     def compared(self) -> tuple[StrategyConfig, ...]:
         """Return all strategies, single teachers first."""
-        singles = [single(teacher.name) for teacher in self.selected_teachers()] if self.singles else []
-        return (*singles, *self.strategies)
+        return (*self.single_strategies(self.select_teachers(self.load_pool())), *self.strategies)
+
+    def single_strategies(self, teachers: Sequence[TeacherConfig]) -> tuple[StrategyConfig, ...]:
+        """Return one strategy for each teacher alone, if these are to be compared."""
+        return tuple(single(teacher.name) for teacher in teachers) if self.singles else ()
 
     def follow(self, run_dir: AnyPath, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
         """Train the students and put the exam to them; those that are done already stay as they are.

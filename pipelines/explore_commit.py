@@ -1,13 +1,14 @@
-"""Explore, then commit: ask everybody on the first shards, learn who is best asked, ask only these on the rest.
+"""Explore, then commit: sample every teacher on the first shards, train a router, use it for the other shards.
 
     prompts ─> route-all ─> generate, score ─> ensemble-explore ─> train-router        the first shards
     prompts ────────────────────────────────────────> route-learned ─> generate, score    the rest
     select: from both
 
-A shard is a fair sample, so what holds on the first ones holds on the rest. Rewards are calibrated on the first ones
-for all: there everybody was asked, and nobody is judged on the prompts he was chosen for.
+Prompts are assigned to shards by hash, so the first shards are a fair sample. Rewards are calibrated there, for all
+shards: every teacher was sampled, so no teacher is calibrated on the prompts that it was chosen for.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, Self
 
@@ -19,16 +20,17 @@ from arbitrage.runs.manifest import Notes
 from arbitrage.runs.paths import AnyPath
 from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.sft import SftSelection, select_sft
-from arbitrage.teachers.pool import pool_members
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import TeacherConfig, pool_members
 from pipelines.candidates import (
     CandidatesConfig,
     ShardRange,
     TableBuild,
+    calibrate_scores,
     combine_scores,
-    compare,
+    compare_routers,
     preference_pairs,
-    sample_and_score,
-    scale,
+    score_candidates,
 )
 from pipelines.routing.savings import savings_of
 from pipelines.routing.trained import describe_router, export_router, trained_by
@@ -45,16 +47,16 @@ COMMITTED = "learned"
 
 
 class ExploreCommitConfig(CandidatesConfig):
-    """Config of a run that learns whom to ask while it runs.
+    """Config of a run that trains its router while it runs.
 
     Attributes:
-        explore: on how many shards everybody is asked.
-        router: who may be asked there; its language filter holds for the rest as well.
-        learner: how to learn from these shards.
-        commit: how to choose on the others.
-        sft: which answers are worth imitating; null writes no SFT data.
-        pairs: which answers are set against each other: on the rest, those of `commit.top_k` teachers; null writes
-            none.
+        explore: number of shards in which every eligible teacher is sampled.
+        router: routes these shards; its language filter holds for the other shards, too.
+        learner: how the router is learned from these shards.
+        commit: how the router chooses in the other shards.
+        sft: how SFT data are selected; null writes none.
+        pairs: how preference pairs are selected (in the other shards, among candidates of `commit.top_k` teachers);
+            null writes none.
     """
 
     kind: Literal["explore_commit"]
@@ -73,21 +75,29 @@ class ExploreCommitConfig(CandidatesConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        teachers = self.selected_teachers()
+        pool = self.load_pool()
+        teachers = self.select_teachers(pool)
         members = pool_members(teachers)
         first, rest = ShardRange(Span(0, self.explore)), ShardRange(Span(self.explore), "commit")
         prompts = read_prompts(self.prompts)
-        everybody = first.of(route(self.router, members, prompts))
-        explored = sample_and_score(self, teachers, prompts, everybody, first)
-        calibration = scale(self, prompts, explored, first)
-        rated = combine_scores(self, prompts, explored, calibration, first).part("explore")
-        trained = first.of(train(self.learner, members, Explored(prompts, everybody, explored.drafts, rated)))
-        chosen = replace(route_trained(self._choice(), members, prompts, trained, COMMITTED), span=rest.span)
-        asked = explored + sample_and_score(self, teachers, prompts, chosen, rest, explored.levels)
-        final = combine_scores(self, prompts, asked, calibration)
-        compared = compare(self, members, prompts)
-        table = TableBuild(prompts, everybody, compared, asked.drafts, asked.scores, calibration, final, asked.levels)
-        return table.pipeline(self._datasets(table), trained)
+
+        all_routes = first.of(route(self.router, members, prompts))
+        explored = [first.of(generate(teacher, prompts, all_routes, self.sampling)) for teacher in teachers]
+        explored_scores = score_candidates(self, pool, prompts, teachers, explored, first)
+        calibration = calibrate_scores(self, prompts, explored, explored_scores, first)
+        rewards = combine_scores(self, prompts, explored, explored_scores, calibration, first).part("explore")
+        router = first.of(train(self.learner, members, Explored(prompts, all_routes, tuple(explored), rewards)))
+
+        routes = replace(route_trained(self._choice(), members, prompts, router, COMMITTED), span=rest.span)
+        committed = [rest.of(generate(teacher, prompts, routes, self.sampling)) for teacher in teachers]
+        levels = explored_scores.levels
+        committed_scores = score_candidates(self, pool, prompts, teachers, committed, rest, levels)
+
+        candidates, scores = (*explored, *committed), explored_scores + committed_scores
+        final = combine_scores(self, prompts, candidates, scores, calibration)
+        compared = compare_routers(self, members, prompts)
+        table = TableBuild(prompts, all_routes, compared, candidates, scores, calibration, final)
+        return table.pipeline(self._datasets(table, teachers), router=router)
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
         """Return who is asked: everybody on the first shards; on the rest one at random stands in for the best."""
@@ -107,10 +117,10 @@ class ExploreCommitConfig(CandidatesConfig):
         declared = {"language_filter": self.router.language_filter, "unfiltered": self.router.unfiltered}
         return self.commit.model_copy(update=declared)
 
-    def _datasets(self, table: TableBuild) -> dict[str, Step]:
+    def _datasets(self, table: TableBuild, teachers: Sequence[TeacherConfig]) -> dict[str, Step]:
         found = {}
         if self.sft is not None:
             found["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
         if self.pairs is not None:
-            found["preference"] = preference_pairs(self.pairs, self.selected_teachers(), table)
+            found["preference"] = preference_pairs(self.pairs, teachers, table)
         return found

@@ -1,32 +1,30 @@
-"""SFT data by best-of, or by fusion of the answers of the same candidate table."""
+"""SFT data: the best candidate of each prompt, or a fusion of its candidates."""
 
 from collections import Counter
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Self
 
 from pydantic import model_validator
 
-from arbitrage.contracts.steps import Pipeline, Step
+from arbitrage.contracts.steps import Step
 from arbitrage.runs.manifest import Notes
 from arbitrage.runs.paths import AnyPath
 from arbitrage.runs.run import open_run
 from arbitrage.selection.fused import FUSION, FusedSelection, Scored, select_fused
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.teachers.fuse import FusionConfig, fuse
-from arbitrage.teachers.pool import TeacherConfig, load_pool
-from pipelines.candidates import CandidatesConfig, TableBuild, combine_scores, score_steps
+from arbitrage.teachers.pool import TeacherConfig, TeacherPool
+from pipelines.candidates import CandidatesConfig, TableBuild, combine_scores, score_candidates
 
 FUSED = "fused"
-"""Stands for the fuser in the names of the steps that score what it wrote: it may be one of the pool as well."""
+"""Name of the fuser in the steps that score its candidates: its own name stands for its candidates as a teacher."""
 
 
 class FusibleConfig(CandidatesConfig):
-    """Config of a pipeline that may fuse.
+    """Fields of a pipeline that may fuse.
 
     Attributes:
-        sft: which answers are worth imitating; null writes no SFT data.
-        fusion: who fuses the answers for the SFT data; null keeps the best one.
+        sft: how SFT data are selected; null writes none.
+        fusion: the teacher that fuses the candidates of a prompt for the SFT data; null keeps the best candidate.
     """
 
     sft: SftSelection | None = SftSelection()
@@ -35,20 +33,15 @@ class FusibleConfig(CandidatesConfig):
     @model_validator(mode="after")
     def _fuses_what_is_selected(self) -> Self:
         if self.fusion is not None and (self.sft is None or self.sft.mode != "best"):
-            raise ValueError("fusion: needs `sft` with `mode: best`: a fused answer stands for the best one")
+            raise ValueError("fusion: needs `sft` with `mode: best`: a fused candidate replaces the best one")
         return self
 
-    def fuser(self) -> TeacherConfig | None:
-        """Return the teacher that fuses."""
-        return None if self.fusion is None else load_pool(Path(self.teachers)).select([self.fusion.teacher])[0]
-
-    def engines(self) -> tuple[tuple[str, TeacherConfig], ...]:
-        """Return every teacher that is asked, beside the pool of workers that asks it."""
-        fuser = self.fuser()
-        return super().engines() + (((f"fuse-{fuser.name}", fuser),) if fuser else ())
+    def fusers(self, pool: TeacherPool) -> tuple[TeacherConfig, ...]:
+        """Return the teacher that fuses, if any does."""
+        return () if self.fusion is None else pool.select([self.fusion.teacher])
 
     def finish(self, run_dir: AnyPath) -> Notes:
-        """Say how much was fused."""
+        """Report how many SFT rows are fused."""
         if self.fusion is None:
             return super().finish(run_dir)
         run = open_run(run_dir)
@@ -57,30 +50,27 @@ class FusibleConfig(CandidatesConfig):
         return Notes(lines=(line,), figures={"fusion": {"fused": counts[FUSION], "rows": counts.total()}})
 
 
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """The step that selects SFT data, and the one that fuses, if any does."""
-
-    sft: Step
-    fused: Step | None = None
-
-    def add_to(self, pipeline: Pipeline) -> Pipeline:
-        """Return the pipeline with the fused answers among its roles."""
-        roles = {FUSED: (self.fused,)} if self.fused else {}
-        return replace(pipeline, candidates={**pipeline.candidates, **roles})
+def fuse_candidates(config: FusibleConfig, pool: TeacherPool, table: TableBuild) -> Step | None:
+    """Fuse the candidates of each prompt into one; None where the config does not ask for it."""
+    if config.fusion is None:
+        return None
+    [fuser] = config.fusers(pool)
+    licences = [teacher.licence or "unknown" for teacher in config.select_teachers(pool)]
+    return fuse(config.fusion, fuser, table.prompts, table.drafts, table.final, licences)
 
 
-def select_examples(config: FusibleConfig, sft: SftSelection, table: TableBuild) -> Selected:
-    """Return the step that selects SFT data, by fusion where the config asks for it."""
-    fuser = config.fuser()
-    if config.fusion is None or fuser is None:
-        return Selected(select_sft(sft, table.prompts, table.drafts, table.final))
-    licences = [teacher.licence or "unknown" for teacher in config.selected_teachers()]
-    fused = fuse(config.fusion, fuser, table.prompts, table.drafts, table.final, licences)
-    # who names no family is one of its own: under another name, too, nobody reviews what he wrote
-    written_by = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
-    asked = score_steps(config, table.prompts, [(written_by, fused)], levels=table.levels)
-    final = combine_scores(config, table.prompts, asked, table.calibration).part(FUSED)
+def select_examples(
+    config: FusibleConfig, sft: SftSelection, pool: TeacherPool, table: TableBuild, fused: Step | None
+) -> Step:
+    """Select SFT data: the best candidates, or fused ones, which are scored as all others are."""
+    if config.fusion is None or fused is None:
+        return select_sft(sft, table.prompts, table.drafts, table.final)
+    [fuser] = config.fusers(pool)
+    # The fuser may also be in the pool. A fuser without a family is a family of its own, under this name too: it must
+    # not review its own text.
+    author = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
+    scores = score_candidates(config, pool, table.prompts, [author], [fused], levels=table.scores.levels)
+    final = combine_scores(config, table.prompts, [fused], scores, table.calibration).part(FUSED)
     selection = FusedSelection(sft=sft, only_if_better=config.fusion.only_if_better)
-    answers, new = Scored(table.drafts, table.final), Scored((fused,), final)
-    return Selected(select_fused(selection, table.prompts, answers, new), fused)
+    candidates, new = Scored(table.drafts, table.final), Scored((fused,), final)
+    return select_fused(selection, table.prompts, candidates, new)

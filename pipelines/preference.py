@@ -1,18 +1,29 @@
-"""Prompts to SFT examples and preference pairs, both chosen from the same candidate table."""
+"""Prompts to SFT examples and preference pairs, both selected from one candidate table."""
 
 from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
+from arbitrage.prompts.step import read_prompts
 from arbitrage.selection.pairs import PairSelection
-from pipelines.candidates import build_table, preference_pairs
-from pipelines.fusing import FusibleConfig, select_examples
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import pool_members
+from pipelines.candidates import (
+    TableBuild,
+    calibrate_scores,
+    combine_scores,
+    compare_routers,
+    preference_pairs,
+    score_candidates,
+)
+from pipelines.fusing import FusibleConfig, fuse_candidates, select_examples
+from routers.step import route
 
 
 class PreferenceConfig(FusibleConfig):
     """Config of a preference run.
 
     Attributes:
-        pairs: which answers are set against each other.
+        pairs: how preference pairs are selected.
     """
 
     kind: Literal["preference"]
@@ -20,9 +31,19 @@ class PreferenceConfig(FusibleConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_table(self)
-        pairs = preference_pairs(self.pairs, self.selected_teachers(), table)
-        if self.sft is None:
-            return table.pipeline({"preference": pairs})
-        selected = select_examples(self, self.sft, table)
-        return selected.add_to(table.pipeline({"preference": pairs, "sft": selected.sft}))
+        pool = self.load_pool()
+        teachers = self.select_teachers(pool)
+        members = pool_members(teachers)
+        prompts = read_prompts(self.prompts)
+        routes = route(self.router, members, prompts)
+        candidates = [generate(teacher, prompts, routes, self.sampling) for teacher in teachers]
+        scores = score_candidates(self, pool, prompts, teachers, candidates)
+        calibration = calibrate_scores(self, prompts, candidates, scores)
+        final = combine_scores(self, prompts, candidates, scores, calibration)
+        compared = compare_routers(self, members, prompts)
+        table = TableBuild(prompts, routes, compared, tuple(candidates), scores, calibration, final)
+        fused = fuse_candidates(self, pool, table)
+        datasets = {"preference": preference_pairs(self.pairs, teachers, table)}
+        if self.sft is not None:
+            datasets["sft"] = select_examples(self, self.sft, pool, table, fused)
+        return table.pipeline(datasets, fused=fused)

@@ -3,7 +3,7 @@
 candidates ─> measure-<teacher> ─> scale-metrics ─> steer ─> select-steered, select-control, select-…-preference
 """
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
@@ -11,13 +11,24 @@ from pydantic import model_validator
 from arbitrage.config import Operational
 from arbitrage.contracts.steps import Pipeline, Resources, Step
 from arbitrage.profile.target import TargetData, look_like
+from arbitrage.prompts.step import read_prompts
 from arbitrage.selection.mix import QuotaConfig
 from arbitrage.steering.measure import measure
 from arbitrage.steering.objectives import SteerConfig
 from arbitrage.steering.scale import scale_metrics
 from arbitrage.steering.select import CONTROL, SelectStep, SteeredPairs, select_steered, steering_quota
 from arbitrage.steering.steer import steer
-from pipelines.candidates import CandidatesConfig, TableBuild, build_table
+from arbitrage.teachers.generate import generate
+from arbitrage.teachers.pool import pool_members
+from pipelines.candidates import (
+    CandidatesConfig,
+    TableBuild,
+    calibrate_scores,
+    combine_scores,
+    compare_routers,
+    score_candidates,
+)
+from routers.step import route
 
 
 class SteeringConfig(CandidatesConfig):
@@ -48,29 +59,33 @@ class SteeringConfig(CandidatesConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_table(self)
-        teachers = self.selected_teachers()
-        measures = tuple(
-            measure(self.steering.metrics, teacher.name, table.prompts, drafts, self.measuring)
-            for teacher, drafts in zip(teachers, table.drafts, strict=True)
-        )
-        scales = scale_metrics(self.steering.shrinkage, table.prompts, measures, table.final)
+        pool = self.load_pool()
+        teachers = self.select_teachers(pool)
+        members = pool_members(teachers)
+        prompts = read_prompts(self.prompts)
+        routes = route(self.router, members, prompts)
+        candidates = [generate(teacher, prompts, routes, self.sampling) for teacher in teachers]
+        scores = score_candidates(self, pool, prompts, teachers, candidates)
+        calibration = calibrate_scores(self, prompts, candidates, scores)
+        final = combine_scores(self, prompts, candidates, scores, calibration)
+        compared = compare_routers(self, members, prompts)
+        table = TableBuild(prompts, routes, compared, tuple(candidates), scores, calibration, final)
+        measures = [
+            measure(self.steering.metrics, teacher.name, prompts, drafts, self.measuring)
+            for teacher, drafts in zip(teachers, candidates, strict=True)
+        ]
+        scales = scale_metrics(self.steering.shrinkage, prompts, measures, final)
         wanted = [o.metric for o in self.steering.objectives if o.toward == "like"]
         targets = look_like(self.like, wanted) if self.like is not None else None
-        choices = steer(self.steering, table.prompts, table.drafts, table.final, measures, scales, targets)
+        choices = steer(self.steering, prompts, candidates, final, measures, scales, targets)
         limits = steering_quota(self.quotas, choices) if self.quotas is not None else None
-        pipeline = table.pipeline(self._datasets(table, measures, choices, limits))
-        roles = {
-            "measures": measures,
-            "scales": (scales,),
-            "choices": (choices,),
-            "quotas": (limits,) if limits else (),
-            "targets": (targets,) if targets else (),
-        }
-        return replace(pipeline, candidates={**pipeline.candidates, **roles})
+        datasets = self._datasets(table, measures, choices, limits)
+        return table.pipeline(
+            datasets, measures=measures, scales=scales, choices=choices, quotas=limits, targets=targets
+        )
 
     def _datasets(
-        self, table: TableBuild, measures: tuple[Step, ...], choices: Step, limits: Step | None
+        self, table: TableBuild, measures: Sequence[Step], choices: Step, limits: Step | None
     ) -> dict[str, Step]:
         label, quotas = self.steering.label, self.quotas
         kinds = {

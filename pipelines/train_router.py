@@ -1,30 +1,40 @@
-"""Learn who is best asked: ask everybody, score, train.
+"""Train a router: sample every teacher, score, train.
 
-What was learned routes other runs: `router: {kind: learned, artifact: …}`.
+The router then routes other runs: `router: {kind: learned, artifact: …}`.
 """
 
 from typing import Literal
 
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.export.format import Trainer
+from arbitrage.prompts.step import read_prompts
 from arbitrage.runs.manifest import Notes
 from arbitrage.runs.paths import AnyPath
+from arbitrage.teachers.generate import generate
 from arbitrage.teachers.pool import pool_members
-from pipelines.candidates import CandidatesConfig, build_table
+from pipelines.candidates import (
+    CandidatesConfig,
+    TableBuild,
+    calibrate_scores,
+    combine_scores,
+    compare_routers,
+    score_candidates,
+)
 from pipelines.routing.trained import describe_router, export_router, trained_by
 from routers.all import AllConfig
 from routers.learning import AnyLearner
 from routers.learning.learned import LearnedLearner
 from routers.learning.train import Explored, train
+from routers.step import route
 
 
 class TrainRouterConfig(CandidatesConfig):
     """Config of a run that trains a router.
 
     Attributes:
-        router: everybody who speaks the language is asked, or who would have been best is not known.
-        learner: how to learn.
-        export: no data set is written; `arbitrage export candidates` writes the answers.
+        router: every teacher that declares the language is sampled, because the best one must be known.
+        learner: how the router is learned.
+        export: no data set is written; `arbitrage export candidates` writes the candidates.
     """
 
     kind: Literal["train_router"]
@@ -34,13 +44,22 @@ class TrainRouterConfig(CandidatesConfig):
 
     def build(self) -> Pipeline:
         """Build the steps."""
-        table = build_table(self)
-        explored = Explored(table.prompts, table.routes, table.drafts, table.final)
-        trained = train(self.learner, pool_members(self.selected_teachers()), explored)
-        return table.pipeline({}, trained)
+        pool = self.load_pool()
+        teachers = self.select_teachers(pool)
+        members = pool_members(teachers)
+        prompts = read_prompts(self.prompts)
+        routes = route(self.router, members, prompts)
+        candidates = [generate(teacher, prompts, routes, self.sampling) for teacher in teachers]
+        scores = score_candidates(self, pool, prompts, teachers, candidates)
+        calibration = calibrate_scores(self, prompts, candidates, scores)
+        final = combine_scores(self, prompts, candidates, scores, calibration)
+        compared = compare_routers(self, members, prompts)
+        table = TableBuild(prompts, routes, compared, tuple(candidates), scores, calibration, final)
+        router = train(self.learner, members, Explored(prompts, routes, table.drafts, final))
+        return table.pipeline({}, router=router)
 
     def finish(self, run_dir: AnyPath) -> Notes:
-        """Write the router as files."""
+        """Write the router beside the run."""
         artifact = trained_by(run_dir)
         place = export_router(run_dir, artifact)
         lines = (*describe_router(artifact), f"router: {place}")

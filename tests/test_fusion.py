@@ -212,7 +212,7 @@ def planned_calls(path: Path, run_dir: Path) -> dict[tuple[str, str], int]:
     """Return the calls that a run would take, by (task, teacher)."""
     config = load_pipeline(path).config
     execution = plan(run_dir, config.build().targets, config.num_shards, range(config.num_shards))
-    teachers = config.selected_teachers()
+    teachers = config.select_teachers(config.load_pool())
     found: Counter[tuple[str, str]] = Counter()
     for each in estimate(config, teachers, count_requests(config, teachers, execution), execution):
         assert each.prompt_tokens > 0

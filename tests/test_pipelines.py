@@ -152,5 +152,5 @@ def test_shipped_pipelines_validate(name: str, monkeypatch: pytest.MonkeyPatch) 
     root = Path(__file__).parents[1]
     monkeypatch.chdir(root)
     config = load_pipeline(root / "pipelines" / f"{name}.yaml").config
-    assert config.selected_teachers()
+    assert config.select_teachers(config.load_pool())
     assert config.name == name

@@ -50,7 +50,7 @@ def plan(
     directory = run_directory(run_dir, config.name)
     wanted = chosen_shards(config.num_shards, shards)
     execution = plan_execution(directory, config.build().targets, config.num_shards, wanted)
-    teachers = config.selected_teachers()
+    teachers = config.select_teachers(config.load_pool())
     asks = count_requests(config, teachers, execution)
     estimates = estimate(config, teachers, asks, execution)
     if as_json:

@@ -176,7 +176,7 @@ class OnlineConfig(Config):
         """The teachers that take part in the rounds."""
         if self.rounds.opponents is not None:
             return self.rounds.opponents
-        return tuple(teacher.name for teacher in self.data.selected_teachers())
+        return tuple(teacher.name for teacher in self.data.select_teachers(self.data.load_pool()))
 
 
 def load_online(path: Path, assignments: Sequence[str] = ()) -> OnlineConfig:

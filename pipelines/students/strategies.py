@@ -74,7 +74,9 @@ def plan_strategy(
         assert strategy.router is not None
         routes = (route(strategy.router, members, table.prompts, f"{strategy.name}-rows"),)
     selection = RoutedSelection(strategy=strategy.name, keep=strategy.keep, samples=strategy.samples)
-    return Planned(routes, select_routed(selection, table.prompts, routes, table.drafts, table.final, table.scores))
+    return Planned(
+        routes, select_routed(selection, table.prompts, routes, table.drafts, table.final, table.scores.steps)
+    )
 
 
 def _learned(
