@@ -306,7 +306,7 @@ class Verdict(Record):
     b_characters: int
     winner: Literal["a", "b", "tie"]
     how: Literal["consistent", "inconsistent", "scored", "identical", "failed"]  # the last two, and the second: ties
-    a_first: Literal["a", "b", "tie"] | None = None  # what was said when A stood first; null: not asked, or nothing
+    a_first: Literal["a", "b", "tie"] | None = None  # the verdict with A shown first; null: not requested, or none
     b_first: Literal["a", "b", "tie"] | None = None
     a_score: float | None = None  # of a judge that scores
     b_score: float | None = None

@@ -17,7 +17,7 @@ import pytest
 from arbitrage.candidates.matrix_file import read_matrix
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.columns import ProfileColumns, column_map
-from arbitrage.inputs.notes import said
+from arbitrage.inputs.notes import note_text
 from arbitrage.inputs.values import Untyped, count_of, id_text, is_missing, number_of
 from arbitrage.judging.answers import ResponseFiles, load_responses
 from arbitrage.models.references import digest_files
@@ -90,7 +90,7 @@ def test_what_lies_in_a_folder_and_is_not_read_is_counted(tmp_path):
         "hidden_file_not_read": 2,
         "hidden_folder_not_read": 1,
     }
-    assert all(said(note) != note and "{}" not in said(note) for note in reading.notes)
+    assert all(note_text(note) != note and "{}" not in note_text(note) for note in reading.notes)
 
 
 def test_linked_folders_are_read_once_and_cycles_end(tmp_path):

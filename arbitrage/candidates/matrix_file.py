@@ -16,7 +16,7 @@ from arbitrage.candidates.queries import NO_TASK, Queries, Rows
 from arbitrage.errors import DataError, UserError, closest, did_you_mean
 from arbitrage.inputs.columns import ColumnMap, ColumnNames
 from arbitrage.inputs.files import Found, shown_path
-from arbitrage.inputs.notes import said
+from arbitrage.inputs.notes import note_text
 from arbitrage.inputs.tables import find_tables, read_columns
 from arbitrage.inputs.values import id_text
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
@@ -191,7 +191,7 @@ def _read_files(paths: Sequence[Path], columns: MatrixColumns, left_out: Counter
         if not path.exists() and not has_magic(str(path)):
             raise UserError(f"{shown_path(path)}: is not there")
     files = find_tables([str(path) for path in paths], "--matrix") if paths else Found(())
-    left_out.update({said(note): count for note, count in files.notes.items()})
+    left_out.update({note_text(note): count for note, count in files.notes.items()})
     for file in files.files:
         faults: Counter[str] = Counter()
         tables.append(_typed(read_columns(file, columns.mapping(), REQUIRED, faults), file.path))

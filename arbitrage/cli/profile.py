@@ -176,7 +176,7 @@ def _as_json(
 def _print(
     found: Sequence["Profile"], summaries: Sequence[list["CellSummary"]], comparisons: Sequence["ProfileComparison"]
 ) -> None:
-    from arbitrage.inputs.notes import said
+    from arbitrage.inputs.notes import note_text
     from arbitrage.profile.view import profile_figures, shift_figures
     from arbitrage.report.rendering import terminal_table
 
@@ -190,6 +190,6 @@ def _print(
         for reason, count in sorted(each.rejected.items()):
             say(f"left out of {each.name}: {count:,} {reason} ({each.examples[reason]})", file=sys.stderr)
         for note, count in sorted(each.notes.items()):
-            say(f"{each.name}: {count:,} {said(note)}", file=sys.stderr)
+            say(f"{each.name}: {count:,} {note_text(note)}", file=sys.stderr)
     for comparison in comparisons:
         console.print(terminal_table(shift_figures(comparison)))

@@ -20,8 +20,8 @@ _WORDS = {
 }
 
 
-def said(note: str) -> str:
-    """Return a note in words, to stand behind its count: 'file_not_read:.md' → 'files … that were not read (.md)'."""
+def note_text(note: str) -> str:
+    """Return a note in words, to follow its count: 'file_not_read:.md' → 'files … that were not read (.md)'."""
     kind, _, detail = note.partition(":")
     words = _WORDS.get(kind, note)
     if kind == "value_not_read":

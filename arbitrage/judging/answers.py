@@ -15,7 +15,7 @@ from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ResponseColumns, ResponseRole
 from arbitrage.inputs.messages import conversation, turns_of
-from arbitrage.inputs.notes import said
+from arbitrage.inputs.notes import note_text
 from arbitrage.inputs.rows import InputRow, RowError, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.inputs.values import id_text
@@ -108,7 +108,7 @@ def rows_of(
     """
     found, mapping = find_tables(paths, where), columns.mapping()
     if lost is not None:
-        lost.update({said(note): count for note, count in found.notes.items()})
+        lost.update({note_text(note): count for note, count in found.notes.items()})
     for file in found.files:
         part = open_table(file, mapping.needed)
         check = partial(mapping.check, where=file.shown, wanted=(wanted,))

@@ -66,7 +66,7 @@ class ChatTokenizer:
         judges_answers: conversations end with an answer to be judged.
 
     Raises:
-        EngineStartError: the template cannot be used: what is said does not come out of it.
+        EngineStartError: the template cannot be used: it does not render the messages' text.
     """
 
     def __init__(

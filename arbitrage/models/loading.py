@@ -76,9 +76,9 @@ def loading(owner: str, thing: str, by: str = "") -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an exception says, with its type's name where that says more."""
     lines = str(error).strip().splitlines()
-    said = lines[0][:300] if lines else ""
-    is_clear = said and isinstance(error, OSError | ValueError | RuntimeError | ImportError)
-    return said if is_clear else f"{type(error).__name__}: {said}".removesuffix(": ")
+    line = lines[0][:300] if lines else ""
+    is_clear = line and isinstance(error, OSError | ValueError | RuntimeError | ImportError)
+    return line if is_clear else f"{type(error).__name__}: {line}".removesuffix(": ")
 
 
 def load_tokenizer(model: str, revision: str | None, owner: str, *, local_files_only: bool = False) -> Any:
@@ -144,7 +144,7 @@ def check_weights(model: str, revision: str | None, owner: str, *, loader: str, 
 
         transformers.utils.logging.disable_progress_bar()
         before = transformers.utils.logging.get_verbosity()
-        transformers.utils.logging.set_verbosity_error()  # what is missing is said below
+        transformers.utils.logging.set_verbosity_error()  # what is missing is reported below
         try:
             found, info = getattr(transformers, loader).from_pretrained(
                 loadable(model),

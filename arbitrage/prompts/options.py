@@ -1,4 +1,4 @@
-"""What can be said about reading prompts, wherever they come from."""
+"""Options of reading prompts, for every kind of source."""
 
 from typing import Literal
 
@@ -12,13 +12,13 @@ class ReadOptions(Config):
     """How raw rows become prompts.
 
     Attributes:
-        columns: which column holds what.
-        language: of rows that do not say theirs.
+        columns: which column holds which part of a prompt.
+        language: language of rows without one.
         language_names: the source's own names of languages → tags, such as {"Brazilian": "pt-BR"}.
         identify: `check` identifies where no tag is given, and counts where a given tag and the text disagree;
             `missing` only the former; `off` neither (rows without a tag are "und").
-        licence: of rows that do not say theirs.
-        source: what `Prompt.source` says; by default the file or data set.
+        licence: licence of rows without one.
+        source: value of `Prompt.source`; by default the file or data set.
         max_chars: longer prompts (all turns together) are rejected.
         trailing_answer: a conversation that ends with an answer has it cut off, or is rejected.
         repeats: a row whose prompt was read before is rejected, or is the same prompt (`merge`): for tables of

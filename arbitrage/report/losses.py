@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from arbitrage.inputs.notes import said
+from arbitrage.inputs.notes import note_text
 from arbitrage.runs.manifest import Manifest, StepReport
 
 
@@ -59,7 +59,7 @@ def losses_of(manifest: Manifest) -> tuple[Loss, ...]:
 
 def describe_note(key: str, count: int) -> str:
     """Return a note in words; one with an unknown key is shown as it is, never left out."""
-    words = said(key)
+    words = note_text(key)
     return f"{key}: {count:,}" if words == key else f"{count:,} {words}"
 
 

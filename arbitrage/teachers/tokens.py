@@ -99,8 +99,8 @@ def template_tokens(teacher: TeacherConfig, conversations: Sequence[Sequence[Mes
 def _written(chat: ChatTokenizer, conversation: Sequence[Message]) -> int | None:
     """Return the tokens of the template alone; None for a conversation that it refuses."""
     try:
-        said = sum(chat.count(message.content) for message in conversation)
-        return max(0, len(chat.encode(conversation)) - said)
+        content_tokens = sum(chat.count(message.content) for message in conversation)
+        return max(0, len(chat.encode(conversation)) - content_tokens)
     except DataError:
         return None
 

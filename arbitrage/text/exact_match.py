@@ -25,7 +25,7 @@ def is_correct(language: str, answer: str, reference: str) -> bool:
 
     Args:
         language: The language of the question, a member of `tasks.LANGUAGES`.
-        answer: What a model said.
+        answer: the model's response.
         reference: `WorldItem.answer`.
     """
     found = normalise_answer(language, answer)

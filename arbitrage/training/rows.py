@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from arbitrage.errors import DataError
 from arbitrage.inputs.files import Found
-from arbitrage.inputs.notes import said
+from arbitrage.inputs.notes import note_text
 from arbitrage.inputs.tables import find_tables
 from arbitrage.training.mix import RowMixConfig, choose_rows
 from arbitrage.training.settings import Method
@@ -65,7 +65,7 @@ def load_rows(sources: Sequence[Path], method: Method, mix: RowMixConfig) -> Tra
         by_language=dict(sorted(Counter(languages[i] for i in chosen).items())),
         digest=digest_rows(picked.remove_columns(KEY)),
         notes=tuple(
-            f"{source}: {count:,} {said(note)}"
+            f"{source}: {count:,} {note_text(note)}"
             for source in sources
             for note, count in sorted(_files(source, "train").notes.items())
         ),

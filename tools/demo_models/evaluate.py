@@ -45,9 +45,9 @@ def run_trials(models_folder: Path, per_language: int, seed: int) -> list[Trial]
     return [
         Trial(
             item=item,
-            answers={teacher: said[row] for teacher, said in answers.items()},
+            answers={teacher: texts[row] for teacher, texts in answers.items()},
             is_right={
-                teacher: is_correct(item.language, said[row], item.answer) for teacher, said in answers.items()
+                teacher: is_correct(item.language, texts[row], item.answer) for teacher, texts in answers.items()
             },
             rewards={teacher: scored[row] for teacher, scored in rewards.items()},
         )

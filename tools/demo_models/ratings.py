@@ -81,10 +81,10 @@ def rated_answers() -> list[RatedAnswer]:
     ]
 
 
-def rate_overheard(said: Mapping[DemoItem, Sequence[str]]) -> list[RatedAnswer]:
+def rate_overheard(answers_of: Mapping[DemoItem, Sequence[str]]) -> list[RatedAnswer]:
     """Rate what teachers really answered, each wrong answer of a question once, beside the right one."""
     rated = []
-    for item, answers in said.items():
+    for item, answers in answers_of.items():
         wrong = [a for a in dict.fromkeys(answers) if not is_correct(item.language, a, item.answer)]
         for kind, answer in (("right", item.answer), *(("overheard", answer) for answer in wrong)):
             rated.append(RatedAnswer(item.language, item.question, answer, kind, _rate(item, answer, kind)))

@@ -77,8 +77,8 @@ def encode_example(
 ) -> Example:
     """Spell a question and its answer the way the chat template does, ending in <eos>."""
     prompt = encode_question(tokenizer, question)
-    said = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
-    return Example((*prompt, *said, tokenizer.eos_token_id), len(prompt), target, scale, is_right)
+    answer_ids = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
+    return Example((*prompt, *answer_ids, tokenizer.eos_token_id), len(prompt), target, scale, is_right)
 
 
 def fit(
@@ -145,8 +145,8 @@ def rating_loss(model: Any, batch: Sequence[Example]) -> Any:
     ranking = torch.stack([-sharp_B[group.start : group.stop].log_softmax(0)[0] for group in _groups(batch)]).mean()
     targets_B = torch.tensor([example.target for example in batch])
     error = torch.nn.functional.mse_loss(rewards_B, targets_B)
-    said = [range(e.answer_start, len(e.ids)) if e.is_right else range(0) for e in batch]
-    return ranking + RATING_WEIGHT * error + SAYING_WEIGHT * _cross_entropy(model, said, ids_BS, hidden_BSH)
+    answer_ids = [range(e.answer_start, len(e.ids)) if e.is_right else range(0) for e in batch]
+    return ranking + RATING_WEIGHT * error + SAYING_WEIGHT * _cross_entropy(model, answer_ids, ids_BS, hidden_BSH)
 
 
 def _groups(batch: Sequence[Example]) -> list[range]:

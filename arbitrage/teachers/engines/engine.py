@@ -1,4 +1,4 @@
-"""What every engine's config has in common: what it needs to know of its teacher, and what it says of itself."""
+"""What every engine's config has in common: the teacher that it serves, and what it reports about itself."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]
 Level = Literal["ok", "warn", "error"]
 
 Result = Completion | Failure
-"""What an engine says of one request."""
+"""An engine's result for one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class EngineOptions(Config):
 
 
 def refuse_empty(request: GenerationRequest) -> Failure | None:
-    """Return the Failure of a request in which nothing is said, else None."""
+    """Return the Failure of a request without any text, else None."""
     if any(m.role != "system" and m.content.strip() for m in request.messages):
         return None
     return Failure(request.candidate_id, "empty_prompt")

@@ -93,7 +93,7 @@ class FakeEngine:
             return
         if marker:
             Path(marker).touch()
-        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died after {after} answers, as told")
+        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died after {after} answers, as configured")
 
     def _die_of(self, request: GenerationRequest) -> None:
         poison = self._config.poison
@@ -101,13 +101,13 @@ class FakeEngine:
             return
         if self._config.poison_kills == "process":
             os._exit(1)
-        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died of a poisoned prompt, as told")
+        raise EngineDiedError(f"teacher '{self._teacher}': the fake engine died of a poisoned prompt, as configured")
 
     def _failure(self, request: GenerationRequest) -> Failure | None:
         draw = chance(request, "failure")
         for reason, fraction in sorted(self._config.failures.items()):
             if draw < fraction:
-                return Failure(request.candidate_id, reason, "as told")
+                return Failure(request.candidate_id, reason, "as configured")
             draw -= fraction
         return None
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.columns import ColumnMap, column_map
 from arbitrage.inputs.files import Found, SourceFile
-from arbitrage.inputs.notes import said
+from arbitrage.inputs.notes import note_text
 from arbitrage.inputs.rows import InputRow, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.inputs.values import id_text
@@ -81,7 +81,7 @@ class RecordingReader:
         """
         found = find_recordings(paths)
         building = _Building(self)
-        building.lost.update({said(note): count for note, count in found.notes.items()})
+        building.lost.update({note_text(note): count for note, count in found.notes.items()})
         for file in found.files:
             building.read(file)
         return building.finish()

@@ -173,7 +173,7 @@ class OpenAIEngine:
         return result, isinstance(result, Completion) or reply.status == 200
 
     async def _verified(self, http: HttpClient, endpoint: Endpoint, problem: ConnectionProblem) -> ConnectionProblem:
-        """Make sure of what is said of an endpoint that has not served anything yet."""
+        """Verify a refusal by an endpoint that has not served anything yet."""
         if problem.kind == "not_found":
             return await self._checked_against_models(http, endpoint, problem)
         if problem.kind != "no_access" or endpoint.is_out:

@@ -58,7 +58,7 @@ class Endpoint:
         self.is_out = False
         """Whether it refused us for good."""
         self.missing: str | None = None
-        """What it said of a model that it does not have (yet), where that was its last word."""
+        """Its message about a model that it does not have (yet), where that was its last response."""
         self.has_served = False
         """Whether it ever gave a good answer."""
         self.served_at = float("-inf")
@@ -97,7 +97,7 @@ class Endpoint:
         return max(self.limiter.closed_until, self._aside_until if self.is_aside else 0.0)
 
     def enter(self) -> Permit:
-        """Take a permit; `has_room` must have said yes."""
+        """Take a permit; `has_room` must be true."""
         self._is_probed = self.is_aside
         return Permit(self, self.limiter.enter(), self.is_aside)
 

@@ -247,10 +247,10 @@ def _unconnected(error: Exception, through: str) -> ConnectionProblem:
 def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
     """Say what is wrong with a certificate, in OpenSSL's words, and the way out."""
     found = error.certificate_error
-    said = str(getattr(found, "verify_message", "") or type(found).__name__).rstrip(".")
+    reason = str(getattr(found, "verify_message", "") or type(found).__name__).rstrip(".")
     if getattr(found, "verify_code", None) in _NO_ISSUER:
-        return f"{said}; if it is yours, name the file of its authority in the environment variable SSL_CERT_FILE"
-    return said
+        return f"{reason}; if it is yours, name the file of its authority in the environment variable SSL_CERT_FILE"
+    return reason
 
 
 def _target(url: URL, location: str | None) -> URL | None:

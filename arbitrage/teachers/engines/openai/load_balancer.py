@@ -193,7 +193,7 @@ class LoadBalancer:
             return
 
     def _unreachable(self, wait_s: float) -> TeacherUnreachableError | TeacherAccessError:
-        """Return the error that ends the step: what each endpoint said, and why there is no more patience."""
+        """Return the error that ends the step: the last problem of each endpoint, and why waiting ended."""
         found = "; ".join(f"{e.url}: {e.last_problem or 'does not serve'}" for e in self._endpoints)
         where = f"teacher '{self._teacher}': {found}"
         if wait_s > max(self._retry_for_s, _FAR_S):

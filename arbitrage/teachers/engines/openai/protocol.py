@@ -67,16 +67,16 @@ def classify_error(request: GenerationRequest, reply: HttpResponse, error: Serve
     Raises:
         ConnectionProblem: it is the endpoint's, or may be.
     """
-    said = f": {error.message}" if error.message else ""
+    detail = f": {error.message}" if error.message else ""
     number = reply.status if error.status in (None, reply.status) else f"{reply.status} with an error {error.status}"
     match error.meaning:
         case "prompt_too_long" | "content_filter" | "bad_request" as reason:
-            return Failure(request.candidate_id, reason, f"{number}{said}{_hint(error)}")
+            return Failure(request.candidate_id, reason, f"{number}{detail}{_hint(error)}")
         case "busy":
             wait_s = retry_after_s(reply.retry_after, reply.date)
-            raise ConnectionProblem("busy", f"it answers {number}{said}", wait_s)
+            raise ConnectionProblem("busy", f"it answers {number}{detail}", wait_s)
         case "fault":
-            raise ConnectionProblem("fault", f"the endpoint answers {number}{said}")
+            raise ConnectionProblem("fault", f"the endpoint answers {number}{detail}")
         case "denied":
             raise ConnectionProblem("denied", access_error(reply, error, model))
         case "not_found":
@@ -91,8 +91,8 @@ def access_error(reply: HttpResponse, error: ServerError, model: str) -> str:
     if reply.status == 407:
         return f"answers 407 for model {model}: the proxy wants a name and a password in the proxy's URL"
     why = _REFUSALS.get(error.meaning, _REFUSALS["wrong_address"])
-    said = f" ({error.message})" if error.message else ""
-    return f"answers {reply.status} for model {model}: {why}{said}"
+    detail = f" ({error.message})" if error.message else ""
+    return f"answers {reply.status} for model {model}: {why}{detail}"
 
 
 def parse_models(reply: HttpResponse, model: str) -> list[str]:

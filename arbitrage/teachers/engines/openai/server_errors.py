@@ -126,7 +126,7 @@ class ServerError:
         status: of HTTP; where that is 200, the error's own, or None.
         codes: its codes, types and reasons, in lower case.
         params: the request's fields it complains of.
-        message: one line of at most 300 characters; empty where nothing is said.
+        message: one line of at most 300 characters; empty where there is none.
     """
 
     status: int | None
@@ -229,14 +229,14 @@ def _is_status(code: str) -> bool:
 
 def _message(objects: Sequence[dict[str, Any]]) -> str:
     """Join what the objects say, the outermost first, each thing once."""
-    said: list[str] = []
+    parts: list[str] = []
     for each in reversed(objects):
         text = next((each[key] for key in _MESSAGE_KEYS if isinstance(each.get(key), str) and each[key].strip()), "")
         if isinstance(each.get("loc"), list):  # FastAPI: where in the request
             text = f"{'.'.join(str(part)[:80] for part in each['loc'][:8])}: {text}"
-        if text and not text.lstrip().startswith("{") and not any(text in other for other in said):
-            said.append(text)
-    return _clean("; ".join(said[:4]))
+        if text and not text.lstrip().startswith("{") and not any(text in other for other in parts):
+            parts.append(text)
+    return _clean("; ".join(parts[:4]))
 
 
 def _clean(text: str) -> str:
