@@ -43,18 +43,18 @@ class CandidatesConfig(Config):
 
     Attributes:
         name: of the run; it lives in `runs/<name>/` unless told otherwise.
-        prompts: what is asked.
+        prompts: the prompts, from files, a data set or the demo world.
         teachers: the pool file, or `demo:teachers.yaml`, the pool of the shipped demo world.
         pool: which of its teachers take part; all by default.
-        router: who is asked.
+        router: which teachers a prompt is sent to.
         compare: other routers, whose choices the report shows beside the one used. They cost nothing.
-        sampling: how teachers are asked; what is not given here each teacher's entry decides.
+        sampling: sampling parameters; those not given here come from each teacher's entry.
         rewards: reward models and recorded scores.
         committee: teachers that review the answers of other families' teachers: one more reward.
         checks: rule-based checks; a candidate that fails one with `filter: true` is not selected. `reasoning_left` is
             always one of them: name it with `filter: false` to select such candidates all the same.
         calibration: how rewards are put on one scale across languages; null weighs raw scores.
-        ensemble: how opinions become one.
+        ensemble: how rewards and checks are combined into one score.
         export: trainers for which the data sets are written at the end of a run.
         num_shards: pieces the prompts are dealt to; a run is resumed and spread by shard.
         max_rejected: share of rows that reading or a teacher may lose before the run fails.

@@ -28,7 +28,7 @@ def _useful(weights: dict[str, float]) -> dict[str, float]:
 
 
 class EnsembleConfig(Config):
-    """How opinions become one.
+    """How rewards and checks are combined into one score.
 
     Attributes:
         weights: of each reward or check, by plain name; only their proportions matter, negative ones count against.

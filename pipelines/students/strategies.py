@@ -28,7 +28,7 @@ class StrategyConfig(Config):
 
     Attributes:
         name: of its data set.
-        router: whom it asks.
+        router: which teachers a prompt is sent to.
         learner: instead of `router`: how it learns whom to ask, on the half of the table it does not choose for.
         keep: the best-scored answer, all, or (an oracle) one that the exact check calls right.
         samples: answers of each teacher that it pays for.

@@ -39,7 +39,7 @@ class StudentConfig(Config):
         arguments: of TRL's SFTConfig. Give `max_steps`: students of fewer rows then take as many steps.
         lora: arguments of peft's LoraConfig; none trains all weights.
         seeds: one student each, of everything that is compared.
-        engine: what asks the students.
+        engine: what runs the students.
         precision: how it holds their weights.
         max_tokens: of an answer in the exam.
     """
