@@ -34,7 +34,7 @@ class RouteConfig(StepConfig):
         """
         return RouteWorker(self.router.build(self.pool))
 
-    def seen_by(self, reader: str) -> Raw | None:
+    def identity_for(self, reader: str) -> Raw | None:
         """Return what decides which prompts one teacher gets, where the rest of the pool has no say in it."""
         member = next(m for m in self.pool if m.name == reader)
         return self.router.asks_alone(member)
@@ -61,7 +61,7 @@ class RouteWorker:
         """Release nothing: a router holds no resources."""
 
     def _reject(self, prompt: Prompt) -> Reject:
-        detail = f"nobody may be asked in {name_of(prompt.language)} ({prompt.language})"
+        detail = f"no teacher supports {name_of(prompt.language)} ({prompt.language})"
         return Reject(item_id=prompt.prompt_id, reason=NO_TEACHER, detail=detail)
 
 

@@ -282,7 +282,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: 
     driver.send_signal(sign)
     _, said = driver.communicate(timeout=60)
     assert driver.returncode == 130, said
-    assert "interrupted; run the same command again" in said
+    assert "interrupted; rerun the same command to resume" in said
     assert "Traceback" not in said
     before = {p: p.stat().st_mtime_ns for p in run.rglob("shard-*.parquet")}
     write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.0}, bee={}, cow={})  # how fast is not what
@@ -331,7 +331,7 @@ def test_watching_a_run_that_nobody_works_on_ends(arbitrage, tmp_path: Path, fin
     shutil.copytree(finished, abandoned)
     (abandoned / "manifest.json").unlink()
     told = arbitrage("status", abandoned, "--watch")
-    assert (told.code, "unfinished; run the same command again" in told.out) == (0, True)
+    assert (told.code, "unfinished; rerun the same command to resume" in told.out) == (0, True)
     assert arbitrage("status", abandoned, "--watch", "--json").code == 2
 
 

@@ -155,7 +155,7 @@ def test_a_pilot_is_reused_by_the_whole(tmp_path: Path) -> None:
     [
         ("lose", "vanished"),
         ("double", "both came out and was rejected"),
-        ("invent", "nobody asked for it"),
+        ("invent", "is unexpected in the output"),
         ("repeat", "came out twice"),
     ],
 )

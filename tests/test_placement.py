@@ -206,6 +206,6 @@ def test_a_run_says_what_it_will_load_and_where(tmp_path: Path) -> None:
 )
 def test_the_kind_of_node_is_named(resources: Resources, where: str) -> None:
     assert (
-        ModelPlacement("generate-x", "x", LoadedModel("vllm", "org/m", "bf16"), resources, only_waits=False).where
+        ModelPlacement("generate-x", "x", LoadedModel("vllm", "org/m", "bf16"), resources, is_remote=False).where
         == where
     )

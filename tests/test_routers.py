@@ -262,7 +262,7 @@ def test_every_prompt_comes_out_once_as_route_or_reject(config, wanted):
 def test_a_reject_names_the_language():
     worker = route(config_of(kind="all"), POOL, SOURCE).config.build()
     output = asyncio.run(worker.run(Inputs({"prompts": (to_table([prompt("sw")], Prompt),)})))
-    assert from_table(output.rejects, Reject)[0].detail == "nobody may be asked in Swahili (sw)"
+    assert from_table(output.rejects, Reject)[0].detail == "no teacher supports Swahili (sw)"
 
 
 def test_the_fingerprint_knows_the_pool_but_not_its_order():

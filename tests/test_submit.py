@@ -91,6 +91,6 @@ def test_a_stopped_job_drains(head: Head, tmp_path: Path) -> None:
         time.sleep(0.1)
     assert head.ray("job", "stop", *job).returncode == 0
     said = head.ray("job", "logs", *job).stdout
-    assert "SIGTERM: waiting for the answers that are under way" in said
-    assert "interrupted; run the same command again to go on where it stood" in said
+    assert "SIGTERM: waiting for requests in flight" in said
+    assert "interrupted; rerun the same command to resume" in said
     assert "Traceback" not in said

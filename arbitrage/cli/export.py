@@ -31,10 +31,12 @@ def export(
     ] = "trl",
     dataset: Annotated[
         list[str] | None,
-        typer.Option("--dataset", help="Only this one, such as `sft`; or `candidates`, the whole table."),
+        typer.Option(
+            "--dataset", help="Data set, such as `sft`, or `candidates` for the whole table (default: all)."
+        ),
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", help="Where to write, on a disk or in a store; `RUN/export/` by default.")
+        str | None, typer.Option("--out", help="Directory or object store to write to (default: `RUN/export/`).")
     ] = None,
     test_fraction: Annotated[
         float, typer.Option("--test-fraction", help="Share of prompts, 0 to 1, whose rows go to a `test` split.")

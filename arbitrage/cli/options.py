@@ -17,7 +17,7 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run directory (a path or `s3://…`), or the name of one in `runs/`.")
 ]
 PipelineArgument = Annotated[
-    Path, typer.Argument(metavar="PIPELINE.yaml", help="What to run; see `pipelines/*.yaml` for examples.")
+    Path, typer.Argument(metavar="PIPELINE.yaml", help="Pipeline config; see `pipelines/*.yaml` for examples.")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -25,17 +25,17 @@ SetOption = Annotated[
 ]
 ShardsOption = Annotated[
     int | None,
-    typer.Option("--shards", min=1, help="Do only the first N shards: a fair sample, and a pilot of the whole."),
+    typer.Option("--shards", min=1, help="Run only the first N shards, as a pilot on a fair sample (default: all)."),
 ]
 RunDirOption = Annotated[
     str | None,
     typer.Option(
         "--run-dir",
         metavar="D",
-        help="Where the run lives: a path, `s3://bucket/prefix` or `gs://…`; `runs/<name>/` by default.",
+        help="Run directory: a path, `s3://bucket/prefix` or `gs://…` (default: `runs/<name>/`).",
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 RUNS = Path("runs")
 

@@ -87,7 +87,7 @@ def _load_table(found: "Sequence[ModelPlacement]") -> Table:
         table.add_column(column, overflow="fold")
     for load in found:
         model, held = load.model, load.resources
-        replicas = "–" if load.only_waits else f"{held.replicas} × ({held.each()})"
+        replicas = "–" if load.is_remote else f"{held.replicas} × ({held.each()})"
         table.add_row(load.pool, model.engine, model.model or "–", model.precision or "–", replicas, load.where)
     return table
 

@@ -55,7 +55,7 @@ JsonOutOption = Annotated[
 ]
 HtmlOutOption = Annotated[Path | None, typer.Option("--html", metavar="OUT", help="Write one self-contained page.")]
 ProcessesOption = Annotated[
-    int | None, typer.Option("--processes", min=1, help="That measure; by default one for each core.")
+    int | None, typer.Option("--processes", min=1, help="Number of worker processes (default: one per core).")
 ]
 SampleOption = Annotated[
     int, typer.Option("--sample", min=100, help="Rows kept of each group for quantiles and intervals.")

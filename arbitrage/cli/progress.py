@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from arbitrage.contracts.steps import StepFacts
     from arbitrage.execution.progress import StopFlag
 
-WAITING = "waiting for the answers that are under way"
+WAITING = "waiting for requests in flight"
 
-SENTENCE = "interrupted; run the same command again to go on where it stood"
+SENTENCE = "interrupted; rerun the same command to resume"
 
 
 class Interrupted(SystemExit):
@@ -61,7 +61,7 @@ def interruptible(
 
     Args:
         note: tells a person that the signal was heard.
-        meanwhile: what is waited for, such as 'waiting for the answers that are under way'.
+        meanwhile: what is waited for, such as 'waiting for requests in flight'.
         at_once: the first signal ends the command, until something is in flight (`Stop.draining`).
 
     Raises:
@@ -77,7 +77,7 @@ def interruptible(
             stop.is_asked = True
             raise KeyboardInterrupt
         stop.is_asked = True
-        note(f"{signal.Signals(number).name}: {meanwhile}; once more to stop at once")
+        note(f"{signal.Signals(number).name}: {meanwhile}; press Ctrl-C again to stop immediately")
 
     # A shell starts background jobs with SIGINT ignored; SIGTERM must work there all the same.
     before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}

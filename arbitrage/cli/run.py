@@ -30,14 +30,19 @@ if TYPE_CHECKING:
     from arbitrage.runs.paths import AnyPath
 
 
-LocalOption = Annotated[bool, typer.Option("--local", help="One process, no Ray: for debugging and small work.")]
+LocalOption = Annotated[bool, typer.Option("--local", help="Run in one process, without Ray: for small runs.")]
 StallOption = Annotated[
     float,
-    typer.Option("--stall-timeout", min=0.0, metavar="SECONDS", help="End the run when nothing moves; 0: never."),
+    typer.Option(
+        "--stall-timeout",
+        min=0.0,
+        metavar="SECONDS",
+        help="Seconds without progress after which the run ends (default: 1800; 0: never).",
+    ),
 ]
 RayOption = Annotated[
     str | None,
-    typer.Option("--ray", metavar="ADDRESS", help="A running Ray cluster, such as `auto`; else one starts here."),
+    typer.Option("--ray", metavar="ADDRESS", help="Ray cluster to run on, such as `auto` (default: start one here)."),
 ]
 
 

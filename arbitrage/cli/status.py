@@ -26,7 +26,7 @@ IDLE_S = 3.0
 """A run that nobody has been working on for so long is not worth watching."""
 
 WatchOption = Annotated[
-    bool, typer.Option("--watch", help="Look again every second, until the run is done or nobody works on it.")
+    bool, typer.Option("--watch", help="Refresh every second, until the run has finished or no process works on it.")
 ]
 
 
@@ -145,4 +145,4 @@ def _print_problems(view: _View) -> None:
 def _state(view: _View) -> str:
     if view.live:
         return "at work"
-    return "finished" if view.is_finished else "unfinished; run the same command again to go on"
+    return "finished" if view.is_finished else "unfinished; rerun the same command to resume"

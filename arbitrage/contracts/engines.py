@@ -48,7 +48,7 @@ class GenerationRequest:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A sampled answer. `cumulative_logprob`: natural log, summed over completion tokens, at temperature 1."""
+    """Result of a request. `cumulative_logprob`: natural log, summed over completion tokens, at temperature 1."""
 
     candidate_id: str
     text: str
@@ -74,7 +74,7 @@ GenerationFailure = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why one request has no answer; becomes a Reject. Other requests are not harmed."""
+    """Why one request has no completion; becomes a Reject. Other requests are not affected."""
 
     candidate_id: str
     reason: GenerationFailure
@@ -82,16 +82,16 @@ class Failure:
 
 
 class Engine(Protocol):
-    """Something that answers. Yields each result as it arrives, in any order, exactly one for each request.
+    """Runs a teacher. Yields each result as it arrives, in any order, exactly one for each request.
 
-    It takes the next request when it has room for it, no earlier: what it took and has not answered is in flight.
+    It takes the next request when it has room for it, no earlier: what it took and has not completed is in flight.
 
     Raises (from the iterator) only what ends the whole step: TeacherAccessError, TeacherUnreachableError,
     EngineDiedError.
     """
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Completion | Failure, None]:
-        """Answer all requests."""
+        """Generate a completion for every request."""
         ...
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What measures a text, or a set of texts, without an opinion on whether it is good."""
+"""Metrics: properties of a text, or of a set of texts, that say nothing about its quality."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ class SetMetric(Protocol):
         ...
 
     def digest(self, text: Text) -> Any:
-        """Return what the sketch wants to know of a text, small and picklable; None if there is nothing."""
+        """Return what the sketch keeps of a text, small and picklable; None if there is nothing."""
         ...
 
     def sketch(self) -> Sketch:

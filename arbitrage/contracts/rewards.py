@@ -1,4 +1,4 @@
-"""Who has opinions on candidates."""
+"""Scorers of candidates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Scorable:
 
 
 class Reward(Protocol):
-    """An opinion on candidates: a reward model, a check, a recorded column."""
+    """Scores candidates: a reward model, a check, a recorded column."""
 
     @property
     def name(self) -> str:

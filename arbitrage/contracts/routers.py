@@ -1,4 +1,4 @@
-"""Who says which teachers are asked."""
+"""Routers: which teachers a prompt is sent to."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,7 +15,7 @@ class PoolMember(Config):
 
 
 class Router(Protocol):
-    """Says who is asked. A prompt that no teacher may answer gets None and becomes a Reject."""
+    """Chooses the teachers of each prompt. A prompt that no teacher supports gets None and becomes a Reject."""
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
         """Return one route for each prompt, in order."""

@@ -50,7 +50,7 @@ class Resources(Config):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether a replica holds neither cores nor GPUs: it only waits for others."""
+        """Whether a replica holds neither cores nor GPUs: it only waits for servers."""
         return not self.cpus and not self.gpus
 
     def each(self) -> str:
@@ -61,7 +61,7 @@ class Resources(Config):
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """What a step's worker loads or asks.
+    """The model that a step's worker loads or sends requests to.
 
     Attributes:
         engine: what runs the model, such as "vllm"; for an endpoint, the protocol.
@@ -88,19 +88,19 @@ class StepConfig(Config):
         raise TypeError(f"{type(self).__name__} does not say how to build its worker")
 
     @property
-    def only_waits(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether the worker loads no model and only waits for servers: it may share a process with others."""
         return False
 
     def loaded(self) -> LoadedModel | None:
-        """Return the model that the worker loads or asks; None where there is none."""
+        """Return the model that the worker loads or sends requests to; None where there is none."""
         return None
 
-    def seen_by(self, reader: str) -> Raw | None:
+    def identity_for(self, reader: str) -> Raw | None:
         """Return what decides the part of the output that one reader takes, or None if that is the whole config.
 
-        A router that asks everybody tells a teacher's step that only the teacher's own languages matter to it; so a
-        pool that grows costs the answers of the new teacher alone.
+        With the router `all`, a teacher's step depends only on the teacher's own languages: adding a teacher to the
+        pool costs only the new teacher's candidates.
         """
         return None
 
@@ -199,8 +199,8 @@ class Step:
         resources: what a replica holds; steps with equal `pool` share replicas (and so loaded models).
         scope: shard k → shard k; or one task over the corpus; or a source.
         pool: the replicas' identity; by default the step's own.
-        span: the shards it does, or reads where its scope is the corpus; to who reads others of it, they are empty.
-        narrows: role → what this step's rows depend on of an input of which it reads only a part (`seen_by`).
+        span: the shards it does, or reads where its scope is the corpus; reading other shards of it yields no rows.
+        narrows: role → what this step's rows depend on of an input of which it reads only a part (`identity_for`).
         version: raise it when the code changes what comes out.
     """
 
@@ -250,5 +250,5 @@ class Pipeline:
 
     @property
     def targets(self) -> tuple[Step, ...]:
-        """Every step somebody reads at the end."""
+        """Every step that is read when the run is done."""
         return (*(step for role in self.candidates.values() for step in role), *self.datasets.values())

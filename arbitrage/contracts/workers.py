@@ -20,7 +20,7 @@ class Inputs:
     _known: dict[str, tuple[Any, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def records(self, role: str, record: type[R]) -> tuple[R, ...]:
-        """Return all rows of a role as records, the tables one after the other; made once, however often asked."""
+        """Return all rows of a role as records, the tables one after the other; made once and kept."""
         if role not in self._known:
             self._known[role] = tuple(from_table(self.table(role, record), record))
         return self._known[role]
@@ -50,7 +50,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing a step owes an answer for: it must come out as a row or as a Reject, never both, never neither."""
+    """One input item of a step: it must come out as a row or as a Reject, never both, never neither."""
 
     item_id: str
     language: str
@@ -58,10 +58,10 @@ class Item:
 
 
 class ShardWorker(Protocol):
-    """Turns shard k of a step's inputs into shard k of its output. Pure but for what engines say."""
+    """Turns shard k of a step's inputs into shard k of its output. Pure, except for what engines return."""
 
     def items(self, inputs: Inputs) -> list[Item]:
-        """List what this shard owes, before doing it. Item ids equal the `item_key` of the produced record."""
+        """List the items of this shard, before it runs. Item ids equal the `item_key` of the produced record."""
         ...
 
     async def run(self, inputs: Inputs) -> Output:
@@ -74,11 +74,11 @@ class ShardWorker(Protocol):
 
 
 class RequestShard(Protocol):
-    """One shard of an `RequestWorker`, read and ready to be asked item by item."""
+    """One shard of a `RequestWorker`, read and ready to be requested item by item."""
 
     @property
     def items(self) -> Sequence[Item]:
-        """What the shard owes, in the order in which it is asked and its rows are written."""
+        """The items of the shard, in the order in which they are requested and written."""
         ...
 
     def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
@@ -86,18 +86,18 @@ class RequestShard(Protocol):
 
         Args:
             item_ids: the items still open. An item is taken from it when there is room to begin with it: what was
-                taken and has no answer is what is in flight, and what is suspected should the engine die.
+                taken and has no result is in flight, and is suspected should the engine die.
         """
         ...
 
     def condemned(self, item_id: str) -> Record:
-        """Return the answer of an item that was found to kill its engine whenever it is asked."""
+        """Return the Reject of an item that kills its engine whenever it is requested."""
         ...
 
 
 @runtime_checkable
 class RequestWorker(Protocol):
-    """Does shards item by item, where every answer is dear: each is journaled as it arrives, none asked for twice."""
+    """Runs shards item by item, where results are expensive: each is journaled as it arrives, none repeated."""
 
     def begin(self, inputs: Inputs) -> RequestShard:
         """Read a shard. Two shards may be under way at once."""
@@ -114,7 +114,7 @@ class RequestWorker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy an engine is: requests under way, requests that wait for room, and what it had to ask again."""
+    """How busy an engine is: requests under way, requests that wait for room, and retries."""
 
     num_in_flight: int = 0
     num_waiting: int = 0

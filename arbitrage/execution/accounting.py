@@ -1,4 +1,4 @@
-"""The books of a run: sum the counts, check the conservation law against the files, hold the reject budget.
+"""Accounting of a run: sum the counts, check rows in = rows out + rejects against the files, apply the reject budget.
 
 What is said of a step that lost more rows than its budget allows: how many, why, one example each, and where.
 """
@@ -119,14 +119,14 @@ class Accounts:
 
 
 def check_accounts(
-    planned: RunPlan, execution: ExecutionPlan, books: Accounts, seconds: float, max_rejected: float
+    planned: RunPlan, execution: ExecutionPlan, accounts: Accounts, seconds: float, max_rejected: float
 ) -> Manifest:
     """Return the manifest of a run whose shards are all complete.
 
     Raises:
         ConservationError: the files are not what the counts say, or rows in ≠ rows out + rejected.
     """
-    steps = tuple(_report(step, books) for step in execution.steps)
+    steps = tuple(_report(step, accounts) for step in execution.steps)
     return Manifest(
         plan=planned,
         status="complete" if len(planned.shards) == planned.num_shards else "pilot",
@@ -156,22 +156,22 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _report(planned: PlannedStep, books: Accounts) -> StepReport:
+def _report(planned: PlannedStep, accounts: Accounts) -> StepReport:
     """Add what was there before to what was done, and check each shard's counts against its files."""
-    sums = books.of(planned.step.name)
+    sums = accounts.of(planned.step.name)
     directory = planned.job.directory
     sizes = sizes_in(directory)
     rejects = sizes_in(directory / "_rejects")
     reused = [k for k in planned.outputs if k not in sums.shards]
     for shard, stats in zip(reused, for_each(directory, lambda k: read_stats(directory, k), reused), strict=True):
         if stats is None:
-            raise DamagedFileError(f"{stats_path(directory, shard)}: is missing or damaged; run again to mend it")
+            raise DamagedFileError(f"{stats_path(directory, shard)}: is missing or damaged; rerun the command")
         _require_files(planned, shard, stats, sizes, rejects)
         sums.add(shard, stats)
     missing = [k for k in planned.outputs if shard_path(directory, k).name not in sizes]
     if missing:
         raise ConservationError(f"step {planned.step.name}: shard {missing[0]} was made and is gone")
-    accounts = tuple(
+    by_group = tuple(
         Account(
             language=language,
             teacher=teacher,
@@ -182,15 +182,15 @@ def _report(planned: PlannedStep, books: Accounts) -> StepReport:
         for (language, teacher), each in sorted(sums.accounts.items(), key=lambda one: (one[0][0], one[0][1] or ""))
     )
     rejected: Counter[str] = Counter()
-    for account in accounts:
+    for account in by_group:
         rejected.update(account.rejected)
     return StepReport(
         name=planned.step.name,
         num_shards=len(planned.outputs),
-        num_reused=len(planned.outputs) - len(planned.missing) + books.num_kept[planned.step.name],
+        num_reused=len(planned.outputs) - len(planned.missing) + accounts.num_kept[planned.step.name],
         num_rejected=rejected.total(),
         rejected=dict(sorted(rejected.items())),
-        accounts=accounts,
+        accounts=by_group,
         seconds=round(sums.seconds, 3),
         cost_usd=sums.cost_usd,
         notes=dict(sorted(sums.notes.items())),
@@ -201,7 +201,7 @@ def _report(planned: PlannedStep, books: Accounts) -> StepReport:
 def _require_files(
     planned: PlannedStep, shard: int, stats: ShardStats, sizes: Mapping[str, int], rejects: Mapping[str, int]
 ) -> None:
-    """Check a shard's counts against its files, and the law: again, this time from what really lies there."""
+    """Check a shard's counts against the files on disk: rows in = rows out + rejects."""
     where = f"step {planned.step.name} shard {shard}"
     name = shard_path(planned.job.directory, shard).name
     if sizes.get(name) != stats.size_bytes:

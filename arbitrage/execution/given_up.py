@@ -31,5 +31,5 @@ class GivenUp:
             return
         (first, error), *others = self._errors.items()
         more = f"; given up likewise: {', '.join(pool for pool, _ in others)}" if others else ""
-        error.args = (f"{error}{more}. What does not need {first} is done; run the same command again for the rest",)
+        error.args = (f"{error}{more}. What does not need {first} is done; rerun the same command for the rest",)
         raise error

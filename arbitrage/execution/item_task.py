@@ -1,4 +1,4 @@
-"""Settle a shard item by item: replay its journal, clear suspects one by one, ask for the rest, assemble the rows."""
+"""Complete a shard item by item: replay its journal, retry suspects alone, request the rest, assemble the rows."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -20,13 +20,13 @@ _MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_u
 
 
 async def settle(job: Job, asked: RequestShard, journal: Journal, counters: Counters, meter: LiveCounters) -> Output:
-    """Get an answer for every item the shard owes, and return its rows in the order of the items.
+    """Get a result for every item of the shard, and return its rows in the order of the items.
 
     Raises:
-        DrainedError: it was asked to stop; what was in flight is answered and journaled.
+        DrainedError: the run is stopping; what was in flight has arrived and is journaled.
         EngineDiedError: the next attempt will look for the culprit.
         OvertakenError: another attempt has taken the shard over.
-        ExecutionError: the worker broke its contract: an answer was missing, double, or nobody's.
+        ExecutionError: the worker broke its contract: a result was missing, double or unexpected.
     """
     item_ids = [item.item_id for item in asked.items]
     await _Asking(job.name, asked, journal, counters, meter).settle(item_ids)
@@ -61,11 +61,11 @@ class _Asking:
         if self.overtaken is not None:
             raise self.overtaken
         if any(item_id not in settled for item_id in item_ids):
-            raise DrainedError(f"{self.step}: stopped as asked")
+            raise DrainedError(f"{self.step}: stopped on request")
 
     @property
     def _is_ending(self) -> bool:
-        """Whether nothing more is to be asked."""
+        """Whether no further item is to be requested."""
         return self.meter.is_draining or self.overtaken is not None
 
     @asynccontextmanager
@@ -110,11 +110,11 @@ class _Asking:
             self.counters.num_in_flight -= len(in_flight)
         if in_flight:
             raise ExecutionError(
-                f"{self.step}: no answer came for {len(in_flight)} items asked, such as {min(in_flight)}"
+                f"{self.step}: no result came for {len(in_flight)} items in flight, such as {min(in_flight)}"
             )
 
     def _take(self, item_ids: Iterable[str], in_flight: set[str], end_turn: Callable[[], None]) -> Iterator[str]:
-        """Hand out what is still open, until there is no more or it is asked to stop."""
+        """Hand out open items, until there are no more or the run is stopping."""
         for item_id in item_ids:
             if self._is_ending:
                 break
@@ -128,7 +128,7 @@ class _Asking:
     def _settle(self, answer: Record, in_flight: set[str]) -> None:
         item_id = item_id_of(answer)
         if item_id not in in_flight:
-            kind = "a second answer" if item_id in self.journal.settled else "an answer that nobody asked for"
+            kind = "a second result" if item_id in self.journal.settled else "an unexpected result"
             raise ExecutionError(f"{self.step}: {kind} came: {item_id}")
         in_flight.remove(item_id)
         answer = writable(answer)
@@ -137,7 +137,7 @@ class _Asking:
 
 
 def writable(answer: Record) -> Record:
-    """Return an answer that can be journaled and become a row, whatever its engine said.
+    """Return a result that can be journaled and become a row, whatever its engine returned.
 
     A measure of a candidate that no column can hold, such as 10³⁰ tokens, becomes null: its text is sound. Any other
     such value stops the row, with the field and the value as the reason's detail.

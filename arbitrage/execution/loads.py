@@ -1,4 +1,4 @@
-"""Which models a run will load or ask, and where: said before anything starts."""
+"""Models that a run loads or sends requests to, and where they run; printed before the run starts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,22 +16,22 @@ class ModelPlacement:
     Attributes:
         pool: its name, such as "generate-aya-8b".
         user: the teacher, reward or reviewer that is the model, such as "aya-8b".
-        model: what is loaded or asked.
+        model: what is loaded or sent requests.
         resources: what each replica holds, and how many there are.
-        only_waits: another machine runs the model.
+        is_remote: another machine runs the model.
     """
 
     pool: str
     user: str
     model: LoadedModel
     resources: Resources
-    only_waits: bool
+    is_remote: bool
 
     @property
     def where(self) -> str:
         """Which kind of node a replica needs."""
         gpus, kind = self.resources.gpus, self.resources.accelerator
-        if self.only_waits:
+        if self.is_remote:
             return "another machine"
         if not gpus:
             return "CPUs"
@@ -47,22 +47,22 @@ def model_placements(execution: ExecutionPlan) -> list[ModelPlacement]:
         if step.missing and model is not None and step.job.pool not in found:
             pool, config, facts = step.job.pool, step.job.config, step.step.facts
             user = facts.scorer or facts.teacher or pool
-            found[pool] = ModelPlacement(pool, user, model, step.step.resources, config.only_waits)
+            found[pool] = ModelPlacement(pool, user, model, step.step.resources, config.is_remote)
     return list(found.values())
 
 
 def load_sentences(execution: ExecutionPlan, backend: str) -> Iterator[str]:
-    """Yield a line for each model that is loaded, and one for all that others run."""
-    asked = []
+    """Yield a line for each model that is loaded, and one for all that run elsewhere."""
+    remote = []
     for load in model_placements(execution):
-        if load.only_waits:
-            asked.append(load.user)
+        if load.is_remote:
+            remote.append(load.user)
             continue
         held = "in this process" if backend == "local" else f"on {load.where}"
         each = "" if backend == "local" else f", {load.resources.replicas} × ({load.resources.each()})"
         precision = f", {load.model.precision}" if load.model.precision else ""
         yield f"loads {load.pool}: {load.model.model} with {load.model.engine}{precision}, {held}{each}"
-    if asked:
-        names = list(dict.fromkeys(asked))
+    if remote:
+        names = list(dict.fromkeys(remote))
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        yield f"asks {', '.join(names[:MOST_NAMES])}{more}: no model is loaded for these"
+        yield f"sends requests to {', '.join(names[:MOST_NAMES])}{more}: no model is loaded for these"

@@ -14,7 +14,7 @@ from arbitrage.execution.given_up import GivenUp
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import RunMonitor
 from arbitrage.execution.retries import Retries, has_suspects
-from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard, still_good
+from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard, is_request_worker, reusable_stats
 from arbitrage.execution.source_task import do_source
 
 TICK_S = 0.5
@@ -109,7 +109,7 @@ class _LocalRun:
 
     def _keep(self, step: PlannedStep, shard: int) -> bool:
         """Keep a doubtful shard if its inputs came out as they were."""
-        stats = still_good(step.job, shard) if shard in step.doubtful else None
+        stats = reusable_stats(step.job, shard) if shard in step.doubtful else None
         if stats is not None:
             self._left[step.step.name].discard(shard)
             self._watch.shard_kept(step, shard, stats)
@@ -167,7 +167,7 @@ class _LocalRun:
 
     def _tell(self, worker: ShardWorker | RequestWorker, in_hand: set[int], step: PlannedStep) -> None:
         self._meter.is_draining = self._watch.stop.is_asked
-        load = worker.load() if asks(worker) else Load()
+        load = worker.load() if is_request_worker(worker) else Load()
         self._watch.heard(self._name, self._meter.by_step(), load)
         self._watch.tick(partial(_under_way, [step], in_hand))
 

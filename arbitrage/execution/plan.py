@@ -203,7 +203,7 @@ def mend(execution: ExecutionPlan, note: Callable[[str], None]) -> None:
     """Set damaged files aside, write lost counts again, and remove what was made from other inputs than today's.
 
     Only for the process that holds the run directory. Doubtful shards stay: each is compared with its inputs when
-    these are there (`still_good`), and a plan made after a crash in between compares them again.
+    these are there (`reusable_stats`), and a plan made after a crash in between compares them again.
     """
     for planned in execution.steps:
         directory = planned.job.directory

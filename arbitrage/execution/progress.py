@@ -89,7 +89,7 @@ class StopFlag:
     def require_none(self) -> None:
         """Raise DrainedError if a signal came."""
         if self.is_asked:
-            raise DrainedError("stopped as asked")
+            raise DrainedError("stopped on request")
 
     @contextmanager
     def draining(self) -> Iterator[None]:
@@ -116,7 +116,7 @@ class RunMonitor:
     """What a backend tells of its work.
 
     Attributes:
-        books: the counts of what was done.
+        accounts: the counts of what was done.
 
     Args:
         execution: the run.
@@ -136,7 +136,7 @@ class RunMonitor:
         self._pools = {step.step.name: step.job.pool for step in execution.steps}
         self._left = {step.step.name: len(step.missing) for step in execution.steps}
         self._paces: dict[str, Pace] = {}
-        self.books = Accounts()
+        self.accounts = Accounts()
         self._num_done = 0
         self._restarts: dict[str, int] = {}
         self._last_state: object = None
@@ -146,7 +146,7 @@ class RunMonitor:
         """A shard is complete on disk."""
         self._num_done += 1
         self._pace(step.step.name, begun_at(stats)).shard_done(stats)
-        self.books.enter(step.step.name, shard, stats)
+        self.accounts.enter(step.step.name, shard, stats)
         if stats.num_damaged_lines:
             self.progress.note(
                 f"{step.step.name} shard {shard}: {stats.num_damaged_lines} damaged lines of its journal dropped, "
@@ -161,7 +161,7 @@ class RunMonitor:
 
     def shard_kept(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
         """A shard whose inputs were made again is as it would be now, and stays."""
-        self.books.num_kept[step.step.name] += 1
+        self.accounts.num_kept[step.step.name] += 1
         self.shard_done(step, shard, stats)
 
     def pool_size(self, pool: str, replicas: int) -> None:
@@ -228,5 +228,5 @@ class RunMonitor:
         elif self._stall_after_s and now - self._moved_at > self._stall_after_s:
             raise StalledError(
                 f"nothing has moved for {now - self._moved_at:.0f} s; under way: {under_way()}. "
-                "What is done is kept: run the same command again, with a longer --stall-timeout if it was only slow"
+                "What is done is kept: rerun the same command to resume; raise --stall-timeout if it was only slow"
             )

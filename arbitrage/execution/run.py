@@ -110,7 +110,9 @@ def execute(
                 _set_aside(request.run_dir, error, progress)
                 execution = _planned(request, session)
         drop_temporary(execution, is_done=True)
-        manifest = check_accounts(planned, execution, watch.books, time.monotonic() - started, request.max_rejected)
+        manifest = check_accounts(
+            planned, execution, watch.accounts, time.monotonic() - started, request.max_rejected
+        )
         make_durable(request.run_dir)
         crash_point("manifest")
         require_session(request.run_dir, session)

@@ -1,4 +1,4 @@
-"""Do one job's shard: read its inputs, run the worker (dear answers by way of a journal), check the law, commit."""
+"""Run one shard of a job: read its inputs, run the worker, check the accounting, commit."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ class Attempt:
 
     Attributes:
         shard: its number.
-        session: the token of the run that asked; a run that took over the directory has another.
+        session: the token of the run; a run that took over the directory has another.
         died: whether the last attempt ended with the death of its engine.
         is_alone: whether it has its worker to itself, because one of its items may kill it.
     """
@@ -67,7 +67,7 @@ class Attempt:
 async def do_shard(
     job: Job, worker: ShardWorker | RequestWorker, attempt: Attempt, meter: LiveCounters
 ) -> ShardStats:
-    """Run one shard of a shard-scoped job and commit it; what is dear and there already is not made again.
+    """Run one shard of a shard-scoped job and commit it; results in its journal are not requested again.
 
     Raises:
         ConservationError: the worker lost, doubled or invented an item.
@@ -75,20 +75,20 @@ async def do_shard(
         StorageError: the disk refused.
         RunDirectoryError: another run has taken over the directory.
         OvertakenError: another attempt has taken over the shard.
-        DrainedError: it was asked to stop.
+        DrainedError: the run is stopping.
     """
     started = time.perf_counter()
     shard, lineage = attempt.shard, Lineage()
-    if not asks(worker):
+    if not is_request_worker(worker):
         pure, read = cast(ShardWorker, worker), partial(read_inputs, job, shard, lineage)
         inputs = read() if job.is_light else await _in_thread(read)
-        owed, output = pure.items(inputs), await pure.run(inputs)
-        return _finish(job, attempt, owed, output, lineage, _Effort(started))
-    asking = worker
+        items_in, output = pure.items(inputs), await pure.run(inputs)
+        return _finish(job, attempt, items_in, output, lineage, _Effort(started))
+    requesting = worker
     made_from = job.lineage(shard, lineage)
     journal = Journal(job.directory, shard, job.record, made_from)
     try:
-        begun = await _in_thread(lambda: _begin(job, attempt, asking, journal, made_from, lineage))
+        begun = await _in_thread(lambda: _begin(job, attempt, requesting, journal, made_from, lineage))
         if isinstance(begun, ShardStats):
             stats = begun
         else:
@@ -111,18 +111,18 @@ async def do_shard(
     return stats
 
 
-def asks(worker: object) -> TypeGuard[RequestWorker]:
+def is_request_worker(worker: object) -> TypeGuard[RequestWorker]:
     """Whether a worker does shards item by item."""
     kind = type(worker)
-    if kind not in _asking:
-        _asking[kind] = issubclass(kind, RequestWorker)  # looks for each of its methods: 50 µs
-    return _asking[kind]
+    if kind not in _is_request_worker:
+        _is_request_worker[kind] = issubclass(kind, RequestWorker)  # looks for each of its methods: 50 µs
+    return _is_request_worker[kind]
 
 
-_asking: dict[type, bool] = {}
+_is_request_worker: dict[type, bool] = {}
 
 
-def still_good(job: Job, shard: int) -> ShardStats | None:
+def reusable_stats(job: Job, shard: int) -> ShardStats | None:
     """Return the counts of a shard that is there, sound by its sizes, and made from its inputs as they are now."""
     return _published(job, shard, job.lineage(shard, Lineage()))
 
@@ -160,7 +160,7 @@ def _begin(
 
 
 def _take_over_rows(job: Job, shard: int, journal: Journal, made_from: Mapping[str, str]) -> None:
-    """Journal the rows of a shard that is complete but for its rejects: those items alone are asked again."""
+    """Journal the rows of a shard that is complete but for its rejects: only those items are requested again."""
     stats = read_stats(job.directory, shard)
     if stats is None or stats.made_from != made_from or not shard_path(job.directory, shard).exists():
         return
@@ -194,7 +194,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
 def _end(
     job: Job,
     attempt: Attempt,
-    owed: Sequence[Item],
+    items_in: Sequence[Item],
     output: Output,
     lineage: Lineage,
     effort: _Effort,
@@ -202,20 +202,20 @@ def _end(
 ) -> ShardStats:
     """Commit a shard that has a journal, which is durable before: the shard itself need not be."""
     journal.close()
-    return _finish(job, attempt, owed, output, lineage, effort, journal)
+    return _finish(job, attempt, items_in, output, lineage, effort, journal)
 
 
 def _finish(
     job: Job,
     attempt: Attempt,
-    owed: Sequence[Item],
+    items_in: Sequence[Item],
     output: Output,
     lineage: Lineage,
     effort: _Effort,
     journal: Journal | None = None,
 ) -> ShardStats:
-    accounts = balance(job, owed, output)
-    stats = _stats(len(owed), output, accounts, effort)
+    accounts = balance(job, items_in, output)
+    stats = _stats(len(items_in), output, accounts, effort)
     require_session(job.directory.parent, attempt.session)
     if journal is not None:
         journal.require_newest()
@@ -279,8 +279,8 @@ def _commit_rejects(path: AnyPath, rejects: pa.Table) -> FileMark | None:
     return FileMark(size_bytes=data.size, digest=bytes_digest(data))
 
 
-def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ...]:
-    """Check that every owed item came out exactly once, as rows or as a Reject, and count by language and teacher.
+def balance(job: Job, items_in: Sequence[Item], output: Output) -> tuple[Account, ...]:
+    """Check that every item came out exactly once, as rows or as a Reject, and count by language and teacher.
 
     Raises:
         ConservationError: names the step and the first offending item.
@@ -288,36 +288,36 @@ def balance(job: Job, owed: Sequence[Item], output: Output) -> tuple[Account, ..
     _require_unique_rows(job, output.table)
     done = set(_column(output.table, job.record.item_key))
     rejected = dict(_reject_reasons(output.rejects))
-    items = {item.item_id: item for item in owed}
+    items = {item.item_id: item for item in items_in}
     problems = {
-        "is owed twice": _doubled(item.item_id for item in owed),
+        "is listed twice in the input": _doubled(item.item_id for item in items_in),
         "is rejected twice": _doubled(_column(output.rejects, "item_id")),
-        "came out though nobody asked for it": (done | rejected.keys()) - items.keys(),
+        "is unexpected in the output": (done | rejected.keys()) - items.keys(),
         "both came out and was rejected": done & rejected.keys(),
         "vanished": items.keys() - done - rejected.keys(),
     }
     for problem, ids in problems.items():
         if ids:
             raise ConservationError(f"step {job.name}: item {min(ids)} {problem} ({len(ids)} such items)")
-    return _accounts(owed, rejected)
+    return _accounts(items_in, rejected)
 
 
 def _require_unique_rows(job: Job, table: pa.Table) -> None:
-    """No row may come twice, and every scored item must have been scored by as many opinions as the others."""
+    """No row may come twice, and every item must have the same number of scores."""
     key = job.record.row_key
     rows = Counter(zip(*(_column(table, name) for name in key), strict=True))
     if twice := sorted(row for row, count in rows.items() if count > 1):
         raise ConservationError(f"step {job.name}: the row {dict(zip(key, twice[0], strict=True))} came out twice")
     if job.record is Score:
-        opinions = Counter(_column(table, job.record.item_key))
-        if len(set(opinions.values())) > 1:
-            fewest = min(opinions, key=lambda item: (opinions[item], item))
+        num_scores = Counter(_column(table, job.record.item_key))
+        if len(set(num_scores.values())) > 1:
+            fewest = min(num_scores, key=lambda item: (num_scores[item], item))
             raise ConservationError(f"step {job.name}: item {fewest} has fewer scores than others")
 
 
-def _accounts(owed: Sequence[Item], rejected: dict[str, str]) -> tuple[Account, ...]:
+def _accounts(items_in: Sequence[Item], rejected: dict[str, str]) -> tuple[Account, ...]:
     counts: dict[tuple[str, str | None], Counter[str | None]] = defaultdict(Counter)
-    for item in owed:
+    for item in items_in:
         counts[item.language, item.teacher][rejected.get(item.item_id)] += 1
     accounts = []
     for (language, teacher), reasons in sorted(counts.items(), key=lambda entry: (entry[0][0], entry[0][1] or "")):

@@ -32,7 +32,7 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
     config = GenerateConfig(
         teacher=teacher, sampling=teacher.resolved_sampling(sampling), revision=teacher.weights_revision()
     )
-    routed = routes.config.seen_by(teacher.name)
+    routed = routes.config.identity_for(teacher.name)
     facts = StepFacts(verb="generate", label=teacher.name, teacher=teacher.name, is_budgeted=True)
     return Step(
         facts=facts,
@@ -66,7 +66,7 @@ class GenerateConfig(StepConfig):
         return {"teacher": self.teacher.identity_at(self.revision), "sampling": self.sampling.identity()}
 
     @property
-    def only_waits(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether the model runs elsewhere, behind an endpoint."""
         return not self.teacher.engine.loads_model
 

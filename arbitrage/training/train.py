@@ -137,7 +137,7 @@ def _run(
     if hooks.is_stopped() and trainer.state.global_step < trainer.state.max_steps:
         raise InterruptedRunError(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; "
-            "run the same command again to go on from there"
+            "rerun the same command to resume from there"
         )
     dtype = student_dtype(config)
     student = save_student(trainer, out, is_adapter=config.lora is not None, merge=config.merge, dtype=dtype)

@@ -134,7 +134,7 @@ class _Rounds:
         ended = None
         for stage in preference_stages(self._config):
             if self._surroundings.stop.is_asked:
-                raise InterruptedRunError(f"interrupted before {stage.name}; run the same command again to go on")
+                raise InterruptedRunError(f"interrupted before {stage.name}; rerun the same command to resume")
             self._surroundings.note(f"{stage.name}: from {self._stages[-1].name}")
             self._train_stage(stage, rows)
             self._examine(stage)

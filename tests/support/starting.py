@@ -46,7 +46,7 @@ class Starting(StepConfig):
     waits: bool = False
 
     @property
-    def only_waits(self) -> bool:
+    def is_remote(self) -> bool:
         return self.waits
 
     def build(self) -> "_Started":

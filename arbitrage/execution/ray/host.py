@@ -13,7 +13,7 @@ from arbitrage.execution.counters import Counters, LiveCounters
 from arbitrage.execution.environment import collect_seldom, make_private_files
 from arbitrage.execution.plan import Job
 from arbitrage.execution.ray.metrics import Metrics
-from arbitrage.execution.shard_task import Attempt, asks, do_corpus, do_shard
+from arbitrage.execution.shard_task import Attempt, do_corpus, do_shard, is_request_worker
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class _Place:
 
     def load(self) -> Load:
         """Return how busy the engine is."""
-        return self.worker.load() if asks(self.worker) else Load()
+        return self.worker.load() if is_request_worker(self.worker) else Load()
 
 
 class Host:

@@ -57,14 +57,14 @@ class Pool:
     Attributes:
         name: of the pool.
         resources: what each replica holds.
-        only_waits: its workers wait for endpoints and may share actors.
+        is_remote: its workers wait for endpoints and may share actors.
         avoid: nodes on which a replica could not start.
         num_failed_starts: how often one could not.
     """
 
     name: str
     resources: Resources
-    only_waits: bool = False
+    is_remote: bool = False
     in_hand: Counter[Replica] = field(default_factory=Counter)  # replica → shards under way
     avoid: set[str] = field(default_factory=set)
     num_failed_starts: int = 0
@@ -77,7 +77,7 @@ class Pool:
     @property
     def is_shared(self) -> bool:
         """Whether its replicas share actors with those of other pools."""
-        return self.only_waits and self.resources.is_nothing
+        return self.is_remote and self.resources.is_nothing
 
     def idle_replicas(self) -> list[Replica]:
         """Return the replicas with nothing in hand."""

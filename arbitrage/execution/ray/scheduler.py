@@ -28,7 +28,7 @@ from arbitrage.execution.ray.host import ReplicaReport, do_light
 from arbitrage.execution.ray.pools import CONTROL, Cluster, Pool, Replica
 from arbitrage.execution.readiness import Readiness
 from arbitrage.execution.retries import Retries, has_suspects
-from arbitrage.execution.shard_task import Attempt, still_good
+from arbitrage.execution.shard_task import Attempt, reusable_stats
 from arbitrage.runs.manifest import ShardStats
 
 WAIT_S = 0.5
@@ -131,7 +131,7 @@ class Scheduler:
             for pool, replica in list(self._loading.values()):  # a model may load for minutes: nothing is in flight
                 self._drop(pool, replica)
             if not self._flights:
-                raise DrainedError("stopped as asked")
+                raise DrainedError("stopped on request")
         else:
             self._start_ready()
         self._listen()
@@ -178,7 +178,7 @@ class Scheduler:
             for name, shard in fresh:
                 step = self._by_name[name]
                 is_doubtful = shard in step.doubtful and shard in self._readiness.undone[name]
-                if is_doubtful and (stats := still_good(step.job, shard)) is not None:
+                if is_doubtful and (stats := reusable_stats(step.job, shard)) is not None:
                     self._readiness.done(name, shard)
                     self._watch.shard_kept(step, shard, stats)
 
@@ -293,7 +293,7 @@ class Scheduler:
         return not any(self._readiness.undone[name] for name in mine if not self._given_up.blocks(name))
 
     def _pool(self, name: str, step: PlannedStep) -> Pool:
-        return self._pools.setdefault(name, Pool(name, step.step.resources, step.job.config.only_waits))
+        return self._pools.setdefault(name, Pool(name, step.step.resources, step.job.config.is_remote))
 
     def _attempt(self, step: PlannedStep, shard: int) -> Attempt:
         key = step.step.name, shard
