@@ -126,7 +126,7 @@ def test_a_teacher_that_starts_nowhere_is_given_up_and_the_others_finish(
         Starting(teacher="sound", log=str(tmp_path), seconds=1.0, waits=waits),
     ]
     notes = Notes()
-    with pytest.raises(EngineStartError, match=r"teacher 'broken': no such device here.*run the same command again"):
+    with pytest.raises(EngineStartError, match=r"teacher 'broken': no such device here.*rerun the same command"):
         run(tmp_path / "r", starting_pipeline(configs, **resources), RayBackend(cluster.address), progress=notes)
     assert len({node for node, *_ in starts(tmp_path, "broken")}) == 2
     assert len(list((tmp_path / "r").glob("generate-sound-*/shard-*.parquet"))) > 0
@@ -192,7 +192,7 @@ def test_a_poisoned_prompt_in_a_shared_process_is_found(cluster: Any, tmp_path: 
 def test_a_run_says_what_it_will_load_and_where(tmp_path: Path) -> None:
     notes = Notes()
     run(tmp_path / "r", asked_pipeline(4, {}, teachers=("a", "b")), LocalBackend(), progress=notes)
-    assert "asks a, b: no model is loaded for these" in notes.notes
+    assert "sends requests to a, b: no model is loaded for these" in notes.notes
 
 
 @pytest.mark.parametrize(

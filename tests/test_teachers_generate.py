@@ -156,9 +156,9 @@ def completion(request, **more):
 @pytest.mark.parametrize(
     ("results", "complaint"),
     [
-        (lambda requests: [], "no answer came for 2 items asked"),
-        (lambda requests: [completion(requests[0])], "no answer came for 1 items asked"),
-        (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second answer came"),
+        (lambda requests: [], "no result came for 2 items in flight"),
+        (lambda requests: [completion(requests[0])], "no result came for 1 items in flight"),
+        (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second result came"),
         (lambda requests: [completion(requests[0], candidate_id="z")], "returned an unexpected result: z"),
     ],
     ids=["none", "missing", "double", "foreign"],
