@@ -39,25 +39,25 @@ def pool_path(value: str) -> str:
 
 
 class CandidatesConfig(Config):
-    """Values shared by all pipelines.
+    """Fields shared by all pipelines.
 
     Attributes:
-        name: of the run; it lives in `runs/<name>/` unless told otherwise.
-        prompts: the prompts, from files, a data set or the demo world.
+        name: name of the run; its directory is `runs/<name>/` by default.
+        prompts: where the prompts come from.
         teachers: the pool file, or `demo:teachers.yaml`, the pool of the shipped demo world.
-        pool: which of its teachers take part; all by default.
-        router: which teachers a prompt is sent to.
-        compare: other routers, whose choices the report shows beside the one used. They cost nothing.
-        sampling: sampling parameters; those not given here come from each teacher's entry.
+        pool: names of the teachers that take part; null: all.
+        router: which teachers each prompt is sent to.
+        compare: other routers to compare in the report; nothing is generated for them.
+        sampling: sampling parameters; those not given here come from each teacher's entry in the pool.
         rewards: reward models and recorded scores.
-        committee: teachers that review the answers of other families' teachers: one more reward.
+        committee: teachers that review candidates of teachers of other families; its score is one more reward.
         checks: rule-based checks; a candidate that fails one with `filter: true` is not selected. `reasoning_left` is
             always one of them: name it with `filter: false` to select such candidates all the same.
-        calibration: how rewards are put on one scale across languages; null weighs raw scores.
-        ensemble: how rewards and checks are combined into one score.
-        export: trainers for which the data sets are written at the end of a run.
-        num_shards: pieces the prompts are dealt to; a run is resumed and spread by shard.
-        max_rejected: share of rows that reading or a teacher may lose before the run fails.
+        calibration: how rewards are put on one scale across languages; null: raw scores are combined.
+        ensemble: how scores are combined into the final score; null: the mean of the rewards.
+        export: trainers for which data sets are written at the end of the run.
+        num_shards: number of shards that prompts are divided into; a run is resumed and distributed by shard.
+        max_rejected: the run fails when a larger share of rows is rejected in reading or generation.
     """
 
     name: RunName
@@ -97,7 +97,7 @@ class CandidatesConfig(Config):
         return (*self.rewards, *((self.committee,) if self.committee else ()))
 
     def all_checks(self) -> tuple[CheckConfig, ...]:
-        """Return the checks named, and the one that is made whether it is named or not."""
+        """Return the checks given, and `reasoning_left`, which is always one of them."""
         always = ReasoningLeftConfig()
         is_named = any(check.kind == always.kind or check.name == always.name for check in self.checks)
         return self.checks if is_named else (*self.checks, always)
@@ -124,20 +124,20 @@ class CandidatesConfig(Config):
         return ()
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
-        """Return who is asked in which shards, for estimates; for a router not yet trained, one that stands in."""
+        """Return the routers by shards, for estimates; another one stands in for a router not trained yet."""
         return ((ALL_SHARDS, self.router),)
 
     def follow(self, run_dir: AnyPath, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
-        """Do the long work that follows on a finished run; nothing by default.
+        """Do the long work after a finished run, such as training; nothing by default.
 
         Args:
             run_dir: of the run.
-            note: shows a person a sentence.
-            is_stopped: tells whether somebody asked to stop.
+            note: shows a line to the user.
+            is_stopped: whether the user has asked to stop.
         """
 
     def finish(self, run_dir: AnyPath) -> Notes:
-        """Do what a finished run leaves to do besides data sets and report, and return what there is to say."""
+        """Do what remains after data sets and report; return lines and figures for the user."""
         return Notes()
 
 

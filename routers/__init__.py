@@ -1,4 +1,4 @@
-"""Who is asked. One file per policy; `RouterConfig` is the union of their configs."""
+"""Routers: which teachers a prompt is sent to. One file per policy; `RouterConfig` is the union of their configs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Who may be asked in which language: a good teacher is harmful in a language it does not speak [2604.11290]."""
+"""Eligible teachers by language: a good teacher is harmful in a language it does not support [2604.11290]."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -27,12 +27,12 @@ class LanguageFilterConfig(Config):
         return None
 
     def languages_open_to(self, member: PoolMember) -> list[str] | Literal["all"]:
-        """Return in which languages a teacher may be asked, as declared."""
+        """Return the languages in which a teacher is eligible."""
         return "all" if self.language_filter == "off" or member.name in self.unfiltered else sorted(member.languages)
 
 
 class LanguageFilter:
-    """The pool, in order of names, and who of it may be asked."""
+    """The pool, in order of names, and which of its teachers are eligible in a language."""
 
     def __init__(self, config: LanguageFilterConfig, pool: Sequence[PoolMember]) -> None:
         self.names = tuple(sorted(member.name for member in pool))
@@ -40,14 +40,14 @@ class LanguageFilter:
         if not pool:
             raise ConfigError("pool: holds no teacher")
         if repeated:
-            raise ConfigError(f"pool: the name '{repeated[0]}' stands for two teachers")
+            raise ConfigError(f"pool: the name '{repeated[0]}' is given to two teachers")
         self.require(config.unfiltered, "router.unfiltered")
         self._languages = {member.name: member.languages for member in pool}
         self._open = frozenset(self.names if config.language_filter == "off" else config.unfiltered)
         self.eligible = lru_cache(maxsize=4096)(self._eligible)
 
     def admits(self, teacher: str, language: str) -> bool:
-        """Tell whether a teacher may be asked in a language."""
+        """Whether a teacher is eligible in a language."""
         return teacher in self._open or any(speaks(tag, language) for tag in self._languages[teacher])
 
     def require(self, teachers: Iterable[str], where: str) -> None:

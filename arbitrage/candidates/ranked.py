@@ -1,4 +1,4 @@
-"""All answers to one prompt beside their scores: what every selector chooses from."""
+"""The candidates of one prompt, ranked by final score: what every selector chooses from."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from arbitrage.errors import DataError
 from arbitrage.records import Candidate, Message, Prompt, Score, nfc
 
 NothingUsable = Literal["no_candidate", "all_filtered", "all_unscored", "all_empty"]
-"""Why a prompt has no answer to choose: none was drafted, filters failed all, none has a score, all are blank."""
+"""Why a prompt has no candidate to select: there is none, all fail a filter, none has a score, all are blank."""
 
 FILTERED = "filter"
-"""What stands before the first ':' of an ensemble's `Score.error` when a check, not an accident, took the value."""
+"""Beginning of a final score's `error`, before the ':', if the candidate failed a filter."""
 
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """One answer and the score it goes into the contest with."""
+    """A candidate and its final score."""
 
     candidate: Candidate
     value: float
@@ -27,43 +27,43 @@ class RankedCandidate:
 
     @cached_property
     def text(self) -> str:
-        """The answer as answers are compared: NFC, without surrounding white space."""
+        """The text as texts are compared: NFC, without surrounding white space."""
         return nfc(self.candidate.text).strip()
 
     @property
     def reply(self) -> tuple[Message, ...]:
-        """The answer as the teacher wrote it, as chat turns."""
+        """The text as the teacher wrote it, as chat turns."""
         return (Message(role="assistant", content=self.candidate.text),)
 
 
 @dataclass(frozen=True, slots=True)
 class PromptCandidates:
-    """A prompt, its usable answers (best first; equal scores by candidate id), and why the others are not.
+    """A prompt, its usable candidates (best first; equal scores by candidate id), and why the others are not usable.
 
     Attributes:
-        failed: the checks that the filtered answers failed, by name; of each answer the first.
+        failed: the first check that each filtered candidate failed, by name.
     """
 
     prompt: Prompt
-    contenders: tuple[RankedCandidate, ...]
+    candidates: tuple[RankedCandidate, ...]
     unusable: Counter[NothingUsable]
     failed: Counter[str] = field(default_factory=Counter)
 
     @property
     def size(self) -> int:
-        """Number of answers, usable or not."""
-        return len(self.contenders) + self.unusable.total()
+        """Number of candidates, usable or not."""
+        return len(self.candidates) + self.unusable.total()
 
     def why_nothing(self) -> NothingUsable:
-        """Name the reason why there is no contender: the nearest miss, so that the remedy shows."""
+        """Return why no candidate is usable: the reason closest to success, which is the one to fix."""
         for reason in ("all_empty", "all_filtered", "all_unscored"):
             if self.unusable[reason]:
                 return reason
         return "no_candidate"
 
     def census(self) -> str:
-        """Say what became of the answers, such as '2 usable, 1 all_filtered (language-confusion 1)'."""
-        parts = [f"{len(self.contenders)} usable", *(f"{n} {why}" for why, n in sorted(self.unusable.items()))]
+        """Count the candidates by what became of them, such as '2 usable, 1 all_filtered (language-confusion 1)'."""
+        parts = [f"{len(self.candidates)} usable", *(f"{n} {why}" for why, n in sorted(self.unusable.items()))]
         failed = ", ".join(f"{check} {n}" for check, n in sorted(self.failed.items()))
         return ", ".join(parts).replace("all_filtered", f"all_filtered ({failed})" if failed else "all_filtered")
 
@@ -71,7 +71,7 @@ class PromptCandidates:
 def rank_candidates(inputs: Inputs) -> list[PromptCandidates]:
     """Join prompts, drafts and scores by id, in order of prompt id.
 
-    Answers to prompts that are not among the inputs, and scores of answers that are not, are left alone.
+    Candidates of other prompts, and scores of other candidates, are ignored.
 
     Raises:
         DataError: two scores for one candidate, or a score that names another prompt than its candidate does.
@@ -81,7 +81,7 @@ def rank_candidates(inputs: Inputs) -> list[PromptCandidates]:
     for candidate in inputs.records("drafts", Candidate):
         drafts[candidate.prompt_id].append(candidate)
     prompts = sorted(inputs.records("prompts", Prompt), key=lambda p: p.prompt_id)
-    return [_contest(prompt, drafts[prompt.prompt_id], scores) for prompt in prompts]
+    return [_ranked(prompt, drafts[prompt.prompt_id], scores) for prompt in prompts]
 
 
 def _scores_by_candidate(scores: Sequence[Score]) -> dict[str, Score]:
@@ -94,8 +94,8 @@ def _scores_by_candidate(scores: Sequence[Score]) -> dict[str, Score]:
     return found
 
 
-def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> PromptCandidates:
-    contenders: list[RankedCandidate] = []
+def _ranked(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> PromptCandidates:
+    candidates: list[RankedCandidate] = []
     unusable: Counter[NothingUsable] = Counter()
     failed: Counter[str] = Counter()
     for candidate in drafts:
@@ -112,6 +112,6 @@ def _contest(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Scor
         elif not candidate.text.strip():
             unusable["all_empty"] += 1
         else:
-            contenders.append(RankedCandidate(candidate, score.value, score.reward))
-    contenders.sort(key=lambda c: (-c.value, c.candidate.candidate_id))
-    return PromptCandidates(prompt, tuple(contenders), unusable, failed)
+            candidates.append(RankedCandidate(candidate, score.value, score.reward))
+    candidates.sort(key=lambda c: (-c.value, c.candidate.candidate_id))
+    return PromptCandidates(prompt, tuple(candidates), unusable, failed)

@@ -1,4 +1,4 @@
-"""Opinions on candidates: reward models and recorded scores, cheap text checks, their calibration and ensembles."""
+"""Scores of candidates: reward models, recorded scores, rule-based checks, their calibration and combination."""
 
 from typing import Annotated
 

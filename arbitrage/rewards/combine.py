@@ -28,14 +28,15 @@ def _useful(weights: dict[str, float]) -> dict[str, float]:
 
 
 class EnsembleConfig(Config):
-    """How rewards and checks are combined into one score.
+    """How the scores of a candidate are combined into its final score.
 
     Attributes:
-        weights: of each reward or check, by plain name; only their proportions matter, negative ones count against.
-        filters: names of checks, and of rewards that reject, whose failure makes a candidate unselectable; by default
-            those that say so themselves.
-        missing: what happens to a candidate that one of the weighted rewards could not score: no ensemble score, or
-            the weighted mean of the others.
+        weights: weight of each reward or check, by name; only proportions matter, and a negative weight counts
+            against.
+        filters: names of checks, and of rewards with a minimum, that a candidate must pass to be selected; by default
+            those with `filter: true` and all such rewards.
+        missing: a candidate without one of the weighted scores gets no final score (`error`) or the weighted mean of
+            the others (`skip`).
         name: name of the combined score in step names and in `Score.reward`.
     """
 
@@ -46,14 +47,14 @@ class EnsembleConfig(Config):
 
 
 class FilterRule(Config):
-    """A check, or a reward that rejects, and the raw value below which an answer fails it."""
+    """A check, or a reward with a minimum, and the raw value below which a candidate fails it."""
 
     check: str
     minimum: float
 
 
 class EnsembleStep(StepConfig):
-    """An ensemble with its filters resolved. `raw` names the opinions that are weighed without calibration."""
+    """An ensemble with its filters resolved. `raw` names the scores that are combined without calibration."""
 
     step_kind: ClassVar[str] = "combine"
 
@@ -73,7 +74,7 @@ def combine(
     scores: Sequence[Step],
     calibration: Step | None,
 ) -> Step:
-    """Combine scores into one Score for each candidate; checks are weighed as they are, 0..1.
+    """Combine scores into one Score for each candidate; checks are used as they are, 0..1.
 
     Args:
         config: weights, filters and the policy for missing scores.
@@ -119,7 +120,7 @@ def _rewards(scores: Sequence[Step]) -> dict[str, ScorerOptions]:
     found: dict[str, ScorerOptions] = {}
     for step in scores:
         if isinstance(step.config, ScorerStep):
-            reward = step.config.opinion
+            reward = step.config.scorer
             if found.setdefault(reward.name, reward) != reward:
                 raise ConfigError(f"rewards: '{reward.name}': names two different rewards")
     return found
@@ -158,12 +159,12 @@ class EnsembleWorker:
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Score for each candidate, in the order of the drafts."""
-        opinions: dict[str, dict[str, Score]] = defaultdict(dict)
+        by_candidate: dict[str, dict[str, Score]] = defaultdict(dict)
         for score in inputs.records("scores", Score):
-            opinions[score.candidate_id][base_name(score.reward)] = score
+            by_candidate[score.candidate_id][base_name(score.reward)] = score
         table = CalibrationTable(inputs.records("calibration", Calibration))
         scores = [
-            score_of(item, self._name, self._judge(item, opinions[item.candidate.candidate_id], table))
+            score_of(item, self._name, self._combine(item, by_candidate[item.candidate.candidate_id], table))
             for item in scorables(inputs)
         ]
         return Output(to_table(scores, Score))
@@ -171,24 +172,24 @@ class EnsembleWorker:
     async def close(self) -> None:
         """Hold nothing, release nothing."""
 
-    def _judge(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
+    def _combine(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
         if item.candidate.finish_reason is FinishReason.ERROR:
             return CheckResult(error=f"candidate:{item.candidate.error or 'error'}")
         for rule in self._filters:
-            found = opinions.get(rule.check)
+            found = scores.get(rule.check)
             if found is None:
                 return CheckResult(error=f"unscored:{rule.check}")
             if found.value is not None and found.value < rule.minimum:
                 return CheckResult(error=f"filter:{rule.check}")
-        return self._weigh(item, opinions, table)
+        return self._mean(item, scores, table)
 
-    def _weigh(self, item: Scorable, opinions: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
+    def _mean(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
         total = norm = 0.0
         unscored = None
         for name, weight in sorted(self._config.weights.items()):
             if weight == 0.0:
                 continue
-            value = self._value(item, opinions.get(name), table)
+            value = self._value(item, scores.get(name), table)
             if value is None:
                 unscored = unscored or name
             else:

@@ -1,8 +1,6 @@
-"""What the configs of all rewards, and of all checks, have in common.
+"""Base configs of rewards and checks, and `TextReward`, which makes a `Reward` of a pure function.
 
-How rewards and checks are named: a plain name in configs, `name@version` in `Score.reward`.
-
-Opinions that need no model: a pure function of one answer, wrapped as a `Reward`.
+Rewards and checks have a plain name in configs and `name@version` in `Score.reward`.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,10 +29,10 @@ def base_name(reward: str) -> str:
 
 
 class ScorerOptions(Config):
-    """Base of the configs of all that scores answers on a scale of its own, which is then calibrated.
+    """Base of the configs of rewards and committees: scorers on a scale of their own, which is calibrated.
 
     Attributes:
-        name: stands in step names and, before the '@', in Score.reward.
+        name: part of step names and, before the '@', of Score.reward.
     """
 
     version: ClassVar[int] = 1
@@ -49,7 +47,7 @@ class ScorerOptions(Config):
 
     @property
     def least(self) -> float | None:
-        """The raw score below which an answer may not be selected; None where all may."""
+        """Candidates with a smaller raw score are not selected; None: no limit."""
         return None
 
 
@@ -57,23 +55,22 @@ class RewardOptions(ScorerOptions):
     """Base of the reward configs.
 
     Attributes:
-        resources: what one replica holds while its model is loaded.
+        resources: CPUs and GPUs of one replica, and the number of replicas.
     """
 
     is_model: ClassVar[bool] = False
-    """Whether an opinion is dear enough to be journaled as it arrives."""
+    """Whether a score is expensive enough to be journaled as it arrives."""
 
     resources: Annotated[Resources, Operational] = Resources()
 
 
 class CheckOptions(Config):
-    """Base of the check configs. A check that cannot tell abstains with an error; a candidate
-    without a value passes the filter.
+    """Base of the check configs. A check that cannot decide gives an error and no value; such a candidate passes.
 
     Attributes:
-        name: stands in configs and, before the '@', in Score.reward.
-        filter: an answer that fails may not be selected.
-        minimum: an answer fails if its value is below this; values lie in 0..1, 1 is best.
+        name: in `ensemble` and, before the '@', in Score.reward.
+        filter: whether a candidate that fails the check is left out of the selection.
+        minimum: a candidate with a smaller value fails; values are between 0 and 1 (best).
     """
 
     version: ClassVar[int] = 1
@@ -121,12 +118,12 @@ class TextReward:
         """Hold nothing, release nothing."""
 
 
-def score_of(item: Scorable, reward: str, judgement: CheckResult) -> Score:
-    """Write a judgement down."""
+def score_of(item: Scorable, reward: str, result: CheckResult) -> Score:
+    """Make a Score of a check's result."""
     return Score(
         candidate_id=item.candidate.candidate_id,
         prompt_id=item.candidate.prompt_id,
         reward=reward,
-        value=judgement.value,
-        error=judgement.error,
+        value=result.value,
+        error=result.error,
     )

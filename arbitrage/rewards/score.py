@@ -1,9 +1,4 @@
-"""The verb `score`: one reward's opinion of one teacher's answers.
-
-Join a shard's candidates to their prompts.
-
-The verb `check`: all cheap text checks of one teacher's answers in one step.
-"""
+"""The verbs `score` (one reward over one teacher's candidates) and `check` (all checks over them, in one step)."""
 
 import asyncio
 from collections import deque
@@ -42,23 +37,23 @@ def scorables(inputs: Inputs) -> list[Scorable]:
 
 
 def score_items(pairs: Iterable[Scorable]) -> list[Item]:
-    """List the candidates that a scoring step owes an opinion on."""
+    """List the candidates that a scoring step must give a Score for."""
     return [Item(s.candidate.candidate_id, s.prompt.language, s.candidate.teacher) for s in pairs]
 
 
 CHUNK = 256
-"""Candidates handed to a model together: several batches for it to sort by length, little to lose."""
+"""Candidates given to a model at once: several batches, which it sorts by length; a crash loses no more than that."""
 
 CHUNKS_UNDER_WAY = 2
 
 
 class ScorerStep(StepConfig):
-    """Base of the configs of steps whose Scores are calibrated and weighed under one name."""
+    """Base of the configs of steps whose Scores are calibrated and combined under one name."""
 
     @property
-    def opinion(self) -> ScorerOptions:
-        """Whose Scores they are."""
-        raise TypeError(f"{type(self).__name__} does not say whose opinion it gives")
+    def scorer(self) -> ScorerOptions:
+        """The scorer."""
+        raise TypeError(f"{type(self).__name__} does not name its scorer")
 
 
 class ScoreStep(ScorerStep):
@@ -69,7 +64,7 @@ class ScoreStep(ScorerStep):
     reward: RewardConfig
 
     @property
-    def opinion(self) -> ScorerOptions:
+    def scorer(self) -> ScorerOptions:
         """The reward."""
         return self.reward
 
@@ -100,7 +95,7 @@ def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) 
 
 
 class TextRewardWorker:
-    """Scores shard after shard with a reward that is cheap enough to ask again: a `ShardWorker`."""
+    """Scores a shard with a reward that is cheap to run again: a `ShardWorker`."""
 
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
@@ -119,7 +114,7 @@ class TextRewardWorker:
 
 
 class ModelWorker:
-    """Scores with a model, whose every opinion is dear: an `AnswerWorker`."""
+    """Scores a shard with a model, whose scores are expensive and journaled: an `AnswerWorker`."""
 
     def __init__(self, reward: Reward) -> None:
         self._reward = reward
@@ -168,7 +163,7 @@ class RewardModelShard:
             await asyncio.gather(*under_way, return_exceptions=True)
 
     def condemned(self, item_id: str) -> Record:
-        """Return a Score without a value for an answer that kills the model's engine."""
+        """Return a Score without a value for a candidate that crashes the model's engine."""
         prompt_id = self.pairs[item_id].prompt.prompt_id
         return Score(
             candidate_id=item_id, prompt_id=prompt_id, reward=self.reward.name, value=None, error="engine_died"

@@ -75,10 +75,10 @@ class FusedSelector:
         fused = rank_candidates(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for contest, made in zip(rank_candidates(inputs), fused, strict=True):
-            example = self._choose(contest, made)
+        for ranked, made in zip(rank_candidates(inputs), fused, strict=True):
+            example = self._choose(ranked, made)
             if example is None:
-                rejects.append(reject_of(contest))
+                rejects.append(reject_of(ranked))
             else:
                 examples.append(example)
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
@@ -86,21 +86,21 @@ class FusedSelector:
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _choose(self, contest: PromptCandidates, made: PromptCandidates) -> SftExample | None:
-        best, new = _first(contest), _first(made)
+    def _choose(self, ranked: PromptCandidates, made: PromptCandidates) -> SftExample | None:
+        best, new = _first(ranked), _first(made)
         if new is not None and self._passes(new) and not (self._config.only_if_better and not _beats(new, best)):
-            return example_of(contest.prompt, new, FUSION)
+            return example_of(ranked.prompt, new, FUSION)
         if best is not None and self._passes(best):
-            return example_of(contest.prompt, best, self._config.sft.strategy)
+            return example_of(ranked.prompt, best, self._config.sft.strategy)
         return None
 
-    def _passes(self, contender: RankedCandidate) -> bool:
+    def _passes(self, candidate: RankedCandidate) -> bool:
         floor = self._config.sft.min_score
-        return floor is None or contender.value >= floor
+        return floor is None or candidate.value >= floor
 
 
-def _first(contest: PromptCandidates) -> RankedCandidate | None:
-    return contest.contenders[0] if contest.contenders else None
+def _first(ranked: PromptCandidates) -> RankedCandidate | None:
+    return ranked.candidates[0] if ranked.candidates else None
 
 
 def _beats(new: RankedCandidate, best: RankedCandidate | None) -> bool:

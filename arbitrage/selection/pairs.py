@@ -1,8 +1,7 @@
-"""Preference pairs from the candidate table: a policy proposes, guards dispose (METHODS §6).
+"""Preference pairs from the candidate table. A policy proposes pairs; filters then drop some of them.
 
-Guards: the chosen answer is better by a minimum gap, ties are dropped, the two texts differ after NFC and stripping,
-neither is blank, and optionally their lengths match. Gated answers have no score, so no gap to a better one can be
-shown: they take no part, not even as the rejected side.
+Dropped are ties, small gaps, texts that are equal after NFC and stripping, and, if wanted, pairs of unequal length.
+A candidate that fails a check has no score, so it has no gap to a better one: it is never used, not even as rejected.
 """
 
 from collections.abc import Sequence
@@ -21,20 +20,20 @@ from arbitrage.tables import to_table
 
 GuardReject = Literal["identical_text", "tie", "below_gap", "length_mismatch"]
 PairReject = NothingUsable | GuardReject | Literal["one_candidate", "no_opponent"]
-"""Why a prompt has no pair. `one_candidate`: one usable answer; `no_opponent`: the policy sets no two against each
-other; a guard's name: why the pair that the policy likes best was dropped."""
+"""Why a prompt has no pair. `one_candidate`: one usable candidate; `no_opponent`: the policy proposes no pair; the
+others: why the policy's first pair was dropped."""
 
 
 class PairSelection(StepConfig):
-    """Which pairs are made.
+    """How preference pairs are selected.
 
     Attributes:
-        policy: which two answers are set against each other.
-        min_gap: least gap between the scores, in calibrated points (standard deviations); ties never pass.
-        max_length_ratio: longer text over shorter, in characters, at most; no limit by default.
-        max_pairs: pairs per prompt, at most.
-        mix: pairs by language, and the share that is about safety; null keeps all.
-        iteration: written into each pair: the online round, 0 before the first.
+        policy: which two candidates of a prompt become chosen and rejected.
+        min_gap: smallest difference of the final scores, in standard deviations; ties are always dropped.
+        max_length_ratio: largest ratio of the longer text to the shorter, in characters; null: no limit.
+        max_pairs: largest number of pairs of a prompt.
+        mix: number of pairs by language, and the share about safety; null keeps all.
+        iteration: online round that is written into each pair; 0 before the first.
     """
 
     step_kind: ClassVar[str] = "select_pairs"
@@ -58,7 +57,7 @@ def select_pairs(config: PairSelection, prompts: Step, drafts: Sequence[Step], s
     """Choose preference pairs from the candidate table.
 
     Args:
-        config: policy and guards.
+        config: policy and filters.
         prompts: step of Prompt rows; each becomes one to `max_pairs` pairs or one Reject.
         drafts: steps of Candidate rows, one for each teacher.
         scores: step of Score rows, at most one for each candidate: the ensemble.
@@ -85,12 +84,12 @@ class PairSelector:
         """Select within each prompt."""
         pairs: list[PreferencePair] = []
         rejects: list[Reject] = []
-        for contest in rank_candidates(inputs):
-            proposals = list(self.config.policy.propose(contest.contenders))
+        for ranked in rank_candidates(inputs):
+            proposals = list(self.config.policy.propose(ranked.candidates))
             kept = self._keep(proposals)
-            pairs.extend(self._pair(contest.prompt, proposal) for proposal in kept)
+            pairs.extend(self._pair(ranked.prompt, proposal) for proposal in kept)
             if not kept:
-                rejects.append(self._reject(contest, proposals))
+                rejects.append(self._reject(ranked, proposals))
         return Output(to_table(pairs, PreferencePair), to_table(rejects, Reject))
 
     async def close(self) -> None:
@@ -134,12 +133,12 @@ class PairSelector:
             iteration=self.config.iteration,
         )
 
-    def _reject(self, contest: PromptCandidates, proposals: Sequence[Proposal]) -> Reject:
+    def _reject(self, ranked: PromptCandidates, proposals: Sequence[Proposal]) -> Reject:
         reason: PairReject
-        if not contest.contenders:
-            reason = contest.why_nothing()
-        elif len(contest.contenders) == 1:
+        if not ranked.candidates:
+            reason = ranked.why_nothing()
+        elif len(ranked.candidates) == 1:
             reason = "one_candidate"
         else:
             reason = (self._objection(proposals[0]) if proposals else None) or "no_opponent"
-        return Reject(item_id=contest.prompt.prompt_id, reason=reason, detail=contest.census())
+        return Reject(item_id=ranked.prompt.prompt_id, reason=reason, detail=ranked.census())

@@ -49,23 +49,23 @@ class Policy(Config):
                 raise ConfigError(f"pairs.policy: '{name}' is not one of {', '.join(pool)}{hint}")
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first, in order of preference."""
+        """Yield proposals from candidates ranked best first, in order of preference."""
         raise TypeError(f"{type(self).__name__} proposes no pairs")
 
 
 class BestVsWorst(Policy):
-    """The best answer against the worst, the second best against the second worst, and so on inwards."""
+    """The best candidate against the worst, the second best against the second worst, and so on."""
 
     kind: Literal["best_vs_worst"] = "best_vs_worst"
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first; no answer is used twice."""
+        """Yield proposals from candidates ranked best first; no candidate is used twice."""
         for i in range(len(ranked) // 2):
             yield Proposal(ranked[i], ranked[-1 - i])
 
 
 class BestVsRandom(Policy):
-    """The best answer against the others in an order seeded by the prompt id: harder negatives than the worst.
+    """The best candidate against the others, in an order by priority hash: harder negatives than the worst.
 
     Attributes:
         seed: another seed gives another order.
@@ -75,22 +75,22 @@ class BestVsRandom(Policy):
     seed: int = 0
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first."""
-        for other in sorted(ranked[1:], key=self._lot):
+        """Yield proposals from candidates ranked best first."""
+        for other in sorted(ranked[1:], key=self._priority):
             yield Proposal(ranked[0], other)
 
-    def _lot(self, contender: RankedCandidate) -> str:
-        candidate = contender.candidate
+    def _priority(self, ranked: RankedCandidate) -> str:
+        candidate = ranked.candidate
         return content_id("best_vs_random", self.seed, candidate.prompt_id, candidate.candidate_id)
 
 
 class MaxGap(Policy):
-    """All pairs, the widest gap first: the widest that passes the guards wins, and answers may serve twice."""
+    """All pairs, the widest gap first, so that the widest one that passes is kept; candidates may be reused."""
 
     kind: Literal["max_gap"] = "max_gap"
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first."""
+        """Yield proposals from candidates ranked best first."""
         yield from _widest_first(Proposal(a, b) for i, a in enumerate(ranked) for b in ranked[i + 1 :])
 
 
@@ -116,7 +116,7 @@ class StrongVsWeak(Policy):
         return self.teachers
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first, the teachers farthest apart first."""
+        """Yield proposals from candidates ranked best first, the teachers farthest apart first."""
         best = {c.candidate.teacher: c for c in reversed(ranked)}
         present = [(rank, best[t]) for rank, t in enumerate(self.teachers) if t in best]
         pairs = [(weak[0] - strong[0], strong, weak) for i, strong in enumerate(present) for weak in present[i + 1 :]]
@@ -150,7 +150,7 @@ class NativeVsTranslated(Policy):
             raise ConfigError("pairs.policy.translated: names the whole pool; nobody is left to answer natively")
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first."""
+        """Yield proposals from candidates ranked best first."""
         native = next((c for c in ranked if c.candidate.teacher not in self.translated), None)
         if native is not None:
             for other in ranked:
@@ -174,7 +174,7 @@ class OnPolicy(Policy):
         return (self.student,)
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
-        """Yield proposals from contenders ranked best first."""
+        """Yield proposals from candidates ranked best first."""
         yield from _widest_first(
             Proposal(a, b)
             for i, a in enumerate(ranked)

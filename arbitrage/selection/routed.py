@@ -81,22 +81,22 @@ class RoutedSelector:
         verdicts = self._verdicts(inputs)
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for contest in rank_candidates(inputs):
-            kept = self._keep(contest, asked.get(contest.prompt.prompt_id, ()), verdicts)
-            examples += [example_of(contest.prompt, one, self._config.strategy) for one in kept]
+        for ranked in rank_candidates(inputs):
+            kept = self._keep(ranked, asked.get(ranked.prompt.prompt_id, ()), verdicts)
+            examples += [example_of(ranked.prompt, one, self._config.strategy) for one in kept]
             if not kept:
-                rejects.append(reject_of(PromptCandidates(contest.prompt, (), contest.unusable, contest.failed)))
+                rejects.append(reject_of(PromptCandidates(ranked.prompt, (), ranked.unusable, ranked.failed)))
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
 
     async def close(self) -> None:
         """Hold nothing."""
 
     def _keep(
-        self, contest: PromptCandidates, teachers: Sequence[str], verdicts: dict[str, float]
+        self, ranked: PromptCandidates, teachers: Sequence[str], verdicts: dict[str, float]
     ) -> Sequence[RankedCandidate]:
         found = [
             one
-            for one in contest.contenders
+            for one in ranked.candidates
             if one.candidate.teacher in teachers and one.candidate.sample_index < self._config.samples
         ]
         if self._config.keep == "right":  # the sort is stable: among equals the best-scored stays first

@@ -63,36 +63,36 @@ class SftSelector:
         """Select within each prompt."""
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for contest in rank_candidates(inputs):
-            kept = self._keep(contest)
-            examples.extend(example_of(contest.prompt, contender, self.config.strategy) for contender in kept)
+        for ranked in rank_candidates(inputs):
+            kept = self._keep(ranked)
+            examples.extend(example_of(ranked.prompt, candidate, self.config.strategy) for candidate in kept)
             if not kept:
-                rejects.append(reject_of(contest))
+                rejects.append(reject_of(ranked))
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
 
     async def close(self) -> None:
         """Hold nothing."""
 
-    def _keep(self, contest: PromptCandidates) -> tuple[RankedCandidate, ...]:
+    def _keep(self, ranked: PromptCandidates) -> tuple[RankedCandidate, ...]:
         floor = self.config.min_score
-        passing = tuple(c for c in contest.contenders if floor is None or c.value >= floor)
+        passing = tuple(c for c in ranked.candidates if floor is None or c.value >= floor)
         return passing[:1] if self.config.mode == "best" else passing
 
 
-def example_of(prompt: Prompt, contender: RankedCandidate, strategy: str) -> SftExample:
+def example_of(prompt: Prompt, candidate: RankedCandidate, strategy: str) -> SftExample:
     """Return an answer as an example to imitate."""
     return SftExample(
         prompt_id=prompt.prompt_id,
         language=prompt.language,
-        messages=prompt.messages + contender.reply,
-        candidate_id=contender.candidate.candidate_id,
-        teacher=contender.candidate.teacher,
-        score=contender.value,
+        messages=prompt.messages + candidate.reply,
+        candidate_id=candidate.candidate.candidate_id,
+        teacher=candidate.candidate.teacher,
+        score=candidate.value,
         strategy=strategy,
     )
 
 
-def reject_of(contest: PromptCandidates) -> Reject:
+def reject_of(ranked: PromptCandidates) -> Reject:
     """Say why a prompt has no example."""
-    reason: SftReject = "below_min_score" if contest.contenders else contest.why_nothing()
-    return Reject(item_id=contest.prompt.prompt_id, reason=reason, detail=contest.census())
+    reason: SftReject = "below_min_score" if ranked.candidates else ranked.why_nothing()
+    return Reject(item_id=ranked.prompt.prompt_id, reason=reason, detail=ranked.census())

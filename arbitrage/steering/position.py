@@ -32,7 +32,7 @@ class CandidatePosition:
         objection: why it may not be chosen, or None.
     """
 
-    contender: RankedCandidate
+    one: RankedCandidate
     pull: float
     reward: float
     total: float
@@ -43,7 +43,7 @@ class CandidatePosition:
     @property
     def candidate_id(self) -> str:
         """The candidate's id."""
-        return self.contender.candidate.candidate_id
+        return self.one.candidate.candidate_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +63,27 @@ class CandidateChooser:
         self._scales = scales
         self._targets = {(target.metric, target.language): target for target in targets}
 
-    def considered(self, contenders: Sequence[RankedCandidate]) -> list[RankedCandidate]:
+    def considered(self, candidates: Sequence[RankedCandidate]) -> list[RankedCandidate]:
         """Return the k usable candidates that steering and chance choose from: drawn by lot, in order of id."""
         seed, k = self._config.seed, self._config.k
-        drawn = sorted(contenders, key=lambda c: content_id("considered", seed, c.candidate.candidate_id))
+        drawn = sorted(candidates, key=lambda c: content_id("considered", seed, c.candidate.candidate_id))
         return sorted(drawn[:k], key=lambda c: c.candidate.candidate_id)
 
     def stand(
-        self, prompt: Prompt, contenders: Sequence[RankedCandidate], found: Mapping[str, Found]
+        self, prompt: Prompt, candidates: Sequence[RankedCandidate], found: Mapping[str, Found]
     ) -> list[CandidatePosition]:
         """Weigh the candidates of one prompt, in the order given.
 
         Args:
             prompt: says the language.
-            contenders: usable candidates.
+            candidates: usable candidates.
             found: candidate id → what was measured of it.
         """
-        all_found = [found.get(contender.candidate.candidate_id, {}) for contender in contenders]
+        all_found = [found.get(one.candidate.candidate_id, {}) for one in candidates]
         goals = {o.name: self._goal(o, prompt.language, all_found) for o in self._config.objectives}
         return [
-            self._standing(prompt.language, contender, measured, goals)
-            for contender, measured in zip(contenders, all_found, strict=True)
+            self._standing(prompt.language, one, measured, goals)
+            for one, measured in zip(candidates, all_found, strict=True)
         ]
 
     def choose(self, standings: Sequence[CandidatePosition]) -> SteeredChoice | SteeringReject:
@@ -100,25 +100,25 @@ class CandidateChooser:
         others = [
             s
             for s in standings
-            if s.is_good and s.is_measured and s.reward <= limit and s.contender.text != steered.contender.text
+            if s.is_good and s.is_measured and s.reward <= limit and s.one.text != steered.one.text
         ]
         return SteeredChoice(steered, control, min(others, key=lambda s: (s.pull, s.candidate_id), default=None))
 
     def _lot(self, standing: CandidatePosition) -> str:
-        candidate = standing.contender.candidate
+        candidate = standing.one.candidate
         return content_id("random_of_k", self._config.seed, candidate.prompt_id, candidate.candidate_id)
 
     def _standing(
-        self, language: str, contender: RankedCandidate, found: Found, goals: Mapping[str, float | None]
+        self, language: str, one: RankedCandidate, found: Found, goals: Mapping[str, float | None]
     ) -> CandidatePosition:
         objectives = self._config.objectives
         terms = [self._term(o, language, value_of(found, o.name), goals[o.name]) for o in objectives]
         pull = sum(o.weight * term for o, term in zip(objectives, terms, strict=True) if term is not None)
-        reward = self._z(REWARD, language, contender.value)
-        is_good = self._is_good(language, contender.value, reward)
+        reward = self._z(REWARD, language, one.value)
+        is_good = self._is_good(language, one.value, reward)
         objection = _objection(objectives, found, is_good)
         return CandidatePosition(
-            contender=contender,
+            one=one,
             pull=pull,
             reward=reward,
             total=self._config.reward.weight * reward + pull,

@@ -103,8 +103,8 @@ class SteerWorker:
         found = measured_by_candidate(inputs, "metric", (o.name for o in self._config.objectives))
         choices: list[SteeringChoice] = []
         rejects: list[Reject] = []
-        for contest in rank_candidates(inputs):
-            row = _decide(judge, contest, found)
+        for ranked in rank_candidates(inputs):
+            row = _decide(judge, ranked, found)
             if isinstance(row, SteeringChoice):
                 choices.append(row)
             else:
@@ -127,14 +127,12 @@ def measured_by_candidate(
     return found
 
 
-def _decide(
-    judge: CandidateChooser, contest: PromptCandidates, found: Mapping[str, Found]
-) -> SteeringChoice | Reject:
-    prompt = contest.prompt
-    considered = judge.considered(contest.contenders)
-    choice = judge.choose(judge.stand(prompt, considered, found)) if considered else contest.why_nothing()
+def _decide(judge: CandidateChooser, ranked: PromptCandidates, found: Mapping[str, Found]) -> SteeringChoice | Reject:
+    prompt = ranked.prompt
+    considered = judge.considered(ranked.candidates)
+    choice = judge.choose(judge.stand(prompt, considered, found)) if considered else ranked.why_nothing()
     if not isinstance(choice, SteeredChoice):
-        return Reject(item_id=prompt.prompt_id, reason=choice, detail=contest.census())
+        return Reject(item_id=prompt.prompt_id, reason=choice, detail=ranked.census())
     steered, control, away = choice.steered, choice.control, choice.away
     return SteeringChoice(
         prompt_id=prompt.prompt_id,

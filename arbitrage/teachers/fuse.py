@@ -139,9 +139,9 @@ class FuseStep(GenerateConfig):
         """List a question for each prompt that has two answers to fuse."""
         tags = usable_languages(self.teacher)
         found = []
-        for contest in rank_candidates(inputs):
-            read = distinct(contest.contenders)[: self.fusion.max_candidates]
-            prompt = contest.prompt
+        for ranked in rank_candidates(inputs):
+            read = distinct(ranked.candidates)[: self.fusion.max_candidates]
+            prompt = ranked.prompt
             is_spoken = any(speaks(tag, prompt.language) for tag in tags)
             if len(read) > 1 and is_spoken and self.fusion.wants(prompt):
                 found += self._asked(prompt, read)
@@ -171,6 +171,6 @@ def question_of(prompt: Prompt, read: Sequence[FusionSource], instruction: str) 
 
 def distinct(ranked: Sequence[RankedCandidate]) -> list[FusionSource]:
     """Return the different texts, that of the best answer first, and how often each was given."""
-    times = Counter(contender.text for contender in ranked)
-    first = {contender.text: contender for contender in reversed(ranked)}
+    times = Counter(candidate.text for candidate in ranked)
+    first = {candidate.text: candidate for candidate in reversed(ranked)}
     return [FusionSource(each, times[each.text]) for each in ranked if first[each.text] is each]
