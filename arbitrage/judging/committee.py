@@ -237,7 +237,7 @@ class CommitteeStep(ScorerStep):
     reward: CommitteeConfig
 
     @property
-    def opinion(self) -> ScorerOptions:
+    def scorer(self) -> ScorerOptions:
         """The committee."""
         return self.reward
 
