@@ -4,7 +4,7 @@ Strategies, pairs, router labels and oracles are queries over one candidate tabl
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
@@ -15,6 +15,7 @@ from arbitrage.config import Config, Operational, RunName, resolved_path
 from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
+from arbitrage.execution.context import RunContext
 from arbitrage.export.format import Trainer
 from arbitrage.judging.committee import CommitteeConfig, committee
 from arbitrage.models.references import current_reference, shipped_path
@@ -127,13 +128,12 @@ class CandidatesConfig(Config):
         """Return the routers by shards, for estimates; another one stands in for a router not trained yet."""
         return ((ALL_SHARDS, self.router),)
 
-    def follow(self, run_dir: AnyPath, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
-        """Do the long work after a finished run, such as training; nothing by default.
+    def follow(self, run_dir: AnyPath, context: RunContext) -> None:
+        """Do the long work that follows on a finished run; nothing by default.
 
         Args:
             run_dir: of the run.
-            note: shows a line to the user.
-            is_stopped: whether the user has asked to stop.
+            context: of the caller.
         """
 
     def finish(self, run_dir: AnyPath) -> Notes:

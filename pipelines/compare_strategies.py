@@ -9,7 +9,7 @@ has not finished (docs/decisions/0017-students.md says why they are no steps).
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 from arbitrage.config import Operational
 from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import UserError
+from arbitrage.execution.context import RunContext
 from arbitrage.export.format import Trainer
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
@@ -41,7 +42,7 @@ from pipelines.candidates import (
 from pipelines.students.budgets import strategy_rows, training_sets
 from pipelines.students.strategies import StrategyConfig, plan_strategy, single
 from pipelines.students.students import StudentConfig, eval_results, plan_students, require_trainable_students
-from pipelines.students.workers import train_student
+from pipelines.students.workers import train_missing
 from routers.all import AllConfig
 from routers.step import route
 
@@ -115,20 +116,20 @@ class CompareStrategiesConfig(CandidatesConfig):
         """Return one strategy for each teacher alone, if these are to be compared."""
         return tuple(single(teacher.name) for teacher in teachers) if self.singles else ()
 
-    def follow(self, run_dir: AnyPath, note: Callable[[str], None], is_stopped: Callable[[], bool]) -> None:
+    def follow(self, run_dir: AnyPath, context: RunContext) -> None:
         """Train the students and put the exam to them; those that are done already stay as they are.
 
         Raises:
             UserError: the run lies in an object store; the student cannot be loaded.
             DataError: a strategy has no rows in a language in which others have some; or the exam has no question.
-            InterruptedRunError: somebody asked to stop; students that are done stay.
+            InterruptedRunError: the stop flag was set; students that are done stay.
         """
         if not isinstance(run_dir, Path):
             raise UserError(f"{run_dir}: students are trained beside the run; choose a local --run-dir")
         run = open_run(run_dir)
         lessons = training_sets(strategy_rows(run, self.compared()))
         students = plan_students(self.student, self.exam, run, lessons, run_dir / FOLDER)
-        train_student(students.tasks, self.workers, note, is_stopped)
+        train_missing(students.tasks, self.workers, context)
         marks = eval_results(students, run)
         figures = compare_students(marks.exam, marks.students, self.student.seeds, marks.start_P)
         commit_bytes(run_dir / JSON_FILE, figures.to_json().encode())

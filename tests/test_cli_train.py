@@ -83,6 +83,6 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(finished: Path, tmp_path: Pa
                 break
         said = process.stderr.read()
     assert process.returncode == 130, said
-    assert "rerun the same command to resume from there" in said
+    assert "rerun the same command to resume" in said
     [checkpoint] = (tmp_path / "out").glob("checkpoint-*")
     assert f"at step {checkpoint.name.removeprefix('checkpoint-')} of" in said

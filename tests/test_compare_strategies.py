@@ -11,6 +11,8 @@ import yaml
 
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, UserError
+from arbitrage.execution.context import RunContext
+from arbitrage.execution.progress import StopFlag
 from arbitrage.prompts.sources import JsonlConfig
 from arbitrage.records import Route, SftExample
 from arbitrage.runs.paths import parse_path
@@ -155,7 +157,7 @@ def test_a_slip_in_the_training_is_found_before_anybody_is_asked(tmp_path: Path)
 def test_students_lie_beside_a_local_run(table: Run) -> None:
     config = load_pipeline(table.path.parent / "pipeline.yaml").config
     with pytest.raises(UserError, match="choose a local --run-dir"):
-        config.follow(parse_path("s3://bucket/run"), print, lambda: False)
+        config.follow(parse_path("s3://bucket/run"), RunContext())
 
 
 # --- a real run --------------------------------------------------------------------------------------------
@@ -193,9 +195,11 @@ def test_students_are_trained_examined_and_resumed_one_by_one(tmp_path: Path) ->
     run(path, directory)
     config = load_pipeline(path).config
     told: list[str] = []
+    stopped = StopFlag()
+    stopped.is_asked = True
     with pytest.raises(InterruptedRunError, match="with 5 students to go"):
-        config.follow(directory, told.append, lambda: True)
-    config.follow(directory, told.append, lambda: False)
+        config.follow(directory, RunContext(note=told.append, stop=stopped))
+    config.follow(directory, RunContext(note=told.append))
     assert told[1] == "5 of 5 students to train, 1 at a time"  # the start, two singles, reward at either budget
     figures = json.loads((directory / "students.json").read_bytes())
     assert figures["num_questions"] == 8
@@ -209,7 +213,7 @@ def test_students_are_trained_examined_and_resumed_one_by_one(tmp_path: Path) ->
     [spoilt] = directory.glob("students/reward-generations-*")
     first = {p: p.stat().st_mtime_ns for p in directory.glob("students/*/training.json") if p.parent != spoilt}
     shutil.rmtree(spoilt)
-    config.follow(directory, told.append, lambda: False)
+    config.follow(directory, RunContext(note=told.append))
     assert "1 of 5 students to train, 1 at a time" in told
     assert {p: p.stat().st_mtime_ns for p in first} == first
     assert json.loads((directory / "students.json").read_bytes()) == figures

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from arbitrage.cli.main import app
 from arbitrage.config import parse
 from arbitrage.errors import ConfigError, InterruptedRunError, UserError
+from arbitrage.execution.context import RunContext
 from arbitrage.execution.progress import StopFlag
 from arbitrage.runs.run import open_run
 from arbitrage.teachers.pool import load_pool
@@ -25,7 +26,6 @@ from arbitrage.training.monitor.curves import OVERALL, Check, read_checks, write
 from arbitrage.training.record import read_plan
 from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves
 from pipelines.online.config import OnlineConfig, load_online, shards_of
-from pipelines.online.context import RunContext
 from pipelines.online.exam import ExamScores
 from pipelines.online.record import OnlineRecord, read_online
 from pipelines.online.rounds import train_online
@@ -104,7 +104,7 @@ from pathlib import Path
 import torch
 from pipelines.online.config import OnlineConfig
 from pipelines.online.rounds import train_online
-from pipelines.online.context import Surroundings
+from arbitrage.execution.context import RunContext
 
 torch.set_num_threads(1)
 
@@ -112,7 +112,7 @@ def die(sentence):
     if sentence.startswith("round-1"):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train_online(OnlineConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Surroundings(note=die))
+train_online(OnlineConfig.model_validate_json(sys.argv[1]), Path(sys.argv[2]), RunContext(note=die))
 """
 
 
@@ -198,7 +198,7 @@ class TestTraining:
         assert "mass fell" in spoilt.ended
         assert spoilt.student == "start"
 
-    def test_a_wish_to_stop_is_heard(self, out: Path, record: OnlineRecord) -> None:
+    def test_the_stop_flag_interrupts_before_the_next_stage(self, out: Path, record: OnlineRecord) -> None:
         stop = StopFlag()
         stop.is_asked = True
         with pytest.raises(InterruptedRunError, match="before dpo"):

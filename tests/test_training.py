@@ -23,17 +23,18 @@ from trl import DPOConfig, SFTConfig
 
 from arbitrage.demo.models import MODELS_FOLDER
 from arbitrage.errors import ConfigError, DataError, InterruptedRunError, RunDirectoryError, UserError
+from arbitrage.execution.context import TrainingStep
 from arbitrage.export.export import export_run
 from arbitrage.training.arguments import checked
 from arbitrage.training.checkpoints import newest_checkpoint
 from arbitrage.training.mix import RowMixConfig, choose_rows, row_counts
-from arbitrage.training.progress import TrainingHooks, TrainingStep
 from arbitrage.training.record import read_record
 from arbitrage.training.rows import load_rows
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 from tests.support.export_runs import make_run, plain_case
 from tests.support.tiny_model import save_model
+from tests.support.training import recording
 
 AS_IS = RowMixConfig()
 QUICK: dict[str, Any] = {
@@ -274,9 +275,9 @@ class TestTraining:
         whole = train(self.config(run, model, tmp_path / "whole"))
         config, heard = self.config(run, model, tmp_path / "parts"), []
         with pytest.raises(InterruptedRunError, match="at step 3 of 4"):
-            train(config, TrainingHooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
+            train(config, recording(heard, stop_at=3))
         (tmp_path / "parts/checkpoint-4").mkdir()  # begun by a process that was killed
-        resumed = train(config, TrainingHooks(tell=heard.append))
+        resumed = train(config, recording(heard))
         assert (resumed.record.resumed_from, resumed.record.num_steps) == (3, 4)
         assert weights(resumed.path) == weights(whole.path)
         assert weights(whole.path) != weights(model)
@@ -313,7 +314,7 @@ class TestTraining:
     ) -> None:
         config, heard = self.config(run, model, tmp_path), []
         with pytest.raises(InterruptedRunError):
-            train(config, TrainingHooks(tell=heard.append, is_stopped=lambda: heard[-1].number == 3))
+            train(config, recording(heard, stop_at=3))
         assert "train_loss" not in train(config).record.figures
         assert "train_loss" in train(self.config(run, model, tmp_path / "whole")).record.figures
 
@@ -348,7 +349,7 @@ class TestTraining:
         more = {"eval_strategy": "steps", "eval_steps": 4, "max_steps": 8, "beta": 1.0}
         heard: list[TrainingStep] = []
         config = self.config(data, model, tmp_path / "out", "dpo", mix=mix, lora={"r": 8}, arguments=more)
-        student = train(config, TrainingHooks(tell=heard.append))
+        student = train(config, recording(heard))
         margins = [step.figures["rewards/margins"] for step in heard if "rewards/margins" in step.figures]
         assert margins[0] == pytest.approx(0, abs=1e-3)
         assert margins[-1] > 0.1
@@ -366,9 +367,7 @@ class TestTraining:
     def test_a_reward_model_learns_the_chosen_side(self, run: Path, model: Path, tmp_path: Path) -> None:
         heard: list[TrainingStep] = []
         more = {"max_steps": 8, "max_length": 256, "learning_rate": 3e-3}
-        student = train(
-            self.config(run, model, tmp_path / "out", "reward", arguments=more), TrainingHooks(tell=heard.append)
-        )
+        student = train(self.config(run, model, tmp_path / "out", "reward", arguments=more), recording(heard))
         accuracies = [step.figures["accuracy"] for step in heard if "accuracy" in step.figures]
         assert accuracies[-1] > 0.7
         judge = AutoModelForSequenceClassification.from_pretrained(student.path)

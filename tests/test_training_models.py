@@ -11,10 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from arbitrage.errors import DataError, UserError
-from arbitrage.training.progress import TrainingHooks
+from arbitrage.execution.context import RunContext
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import TrainedStudent, train
 from tests.support.tiny_model import save_model
+from tests.support.training import recording
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(180)]
 
@@ -50,7 +51,7 @@ def trained(
     folder: Path,
     rows: list[dict[str, Any]],
     method: str = "sft",
-    hooks: TrainingHooks | None = None,
+    context: RunContext | None = None,
     **more: Any,
 ) -> TrainedStudent:
     data = folder / "rows.jsonl"
@@ -59,7 +60,7 @@ def trained(
     config = TrainConfig(
         method=method, model=str(model), data=(str(data),), out=str(folder / "out"), arguments=arguments, **more
     )  # type: ignore[arg-type]
-    return train(config, hooks)
+    return train(config, context)
 
 
 def dtype_of(student: TrainedStudent) -> str:
@@ -92,7 +93,7 @@ def test_rows_that_are_all_too_long_are_one_sentence(base, tmp_path, method, row
 
 def test_rows_left_out_are_told(base, tmp_path):
     told: list[str] = []
-    trained(base, tmp_path, [sft_row(), sft_row("Ha"), sft_row(LONG)], hooks=TrainingHooks(note=told.append))
+    trained(base, tmp_path, [sft_row(), sft_row("Ha"), sft_row(LONG)], context=recording(notes=told))
     assert "1 of 3 rows are left out: longer than max_length (32 tokens)" in told
 
 

@@ -22,12 +22,12 @@ from arbitrage.training.monitor.offline import Snapshot, monitor_models, order_s
 from arbitrage.training.monitor.picture import picture
 from arbitrage.training.monitor.probe import Answered, load_probe
 from arbitrage.training.monitor.settings import AlarmConfig, MonitorConfig
-from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.rows import read_split
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 from tests.support.export_runs import make_run, plain_case
 from tests.support.tiny_model import save_model
+from tests.support.training import recording
 
 
 def logits_of(*probabilities: float) -> torch.Tensor:
@@ -267,7 +267,7 @@ class TestInTraining:
         notes: list[str] = []
         student = train(
             self.config(run, model, tmp_path, arguments=wild, monitor=settings(run, early_stop=True)),
-            TrainingHooks(note=notes.append),
+            recording(notes=notes),
         )
         assert student.record.num_steps < 40
         assert student.record.stopped in student.record.alarms

@@ -6,6 +6,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -168,9 +169,10 @@ def _run(
 ) -> "JudgeReport":
     from arbitrage.cli.progress import interruptible, progress_for
     from arbitrage.cli.session import working_in
+    from arbitrage.execution.context import RunContext
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
-    from arbitrage.execution.run import RunRequest, execute
+    from arbitrage.execution.run import RunRequest
     from arbitrage.report.judge_report import judge_report
     from arbitrage.runs.run import open_run
     from pipelines.loading import require_teachers
@@ -191,8 +193,13 @@ def _run(
         interruptible(progress.note, at_once=True) as stop,
         working_in(directory),
     ):
-        backend = RayBackend(address, awaits_end=False) if address else LocalBackend()
-        execute(request, backend, progress, stop, require_teachers)
+        context = RunContext(
+            backend=lambda: RayBackend(address, awaits_end=False) if address else LocalBackend(),
+            progress=lambda: nullcontext(progress),
+            note=progress.note,
+            stop=stop,
+        )
+        context.execute(request, require_teachers)
     twice = {judge.label: judge.asks_twice for judge in config.judges}
     labels, run = (config.a.label, config.b.label), open_run(directory)
     return judge_report(run, labels, twice, people, config.cautions(), lost_rows)

@@ -1,7 +1,6 @@
 """`arbitrage online`: iterative preference training, a student against a reward in rounds."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +11,8 @@ from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
+    from arbitrage.execution.context import RunContext
     from arbitrage.execution.progress import StopFlag
-    from arbitrage.training.progress import TrainingHooks
-    from pipelines.online.context import RunContext
     from pipelines.online.record import OnlineRecord
 
 OnlineArgument = Annotated[
@@ -52,7 +50,7 @@ def online(
     console = Screen(stderr=True)
     note = _noted(console)
     with interruptible(note, "ending what is under way") as stop, working_in(out):
-        record = train_online(config, out, _surroundings(console, note, ray, stop))
+        record = train_online(config, out, _context(console, note, ray, stop))
     if as_json:
         print(to_json(record.model_dump(mode="json")))
     else:
@@ -63,25 +61,17 @@ def _noted(console: Screen) -> Callable[[str], None]:
     return lambda sentence: console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
-def _surroundings(
-    console: Screen, note: Callable[[str], None], address: str | None, stop: "StopFlag"
-) -> "RunContext":
+def _context(console: Screen, note: Callable[[str], None], address: str | None, stop: "StopFlag") -> "RunContext":
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.train_progress import training_progress
+    from arbitrage.execution.context import RunContext
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
-    from arbitrage.training.progress import TrainingHooks
-    from pipelines.online.context import RunContext
-
-    @contextmanager
-    def hooks() -> "Iterator[TrainingHooks]":
-        with training_progress(console) as shown:
-            yield TrainingHooks(shown.tell, shown.note, lambda: stop.is_asked)
 
     return RunContext(
         backend=lambda: RayBackend(address, awaits_end=False) if address else LocalBackend(),
         progress=lambda: progress_for(console),
-        hooks=hooks,
+        training=lambda: training_progress(console),
         note=note,
         stop=stop,
     )

@@ -1,6 +1,7 @@
 """`arbitrage run` and `arbitrage quickstart`: do a pipeline, export its data sets, write its report."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,10 +101,10 @@ def _run(
         raise UserError("--local and --ray exclude each other")
     from arbitrage.cli.progress import progress_for
     from arbitrage.cli.session import working_in
+    from arbitrage.execution.context import RunContext
     from arbitrage.execution.environment import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
-    from arbitrage.execution.run import execute
     from arbitrage.report.page import build_report
     from arbitrage.runs.run import NOTES_FILE
     from arbitrage.runs.sealed import commit_sealed
@@ -116,10 +117,15 @@ def _run(
     request = loaded.request(directory, chosen_shards(config.num_shards, only), stall_after_s)
     console = Screen(stderr=True)
     with progress_for(console) as progress, interruptible(progress.note, at_once=True) as stop, working_in(directory):
-        backend = LocalBackend() if local else RayBackend(address, awaits_end=False)
-        manifest = execute(request, backend, progress, stop, require_teachers)
+        context = RunContext(
+            backend=lambda: LocalBackend() if local else RayBackend(address, awaits_end=False),
+            progress=lambda: nullcontext(progress),
+            note=progress.note,
+            stop=stop,
+        )
+        manifest = context.execute(request, require_teachers)
         with stop.draining():
-            config.follow(directory, progress.note, lambda: stop.is_asked)
+            config.follow(directory, context)
         notes = config.finish(directory)
         commit_sealed(directory / NOTES_FILE, notes)
         report = build_report(directory)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -201,11 +202,12 @@ def _weights(mix: list[str] | None) -> str | dict[str, float] | None:
 def _train(config: "TrainConfig", as_json: bool) -> None:
     from arbitrage.cli.progress import interruptible
     from arbitrage.cli.train_progress import training_progress
-    from arbitrage.training.progress import TrainingHooks
+    from arbitrage.execution.context import RunContext
     from arbitrage.training.train import train as train_student
 
     with training_progress(Screen(stderr=True)) as shown, interruptible(shown.note, "writing a checkpoint") as stop:
-        student = train_student(config, TrainingHooks(shown.tell, shown.note, lambda: stop.is_asked))
+        context = RunContext(training=lambda: nullcontext(shown), note=shown.note, stop=stop)
+        student = train_student(config, context)
     if as_json:
         print(json.dumps({"model": str(student.path), "is_new": student.is_new} | student.record.model_dump()))
     else:

@@ -1,31 +1,19 @@
-"""How training shows itself: a bar with the last figures on a terminal, a line for each log elsewhere."""
+"""The progress of a training: a bar with the last figures on a terminal, a line for each log elsewhere."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from arbitrage.training.progress import TrainingStep
+    from arbitrage.execution.context import TrainingProgress, TrainingStep
 
 SHOWN = ("loss", "eval_loss", "rewards/margins", "accuracy", "learning_rate")
 """Figures of a trainer's log that are shown; the rest is in `trainer_state.json`."""
-
-
-class Shown(Protocol):
-    """Shows a person how training goes."""
-
-    def tell(self, step: "TrainingStep") -> None:
-        """Hear of a step."""
-        ...
-
-    def note(self, sentence: str) -> None:
-        """Say something."""
-        ...
 
 
 class Lines:
@@ -34,7 +22,7 @@ class Lines:
     def __init__(self, console: Screen) -> None:
         self._console, self._started = console, time.monotonic()
 
-    def tell(self, step: "TrainingStep") -> None:
+    def step(self, step: "TrainingStep") -> None:
         """Print what was logged."""
         if text := figures(step):
             self.note(f"step {step.number:,} of {step.total:,}: {text}")
@@ -51,7 +39,7 @@ class Bar:
     def __init__(self, bars: Progress) -> None:
         self._bars, self._task = bars, bars.add_task("train", total=None, figures="")
 
-    def tell(self, step: "TrainingStep") -> None:
+    def step(self, step: "TrainingStep") -> None:
         """Move the bar."""
         self._bars.update(self._task, completed=step.number, total=step.total)
         if text := figures(step):
@@ -63,7 +51,7 @@ class Bar:
 
 
 @contextmanager
-def training_progress(console: Screen) -> Iterator[Shown]:
+def training_progress(console: Screen) -> Iterator["TrainingProgress"]:
     """Show a bar if a person watches, lines otherwise."""
     if not console.is_terminal:
         yield Lines(console)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arbitrage.errors import InterruptedRunError, MissingDependencyError, RunDirectoryError
+from arbitrage.execution.context import RunContext, TrainingProgress
+from arbitrage.execution.progress import StopFlag
 from arbitrage.models.references import revision_of
 from arbitrage.runs.store import commit_json, storage_errors
 from arbitrage.training.checkpoints import STATE_FILE, newest_checkpoint, step_of
 from arbitrage.training.monitor.callback import ModelMonitor, monitor_callback
-from arbitrage.training.progress import TrainingHooks, hooks_callback
+from arbitrage.training.progress import progress_callback
 from arbitrage.training.record import (
     PLAN_FILE,
     RECORD_FILE,
@@ -60,7 +62,7 @@ class TrainedStudent:
 
 
 def train(
-    config: TrainConfig, hooks: TrainingHooks | None = None, callbacks: Sequence["TrainerCallback"] = ()
+    config: TrainConfig, context: RunContext | None = None, callbacks: Sequence["TrainerCallback"] = ()
 ) -> TrainedStudent:
     """Train a student or a reward model with TRL.
 
@@ -69,7 +71,7 @@ def train(
 
     Args:
         config: what to train on what.
-        hooks: how the caller follows and stops it.
+        context: shows and stops the training.
         callbacks: further ones of the trainer.
 
     Raises:
@@ -77,10 +79,17 @@ def train(
         UserError: the model cannot be loaded, or TRL refuses.
         RunDirectoryError: the output directory holds the training of something else.
         DataError: the data cannot be read, or has too few rows of a language.
-        InterruptedRunError: the hooks asked to stop; a checkpoint has been written.
+        InterruptedRunError: the stop flag was set; a checkpoint has been written.
         MissingDependencyError: the extra `train` is not installed.
     """
-    hooks = hooks or TrainingHooks()
+    context = context or RunContext()
+    with context.training() as progress:
+        return _train(config, progress, context.stop, callbacks)
+
+
+def _train(
+    config: TrainConfig, progress: TrainingProgress, stop: StopFlag, callbacks: Sequence["TrainerCallback"]
+) -> TrainedStudent:
     arguments = require_trainable(config)
     out = Path(config.out)
     with storage_errors(out):
@@ -93,23 +102,25 @@ def train(
         return TrainedStudent(out / done.student, done, is_new=False)
     commit_json(out / PLAN_FILE, plan)
     for note in rows.notes:
-        hooks.note(note)
-    hooks.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
-    watcher = ModelMonitor(config.monitor, out, hooks.note) if config.monitor else None
+        progress.note(note)
+    progress.note(f"{plan.num_rows:,} rows in {len(plan.by_language)} languages")
+    watcher = ModelMonitor(config.monitor, out, progress.note) if config.monitor else None
     watching = [monitor_callback(watcher)] if watcher else []
-    trainer = build_trainer(config, arguments, rows, [*watching, *callbacks, hooks_callback(hooks)])
-    _tell_dropped(trainer, rows, hooks)
-    record = _run(trainer, config, plan, hooks, watcher)
+    trainer = build_trainer(config, arguments, rows, [*watching, *callbacks, progress_callback(progress, stop)])
+    _note_dropped(trainer, rows, progress)
+    record = _run(trainer, config, plan, progress, stop, watcher)
     return TrainedStudent(out / record.student, record, is_new=True)
 
 
-def _tell_dropped(trainer: "Trainer", rows: TrainingRows, hooks: TrainingHooks) -> None:
-    """Say how many rows the trainer leaves out, which it does without a word; packed rows cannot be counted."""
+def _note_dropped(trainer: "Trainer", rows: TrainingRows, progress: TrainingProgress) -> None:
+    """Note how many rows the trainer leaves out, which TRL does silently; packed rows cannot be counted."""
     is_packed = getattr(trainer.args, "packing", False)
     dropped = 0 if is_packed else len(rows.train) - len(trainer.train_dataset)
     if dropped > 0:
         limit = getattr(trainer.args, "max_length", None)
-        hooks.note(f"{dropped:,} of {len(rows.train):,} rows are left out: longer than max_length ({limit} tokens)")
+        progress.note(
+            f"{dropped:,} of {len(rows.train):,} rows are left out: longer than max_length ({limit} tokens)"
+        )
 
 
 def require_trainable(config: TrainConfig) -> Any:
@@ -126,18 +137,23 @@ def require_trainable(config: TrainConfig) -> Any:
 
 
 def _run(
-    trainer: "Trainer", config: TrainConfig, plan: TrainingPlan, hooks: TrainingHooks, watcher: ModelMonitor | None
+    trainer: "Trainer",
+    config: TrainConfig,
+    plan: TrainingPlan,
+    progress: TrainingProgress,
+    stop: StopFlag,
+    watcher: ModelMonitor | None,
 ) -> TrainingRecord:
     """Take the steps that are left, write the student and its record."""
     out, started = Path(config.out), time.monotonic()
     checkpoint = newest_checkpoint(out)
     if checkpoint:
-        hooks.note(f"going on from {checkpoint.name}")
+        progress.note(f"resumes from {checkpoint.name}")
     figures = _take_steps(trainer, checkpoint, watcher)
-    if hooks.is_stopped() and trainer.state.global_step < trainer.state.max_steps:
+    if stop.is_asked and trainer.state.global_step < trainer.state.max_steps:
         raise InterruptedRunError(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; "
-            "rerun the same command to resume from there"
+            "rerun the same command to resume"
         )
     dtype = student_dtype(config)
     student = save_student(trainer, out, is_adapter=config.lora is not None, merge=config.merge, dtype=dtype)

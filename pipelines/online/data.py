@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from arbitrage.execution.context import RunContext
 from arbitrage.export.export import export_run
 from arbitrage.runs.store import commit_bytes
 from arbitrage.selection import PairPolicy
@@ -15,7 +16,7 @@ from arbitrage.selection.pairs import PairSelection
 from arbitrage.selection.policies import BestVsWorst, OnPolicy
 from arbitrage.teachers.pool import TeacherConfig, load_pool
 from pipelines.online.config import OnlineConfig, Stage, shards_of
-from pipelines.online.context import RunContext
+from pipelines.online.runs import complete_run
 from pipelines.preference import PreferenceConfig
 from routers.all import AllConfig
 
@@ -54,21 +55,21 @@ EXPORT_FOLDER = "rows"
 PAIRS_FOLDER = "pairs"
 
 
-def offline_rows(config: OnlineConfig, out: Path, surroundings: RunContext) -> Path:
+def offline_rows(config: OnlineConfig, out: Path, context: RunContext) -> Path:
     """Do what is missing of the run of `data`; return the folder of its exported data sets.
 
     Raises:
         ArbitrageError: like `execute` and `export_run`.
     """
     run_dir = Path(config.data_run) if config.data_run else out / DATA_FOLDER
-    surroundings.do_run(config.data, run_dir)
+    complete_run(context, config.data, run_dir)
     wanted = ["preference", *(["sft"] if config.sft is not None else [])]
     held_out = config.monitor.held_out if config.monitor and not config.monitor.probe else 0.0
     export_run(run_dir, "trl", wanted, out / EXPORT_FOLDER, test_fraction=held_out)
     return out / EXPORT_FOLDER
 
 
-def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, surroundings: RunContext) -> Path:
+def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, context: RunContext) -> Path:
     """Let the student of the stage before sample, and the reward rank; return the run with the round's pairs.
 
     Args:
@@ -76,12 +77,12 @@ def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, surroun
         stage: of the round.
         model: the student's weights.
         out: of the whole training.
-        surroundings: do the run.
+        context: of the caller.
     """
     folder = stage.folder(out)
     pool = write_pool(folder, [student_entry(config, model)], Path(config.data.teachers))
     request = round_config(config, stage, pool)
-    surroundings.do_run(request, folder / PAIRS_FOLDER, shards_of(config, stage.iteration))
+    complete_run(context, request, folder / PAIRS_FOLDER, shards_of(config, stage.iteration))
     return folder / PAIRS_FOLDER
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from arbitrage.candidates.queries import cluster_key
 from arbitrage.errors import DataError
+from arbitrage.execution.context import RunContext
 from arbitrage.judging.options import is_mute
 from arbitrage.judging.scored import RewardJudge
 from arbitrage.judging.teacher import TeacherJudge
@@ -22,8 +23,8 @@ from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_rati
 from arbitrage.tables import from_table
 from pipelines.judge import JudgeRunConfig, ModelSide
 from pipelines.online.config import OnlineConfig, Stage
-from pipelines.online.context import RunContext
 from pipelines.online.data import student_entry, write_pool
+from pipelines.online.runs import complete_run
 
 EXAM_FOLDER = "exam"
 SEED = 17
@@ -81,7 +82,7 @@ class ExamResult:
 
 
 def hold_exam(
-    config: OnlineConfig, stage: Stage, models: Mapping[str, str], out: Path, surroundings: RunContext
+    config: OnlineConfig, stage: Stage, models: Mapping[str, str], out: Path, context: RunContext
 ) -> ExamResult:
     """Ask the student of a stage and the first one, and have both judged.
 
@@ -90,7 +91,7 @@ def hold_exam(
         stage: of the student.
         models: stage name → weights, the first student's first.
         out: of the whole training.
-        surroundings: do the run.
+        context: of the caller.
 
     Raises:
         DataError: a judge gives not one verdict.
@@ -103,7 +104,7 @@ def hold_exam(
     pool = write_pool(folder / EXAM_FOLDER, entries, Path(config.data.teachers) if needs_pool else None)
     exam = exam_config(config, stage, [entry.name for entry in entries], pool)
     run_dir = folder / EXAM_FOLDER / "run"
-    surroundings.do_run(exam, run_dir)
+    complete_run(context, exam, run_dir)
     return read_exam(open_run(run_dir), [judge.label for judge in exam.judges])
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 from arbitrage.config import parse
 from arbitrage.errors import InterruptedRunError
+from arbitrage.execution.context import RunContext
 from arbitrage.runs.store import commit_bytes, commit_json
 from arbitrage.training.arguments import checked
 from arbitrage.training.monitor.curves import OVERALL
 from arbitrage.training.record import TrainingRecord
 from arbitrage.training.settings import Method, TrainConfig
-from arbitrage.training.train import require_trl
+from arbitrage.training.train import require_trl, train
 from arbitrage.training.trainers import CLASSES, adapter_config
 from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves, monitor_of, watch_phases
 from pipelines.online.config import OnlineConfig, PhaseConfig, Stage, first_stage, preference_stages
-from pipelines.online.context import RunContext
 from pipelines.online.data import offline_rows, round_run, student_entry, write_pool
 from pipelines.online.exam import ExamScores, hold_exam
 from pipelines.online.record import (
@@ -94,13 +94,13 @@ def method_of(stage: Stage) -> Method:
     return "sft" if stage.name == "sft" else "dpo"
 
 
-def train_online(config: OnlineConfig, out: Path, surroundings: RunContext | None = None) -> OnlineRecord:
+def train_online(config: OnlineConfig, out: Path, context: RunContext | None = None) -> OnlineRecord:
     """Train by all phases that are wanted, examine each student, and stop at an alarm.
 
     Args:
         config: what to do.
         out: students, runs, exams and `online.json` go here.
-        surroundings: have runs and trainings done and shown; by default in this process, in silence.
+        context: of the caller.
 
     Raises:
         ConfigError: the student has a teacher's name, or an argument of TRL does not exist.
@@ -113,14 +113,14 @@ def train_online(config: OnlineConfig, out: Path, surroundings: RunContext | Non
     require_trl()
     config.require_pool()
     require_arguments(config)
-    return _Rounds(config, out.absolute(), surroundings or RunContext()).run()
+    return _Rounds(config, out.absolute(), context or RunContext()).run()
 
 
 class _Rounds:
     """The students so far."""
 
-    def __init__(self, config: OnlineConfig, out: Path, surroundings: RunContext) -> None:
-        self._config, self._out, self._surroundings = config, out, surroundings
+    def __init__(self, config: OnlineConfig, out: Path, context: RunContext) -> None:
+        self._config, self._out, self._context = config, out, context
         self._stages: list[Stage] = []
         self._models: dict[str, str] = {}
         self._trainings: dict[str, TrainingRecord] = {}
@@ -129,19 +129,19 @@ class _Rounds:
         self._sound = first_stage(config).name
 
     def run(self) -> OnlineRecord:
-        rows = offline_rows(self._config, self._out, self._surroundings)
+        rows = offline_rows(self._config, self._out, self._context)
         self._begin(rows)
         ended = None
         for stage in preference_stages(self._config):
-            if self._surroundings.stop.is_asked:
+            if self._context.stop.is_asked:
                 raise InterruptedRunError(f"interrupted before {stage.name}; rerun the same command to resume")
-            self._surroundings.note(f"{stage.name}: from {self._stages[-1].name}")
+            self._context.note(f"{stage.name}: from {self._stages[-1].name}")
             self._train_stage(stage, rows)
             self._examine(stage)
             ended = self._listen(stage)
             self._write(ended)
             if ended:
-                self._surroundings.note(f"no further round: {ended}")
+                self._context.note(f"no further round: {ended}")
                 break
         return self._write(ended)
 
@@ -150,7 +150,7 @@ class _Rounds:
         stage, start = first_stage(self._config), self._config.student.model
         self._models[stage.name] = start
         if self._config.sft is not None:
-            self._surroundings.note(f"sft: from {start}")
+            self._context.note(f"sft: from {start}")
             self._train(stage, start, rows / "sft")
         self._stages.append(stage)
 
@@ -158,18 +158,18 @@ class _Rounds:
         """Make the pairs of a stage, and train on them the student of the stage before."""
         before, pairs = self._models[self._stages[-1].name], rows / "preference"
         if stage.iteration:
-            pairs = round_run(self._config, stage, before, self._out, self._surroundings)
+            pairs = round_run(self._config, stage, before, self._out, self._context)
         self._train(stage, before, pairs, held_out=rows / "preference")
         self._stages.append(stage)
 
     def _train(self, stage: Stage, model: str, data: Path, held_out: Path | None = None) -> None:
-        student = self._surroundings.train(training_config(self._config, stage, model, data, self._out, held_out))
+        student = train(training_config(self._config, stage, model, data, self._out, held_out), self._context)
         self._models[stage.name], self._trainings[stage.name] = str(student.path), student.record
 
     def _examine(self, stage: Stage) -> None:
         first = self._stages[0].name
         models = {name: self._models[name] for name in (first, stage.name)}
-        result = hold_exam(self._config, stage, models, self._out, self._surroundings)
+        result = hold_exam(self._config, stage, models, self._out, self._context)
         self._marks.setdefault(first, dict(result.first))
         self._marks[stage.name] = dict(result.student)
 
@@ -183,7 +183,7 @@ class _Rounds:
         alarms = hacking_alarms(self._marks, self._rewards, self._judges)
         hacked = [alarm.sentence for alarm in alarms]
         for sentence in self._new(hacked):
-            self._surroundings.note(f"reward hacking? {sentence}")
+            self._context.note(f"reward hacking? {sentence}")
         self._alarms += self._new([*curves, *hacked])
         if not self._alarms:
             self._sound = stage.name

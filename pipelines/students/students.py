@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -11,6 +12,8 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from arbitrage.config import Config
+from arbitrage.execution.context import NoTrainingProgress, RunContext, TrainingStep
+from arbitrage.execution.progress import StopFlag
 from arbitrage.models.references import absolute_model, revision_of
 from arbitrage.prompts import PromptsConfig
 from arbitrage.report.students import EvaluationSet, StudentResults
@@ -21,7 +24,6 @@ from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engines.engine import Precision
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.training.mix import RowMixConfig
-from arbitrage.training.progress import TrainingHooks
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import require_trainable, train
 from pipelines.students.budgets import TrainingSet
@@ -161,18 +163,26 @@ def eval_results(students: StudentPlan, run: Run) -> EvalResults:
 def train_students(task_json: str, parent: int) -> None:
     """Make one student: train it from where it stands, and put the exam to it.
 
-    Runs in a process of its own. Training ends at a checkpoint when the process `parent` is gone: whoever runs the
-    same command again trains in the same directory.
+    Runs in a process of its own. The training stops at a checkpoint once the process `parent` is gone: a rerun of the
+    command trains in the same directory.
     """
     task = StudentTask.model_validate_json(task_json)
 
-    def is_orphan() -> bool:
-        return os.getppid() != parent
-
+    stop = StopFlag()
+    context = RunContext(training=lambda: nullcontext(_StopWithParent(parent, stop)), stop=stop)
     with LEARNING:
-        hooks = TrainingHooks(is_stopped=is_orphan)
-        model = task.student.model if task.training is None else str(train(task.training, hooks).path)
+        model = task.student.model if task.training is None else str(train(task.training, context).path)
         examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
+
+
+class _StopWithParent(NoTrainingProgress):
+    """Sets the stop flag at the first step after the parent process has ended."""
+
+    def __init__(self, parent: int, stop: StopFlag) -> None:
+        self._parent, self._stop = parent, stop
+
+    def step(self, step: TrainingStep) -> None:
+        self._stop.is_asked = self._stop.is_asked or os.getppid() != self._parent
 
 
 def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:
