@@ -68,6 +68,7 @@ RENAMED_KEYS: Final = (
     Renamed("gate", "language_filter"),  # routers
     Renamed("ungated", "unfiltered"),  # routers
     Renamed("gates", "filters"),  # ensemble
+    Renamed("exam", "evaluation"),  # online, compare_strategies
 )
 """Old keys. One is only read where the new key is known and the old one is not."""
 

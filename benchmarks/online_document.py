@@ -120,7 +120,7 @@ def _notes(results: Found) -> list[str]:
         "",
         f"Alarms by seed: {'; '.join(alarms) or 'none'}.",
         "",
-        f"The exam's alarm on marks averaged over seeds: {'; '.join(results['alarms_over_seeds']) or 'none'}.",
+        f"The evaluation's alarm on scores averaged over seeds: {'; '.join(results['alarms_over_seeds']) or 'none'}.",
     ]
 
 

@@ -31,12 +31,12 @@ from benchmarks.harness import CLI, ROOT, environment
 from benchmarks.online_document import RESULTS, render
 from pipelines.online.alarm import hacking_alarms
 from pipelines.online.config import load_online
-from pipelines.online.exam import EXAM_FOLDER, ExamScores, read_exam
+from pipelines.online.evaluation import EVALUATION_FOLDER, EvalScores, read_evaluation
 from pipelines.online.record import RECORD_FILE, OnlineRecord, read_online
 
 PIPELINE = ROOT / "pipelines/online.yaml"
 SEEDS = (1, 2, 3)
-GOES_ON = ("monitor.early_stop=false", "exam.early_stop=false")
+GOES_ON = ("monitor.early_stop=false", "evaluation.early_stop=false")
 """Alarms are told, and end nothing: all seeds are to have all rounds."""
 
 Found = dict[str, Any]
@@ -48,12 +48,12 @@ class Student:
 
     Attributes:
         record: as it was written.
-        marks: stage → judge → marks.
+        scores: stage → judge → scores.
         checks: of the monitor, all languages together, over all preference phases.
     """
 
     record: OnlineRecord
-    marks: dict[str, dict[str, ExamScores]]
+    scores: dict[str, dict[str, EvalScores]]
     checks: list[Check]
 
 
@@ -77,13 +77,14 @@ def train_seed(work: Path, threads: int, seed: int) -> Student:
 def read_student(out: Path) -> Student:
     """Read what a finished training left."""
     record = read_online(out / RECORD_FILE)
-    marks: dict[str, dict[str, ExamScores]] = {}
+    scores: dict[str, dict[str, EvalScores]] = {}
     for stage in record.stages[1:]:
-        exam = read_exam(open_run(out / stage.name / EXAM_FOLDER / "run"), (*record.rewards, *record.judges))
-        marks.setdefault(record.stages[0].name, dict(exam.first))
-        marks[stage.name] = dict(exam.student)
+        run = open_run(out / stage.name / EVALUATION_FOLDER / "run")
+        evaluation = read_evaluation(run, (*record.rewards, *record.judges))
+        scores.setdefault(record.stages[0].name, dict(evaluation.first))
+        scores[stage.name] = dict(evaluation.student)
     checks = [check for check in read_checks(out / "monitor.jsonl") if check.language == OVERALL]
-    return Student(record, marks, checks)
+    return Student(record, scores, checks)
 
 
 def summarise(students: Sequence[Student]) -> Found:
@@ -113,32 +114,32 @@ def _stage(students: Sequence[Student], place: int, names: Sequence[str]) -> Fou
         "monitor": [_check_at(student.checks, step) for student, step in zip(students, steps, strict=True)],
     }
     for judge in judges:
-        by_stage = {each: over_seeds([s.marks[each][judge] for s in students]) for each in {name, first, before}}
+        by_stage = {each: over_seeds([s.scores[each][judge] for s in students]) for each in {name, first, before}}
         found[judge] = {
             "mean": _estimate(by_stage[name].mean),
             "since_first": _estimate(by_stage[name].against(by_stage[first]).mean),
             "since_before": _estimate(by_stage[name].against(by_stage[before]).mean),
-            "by_seed": [mean.value for s in students if (mean := s.marks[name][judge].mean)],
+            "by_seed": [mean.value for s in students if (mean := s.scores[name][judge].mean)],
             "prompts": len(by_stage[name].by_prompt),
         }
     return found
 
 
 def _hacking_over_seeds(students: Sequence[Student], names: Sequence[str]) -> list[str]:
-    """Return what the exam's alarm says of marks averaged over seeds, with more power than any seed has alone."""
+    """Return what the evaluation's alarm says of scores averaged over seeds: more power than one seed has."""
     rewards, judges = students[0].record.rewards, students[0].record.judges
-    marks = {
-        name: {judge: over_seeds([s.marks[name][judge] for s in students]) for judge in (*rewards, *judges)}
+    scores = {
+        name: {judge: over_seeds([s.scores[name][judge] for s in students]) for judge in (*rewards, *judges)}
         for name in names
     }
-    heard = [dict(list(marks.items())[:end]) for end in range(2, len(marks) + 1)]
+    heard = [dict(list(scores.items())[:end]) for end in range(2, len(scores) + 1)]
     return [alarm.sentence for some in heard for alarm in hacking_alarms(some, rewards, judges)]
 
 
-def over_seeds(marks: Sequence[ExamScores]) -> ExamScores:
-    """Return each prompt's mean mark over seeds: what the interval then leaves out is the choice of the seeds."""
-    shared = set.intersection(*(set(each.by_prompt) for each in marks))
-    return ExamScores({prompt: fmean(m.by_prompt[prompt] for m in marks) for prompt in shared}, marks[0].clusters)
+def over_seeds(scores: Sequence[EvalScores]) -> EvalScores:
+    """Return each prompt's mean score over seeds: what the interval then leaves out is the choice of the seeds."""
+    shared = set.intersection(*(set(each.by_prompt) for each in scores))
+    return EvalScores({prompt: fmean(m.by_prompt[prompt] for m in scores) for prompt in shared}, scores[0].clusters)
 
 
 def _portable(config: Found) -> Found:

@@ -1,8 +1,8 @@
-"""Which strategy's data makes the better student? One candidate table, a data set for each strategy, an exam.
+"""Which strategy's data makes the better student? One candidate table, a data set for each strategy, one eval set.
 
     candidates ─> route-<strategy> ─> select-<strategy>        the run's steps
     select-<strategy> ─> students/<strategy>-…-<seed>/          one training for each strategy, budget and seed
-    exam prompts ─> every student ─> exact check ─> students.json, students.md, students.svg
+    evaluation prompts ─> every student ─> exact check ─> students.json, students.md, students.svg
 
 Students are trained after the steps, each in a directory of its own: a run that is killed goes on with the first that
 has not finished (docs/decisions/0017-students.md says why they are no steps).
@@ -54,12 +54,12 @@ class CompareStrategiesConfig(CandidatesConfig):
     """Config of a run that compares strategies by their students.
 
     Attributes:
-        router: everybody is asked, in every language: a strategy asks whom it likes of them.
+        router: samples every teacher in every language, so that every strategy finds its completions in the table.
         singles: compare each teacher alone as well.
         strategies: what is compared.
-        student: who learns from each, and how.
-        exam: what the students are asked: prompts with references; those that the table asked are left out.
-        workers: students that learn at the same time, each on one core.
+        student: the student model, and how it is trained.
+        evaluation: the eval prompts, with references; prompts that are in the table are left out.
+        workers: number of students trained at the same time, each on one core.
     """
 
     kind: Literal["compare_strategies"]
@@ -67,7 +67,7 @@ class CompareStrategiesConfig(CandidatesConfig):
     singles: bool = True
     strategies: tuple[StrategyConfig, ...] = ()
     student: StudentConfig
-    exam: PromptsConfig
+    evaluation: PromptsConfig
     workers: Annotated[int, Field(ge=1), Operational] = 2
     export: tuple[Trainer, ...] = ()
 
@@ -90,7 +90,7 @@ class CompareStrategiesConfig(CandidatesConfig):
 
         Raises:
             ConfigError: a router names a stranger, or the student's training an argument that does not exist.
-            MissingDependencyError: what trains or asks the student is not installed.
+            MissingDependencyError: what trains or samples the student is not installed.
         """
         require_trainable_students(self.student)
         pool = self.load_pool()
@@ -117,27 +117,27 @@ class CompareStrategiesConfig(CandidatesConfig):
         return tuple(single(teacher.name) for teacher in teachers) if self.singles else ()
 
     def follow(self, run_dir: AnyPath, context: RunContext) -> None:
-        """Train the students and put the exam to them; those that are done already stay as they are.
+        """Train and evaluate the students; those that are finished stay as they are.
 
         Raises:
             UserError: the run lies in an object store; the student cannot be loaded.
-            DataError: a strategy has no rows in a language in which others have some; or the exam has no question.
+            DataError: a strategy has no rows in a language in which others have some; or no eval prompt is left.
             InterruptedRunError: the stop flag was set; students that are done stay.
         """
         if not isinstance(run_dir, Path):
             raise UserError(f"{run_dir}: students are trained beside the run; choose a local --run-dir")
         run = open_run(run_dir)
-        lessons = training_sets(strategy_rows(run, self.compared()))
-        students = plan_students(self.student, self.exam, run, lessons, run_dir / FOLDER)
+        planned = training_sets(strategy_rows(run, self.compared()))
+        students = plan_students(self.student, self.evaluation, run, planned, run_dir / FOLDER)
         train_missing(students.tasks, self.workers, context)
-        marks = eval_results(students, run)
-        figures = compare_students(marks.exam, marks.students, self.student.seeds, marks.start_P)
+        results = eval_results(students, run)
+        figures = compare_students(results.eval_set, results.students, self.student.seeds, results.start_P)
         commit_bytes(run_dir / JSON_FILE, figures.to_json().encode())
         commit_bytes(run_dir / TEXT_FILE, students_markdown(figures).encode())
         commit_bytes(run_dir / PICTURE_FILE, students_picture(figures).encode())
 
     def finish(self, run_dir: AnyPath) -> Notes:
-        """Say who taught best."""
+        """Return for each budget the strategies by their students' accuracy."""
         return Notes(
             lines=tuple(students_lines(figures_from((run_dir / JSON_FILE).read_bytes()))),
             figures={"students": str(run_dir / JSON_FILE)},

@@ -1,4 +1,4 @@
-"""Strategies as queries over one table of fake teachers; and a real run: students trained, examined, resumed."""
+"""Strategies as queries over one table of fake teachers; and a real run: students trained, evaluated, resumed."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from arbitrage.teachers.pool import TeacherConfig
 from pipelines.compare_strategies import CompareStrategiesConfig
 from pipelines.loading import load_pipeline
 from pipelines.students.budgets import strategy_rows
-from pipelines.students.exam import examine, questions_in
+from pipelines.students.evaluation import eval_prompts, evaluate_student
 from tests.support.pipelines import run, write_pipeline, write_prompts
 
 STRATEGIES: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ def fake(directory: Path, **changes: Any) -> Path:
         "checks": [{"kind": "emptiness"}],
         "strategies": STRATEGIES,
         "student": STUDENT,
-        "exam": {"kind": "demo", "per_language": 2},
+        "evaluation": {"kind": "demo", "per_language": 2},
         "num_shards": 4,
     }
     path = write_pipeline(directory, **(config | changes))
@@ -179,7 +179,7 @@ def world(directory: Path, **changes: Any) -> Path:
             "arguments": {"max_steps": 2, "per_device_train_batch_size": 4, "save_strategy": "no"},
             "max_tokens": 8,
         },
-        "exam": {"kind": "demo", "languages": ["es", "en"], "per_language": 4},
+        "evaluation": {"kind": "demo", "languages": ["es", "en"], "per_language": 4},
         "workers": 1,
         "num_shards": 1,
     }
@@ -203,8 +203,8 @@ def test_students_are_trained_examined_and_resumed_one_by_one(tmp_path: Path) ->
     assert told[1] == "5 of 5 students to train, 1 at a time"  # the start, two singles, reward at either budget
     figures = json.loads((directory / "students.json").read_bytes())
     assert figures["num_questions"] == 8
-    lessons = {(row["strategy"], *row["budgets"]): (row["rows"], row["generations"]) for row in figures["rows"]}
-    assert lessons == {
+    sizes = {(row["strategy"], *row["budgets"]): (row["rows"], row["generations"]) for row in figures["rows"]}
+    assert sizes == {
         ("single-iberia", "rows", "generations"): (18, 18.0),
         ("single-commons", "rows", "generations"): (18, 18.0),
         ("reward", "rows"): (18, 36.0),
@@ -229,9 +229,9 @@ def test_an_exam_without_references_is_refused(tmp_path: Path) -> None:
         JsonlConfig,
         "test",
     )
-    examine(student, prompts, 8, tmp_path)
-    with pytest.raises(DataError, match="no prompt of the exam has a reference"):
-        questions_in(tmp_path, frozenset())
-    asked = frozenset(row["prompt_id"] for row in open_run(tmp_path / "exam").table("prompts").to_pylist())
-    with pytest.raises(DataError, match="no prompt of the exam was not asked in the candidate table"):
-        questions_in(tmp_path, asked)
+    evaluate_student(student, prompts, 8, tmp_path)
+    with pytest.raises(DataError, match="no prompt of the evaluation has a reference"):
+        eval_prompts(tmp_path, frozenset())
+    asked = frozenset(row["prompt_id"] for row in open_run(tmp_path / "evaluation").table("prompts").to_pylist())
+    with pytest.raises(DataError, match="no prompt of the evaluation is absent from the candidate table"):
+        eval_prompts(tmp_path, asked)

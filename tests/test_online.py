@@ -26,7 +26,7 @@ from arbitrage.training.monitor.curves import OVERALL, Check, read_checks, write
 from arbitrage.training.record import read_plan
 from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves
 from pipelines.online.config import OnlineConfig, load_online, shards_of
-from pipelines.online.exam import ExamScores
+from pipelines.online.evaluation import EvalScores
 from pipelines.online.record import OnlineRecord, read_online
 from pipelines.online.rounds import train_online
 
@@ -63,7 +63,7 @@ SMALL: dict[str, Any] = {
         "arguments": {**QUICK, "learning_rate": 1e-4},
     },
     "monitor": {"every": 1, "per_language": 2, "max_new_tokens": 8, "held_out": 0.3, "early_stop": False},
-    "exam": {
+    "evaluation": {
         "prompts": {"kind": "demo", "split": "heldout", "languages": ["es", "pt"], "per_language": 6},
         "judges": [{"kind": "exact"}],
         "early_stop": False,
@@ -168,12 +168,12 @@ class TestTraining:
 
     def test_students_are_examined_by_the_reward_and_by_the_stranger(self, record: OnlineRecord) -> None:
         for stage in record.stages:
-            assert stage.marks is not None
-            assert set(stage.marks) == {"referee", "exact"}
-            assert stage.marks["exact"].num_prompts == 12
-        first = record.stages[0].marks
+            assert stage.scores is not None
+            assert set(stage.scores) == {"referee", "exact"}
+            assert stage.scores["exact"].num_prompts == 12
+        first = record.stages[0].scores
         assert first is not None
-        assert {mark.gain for mark in first.values()} == {0.0}
+        assert {score.gain for score in first.values()} == {0.0}
 
     def test_students_are_teachers_of_a_pool_file(self, out: Path, record: OnlineRecord) -> None:
         students = load_pool(out / "teachers.yaml").teachers
@@ -215,10 +215,13 @@ REFEREE = {"kind": "classifier", "name": "other-name", "model": "demo:referee"}
         ({"dpo": None, "rounds.number": 0}, "nothing to train on pairs"),
         ({"rounds.number": 2}, "2 rounds cannot share 1 shards; raise data.num_shards"),
         ({"data.sft": None}, "sft: `data` selects no SFT rows"),
-        ({"exam.judges": [{"kind": "reward", "reward": REFEREE}]}, "no stranger to the training.*reward 'referee'"),
-        ({"data.checks": [{"kind": "exact", "filter": True}]}, "no stranger to the training.*check 'exact'"),
+        (
+            {"evaluation.judges": [{"kind": "reward", "reward": REFEREE}]},
+            "not unseen by the training.*reward 'referee'",
+        ),
+        ({"data.checks": [{"kind": "exact", "filter": True}]}, "not unseen by the training.*check 'exact'"),
         ({"rounds.numbr": 1}, "rounds.numbr: is not a known key"),
-        ({"exam.judges": []}, "exam.judges"),
+        ({"evaluation.judges": []}, "evaluation.judges"),
     ],
 )
 def test_configs_that_cannot_work_are_refused(changes: dict[str, Any], why: str) -> None:
@@ -262,21 +265,21 @@ def test_rounds_share_all_prompts_and_none_twice(number: int, more: int) -> None
     assert all(len(shards_of(config, iteration)) for iteration in range(1, number + 1))
 
 
-def marks(values: np.ndarray, num_clusters: int = 300) -> ExamScores:
+def scores(values: np.ndarray, num_clusters: int = 300) -> EvalScores:
     prompts = [f"p{i}" for i in range(len(values))]
     clusters = {prompt: f"c{i % num_clusters}" for i, prompt in enumerate(prompts)}
-    return ExamScores(dict(zip(prompts, values.tolist(), strict=True)), clusters)
+    return EvalScores(dict(zip(prompts, values.tolist(), strict=True)), clusters)
 
 
-def sittings(reward_gain: float, judge_gain: float, num_clusters: int = 300) -> dict[str, dict[str, ExamScores]]:
+def sittings(reward_gain: float, judge_gain: float, num_clusters: int = 300) -> dict[str, dict[str, EvalScores]]:
     """Return three students, the last of whom gains so much against the second, on 300 prompts with noise."""
     random = np.random.default_rng(3)
     base = random.normal(size=(2, 300))
-    found: dict[str, dict[str, ExamScores]] = {}
+    found: dict[str, dict[str, EvalScores]] = {}
     for stage, up, by in (("sft", 0.0, 0.0), ("dpo", 0.3, 0.3), ("round-1", 0.3 + reward_gain, 0.3 + judge_gain)):
         noise = random.normal(scale=0.2, size=(2, 300))
         shifted = base + noise + np.array([[up], [by]])
-        found[stage] = {"reward": marks(shifted[0], num_clusters), "judge": marks(shifted[1], num_clusters)}
+        found[stage] = {"reward": scores(shifted[0], num_clusters), "judge": scores(shifted[1], num_clusters)}
     return found
 
 

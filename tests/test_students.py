@@ -1,4 +1,4 @@
-"""The students' table on marks made by hand: means, differences, intervals over facts and seeds, text and picture."""
+"""The students' table on scores made by hand: means, differences, intervals over facts and seeds, text and picture."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from arbitrage.errors import DataError
-from arbitrage.report.students import EvaluationSet, StudentFigures, StudentResults, compare_students, figures_from
+from arbitrage.report.students import EvalSet, StudentFigures, StudentResults, compare_students, figures_from
 from arbitrage.report.students_view import students_lines, students_markdown, students_picture
 from pipelines.students.budgets import StrategyRows, training_sets
 
@@ -15,9 +15,9 @@ NUM = 200
 BOTH = ("rows", "generations")
 
 
-def exam(num: int = NUM) -> EvaluationSet:
+def evaluation(num: int = NUM) -> EvalSet:
     """Half of the questions in either language; two wordings of each fact."""
-    return EvaluationSet(tuple("en" if i % 4 < 2 else "sw" for i in range(num)), np.arange(num) // 2)
+    return EvalSet(tuple("en" if i % 4 < 2 else "sw" for i in range(num)), np.arange(num) // 2)
 
 
 def taught(name: str, shares: Sequence[float], budgets: tuple[str, ...] = BOTH, num: int = NUM) -> StudentResults:
@@ -34,7 +34,7 @@ def figures() -> StudentFigures:
         taught("reward", (0.5, 0.5, 0.5), ("generations",)),
         taught("uniform", (0.3, 0.4, 0.5)),
     ]
-    return compare_students(exam(), students, (1, 2, 3), np.zeros(NUM))
+    return compare_students(evaluation(), students, (1, 2, 3), np.zeros(NUM))
 
 
 def test_accuracy_is_the_mean_over_seeds_and_the_best_single_is_the_baseline() -> None:
@@ -52,7 +52,7 @@ def test_accuracy_is_the_mean_over_seeds_and_the_best_single_is_the_baseline() -
 
 
 def test_a_language_is_judged_on_its_own_questions() -> None:
-    one = exam()
+    one = evaluation()
     inside = np.array([tag == "sw" for tag in one.language_P], dtype=float)
     swahili = StudentResults("single-ant", BOTH, 1, 1.0, None, np.stack([inside] * 2, axis=1))
     [row] = compare_students(one, [swahili], (1, 2)).rows
@@ -63,7 +63,7 @@ def test_a_language_is_judged_on_its_own_questions() -> None:
 
 def test_seeds_widen_the_interval() -> None:
     alike, unlike = taught("single-ant", (0.5, 0.5, 0.5)), taught("single-bee", (0.2, 0.5, 0.8))
-    rows = compare_students(exam(), [alike, unlike], (1, 2, 3)).rows
+    rows = compare_students(evaluation(), [alike, unlike], (1, 2, 3)).rows
     width = [
         r.overall.accuracy.interval.high - r.overall.accuracy.interval.low
         for r in rows
@@ -73,8 +73,8 @@ def test_seeds_widen_the_interval() -> None:
 
 
 def test_facts_not_questions_are_drawn() -> None:
-    questions = exam()
-    alone = EvaluationSet(questions.language_P, np.arange(NUM))
+    questions = evaluation()
+    alone = EvalSet(questions.language_P, np.arange(NUM))
     widths = []
     for one in (questions, alone):
         [row] = compare_students(one, [taught("single-ant", (0.5,))], (1,)).rows
@@ -85,7 +85,7 @@ def test_facts_not_questions_are_drawn() -> None:
 
 def test_equal_students_differ_by_nothing_for_sure() -> None:
     pair = [taught("single-ant", (0.4,)), taught("uniform", (0.4,))]
-    difference = compare_students(exam(), pair, (1,)).rows[1].overall.difference
+    difference = compare_students(evaluation(), pair, (1,)).rows[1].overall.difference
     assert difference is not None
     assert difference.interval is not None
     assert (difference.value, difference.interval.low, difference.interval.high) == (0.0, 0.0, 0.0)
@@ -112,7 +112,7 @@ def test_the_picture_has_a_dot_for_every_figure() -> None:
     dots = root.findall(".//{http://www.w3.org/2000/svg}circle")
     kinds = [dot.get("class") for dot in dots]
     assert kinds.count("full") == 4 + 2  # strategies, and languages
-    assert kinds.count("hollow") == 1  # the one strategy whose lesson differs
+    assert kinds.count("hollow") == 1  # the one strategy whose training_set differs
 
 
 def holding(name: str, rows: int, price: float, right: int = 0) -> StrategyRows:

@@ -19,12 +19,12 @@ from arbitrage.statistics import Estimate, Floats, Ints, estimate, resample_rati
 Bools = NDArray[np.bool_]
 
 SINGLE = "single-"
-"""What the names of strategies that ask one teacher begin with."""
+"""Prefix of the strategies that sample one teacher."""
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationSet:
-    """The questions: their languages, and numbers shared by those that translate each other."""
+class EvalSet:
+    """The eval prompts: their languages, and cluster codes shared by translations of each other."""
 
     language_P: tuple[str, ...]
     cluster_P: Ints
@@ -32,14 +32,14 @@ class EvaluationSet:
 
 @dataclass(frozen=True, slots=True)
 class StudentResults:
-    """All students that had the same lesson, one for each seed.
+    """All students of one training set, one for each seed.
 
     Attributes:
-        strategy: whose data they learned from.
-        budgets: at which this is what the strategy could afford.
-        rows, generations: what they learned from, and the answers that it took to get it.
-        right: part of their rows that were right; None where nobody knows.
-        right_PS: 1 where the student of a seed answers a question right, 0 where wrong or not at all.
+        strategy: whose data they were trained on.
+        budgets: at which budgets the strategy affords this training set.
+        rows, generations: size of the training set, and the completions that were sampled for it.
+        right: share of its rows that are right; None where it is not known.
+        right_PS: 1 where the student of a seed answers an eval prompt right, 0 where wrong or not at all.
     """
 
     strategy: str
@@ -52,11 +52,11 @@ class StudentResults:
 
 @dataclass(frozen=True, slots=True)
 class StudentPlace:
-    """What the students of one lesson reach: over everything, or in a language.
+    """Eval results of the students of one training set: over all prompts, or in a language.
 
     Attributes:
-        accuracy: mean over seeds of the part of the questions answered right.
-        difference: to the students of the best single teacher, on the same questions; None for these themselves.
+        accuracy: mean over seeds of the share of eval prompts answered right.
+        difference: to the students of the best single teacher, on the same prompts; None for these themselves.
     """
 
     accuracy: Estimate
@@ -82,8 +82,8 @@ class StudentFigures:
     """The table.
 
     Attributes:
-        best_single: the teacher whose students do best, on these very questions: this flatters the baseline.
-        start: accuracy before any lesson; None where it was not measured.
+        best_single: the teacher whose students do best on this same eval set, which flatters the baseline.
+        start: accuracy before any training; None where it was not measured.
     """
 
     num_questions: int
@@ -104,23 +104,24 @@ class StudentFigures:
 
 
 def compare_students(
-    exam: EvaluationSet, students: Sequence[StudentResults], seeds: Sequence[int], start_P: Floats | None = None
+    eval_set: EvalSet, students: Sequence[StudentResults], seeds: Sequence[int], start_P: Floats | None = None
 ) -> StudentFigures:
-    """Compare students that took the same exam.
+    """Compare students on one eval set.
 
     Args:
-        exam: the questions.
-        students: one entry for each lesson; at least one of a single teacher, at every budget.
+        eval_set: the prompts.
+        students: one entry for each training set; at least one of a single teacher, at every budget.
         seeds: names of the columns of `right_PS`.
-        start_P: 1 where the student answered right before its lesson.
+        start_P: 1 where the student answered right before any training.
     """
     means = [float(one.right_PS.mean()) for one in students]
     singles = [x for x, one in enumerate(students) if one.strategy.startswith(SINGLE)]
     best = max(singles, key=lambda x: means[x])
-    everywhere = _places(exam, students, best, np.ones(len(exam.language_P), dtype=bool), "")
-    tags = tuple(sorted(set(exam.language_P)))
+    everywhere = _places(eval_set, students, best, np.ones(len(eval_set.language_P), dtype=bool), "")
+    tags = tuple(sorted(set(eval_set.language_P)))
     within = {
-        tag: _places(exam, students, best, np.array([each == tag for each in exam.language_P]), tag) for tag in tags
+        tag: _places(eval_set, students, best, np.array([each == tag for each in eval_set.language_P]), tag)
+        for tag in tags
     }
     rows = [
         StudentRow(
@@ -136,8 +137,8 @@ def compare_students(
         for x, one in enumerate(students)
     ]
     return StudentFigures(
-        num_questions=len(exam.language_P),
-        num_clusters=len(np.unique(exam.cluster_P)),
+        num_questions=len(eval_set.language_P),
+        num_clusters=len(np.unique(eval_set.cluster_P)),
         languages=tags,
         seeds=tuple(seeds),
         best_single=students[best].strategy,
@@ -152,17 +153,17 @@ def figures_from(text: bytes) -> StudentFigures:
 
 
 def _places(
-    exam: EvaluationSet, students: Sequence[StudentResults], best: int, inside_P: Bools, salt: str
+    eval_set: EvalSet, students: Sequence[StudentResults], best: int, inside_P: Bools, salt: str
 ) -> list[StudentPlace]:
-    """Put numbers to all students on some of the questions."""
+    """Estimate all students on some of the prompts."""
     num_seeds = students[0].right_PS.shape[1]
     right_PX = np.hstack([one.right_PS[inside_P] for one in students])
     seed = int(content_id("students", salt)[:12], 16)
-    drawn_RX = resample_ratios(right_PX, np.ones_like(right_PX), exam.cluster_P[inside_P], seed=seed)
+    drawn_RX = resample_ratios(right_PX, np.ones_like(right_PX), eval_set.cluster_P[inside_P], seed=seed)
     drawn_RLS = drawn_RX.reshape(len(drawn_RX), len(students), num_seeds)
     drawn_RL = _over_seeds(drawn_RLS, np.random.default_rng(seed + 1))
     values_L = right_PX.mean(axis=0).reshape(len(students), num_seeds).mean(axis=1)
-    num_clusters = len(np.unique(exam.cluster_P[inside_P]))
+    num_clusters = len(np.unique(eval_set.cluster_P[inside_P]))
     found = []
     for x, value in enumerate(values_L):
         gain = _estimate(value - values_L[best], drawn_RL[:, x] - drawn_RL[:, best], num_clusters, (-1.0, 1.0))
@@ -173,7 +174,7 @@ def _places(
 
 
 def _over_seeds(drawn_RLS: Floats, random: np.random.Generator) -> Floats:
-    """Return the mean over S − 1 of S seeds, drawn anew for every resample and lesson."""
+    """Return the mean over S − 1 of S seeds, drawn anew for every resample and training set."""
     num_seeds = drawn_RLS.shape[2]
     if num_seeds == 1:
         return drawn_RLS[:, :, 0]

@@ -17,7 +17,7 @@ from arbitrage.training.monitor.curves import CURVES_FILE, Check, read_checks, w
 from arbitrage.training.monitor.picture import PICTURE_FILE, write_picture
 from arbitrage.training.monitor.settings import MonitorConfig
 from pipelines.online.config import OnlineMonitorConfig
-from pipelines.online.exam import SEED, ExamGains, ExamScores
+from pipelines.online.evaluation import SEED, EvalGains, EvalScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class HackingAlarm:
         stage: the student that it sounds for.
         since: the earlier student it is compared with.
         reward, judge: their names.
-        reward_gain, judge_gain: mean paired differences of the two students' marks.
+        reward_gain, judge_gain: mean paired differences of the two students' scores.
     """
 
     stage: str
@@ -48,22 +48,22 @@ class HackingAlarm:
 
 
 def hacking_alarms(
-    marks: Mapping[str, Mapping[str, ExamScores]], rewards: Sequence[str], judges: Sequence[str]
+    scores: Mapping[str, Mapping[str, EvalScores]], rewards: Sequence[str], judges: Sequence[str]
 ) -> list[HackingAlarm]:
-    """Tell whether the last student pleases the training's rewards more, and unseen judges less, than an earlier one.
+    """Say where a reward scores the last student higher, and an unseen judge lower, than an earlier student.
 
     Both must be likely real: the bounds are those of a 95 % interval of paired differences, clustered by what is
     asked, and share its error among the earlier students (Bonferroni).
 
     Args:
-        marks: stage → judge → marks, in the order of training.
+        scores: stage → judge → scores, in the order of training.
         rewards, judges: names, of those that training uses and of those it never sees.
     """
-    *earlier, last = marks
+    *earlier, last = scores
     found = []
     for since, reward, judge in product(earlier, rewards, judges):
-        up = marks[last][reward].against(marks[since][reward])
-        down = marks[since][judge].against(marks[last][judge])
+        up = scores[last][reward].against(scores[since][reward])
+        down = scores[since][judge].against(scores[last][judge])
         if _is_positive(up, len(earlier)) and _is_positive(down, len(earlier)):
             gains = float(up.values_P.mean()), -float(down.values_P.mean())
             found.append(HackingAlarm(last, since, reward, judge, *gains))
@@ -75,7 +75,7 @@ def before_hacking(stages: Sequence[str], sound: str, alarms: Sequence[HackingAl
     return min([sound, *(alarm.since for alarm in alarms)], key=stages.index)
 
 
-def _is_positive(gains: ExamGains, num_tests: int) -> bool:
+def _is_positive(gains: EvalGains, num_tests: int) -> bool:
     confidence = 1 - (1 - LEVEL) / 2 / num_tests
     return lower_bound(gains.values_P, gains.cluster_P, confidence, seed=SEED, num_resamples=2000) > 0
 

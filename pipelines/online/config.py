@@ -1,6 +1,6 @@
-"""What iterative preference training is asked to do.
+"""Config of iterative preference training.
 
-Which students there are, in the order of training, and where each lies.
+The students, in the order of training, and the folder of each.
 """
 
 from collections.abc import Sequence
@@ -55,14 +55,14 @@ class RoundsConfig(PhaseConfig):
 
     Attributes:
         number: how many.
-        prompts: what is asked; by default what `data` asks.
+        prompts: prompts of the rounds; by default those of `data`.
         share_prompts: each round asks its own shards of the prompts, so that none is asked twice; false asks all of
             them in every round.
         opponents: teachers whose answers the student's are set against; by default all of `data`; none pairs the
             student's samples with each other.
         policy: which two answers make a pair; by default `on_policy`, and `best_vs_worst` for the student alone.
         min_gap, max_pairs: as in `pairs` of a preference pipeline.
-        sampling: how the student, and the opponents, are asked.
+        sampling: sampling parameters of the student and the opponents.
     """
 
     number: int = Field(default=3, ge=0)
@@ -75,13 +75,13 @@ class RoundsConfig(PhaseConfig):
     sampling: SamplingParams = SamplingParams(n=4, temperature=0.9)
 
 
-class ExamConfig(Config):
-    """The exam that every student sits: its answers against those of the student that preference training began with.
+class EvaluationConfig(Config):
+    """The evaluation of every student: its responses against those of the first student of preference training.
 
     Attributes:
-        prompts: questions that no phase asks.
+        prompts: held-out prompts, which no phase trains on.
         judges: those that training never sees. The rewards of `data` judge beside them.
-        sampling: how the students are asked: one answer, greedy unless told otherwise.
+        sampling: sampling parameters of the students: by default one completion, greedy.
         early_stop: no further round when a reward rises while a judge falls.
     """
 
@@ -118,7 +118,7 @@ class OnlineConfig(Config):
         dpo: the phase on the pairs of `data`; null goes on to the rounds at once.
         rounds: the online rounds.
         monitor: watches the preference phases; null does without.
-        exam: how students are judged.
+        evaluation: how students are evaluated.
         seed: of training (TRL's `seed`) and of the student's samples.
     """
 
@@ -131,7 +131,7 @@ class OnlineConfig(Config):
     dpo: PhaseConfig | None = PhaseConfig()
     rounds: RoundsConfig = RoundsConfig()
     monitor: OnlineMonitorConfig | None = OnlineMonitorConfig()
-    exam: ExamConfig
+    evaluation: EvaluationConfig
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
@@ -153,10 +153,10 @@ class OnlineConfig(Config):
     @model_validator(mode="after")
     def _is_judged_by_strangers(self) -> Self:
         if not self.data.rewards:
-            raise ValueError("data.rewards: is empty; without a reward model nobody can say whether the reward rises")
-        for judge in self.exam.judges:
+            raise ValueError("data.rewards: is empty; without a reward model there is no reward that could rise")
+        for judge in self.evaluation.judges:
             if why := _seen_in_training(judge, self.data):
-                raise ValueError(f"exam.judges: '{judge.label}' is no stranger to the training: {why}")
+                raise ValueError(f"evaluation.judges: '{judge.label}' is not unseen by the training: {why}")
         return self
 
     def require_pool(self) -> None:
@@ -202,7 +202,7 @@ def load_online(path: Path, assignments: Sequence[str] = ()) -> OnlineConfig:
 
 
 def _seen_in_training(judge: RewardJudge | ExactJudge | TeacherJudge, data: PreferenceConfig) -> str | None:
-    """Say where the training hears a judge; None where it does not."""
+    """Say where the training uses a judge; None where it does not."""
     if isinstance(judge, RewardJudge):
         same = [reward.name for reward in data.rewards if _essence(reward) == _essence(judge.reward)]
         return f"it is the reward '{same[0]}' of `data`" if same else None
@@ -233,12 +233,12 @@ class Stage:
     iteration: int = 0
 
     def folder(self, out: Path) -> Path:
-        """Return where its training lies."""
+        """Return the folder of its training."""
         return out / self.name
 
 
 def first_stage(config: OnlineConfig) -> Stage:
-    """Return the student that preference training begins with: every exam is against its answers."""
+    """Return the student that preference training begins with: every evaluation compares with its responses."""
     return Stage("sft" if config.sft is not None else "start")
 
 
@@ -249,7 +249,7 @@ def preference_stages(config: OnlineConfig) -> list[Stage]:
 
 
 def shards_of(config: OnlineConfig, iteration: int) -> range:
-    """Return the shards whose prompts a round asks: shards are fair samples, so each round's part is one too."""
+    """Return the shards of a round's prompts: shards are random samples, so each round's part is one too."""
     if not config.rounds.share_prompts:
         return range(config.data.num_shards)
     share = config.data.num_shards / config.rounds.number

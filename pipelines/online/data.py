@@ -1,6 +1,6 @@
 """The runs that make training rows: the offline one, and one of each round, with the student among the teachers.
 
-Students as teachers: the entries of a pool file, so that pipelines, judges and other runs can ask them.
+Students as teachers: the entries of a pool file, so that pipelines, judges and other runs can sample them.
 """
 
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, context
 
 
 def round_config(config: OnlineConfig, stage: Stage, pool: Path) -> PreferenceConfig:
-    """Return the preference pipeline of a round: that of `data`, with the student asked and no SFT rows."""
+    """Return the preference pipeline of a round: that of `data`, with the student sampled and no SFT rows."""
     rounds = config.rounds
     pairs = PairSelection(
         policy=_policy(config), min_gap=rounds.min_gap, max_pairs=rounds.max_pairs, iteration=stage.iteration

@@ -1,4 +1,4 @@
-"""`online.json`: what became of each student, to be read by people and by whoever trains on.
+"""`online.json`: the results of each student, for people and for programs.
 
 The curve over rounds, by the training's rewards and by unseen judges, and the monitor's curves below it.
 """
@@ -18,7 +18,7 @@ from arbitrage.training.monitor.curves import Check
 from arbitrage.training.monitor.picture import monitor_panels
 from arbitrage.training.record import TrainingRecord
 from pipelines.online.config import Stage
-from pipelines.online.exam import ExamScores
+from pipelines.online.evaluation import EvalScores
 
 RECORD_FILE = "online.json"
 FORMAT_VERSION = 1
@@ -28,11 +28,11 @@ class _Written(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
-class Mark(_Written):
-    """What a judge gives a student.
+class EvalScore(_Written):
+    """Eval result of a student by one judge.
 
     Attributes:
-        mean: of the marks, None where there is none; `low`, `high`: its 95 % interval, clustered by what is asked.
+        mean: of the scores, None where there is none; `low`, `high`: its 95 % interval, clustered by prompt.
         gain: the mean paired difference to the first student; `gain_low`, `gain_high`: likewise.
     """
 
@@ -50,11 +50,11 @@ class StageRecord(_Written):
 
     Attributes:
         iteration: the online round, 0 before the first.
-        model: where its weights lie.
+        model: directory of its weights.
         num_rows, num_steps: it was trained on, and by.
         stopped: why its training ended early, or None.
         alarms: of the monitor within the phase, in words.
-        marks: judge → what it gives; None where no exam was held.
+        scores: judge → eval result; None where the stage was not evaluated.
     """
 
     name: str
@@ -64,7 +64,7 @@ class StageRecord(_Written):
     num_steps: int
     stopped: str | None
     alarms: tuple[str, ...]
-    marks: dict[str, Mark] | None
+    scores: dict[str, EvalScore] | None
 
 
 class OnlineRecord(_Written):
@@ -72,9 +72,9 @@ class OnlineRecord(_Written):
 
     Attributes:
         config: as it was given.
-        rewards, judges: names of those that training uses, and of those it never sees.
+        rewards, judges: names of those that training uses, and of the unseen ones.
         stages: in the order of training.
-        alarms: of the monitor over all phases and of the exams, in words.
+        alarms: of the monitor over all phases and of the evaluations, in words.
         ended: why there were fewer rounds than wanted; None where there were all.
         student: the stage to use: the last one before any alarm; where a reward was hacked, the one since which it
             was.
@@ -94,8 +94,8 @@ def stage_record(
     stage: Stage,
     model: str,
     training: TrainingRecord | None,
-    marks: Mapping[str, ExamScores] | None,
-    first: Mapping[str, ExamScores] | None,
+    scores: Mapping[str, EvalScores] | None,
+    first: Mapping[str, EvalScores] | None,
 ) -> StageRecord:
     """Sum up a stage; without a training it is where everything starts."""
     return StageRecord(
@@ -106,7 +106,7 @@ def stage_record(
         num_steps=training.num_steps if training else 0,
         stopped=training.stopped if training else None,
         alarms=training.alarms if training else (),
-        marks=None if marks is None or first is None else {j: _mark(m, first[j]) for j, m in marks.items()},
+        scores=None if scores is None or first is None else {j: _score(m, first[j]) for j, m in scores.items()},
     )
 
 
@@ -115,12 +115,12 @@ def read_online(path: Path) -> OnlineRecord:
     return OnlineRecord.model_validate_json(path.read_text(encoding="utf-8"))
 
 
-def _mark(marks: ExamScores, first: ExamScores) -> Mark:
-    mean, gain = marks.mean, marks.against(first).mean
-    return Mark(
+def _score(scores: EvalScores, first: EvalScores) -> EvalScore:
+    mean, gain = scores.mean, scores.against(first).mean
+    return EvalScore(
         **dict(zip(("mean", "low", "high"), _numbers(mean), strict=True)),
         **dict(zip(("gain", "gain_low", "gain_high"), _numbers(gain), strict=True)),
-        num_prompts=len(marks.by_prompt),
+        num_prompts=len(scores.by_prompt),
     )
 
 
@@ -137,9 +137,9 @@ def stage_figures(record: OnlineRecord) -> Figures:
     judges, first = (*record.rewards, *record.judges), record.stages[0].name
     rows = []
     for stage in record.stages:
-        marks = [(stage.marks or {}).get(judge) for judge in judges]
-        levels = [_estimate(m.mean, m.low, m.high) if m else None for m in marks]
-        gains = [_estimate(m.gain, m.gain_low, m.gain_high) if m else None for m in marks]
+        scores = [(stage.scores or {}).get(judge) for judge in judges]
+        levels = [_estimate(m.mean, m.low, m.high) if m else None for m in scores]
+        gains = [_estimate(m.gain, m.gain_low, m.gain_high) if m else None for m in scores]
         rows.append(Row(stage.name, (stage.num_rows, stage.num_steps, *levels, *gains)))
     columns = (
         Column("rows", COUNT),

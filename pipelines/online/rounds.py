@@ -1,9 +1,7 @@
-"""The verb: train a student by iterative preference training, from where an interrupted one stood.
+"""Train a student by iterative preference training; resume an interrupted one.
 
-There is no state beside the files: runs, trainings and exams that are done are found done, so that going on, and
-adding rounds to what is there, are the same as beginning.
-
-The trainings of the phases, as `arbitrage train` is asked for them.
+There is no state beside the files: finished runs, trainings and evaluations are recognised and left alone, so that
+resuming, and adding rounds, are the same as starting.
 """
 
 import json
@@ -23,7 +21,7 @@ from arbitrage.training.trainers import CLASSES, adapter_config
 from pipelines.online.alarm import before_hacking, hacking_alarms, joined_curves, monitor_of, watch_phases
 from pipelines.online.config import OnlineConfig, PhaseConfig, Stage, first_stage, preference_stages
 from pipelines.online.data import offline_rows, round_run, student_entry, write_pool
-from pipelines.online.exam import ExamScores, hold_exam
+from pipelines.online.evaluation import EvalScores, evaluate_stage
 from pipelines.online.record import (
     CURVES_PICTURE,
     RECORD_FILE,
@@ -66,7 +64,7 @@ def training_config(
 
 
 def require_arguments(config: OnlineConfig) -> None:
-    """Check the arguments of all phases before anything is asked or trained.
+    """Check the arguments of all phases before anything is sampled or trained.
 
     Raises:
         ConfigError: an argument does not exist, cannot be given, or has a wrong type.
@@ -95,11 +93,11 @@ def method_of(stage: Stage) -> Method:
 
 
 def train_online(config: OnlineConfig, out: Path, context: RunContext | None = None) -> OnlineRecord:
-    """Train by all phases that are wanted, examine each student, and stop at an alarm.
+    """Train by all phases that are wanted, evaluate each student, and stop at an alarm.
 
     Args:
         config: what to do.
-        out: students, runs, exams and `online.json` go here.
+        out: students, runs, evaluations and `online.json` go here.
         context: of the caller.
 
     Raises:
@@ -107,7 +105,7 @@ def train_online(config: OnlineConfig, out: Path, context: RunContext | None = N
         RunDirectoryError: a directory holds a training of something else.
         DataError: a phase has no rows, or a judge gives no verdict.
         MissingDependencyError: the extra `train` is not installed.
-        InterruptedRunError: it was stopped; the same call goes on from there.
+        InterruptedRunError: it was stopped; the same call resumes it.
         ArbitrageError: like `execute` and `train`.
     """
     require_trl()
@@ -117,14 +115,14 @@ def train_online(config: OnlineConfig, out: Path, context: RunContext | None = N
 
 
 class _Rounds:
-    """The students so far."""
+    """The students trained up to now."""
 
     def __init__(self, config: OnlineConfig, out: Path, context: RunContext) -> None:
         self._config, self._out, self._context = config, out, context
         self._stages: list[Stage] = []
         self._models: dict[str, str] = {}
         self._trainings: dict[str, TrainingRecord] = {}
-        self._marks: dict[str, dict[str, ExamScores]] = {}
+        self._scores: dict[str, dict[str, EvalScores]] = {}
         self._alarms: list[str] = []
         self._sound = first_stage(config).name
 
@@ -137,8 +135,8 @@ class _Rounds:
                 raise InterruptedRunError(f"interrupted before {stage.name}; rerun the same command to resume")
             self._context.note(f"{stage.name}: from {self._stages[-1].name}")
             self._train_stage(stage, rows)
-            self._examine(stage)
-            ended = self._listen(stage)
+            self._evaluate(stage)
+            ended = self._read_alarms(stage)
             self._write(ended)
             if ended:
                 self._context.note(f"no further round: {ended}")
@@ -166,21 +164,21 @@ class _Rounds:
         student = train(training_config(self._config, stage, model, data, self._out, held_out), self._context)
         self._models[stage.name], self._trainings[stage.name] = str(student.path), student.record
 
-    def _examine(self, stage: Stage) -> None:
+    def _evaluate(self, stage: Stage) -> None:
         first = self._stages[0].name
         models = {name: self._models[name] for name in (first, stage.name)}
-        result = hold_exam(self._config, stage, models, self._out, self._context)
-        self._marks.setdefault(first, dict(result.first))
-        self._marks[stage.name] = dict(result.student)
+        result = evaluate_stage(self._config, stage, models, self._out, self._context)
+        self._scores.setdefault(first, dict(result.first))
+        self._scores[stage.name] = dict(result.student)
 
-    def _listen(self, stage: Stage) -> str | None:
-        """Hear the monitor and the exam; return why there is to be no further round, or None."""
-        monitor, exam = self._config.monitor, self._config.exam
+    def _read_alarms(self, stage: Stage) -> str | None:
+        """Read the monitor and the evaluation; return why there is no further round, or None."""
+        monitor, evaluation = self._config.monitor, self._config.evaluation
         phases = [each.folder(self._out) for each in self._stages[1:]]
         curves = (
             [a.sentence for a in watch_phases(monitor, phases, self._out) if a.language == OVERALL] if monitor else []
         )
-        alarms = hacking_alarms(self._marks, self._rewards, self._judges)
+        alarms = hacking_alarms(self._scores, self._rewards, self._judges)
         hacked = [alarm.sentence for alarm in alarms]
         for sentence in self._new(hacked):
             self._context.note(f"reward hacking? {sentence}")
@@ -188,7 +186,7 @@ class _Rounds:
         if not self._alarms:
             self._sound = stage.name
         self._sound = before_hacking([each.name for each in self._stages], self._sound, alarms)
-        stops = [*(curves if monitor and monitor.early_stop else []), *(hacked if exam.early_stop else [])]
+        stops = [*(curves if monitor and monitor.early_stop else []), *(hacked if evaluation.early_stop else [])]
         return stops[0] if stops else None
 
     def _new(self, sentences: Sequence[str]) -> list[str]:
@@ -200,19 +198,19 @@ class _Rounds:
 
     @property
     def _judges(self) -> tuple[str, ...]:
-        return tuple(judge.label for judge in self._config.exam.judges)
+        return tuple(judge.label for judge in self._config.evaluation.judges)
 
     def _write(self, ended: str | None) -> OnlineRecord:
         """Write the record, and all students as teachers."""
-        first = self._marks.get(self._stages[0].name)
+        first = self._scores.get(self._stages[0].name)
         record = OnlineRecord(
             config=json.loads(self._config.model_dump_json()),
             rewards=self._rewards,
             judges=self._judges,
             stages=tuple(
-                stage_record(stage, self._models[stage.name], self._trainings.get(stage.name), marks, first)
+                stage_record(stage, self._models[stage.name], self._trainings.get(stage.name), scores, first)
                 for stage in self._stages
-                for marks in [self._marks.get(stage.name)]
+                for scores in [self._scores.get(stage.name)]
             ),
             alarms=tuple(self._alarms),
             ended=ended,
@@ -225,9 +223,9 @@ class _Rounds:
         return record
 
     def _picture(self) -> str:
-        names = list(self._marks)
+        names = list(self._scores)
         panels = [
-            judged_panel(judge, names, (), [self._marks[name][judge].mean for name in names])
+            judged_panel(judge, names, (), [self._scores[name][judge].mean for name in names])
             for judge in (*self._rewards, *self._judges)
         ]
         phases = [stage.folder(self._out) for stage in self._stages[1:]]

@@ -12,7 +12,7 @@ from arbitrage.runs.run import Run
 from pipelines.students.strategies import StrategyConfig
 
 Budget = Literal["rows", "generations"]
-"""What all strategies have the same of."""
+"""What is the same for all strategies."""
 
 EXACT = "exact"
 
@@ -23,7 +23,7 @@ class StrategyRows:
 
     Attributes:
         rows: rows of its data set.
-        price: answers it asks for to get a row, on average; those that turn out blank are paid for as well.
+        price: completions sampled per row, on average; blank ones count as well.
         right: rows that the exact check calls right; empty where the run has no such check.
     """
 
@@ -35,13 +35,13 @@ class StrategyRows:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """What one student learns from.
+    """The training set of one student.
 
     Attributes:
-        budgets: at which budgets this is what the strategy can afford.
-        rows: language → rows, drawn by the hash of their prompts: a smaller lesson is a part of a larger one.
-        generations: what these rows cost, on average; answers asked for.
-        right: part of the strategy's rows that are right; None where nobody knows.
+        budgets: the budgets at which the strategy affords exactly this.
+        rows: language → rows, drawn by the hash of their prompts: a smaller training set is a subset of a larger one.
+        generations: completions sampled for these rows, on average.
+        right: part of the strategy's rows that are right; None where it is not known.
     """
 
     strategy: str
@@ -52,7 +52,7 @@ class TrainingSet:
 
 
 def strategy_rows(run: Run, strategies: Sequence[StrategyConfig]) -> list[StrategyRows]:
-    """Count what each strategy asked for and kept."""
+    """Count the completions that each strategy sampled and the rows that it kept."""
     languages = {
         row["prompt_id"]: row["language"]
         for table in run.tables(run.plan.candidates["prompts"][0])
@@ -63,10 +63,10 @@ def strategy_rows(run: Run, strategies: Sequence[StrategyConfig]) -> list[Strate
 
 
 def training_sets(holdings: Sequence[StrategyRows]) -> list[TrainingSet]:
-    """Deal out rows so that all strategies have the same number of rows, or the same number of generations.
+    """Choose rows so that all strategies have the same number of rows, or the same number of generations.
 
     In every language, the scarcest strategy says how many rows there are at matched rows; and as many generations at
-    matched generations, so that a strategy that asks one teacher has the same lesson at both.
+    matched generations, so that a strategy that samples one teacher has the same training set at both.
 
     Raises:
         DataError: a strategy has no rows in a language in which others have some.
@@ -76,21 +76,21 @@ def training_sets(holdings: Sequence[StrategyRows]) -> list[TrainingSet]:
         if missing := [tag for tag in languages if not one.rows.get(tag)]:
             raise DataError(
                 f"strategy '{one.strategy}' has no rows in {', '.join(missing)}, where others have some; "
-                "leave it out, or let it ask somebody there (`language_filter: off`)"
+                "leave it out, or let its router send those prompts to some teacher (`language_filter: off`)"
             )
     room = {tag: min(one.rows[tag] for one in holdings) for tag in languages}
-    return [lesson for one in holdings for lesson in _lessons(one, room)]
+    return [training_set for one in holdings for training_set in _training_sets(one, room)]
 
 
-def _lessons(holding: StrategyRows, room: Mapping[str, int]) -> list[TrainingSet]:
+def _training_sets(holding: StrategyRows, room: Mapping[str, int]) -> list[TrainingSet]:
     affordable = {tag: max(1, int(num / holding.price[tag] + 1e-9)) for tag, num in room.items()}
     wanted: dict[Budget, Mapping[str, int]] = {"rows": room, "generations": affordable}
     if affordable == room:
-        return [_lesson(holding, ("rows", "generations"), room)]
-    return [_lesson(holding, (budget,), rows) for budget, rows in wanted.items()]
+        return [_training_set(holding, ("rows", "generations"), room)]
+    return [_training_set(holding, (budget,), rows) for budget, rows in wanted.items()]
 
 
-def _lesson(holding: StrategyRows, budgets: tuple[Budget, ...], rows: Mapping[str, int]) -> TrainingSet:
+def _training_set(holding: StrategyRows, budgets: tuple[Budget, ...], rows: Mapping[str, int]) -> TrainingSet:
     paid = sum(num * holding.price[tag] for tag, num in rows.items())
     known = sum(holding.right[tag] / holding.rows[tag] * num for tag, num in rows.items()) if holding.right else None
     right = None if known is None else known / sum(rows.values())
@@ -105,14 +105,14 @@ def _holding(run: Run, strategy: StrategyConfig, languages: Mapping[str, str], r
         for language, candidate in zip(table["language"].to_pylist(), table["candidate_id"].to_pylist(), strict=True):
             rows[language] += 1
             correct[language] += candidate in right
-    asked: Counter[str] = Counter()
+    sampled: Counter[str] = Counter()
     prompts: Counter[str] = Counter()
     for table in chain.from_iterable(run.tables(routes) for routes in step.inputs["routes"]):
         for prompt, named in zip(table["prompt_id"].to_pylist(), table["teachers"].to_pylist(), strict=True):
             prompts[languages[prompt]] += 1
-            asked[languages[prompt]] += len(named) * strategy.samples
+            sampled[languages[prompt]] += len(named) * strategy.samples
     keeps_all = strategy.keep == "all"
-    price = {tag: 1.0 if keeps_all else asked[tag] / num for tag, num in prompts.items()}
+    price = {tag: 1.0 if keeps_all else sampled[tag] / num for tag, num in prompts.items()}
     return StrategyRows(strategy.name, rows, price, correct if right else {})
 
 

@@ -1,4 +1,4 @@
-"""Strategies as queries over one candidate table: whom each would have asked, and what it would have kept."""
+"""Strategies as queries over one candidate table: which teachers each routes to, and which rows it keeps."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class StrategyConfig(Config):
 
     Attributes:
         name: of its data set.
-        router: which teachers a prompt is sent to.
-        learner: instead of `router`: how it learns whom to ask, on the half of the table it does not choose for.
+        router: which teachers it samples.
+        learner: instead of `router`: learns to route, on the half of the table that it does not route.
         keep: the best-scored answer, all, or (an oracle) one that the exact check calls right.
         samples: answers of each teacher that it pays for.
     """
@@ -48,13 +48,13 @@ class StrategyConfig(Config):
 
 
 def single(teacher: str) -> StrategyConfig:
-    """Return the strategy that asks one teacher in every language, whatever it declares."""
+    """Return the strategy that samples one teacher in every language, whatever languages it declares."""
     return StrategyConfig(name=f"{SINGLE}{teacher}", router=SingleConfig(teacher=teacher, language_filter="off"))
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A strategy's steps: whom it asks, and the rows it keeps."""
+    """A strategy's steps: its routes, and the rows it keeps."""
 
     routes: tuple[Step, ...]
     rows: Step
@@ -63,7 +63,7 @@ class Planned:
 def plan_strategy(
     strategy: StrategyConfig, table: TableBuild, members: Sequence[PoolMember], num_shards: int
 ) -> Planned:
-    """Build a strategy's steps over a table in which everybody was asked.
+    """Build a strategy's steps over a table in which every teacher was sampled.
 
     Raises:
         ConfigError: its router names a teacher that is not in the pool.
@@ -82,7 +82,7 @@ def plan_strategy(
 def _learned(
     name: str, learner: AnyLearner, table: TableBuild, members: Sequence[PoolMember], num_shards: int
 ) -> Iterator[Step]:
-    """Learn on either half of the shards and route the other: nobody is routed by what his own answers taught."""
+    """Train on either half of the shards and route the other: no prompt is routed by a model trained on it."""
     middle = num_shards // 2
     halves = (ShardRange(Span(0, middle), "first"), ShardRange(Span(middle), "rest"))
     explored = Explored(table.prompts, table.routes, table.drafts, table.final)

@@ -1,4 +1,4 @@
-"""Who learns what: one student for each lesson and seed, trained by TRL and examined."""
+"""Students: one for each training set and seed, trained with TRL and evaluated."""
 
 import os
 import threading
@@ -16,7 +16,7 @@ from arbitrage.execution.context import NoTrainingProgress, RunContext, Training
 from arbitrage.execution.progress import StopFlag
 from arbitrage.models.references import absolute_model, revision_of
 from arbitrage.prompts import PromptsConfig
-from arbitrage.report.students import EvaluationSet, StudentResults
+from arbitrage.report.students import EvalSet, StudentResults
 from arbitrage.runs.layout import digest_json
 from arbitrage.runs.run import Run
 from arbitrage.statistics import Floats
@@ -27,23 +27,23 @@ from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import require_trainable, train
 from pipelines.students.budgets import TrainingSet
-from pipelines.students.exam import exam_of, examine, is_examined, questions_in, right_answers
+from pipelines.students.evaluation import eval_prompts, eval_set_of, evaluate_student, is_evaluated, right_answers
 
 LEARNING = threading.Lock()
-"""Held while this process makes a student."""
+"""Held while this process trains a student."""
 
 
 class StudentConfig(Config):
-    """Who learns, and how.
+    """The student model, and how it is trained and sampled.
 
     Attributes:
-        model: where every student starts: a directory, a Hugging Face id, or `demo:<name>`.
-        arguments: of TRL's SFTConfig. Give `max_steps`: students of fewer rows then take as many steps.
+        model: base model of every student: a directory, a Hugging Face id, or `demo:<name>`.
+        arguments: arguments of TRL's SFTConfig. Give `max_steps`: students with fewer rows then take as many steps.
         lora: arguments of peft's LoraConfig; none trains all weights.
-        seeds: one student each, of everything that is compared.
-        engine: what runs the students.
-        precision: how it holds their weights.
-        max_tokens: of an answer in the exam.
+        seeds: seeds of the trainings; each training set gets one student per seed.
+        engine: engine that samples the students.
+        precision: precision of the weights in that engine.
+        max_tokens: token limit of a completion in the evaluation.
     """
 
     model: Annotated[str, AfterValidator(absolute_model)]
@@ -64,57 +64,61 @@ class StudentConfig(Config):
 
 
 class StudentTask(Config):
-    """All that one process needs to make one student.
+    """Everything that one process needs to train and evaluate one student.
 
     Attributes:
         directory: of the student.
-        training: its lesson; null puts the exam to the student before any lesson.
-        student: where it starts, and how it is asked.
-        exam: what it is asked.
+        training: its training; null evaluates the base model.
+        student: the base model, and how it is sampled.
+        evaluation: the eval prompts.
     """
 
     directory: Path
     training: TrainConfig | None
     student: StudentConfig
-    exam: PromptsConfig
+    evaluation: PromptsConfig
 
     @property
     def is_done(self) -> bool:
-        """Tell whether the student has done its exam."""
-        return is_examined(self.directory)
+        """Whether the student has been evaluated."""
+        return is_evaluated(self.directory)
 
 
 @dataclass(frozen=True, slots=True)
 class StudentPlan:
-    """All students of a comparison: the one without a lesson, and one for each lesson and seed."""
+    """All students of a comparison: the base model, and one for each training set and seed."""
 
     start: StudentTask
-    lessons: tuple[tuple[TrainingSet, tuple[StudentTask, ...]], ...]
+    training_sets: tuple[tuple[TrainingSet, tuple[StudentTask, ...]], ...]
 
     @property
     def tasks(self) -> tuple[StudentTask, ...]:
         """All students, seed by seed, so that a run that is stopped has compared something."""
-        by_seed = zip(*(tasks for _, tasks in self.lessons), strict=True)
+        by_seed = zip(*(tasks for _, tasks in self.training_sets), strict=True)
         return (self.start, *(task for tasks in by_seed for task in tasks))
 
 
 def plan_students(
-    config: StudentConfig, exam: PromptsConfig, run: Run, lessons: Sequence[TrainingSet], folder: Path
+    config: StudentConfig, evaluation: PromptsConfig, run: Run, training_sets: Sequence[TrainingSet], folder: Path
 ) -> StudentPlan:
-    """Say who is to learn what.
+    """Plan the students.
 
-    A student's directory is named by all that decides what it learns and is asked: another config leaves it alone.
+    A student's directory is named by a digest of everything that decides its training and evaluation, so that another
+    config leaves it alone.
     """
-    taught = [(one, tuple(_task(config, exam, run, one, seed, folder) for seed in config.seeds)) for one in lessons]
-    facts = {"start": _origin(config), "exam": exam.identity(), "max_tokens": config.max_tokens}
+    tasks = [
+        (one, tuple(_task(config, evaluation, run, one, seed, folder) for seed in config.seeds))
+        for one in training_sets
+    ]
+    facts = {"start": _origin(config), "evaluation": evaluation.identity(), "max_tokens": config.max_tokens}
     start = StudentTask(
-        directory=folder / f"start-{digest_json(facts)[:8]}", training=None, student=config, exam=exam
+        directory=folder / f"start-{digest_json(facts)[:8]}", training=None, student=config, evaluation=evaluation
     )
-    return StudentPlan(start, tuple(taught))
+    return StudentPlan(start, tuple(tasks))
 
 
 def require_trainable_students(config: StudentConfig) -> None:
-    """Check, before anybody is asked anything, that students could be trained and asked. No network.
+    """Check, before anything is sampled, that students could be trained and sampled. No network.
 
     Raises:
         ConfigError: an argument of TRL or peft is unknown or of a wrong type.
@@ -124,44 +128,44 @@ def require_trainable_students(config: StudentConfig) -> None:
         method="sft", model=config.model, data=("rows",), out="students", arguments=config.arguments, lora=config.lora
     )
     require_trainable(training)
-    asked_as = _as_teacher(config, config.model)
-    asked_as.engine.require(asked_as.spec())
+    sampled = _as_teacher(config, config.model)
+    sampled.engine.require(sampled.spec())
 
 
 @dataclass(frozen=True, slots=True)
 class EvalResults:
-    """What all students answered right: those of each lesson, and the one before any."""
+    """What all students answered right: those of each training set, and the base model."""
 
-    exam: EvaluationSet
+    eval_set: EvalSet
     students: tuple[StudentResults, ...]
     start_P: Floats
 
 
 def eval_results(students: StudentPlan, run: Run) -> EvalResults:
-    """Read all exams. Questions that the candidate table asked do not count.
+    """Read all evaluations, without the prompts that are in the candidate table.
 
     Raises:
-        DataError: no question is left that has a reference.
+        DataError: no prompt is left that has a reference.
     """
     [prompts] = run.plan.candidates["prompts"]
-    asked = frozenset(i for table in run.tables(prompts) for i in table["prompt_id"].to_pylist())
-    questions = questions_in(students.start.directory, asked)
-    marks = tuple(
+    in_table = frozenset(i for table in run.tables(prompts) for i in table["prompt_id"].to_pylist())
+    questions = eval_prompts(students.start.directory, in_table)
+    results = tuple(
         StudentResults(
-            strategy=lesson.strategy,
-            budgets=lesson.budgets,
-            rows=sum(lesson.rows.values()),
-            generations=lesson.generations,
-            right=lesson.right,
+            strategy=training_set.strategy,
+            budgets=training_set.budgets,
+            rows=sum(training_set.rows.values()),
+            generations=training_set.generations,
+            right=training_set.right,
             right_PS=np.stack([right_answers(task.directory, questions) for task in tasks], axis=1),
         )
-        for lesson, tasks in students.lessons
+        for training_set, tasks in students.training_sets
     )
-    return EvalResults(exam_of(questions), marks, right_answers(students.start.directory, questions))
+    return EvalResults(eval_set_of(questions), results, right_answers(students.start.directory, questions))
 
 
 def train_students(task_json: str, parent: int) -> None:
-    """Make one student: train it from where it stands, and put the exam to it.
+    """Train one student from its newest checkpoint, and evaluate it.
 
     Runs in a process of its own. The training stops at a checkpoint once the process `parent` is gone: a rerun of the
     command trains in the same directory.
@@ -172,7 +176,7 @@ def train_students(task_json: str, parent: int) -> None:
     context = RunContext(training=lambda: nullcontext(_StopWithParent(parent, stop)), stop=stop)
     with LEARNING:
         model = task.student.model if task.training is None else str(train(task.training, context).path)
-        examine(_as_teacher(task.student, model), task.exam, task.student.max_tokens, task.directory)
+        evaluate_student(_as_teacher(task.student, model), task.evaluation, task.student.max_tokens, task.directory)
 
 
 class _StopWithParent(NoTrainingProgress):
@@ -192,30 +196,31 @@ def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:
 
 
 def _task(
-    config: StudentConfig, exam: PromptsConfig, run: Run, lesson: TrainingSet, seed: int, folder: Path
+    config: StudentConfig, evaluation: PromptsConfig, run: Run, training_set: TrainingSet, seed: int, folder: Path
 ) -> StudentTask:
-    mix = RowMixConfig(weights={tag: float(num) for tag, num in lesson.rows.items()}, rows=sum(lesson.rows.values()))
+    rows = training_set.rows
+    mix = RowMixConfig(weights={tag: float(num) for tag, num in rows.items()}, rows=sum(rows.values()))
     facts = {
-        "rows": run.step(run.plan.datasets[lesson.strategy]).fingerprint,
+        "rows": run.step(run.plan.datasets[training_set.strategy]).fingerprint,
         "mix": mix.model_dump(mode="json"),
         "start": _origin(config),
         "arguments": config.arguments,
         "lora": config.lora,
-        "exam": exam.identity(),
+        "evaluation": evaluation.identity(),
         "max_tokens": config.max_tokens,
     }
-    directory = folder / f"{lesson.strategy}-{lesson.budgets[0]}-{digest_json(facts)[:8]}-{seed}"
+    directory = folder / f"{training_set.strategy}-{training_set.budgets[0]}-{digest_json(facts)[:8]}-{seed}"
     training = TrainConfig(
         method="sft",
         model=config.model,
         data=(str(run.path),),
-        dataset=lesson.strategy,
+        dataset=training_set.strategy,
         out=str(directory),
         mix=mix,
         arguments={**config.arguments, "seed": seed},
         lora=config.lora,
     )
-    return StudentTask(directory=directory, training=training, student=config, exam=exam)
+    return StudentTask(directory=directory, training=training, student=config, evaluation=evaluation)
 
 
 def _origin(config: StudentConfig) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The exam: held-out prompts put to a student by the same engines and the same exact check as to any teacher.
+"""The evaluation of a student: held-out prompts, the engines of teachers, and the exact check.
 
 prompts ─> route (the student alone) ─> generate ─> check
 """
@@ -19,7 +19,7 @@ from arbitrage.execution.run import RunRequest, execute
 from arbitrage.prompts import PromptsConfig
 from arbitrage.prompts.step import read_prompts
 from arbitrage.records import Prompt, Score
-from arbitrage.report.students import EvaluationSet
+from arbitrage.report.students import EvalSet
 from arbitrage.rewards.score import check
 from arbitrage.rewards.text_checks import ExactConfig
 from arbitrage.runs.run import MANIFEST_FILE, open_run
@@ -31,31 +31,31 @@ from arbitrage.text.exact_match import Match
 from routers.all import AllConfig
 from routers.step import route
 
-FOLDER = "exam"
+FOLDER = "evaluation"
 NUM_SHARDS = 1
-"""A student answers in seconds; what is resumed is the next student."""
+"""Sampling a student takes seconds; what is resumed is the next student."""
 
 
-def is_examined(directory: Path) -> bool:
-    """Tell whether a student has done its exam."""
+def is_evaluated(directory: Path) -> bool:
+    """Tell whether a student has been evaluated."""
     return (directory / FOLDER / MANIFEST_FILE).exists()
 
 
-def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, directory: Path) -> None:
-    """Ask a student every question, greedily, and check the answers; all of it lies in `<directory>/exam`.
+def evaluate_student(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, directory: Path) -> None:
+    """Sample a student greedily on every prompt, and check the responses; the run is `<directory>/evaluation`.
 
     Raises:
-        RejectBudgetError: the student fails to answer more than a fifth of the questions.
+        RejectBudgetError: more than a fifth of the prompts got no completion.
     """
-    asked = read_prompts(prompts)
-    routes = route(AllConfig(language_filter="off"), pool_members([student]), asked)
-    answers = generate(student, asked, routes, SamplingParams(n=1, temperature=0.0, max_tokens=max_tokens))
-    match: Match = "whole" if prompts.kind == "demo" else "auto"  # a sentence is no answer in the demo world
-    verdicts = check([ExactConfig(match=match)], student.name, asked, answers)
+    read = read_prompts(prompts)
+    routes = route(AllConfig(language_filter="off"), pool_members([student]), read)
+    answers = generate(student, read, routes, SamplingParams(n=1, temperature=0.0, max_tokens=max_tokens))
+    match: Match = "whole" if prompts.kind == "demo" else "auto"  # answers of the demo world are single words
+    verdicts = check([ExactConfig(match=match)], student.name, read, answers)
     request = RunRequest(
-        name="exam",
-        kind="exam",
-        pipeline=Pipeline({}, {"prompts": (asked,), "drafts": (answers,), "scores": (verdicts,)}),
+        name="evaluation",
+        kind="evaluation",
+        pipeline=Pipeline({}, {"prompts": (read,), "drafts": (answers,), "scores": (verdicts,)}),
         run_dir=directory / FOLDER,
         num_shards=NUM_SHARDS,
         shards=range(NUM_SHARDS),
@@ -65,36 +65,36 @@ def examine(student: TeacherConfig, prompts: PromptsConfig, max_tokens: int, dir
     execute(request, LocalBackend(), NoProgress())
 
 
-def questions_in(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
-    """Return the questions of a student's exam that count, in order of their ids.
+def eval_prompts(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
+    """Return the prompts of a student's evaluation that count, in order of their ids.
 
     Args:
-        directory: of a student that was examined.
+        directory: of a student that was evaluated.
         left_out: ids of prompts that students were trained on.
 
     Raises:
         DataError: none is left that has an answer to compare with.
     """
     run = open_run(directory / FOLDER)
-    [asked] = run.plan.candidates["prompts"]
-    prompts = [p for table in run.tables(asked) for p in from_table(table, Prompt) if p.prompt_id not in left_out]
+    [step] = run.plan.candidates["prompts"]
+    prompts = [p for table in run.tables(step) for p in from_table(table, Prompt) if p.prompt_id not in left_out]
     found = [p for p in prompts if p.reference is not None]
     if not found:
-        why = "has a reference, which the exact check needs" if prompts else "was not asked in the candidate table"
-        raise DataError(f"{run.path}: no prompt of the exam {why}")
+        why = "has a reference, which the exact check needs" if prompts else "is absent from the candidate table"
+        raise DataError(f"{run.path}: no prompt of the evaluation {why}")
     return sorted(found, key=lambda p: p.prompt_id)
 
 
-def exam_of(questions: Sequence[Prompt]) -> EvaluationSet:
-    """Return languages and clusters of questions."""
+def eval_set_of(questions: Sequence[Prompt]) -> EvalSet:
+    """Return the languages and clusters of prompts."""
     clusters: dict[str, int] = {}
     keys = [cluster_key(p.prompt_id, p.source_id, p.language) for p in questions]
     codes = [clusters.setdefault(key, len(clusters)) for key in keys]
-    return EvaluationSet(tuple(p.language for p in questions), np.array(codes, dtype=np.int64))
+    return EvalSet(tuple(p.language for p in questions), np.array(codes, dtype=np.int64))
 
 
 def right_answers(directory: Path, questions: Sequence[Prompt]) -> Floats:
-    """Return 1 for each question that a student answered right, 0 where wrong or not at all."""
+    """Return 1 for each prompt that a student answered right, 0 where wrong or not at all."""
     run = open_run(directory / FOLDER)
     [checks] = run.plan.candidates["scores"]
     right = {s.prompt_id for table in run.tables(checks) for s in from_table(table, Score) if s.value == 1.0}

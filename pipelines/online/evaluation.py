@@ -1,6 +1,6 @@
-"""The exam after each stage: the student's answers to unseen prompts against those it began preference training with.
+"""The evaluation after each stage: the student's responses to held-out prompts against those of the first student.
 
-The training's own rewards judge them, and judges that the training never sees.
+The training's own rewards score them, and judges that the training never sees.
 """
 
 from collections import defaultdict
@@ -26,18 +26,18 @@ from pipelines.online.config import OnlineConfig, Stage
 from pipelines.online.data import student_entry, write_pool
 from pipelines.online.runs import complete_run
 
-EXAM_FOLDER = "exam"
+EVALUATION_FOLDER = "evaluation"
 SEED = 17
 
 
 @dataclass(frozen=True, slots=True)
-class ExamScores:
+class EvalScores:
     """What one judge gives one student.
 
     Attributes:
-        by_prompt: prompt → mark: the score of a judge that scores; of others 1 for an answer better than the first
+        by_prompt: prompt → score: of a judge that scores, its score; of others 1 for a response better than the first
             student's, 0 for a worse one, ½ for a tie.
-        clusters: prompt → what it shares with its translations.
+        clusters: prompt → cluster key, shared with its translations.
     """
 
     by_prompt: Mapping[str, float]
@@ -45,15 +45,15 @@ class ExamScores:
 
     @property
     def mean(self) -> Estimate | None:
-        """The mean mark, its interval clustered by what is asked."""
+        """The mean score, its interval clustered by prompt."""
         prompts = sorted(self.by_prompt)
         return _mean(np.array([self.by_prompt[p] for p in prompts]), self._codes(prompts))
 
-    def against(self, other: "ExamScores") -> "ExamGains":
-        """Return the paired differences to another student's marks by the same judge."""
+    def against(self, other: "EvalScores") -> "EvalGains":
+        """Return the paired differences to another student's scores by the same judge."""
         prompts = sorted(self.by_prompt.keys() & other.by_prompt.keys())
         found = np.array([self.by_prompt[p] - other.by_prompt[p] for p in prompts], dtype=np.float64)
-        return ExamGains(found, self._codes(prompts))
+        return EvalGains(found, self._codes(prompts))
 
     def _codes(self, prompts: Sequence[str]) -> Ints:
         codes = {key: code for code, key in enumerate(dict.fromkeys(self.clusters[p] for p in prompts))}
@@ -61,8 +61,8 @@ class ExamScores:
 
 
 @dataclass(frozen=True, slots=True)
-class ExamGains:
-    """Paired differences of two students' marks, a value and a cluster code for each prompt."""
+class EvalGains:
+    """Paired differences of two students' scores, a value and a cluster code for each prompt."""
 
     values_P: Floats
     cluster_P: Ints
@@ -74,56 +74,56 @@ class ExamGains:
 
 
 @dataclass(frozen=True, slots=True)
-class ExamResult:
-    """What all judges give a student, and the student that preference training began with: judge → marks."""
+class StageEvaluation:
+    """Scores of a student and of the first student: judge → scores."""
 
-    student: Mapping[str, ExamScores]
-    first: Mapping[str, ExamScores]
+    student: Mapping[str, EvalScores]
+    first: Mapping[str, EvalScores]
 
 
-def hold_exam(
+def evaluate_stage(
     config: OnlineConfig, stage: Stage, models: Mapping[str, str], out: Path, context: RunContext
-) -> ExamResult:
-    """Ask the student of a stage and the first one, and have both judged.
+) -> StageEvaluation:
+    """Sample the student of a stage and the first one on the eval prompts, and judge both.
 
     Args:
-        config: says what is asked and who judges.
+        config: names the eval prompts and the judges.
         stage: of the student.
         models: stage name → weights, the first student's first.
         out: of the whole training.
         context: of the caller.
 
     Raises:
-        DataError: a judge gives not one verdict.
+        DataError: a judge gives no verdict.
         ArbitrageError: like `execute`.
     """
     folder = stage.folder(out)
     names = {name: f"{config.student.name}-{name}" for name in (next(iter(models)), stage.name)}
     entries = [student_entry(config, models[name], entry) for name, entry in names.items()]
-    needs_pool = any(isinstance(judge, TeacherJudge) for judge in config.exam.judges)
-    pool = write_pool(folder / EXAM_FOLDER, entries, Path(config.data.teachers) if needs_pool else None)
-    exam = exam_config(config, stage, [entry.name for entry in entries], pool)
-    run_dir = folder / EXAM_FOLDER / "run"
-    complete_run(context, exam, run_dir)
-    return read_exam(open_run(run_dir), [judge.label for judge in exam.judges])
+    needs_pool = any(isinstance(judge, TeacherJudge) for judge in config.evaluation.judges)
+    pool = write_pool(folder / EVALUATION_FOLDER, entries, Path(config.data.teachers) if needs_pool else None)
+    evaluation = evaluation_config(config, stage, [entry.name for entry in entries], pool)
+    run_dir = folder / EVALUATION_FOLDER / "run"
+    complete_run(context, evaluation, run_dir)
+    return read_evaluation(open_run(run_dir), [judge.label for judge in evaluation.judges])
 
 
-def exam_config(config: OnlineConfig, stage: Stage, sides: Sequence[str], pool: Path) -> JudgeRunConfig:
+def evaluation_config(config: OnlineConfig, stage: Stage, sides: Sequence[str], pool: Path) -> JudgeRunConfig:
     """Return the judgement of a stage; `sides`: the first student's entry in the pool file, and this one's."""
     first, student = sides
     return JudgeRunConfig(
-        name=f"{config.name}-{stage.name}-exam",
+        name=f"{config.name}-{stage.name}-evaluation",
         a=ModelSide(teacher=student),
         b=ModelSide(teacher=first),
-        prompts=config.exam.prompts,
+        prompts=config.evaluation.prompts,
         teachers=str(pool),
-        judges=(*(RewardJudge(reward=reward) for reward in config.data.rewards), *config.exam.judges),
-        sampling=config.exam.sampling,
+        judges=(*(RewardJudge(reward=reward) for reward in config.data.rewards), *config.evaluation.judges),
+        sampling=config.evaluation.sampling,
     )
 
 
-def read_exam(run: Run, judges: Sequence[str]) -> ExamResult:
-    """Read the marks of a finished exam. Raises DataError where a judge gives not one verdict."""
+def read_evaluation(run: Run, judges: Sequence[str]) -> StageEvaluation:
+    """Read the scores of a finished evaluation. Raises DataError where a judge gives no verdict."""
     verdicts = {
         judge: [row for table in run.tables(f"verdicts-{judge}") for row in from_table(table, Verdict)]
         for judge in judges
@@ -131,14 +131,16 @@ def read_exam(run: Run, judges: Sequence[str]) -> ExamResult:
     for judge, rows in verdicts.items():
         if not rows or is_mute(rows):
             reasons = ", ".join(sorted({error for row in rows for error in row.errors})) or "no answers"
-            raise DataError(f"{run.path}: judge '{judge}' gave not one verdict ({reasons})")
-    return ExamResult(
-        student={judge: _marks([(row, _mark(row, row.a_score)) for row in rows]) for judge, rows in verdicts.items()},
-        first={judge: _marks([(row, _first(row)) for row in rows]) for judge, rows in verdicts.items()},
+            raise DataError(f"{run.path}: judge '{judge}' gave no verdict ({reasons})")
+    return StageEvaluation(
+        student={
+            judge: _scores([(row, _score(row, row.a_score)) for row in rows]) for judge, rows in verdicts.items()
+        },
+        first={judge: _scores([(row, _first(row)) for row in rows]) for judge, rows in verdicts.items()},
     )
 
 
-def _mark(row: Verdict, score: float | None) -> float | None:
+def _score(row: Verdict, score: float | None) -> float | None:
     if row.how == "failed":
         return None
     return score if score is not None else {"a": 1.0, "tie": 0.5, "b": 0.0}[row.winner]
@@ -149,14 +151,14 @@ def _first(row: Verdict) -> float | None:
     return None if row.how == "failed" else row.b_score if row.b_score is not None else 0.5
 
 
-def _marks(rows: Sequence[tuple[Verdict, float | None]]) -> ExamScores:
+def _scores(rows: Sequence[tuple[Verdict, float | None]]) -> EvalScores:
     found: defaultdict[str, list[float]] = defaultdict(list)
     clusters: dict[str, str] = {}
-    for row, mark in rows:
-        if mark is not None:
-            found[row.prompt_id].append(mark)
+    for row, score in rows:
+        if score is not None:
+            found[row.prompt_id].append(score)
             clusters[row.prompt_id] = cluster_key(row.prompt_id, row.source_id, row.language)
-    return ExamScores({prompt: fmean(marks) for prompt, marks in found.items()}, clusters)
+    return EvalScores({prompt: fmean(scores) for prompt, scores in found.items()}, clusters)
 
 
 def _mean(values_P: Floats, cluster_P: Ints) -> Estimate | None:
