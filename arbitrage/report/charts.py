@@ -197,7 +197,7 @@ class Heatmap:
     def css(self) -> str:
         """Classes: `crowded` heads stand upright, a `wide` table has a row of the page to itself."""
         crowded = " crowded" if len(self.columns) > 7 or sum(map(len, self.columns)) > 60 else ""
-        return self.hue + crowded + (" wide" if len(self.columns) > 8 else "")
+        return self.hue + crowded + (" wide" if len(self.columns) > 7 else "")  # 8 do not fit half a page of 84 rem
 
 
 def heatmap(

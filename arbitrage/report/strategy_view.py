@@ -105,7 +105,8 @@ def language_figures(summary: RunSummary, judged: Judged) -> Figures:
     for each in judged.by_language:
         rows = {(r.name, r.budget): r for r in each.rows}
         found.append((each, rows, rows[last].difference if last in rows else None))
-    found.sort(key=lambda item: -item[2].value if item[2] else 0.0)
+    # languages without a difference come last, else they would stand between gains and losses
+    found.sort(key=lambda item: (item[2] is None, -item[2].value if item[2] else 0.0))
     axis = axis_over([0.0, *ends([difference for _, _, difference in found])], num_ticks=4)
     compared, change = f"reward − {judged.best_single}", difference_form(judged.metric)
     lines = [
