@@ -28,7 +28,7 @@ PRELOADED = (
     "arbitrage.execution.local",
     "arbitrage.export.export",
     "arbitrage.report.page",
-    "arbitrage.report.terminal",
+    "arbitrage.report.rendering",
     "arbitrage.teachers.check",
     "arbitrage.teachers.engines.openai.client",
     "pipelines.loading",
