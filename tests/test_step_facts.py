@@ -62,10 +62,10 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Run:
         tmp_path_factory.mktemp("compared"),
         kind="compare_strategies",
         compare=[],
-        router={"kind": "all", "gate": "off"},
+        router={"kind": "all", "language_filter": "off"},
         strategies=[{"name": "mix_some", "router": {"kind": "uniform"}}],
         student={"model": "demo:novice", "engine": {"kind": "transformers"}, "seeds": [1]},
-        exam={"kind": "demo", "per_language": 2},
+        evaluation={"kind": "demo", "per_language": 2},
     )
 
 
@@ -87,7 +87,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Run:
             },
         ),
         ("explored", {"generate-ant", "generate-ant-commit", "route-learned"}),
-        ("compared", {"prompts", "select-single-ant"}),
+        pytest.param("compared", {"prompts", "select-single-ant"}, marks=pytest.mark.model),
     ],
 )
 def test_every_reject_names_the_step_whose_directory_holds_it(
