@@ -32,6 +32,7 @@ STRATEGIES: list[dict[str, Any]] = [
     {"name": "reward-of-2", "router": {"kind": "all"}, "samples": 2},
     {"name": "mix_all", "router": {"kind": "all"}, "keep": "all"},
 ]
+pytestmark = pytest.mark.model  # a student's arguments are checked by TRL, which imports transformers
 STUDENT = {"model": "demo:novice", "engine": {"kind": "transformers"}, "seeds": [1]}
 
 
@@ -110,7 +111,6 @@ def test_what_a_row_costs(table: Run) -> None:
     assert (price["reward"]["en"], price["reward"]["th"], price["reward-of-2"]["th"]) == (3.0, 2.0, 4.0)
 
 
-@pytest.mark.model
 def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
     oracle = {"name": "oracle", "router": {"kind": "all"}, "keep": "right"}
     path = world(tmp_path, strategies=[{"name": "reward", "router": {"kind": "all"}}, oracle])
