@@ -61,7 +61,7 @@ async def test_rows_that_always_fail_do_not_hold_up_the_others(in_flight, one_in
 async def test_rows_that_wait_are_bounded(monkeypatch):
     """No more rows are taken up than may be in flight and may wait."""
     monkeypatch.setattr("arbitrage.teachers.engines.openai.client._MOST_WAITING", 10)
-    monkeypatch.setattr("arbitrage.teachers.engines.openai.client._WAITING_PER_PLACE", 1)
+    monkeypatch.setattr("arbitrage.teachers.engines.openai.client._WAITING_PER_PERMIT", 1)
     monkeypatch.setattr(retry, "_FIRST_S", 1000.0)
     monkeypatch.setattr(retry, "_LONGEST_S", 1000.0)
     taken = 0
@@ -128,11 +128,11 @@ async def test_the_lane_admits_few_while_fresh_rows_are_left_and_all_once_none_o
 ASK = """
 import asyncio, sys
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.client import OpenAIEngine
+from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from tests.support.asking import a_request, collect
 
 async def main():
-    config = OpenAIEngine(base_url=sys.argv[1], timeout_s=2.5, stall_timeout_s=2.5, num_tries=1, retry_for_s=2.5)
+    config = OpenAIConfig(base_url=sys.argv[1], timeout_s=2.5, stall_timeout_s=2.5, num_tries=1, retry_for_s=2.5)
     client = config.build(ModelSpec("remote", "m"))
     results = await collect(client, [a_request(f"q{n}") for n in range(8)])
     await client.close()

@@ -114,7 +114,7 @@ def test_an_unknown_teacher_is_named_beside_those_allowed(config):
 def test_a_pool_must_hold_teachers_of_different_names(config):
     with pytest.raises(ConfigError, match="holds no teacher"):
         config_of(**config).build(())
-    with pytest.raises(ConfigError, match="'asia' stands for two teachers"):
+    with pytest.raises(ConfigError, match="the name 'asia' is given to two teachers"):
         config_of(**config).build((*POOL, POOL[0]))
 
 

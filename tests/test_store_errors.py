@@ -57,7 +57,7 @@ UNREACHABLE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
     ("name", "env", "code", "message"),
     [
         ("s3://no-such-bucket/run", {}, 2, "s3://no-such-bucket/run: there is no such bucket"),
-        ("s3://bucket/unreachable", UNREACHABLE, 4, "error: s3://bucket/unreachable/prompts-"),
+        ("s3://bucket/unreachable", UNREACHABLE, 4, "error: s3://bucket/unreachable/_lock"),
         ("s3://key:hush@bucket/run", {}, 2, "credentials and options come from the environment"),
         ("ftp://bucket/run", {}, 2, "ftp://bucket/run: places are paths or names in s3://, gs://"),
     ],

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 DRIVER = textwrap.dedent("""
     import sys
-    from arbitrage.runs import segments
+    from arbitrage.runs import journal_segments
     from arbitrage.runs.paths import parse_path
     from tests.support.asked import asked_pipeline
     from tests.support.object_store import run

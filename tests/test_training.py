@@ -250,15 +250,17 @@ def weights(directory: Path) -> bytes:
 
 TRAIN_AND_DIE = """
 import os, signal, sys
-from arbitrage.training.progress import Hooks
+from contextlib import nullcontext
+from arbitrage.execution.context import NoTrainingProgress, RunContext
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 
-def die(step):
-    if step.number == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
+class Dies(NoTrainingProgress):
+    def step(self, step):
+        if step.number == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-train(TrainConfig.model_validate_json(sys.argv[1]), Hooks(tell=die))
+train(TrainConfig.model_validate_json(sys.argv[1]), RunContext(training=lambda: nullcontext(Dies())))
 """
 
 

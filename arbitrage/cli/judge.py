@@ -14,7 +14,6 @@ import typer
 from rich.table import Table
 
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory, write_out
-from arbitrage.cli.progress import shortest_names
 from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import DataError, UserError
 
@@ -138,7 +137,6 @@ def judge(
 def _plan(config: "JudgeRunConfig", json_out: str | None) -> None:
     from dataclasses import asdict
 
-    from arbitrage.cli.judge import calls_table
     from pipelines.planning.judge_calls import count_calls
 
     found = count_calls(config)
@@ -208,6 +206,8 @@ def _run(
 def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> "dict[str, Raw]":
     if a == b:
         raise UserError(f"judge: both sides are {a}")
+    from arbitrage.cli.progress import shortest_names
+
     names = zip(("a", "b"), (a, b), shortest_names([a, b]), strict=True)
     return {side: _side(given, label, columns[side]) for side, given, label in names}
 

@@ -25,7 +25,7 @@ def schema(
     `# yaml-language-server: $schema=pipeline.schema.json`, after `arbitrage schema pipeline > pipeline.schema.json`.
     """
     if what in CONFIGS:
-        print(json.dumps(config_schema(what), indent=1, ensure_ascii=False))
+        print(json.dumps(config_schema(what), indent=1))
     else:
         _print_record(what)
 
