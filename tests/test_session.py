@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from arbitrage.cli.progress import SENTENCE
+from arbitrage.cli.interrupt import SENTENCE
 from arbitrage.errors import ExecutionError
 from arbitrage.execution.ray import connection
 from arbitrage.processes import pools

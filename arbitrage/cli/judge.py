@@ -165,7 +165,8 @@ def _config(
 def _run(
     config: "JudgeRunConfig", directory: "AnyPath", address: str | None, people: "Labels | None"
 ) -> "JudgeReport":
-    from arbitrage.cli.progress import interruptible, progress_for
+    from arbitrage.cli.interrupt import interruptible
+    from arbitrage.cli.progress import progress_for
     from arbitrage.cli.session import working_in
     from arbitrage.execution.context import RunContext
     from arbitrage.execution.local import LocalBackend
@@ -206,7 +207,7 @@ def _run(
 def _sides(a: str, b: str, columns: Mapping[str, Sequence[str]]) -> "dict[str, Raw]":
     if a == b:
         raise UserError(f"judge: both sides are {a}")
-    from arbitrage.cli.progress import shortest_names
+    from arbitrage.cli.naming import shortest_names
 
     names = zip(("a", "b"), (a, b), shortest_names([a, b]), strict=True)
     return {side: _side(given, label, columns[side]) for side, given, label in names}

@@ -6,11 +6,11 @@ import warnings
 import typer
 
 from arbitrage.cli.export import export, report
+from arbitrage.cli.interrupt import SENTENCE, Interrupted, interrupted_at_once
 from arbitrage.cli.judge import judge
 from arbitrage.cli.online import online
 from arbitrage.cli.plan import plan
 from arbitrage.cli.profile import profile
-from arbitrage.cli.progress import SENTENCE, Interrupted, interrupted_at_once
 from arbitrage.cli.router.evaluate import router
 from arbitrage.cli.router.extend import add_teacher, pick_prompts
 from arbitrage.cli.router.log import judge_by_log, write_outcomes

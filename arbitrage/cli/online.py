@@ -36,7 +36,7 @@ def online(
     No further round follows an alarm of the over-optimisation monitor, or a reward that rises while such a judge
     falls. Run the same command again after an interruption: what is done stays done.
     """
-    from arbitrage.cli.progress import interruptible
+    from arbitrage.cli.interrupt import interruptible
     from arbitrage.cli.session import working_in
     from arbitrage.execution.environment import collect_seldom
     from pipelines.online.config import load_online

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from arbitrage.cli.naming import title
 from arbitrage.cli.options import (
     JsonOption,
     PipelineArgument,
@@ -16,7 +17,6 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
-from arbitrage.cli.progress import title
 from arbitrage.cli.screen import Screen
 
 if TYPE_CHECKING:

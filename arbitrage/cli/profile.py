@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from arbitrage.cli.naming import shortest_names
 from arbitrage.cli.options import write_out
-from arbitrage.cli.progress import shortest_names
 from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import UserError, did_you_mean
 from arbitrage.processes.pools import num_cpus

@@ -1,94 +1,23 @@
-"""How a run shows itself: bars with rates and time left on a terminal, one plain line per event elsewhere.
+"""How a run shows itself: bars with rates and time left on a terminal, one plain line per event elsewhere."""
 
-Ctrl-C and SIGTERM: where requests are in flight, the first lets them arrive and the second ends at once; elsewhere
-the first ends at once. Either way nothing that was done is lost, and the command ends with 130 and one sentence.
-
-Steps and data sets as a person reads them.
-"""
-
-import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from arbitrage.cli.naming import VERBS, title
 from arbitrage.cli.screen import Screen, say
-from arbitrage.errors import DrainedError, InterruptedRunError
 from arbitrage.execution.pace import Pace, begun_at
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.report.formatting import duration
 from arbitrage.runs.manifest import LiveStep, ShardStats
 
 if TYPE_CHECKING:
-    from arbitrage.contracts.steps import StepFacts
-    from arbitrage.execution.progress import StopFlag
-
-WAITING = "waiting for requests in flight"
-
-SENTENCE = "interrupted; rerun the same command to resume"
-
-
-class Interrupted(SystemExit):
-    """A signal came. No library takes a `SystemExit` for a failure of its own and goes on."""
-
-
-@contextmanager
-def interrupted_at_once() -> "Iterator[None]":
-    """Within, the first signal ends the command. For the time before and after anything is in flight."""
-
-    def end(number: int, _: object) -> None:
-        raise Interrupted
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def interruptible(
-    note: Callable[[str], None], meanwhile: str = WAITING, at_once: bool = False
-) -> "Iterator[StopFlag]":
-    """Give the stop flag that the signals set.
-
-    Args:
-        note: tells a person that the signal was heard.
-        meanwhile: what is waited for, such as 'waiting for requests in flight'.
-        at_once: the first signal ends the command, until something is in flight (`Stop.draining`).
-
-    Raises:
-        InterruptedRunError: the end came by a signal.
-    """
-    from arbitrage.execution.progress import StopFlag
-
-    stop = StopFlag()
-    stop.is_at_once = at_once
-
-    def hear(number: int, _: object) -> None:
-        if stop.is_asked or stop.is_at_once:
-            stop.is_asked = True
-            raise KeyboardInterrupt
-        stop.is_asked = True
-        note(f"{signal.Signals(number).name}: {meanwhile}; press Ctrl-C again to stop immediately")
-
-    # A shell starts background jobs with SIGINT ignored; SIGTERM must work there all the same.
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    except (KeyboardInterrupt, DrainedError) as error:
-        raise InterruptedRunError(SENTENCE) from error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
+    pass
 
 TELL_EVERY_S = 30.0
 
@@ -292,38 +221,3 @@ def _remarks(step: LiveStep) -> list[tuple[int, str]]:
 
 def _verb(step: PlannedStep) -> str:
     return step.step.facts.verb
-
-
-VERBS = {
-    "prompts": "read prompts",
-    "route": "route",
-    "generate": "generate",
-    "score": "score",
-    "check": "check",
-    "calibrate": "calibrate",
-    "ensemble": "weigh",
-    "select": "select",
-    "pair": "pair",
-    "mix": "mix",
-    "fuse": "fuse by",
-    "review": "review by",
-    "adjudicate": "settle for",
-    "answers": "read answers of",
-    "judge": "ask the judge",
-    "verdicts": "read verdicts of",
-}
-
-
-def title(facts: "StepFacts") -> str:
-    """Return a step's name as a person reads it, such as 'generate aya-8b'."""
-    return f"{VERBS.get(facts.verb, facts.verb)} {facts.subject}".strip()
-
-
-def shortest_names(data: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the paths that tell them apart."""
-    parts = [Path(item).parts or (item,) for item in data]
-    for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(each[-length:]) for each in parts]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{i + 1}: {item}" for i, item in enumerate(data)]

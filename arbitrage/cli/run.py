@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from arbitrage.cli.export import StrictOption, empty_json, require_rows, tell_exports
+from arbitrage.cli.interrupt import interruptible
 from arbitrage.cli.options import (
     JsonOption,
     PipelineArgument,
@@ -17,7 +18,6 @@ from arbitrage.cli.options import (
     chosen_shards,
     run_directory,
 )
-from arbitrage.cli.progress import interruptible
 from arbitrage.cli.screen import Screen, say
 from arbitrage.errors import UserError
 

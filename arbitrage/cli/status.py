@@ -10,8 +10,8 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
+from arbitrage.cli.naming import title
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
-from arbitrage.cli.progress import title
 from arbitrage.cli.screen import Screen
 from arbitrage.errors import UserError
 

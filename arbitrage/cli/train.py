@@ -200,7 +200,7 @@ def _weights(mix: list[str] | None) -> str | dict[str, float] | None:
 
 
 def _train(config: "TrainConfig", as_json: bool) -> None:
-    from arbitrage.cli.progress import interruptible
+    from arbitrage.cli.interrupt import interruptible
     from arbitrage.cli.train_progress import training_progress
     from arbitrage.execution.context import RunContext
     from arbitrage.training.train import train as train_student
