@@ -13,7 +13,7 @@ from tests.support.head import ROOT, Head, running_head
 from tests.support.pipelines import write_pipeline, write_pool
 from tests.test_durability import journaled
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
 pytest.importorskip("aiohttp_cors", reason="the job server needs ray[default]: the extra `cluster`")
 

@@ -17,6 +17,7 @@ from tests.support.asking import Results, a_request, ask, collect, exercise
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.vllm,
     pytest.mark.timeout(240),
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),

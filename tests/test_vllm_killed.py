@@ -19,6 +19,7 @@ from tests.support.pipelines import run
 from tests.test_durability import journaled
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.vllm,
     pytest.mark.timeout(400),
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),

@@ -17,6 +17,7 @@ from arbitrage.text.exact_match import is_correct
 from tests.support.pipelines import run
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.vllm,
     pytest.mark.timeout(400),
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),

@@ -33,6 +33,7 @@ from tests.support.pipelines import QUESTIONS, run, write_pipeline
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.vllm,
     pytest.mark.timeout(300),
     pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed"),

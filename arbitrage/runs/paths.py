@@ -65,7 +65,19 @@ class StorePath:
 
     def read_bytes(self) -> bytes:
         """Return the object's content. Raises FileNotFoundError where there is none."""
-        with self._errors("read"), self._fs.open_input_stream(self._key) as stream:
+        with self._errors("read"):
+            try:
+                return self._read_once()
+            except FileNotFoundError:
+                raise
+            except OSError:
+                # The body broke off, as when the object was replaced meanwhile: the SDK retries requests alone.
+                if not self.exists():
+                    raise
+                return self._read_once()
+
+    def _read_once(self) -> bytes:
+        with self._fs.open_input_stream(self._key) as stream:
             return bytes(stream.read())
 
     def read_text(self, encoding: str = "utf-8", errors: str = "strict") -> str:
