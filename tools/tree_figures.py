@@ -1,7 +1,7 @@
 """Count what makes a source tree easy or hard to read: sizes, names with two meanings, private words.
 
     python -m tools.tree_figures                  this checkout
-    python -m tools.tree_figures /tmp/other       another one, to compare
+    python -m tools.tree_figures ../other         another one, to compare
 
 Counted are the packages `arbitrage`, `routers` and `pipelines`; words also in the docs and the README.
 """

@@ -1,9 +1,7 @@
-"""The candidate table as dense arrays: prompt × teacher × sample, with the reward's and the metric's opinion.
+"""The candidate table as dense arrays: prompt × teacher × sample, for the reward and for the metric of a report.
 
-100,000 prompts × 12 teachers × 5 samples take 48 MB for each array of floats. NaN means "no value" in these arrays
-only; rows and summaries have None.
-
-Gather the dense candidate table from shards.
+`CandidateArraysBuilder` fills them shard by shard. 100,000 prompts × 12 teachers × 5 samples take 48 MB for each
+array of floats. NaN means "no value" in these arrays only; rows and summaries have None.
 """
 
 from collections import defaultdict
@@ -60,7 +58,7 @@ class CandidateArrays:
         reward_PTS: the score by which selection chooses; NaN where there is none or a filter dropped the answer.
         metric_PTS: the score by which strategies are compared; NaN where there is none.
         metric: the judge.
-        routes: for each other router that ran, whom it would have asked.
+        routes: for each other router that ran, the teachers it chose.
     """
 
     languages: tuple[str, ...]

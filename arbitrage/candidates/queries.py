@@ -1,6 +1,6 @@
-"""What a router may know of prompts before anybody has answered: text, language, task.
+"""What a router knows of a prompt before anything is generated: its text, language and task.
 
-Which prompts belong together: those that translate or reword each other are never split, and count as one.
+Prompts that translate or reword each other form a cluster: a cluster is never split over folds, and counts once.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,7 +1,4 @@
-"""`arbitrage export`: write a run's data sets as a trainer reads them.
-
-`arbitrage report`: write a run's report again.
-"""
+"""`arbitrage export` and `arbitrage report`: write a run's data sets as a trainer reads them, or its report."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any, cast

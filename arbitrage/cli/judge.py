@@ -1,6 +1,6 @@
-"""`arbitrage judge A B`: who answers better, prompt by prompt, and whether the judge can be trusted.
+"""`arbitrage judge A B`: compare two sides prompt by prompt, with figures on the judge's reliability.
 
-`arbitrage judge … --plan`: the calls it would take.
+With `--plan`, print the number of requests and their cost instead.
 """
 
 import json
@@ -307,7 +307,7 @@ def calls_table(found: "list[Calls]") -> Table:
 
 def _figures(found: "list[Calls]") -> list[str]:
     costs = [each.max_cost_usd for each in found if each.max_cost_usd is not None]
-    bound = "≥ " if len(costs) < len(found) else ""  # somebody's price is not known
+    bound = "≥ " if len(costs) < len(found) else ""  # some teachers have no price
     sums = (
         sum(each.calls for each in found),
         sum(each.prompt_tokens for each in found),

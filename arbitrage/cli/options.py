@@ -1,7 +1,4 @@
-"""Arguments and options that several commands share.
-
-Where a command writes what `--json OUT` and `--html OUT` ask for.
-"""
+"""Arguments and options that several commands share, and where `--json FILE` and `--html FILE` are written."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,6 +1,7 @@
-"""Accounting of a run: sum the counts, check rows in = rows out + rejects against the files, apply the reject budget.
+"""Accounting of a run: rows in = rows out + rejects, checked against the files; the reject budget.
 
-What is said of a step that lost more rows than its budget allows: how many, why, one example each, and where.
+A step over its budget is described by how many rows it lost, the reasons, one example of each, and the place of the
+rejects.
 """
 
 from collections import Counter

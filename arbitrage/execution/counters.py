@@ -1,9 +1,8 @@
-"""Live counters of shards under way: written where the work is done, read from another thread.
+"""Live counters of shards in progress, and the order in which the shards of one worker take up items.
 
-Whose turn it is on a worker: one shard after the other takes up items, so that shards do not all end together.
-
-A shard's turn ends when its last item is taken: while its last answers arrive, the next shard, read and ready,
-already fills the room they leave.
+Counters are written where the work is done and read from another thread. Shards of a worker take up their items one
+after the other, so that they do not all end together: once a shard has taken its last item, the next one starts to
+fill the free permits while the last results of the first still arrive.
 """
 
 import asyncio

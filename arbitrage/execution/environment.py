@@ -1,8 +1,7 @@
-"""Which code and which engines a process would run: compared across nodes, and written into the manifest.
+"""What a process runs in: versions of code and packages, its garbage collector, the permissions of its files.
 
-Python's cyclic garbage collector, told to look seldom: rows are many, and hold no cycles.
-
-Files that only their owner and group can read: prompts and completions may be nobody else's business.
+Versions are compared across nodes and written into the manifest. The cyclic garbage collector runs seldom, for rows
+are many and hold no cycles. Files are readable by owner and group alone: prompts and completions may be private.
 """
 
 import atexit

@@ -1,20 +1,17 @@
-"""One driver for each run directory: a claim that ends with its process, and a token that shuts out stragglers.
+"""The run lock: one driver for each run directory, and a token that stops workers of an earlier driver.
 
-A worker of a driver that is dead may live on for a moment. It carries the token of its own run, and before it
-publishes a shard it looks whether that still stands in the directory. On a disk the claim is a lock of the operating
-system; in an object store it is a lease (`lease`).
+A worker of a dead driver may live on for a moment. It carries the token of its own run, and before it publishes a
+shard it checks that the directory still holds that token. On a disk the lock is one of the operating system and ends
+with the process.
 
-A claim in an object store: an object that its holder renews, and that counts for nothing once it is old.
+In an object store it is an object that its holder renews; an old one counts for nothing. Two drivers that look at the
+same moment may both find none and both write one; the later write wins. Each looks again after SETTLE_S whether the
+object is its own, so both hold the directory only if a write takes longer than that to arrive, and then the token
+check before publishing finds it. (S3 could refuse the second write by `If-None-Match`; pyarrow does not offer it.)
+Ages are measured by the clocks of the machines, which must agree to within about ten seconds.
 
-Two drivers that look at the same moment may both find no lease and both write one; the later write stands. Each looks
-again after SETTLE_S whether the lease is its own, so both hold the directory only if a write takes longer than
-that to arrive. What then remains is caught where a shard or the manifest is published: there the token must stand.
-(S3 could refuse the second write, by `If-None-Match`; pyarrow does not offer it.) Ages are measured by the clocks of
-the machines: they must agree to within some ten seconds.
-
-The lease is rewritten while others read it, and reading an object takes two requests: its length, then that many
-bytes. So one holder's leases are all of the same length; else a reader would now and then get one cut off, and take
-the directory for free or its own lease for lost.
+The object is rewritten while others read it, and reading takes two requests: the length, then that many bytes. So all
+versions of one holder have the same length; otherwise a reader would now and then get one that is cut off.
 """
 
 import fcntl
@@ -137,7 +134,7 @@ def hold_run_lock(run_dir: AnyPath) -> Iterator[str]:
 def _lock(run_dir: Path, session: str) -> Iterator[None]:
     try:
         run_dir.parent.mkdir(parents=True, exist_ok=True)
-        run_dir.mkdir(mode=0o750, exist_ok=True)  # prompts and answers are nobody else's business
+        run_dir.mkdir(mode=0o750, exist_ok=True)  # prompts and candidates are private
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         lock = os.fdopen(os.open(run_dir / LOCK_FILE, flags, 0o640), "a+", encoding="utf-8")
     except OSError as error:

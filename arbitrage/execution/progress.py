@@ -1,6 +1,6 @@
-"""What a backend tells while it works; the CLI turns it into bars or lines.
+"""Progress of a run: what a backend reports, and the monitor that gathers, publishes and acts on it.
 
-Follows a run at work: gathers live counters, publishes them, hears a wish to stop, ends what stands still.
+The monitor sums the live counters, writes `_live.json`, reads the stop flag, and ends a run in which nothing moves.
 """
 
 import time
@@ -155,7 +155,7 @@ class RunMonitor:
         self.progress.shard_done(step, shard, stats)
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
-        """A source has read so many rows more. Raises DrainedError if a signal came: nothing of it is kept anyway."""
+        """A source has read this many more rows. Raises DrainedError after a signal: it is read again then."""
         self.stop.require_none()
         self.progress.rows_read(step, num_rows)
 
@@ -165,7 +165,7 @@ class RunMonitor:
         self.shard_done(step, shard, stats)
 
     def pool_size(self, pool: str, replicas: int) -> None:
-        """A pool has so many replicas now."""
+        """A pool now has this many replicas."""
         self._num_replicas[pool] = replicas
 
     def restarted(self, step: str) -> None:

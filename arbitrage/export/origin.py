@@ -71,7 +71,7 @@ def _facts(config: Mapping[str, Any]) -> TeacherFacts:
     model = str(teacher.get("model") or "")
     return TeacherFacts(
         name=str(teacher.get("name")),
-        model=Path(model).name if Path(model).is_absolute() else model,  # a local path is nobody else's business
+        model=Path(model).name if Path(model).is_absolute() else model,  # a local path is private
         revision=str(config.get("revision") or teacher.get("revision") or "unpinned"),
         licence=str(teacher.get("licence") or UNKNOWN_LICENCE),
         precision=str(teacher.get("precision") or ""),

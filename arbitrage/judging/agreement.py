@@ -1,6 +1,6 @@
-"""Agreement beyond chance: Cohen's κ (1960) and Scott's π (1955) over the verdicts a, b and tie.
+"""Agreement beyond chance (Cohen's κ, 1960; Scott's π, 1955) over the verdicts a, b and tie; and people's verdicts.
 
-People's verdicts on the same matches: rows of a prompt's id, perhaps a language, and who won.
+People's verdicts come as rows with a prompt's id, optionally a language, and the winner.
 """
 
 from collections import defaultdict

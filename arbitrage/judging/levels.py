@@ -157,7 +157,7 @@ class LevelTable:
         }
 
     def mean(self, members: Sequence[Member], language: str) -> float:
-        """Return the mean level of members, in points; of those of whom nothing is known, 0."""
+        """Return the mean level of members, in points; 0 for members without an estimate."""
         return round(fmean(self._level(member, language) for member in members), DIGITS - 1)
 
     def _level(self, member: Member, language: str) -> float:

@@ -1,7 +1,4 @@
-"""What all judges have in common: a name, and the steps that lead from two sides' answers to verdicts.
-
-Write a verdict down.
-"""
+"""What all judges share: a name, the steps from the responses of two sides to verdicts, and the verdict as a row."""
 
 from collections.abc import Sequence
 from typing import Any, Literal

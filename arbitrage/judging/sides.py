@@ -1,6 +1,6 @@
-"""What a user means by a side: a teacher of the pool, a run, or files, all or one teacher's: `runs/x#sft`.
+"""The two sides of a comparison, and their responses to one prompt as a match.
 
-Set two sides' answers to one prompt against each other.
+A side is a teacher of the pool, a run (`runs/x#sft`), or files: all of their rows, or those of one teacher.
 """
 
 from collections import defaultdict

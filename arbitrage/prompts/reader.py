@@ -1,6 +1,6 @@
-"""The worker of every source: raw rows in, batches of prompts and rejects out, exact duplicates refused.
+"""The worker of every prompt source: raw rows in, batches of prompts and rejects out, exact duplicates rejected.
 
-Which hashes have been seen, in ten bytes each: a source of ten million rows takes 100 MB, a set of ints 800.
+Hashes of prompts take ten bytes each: 100 MB for ten million rows, where a set of ints would take 800 MB.
 """
 
 from collections.abc import Callable, Iterator, Sequence

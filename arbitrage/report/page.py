@@ -1,8 +1,6 @@
-"""One self-contained page: no network, nothing in it that an answer's text could set in motion.
+"""`report.html`: one self-contained page without network access, on which no text of a candidate can run as code.
 
-Texts pass through Jinja's autoescape; behind it a content security policy allows our own script alone, by its hash.
-
-Write `report.html` of a run.
+Texts pass through Jinja's autoescape; a content security policy allows only the page's own script, by its hash.
 """
 
 import base64
@@ -84,7 +82,7 @@ def build_report(run_dir: AnyPath) -> Report:
     """Write the report of a finished run into its directory.
 
     Raises:
-        RunDirectoryError: no run lies there, or it has not finished.
+        RunDirectoryError: there is no run, or it has not finished.
         DataError: the run has no candidate table, or its rows do not fit together.
         StorageError: the file cannot be written.
     """

@@ -1,9 +1,8 @@
-"""What a group of scores looks like, and how a small group leans on a larger one.
+"""Statistics of a group of scores, and how a small group is shrunk toward a larger one (empirical Bayes).
 
-In the manner of empirical Bayes: a group of n scores trusts itself with weight w = n / (n + k) and the level above
-with 1 − w. Means, variances, length slopes and the curves of the rank method are all shrunk alike.
-
-Running sums of one group of scores: flat memory, whatever the number of scores.
+A group of n scores has weight w = n / (n + k), the level above it 1 − w. Means, variances, length slopes and the
+curves of the rank method are all shrunk alike. `Moments` are running sums: memory does not grow with the number of
+scores.
 """
 
 import heapq

@@ -1,14 +1,9 @@
-"""Does the answer say anything?
+"""Checks of one candidate's text: 1 is good, 0 is bad, null where the check does not apply.
 
-Was the answer cut off? Cut-off answers teach a student to stop mid-sentence.
-
-Does the answer go round in circles? Words where there are spaces, characters where there are none.
-
-Does the answer decline to answer? Short answers that open with a refusal, in the languages of `refusals.yaml`.
-
-Was reasoning left in the answer? A student would learn to write it where the answer belongs.
-
-Is the answer the known right one? For reports and the oracle; a weight of its own puts it into an ensemble.
+`emptiness` (nothing is said), `truncation` (cut off: a student would learn to stop mid-sentence), `repetition` (words
+where there are spaces, characters where there are none), `refusal` (short texts that open with a phrase of
+`refusals.yaml`), `reasoning_left` (reasoning in the place of the final response), `exact` (the known right response;
+for reports and the oracle, and with a weight for the ensemble).
 """
 
 import re

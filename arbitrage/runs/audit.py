@@ -1,6 +1,6 @@
-"""Check every file of a run directory against what was written: for `arbitrage verify`.
+"""`arbitrage verify`: check every file of a run directory against what was written, and set damaged files aside.
 
-Set damaged files aside: moved below `<run>/_damaged/`, never deleted, so that the next run makes them again.
+They are moved below `<run>/_damaged/`, never deleted, and the next run makes them again.
 """
 
 import re

@@ -1,6 +1,5 @@
-"""`manifest.json`: what a run did, written last. `run.json`: what it set out to do, written first.
-
-`_live.json`: where a run under way stands, rewritten every second by its driver. For `arbitrage status`.
+"""The JSON files of a run: `run.json` (the plan, written first), `_live.json` (rewritten every second),
+`manifest.json` (the results, written last).
 """
 
 import time
@@ -144,7 +143,7 @@ class Manifest(Config):
 LIVE_FILE = "_live.json"
 
 FRESH_S = 10.0
-"""Older than this, nobody writes it any more."""
+"""A file older than this is no longer being written: its driver has ended."""
 
 
 class LiveStep(Config):
@@ -196,7 +195,7 @@ class LiveRun(Config):
 
 
 def read_live(run_dir: AnyPath) -> LiveRun | None:
-    """Return where the run stands, or None if nobody is at work."""
+    """Return where the run stands, or None if no driver is running."""
     found = _last(run_dir)
     return found if found and time.time() - found.at < FRESH_S else None
 

@@ -129,7 +129,7 @@ def open_run(path: AnyPath) -> Run:
     """Open a run directory.
 
     Raises:
-        RunDirectoryError: no run lies there.
+        RunDirectoryError: there is no run.
         DamagedFileError: its plan is not what was written.
     """
     if not (path / PLAN_FILE).exists():

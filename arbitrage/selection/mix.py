@@ -3,10 +3,8 @@
     pair-preference ─> mix-preference (corpus) ─┐
           └────────────────────────────────────┴─> select-preference
 
-What is too much is left out by lot, so that what stays is a fair sample. Within a language the share of safety pairs
-is brought down to the fraction wanted; where there are too few, no other pair is thrown away for them.
-
-How many rows of each language are wanted, and by which lot prompts are kept.
+What exceeds a quota is left out in the order of a hash of the prompt, so that what remains is a fair sample. Within a
+language, safety pairs are reduced to the wanted fraction; where there are too few, no other pair is dropped for them.
 """
 
 from collections import defaultdict

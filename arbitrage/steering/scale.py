@@ -1,10 +1,8 @@
-"""The verb `scale`: how each metric, and the final score, is spread in each language, as a small table.
+"""The verb `scale`: the distribution of each metric, and of the final score, in each language, as a small table.
 
-Only candidates with a final score count: those whom steering may take.
-
-A language of few candidates leans on its family and that on all, as rewards do (`arbitrage.rewards.shrinkage`).
-
-Quantile functions as rising tuples, evenly spaced from 0 to 1, and the way back from a value to its share.
+Only candidates with a final score count: those that steering may choose. A language with few candidates is shrunk
+toward its family and that toward all, as for rewards (`arbitrage.rewards.shrinkage`). Quantile functions are rising
+tuples, evenly spaced from 0 to 1; `share_of` is their inverse.
 """
 
 from bisect import bisect_left, bisect_right
@@ -35,7 +33,7 @@ def quantiles_of(rising: Sequence[float]) -> tuple[float, ...]:
 
 
 def value_at(quantiles: Sequence[float], share: float) -> float:
-    """Return the value below which a share, 0..1, lies."""
+    """Return the quantile: the value below which this share (0..1) of the values is."""
     place = min(max(share, 0.0), 1.0) * (len(quantiles) - 1)
     left = int(place)
     right = min(left + 1, len(quantiles) - 1)

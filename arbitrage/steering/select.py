@@ -1,6 +1,6 @@
-"""Write what was chosen: steered SFT rows, the random-of-k control on the same prompts, and preference pairs.
+"""Write what steering chose: SFT rows, the random-of-k control on the same prompts, and preference pairs.
 
-The verb `quota`: how many prompts of each language are kept, and which: drawn by lot, so that the mix stays.
+The verb `quota` says how many prompts of each language are kept, and which, in the order of a hash.
 """
 
 import heapq

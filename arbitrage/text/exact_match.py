@@ -1,6 +1,6 @@
-"""Decide whether an answer is the known right one: as a whole, by its last number, or by its final answer.
+"""Whether a response is the known right one: as a whole, by its last number, or by its final answer.
 
-Decide exactly whether an answer is right: equal to the reference after the normalisation its language allows.
+Texts are compared after the normalisation that their language allows.
 """
 
 import re

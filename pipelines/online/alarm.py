@@ -1,9 +1,8 @@
-"""Reward hacking: the reward that is trained on rises while a judge that training never saw falls.
+"""Reward hacking: the reward used in training rises while the win rate by a held-out judge falls.
 
-Gao et al. (2023, "Scaling laws for reward model overoptimization", arXiv 2210.10760): the proxy goes on rising after
-the gold standard has turned.
-
-The monitor's curves over all preference phases, as if they were one training.
+Gao et al. (2023, "Scaling laws for reward model overoptimization", arXiv 2210.10760): the proxy reward keeps rising
+after the gold reward has turned. The monitor's curves of all preference phases are joined as if they were one
+training.
 """
 
 from collections.abc import Mapping, Sequence

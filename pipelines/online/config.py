@@ -1,7 +1,4 @@
-"""Config of iterative preference training.
-
-The students, in the order of training, and the folder of each.
-"""
+"""Config of iterative preference training, and its stages: the students in order, each with its folder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

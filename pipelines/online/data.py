@@ -1,6 +1,6 @@
-"""The runs that make training rows: the offline one, and one of each round, with the student among the teachers.
+"""The runs that make training rows: the offline one, and one for each round with the student among the teachers.
 
-Students as teachers: the entries of a pool file, so that pipelines, judges and other runs can sample them.
+A student gets an entry in a pool file, so that pipelines, judges and other runs can sample it.
 """
 
 from collections.abc import Sequence

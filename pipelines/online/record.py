@@ -1,7 +1,4 @@
-"""`online.json`: the results of each student, for people and for programs.
-
-The curve over rounds, by the training's rewards and by unseen judges, and the monitor's curves below it.
-"""
+"""`online.json`: the results of each student, and the chart over rounds by training rewards and held-out judges."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

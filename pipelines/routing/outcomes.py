@@ -31,7 +31,7 @@ def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
         with_judge: take the exact check, where the run has one, for a second judge.
 
     Raises:
-        RunDirectoryError: no run lies there, or it has not finished.
+        RunDirectoryError: there is no run, or it has not finished.
         UserError: in no part of the run was everybody asked.
         DataError: no prompt has a score of every teacher that was asked.
     """
@@ -56,7 +56,7 @@ def log_of_run(run_dir: AnyPath) -> OutcomeLog:
     A reward is the mean final score of the teacher's samples, filtered ones at the floor of their language.
 
     Raises:
-        RunDirectoryError: no run lies there, or it has not finished.
+        RunDirectoryError: there is no run, or it has not finished.
         UserError: nobody was asked alone.
         DataError: no answer has a score.
     """

@@ -18,7 +18,7 @@ def trained_by(run_dir: AnyPath) -> Artifact:
     """Return what the step `train-router` of a run has learned.
 
     Raises:
-        RunDirectoryError: no run lies there, or it trains no router.
+        RunDirectoryError: there is no run, or it trains no router.
     """
     run = open_run(run_dir)
     return unpack(run.table(ROUTER_STEP), str(run.directory(ROUTER_STEP)))

@@ -1,6 +1,6 @@
-"""What every learned router is: a config that fits a matrix of outcomes, and a predictor that can be written down.
+"""What every learned router is: a config that is fitted to a reward matrix, and a predictor that can be saved.
 
-Sums of floats depend on how threads share them; a router must be the same bytes wherever it is trained.
+Fitting uses one thread: sums of floats depend on how threads share them, and equal matrices must give equal bytes.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,6 +1,6 @@
-"""A table of means by language, or by language and task: "fixed routing" of [2408.14960], learned from outcomes.
+"""A table of mean rewards by language, or by language and task ("fixed routing" of [2408.14960]).
 
-The best single teacher: the reference of every comparison.
+Also the best single teacher, the reference of every comparison.
 """
 
 from dataclasses import dataclass

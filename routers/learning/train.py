@@ -1,7 +1,4 @@
-"""The verbs `train` and `route` by what was trained: a router learned within the run that uses it.
-
-Fit a router to outcomes, and note down how it came about.
-"""
+"""The verbs `train` and `route` for a router that is learned within the run that uses it, and the fit itself."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -149,7 +149,7 @@ class OpenAIEngine:
         return await self._resolve(http, row, found) if isinstance(found, OpenRefusal) else found
 
     async def _send_once(self, http: HttpClient, row: RequestState, permit: Permit) -> Result | OpenRefusal | None:
-        """Ask once, and give the permit back unless something unforeseen is raised."""
+        """Send once, and give the permit back unless something unforeseen is raised."""
         try:
             result, is_served = await self._send(http, permit.endpoint, row.request)
         except ConnectionProblem as problem:
