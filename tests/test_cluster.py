@@ -48,11 +48,11 @@ ENGINE = {"latency_s": 0.1, "max_in_flight": 4}
 
 def test_replicas_spread_over_nodes_and_one_may_die(cluster: Any, tmp_path: Path) -> None:
     directory, watches = tmp_path / "r", Watches()
-    pipeline = asked_pipeline(300, ENGINE, replicas=2)
+    pipeline = asked_pipeline(300, ENGINE | {"latency_s": 0.3}, replicas=2)
 
     def kill_a_node() -> None:
         deadline = time.monotonic() + 90
-        while journaled(directory) < 40 and time.monotonic() < deadline:
+        while (journaled(directory) < 40 or watches.most_replicas < 2) and time.monotonic() < deadline:
             time.sleep(0.05)
         cluster.remove_node(cluster.workers[0], allow_graceful=False)
 

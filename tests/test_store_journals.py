@@ -164,11 +164,12 @@ def test_what_an_engine_is_given_first_is_durable_at_once(prefix: StorePath, mon
     monkeypatch.setattr(journal_segments, "SEGMENT_EVERY_S", 600.0)
     journal = Journal(prefix, 7, Candidate, MADE_FROM)
     journal.open(died=False)
+    wait_for_lines(prefix, '"of"')  # an engine that takes its time to load
     journal.take("c1")
     wait_for_lines(prefix, '{"take":"c1"')
     journal.take("c2")
     journal.close()
-    assert len(attempts(journal_directory(prefix, 7))) == 2
+    assert len(attempts(journal_directory(prefix, 7))) == 3
 
 
 def test_a_segment_that_is_refused_ends_the_shard(prefix: StorePath) -> None:

@@ -115,6 +115,7 @@ class Starts:
     @contextmanager
     def none_of(self, item: pytest.Item) -> Iterator[None]:
         """Fail a fast test that starts something in the block."""
+        self._hear_models()  # PyTorch may have been imported before this began to listen
         self._heard, self._is_listening = [], item.get_closest_marker("fast") is not None
         try:
             yield
