@@ -15,8 +15,9 @@ from arbitrage import records
 from arbitrage.errors import DataError
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Record, Score, prompt_id_of
 from arbitrage.tables import arrow_schema, from_table, to_table
+from tests.support.paths import ROOT
 
-GOLDEN = Path(__file__).parent / "golden" / "schemas.json"
+GOLDEN = ROOT / "tests/golden" / "schemas.json"
 RECORDS = sorted(
     (r for r in vars(records).values() if isinstance(r, type) and issubclass(r, Record) and r is not Record),
     key=lambda r: r.__name__,

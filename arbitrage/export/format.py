@@ -1,7 +1,7 @@
 """What an export format is: the columns a trainer reads, built row by row, and the files it wants beside them.
 
 Beside those columns every row says where it comes from, in columns whose names no trainer consumes
-(`tests/test_export_formats.py` holds the list of names that are).
+(`tests/export/test_formats.py` holds the list of names that are).
 """
 
 from collections.abc import Callable, Mapping

@@ -11,7 +11,7 @@ SEGMENT_EVERY_S = 2.0
 """What the death of a machine may lose. Each segment is a request, paid for: 1,800 an hour and shard."""
 
 FIRST_AFTER_S = 0.05
-"""An attempt's first two segments go at once: they name the items given to the engine, should it take this process along."""
+"""An attempt's first two segments go at once: they name the items given to the engine, which may kill us."""
 
 SEGMENT_BYTES = 1 << 20
 
@@ -65,7 +65,9 @@ class SegmentWriter:
                     self._changed.wait(left)
                 segment, self._gathered = bytes(self._gathered), bytearray()
                 is_last = self._is_closing
-            if self._num_there:  # the first may hold no more than the attempt's beginning, and the engine is asked after it
+            if (
+                self._num_there
+            ):  # the first may hold no more than the attempt's beginning, and the engine is asked after it
                 not_before = time.monotonic() + SEGMENT_EVERY_S
             if segment:
                 crash_point("journal.sync")

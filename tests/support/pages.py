@@ -21,8 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.own_process import own_process
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
 _FENCE = re.compile(r"^```(\w*) *(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -1,12 +1,13 @@
 """Values that other libraries gave, and how they cut text into words: `../shared/data/readability_reference`."""
 
 import re
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-REFERENCE = Path(__file__).parents[3] / "shared/data/readability_reference"
+from tests.support.paths import SHARED
+
+REFERENCE = SHARED / "data/readability_reference"
 
 needs_reference = pytest.mark.skipif(
     not REFERENCE.exists(), reason="needs ../shared/data/readability_reference, values recorded of other libraries"

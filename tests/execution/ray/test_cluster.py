@@ -1,0 +1,145 @@
+"""A cluster of several nodes on this machine: replicas spread over it, nodes that die and join, jobs that are submitted."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbitrage.errors import DrainedError
+from arbitrage.execution.progress import StopFlag
+from arbitrage.execution.ray.backend import RayBackend
+from arbitrage.runs.manifest import LiveStep, Manifest
+from tests.execution.test_durability import Notes, journaled, run, shard_bytes
+from tests.support.asked import asked_pipeline
+from tests.support.clusters import running_cluster
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without cores and two nodes of one core each, every one a raylet of its own."""
+    with running_cluster({"num_cpus": 0}, [{"num_cpus": 1}] * 2) as made:
+        yield made
+
+
+class Watches(Notes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.most_replicas = 0
+        self.pools: list[str] = []
+        self.at_once: list[set[str]] = []
+
+    def pool_started(self, pool: str, replicas: int, resources: str) -> None:
+        self.pools.append(pool)
+
+    def live(self, steps: dict[str, LiveStep]) -> None:
+        self.at_once.append({name for name, step in steps.items() if step.num_in_flight})
+        self.most_replicas = max([self.most_replicas, *(step.replicas for step in steps.values())])
+
+
+ENGINE = {"latency_s": 0.1, "max_in_flight": 4}
+
+
+def test_replicas_spread_over_nodes_and_one_may_die(cluster: Any, tmp_path: Path) -> None:
+    directory, watches = tmp_path / "r", Watches()
+    pipeline = asked_pipeline(300, ENGINE | {"latency_s": 0.3}, replicas=2)
+
+    def kill_a_node() -> None:
+        deadline = time.monotonic() + 90
+        while (journaled(directory) < 40 or watches.most_replicas < 2) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cluster.remove_node(cluster.workers[0], allow_graceful=False)
+
+    killing = threading.Thread(target=kill_a_node)
+    killing.start()
+    manifest = run(directory, pipeline, RayBackend(cluster.address), shards=6, progress=watches)
+    killing.join()
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_rows, step.num_rejected) == (300, 0)
+    assert watches.most_replicas == 2
+    assert any("its node died" in note or "1 died" in note for note in watches.notes)
+    run(tmp_path / "whole", asked_pipeline(300, ENGINE), shards=6)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+
+
+def test_a_run_waits_for_a_node_when_its_only_one_has_died(cluster: Any, tmp_path: Path) -> None:
+    directory, started = tmp_path / "r", []
+    cluster.remove_node(cluster.workers[1])
+
+    def replace_the_node() -> None:
+        deadline = time.monotonic() + 90
+        while journaled(directory) < 10 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        cluster.remove_node(cluster.workers[0], allow_graceful=False)
+        ray = str(Path(sys.executable).with_name("ray"))
+        command = [ray, "start", f"--address={cluster.address}", "--num-cpus=1", "--block"]
+        started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    replacing = threading.Thread(target=replace_the_node)
+    replacing.start()
+    try:
+        manifest = run(directory, asked_pipeline(120, ENGINE), RayBackend(cluster.address))
+    finally:
+        replacing.join()
+        for process in started:
+            process.terminate()
+            process.wait(30)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_rows, step.num_rejected) == (120, 0)
+
+
+def test_what_a_replica_held_is_released(cluster: Any, tmp_path: Path) -> None:
+    import ray
+    from ray.util import placement_group_table
+
+    run(tmp_path / "r", asked_pipeline(20, {}), RayBackend(cluster.address))
+    ray.init(address=cluster.address, logging_level="ERROR")
+    try:
+        states = [group["state"] for group in placement_group_table().values()]
+        assert states
+        assert set(states) == {"REMOVED"}
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture
+def one_gpu() -> Iterator[Any]:
+    with running_cluster({"num_cpus": 2, "num_gpus": 1}) as made:
+        yield made
+
+
+def rows_of(manifest: Manifest) -> dict[str, int]:
+    return {step.name: step.num_rows for step in manifest.steps if step.name.startswith("generate")}
+
+
+def test_teachers_that_fill_a_gpu_take_turns(one_gpu: Any, tmp_path: Path) -> None:
+    watches = Watches()
+    pipeline = asked_pipeline(40, {"latency_s": 0.5, "max_in_flight": 4}, gpus=1.0, teachers=("a", "b"))
+    manifest = run(tmp_path / "r", pipeline, RayBackend(one_gpu.address), progress=watches)
+    assert rows_of(manifest) == {"generate-a": 40, "generate-b": 40}
+    assert set(watches.pools) == {"generate-a", "generate-b"}
+    assert max(len(steps) for steps in watches.at_once) == 1
+
+
+def test_teachers_that_share_a_gpu_work_side_by_side(one_gpu: Any, tmp_path: Path) -> None:
+    """There is work for half a minute, enough for the second to start; once both were seen at it, the run may end."""
+    stop = StopFlag()
+
+    class UntilBoth(Watches):
+        def live(self, steps: dict[str, LiveStep]) -> None:
+            super().live(steps)
+            stop.is_asked = stop.is_asked or len(self.at_once[-1]) == 2
+
+    watches, backend = UntilBoth(), RayBackend(one_gpu.address)
+    slow = asked_pipeline(240, {"latency_s": 0.5, "max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))
+    with pytest.raises(DrainedError):
+        run(tmp_path / "r", slow, backend, progress=watches, stop=stop)
+    assert set(watches.pools) == {"generate-a", "generate-b"}
+    rest = asked_pipeline(240, {"max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))
+    assert rows_of(run(tmp_path / "r", rest, backend)) == {"generate-a": 240, "generate-b": 240}

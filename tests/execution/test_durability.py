@@ -1,0 +1,418 @@
+"""Nothing asked twice, nothing lost: engines that die, prompts that kill, drivers that vanish, runs that stand still."""
+
+import asyncio
+import errno
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from arbitrage.contracts.steps import Pipeline
+from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError, StorageError
+from arbitrage.execution.local import LocalBackend
+from arbitrage.execution.lock import LOCK_FILE, hold_run_lock, require_session
+from arbitrage.execution.progress import NoProgress, StopFlag
+from arbitrage.execution.ray.backend import RayBackend
+from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.runs import spent_journals
+from arbitrage.runs.journal import attempts
+from arbitrage.runs.manifest import LIVE_FILE, LiveRun, Manifest
+from arbitrage.runs.run import open_run
+from tests.support.asked import asked_pipeline
+from tests.support.paths import ROOT
+
+
+class Notes(NoProgress):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+def run(
+    directory: Path,
+    pipeline: Pipeline,
+    backend: Backend | None = None,
+    *,
+    shards: int = 2,
+    progress: NoProgress | None = None,
+    stop: StopFlag | None = None,
+    stall_after_s: float = 120.0,
+) -> Manifest:
+    request = RunRequest(
+        name="toy",
+        kind="toy",
+        pipeline=pipeline,
+        run_dir=directory,
+        num_shards=shards,
+        shards=range(shards),
+        max_rejected=0.5,
+        config={},
+        stall_after_s=stall_after_s,
+    )
+    return execute(request, backend or LocalBackend(), progress or NoProgress(), stop)
+
+
+def shard_bytes(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("shard-*.parquet"))}
+
+
+def rejects_of(directory: Path) -> list[tuple[str, str]]:
+    found = open_run(directory)
+    return [(row["reason"], row["item_id"]) for table in found.rejects("generate-fake") for row in table.to_pylist()]
+
+
+def journaled(directory: Path) -> int:
+    """Count the answers in journals."""
+    return sum(
+        line.startswith('{"row"')
+        for folder in directory.glob("*/_journal/*")
+        for path in attempts(folder)
+        for line in path.read_text().splitlines()
+    )
+
+
+@pytest.mark.parametrize(
+    ("backend", "kills"),
+    [("local", "engine"), ("ray", "engine"), ("ray", "process")],  # local and process: see drivers below
+    indirect=["backend"],
+)
+def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, backend: Backend, kills: str) -> None:
+    poisoned = asked_pipeline(120, {"poison": "question 77", "poison_kills": kills, "latency_s": 0.002})
+    manifest = run(tmp_path / "r", poisoned, backend)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_in, step.num_rows, step.rejected) == (120, 119, {"engine_died": 1})
+    assert not list((tmp_path / "r").glob("*/_journal/*"))
+
+
+def test_the_engine_is_restarted_at_most_3_plus_log2_of_the_batch_times(tmp_path: Path) -> None:
+    notes = Notes()
+    poisoned = asked_pipeline(400, {"poison": "question 77", "max_in_flight": 64})
+    run(tmp_path / "r", poisoned, LocalBackend(), progress=notes)
+    restarts = [note for note in notes.notes if "starting its worker again" in note]
+    assert 1 <= len(restarts) <= 3 + 6
+
+
+def test_several_poisonous_prompts_are_all_found(tmp_path: Path) -> None:
+    manifest = run(tmp_path / "r", asked_pipeline(100, {"poison": "7"}))  # 7, 17, 27, …, 70…79, …, 97
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert step.rejected == {"engine_died": 19}
+    assert step.num_rows == 81
+
+
+def test_an_engine_that_dies_once_goes_on_from_its_journal(tmp_path: Path) -> None:
+    engine = {"crash_after": 40, "crash_marker": str(tmp_path / "crashed"), "latency_s": 0.001, "max_in_flight": 4}
+    notes = Notes()
+    run(tmp_path / "died", asked_pipeline(100, engine), progress=notes)
+    assert sum("died" in note for note in notes.notes) == 1
+    run(tmp_path / "healthy", asked_pipeline(100, {"max_in_flight": 4}))
+    assert sorted(shard_bytes(tmp_path / "died").values()) == sorted(shard_bytes(tmp_path / "healthy").values())
+
+
+DRIVER = textwrap.dedent("""
+    import json, sys
+    from pathlib import Path
+    from arbitrage.execution.local import LocalBackend
+    from arbitrage.execution.ray.backend import RayBackend
+    from tests.execution.test_durability import run
+    from tests.support.asked import asked_pipeline
+    directory, backend, num_rows, engine = sys.argv[1:]
+    pipeline = asked_pipeline(int(num_rows), json.loads(engine))
+    run(Path(directory), pipeline, RayBackend() if backend == "ray" else LocalBackend(), shards=3)
+""")
+
+
+def driver(
+    directory: Path, backend: str, num_rows: int, engine: dict[str, Any], **env: str
+) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", DRIVER, str(directory), backend, str(num_rows), json.dumps(engine)]
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | env, stderr=subprocess.PIPE)
+
+
+def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 150
+    while not condition():
+        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("where", ["local", pytest.param("ray", marks=pytest.mark.ray)])
+@pytest.mark.process
+def test_sigkill_loses_only_what_was_in_flight(tmp_path: Path, where: str) -> None:
+    directory, engine = tmp_path / "killed", {"latency_s": 0.05, "max_in_flight": 4}
+    process = driver(directory, where, 150, engine)
+    wait_for(lambda: journaled(directory) >= 20, process)
+    process.kill()
+    process.wait()
+    run(directory, asked_pipeline(150, engine), shards=3)
+    run(tmp_path / "whole", asked_pipeline(150, engine), shards=3)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+    assert not list(directory.glob("*/_journal/*"))
+
+
+@pytest.mark.process
+def test_journaled_answers_are_not_asked_for_again(tmp_path: Path) -> None:
+    directory, engine = tmp_path / "r", {"latency_s": 0.05, "max_in_flight": 4}
+    process = driver(directory, "local", 150, engine)
+    wait_for(lambda: journaled(directory) >= 20, process)
+    process.kill()
+    process.wait()
+    kept = journaled(directory)
+    manifest = run(directory, asked_pipeline(150, engine), shards=3)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert step.num_replayed == kept >= 20
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "journal.append:5",
+        "journal.sync:2",
+        "shard.staged:2",
+        "stats.committed:3",
+        "shard.published:4",
+        "shard.published:6",
+        "journal.removed:2",
+        "manifest:1",
+    ],
+)
+@pytest.mark.process
+def test_death_at_any_named_point_leaves_the_same_bytes(tmp_path: Path, point: str) -> None:
+    directory, engine = tmp_path / "r", {"latency_s": 0.002}
+    process = driver(directory, "local", 60, engine, ARBITRAGE_CRASH_AT=point)
+    assert process.wait(60) == -signal.SIGKILL
+    run(directory, asked_pipeline(60, engine), shards=3)
+    run(tmp_path / "whole", asked_pipeline(60, engine), shards=3)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+    assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
+@pytest.mark.ray
+def test_a_worker_that_dies_while_it_writes_leaves_nothing_beside_its_driver(tmp_path: Path) -> None:
+    directory, marker = tmp_path / "r", tmp_path / "died"
+    process = driver(directory, "ray", 60, {"latency_s": 0.002}, ARBITRAGE_CRASH_AT=f"shard.staged:1:{marker}")
+    assert process.wait(120) == 0
+    assert marker.exists()
+    assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
+@pytest.mark.ray
+def test_a_shard_whose_worker_dies_before_it_can_say_so_is_not_made_again(tmp_path: Path) -> None:
+    directory, marker = tmp_path / "r", tmp_path / "died"
+    crash_at = f"journal.removed:1:{marker}"
+    process = driver(directory, "ray", 60, {"latency_s": 0.002}, ARBITRAGE_CRASH_AT=crash_at)
+    assert process.wait(120) == 0
+    written = [file.stat().st_mtime_ns for file in directory.glob("generate-*/shard-*.parquet")]
+    assert min(written) < marker.stat().st_mtime_ns
+    assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
+
+
+@pytest.mark.parametrize("loss", ["emptied", "zeros", "gone"])
+@pytest.mark.process
+def test_a_shard_that_a_power_loss_takes_back_is_made_again_from_its_journal(tmp_path: Path, loss: str) -> None:
+    """A shard is renamed into its place before it is durable: until it is, its journal stays."""
+    directory, engine = tmp_path / "r", {"latency_s": 0.002}
+    process = driver(directory, "local", 60, engine, ARBITRAGE_CRASH_AT="journal.removed:1")
+    assert process.wait(60) == -signal.SIGKILL
+    shard, *_ = sorted(directory.glob("generate-*/shard-*.parquet"))
+    assert [folder.name for folder in directory.glob("generate-*/_journal/*")].count(shard.stem) == 1
+    size = shard.stat().st_size
+    shard.unlink()
+    if loss != "gone":
+        shard.write_bytes(bytes(size) if loss == "zeros" else b"")
+    manifest = run(directory, asked_pipeline(60, engine), shards=3)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    run(tmp_path / "whole", asked_pipeline(60, engine), shards=3)
+    (whole,) = (tmp_path / "whole").glob(f"generate-*/{shard.name}")
+    assert step.num_replayed >= pq.read_metadata(whole).num_rows
+    found = {name: data for name, data in shard_bytes(directory).items() if not name.startswith("_damaged")}
+    assert found == shard_bytes(tmp_path / "whole")
+    assert not list(directory.glob("*/_journal/*"))
+
+
+def test_journals_stay_until_their_shards_are_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+
+    def make_durable(directory: Path) -> None:
+        seen.append({folder.name for folder in (directory / "_journal").iterdir()})
+
+    monkeypatch.setattr(spent_journals, "make_durable", make_durable)
+    monkeypatch.setattr(spent_journals, "MAX_SHARDS", 4)
+    run(tmp_path / "r", asked_pipeline(60, {}), shards=10)
+    assert set.union(*seen) == {f"shard-{k:05d}" for k in range(10)}
+    assert len(seen) <= 5, "one sync for each batch"
+    assert not list((tmp_path / "r").glob("*/_journal/*"))
+
+
+@pytest.mark.parametrize("num_kills", [15])
+@pytest.mark.process
+def test_a_driver_that_is_killed_again_and_again_condemns_nobody(tmp_path: Path, num_kills: int) -> None:
+    """Preemption says nothing of the prompts that were in flight, be they the same each time."""
+    directory, engine = tmp_path / "r", {"latency_s": 30.0, "max_in_flight": 4}
+    for attempt in range(num_kills):
+        process = driver(directory, "local", 8, engine)
+        wait_for(lambda: len(list(directory.glob("*/_journal/*/*.jsonl"))) > attempt, process)  # noqa: B023
+        wait_for(lambda: any(b'"take"' in path.read_bytes() for path in newest_attempts(directory)), process)
+        process.kill()
+        process.wait()
+    manifest = run(directory, asked_pipeline(8, {"max_in_flight": 4}), shards=3)
+    step = next(s for s in manifest.steps if s.name == "generate-fake")
+    assert (step.num_rows, step.rejected) == (8, {})
+
+
+def newest_attempts(directory: Path) -> list[Path]:
+    return [max(found) for folder in directory.glob("*/_journal/*") if (found := list(folder.iterdir()))]
+
+
+def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, backend: Backend) -> None:
+    directory, stop = tmp_path / "r", StopFlag()
+    engine = {"latency_s": 0.05, "max_in_flight": 4}
+    waiting = threading.Thread(target=lambda: _ask_to_stop(directory, stop))
+    waiting.start()
+    with pytest.raises(DrainedError):
+        run(directory, asked_pipeline(200, engine), backend, stop=stop)
+    waiting.join()
+    assert 10 <= journaled(directory) < 200
+    for folder in directory.glob("*/_journal/*"):
+        for path in attempts(folder):
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+            taken = {line["take"] for line in lines if "take" in line}
+            assert taken == {line["row"]["candidate_id"] for line in lines if "row" in line}
+    run(directory, asked_pipeline(200, engine), backend)
+    assert (directory / "manifest.json").exists()
+
+
+def _ask_to_stop(directory: Path, stop: StopFlag) -> None:
+    deadline = time.monotonic() + 150
+    while journaled(directory) < 10 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.is_asked = True
+
+
+def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path, backend: Backend) -> None:
+    patience_s = 1.0 if backend.name == "local" else 12.0  # a worker of Ray has to start meanwhile
+    with pytest.raises(StalledError, match=r"nothing has moved for \d+ s; under way: generate-fake.*shards 0, 1"):
+        run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=patience_s)
+
+
+def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend: RayBackend) -> None:
+    heard: list[LiveRun] = []
+
+    class Reads(NoProgress):
+        def live(self, steps: Any) -> None:
+            heard.append(LiveRun.model_validate_json((tmp_path / "r" / LIVE_FILE).read_text()))
+
+    run(tmp_path / "r", asked_pipeline(100, {"latency_s": 0.4, "max_in_flight": 8}), ray_backend, progress=Reads())
+    steps = [live.steps["generate-fake"] for live in heard if "generate-fake" in live.steps]
+    assert any(0 < step.num_in_flight <= 16 and step.replicas == 1 for step in steps)
+    assert any(0 < step.num_answered < 100 and step.completion_tokens for step in steps)
+
+
+@pytest.mark.process
+def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it_is_dead(tmp_path: Path) -> None:
+    directory, engine = tmp_path / "r", {"latency_s": 0.3, "max_in_flight": 2}
+    process = driver(directory, "local", 40, engine)
+    wait_for(lambda: journaled(directory) >= 2, process)
+    with pytest.raises(RunDirectoryError, match=rf"another process is running in it \(process {process.pid} on"):
+        run(directory, asked_pipeline(40, engine), shards=3)
+    process.kill()
+    process.wait()
+    run(directory, asked_pipeline(40, {"max_in_flight": 2}), shards=3)
+
+
+def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
+    with hold_run_lock(tmp_path) as old:
+        require_session(tmp_path, old)
+    with hold_run_lock(tmp_path) as new:
+        assert new != old
+        with pytest.raises(RunDirectoryError, match="another run has taken over"):
+            require_session(tmp_path, old)
+    assert (tmp_path / LOCK_FILE).read_text() == new
+
+
+def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(
+    tmp_path: Path, ray_backend: RayBackend
+) -> None:
+    """Somebody else begins at the shard: a worker that was taken for dead, or one that takes this one for dead."""
+    directory, pipeline = tmp_path / "r", asked_pipeline(160, {"latency_s": 0.05, "max_in_flight": 4})
+    notes = Notes()
+    kept: list[int] = []
+
+    def overtake() -> None:
+        deadline = time.monotonic() + 150
+        while journaled(directory) < 20 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        [folder] = directory.glob("generate-*/_journal/*")
+        (folder / "00002.jsonl").write_text('{"begin":{}}\n')
+        while not (folder / "00003.jsonl").exists() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        kept.append(sum('{"row"' in line for line in (folder / "00001.jsonl").read_text().splitlines()))
+
+    other = threading.Thread(target=overtake)
+    other.start()
+    manifest = run(directory, pipeline, ray_backend, shards=1, progress=notes)
+    other.join()
+    [step] = [s for s in manifest.steps if s.name == "generate-fake"]
+    assert kept == [step.num_replayed]
+    assert 20 <= step.num_replayed < 150  # a look each second, 80 answers a second
+    assert any("overtaken" in note.lower() for note in notes.notes)
+    run(tmp_path / "whole", pipeline, shards=1)
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
+
+
+def test_a_worker_that_closes_badly_does_not_keep_the_others_open(tmp_path: Path) -> None:
+    closed = []
+
+    class Worker:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        async def close(self) -> None:
+            closed.append(self.name)
+            if self.name == "a":
+                raise ExecutionError("a does not close")
+
+    from arbitrage.execution.local import _LocalRun
+
+    local = _LocalRun.__new__(_LocalRun)
+    local._workers = {name: Worker(name) for name in ("a", "b")}  # type: ignore[dict-item]
+    with pytest.raises(ExecutionError, match="a does not close"):
+        asyncio.run(local._close_unless(set()))
+    assert closed == ["a", "b"]
+
+
+@pytest.mark.parametrize("after", [1, 3, 8, 13])
+def test_a_disk_that_fails_leaves_a_run_that_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """EIO from the n-th fsync on, whoever asks for it: a journal's thread, or a commit."""
+    directory, engine, calls = tmp_path / "r", {"latency_s": 0.01, "max_in_flight": 4}, itertools.count(1)
+    fsync = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if next(calls) >= after:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", failing)
+        with pytest.raises(StorageError, match="Input/output error"):
+            run(directory, asked_pipeline(60, engine))
+    assert not (directory / "manifest.json").exists()
+    run(directory, asked_pipeline(60, engine))
+    run(tmp_path / "whole", asked_pipeline(60, engine))
+    assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")

@@ -1,0 +1,50 @@
+"""Published multilingual sets, as they are, through column mapping."""
+
+import pytest
+
+from tests.support.paths import SHARED
+from tests.support.reading import read
+
+DATA = SHARED / "data"
+
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}")
+
+
+def test_parallel_sentences_in_130_language_files():
+    """`gsw-ZH` is no BCP-47 tag; CLD2 contradicts few of the others."""
+    reading = read(
+        "parquet", DATA / "ntrex128", columns={"prompt": "text", "language": "lang", "id": "seg", "task": "doc"}
+    )
+    assert len(reading.prompts) + len(reading.rejects) == 65_000
+    assert reading.reasons["unknown_language"] == 500
+    assert all("gsw-ZH" in str(r.detail) for r in reading.rejects if r.reason == "unknown_language")
+    assert len({p.language for p in reading.prompts}) >= 125
+    assert {"zh-CN", "zh-TW", "sr-Cyrl", "sr-Latn", "fa-AF"} <= {p.language for p in reading.prompts}
+    disagreements = {key: n for key, n in reading.notes.items() if key.startswith("language_disagreement:")}
+    assert 0 < sum(disagreements.values()) < 0.05 * len(reading.prompts)
+
+
+def test_short_sentences_without_their_tags_are_identified():
+    columns = {"prompt": "text", "task": "lang", "ignore": ["language"]}
+    prompts = read("parquet", DATA / "tatoeba112", columns=columns).prompts
+    german = [p for p in prompts if p.task == "deu"]
+    assert sum(p.language == "de" for p in german) > 0.8 * len(german)
+    assert any(p.language == "und" for p in prompts)
+    assert all(p.language_confidence is not None for p in prompts)
+
+
+def test_maths_questions_with_answers():
+    reading = read("parquet", DATA / "mgsm", columns={"prompt": "question", "reference": "answer", "id": "i"})
+    assert len(reading.prompts) == 2750
+    languages = {"bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh"}
+    assert {p.language for p in reading.prompts} == languages
+    assert all(p.reference is not None and float(p.reference.replace(",", "")) for p in reading.prompts)
+
+
+def test_first_turns_of_a_benchmark():
+    files = DATA / "mtbench_multilingual" / "mtbench_vicuna_rakuda.parquet"
+    columns = {"prompt": "turns.0", "language": "lang", "task": "category"}
+    reading = read("parquet", files, columns=columns)
+    assert len(reading.prompts) + len(reading.rejects) == 1810
+    assert set(reading.reasons) <= {"duplicate_prompt"}
+    assert {p.language for p in reading.prompts} >= {"de", "fr", "ja", "zh"}

@@ -1,0 +1,9 @@
+"""Where the project's files lie, and the data beside it."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Of the project."""
+
+SHARED = ROOT.parent / "shared"
+"""Public data that is not part of the project: tests that read it skip where it is absent."""
