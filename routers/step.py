@@ -6,7 +6,7 @@ from typing import ClassVar, Final, Literal
 from arbitrage.config import Raw
 from arbitrage.contracts.routers import PoolMember, Router
 from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.workers import Inputs, Item, Output, ShardWorker
 from arbitrage.languages import name_of
 from arbitrage.records import Prompt, Reject, Route
 from arbitrage.tables import to_table
@@ -40,7 +40,7 @@ class RouteConfig(StepConfig):
         return self.router.asks_alone(member)
 
 
-class RouteWorker:
+class RouteWorker(ShardWorker):
     """Routes a shard of prompts."""
 
     def __init__(self, router: Router) -> None:
@@ -56,9 +56,6 @@ class RouteWorker:
         pairs = list(zip(prompts, self._router.route(prompts), strict=True))
         rejects = [self._reject(prompt) for prompt, route in pairs if route is None]
         return Output(to_table([route for _, route in pairs if route], Route), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Release nothing: a router holds no resources."""
 
     def _reject(self, prompt: Prompt) -> Reject:
         detail = f"no teacher supports {name_of(prompt.language)} ({prompt.language})"

@@ -4,15 +4,17 @@ Running shard k of a step means: build the step's worker from its config, hand i
 what it returns as shard k of its output.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field
 
 from arbitrage.config import Config, Raw
-from arbitrage.records import Record
+from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.records import Prompt, Record
 
 
 def _counted(number: float, thing: str) -> str:
@@ -103,6 +105,37 @@ class StepConfig(Config):
         pool costs only the new teacher's candidates.
         """
         return None
+
+
+class PureStep(StepConfig, ABC):
+    """Config of a step that loads nothing and so is its own worker: rows are a function of config and inputs."""
+
+    def build(self) -> Self:
+        """Return itself."""
+        return self
+
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the prompts: each becomes a row (or several) or a Reject."""
+        return [Item(prompt.prompt_id, prompt.language) for prompt in inputs.records("prompts", Prompt)]
+
+    @abstractmethod
+    async def run(self, inputs: Inputs) -> Output:
+        """Do a shard."""
+
+    async def close(self) -> None:
+        """Do nothing: there is nothing to release."""
+
+
+class PureCorpusStep(StepConfig, ABC):
+    """As `PureStep`, for a step that sees all shards."""
+
+    def build(self) -> Self:
+        """Return itself."""
+        return self
+
+    @abstractmethod
+    def run(self, shards: Iterable[Inputs]) -> Output:
+        """Do the whole corpus."""
 
 
 Scope = Literal["source", "shard", "corpus"]

@@ -69,8 +69,8 @@ class ShardWorker(Protocol):
         ...
 
     async def close(self) -> None:
-        """Release engines, connections and memory."""
-        ...
+        """Release engines, connections and memory; a worker with none inherits this."""
+        return
 
 
 class RequestShard(Protocol):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from arbitrage.config import Config, Operational, Paths, Raw
 from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.workers import Inputs, Item, Output, ShardWorker
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ResponseColumns, ResponseRole
 from arbitrage.inputs.messages import conversation, turns_of
@@ -189,7 +189,7 @@ def _keyed(config: ResponseFiles, where: str, lost: Counter[str]) -> Iterator[tu
             yield (key, config.language(row.values)), turns[-1]
 
 
-class ResponseReader:
+class ResponseReader(ShardWorker):
     """Looks answers up, shard after shard."""
 
     def __init__(self, side: SideName, found: Responses) -> None:
@@ -214,9 +214,6 @@ class ResponseReader:
             if not found:
                 rejects.append(Reject(item_id=self._id(prompt, 0), reason=NO_ANSWER))
         return Output(to_table(rows, Candidate), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing that needs releasing."""
 
     def _id(self, prompt: Prompt, index: int) -> str:
         return content_id("answer", self._side, prompt.prompt_id, index)

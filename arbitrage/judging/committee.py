@@ -19,7 +19,7 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from arbitrage.config import Raw
-from arbitrage.contracts.steps import Step, StepFacts
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.judging.levels import LevelsStep, LevelTable
@@ -229,8 +229,8 @@ class AdjudicateStep(GenerateConfig):
         return question_of(each.item, self.criteria, with_reference=self.with_reference, reviews=each.readable)
 
 
-class CommitteeStep(ScorerStep):
-    """Sums up reviews. Named `reward` as in other steps that score."""
+class CommitteeStep(ScorerStep, PureStep):
+    """Sums up reviews. Named `reward` as in other steps that score. Error of its Scores: `too_few_reviews`."""
 
     step_kind: ClassVar[str] = "committee"
 
@@ -241,17 +241,6 @@ class CommitteeStep(ScorerStep):
         """The committee."""
         return self.reward
 
-    def build(self) -> "CommitteeWorker":
-        """Build the worker."""
-        return CommitteeWorker(self.reward)
-
-
-class CommitteeWorker:
-    """Scores shard after shard: a pure function of the replies. Error of its Scores: `too_few_reviews`."""
-
-    def __init__(self, config: CommitteeConfig) -> None:
-        self._config = config
-
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
         return score_items(scorables(inputs))
@@ -261,19 +250,16 @@ class CommitteeWorker:
         settled = {reply.prompt_id: reply for reply in inputs.records("settled", Candidate)}
         levels = LevelTable(inputs.records("levels", ReviewerLevel))
         found = [(each.item, self._judge(each, settled, levels)) for each in reviewed(inputs)]
-        return Output(to_table([score_of(item, self._config.reward_name, j) for item, j in found], Score))
-
-    async def close(self) -> None:
-        """Hold nothing."""
+        return Output(to_table([score_of(item, self.reward.reward_name, j) for item, j in found], Score))
 
     def _judge(self, each: Reviewed, settled: Mapping[str, Candidate], levels: LevelTable) -> CheckResult:
         language = each.item.prompt.language
-        final = settlement(each, settled) if each.is_open(self._config.max_spread) else None
+        final = settlement(each, settled) if each.is_open(self.reward.max_spread) else None
         if final is not None and final.score is not None:
             # Of contested candidates the adjudicator's word counts: how it differs there is what it was called for.
             level = levels.mean([("adjudicator", final.reviewer)], language) if each.is_short else 0.0
             return CheckResult(value=_on_scale(final.score - level))
-        if len(each.scores) < self._config.min_reviews:
+        if len(each.scores) < self.reward.min_reviews:
             return CheckResult(error="too_few_reviews")
         level = levels.mean([("reviewer", review.reviewer) for review in each.readable], language)
         return CheckResult(value=_on_scale(fmean(each.scores) - level))

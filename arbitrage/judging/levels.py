@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from arbitrage.contracts.steps import StepConfig
+from arbitrage.contracts.steps import PureCorpusStep
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.judging.reviewed import Reviewed, reviewed, settlement
 from arbitrage.languages import UNKNOWN
@@ -36,39 +36,12 @@ DIGITS = 4
 Member = tuple[Literal["reviewer", "adjudicator"], str]
 
 
-class LevelsStep(StepConfig):
+class LevelsStep(PureCorpusStep):
     """Finds the levels of a committee's members."""
 
     step_kind: ClassVar[str] = "reviewer_levels"
 
     max_spread: float | None
-
-    def build(self) -> "LevelsWorker":
-        """Build the worker."""
-        return LevelsWorker(self.max_spread)
-
-
-@dataclass(slots=True)
-class Together:
-    """Candidates of one language that the same members have scored: how many, and the sum of each member's scores."""
-
-    num: int = 0
-    sums: list[float] = field(default_factory=list)
-
-    def add(self, scores: Sequence[float]) -> None:
-        """Take in one candidate's scores, in the order of the members."""
-        self.num += 1
-        self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(scores), scores, strict=True)]
-
-
-Groups = Mapping[tuple[Member, ...], Together]
-
-
-class LevelsWorker:
-    """Sums up shard after shard; holds a few numbers for each language and set of members."""
-
-    def __init__(self, max_spread: float | None) -> None:
-        self._max_spread = max_spread
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return rows sorted by member and language; those of 'und' are of all languages, for unseen ones."""
@@ -86,10 +59,26 @@ class LevelsWorker:
 
     def _scores(self, each: Reviewed, settled: Mapping[str, Candidate]) -> dict[Member, float]:
         found: dict[Member, float] = {("reviewer", r.reviewer): r.score for r in each.reviews if r.score is not None}
-        final = settlement(each, settled) if self._max_spread is not None and each.is_short else None
+        final = settlement(each, settled) if self.max_spread is not None and each.is_short else None
         if final is not None and final.score is not None:
             found["adjudicator", final.reviewer] = final.score
         return found
+
+
+@dataclass(slots=True)
+class Together:
+    """Candidates of one language that the same members have scored: how many, and the sum of each member's scores."""
+
+    num: int = 0
+    sums: list[float] = field(default_factory=list)
+
+    def add(self, scores: Sequence[float]) -> None:
+        """Take in one candidate's scores, in the order of the members."""
+        self.num += 1
+        self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(scores), scores, strict=True)]
+
+
+Groups = Mapping[tuple[Member, ...], Together]
 
 
 def levels_of(groups: Mapping[str, Groups]) -> list[ReviewerLevel]:

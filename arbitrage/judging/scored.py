@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.judging.options import JudgeOptions, verdict_of
 from arbitrage.judging.sides import Match, Sides, matches
@@ -75,24 +75,13 @@ def _compare(judge: str, margin: float, sides: Sides, scores: tuple[Step, ...]) 
     )
 
 
-class CompareScores(StepConfig):
-    """Compares the scores of both sides."""
+class CompareScores(PureStep):
+    """Compares the scores of both sides: one Verdict for each match, also where a score is missing."""
 
     step_kind: ClassVar[str] = "compare_scores"
 
     judge: str
     margin: float
-
-    def build(self) -> "ScoreComparer":
-        """Build the worker."""
-        return ScoreComparer(self)
-
-
-class ScoreComparer:
-    """Makes a Verdict of each match, whatever became of its scores."""
-
-    def __init__(self, config: CompareScores) -> None:
-        self._config = config
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the matches."""
@@ -103,18 +92,15 @@ class ScoreComparer:
         scores = {score.candidate_id: score for score in inputs.records("scores", Score)}
         return Output(to_table([self._verdict(match, scores) for match in matches(inputs)], Verdict))
 
-    async def close(self) -> None:
-        """Hold nothing."""
-
     def _verdict(self, match: Match, scores: Mapping[str, Score]) -> Verdict:
         a, b = _value(match.a, scores), _value(match.b, scores)
         errors = tuple(f"{side}:{value}" for side, value in (("a", a), ("b", b)) if isinstance(value, str))
         if isinstance(a, str) or isinstance(b, str):
-            return verdict_of(match, self._config.judge, "tie", "failed", errors=errors)
-        if match.is_identical or abs(a - b) <= self._config.margin:
+            return verdict_of(match, self.judge, "tie", "failed", errors=errors)
+        if match.is_identical or abs(a - b) <= self.margin:
             how: Literal["identical", "scored"] = "identical" if match.is_identical else "scored"
-            return verdict_of(match, self._config.judge, "tie", how, a_score=a, b_score=b)
-        return verdict_of(match, self._config.judge, "a" if a > b else "b", "scored", a_score=a, b_score=b)
+            return verdict_of(match, self.judge, "tie", how, a_score=a, b_score=b)
+        return verdict_of(match, self.judge, "a" if a > b else "b", "scored", a_score=a, b_score=b)
 
 
 def _value(candidate: Candidate, scores: Mapping[str, Score]) -> float | str:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Raw
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.judging.options import JudgeOptions, verdict_of
 from arbitrage.judging.pairwise import DEFAULT_CRITERIA, ORDERS, Choice, Order, question_of, verdict_in
@@ -117,23 +117,12 @@ class JudgeStep(GenerateConfig):
         return question_of(match, order, self.criteria, with_reference=self.with_reference)
 
 
-class ReadVerdicts(StepConfig):
-    """Reads a judge's replies."""
+class ReadVerdicts(PureStep):
+    """Reads a judge's replies: one Verdict for each match, also where a reply is missing or cannot be read."""
 
     step_kind: ClassVar[str] = "read_verdicts"
 
     judge: str
-
-    def build(self) -> "VerdictReader":
-        """Build the worker."""
-        return VerdictReader(self.judge)
-
-
-class VerdictReader:
-    """Makes one Verdict for each match, also where a reply is missing or unreadable."""
-
-    def __init__(self, judge: str) -> None:
-        self._judge = judge
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the matches."""
@@ -144,12 +133,9 @@ class VerdictReader:
         replies = {reply.prompt_id: reply for reply in inputs.records("replies", Candidate)}
         return Output(to_table([self._verdict(match, replies) for match in matches(inputs)], Verdict))
 
-    async def close(self) -> None:
-        """Hold nothing."""
-
     def _verdict(self, match: Match, replies: Mapping[str, Candidate]) -> Verdict:
         if match.is_identical:
-            return verdict_of(match, self._judge, "tie", "identical")
+            return verdict_of(match, self.judge, "tie", "identical")
         choices: dict[Order, Choice | None] = {}
         errors: list[str] = []
         for order in ORDERS:
@@ -159,7 +145,7 @@ class VerdictReader:
         a_first, b_first = choices["a_first"], choices["b_first"]
         winner, how = _settle(a_first, b_first)
         facts = {"a_first": a_first, "b_first": b_first, "errors": tuple(errors)}
-        return verdict_of(match, self._judge, winner, how, **facts)
+        return verdict_of(match, self.judge, winner, how, **facts)
 
 
 def question_id(match: Match, order: Order) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from arbitrage.config import Config, LanguageTag, Operational, Paths, Raw
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureCorpusStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ProfileColumns
@@ -51,34 +51,13 @@ class TargetData(Config):
         return ProfileReader(self.paths, EntryBuilder(self.columns, language=self.language))
 
 
-class TargetStep(StepConfig):
+class TargetStep(PureCorpusStep):
     """Measures the target. What feeds it plays no part."""
 
     step_kind: ClassVar[str] = "profile_target"
 
     data: TargetData
     metrics: tuple[MetricConfig, ...]
-
-    def build(self) -> "TargetWorker":
-        """Make the worker."""
-        return TargetWorker(self)
-
-
-def look_like(data: TargetData, metrics: Sequence[MetricConfig]) -> Step:
-    """Find the quantiles of metrics in a data set, by language."""
-    return Step(
-        facts=StepFacts(verb="target", label="profile"),
-        config=TargetStep(data=data, metrics=tuple(metrics)),
-        produces=TargetQuantiles,
-        scope="corpus",
-    )
-
-
-class TargetWorker:
-    """Reads the data set once; holds a sample of each metric and language."""
-
-    def __init__(self, config: TargetStep) -> None:
-        self._config = config
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return rows sorted by metric and language.
@@ -87,11 +66,11 @@ class TargetWorker:
             DataError: no language has enough texts.
         """
         del shards  # the target lies outside the run
-        names = [metric.metric_name for metric in self._config.metrics]
+        names = [metric.metric_name for metric in self.metrics]
         samples: dict[tuple[str, str], Sample] = defaultdict(Sample)
         counts: dict[tuple[str, str], int] = defaultdict(int)
-        entries = self._config.data.reader().entries()
-        for batch, found in measure_all(entries, self._config.metrics, (), 1):
+        entries = self.data.reader().entries()
+        for batch, found in measure_all(entries, self.metrics, (), 1):
             for entry, language, values in zip(batch, found.languages, found.values_NM.tolist(), strict=True):
                 for name, value in zip(names, values, strict=True):
                     if value == value:  # not NaN: there is a value
@@ -105,11 +84,21 @@ class TargetWorker:
                 quantiles=quantiles_of(samples[name, language].values()),
             )
             for name, language in sorted(samples)
-            if counts[name, language] >= self._config.data.min_texts
+            if counts[name, language] >= self.data.min_texts
         ]
         if not rows:
             raise DataError(
-                f"like: no language of {', '.join(self._config.data.paths)} has {self._config.data.min_texts} texts "
+                f"like: no language of {', '.join(self.data.paths)} has {self.data.min_texts} texts "
                 f"with a value of {', '.join(names)}"
             )
         return Output(to_table(rows, TargetQuantiles))
+
+
+def look_like(data: TargetData, metrics: Sequence[MetricConfig]) -> Step:
+    """Find the quantiles of metrics in a data set, by language."""
+    return Step(
+        facts=StepFacts(verb="target", label="profile"),
+        config=TargetStep(data=data, metrics=tuple(metrics)),
+        produces=TargetQuantiles,
+        scope="corpus",
+    )

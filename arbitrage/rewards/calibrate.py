@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from arbitrage.candidates.calibration import log_length
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureCorpusStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.languages import UNKNOWN, family_of
@@ -48,47 +48,18 @@ class CalibrateConfig(Config):
         return self
 
 
-class CalibrateStep(StepConfig):
-    """Calibrates the rewards that feed it."""
-
-    step_kind: ClassVar[str] = "calibrate"
-
-    calibrate: CalibrateConfig
-
-    def build(self) -> "CalibrateWorker":
-        """Make the worker."""
-        return CalibrateWorker(self.calibrate)
-
-
-def calibrate(config: CalibrateConfig, prompts: Step, drafts: Sequence[Step], scores: Sequence[Step]) -> Step:
-    """Calibrate rewards over the whole corpus. Check steps among `scores` are left out: checks need no scale.
-
-    Raises:
-        ConfigError: no reward is among the scores.
-    """
-    rewards = tuple(step for step in scores if not isinstance(step.config, CheckStep))
-    if not rewards:
-        raise ConfigError("calibrate: there is no reward to calibrate, only checks")
-    return Step(
-        facts=StepFacts(verb="calibrate"),
-        config=CalibrateStep(calibrate=config),
-        produces=Calibration,
-        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": rewards},
-        scope="corpus",
-    )
-
-
 @dataclass(slots=True)
 class _Group:
     moments: Moments = field(default_factory=Moments)
     sample: Sample = field(default_factory=Sample)
 
 
-class CalibrateWorker:
-    """Sums up shard after shard; holds a few numbers for each reward and language."""
+class CalibrateStep(PureCorpusStep):
+    """Calibrates the rewards that feed it."""
 
-    def __init__(self, config: CalibrateConfig) -> None:
-        self._config = config
+    step_kind: ClassVar[str] = "calibrate"
+
+    calibrate: CalibrateConfig
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return rows sorted by reward and language; the row of 'und' is the global level, for unseen languages."""
@@ -112,11 +83,11 @@ class CalibrateWorker:
                 raise ConservationError(f"{reward} scored {candidate_id}, which is not among the drafts of its shard")
             group = groups.setdefault(reward, {}).setdefault(languages[prompt_id], _Group())
             group.moments.add(value, lengths[candidate_id])
-            if self._config.method == "rank":
+            if self.calibrate.method == "rank":
                 group.sample.add(int(content_id("calibrate", reward, candidate_id), 16), value)
 
     def _rows(self, reward: str, groups: dict[str, _Group]) -> list[Calibration]:
-        k = self._config.shrinkage
+        k = self.calibrate.shrinkage
         everything = _level(groups, sorted(groups))
         rows = {UNKNOWN: _row(reward, UNKNOWN, everything, everything)}
         for language in sorted(set(groups) - {UNKNOWN}):
@@ -125,9 +96,27 @@ class CalibrateWorker:
             above = shrink(_level(groups, relatives), everything, k) if len(relatives) > 1 else everything
             own = _level(groups, [language])
             rows[language] = _row(reward, language, own, shrink(own, above, k))
-        if not self._config.length_control:
+        if not self.calibrate.length_control:
             rows = {language: row.model_copy(update={"length_slope": 0.0}) for language, row in rows.items()}
         return [rows[language] for language in sorted(rows)]
+
+
+def calibrate(config: CalibrateConfig, prompts: Step, drafts: Sequence[Step], scores: Sequence[Step]) -> Step:
+    """Calibrate rewards over the whole corpus. Check steps among `scores` are left out: checks need no scale.
+
+    Raises:
+        ConfigError: no reward is among the scores.
+    """
+    rewards = tuple(step for step in scores if not isinstance(step.config, CheckStep))
+    if not rewards:
+        raise ConfigError("calibrate: there is no reward to calibrate, only checks")
+    return Step(
+        facts=StepFacts(verb="calibrate"),
+        config=CalibrateStep(calibrate=config),
+        produces=Calibration,
+        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": rewards},
+        scope="corpus",
+    )
 
 
 def _level(groups: dict[str, _Group], languages: Sequence[str]) -> Level:

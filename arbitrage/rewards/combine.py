@@ -9,7 +9,7 @@ from pydantic import AfterValidator
 from arbitrage.candidates.calibration import CalibrationTable, calibrated, log_length
 from arbitrage.config import Config
 from arbitrage.contracts.rewards import Scorable
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, FinishReason, Score
@@ -53,8 +53,11 @@ class FilterRule(Config):
     minimum: float
 
 
-class EnsembleStep(StepConfig):
-    """An ensemble with its filters resolved. `raw` names the scores that are combined without calibration."""
+class EnsembleStep(PureStep):
+    """An ensemble with its filters resolved. `raw` names the scores that are combined without calibration.
+
+    Errors of its Scores: `candidate:<why>` (the teacher failed), `filter:<check>`, `unscored:<reward>`.
+    """
 
     step_kind: ClassVar[str] = "combine"
 
@@ -62,9 +65,56 @@ class EnsembleStep(StepConfig):
     filters: tuple[FilterRule, ...]
     raw: tuple[str, ...]
 
-    def build(self) -> "EnsembleWorker":
-        """Make the worker."""
-        return EnsembleWorker(self)
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the candidates."""
+        return score_items(scorables(inputs))
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Return one Score for each candidate, in the order of the drafts."""
+        by_candidate: dict[str, dict[str, Score]] = defaultdict(dict)
+        for score in inputs.records("scores", Score):
+            by_candidate[score.candidate_id][base_name(score.reward)] = score
+        table = CalibrationTable(inputs.records("calibration", Calibration))
+        name = versioned(self.ensemble.name, VERSION)
+        scores = [
+            score_of(item, name, self._combine(item, by_candidate[item.candidate.candidate_id], table))
+            for item in scorables(inputs)
+        ]
+        return Output(to_table(scores, Score))
+
+    def _combine(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
+        if item.candidate.finish_reason is FinishReason.ERROR:
+            return CheckResult(error=f"candidate:{item.candidate.error or 'error'}")
+        for rule in self.filters:
+            found = scores.get(rule.check)
+            if found is None:
+                return CheckResult(error=f"unscored:{rule.check}")
+            if found.value is not None and found.value < rule.minimum:
+                return CheckResult(error=f"filter:{rule.check}")
+        return self._mean(item, scores, table)
+
+    def _mean(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
+        total = norm = 0.0
+        unscored = None
+        for name, weight in sorted(self.ensemble.weights.items()):
+            if weight == 0.0:
+                continue
+            value = self._value(item, scores.get(name), table)
+            if value is None:
+                unscored = unscored or name
+            else:
+                total, norm = total + weight * value, norm + abs(weight)
+        if norm == 0.0 or (unscored and self.ensemble.missing == "error"):
+            return CheckResult(error=f"unscored:{unscored}")
+        return CheckResult(value=total / norm)
+
+    def _value(self, item: Scorable, score: Score | None, table: CalibrationTable) -> float | None:
+        if score is None or score.value is None:
+            return None
+        if base_name(score.reward) in self.raw:
+            return score.value
+        row = table.row(score.reward, item.prompt.language)
+        return None if row is None else calibrated(row, score.value, log_length(item.candidate.text))
 
 
 def combine(
@@ -139,69 +189,3 @@ def _require_known(where: str, names: Mapping[str, float] | Sequence[str], known
     for name in names:
         if name not in known:
             raise ConfigError(f"{where}: '{name}' is none of the rewards and checks: {', '.join(sorted(known))}")
-
-
-class EnsembleWorker:
-    """Combines shard after shard.
-
-    Errors of its Scores: `candidate:<why>` (the teacher failed), `filter:<check>`, `unscored:<reward>`.
-    """
-
-    def __init__(self, config: EnsembleStep) -> None:
-        self._config = config.ensemble
-        self._filters = config.filters
-        self._raw = frozenset(config.raw)
-        self._name = versioned(config.ensemble.name, VERSION)
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """List the candidates."""
-        return score_items(scorables(inputs))
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Return one Score for each candidate, in the order of the drafts."""
-        by_candidate: dict[str, dict[str, Score]] = defaultdict(dict)
-        for score in inputs.records("scores", Score):
-            by_candidate[score.candidate_id][base_name(score.reward)] = score
-        table = CalibrationTable(inputs.records("calibration", Calibration))
-        scores = [
-            score_of(item, self._name, self._combine(item, by_candidate[item.candidate.candidate_id], table))
-            for item in scorables(inputs)
-        ]
-        return Output(to_table(scores, Score))
-
-    async def close(self) -> None:
-        """Hold nothing, release nothing."""
-
-    def _combine(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
-        if item.candidate.finish_reason is FinishReason.ERROR:
-            return CheckResult(error=f"candidate:{item.candidate.error or 'error'}")
-        for rule in self._filters:
-            found = scores.get(rule.check)
-            if found is None:
-                return CheckResult(error=f"unscored:{rule.check}")
-            if found.value is not None and found.value < rule.minimum:
-                return CheckResult(error=f"filter:{rule.check}")
-        return self._mean(item, scores, table)
-
-    def _mean(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
-        total = norm = 0.0
-        unscored = None
-        for name, weight in sorted(self._config.weights.items()):
-            if weight == 0.0:
-                continue
-            value = self._value(item, scores.get(name), table)
-            if value is None:
-                unscored = unscored or name
-            else:
-                total, norm = total + weight * value, norm + abs(weight)
-        if norm == 0.0 or (unscored and self._config.missing == "error"):
-            return CheckResult(error=f"unscored:{unscored}")
-        return CheckResult(value=total / norm)
-
-    def _value(self, item: Scorable, score: Score | None, table: CalibrationTable) -> float | None:
-        if score is None or score.value is None:
-            return None
-        if base_name(score.reward) in self._raw:
-            return score.value
-        row = table.row(score.reward, item.prompt.language)
-        return None if row is None else calibrated(row, score.value, log_length(item.candidate.text))

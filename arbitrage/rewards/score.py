@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from arbitrage.contracts.rewards import Reward, Scorable
 from arbitrage.contracts.steps import LoadedModel, Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Load, Output
+from arbitrage.contracts.workers import Inputs, Item, Load, Output, ShardWorker
 from arbitrage.errors import ConfigError, ConservationError
 from arbitrage.records import Candidate, Prompt, Record, Score
 from arbitrage.rewards import CheckConfig, RewardConfig
@@ -210,7 +210,7 @@ def check(checks: Sequence[CheckConfig], teacher_name: str, prompts: Step, draft
     )
 
 
-class CheckWorker:
+class CheckWorker(ShardWorker):
     """Checks shard after shard."""
 
     def __init__(self, checks: Sequence[TextReward]) -> None:
@@ -225,6 +225,3 @@ class CheckWorker:
         pairs = scorables(inputs)
         scores = [check.score_one(pair) for pair in pairs for check in self._checks]
         return Output(to_table(scores, Score))
-
-    async def close(self) -> None:
-        """Hold nothing, release nothing."""

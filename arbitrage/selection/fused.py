@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig
-from arbitrage.contracts.workers import Inputs, Item, Output
-from arbitrage.records import Prompt, Reject, SftExample
+from arbitrage.contracts.steps import PureStep, Step
+from arbitrage.contracts.workers import Inputs, Output
+from arbitrage.records import Reject, SftExample
 from arbitrage.selection.sft import SFT, SftSelection, example_of, reject_of
 from arbitrage.tables import to_table
 
@@ -14,7 +14,7 @@ FUSION: Literal["fusion"] = "fusion"
 """The strategy of fused rows; the others have that of the selection."""
 
 
-class FusedSelection(StepConfig):
+class FusedSelection(PureStep):
     """Which answers become SFT examples.
 
     Attributes:
@@ -27,9 +27,31 @@ class FusedSelection(StepConfig):
     sft: SftSelection
     only_if_better: bool
 
-    def build(self) -> "FusedSelector":
-        """Build the worker."""
-        return FusedSelector(self)
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt. Fused answers that fail a filter, or that have no score, are not taken."""
+        of_fused = {"prompts": "prompts", "drafts": "fused", "scores": "fused_scores"}
+        fused = rank_candidates(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
+        examples: list[SftExample] = []
+        rejects: list[Reject] = []
+        for ranked, made in zip(rank_candidates(inputs), fused, strict=True):
+            example = self._choose(ranked, made)
+            if example is None:
+                rejects.append(reject_of(ranked))
+            else:
+                examples.append(example)
+        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
+
+    def _choose(self, ranked: PromptCandidates, made: PromptCandidates) -> SftExample | None:
+        best, new = _first(ranked), _first(made)
+        if new is not None and self._passes(new) and not (self.only_if_better and not _beats(new, best)):
+            return example_of(ranked.prompt, new, FUSION)
+        if best is not None and self._passes(best):
+            return example_of(ranked.prompt, best, self.sft.strategy)
+        return None
+
+    def _passes(self, candidate: RankedCandidate) -> bool:
+        floor = self.sft.min_score
+        return floor is None or candidate.value >= floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,46 +79,6 @@ def select_fused(config: FusedSelection, prompts: Step, answers: Scored, fused: 
         "fused_scores": (fused.final,),
     }
     return Step(SFT, config, SftExample, inputs)
-
-
-class FusedSelector:
-    """Worker of `select_fused`."""
-
-    def __init__(self, config: FusedSelection) -> None:
-        self._config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """Owe one example or Reject for each prompt."""
-        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Select within each prompt. Fused answers that fail a filter, or that have no score, are not taken."""
-        of_fused = {"prompts": "prompts", "drafts": "fused", "scores": "fused_scores"}
-        fused = rank_candidates(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
-        examples: list[SftExample] = []
-        rejects: list[Reject] = []
-        for ranked, made in zip(rank_candidates(inputs), fused, strict=True):
-            example = self._choose(ranked, made)
-            if example is None:
-                rejects.append(reject_of(ranked))
-            else:
-                examples.append(example)
-        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-    def _choose(self, ranked: PromptCandidates, made: PromptCandidates) -> SftExample | None:
-        best, new = _first(ranked), _first(made)
-        if new is not None and self._passes(new) and not (self._config.only_if_better and not _beats(new, best)):
-            return example_of(ranked.prompt, new, FUSION)
-        if best is not None and self._passes(best):
-            return example_of(ranked.prompt, best, self._config.sft.strategy)
-        return None
-
-    def _passes(self, candidate: RankedCandidate) -> bool:
-        floor = self._config.sft.min_score
-        return floor is None or candidate.value >= floor
 
 
 def _first(ranked: PromptCandidates) -> RankedCandidate | None:

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from arbitrage.config import Config, EachLanguageOnce, LanguageTag
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureCorpusStep, PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import MixQuota, PreferencePair, Prompt, Reject, content_id
 from arbitrage.tables import to_table
@@ -127,33 +127,20 @@ def mixed(config: MixConfig, prompts: Step, pairs: Step, facts: StepFacts) -> St
     return Step(facts, KeepStep(mix=config), PreferencePair, inputs | {"mix": (mix,)})
 
 
-class MixStep(StepConfig):
-    """Finds the highest lot that is kept of each language and kind."""
+class MixStep(PureCorpusStep):
+    """Finds the highest lot that is kept of each language and kind. Holds about a hundred bytes for each prompt."""
 
     step_kind: ClassVar[str] = "mix"
 
     mix: MixConfig
-
-    def build(self) -> "MixWorker":
-        """Build the worker."""
-        return MixWorker(self.mix)
-
-
-class MixWorker:
-    """Sees the lots of all prompts that have a pair: about a hundred bytes for each."""
-
-    def __init__(self, config: MixConfig) -> None:
-        self._config = config
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return a row for each language and kind, sorted; a language with a quota and no pair is named too."""
         lots: defaultdict[tuple[str, Kind], list[tuple[str, int]]] = defaultdict(list)
         for shard in shards:
             for prompt, pairs in _by_prompt(shard):
-                lots[prompt.language, self._config.kind(prompt)].append(
-                    (self._config.lot(prompt.prompt_id), len(pairs))
-                )
-        named = set(self._config.quotas.languages) if self._config.quotas is not None else set()
+                lots[prompt.language, self.mix.kind(prompt)].append((self.mix.lot(prompt.prompt_id), len(pairs)))
+        named = set(self.mix.quotas.languages) if self.mix.quotas is not None else set()
         rows: list[MixQuota] = []
         for language in sorted(named | {language for language, _ in lots}):
             general, safety = (sorted(lots.get((language, kind), ())) for kind in KINDS)
@@ -161,11 +148,11 @@ class MixWorker:
         return Output(to_table(rows, MixQuota))
 
     def _rows(self, language: str, general: "Lots", safety: "Lots") -> Iterator[MixQuota]:
-        wanted = self._config.general_wanted(language, _total(general), _total(safety))
+        wanted = self.mix.general_wanted(language, _total(general), _total(safety))
         first = _row(language, "general", general, wanted)
         yield first
-        if self._config.safety is not None:
-            yield _row(language, "safety", safety, self._config.safety_wanted(language, first.kept))
+        if self.mix.safety is not None:
+            yield _row(language, "safety", safety, self.mix.safety_wanted(language, first.kept))
 
 
 Lots = Sequence[tuple[str, int]]
@@ -186,23 +173,12 @@ def _row(language: str, kind: Kind, lots: Lots, wanted: int) -> MixQuota:
     return MixQuota(language=language, kind=kind, wanted=wanted, available=_total(lots), kept=kept, last_lot=last)
 
 
-class KeepStep(StepConfig):
+class KeepStep(PureStep):
     """Keeps the pairs of the prompts whose lots are low enough."""
 
     step_kind: ClassVar[str] = "keep"
 
     mix: MixConfig
-
-    def build(self) -> "PairKeeper":
-        """Build the worker."""
-        return PairKeeper(self)
-
-
-class PairKeeper:
-    """Worker of `mixed`."""
-
-    def __init__(self, config: KeepStep) -> None:
-        self._mix = config.mix
 
     def items(self, inputs: Inputs) -> list[Item]:
         """Owe pairs or a Reject for each prompt that has a pair."""
@@ -214,16 +190,13 @@ class PairKeeper:
         kept: list[PreferencePair] = []
         rejects: list[Reject] = []
         for prompt, pairs in _by_prompt(inputs):
-            kind = self._mix.kind(prompt)
-            if self._mix.lot(prompt.prompt_id) <= last[prompt.language, kind]:
+            kind = self.mix.kind(prompt)
+            if self.mix.lot(prompt.prompt_id) <= last[prompt.language, kind]:
                 kept += pairs
                 continue
             reason: MixReject = "safety_share_filled" if kind == "safety" else "quota_filled"
             rejects.append(Reject(item_id=prompt.prompt_id, reason=reason))
         return Output(to_table(kept, PreferencePair), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
 
 
 def _by_prompt(inputs: Inputs) -> list[tuple[Prompt, list[PreferencePair]]]:

@@ -10,8 +10,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
 from arbitrage.selection import PairPolicy
 from arbitrage.selection.mix import MixConfig, mixed
@@ -24,7 +24,7 @@ PairReject = NothingUsable | GuardReject | Literal["one_candidate", "no_opponent
 others: why the policy's first pair was dropped."""
 
 
-class PairSelection(StepConfig):
+class PairSelection(PureStep):
     """How preference pairs are selected.
 
     Attributes:
@@ -45,9 +45,65 @@ class PairSelection(StepConfig):
     mix: MixConfig | None = None
     iteration: int = Field(default=0, ge=0)
 
-    def build(self) -> "PairSelector":
-        """Build the worker."""
-        return PairSelector(self)
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt."""
+        pairs: list[PreferencePair] = []
+        rejects: list[Reject] = []
+        for ranked in rank_candidates(inputs):
+            proposals = list(self.policy.propose(ranked.candidates))
+            kept = self._keep(proposals)
+            pairs.extend(self._pair(ranked.prompt, proposal) for proposal in kept)
+            if not kept:
+                rejects.append(self._reject(ranked, proposals))
+        return Output(to_table(pairs, PreferencePair), to_table(rejects, Reject))
+
+    def _keep(self, proposals: Sequence[Proposal]) -> list[Proposal]:
+        distinct: dict[tuple[str, str], Proposal] = {}  # two samples may say the same: one pair, not two
+        for proposal in proposals:
+            if len(distinct) < self.max_pairs and self._objection(proposal) is None:
+                distinct.setdefault((proposal.chosen.text, proposal.rejected.text), proposal)
+        return list(distinct.values())
+
+    def _objection(self, proposal: Proposal) -> GuardReject | None:
+        if proposal.chosen.text == proposal.rejected.text:
+            return "identical_text"
+        if proposal.gap == 0:
+            return "tie"
+        if proposal.gap < self.min_gap:
+            return "below_gap"
+        lengths = sorted((len(proposal.chosen.text), len(proposal.rejected.text)))
+        limit = self.max_length_ratio
+        return "length_mismatch" if limit is not None and lengths[1] > limit * lengths[0] else None
+
+    def _pair(self, prompt: Prompt, proposal: Proposal) -> PreferencePair:
+        chosen, rejected = proposal.chosen, proposal.rejected
+        return PreferencePair(
+            prompt_id=prompt.prompt_id,
+            language=prompt.language,
+            prompt=prompt.messages,
+            chosen=chosen.reply,
+            rejected=rejected.reply,
+            chosen_id=chosen.candidate.candidate_id,
+            rejected_id=rejected.candidate.candidate_id,
+            chosen_teacher=chosen.candidate.teacher,
+            rejected_teacher=rejected.candidate.teacher,
+            chosen_score=chosen.value,
+            rejected_score=rejected.value,
+            score_gap=proposal.gap,
+            reward=chosen.reward,
+            policy=self.policy.kind,
+            iteration=self.iteration,
+        )
+
+    def _reject(self, ranked: PromptCandidates, proposals: Sequence[Proposal]) -> Reject:
+        reason: PairReject
+        if not ranked.candidates:
+            reason = ranked.why_nothing()
+        elif len(ranked.candidates) == 1:
+            reason = "one_candidate"
+        else:
+            reason = (self._objection(proposals[0]) if proposals else None) or "no_opponent"
+        return Reject(item_id=ranked.prompt.prompt_id, reason=reason, detail=ranked.census())
 
 
 PREFERENCE = StepFacts(verb="select", label="preference")
@@ -68,77 +124,3 @@ def select_pairs(config: PairSelection, prompts: Step, drafts: Sequence[Step], s
     pairing = config.model_copy(update={"mix": None})
     pairs = Step(StepFacts(verb="pair", label=PREFERENCE.label), pairing, PreferencePair, inputs)
     return mixed(config.mix, prompts, pairs, PREFERENCE)
-
-
-class PairSelector:
-    """Worker of `select_pairs`."""
-
-    def __init__(self, config: PairSelection) -> None:
-        self.config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """Owe pairs or a Reject for each prompt."""
-        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Select within each prompt."""
-        pairs: list[PreferencePair] = []
-        rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
-            proposals = list(self.config.policy.propose(ranked.candidates))
-            kept = self._keep(proposals)
-            pairs.extend(self._pair(ranked.prompt, proposal) for proposal in kept)
-            if not kept:
-                rejects.append(self._reject(ranked, proposals))
-        return Output(to_table(pairs, PreferencePair), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-    def _keep(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        distinct: dict[tuple[str, str], Proposal] = {}  # two samples may say the same: one pair, not two
-        for proposal in proposals:
-            if len(distinct) < self.config.max_pairs and self._objection(proposal) is None:
-                distinct.setdefault((proposal.chosen.text, proposal.rejected.text), proposal)
-        return list(distinct.values())
-
-    def _objection(self, proposal: Proposal) -> GuardReject | None:
-        if proposal.chosen.text == proposal.rejected.text:
-            return "identical_text"
-        if proposal.gap == 0:
-            return "tie"
-        if proposal.gap < self.config.min_gap:
-            return "below_gap"
-        lengths = sorted((len(proposal.chosen.text), len(proposal.rejected.text)))
-        limit = self.config.max_length_ratio
-        return "length_mismatch" if limit is not None and lengths[1] > limit * lengths[0] else None
-
-    def _pair(self, prompt: Prompt, proposal: Proposal) -> PreferencePair:
-        chosen, rejected = proposal.chosen, proposal.rejected
-        return PreferencePair(
-            prompt_id=prompt.prompt_id,
-            language=prompt.language,
-            prompt=prompt.messages,
-            chosen=chosen.reply,
-            rejected=rejected.reply,
-            chosen_id=chosen.candidate.candidate_id,
-            rejected_id=rejected.candidate.candidate_id,
-            chosen_teacher=chosen.candidate.teacher,
-            rejected_teacher=rejected.candidate.teacher,
-            chosen_score=chosen.value,
-            rejected_score=rejected.value,
-            score_gap=proposal.gap,
-            reward=chosen.reward,
-            policy=self.config.policy.kind,
-            iteration=self.config.iteration,
-        )
-
-    def _reject(self, ranked: PromptCandidates, proposals: Sequence[Proposal]) -> Reject:
-        reason: PairReject
-        if not ranked.candidates:
-            reason = ranked.why_nothing()
-        elif len(ranked.candidates) == 1:
-            reason = "one_candidate"
-        else:
-            reason = (self._objection(proposals[0]) if proposals else None) or "no_opponent"
-        return Reject(item_id=ranked.prompt.prompt_id, reason=reason, detail=ranked.census())

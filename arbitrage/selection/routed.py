@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
-from arbitrage.records import Prompt, Reject, Route, Score, SftExample
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
+from arbitrage.contracts.workers import Inputs, Output
+from arbitrage.records import Reject, Route, Score, SftExample
 from arbitrage.selection.sft import example_of, reject_of
 from arbitrage.tables import to_table
 
@@ -19,7 +19,7 @@ Keep = Literal["best", "all", "right"]
 """Which of the answers asked for become rows: the best-scored, every one, or one that a check calls right."""
 
 
-class RoutedSelection(StepConfig):
+class RoutedSelection(PureStep):
     """What a strategy keeps.
 
     Attributes:
@@ -36,9 +36,37 @@ class RoutedSelection(StepConfig):
     samples: int = Field(default=1, ge=1)
     judge: str = "exact"
 
-    def build(self) -> "RoutedSelector":
-        """Build the worker."""
-        return RoutedSelector(self)
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt."""
+        asked = {route.prompt_id: route.teachers for route in inputs.records("routes", Route)}
+        verdicts = self._verdicts(inputs)
+        examples: list[SftExample] = []
+        rejects: list[Reject] = []
+        for ranked in rank_candidates(inputs):
+            kept = self._keep(ranked, asked.get(ranked.prompt.prompt_id, ()), verdicts)
+            examples += [example_of(ranked.prompt, one, self.strategy) for one in kept]
+            if not kept:
+                rejects.append(reject_of(PromptCandidates(ranked.prompt, (), ranked.unusable, ranked.failed)))
+        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
+
+    def _keep(
+        self, ranked: PromptCandidates, teachers: Sequence[str], verdicts: dict[str, float]
+    ) -> Sequence[RankedCandidate]:
+        found = [
+            one
+            for one in ranked.candidates
+            if one.candidate.teacher in teachers and one.candidate.sample_index < self.samples
+        ]
+        if self.keep == "right":  # the sort is stable: among equals the best-scored stays first
+            found.sort(key=lambda one: -verdicts.get(one.candidate.candidate_id, 0.0))
+        return found if self.keep == "all" else found[:1]
+
+    def _verdicts(self, inputs: Inputs) -> dict[str, float]:
+        if self.keep != "right":
+            return {}
+        prefix = f"{self.judge}@"
+        opinions = inputs.records("opinions", Score)
+        return {s.candidate_id: s.value for s in opinions if s.value is not None and s.reward.startswith(prefix)}
 
 
 def select_routed(
@@ -63,49 +91,3 @@ def select_routed(
     if config.keep == "right":
         inputs["opinions"] = tuple(opinions)
     return Step(StepFacts(verb="select", label=config.strategy), config, SftExample, inputs)
-
-
-class RoutedSelector:
-    """Worker of `select_routed`."""
-
-    def __init__(self, config: RoutedSelection) -> None:
-        self._config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """Owe rows or a Reject for each prompt."""
-        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Select within each prompt."""
-        asked = {route.prompt_id: route.teachers for route in inputs.records("routes", Route)}
-        verdicts = self._verdicts(inputs)
-        examples: list[SftExample] = []
-        rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
-            kept = self._keep(ranked, asked.get(ranked.prompt.prompt_id, ()), verdicts)
-            examples += [example_of(ranked.prompt, one, self._config.strategy) for one in kept]
-            if not kept:
-                rejects.append(reject_of(PromptCandidates(ranked.prompt, (), ranked.unusable, ranked.failed)))
-        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-    def _keep(
-        self, ranked: PromptCandidates, teachers: Sequence[str], verdicts: dict[str, float]
-    ) -> Sequence[RankedCandidate]:
-        found = [
-            one
-            for one in ranked.candidates
-            if one.candidate.teacher in teachers and one.candidate.sample_index < self._config.samples
-        ]
-        if self._config.keep == "right":  # the sort is stable: among equals the best-scored stays first
-            found.sort(key=lambda one: -verdicts.get(one.candidate.candidate_id, 0.0))
-        return found if self._config.keep == "all" else found[:1]
-
-    def _verdicts(self, inputs: Inputs) -> dict[str, float]:
-        if self._config.keep != "right":
-            return {}
-        prefix = f"{self._config.judge}@"
-        opinions = inputs.records("opinions", Score)
-        return {s.candidate_id: s.value for s in opinions if s.value is not None and s.reward.startswith(prefix)}

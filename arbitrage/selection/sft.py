@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, RankedCandidate, rank_candidates
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import Prompt, Reject, SftExample
 from arbitrage.tables import to_table
 
@@ -13,7 +13,7 @@ SftReject = NothingUsable | Literal["below_min_score"]
 """Why a prompt has no SFT example."""
 
 
-class SftSelection(StepConfig):
+class SftSelection(PureStep):
     """Which answers become SFT examples.
 
     Attributes:
@@ -28,9 +28,21 @@ class SftSelection(StepConfig):
     min_score: float | None = None
     strategy: str = "reward"
 
-    def build(self) -> "SftSelector":
-        """Build the worker."""
-        return SftSelector(self)
+    async def run(self, inputs: Inputs) -> Output:
+        """Select within each prompt."""
+        examples: list[SftExample] = []
+        rejects: list[Reject] = []
+        for ranked in rank_candidates(inputs):
+            kept = self._keep(ranked)
+            examples.extend(example_of(ranked.prompt, candidate, self.strategy) for candidate in kept)
+            if not kept:
+                rejects.append(reject_of(ranked))
+        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
+
+    def _keep(self, ranked: PromptCandidates) -> tuple[RankedCandidate, ...]:
+        floor = self.min_score
+        passing = tuple(c for c in ranked.candidates if floor is None or c.value >= floor)
+        return passing[:1] if self.mode == "best" else passing
 
 
 SFT = StepFacts(verb="select", label="sft")
@@ -47,36 +59,6 @@ def select_sft(config: SftSelection, prompts: Step, drafts: Sequence[Step], scor
     """
     inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
     return Step(SFT, config, SftExample, inputs)
-
-
-class SftSelector:
-    """Worker of `select_sft`."""
-
-    def __init__(self, config: SftSelection) -> None:
-        self.config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """Owe one example or Reject for each prompt."""
-        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Select within each prompt."""
-        examples: list[SftExample] = []
-        rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
-            kept = self._keep(ranked)
-            examples.extend(example_of(ranked.prompt, candidate, self.config.strategy) for candidate in kept)
-            if not kept:
-                rejects.append(reject_of(ranked))
-        return Output(to_table(examples, SftExample), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
-
-    def _keep(self, ranked: PromptCandidates) -> tuple[RankedCandidate, ...]:
-        floor = self.config.min_score
-        passing = tuple(c for c in ranked.candidates if floor is None or c.value >= floor)
-        return passing[:1] if self.config.mode == "best" else passing
 
 
 def example_of(prompt: Prompt, candidate: RankedCandidate, strategy: str) -> SftExample:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from arbitrage.contracts.metrics import Metric
 from arbitrage.contracts.steps import Resources, Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.workers import Inputs, Item, Output, ShardWorker
 from arbitrage.errors import ConservationError
 from arbitrage.metrics import MetricConfig
 from arbitrage.records import Candidate, FinishReason, Measurement, Prompt
@@ -54,7 +54,7 @@ def measure(
     )
 
 
-class MeasureWorker:
+class MeasureWorker(ShardWorker):
     """Measures shard after shard."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
@@ -85,9 +85,6 @@ class MeasureWorker:
                     )
                 )
         return Output(to_table(rows, Measurement))
-
-    async def close(self) -> None:
-        """Hold nothing that needs releasing."""
 
 
 def _answers(inputs: Inputs) -> Iterator[tuple[Candidate, str]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import ClassVar
 
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureCorpusStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.languages import UNKNOWN, family_of
 from arbitrage.records import Measurement, MetricScale, Prompt, Score, content_id
@@ -60,29 +60,6 @@ MIN_VALUES = 20
 """A language with fewer values takes the quantiles of all."""
 
 
-class ScaleStep(StepConfig):
-    """Scales what feeds it. `shrinkage`: number of values at which a group weighs as much as the level above."""
-
-    step_kind: ClassVar[str] = "steering_scale"
-
-    shrinkage: float
-
-    def build(self) -> "ScaleWorker":
-        """Make the worker."""
-        return ScaleWorker(self.shrinkage)
-
-
-def scale_metrics(shrinkage: float, prompts: Step, measures: Sequence[Step], final: Step) -> Step:
-    """Find the moments and quantiles of all metrics and of the final score, by language."""
-    return Step(
-        facts=StepFacts(verb="scale", label="metrics"),
-        config=ScaleStep(shrinkage=shrinkage),
-        produces=MetricScale,
-        inputs={"prompts": (prompts,), "measures": tuple(measures), "scores": (final,)},
-        scope="corpus",
-    )
-
-
 @dataclass(slots=True)
 class _Group:
     moments: Moments = field(default_factory=Moments)
@@ -90,11 +67,16 @@ class _Group:
     prompt_means: Sample = field(default_factory=Sample)
 
 
-class ScaleWorker:
-    """Sums up shard after shard; holds a few numbers and two samples for each metric and language."""
+class ScaleStep(PureCorpusStep):
+    """Scales what feeds it. Holds a few numbers and two samples for each metric and language.
 
-    def __init__(self, shrinkage: float) -> None:
-        self._shrinkage = shrinkage
+    Attributes:
+        shrinkage: number of values at which a group weighs as much as the level above.
+    """
+
+    step_kind: ClassVar[str] = "steering_scale"
+
+    shrinkage: float
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return rows sorted by metric and language; the row of 'und' is all languages."""
@@ -105,7 +87,7 @@ class ScaleWorker:
         return Output(to_table(rows, MetricScale))
 
     def _rows(self, metric: str, groups: dict[str, _Group]) -> list[MetricScale]:
-        k = self._shrinkage
+        k = self.shrinkage
         everybody = _Group(
             pool_within(groups[language].moments for language in sorted(groups)),
             merge(groups[language].values for language in sorted(groups)),
@@ -121,6 +103,17 @@ class ScaleWorker:
             shrunk = shrink(level_of(groups[language].moments), above, k)
             rows[language] = _row(metric, language, groups[language], shrunk, everybody)
         return [rows[language] for language in sorted(rows)]
+
+
+def scale_metrics(shrinkage: float, prompts: Step, measures: Sequence[Step], final: Step) -> Step:
+    """Find the moments and quantiles of all metrics and of the final score, by language."""
+    return Step(
+        facts=StepFacts(verb="scale", label="metrics"),
+        config=ScaleStep(shrinkage=shrinkage),
+        produces=MetricScale,
+        inputs={"prompts": (prompts,), "measures": tuple(measures), "scores": (final,)},
+        scope="corpus",
+    )
 
 
 def _take_in(shard: Inputs, groups: dict[str, dict[str, _Group]]) -> None:

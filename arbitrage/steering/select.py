@@ -4,7 +4,6 @@ The verb `quota` says how many prompts of each language are kept, and which, in 
 """
 
 import heapq
-from abc import ABC, abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Literal
@@ -12,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
+from arbitrage.contracts.steps import PureCorpusStep, PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import (
     Candidate,
@@ -48,7 +47,7 @@ class SteeredPairs(Config):
     min_gap: float = Field(default=0.5, gt=0.0)
 
 
-class SelectStep(StepConfig):
+class SelectStep(PureStep):
     """Writes one kind of rows from the choices of `steer`.
 
     Attributes:
@@ -65,9 +64,83 @@ class SelectStep(StepConfig):
     quotas: QuotaConfig | None = None
     min_gap: float = 0.5
 
-    def build(self) -> "Selector":
-        """Build the worker."""
-        return SteeredPairSelector(self) if self.rows == "preference" else SteeredExampleSelector(self)
+    def items(self, inputs: Inputs) -> list[Item]:
+        """List the prompts that have a choice."""
+        return [Item(c.prompt_id, c.language) for c in inputs.records("choices", SteeringChoice)]
+
+    async def run(self, inputs: Inputs) -> Output:
+        """Write the shard, in order of prompt id."""
+        prompts = {p.prompt_id: p for p in inputs.records("prompts", Prompt)}
+        drafts = {c.candidate_id: c for c in inputs.records("drafts", Candidate)}
+        quotas = {q.language: q for q in inputs.records("quotas", LanguageQuota)}
+        choices = inputs.records("choices", SteeringChoice)
+        found = measured_by_candidate(inputs, "candidate_id", map(self._taken, choices))
+        rows: list[Record] = []
+        rejects: list[Reject] = []
+        for choice in choices:
+            row: Record | SelectReject
+            if not self._has_room(choice, quotas):
+                row = "quota_filled"
+            elif self.rows == "preference":
+                row = self._pair(choice, prompts[choice.prompt_id], drafts)
+            else:
+                taken = drafts[self._taken(choice)]
+                row = self._example(prompts[choice.prompt_id], taken, found.get(taken.candidate_id, {}))
+            if isinstance(row, Record):
+                rows.append(row)
+            else:
+                rejects.append(Reject(item_id=choice.prompt_id, reason=row))
+        record = PreferencePair if self.rows == "preference" else SteeredExample
+        return Output(to_table(rows, record), to_table(rejects, Reject))
+
+    def _taken(self, choice: SteeringChoice) -> str:
+        return choice.control_id if self.rows == "control" else choice.steered_id
+
+    def _has_room(self, choice: SteeringChoice, quotas: Mapping[str, LanguageQuota]) -> bool:
+        limit = quotas.get(choice.language)
+        if self.quotas is None or limit is None or limit.last_lot is None:
+            return True
+        return self.quotas.lot(choice.prompt_id) <= limit.last_lot
+
+    def _example(self, prompt: Prompt, candidate: Candidate, measured: Mapping[str, Measurement]) -> SteeredExample:
+        """Return the candidate that steering, or chance, has taken, with all its measurements."""
+        return SteeredExample(
+            prompt_id=prompt.prompt_id,
+            language=prompt.language,
+            candidate_id=candidate.candidate_id,
+            teacher=candidate.teacher,
+            objective=self.objective,
+            prompt=prompt.messages,
+            completion=_reply(candidate),
+            metrics=tuple(Metric(name=name, value=measured[name].value) for name in sorted(measured)),
+        )
+
+    def _pair(
+        self, choice: SteeringChoice, prompt: Prompt, drafts: Mapping[str, Candidate]
+    ) -> PreferencePair | SelectReject:
+        """Pair the steered candidate with the one farthest from the objectives, whose scores it carries."""
+        if choice.away_id is None or choice.away_pull is None:
+            return "no_opponent"
+        gap = choice.steered_pull - choice.away_pull
+        if gap < self.min_gap:
+            return "below_gap"
+        chosen, rejected = drafts[choice.steered_id], drafts[choice.away_id]
+        return PreferencePair(
+            prompt_id=prompt.prompt_id,
+            language=prompt.language,
+            prompt=prompt.messages,
+            chosen=_reply(chosen),
+            rejected=_reply(rejected),
+            chosen_id=chosen.candidate_id,
+            rejected_id=rejected.candidate_id,
+            chosen_teacher=chosen.teacher,
+            rejected_teacher=rejected.teacher,
+            chosen_score=choice.steered_pull,
+            rejected_score=choice.away_pull,
+            score_gap=gap,
+            reward=self.objective,
+            policy=POLICY,
+        )
 
 
 def select_steered(
@@ -101,153 +174,16 @@ def select_steered(
     )
 
 
-class Selector(ABC):
-    """Worker of `select_steered`: one row or Reject for each choice."""
-
-    def __init__(self, config: SelectStep) -> None:
-        self.config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """Owe a row or Reject for each choice."""
-        return [Item(c.prompt_id, c.language) for c in inputs.records("choices", SteeringChoice)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Write the shard, in order of prompt id."""
-        prompts = {p.prompt_id: p for p in inputs.records("prompts", Prompt)}
-        drafts = {c.candidate_id: c for c in inputs.records("drafts", Candidate)}
-        quotas = {q.language: q for q in inputs.records("quotas", LanguageQuota)}
-        choices = inputs.records("choices", SteeringChoice)
-        found = measured_by_candidate(inputs, "candidate_id", map(self.taken, choices))
-        rows: list[Record] = []
-        rejects: list[Reject] = []
-        for choice in choices:
-            row: Record | SelectReject = "quota_filled"
-            if self._has_room(choice, quotas):
-                row = self.row(choice, prompts[choice.prompt_id], drafts, found)
-            if isinstance(row, Record):
-                rows.append(row)
-            else:
-                rejects.append(Reject(item_id=choice.prompt_id, reason=row))
-        record = PreferencePair if self.config.rows == "preference" else SteeredExample
-        return Output(to_table(rows, record), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
-        return
-
-    def taken(self, choice: SteeringChoice) -> str:
-        """Return the id of the candidate that is written."""
-        return choice.control_id if self.config.rows == "control" else choice.steered_id
-
-    @abstractmethod
-    def row(
-        self,
-        choice: SteeringChoice,
-        prompt: Prompt,
-        drafts: Mapping[str, Candidate],
-        found: Mapping[str, Mapping[str, Measurement]],
-    ) -> Record | SelectReject:
-        """Return the row of one choice, or why there is none."""
-
-    def _has_room(self, choice: SteeringChoice, quotas: Mapping[str, LanguageQuota]) -> bool:
-        limit = quotas.get(choice.language)
-        if self.config.quotas is None or limit is None or limit.last_lot is None:
-            return True
-        return self.config.quotas.lot(choice.prompt_id) <= limit.last_lot
-
-
-class SteeredExampleSelector(Selector):
-    """Writes the answer that steering, or chance, has taken, with all that was measured of it."""
-
-    def row(
-        self,
-        choice: SteeringChoice,
-        prompt: Prompt,
-        drafts: Mapping[str, Candidate],
-        found: Mapping[str, Mapping[str, Measurement]],
-    ) -> Record | SelectReject:
-        """Return a SteeredExample."""
-        candidate = drafts[self.taken(choice)]
-        measured = found.get(candidate.candidate_id, {})
-        return SteeredExample(
-            prompt_id=prompt.prompt_id,
-            language=prompt.language,
-            candidate_id=candidate.candidate_id,
-            teacher=candidate.teacher,
-            objective=self.config.objective,
-            prompt=prompt.messages,
-            completion=_reply(candidate),
-            metrics=tuple(Metric(name=name, value=measured[name].value) for name in sorted(measured)),
-        )
-
-
-class SteeredPairSelector(Selector):
-    """Sets the steered answer against the one farthest from the objectives that is no better by reward."""
-
-    def row(
-        self,
-        choice: SteeringChoice,
-        prompt: Prompt,
-        drafts: Mapping[str, Candidate],
-        found: Mapping[str, Mapping[str, Measurement]],
-    ) -> Record | SelectReject:
-        """Return a PreferencePair, scored by the objectives alone."""
-        if choice.away_id is None or choice.away_pull is None:
-            return "no_opponent"
-        gap = choice.steered_pull - choice.away_pull
-        if gap < self.config.min_gap:
-            return "below_gap"
-        chosen, rejected = drafts[choice.steered_id], drafts[choice.away_id]
-        return PreferencePair(
-            prompt_id=prompt.prompt_id,
-            language=prompt.language,
-            prompt=prompt.messages,
-            chosen=_reply(chosen),
-            rejected=_reply(rejected),
-            chosen_id=chosen.candidate_id,
-            rejected_id=rejected.candidate_id,
-            chosen_teacher=chosen.teacher,
-            rejected_teacher=rejected.teacher,
-            chosen_score=choice.steered_pull,
-            rejected_score=choice.away_pull,
-            score_gap=gap,
-            reward=self.config.objective,
-            policy=POLICY,
-        )
-
-
 def _reply(candidate: Candidate) -> tuple[Message, ...]:
     return (Message(role="assistant", content=candidate.text),)
 
 
-class QuotaStep(StepConfig):
+class QuotaStep(PureCorpusStep):
     """Counts what there is against what is wanted."""
 
     step_kind: ClassVar[str] = "steering_quotas"
 
     quotas: QuotaConfig
-
-    def build(self) -> "QuotaWorker":
-        """Make the worker."""
-        return QuotaWorker(self.quotas)
-
-
-def steering_quota(config: QuotaConfig, choices: Step) -> Step:
-    """Find the highest lot that is kept of each language with a quota."""
-    return Step(
-        facts=StepFacts(verb="quota", label="steered"),
-        config=QuotaStep(quotas=config),
-        produces=LanguageQuota,
-        inputs={"choices": (choices,)},
-        scope="corpus",
-    )
-
-
-class QuotaWorker:
-    """Remembers the lowest lots of each language: as many as are wanted."""
-
-    def __init__(self, config: QuotaConfig) -> None:
-        self._config = config
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return one row for each language with a quota, sorted; one without any prompt is named too."""
@@ -257,7 +193,7 @@ class QuotaWorker:
             table = shard.table("choices", SteeringChoice)
             for prompt_id, language in zip(*(table[c].to_pylist() for c in ("prompt_id", "language")), strict=True):
                 available[language] += 1
-                lot, wanted = int(self._config.lot(prompt_id), 16), self._config.wanted(language)
+                lot, wanted = int(self.quotas.lot(prompt_id), 16), self.quotas.wanted(language)
                 if wanted is None or wanted == 0:
                     continue
                 if len(lowest[language]) < wanted:
@@ -265,8 +201,8 @@ class QuotaWorker:
                 else:
                     heapq.heappushpop(lowest[language], -lot)
         rows = []
-        for language in sorted({*available, *self._config.languages}):
-            wanted = self._config.wanted(language)
+        for language in sorted({*available, *self.quotas.languages}):
+            wanted = self.quotas.wanted(language)
             if wanted is not None:
                 last = f"{-lowest[language][0]:020x}" if lowest[language] else ""
                 is_enough = available[language] <= wanted
@@ -279,3 +215,14 @@ class QuotaWorker:
                     )
                 )
         return Output(to_table(rows, LanguageQuota))
+
+
+def steering_quota(config: QuotaConfig, choices: Step) -> Step:
+    """Find the highest lot that is kept of each language with a quota."""
+    return Step(
+        facts=StepFacts(verb="quota", label="steered"),
+        config=QuotaStep(quotas=config),
+        produces=LanguageQuota,
+        inputs={"choices": (choices,)},
+        scope="corpus",
+    )

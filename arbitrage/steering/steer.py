@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 
 from arbitrage.candidates.ranked import PromptCandidates, rank_candidates
 from arbitrage.config import Config
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
-from arbitrage.records import Measurement, MetricScale, Prompt, Reject, SteeringChoice, TargetQuantiles
+from arbitrage.contracts.steps import PureStep, Step, StepFacts
+from arbitrage.contracts.workers import Inputs, Output
+from arbitrage.records import Measurement, MetricScale, Reject, SteeringChoice, TargetQuantiles
 from arbitrage.steering.objectives import SteerConfig
 from arbitrage.steering.position import CandidateChooser, Found, SteeredChoice
 from arbitrage.steering.scale import ScaleTable
@@ -30,7 +30,7 @@ class ResolvedObjective(Config):
     label: str
 
 
-class SteerStep(StepConfig):
+class SteerStep(PureStep):
     """Chooses by objectives. What is watched plays no part.
 
     Attributes:
@@ -43,9 +43,20 @@ class SteerStep(StepConfig):
     steer: SteerConfig
     aims: tuple[ResolvedObjective, ...]
 
-    def build(self) -> "SteerWorker":
-        """Make the worker."""
-        return SteerWorker(self.steer)
+    async def run(self, inputs: Inputs) -> Output:
+        """Choose within each prompt, in order of prompt id."""
+        scales = ScaleTable(inputs.records("scales", MetricScale))
+        judge = CandidateChooser(self.steer, scales, inputs.records("targets", TargetQuantiles))
+        found = measured_by_candidate(inputs, "metric", (o.name for o in self.steer.objectives))
+        choices: list[SteeringChoice] = []
+        rejects: list[Reject] = []
+        for ranked in rank_candidates(inputs):
+            row = _decide(judge, ranked, found)
+            if isinstance(row, SteeringChoice):
+                choices.append(row)
+            else:
+                rejects.append(row)
+        return Output(to_table(choices, SteeringChoice), to_table(rejects, Reject))
 
 
 def steer(
@@ -84,35 +95,6 @@ def steer(
         }
         | ({} if targets is None else {"targets": (targets,)}),
     )
-
-
-class SteerWorker:
-    """Chooses shard after shard."""
-
-    def __init__(self, config: SteerConfig) -> None:
-        self._config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """Owe a choice or Reject for each prompt."""
-        return [Item(p.prompt_id, p.language) for p in inputs.records("prompts", Prompt)]
-
-    async def run(self, inputs: Inputs) -> Output:
-        """Choose within each prompt, in order of prompt id."""
-        scales = ScaleTable(inputs.records("scales", MetricScale))
-        judge = CandidateChooser(self._config, scales, inputs.records("targets", TargetQuantiles))
-        found = measured_by_candidate(inputs, "metric", (o.name for o in self._config.objectives))
-        choices: list[SteeringChoice] = []
-        rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
-            row = _decide(judge, ranked, found)
-            if isinstance(row, SteeringChoice):
-                choices.append(row)
-            else:
-                rejects.append(row)
-        return Output(to_table(choices, SteeringChoice), to_table(rejects, Reject))
-
-    async def close(self) -> None:
-        """Hold nothing."""
 
 
 def measured_by_candidate(

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from arbitrage.candidates.matrix import RewardMatrix, teacher_means
 from arbitrage.candidates.matrix_builder import MatrixBuilder, MatrixRows
 from arbitrage.contracts.routers import PoolMember
-from arbitrage.contracts.steps import Step, StepConfig, StepFacts
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.steps import PureCorpusStep, PureStep, Step, StepFacts
+from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import Candidate, Prompt, Route, RouterPart, Score
 from arbitrage.tables import empty_table
 from routers.choice import ChoiceConfig
@@ -65,28 +65,17 @@ class Explored:
     final: Step
 
 
-class TrainRouterStep(StepConfig):
-    """Config of a train step: how to learn, and who the columns are."""
+class TrainRouterStep(PureCorpusStep):
+    """How to learn, and the teachers in the order of the columns. Holds all prompts in memory."""
 
     step_kind: ClassVar[str] = "train_router"
 
     learner: AnyLearner
     teachers: tuple[str, ...]
 
-    def build(self) -> "TrainWorker":
-        """Make the worker."""
-        return TrainWorker(self)
-
-
-class TrainWorker:
-    """Learns from all shards it is shown; holds their prompts and a few numbers for each answer."""
-
-    def __init__(self, config: TrainRouterStep) -> None:
-        self._config = config
-
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return the router as a table."""
-        builder = MatrixBuilder(self._config.teachers)
+        builder = MatrixBuilder(self.teachers)
         for shard in shards:
             rows = MatrixRows(
                 prompts=shard.table("prompts", Prompt),
@@ -97,7 +86,7 @@ class TrainWorker:
             )
             builder.add(rows)
         built = builder.build()
-        return Output(pack(fit_router(self._config.learner, built.matrix, built.num_dropped)))
+        return Output(pack(fit_router(self.learner, built.matrix, built.num_dropped)))
 
 
 def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, label: str = ROUTER) -> Step:
@@ -124,38 +113,19 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, l
     )
 
 
-class RouteTrainedConfig(StepConfig):
-    """How to choose by a router that another step trains."""
+class RouteTrainedConfig(PureStep):
+    """Routes by a router that another step of the run has trained."""
 
     step_kind: ClassVar[str] = "route_trained"
 
     choice: ChoiceConfig
     pool: tuple[PoolMember, ...]
 
-    def build(self) -> "RouteTrainedWorker":
-        """Make the worker."""
-        return RouteTrainedWorker(self)
-
-
-class RouteTrainedWorker:
-    """Routes a shard of prompts by the table that comes with it."""
-
-    def __init__(self, config: RouteTrainedConfig) -> None:
-        self._config = config
-
-    def items(self, inputs: Inputs) -> list[Item]:
-        """List the prompts."""
-        return [Item(prompt.prompt_id, prompt.language) for prompt in inputs.records("prompts", Prompt)]
-
     async def run(self, inputs: Inputs) -> Output:
-        """Route the prompts; one that no teacher may answer is rejected."""
-        config = self._config
+        """Route the prompts; one whose language no teacher supports is rejected."""
         artifact = unpack(inputs.table("router", RouterPart), ROUTER_STEP)
-        router = config.choice.with_predictor(artifact, config.pool, ROUTER_STEP)
+        router = self.choice.with_predictor(artifact, self.pool, ROUTER_STEP)
         return await RouteWorker(router).run(inputs)
-
-    async def close(self) -> None:
-        """Release nothing: a router holds no resources."""
 
 
 def route_trained(choice: ChoiceConfig, pool: Sequence[PoolMember], prompts: Step, trained: Step, label: str) -> Step:

@@ -12,7 +12,7 @@ from arbitrage.config import parse
 from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
 from arbitrage.records import Calibration, Candidate, Prompt, Score
-from arbitrage.rewards.calibrate import CalibrateConfig, CalibrateWorker, calibrate
+from arbitrage.rewards.calibrate import CalibrateConfig, CalibrateStep, calibrate
 from arbitrage.rewards.fake import FakeRewardConfig
 from arbitrage.rewards.score import check, score
 from arbitrage.rewards.text_checks import TruncationConfig
@@ -37,7 +37,7 @@ def shard_of(raw: Raw, start: int = 0, texts: Sequence[str] | None = None) -> In
 
 def rows_of(raw: Raw, **options: object) -> dict[str, Calibration]:
     config = parse(options, CalibrateConfig, "test")
-    rows = from_table(CalibrateWorker(config).run([shard_of(raw)]).table, Calibration)
+    rows = from_table(CalibrateStep(calibrate=config).run([shard_of(raw)]).table, Calibration)
     assert [row.language for row in rows] == sorted(row.language for row in rows)
     return {row.language: row for row in rows}
 
@@ -76,7 +76,7 @@ def test_unscored_candidates_count_nowhere() -> None:
     prompt = a_prompt("q", "sw")
     one, two = a_candidate(prompt, "a"), a_candidate(prompt, "b")
     shard = a_shard([prompt], [one, two], [a_score(one, "rm@1", 3.0), a_score(two, "rm@1", None, "too_long")])
-    rows = from_table(CalibrateWorker(CalibrateConfig()).run([shard]).table, Calibration)
+    rows = from_table(CalibrateStep(calibrate=CalibrateConfig()).run([shard]).table, Calibration)
     assert {row.num_scores for row in rows} == {1}
 
 
@@ -89,11 +89,11 @@ def test_an_unseen_language_gets_the_global_row_and_an_unknown_reward_none() -> 
 
 def test_shards_may_come_in_any_number() -> None:
     values = [0.5, 1.5, -2.0, 4.0, 0.25, 3.0]
-    whole = CalibrateWorker(CalibrateConfig()).run([shard_of({"sw": values})])
+    whole = CalibrateStep(calibrate=CalibrateConfig()).run([shard_of({"sw": values})])
     parts = [shard_of({"sw": values[:1]}), shard_of({"sw": values[1:4]}, 1), shard_of({"sw": values[4:]}, 4)]
     for one, other in zip(
         from_table(whole.table, Calibration),
-        from_table(CalibrateWorker(CalibrateConfig()).run(parts).table, Calibration),
+        from_table(CalibrateStep(calibrate=CalibrateConfig()).run(parts).table, Calibration),
         strict=True,
     ):
         assert one.num_scores == other.num_scores
@@ -105,7 +105,7 @@ def test_length_control_takes_out_what_length_explains() -> None:
     texts = ["x" * (2 + 5 * i) for i in range(40)]
     quality = [math.sin(7.0 * i) for i in range(40)]
     raw = [q + 3.0 * log_length(t) for q, t in zip(quality, texts, strict=True)]
-    worker = CalibrateWorker(CalibrateConfig(shrinkage=0.0, length_control=True))
+    worker = CalibrateStep(calibrate=CalibrateConfig(shrinkage=0.0, length_control=True))
     rows = from_table(worker.run([shard_of({"sw": raw}, texts=texts)]).table, Calibration)
     row = next(row for row in rows if row.language == "sw")
     z = [calibrated(row, value, log_length(text)) for value, text in zip(raw, texts, strict=True)]
@@ -204,4 +204,4 @@ def test_scores_of_strangers_are_a_bug() -> None:
     prompt = a_prompt("q")
     stranger = Score(candidate_id="nobody", prompt_id=prompt.prompt_id, reward="rm@1", value=1.0)
     with pytest.raises(ConservationError, match="nobody"):
-        CalibrateWorker(CalibrateConfig()).run([a_shard([prompt], [], [stranger])])
+        CalibrateStep(calibrate=CalibrateConfig()).run([a_shard([prompt], [], [stranger])])

@@ -11,9 +11,9 @@ from arbitrage.contracts.workers import Inputs
 from arbitrage.records import LanguageQuota, Reject, SteeringChoice
 from arbitrage.selection.mix import QuotaConfig
 from arbitrage.steering.objectives import RewardTerm
-from arbitrage.steering.scale import ScaleWorker, quantiles_of, share_of, value_at
-from arbitrage.steering.select import QuotaWorker
-from arbitrage.steering.steer import SteerWorker
+from arbitrage.steering.scale import ScaleStep, quantiles_of, share_of, value_at
+from arbitrage.steering.select import QuotaStep
+from arbitrage.steering.steer import SteerStep
 from arbitrage.tables import from_table, to_table
 from tests.support.steering import Answer, World, a_world, choices, steered, toward
 
@@ -53,8 +53,10 @@ def test_bounds_and_floor_are_never_violated(
 def test_the_order_of_rows_does_not_matter(world: World) -> None:
     turned = World(world.prompts[::-1], world.drafts[::-1], world.scores[::-1], world.measures[::-1])
     config = toward("up", k=3)
-    scales = ScaleWorker(20.0).run([world.inputs()]).table
-    one, two = (asyncio.run(SteerWorker(config).run(w.inputs(scales=(scales,)))) for w in (world, turned))
+    scales = ScaleStep(shrinkage=20.0).run([world.inputs()]).table
+    one, two = (
+        asyncio.run(SteerStep(steer=config, aims=()).run(w.inputs(scales=(scales,)))) for w in (world, turned)
+    )
     assert one.table.equals(two.table)
 
 
@@ -83,7 +85,7 @@ def test_quotas_are_met_where_there_is_enough_and_never_exceeded(
         for language, number in rows
     ]
     halves = [Inputs({"choices": (to_table(part, SteeringChoice),)}) for part in (made[::2], made[1::2])]
-    limits = {row.language: row for row in from_table(QuotaWorker(config).run(halves).table, LanguageQuota)}
+    limits = {row.language: row for row in from_table(QuotaStep(quotas=config).run(halves).table, LanguageQuota)}
     available = Counter(language for language, _ in rows)
     for language in {*available, *languages}:
         wanted = languages.get(language, default)

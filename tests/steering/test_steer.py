@@ -19,7 +19,7 @@ from arbitrage.records import (
 )
 from arbitrage.steering.measure import MeasureStep
 from arbitrage.steering.objectives import Objective, RewardTerm, SteerConfig
-from arbitrage.steering.scale import ScaleWorker, value_at
+from arbitrage.steering.scale import ScaleStep, value_at
 from arbitrage.tables import from_table
 from tests.support.scoring import a_candidate, a_prompt, a_shard
 from tests.support.steering import CHARACTERS, Answer, World, a_world, choices, steered, toward
@@ -130,7 +130,7 @@ def test_a_measurement_is_a_value_or_a_reason(value: float | None, reason: str |
 
 
 def scales_of(world: World, shrinkage: float) -> dict[tuple[str, str], MetricScale]:
-    rows = from_table(ScaleWorker(shrinkage).run([world.inputs()]).table, MetricScale)
+    rows = from_table(ScaleStep(shrinkage=shrinkage).run([world.inputs()]).table, MetricScale)
     return {(row.metric, row.language): row for row in rows}
 
 

@@ -8,8 +8,8 @@ from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.metrics.length import LengthConfig
 from arbitrage.records import Candidate, Measurement, Prompt, Score, SteeringChoice, TargetQuantiles
 from arbitrage.steering.objectives import Objective, RewardTerm, SteerConfig
-from arbitrage.steering.scale import ScaleWorker
-from arbitrage.steering.steer import SteerWorker
+from arbitrage.steering.scale import ScaleStep
+from arbitrage.steering.steer import SteerStep
 from arbitrage.tables import from_table, to_table
 from tests.support.scoring import a_candidate, a_prompt, a_score
 
@@ -87,9 +87,9 @@ def toward(direction: str | float | None, **options: object) -> SteerConfig:
 
 def steered(config: SteerConfig, world: World, targets: Sequence[TargetQuantiles] = ()) -> Output:
     """Scale, then steer one shard."""
-    scales = ScaleWorker(config.shrinkage).run([world.inputs()]).table
+    scales = ScaleStep(shrinkage=config.shrinkage).run([world.inputs()]).table
     inputs = world.inputs(scales=(scales,), targets=(to_table(list(targets), TargetQuantiles),))
-    return asyncio.run(SteerWorker(config).run(inputs))
+    return asyncio.run(SteerStep(steer=config, aims=()).run(inputs))
 
 
 def choices(config: SteerConfig, world: World, targets: Sequence[TargetQuantiles] = ()) -> list[SteeringChoice]:
