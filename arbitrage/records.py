@@ -60,7 +60,7 @@ class FinishReason(StrEnum):
 
 
 class Candidate(Record):
-    """One sampled answer of one teacher."""
+    """One completion of one teacher. Rewards, checks, judges and routers read `text`, the final answer, alone."""
 
     item_key: ClassVar[str] = "candidate_id"
     row_key: ClassVar[tuple[str, ...]] = ("candidate_id",)
@@ -71,9 +71,11 @@ class Candidate(Record):
     sample_index: int
     seed: int
     text: str
+    reasoning: str | None = None  # what the model wrote before the answer
     finish_reason: FinishReason
     prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    completion_tokens: int | None = None  # of reasoning and answer
+    reasoning_tokens: int | None = None  # of the reasoning, where it is known
     cumulative_logprob: float | None = None  # natural log, summed over completion tokens, at temperature 1
     cost_usd: float | None = None
     error: str | None = None
@@ -148,6 +150,7 @@ class SftExample(Record):
     prompt_id: str
     language: str
     messages: tuple[Message, ...]
+    reasoning: str | None = None  # before the last message
     candidate_id: str
     teacher: str
     score: float | None
@@ -167,6 +170,8 @@ class PreferencePair(Record):
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
+    chosen_reasoning: str | None = None
+    rejected_reasoning: str | None = None
     chosen_id: str
     rejected_id: str
     chosen_teacher: str
@@ -197,6 +202,7 @@ class SteeredExample(Record):
     objective: str
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
+    reasoning: str | None = None
     metrics: tuple[Metric, ...]
 
 

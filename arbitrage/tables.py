@@ -22,7 +22,7 @@ from arbitrage.records import Record
 
 R = TypeVar("R", bound=Record)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Enters every fingerprint; raise it when a record changes."""
 
 _SCALARS: dict[type, tuple[pa.DataType, str]] = {

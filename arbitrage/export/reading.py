@@ -133,6 +133,7 @@ def as_sft(example: SteeredExample) -> SftExample:
         prompt_id=example.prompt_id,
         language=example.language,
         messages=example.prompt + example.completion,
+        reasoning=example.reasoning,
         candidate_id=example.candidate_id,
         teacher=example.teacher,
         score=None,

@@ -14,6 +14,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -64,9 +65,10 @@ class ChatTokenizer:
         revision: commit of a Hugging Face id.
         local_files_only: never reach for the network.
         judges_answers: conversations end with an answer to be judged.
+        effort: `sampling.reasoning_effort`, handed to the template.
 
     Raises:
-        EngineStartError: the template cannot be used: it does not render the messages' text.
+        EngineStartError: the template cannot be used: it does not render the messages' text, or takes no effort.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ChatTokenizer:
         revision: str | None = None,
         local_files_only: bool = False,
         judges_answers: bool = False,
+        effort: str | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
@@ -87,12 +90,17 @@ class ChatTokenizer:
         self._is_mistral = any(base.__name__ == "MistralCommonBackend" for base in type(tokenizer).__mro__)
         self._template: CompiledTemplate | None = None
         self._opening, self._closing = _NO_FRAME
+        self.template = ""
         if self._is_mistral:
+            if effort is not None:
+                raise EngineStartError(f"{self._where}{NO_EFFORT}")
             self._require_usable(judges_answers=judges_answers)
             return
         files = _Files(model, revision, local_files_only)
         try:
             source = self._source(files)
+            self.template = source or ""
+            self._options |= effort_options(effort, self.template)
             variables = {k: v for k, v in self._options.items() if k != "chat_template"}
             controls = _control_tokens(tokenizer, source or "")
             self._controls = _pattern(controls)
@@ -113,6 +121,16 @@ class ChatTokenizer:
     def has_template(self) -> bool:
         """Whether conversations are written in the model's own format; otherwise they are plain text."""
         return self._is_mistral or self._template is not None
+
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Token → id."""
+        found: Mapping[str, int] = self._tokenizer.get_vocab()
+        return found
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """Return the texts of tokens of the vocabulary."""
+        return [str(token) for token in self._tokenizer.convert_ids_to_tokens(list(ids))]
 
     @property
     def closing(self) -> tuple[int, ...]:
@@ -155,13 +173,21 @@ class ChatTokenizer:
         """Return the tokens of a text alone."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of ids, control tokens left out, white space kept.
+    def decode(self, ids: Sequence[int], kept: frozenset[int] = frozenset()) -> str:
+        """Return the text of ids, white space kept, control tokens left out but for those to be kept.
 
         An answer cut off in the middle of a character loses that half: some tokens are bytes of UTF-8.
         """
-        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(text).rstrip("\ufffd")
+        text, start = "", 0
+        for place in [*(i for i, token in enumerate(ids) if token in kept), len(ids)]:
+            text += self._text(ids[start:place])
+            if place < len(ids):
+                text += self.tokens([ids[place]])[0]
+            start = place + 1
+        return text.rstrip("\ufffd")
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def _encode(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
         if self._is_mistral:
@@ -258,6 +284,33 @@ class ChatTokenizer:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         normaliser = getattr(backend, "normalizer", None)
         return str(normaliser.normalize_str(content)) if normaliser else content
+
+
+NO_EFFORT = "its chat template takes no reasoning_effort; leave sampling.reasoning_effort out"
+
+_SWITCHES = ("enable_thinking", "thinking")
+"""Options by which templates switch reasoning on and off."""
+
+
+def effort_options(effort: str | None, template: str) -> dict[str, Any]:
+    """Return the template's options for a reasoning effort.
+
+    Raises:
+        TemplateError: the template cannot express it.
+    """
+    if effort is None:
+        return {}
+    switches = [name for name in _SWITCHES if re.search(rf"\b{name}\b", template)]
+    if re.search(r"\breasoning_effort\b", template):
+        return {"reasoning_effort": effort} | (dict.fromkeys(switches, False) if effort == "none" else {})
+    if not switches:
+        raise TemplateError(NO_EFFORT)
+    if effort != "none":
+        raise TemplateError(
+            f"its chat template can switch reasoning off ({switches[0]}) and knows no reasoning_effort '{effort}'; "
+            "say none, or leave sampling.reasoning_effort out"
+        )
+    return dict.fromkeys(switches, False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,8 @@ class PairSelection(PureStep):
             prompt=prompt.messages,
             chosen=chosen.reply,
             rejected=rejected.reply,
+            chosen_reasoning=chosen.candidate.reasoning,
+            rejected_reasoning=rejected.candidate.reasoning,
             chosen_id=chosen.candidate.candidate_id,
             rejected_id=rejected.candidate.candidate_id,
             chosen_teacher=chosen.candidate.teacher,

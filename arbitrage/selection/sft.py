@@ -67,6 +67,7 @@ def example_of(prompt: Prompt, candidate: RankedCandidate, strategy: str) -> Sft
         prompt_id=prompt.prompt_id,
         language=prompt.language,
         messages=prompt.messages + candidate.reply,
+        reasoning=candidate.candidate.reasoning,
         candidate_id=candidate.candidate.candidate_id,
         teacher=candidate.candidate.teacher,
         score=candidate.value,

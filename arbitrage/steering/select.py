@@ -112,6 +112,7 @@ class SelectStep(PureStep):
             objective=self.objective,
             prompt=prompt.messages,
             completion=_reply(candidate),
+            reasoning=candidate.reasoning,
             metrics=tuple(Metric(name=name, value=measured[name].value) for name in sorted(measured)),
         )
 
@@ -131,6 +132,8 @@ class SelectStep(PureStep):
             prompt=prompt.messages,
             chosen=_reply(chosen),
             rejected=_reply(rejected),
+            chosen_reasoning=chosen.reasoning,
+            rejected_reasoning=rejected.reasoning,
             chosen_id=chosen.candidate_id,
             rejected_id=rejected.candidate_id,
             chosen_teacher=chosen.teacher,

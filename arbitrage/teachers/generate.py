@@ -16,6 +16,7 @@ from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_
 from arbitrage.teachers.engines.engine import json_hash
 from arbitrage.teachers.engines.logprobs import logprob_of
 from arbitrage.teachers.pool import TeacherConfig
+from arbitrage.teachers.reasoning import unfinished
 
 VERSION = 2
 
@@ -79,7 +80,7 @@ class GenerateConfig(StepConfig):
 
     def build(self) -> "GenerateWorker":
         """Start the engine."""
-        return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec()))
+        return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec(self.sampling)))
 
     def requests(self, inputs: Inputs) -> "list[TeacherRequest]":
         """List a shard's requests: prompts that begin alike are adjacent, a prompt's samples are in order.
@@ -174,6 +175,8 @@ class TeacherShard:
     def _record(self, sent: TeacherRequest, result: Completion | Failure) -> Candidate | Reject:
         if isinstance(result, Failure):
             return self._reject(result)
+        if result.reasoning and not result.text.strip():
+            return self._reject(unfinished(result.candidate_id, result.finish_reason, result.completion_tokens))
         flaw = self.config.flaw_of(sent, result)
         if flaw is None:
             return self._candidate(sent, result)
@@ -189,9 +192,11 @@ class TeacherShard:
             sample_index=request.sample_index,
             seed=request.seed,
             text=sound(completion.text),
+            reasoning=None if completion.reasoning is None else sound(completion.reasoning),
             finish_reason=completion.finish_reason,
             prompt_tokens=count_of(completion.prompt_tokens),
             completion_tokens=count_of(completion.completion_tokens),
+            reasoning_tokens=count_of(completion.reasoning_tokens),
             cumulative_logprob=logprob_of(completion.cumulative_logprob),
             cost_usd=self._cost(completion),
         )
@@ -215,11 +220,14 @@ def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) ->
     greedy. An id does not depend on n, and a greedy one not on temperature, top_p and seed.
     """
     requests = []
+    of_warm, of_greedy = (sampling.options(is_greedy=is_greedy) for is_greedy in (False, True))
     for index in range(sampling.n):
         is_greedy = sampling.temperature == 0 or (sampling.hedged and index == 0)
         temperature, top_p = (0.0, 1.0) if is_greedy else (sampling.temperature, sampling.top_p)
+        options = of_greedy if is_greedy else of_warm
         way = (repr(temperature), repr(top_p), sampling.max_tokens, None if is_greedy else sampling.seed)
-        candidate_id = content_id("candidate", prompt.prompt_id, teacher_hash, *way, index)
+        way_on = (json_hash(given),) if (given := options.identity()) else ()
+        candidate_id = content_id("candidate", prompt.prompt_id, teacher_hash, *way, *way_on, index)
         requests.append(
             GenerationRequest(
                 candidate_id=candidate_id,
@@ -230,6 +238,7 @@ def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) ->
                 temperature=temperature,
                 top_p=top_p,
                 max_tokens=sampling.max_tokens,
+                options=options,
                 source_id=prompt.source_id,
                 language=prompt.language,
             )

@@ -4,36 +4,47 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from arbitrage.config import Config, LanguageTag, Operational, Raw, parse, paths_beside
-from arbitrage.contracts.engines import SamplingParams
+from arbitrage.config import Config, LanguageTag, Operational, Raw, first_problem, parse, paths_beside
+from arbitrage.contracts.engines import DecodingOptions, SamplingParams, as_maker
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
-from arbitrage.errors import UserError, closest, did_you_mean
+from arbitrage.errors import ConfigError, UserError, closest, did_you_mean
 from arbitrage.languages import script_of
+from arbitrage.models.generation_config import maker_sampling
 from arbitrage.models.references import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
 from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engines.engine import ModelSpec, Precision
+from arbitrage.text.reasoning_formats import format_named
 from arbitrage.yaml_text import load_yaml
 
 TokenCount = Annotated[int, Field(ge=1)]
 
 
-class SamplingDefaults(Config):
+class SamplingDefaults(DecodingOptions):
     """A teacher's own sampling parameters, used where the run sets none.
 
     Attributes:
         n: number of candidates of each prompt.
         temperature: sampling temperature; 0 is greedy.
         top_p: nucleus sampling: share of the probability mass that is sampled from.
-        max_tokens: maximum number of tokens of a completion.
+        max_tokens: maximum number of tokens of a completion, its reasoning included.
+        maker: parameters that neither the run nor this entry gives are those of the model's `generation_config.json`.
     """
 
     n: Annotated[int | None, Field(ge=1)] = None
     temperature: Annotated[float | None, Field(ge=0.0)] = None
     top_p: Annotated[float | None, Field(gt=0.0, le=1.0)] = None
     max_tokens: TokenCount | None = None
+    maker: bool = False
+
+    _is_maker = model_validator(mode="before")(as_maker)
+
+    def own(self) -> Raw:
+        """Return the parameters that are given."""
+        found = {name: getattr(self, name) for name in ("n", "temperature", "top_p", "max_tokens")}
+        return {k: v for k, v in found.items() if v is not None} | {k: getattr(self, k) for k in self.given()}
 
 
 class Cost(Config):
@@ -103,6 +114,9 @@ class TeacherConfig(Config):
         context_length: tokens of prompt and answer together; None for the model's own limit.
         family: models of one maker; a reviewer should be of another.
         template_options: passed to the chat template, such as {enable_thinking: false}.
+        reasoning_parser: how reasoning is told from the answer. `auto`: by the marks in the model's own files, or by
+            the field in which an endpoint sends it; `none`: nothing is split; else a format (think, harmony, mistral,
+            …) or the name of vLLM's `--reasoning-parser` for it.
         sampling: its own sampling parameters; those of the run override them.
         cost: what answers cost.
         resources: what a replica holds, and how many there are.
@@ -120,6 +134,7 @@ class TeacherConfig(Config):
     context_length: TokenCount | None = None
     family: Annotated[str | None, Operational] = None
     template_options: dict[str, bool | int | str] = {}
+    reasoning_parser: str = "auto"
     sampling: Annotated[SamplingDefaults, Operational] = SamplingDefaults()  # resolved into each run's sampling
     cost: Annotated[Cost | None, Operational] = None
     resources: Annotated[TeacherResources, Operational] = TeacherResources()
@@ -130,6 +145,13 @@ class TeacherConfig(Config):
     def _model_stays_found(cls, model: str, info: ValidationInfo) -> str:
         engine = info.data.get("engine")
         return absolute_model(model) if engine is not None and engine.loads_model and model else model
+
+    @field_validator("reasoning_parser")
+    @classmethod
+    def _parser_is_known(cls, name: str) -> str:
+        if name not in ("auto", "none"):
+            format_named(name)
+        return name
 
     @model_validator(mode="after")
     def _engine_fits(self) -> Self:
@@ -148,7 +170,10 @@ class TeacherConfig(Config):
         """Return the identity of weights whose revision is known already; reads no files."""
         pinned_by_digest = self.engine.loads_model and local_directory(self.model) is not None
         model = "" if pinned_by_digest else self.model  # a copy elsewhere is the same teacher
-        return super().identity() | {"model": model, "revision": revision}
+        found = super().identity() | {"model": model, "revision": revision}
+        return (
+            found if self.reasoning_parser != "auto" else {k: v for k, v in found.items() if k != "reasoning_parser"}
+        )
 
     def weights_revision(self) -> str:
         """Return what pins the answers: a digest of local files, a commit, or "unpinned"."""
@@ -166,8 +191,8 @@ class TeacherConfig(Config):
             return True
         return is_pinned(self.model, self.revision) if self.engine.loads_model else self.revision is not None
 
-    def spec(self) -> ModelSpec:
-        """Return what the engine must know."""
+    def spec(self, sampling: SamplingParams | None = None) -> ModelSpec:
+        """Return what the engine must know; `sampling`: of all requests that it will get."""
         return ModelSpec(
             teacher=self.name,
             model=self.model,
@@ -176,6 +201,9 @@ class TeacherConfig(Config):
             context_length=self.context_length,
             template_options=self.template_options,
             gpus=self.held_resources().gpus,
+            reasoning_parser=self.reasoning_parser,
+            reasoning_effort=sampling.reasoning_effort if sampling else None,
+            has_reasoning_budget=bool(sampling and sampling.reasoning_budget),
         )
 
     def held_resources(self) -> Resources:
@@ -189,9 +217,36 @@ class TeacherConfig(Config):
         )
 
     def resolved_sampling(self, wanted: SamplingParams) -> SamplingParams:
-        """Return how to ask: values the run gives explicitly, else the teacher's, else the defaults."""
-        own = {k: v for k, v in self.sampling.model_dump().items() if v is not None}
-        return wanted.model_copy(update={k: v for k, v in own.items() if k not in wanted.model_fields_set})
+        """Return complete sampling parameters.
+
+        Of each the first value counts that is given: by the run, by the teacher's entry, by the model's maker (where
+        run or entry say `maker`); else the default.
+
+        Raises:
+            ConfigError: the engine cannot do what a parameter says, or the maker's values cannot be read.
+        """
+        of_maker = self._maker_sampling() if wanted.maker or self.sampling.maker else {}
+        own = of_maker | self.sampling.own()
+        values = {name: getattr(wanted, name) for name in SamplingParams.model_fields}
+        values |= {name: value for name, value in own.items() if name not in wanted.model_fields_set}
+        try:
+            found = SamplingParams.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"teacher '{self.name}': sampling: {first_problem(error)}") from error
+        if refused := sorted(found.given() & self.engine.cannot):
+            raise ConfigError(
+                f"teacher '{self.name}': its engine '{self.engine.kind}' cannot do sampling.{refused[0]}; leave it "
+                "out, or take another engine"
+            )
+        return found
+
+    def _maker_sampling(self) -> Raw:
+        if not self.engine.loads_model:
+            raise ConfigError(
+                f"teacher '{self.name}': sampling: maker reads the model's generation_config.json, and the engine "
+                f"'{self.engine.kind}' has no files of it; write the maker's values into the teacher's sampling"
+            )
+        return maker_sampling(self.model, self.revision, f"teacher '{self.name}'")
 
 
 class TeacherPool(Config):

@@ -40,6 +40,9 @@ class ModelSpec:
         context_length: tokens of prompt and answer together; None for the model's own limit.
         template_options: passed to the chat template, such as {"enable_thinking": False}.
         gpus: GPUs that one replica holds; less than one is a part of a GPU. None: as many as the engine needs.
+        reasoning_parser: how reasoning is told from the answer.
+        reasoning_effort: of all requests; None leaves it to the model.
+        has_reasoning_budget: whether requests limit the tokens of the reasoning.
     """
 
     teacher: str
@@ -49,6 +52,9 @@ class ModelSpec:
     context_length: int | None = None
     template_options: Mapping[str, bool | int | str] = field(default_factory=dict)
     gpus: float | None = None
+    reasoning_parser: str = "auto"
+    reasoning_effort: str | None = None
+    has_reasoning_budget: bool = False
 
     @property
     def owner(self) -> str:
@@ -68,6 +74,7 @@ class ModelSpec:
             model=self.model,
             revision=self.revision,
             local_files_only=local_files_only,
+            effort=self.reasoning_effort,
         )
 
 
@@ -82,6 +89,9 @@ class EngineOptions(Config):
 
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
     """What it can serve."""
+
+    cannot: ClassVar[frozenset[str]] = frozenset()
+    """Sampling parameters that it refuses, of `DecodingOptions`."""
 
     def build(self, spec: ModelSpec) -> Engine:
         """Load what is needed and return the engine. Blocks while it loads.

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.config import AbsolutePath, Operational
+from arbitrage.config import AbsolutePath, Operational, Raw
 from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import EngineDiedError
 from arbitrage.records import FinishReason, content_id
@@ -27,6 +27,7 @@ class FakeConfig(EngineOptions):
         num_words: words of an answer, at most; the prompt's own, in an order of the hash.
         truncated: fraction that ends with finish_reason "length".
         wrong_language: fraction of answers in English.
+        reasoning: language of the reasoning before each answer, the prompt's or English; "none" writes none.
         failures: fraction that fails, by reason.
         latency_s: mean wait for an answer; one in 100 takes ten times as long.
         max_in_flight: answers under way at once.
@@ -42,6 +43,7 @@ class FakeConfig(EngineOptions):
     num_words: int = Field(default=12, ge=0)
     truncated: Fraction = 0.0
     wrong_language: Fraction = 0.0
+    reasoning: Literal["none", "prompt", "en"] = "none"
     failures: dict[GenerationFailure, Fraction] = {}
     latency_s: Annotated[float, Field(ge=0.0), Operational] = 0.0
     max_in_flight: Annotated[int, Field(ge=1), Operational] = 64
@@ -49,6 +51,11 @@ class FakeConfig(EngineOptions):
     crash_marker: Annotated[AbsolutePath | None, Operational] = None
     poison: str | None = None
     poison_kills: Annotated[Literal["engine", "process"], Operational] = "engine"
+
+    def identity(self) -> Raw:
+        """Return what can change a completion."""
+        found = super().identity()
+        return {name: value for name, value in found.items() if name != "reasoning" or value != "none"}
 
     def build(self, spec: ModelSpec) -> "FakeEngine":
         """Return the engine."""
@@ -115,14 +122,25 @@ class FakeEngine:
         words = self._words(request)
         is_truncated = chance(request, "truncated") < self._config.truncated or len(words) > request.max_tokens
         kept = words[: min(request.max_tokens, max(1, len(words) // 2))] if is_truncated else words
+        reasoning = self._reasoning(request)
         return Completion(
             candidate_id=request.candidate_id,
             text=" ".join(kept),
+            reasoning=" ".join(reasoning) or None,
             finish_reason=FinishReason.LENGTH if is_truncated else FinishReason.STOP,
             prompt_tokens=sum(len(m.content.split()) for m in request.messages),
-            completion_tokens=len(kept),
+            completion_tokens=len(reasoning) + len(kept),
+            reasoning_tokens=len(reasoning) or None,
             cumulative_logprob=-float(len(kept)),
         )
+
+    def _reasoning(self, request: GenerationRequest) -> list[str]:
+        match self._config.reasoning:
+            case "none":
+                return []
+            case "prompt":
+                return request.messages[-1].content.split()
+        return ENGLISH.split()
 
     def _words(self, request: GenerationRequest) -> list[str]:
         is_english = chance(request, "language") < self._config.wrong_language

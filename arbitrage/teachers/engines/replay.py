@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import pyarrow as pa
 from pydantic import Field
 
-from arbitrage.config import Operational, Paths
+from arbitrage.config import Operational, Paths, Raw
 from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ColumnMap, ColumnNames, pick
@@ -18,27 +18,40 @@ from arbitrage.records import FinishReason, content_id, nfc
 from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, Result, UsabilityCheck, refuse_empty
 from arbitrage.teachers.engines.finish_reasons import FinishKind, read_finish
 from arbitrage.teachers.engines.recordings import Recorded, RecordingReader, Recordings, find_recordings
+from arbitrage.teachers.reasoning import unfinished
+from arbitrage.text.reasoning_formats import ReasoningFormat, format_named, split_text
 
 _SCHEMA = pa.schema(
     [
         ("text", pa.string()),
+        ("reasoning", pa.string()),
         ("kind", pa.string()),
         ("finish", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
+        ("reasoning_tokens", pa.int64()),
         ("cumulative_logprob", pa.float64()),
     ]
 )
 
 
 RecordedRole = Literal[
-    "key", "language", "text", "finish_reason", "prompt_tokens", "completion_tokens", "cumulative_logprob"
+    "key",
+    "language",
+    "text",
+    "reasoning",
+    "finish_reason",
+    "prompt_tokens",
+    "completion_tokens",
+    "reasoning_tokens",
+    "cumulative_logprob",
 ]
 
 
 _NUMBERS: Mapping[RecordedRole, Callable[[Any], float | None]] = {
     "prompt_tokens": count_of,
     "completion_tokens": count_of,
+    "reasoning_tokens": count_of,
     "cumulative_logprob": number_of,
 }
 
@@ -51,9 +64,11 @@ class RecordedColumns(ColumnNames[RecordedRole]):
         language: the recording's language, where the key alone does not tell prompts apart.
         text: the answer, as text or as chat messages; a list of answers if the column holds conversations of several
             turns (see `turn`).
+        reasoning: what the model wrote before the answer. Where it stands in the text, between marks, give the
+            teacher's `reasoning_parser`.
         finish_reason: as servers name them; without it every answer counts as stopped by itself. An answer that was
             cut by a filter, calls a tool, ended in an error, or whose value is not known is not replayed.
-        prompt_tokens, completion_tokens, cumulative_logprob: numbers, where they were recorded.
+        prompt_tokens, completion_tokens, reasoning_tokens, cumulative_logprob: numbers, where they were recorded.
     """
 
     usual = dict.fromkeys(get_args(RecordedRole), ())
@@ -61,10 +76,18 @@ class RecordedColumns(ColumnNames[RecordedRole]):
     key: str = "prompt_id"
     language: str | None = None
     text: str = "text"
+    reasoning: str | None = None
     finish_reason: str | None = None
     prompt_tokens: str | None = None
     completion_tokens: str | None = None
+    reasoning_tokens: str | None = None
     cumulative_logprob: str | None = None
+
+    def identity(self) -> Raw:
+        """Return the columns that are read."""
+        found = super().identity()
+        later = ("reasoning", "reasoning_tokens")
+        return {name: value for name, value in found.items() if name not in later or value is not None}
 
 
 class ReplayConfig(EngineOptions):
@@ -90,7 +113,8 @@ class ReplayConfig(EngineOptions):
 
     def build(self, spec: ModelSpec) -> "ReplayEngine":
         """Read the recordings and index them by key."""
-        return ReplayEngine(self, self._read())
+        parser = spec.reasoning_parser
+        return ReplayEngine(self, self._read(), None if parser in ("auto", "none") else format_named(parser))
 
     def recorded_revision(self) -> str:
         """Return the digest of the recordings."""
@@ -121,8 +145,9 @@ class ReplayConfig(EngineOptions):
 class ReplayEngine:
     """Looks answers up."""
 
-    def __init__(self, config: ReplayConfig, recordings: Recordings) -> None:
+    def __init__(self, config: ReplayConfig, recordings: Recordings, marks: ReasoningFormat | None = None) -> None:
         self._config = config
+        self._marks = marks
         self._recordings = recordings
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
@@ -144,12 +169,20 @@ class ReplayEngine:
             return _unfinished(request, row["kind"], row["finish"])
         if row["text"] is None:
             return Failure(request.candidate_id, "no_recording", "the recorded answer is null or not text")
+        text, reasoning, finish = row["text"], row["reasoning"], FinishReason(row["kind"])
+        if reasoning is None and self._marks is not None:
+            split = split_text(text, self._marks)
+            text, reasoning = split.text, split.reasoning
+            if split.is_open:
+                return unfinished(request.candidate_id, finish, row["completion_tokens"])
         return Completion(
             candidate_id=request.candidate_id,
-            text=row["text"],
-            finish_reason=FinishReason(row["kind"]),
+            text=text,
+            reasoning=reasoning,
+            finish_reason=finish,
             prompt_tokens=row["prompt_tokens"],
             completion_tokens=row["completion_tokens"],
+            reasoning_tokens=row["reasoning_tokens"],
             cumulative_logprob=row["cumulative_logprob"],
         )
 
@@ -192,7 +225,8 @@ class _RecordedRow:
         if text is None:
             notes["answers that are null or not text"] += 1
         kind, name = ("stop", None) if finish is None else (finish.kind, finish.value)
-        row: dict[str, Any] = {"text": text, "kind": kind, "finish": name}
+        reasoning = self._text(self._value(values, "reasoning"))
+        row: dict[str, Any] = {"text": text, "reasoning": reasoning or None, "kind": kind, "finish": name}
         for role, read in _NUMBERS.items():
             value = self._value(values, role)
             row[role] = read(value)

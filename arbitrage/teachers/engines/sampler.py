@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arbitrage.contracts.engines import DecodingOptions
+from arbitrage.teachers.engines.logit_rules import LogitRules
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -25,14 +28,20 @@ class Draw:
 class RowSampler:
     """Chooses the next token of each row, and sums its natural log-probability at temperature 1.
 
+    Args:
+        draws: how each row is sampled.
+        end_ids: ids that end a row.
+        rules: what else decides, the same for all rows.
+
     Attributes:
         logprobs: sum over the tokens chosen so far, end-of-sequence token included, per row.
     """
 
-    def __init__(self, draws: Sequence[Draw], end_ids: Sequence[int]) -> None:
+    def __init__(self, draws: Sequence[Draw], end_ids: Sequence[int], rules: LogitRules | None = None) -> None:
         self.logprobs = [0.0] * len(draws)
         self._draws = draws
         self._end_ids = frozenset(end_ids)
+        self._rules = rules
         self._is_done = [False] * len(draws)
         self._position = 0
 
@@ -41,10 +50,15 @@ class RowSampler:
         import torch
 
         scores = scores.float()
-        chosen = scores.argmax(dim=-1)
+        allowed = self._rules.apply(scores) if self._rules else scores
+        chosen = allowed.argmax(dim=-1)
         warm = [row for row, draw in enumerate(self._draws) if draw.temperature > 0 and not self._is_done[row]]
         if warm:
-            chosen[warm] = self._draw(scores[warm], [self._draws[row] for row in warm])
+            chosen[warm] = self._draw(allowed[warm], [self._draws[row] for row in warm])
+        if self._rules:
+            if self._rules.budget:
+                self._rules.budget.close(chosen)
+            self._rules.note(chosen)
         self._account(scores, chosen)
         self._position += 1
         only = torch.full_like(scores, float("-inf"))
@@ -58,6 +72,8 @@ class RowSampler:
 
         probs = torch.softmax(scores.double() / column([d.temperature for d in draws]), dim=-1)
         probs, order = probs.sort(dim=-1, descending=True, stable=True)
+        if self._rules:
+            probs = _kept(probs, self._rules.options)
         before = probs.cumsum(dim=-1) - probs
         probs = torch.where(before < column([d.top_p for d in draws]), probs, 0.0)  # the first is always kept
         total = probs.cumsum(dim=-1)
@@ -73,6 +89,17 @@ class RowSampler:
             if not self._is_done[row]:
                 self.logprobs[row] += logprob
                 self._is_done[row] = is_last
+
+
+def _kept(probs: Any, options: DecodingOptions) -> Any:
+    """Return the probabilities that min_p and top_k keep, summing to 1. Shape [rows, vocabulary], falling."""
+    import torch
+
+    if options.min_p is not None:
+        probs = torch.where(probs >= options.min_p * probs[:, :1], probs, 0.0)
+    if options.top_k is not None:
+        probs[:, options.top_k :] = 0.0
+    return probs / probs.sum(dim=-1, keepdim=True)
 
 
 class RowLimits:

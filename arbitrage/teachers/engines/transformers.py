@@ -2,7 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal
@@ -10,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Operational
-from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import Failure, GenerationRequest
 from arbitrage.errors import DataError
 from arbitrage.models.loading import (
     DTYPES,
@@ -30,11 +32,14 @@ from arbitrage.teachers.engines.engine import (
     Result,
     UsabilityCheck,
     fit,
+    json_hash,
     refuse_empty,
     too_long,
 )
+from arbitrage.teachers.engines.logit_rules import Budget, LogitRules
 from arbitrage.teachers.engines.packages import check_local_model, find_package, require_package
 from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
+from arbitrage.teachers.reasoning import ReasoningSplitter, complete
 
 BATCHES_SORTED = 16
 """Prompts of this many batches are taken up together and sorted by length, so that little padding is computed."""
@@ -51,6 +56,7 @@ class TransformersConfig(EngineOptions):
 
     loads_model: ClassVar[bool] = True
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
+    cannot: ClassVar[frozenset[str]] = frozenset({"structured_output"})
 
     kind: Literal["transformers"] = "transformers"
     batch_size: Annotated[int, Field(ge=1), Operational] = 32
@@ -94,6 +100,10 @@ class TransformersEngine:
         self._teacher = spec.teacher
         self._model, tokenizer = _load(config, spec)
         self._chat = spec.chat(tokenizer)
+        self._tokenizer = tokenizer
+        self._splitter = ReasoningSplitter(self._chat, spec.reasoning_parser, spec.owner)
+        if spec.has_reasoning_budget:
+            self._splitter.budget_marks(spec.owner)
         self._end_ids = _end_ids(self._model, tokenizer)
         pads = (tokenizer.pad_token_id, padding_id(self._model.config.get_text_config()), *self._end_ids, 0)
         size = self._model.get_input_embeddings().num_embeddings
@@ -113,14 +123,22 @@ class TransformersEngine:
                 else:
                     rows.append(prepared)
             rows.sort(key=lambda row: (len(row.ids), row.request.candidate_id))
-            for start in range(0, len(rows), self._config.batch_size):
-                batch = rows[start : start + self._config.batch_size]
+            for batch in self._batches(rows):
                 for result in await asyncio.to_thread(self._answer, batch):
                     yield result
 
     async def close(self) -> None:
         """Drop the model."""
         self._model = None
+
+    def _batches(self, rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
+        """Yield rows that are generated together: their further sampling parameters are the same."""
+        alike: defaultdict[str, list[_Row]] = defaultdict(list)
+        for row in rows:
+            alike[json_hash(row.request.options.identity())].append(row)
+        for found in alike.values():
+            for start in range(0, len(found), self._config.batch_size):
+                yield found[start : start + self._config.batch_size]
 
     def _prepare_all(self, requests: Sequence[GenerationRequest]) -> list[_Row | Failure]:
         return [self._prepare(request) for request in requests]
@@ -148,41 +166,75 @@ class TransformersEngine:
 
     def _run(self, batch: Sequence[_Row]) -> list[Result]:
         import torch
-        from transformers import GenerationConfig
+        from transformers import GenerationConfig, StopStringCriteria
 
         width = max(len(row.ids) for row in batch)
         ids = [[self._pad_id] * (width - len(row.ids)) + row.ids for row in batch]
         mask = [[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in batch]
         draws = [row.draw for row in batch]
-        sampler = RowSampler(draws, self._end_ids)
+        options = batch[0].request.options
+        end_ids = sorted({*self._end_ids, *options.stop_token_ids})
+        sampler = RowSampler(draws, end_ids, self._rules(batch, end_ids) if options.given() else None)
         plain = GenerationConfig(
             do_sample=False,
             max_new_tokens=max(draw.max_tokens for draw in draws),
-            eos_token_id=self._end_ids or None,
+            eos_token_id=end_ids or None,
             pad_token_id=self._pad_id,
         )
+        limits: list[Any] = [RowLimits(draws, width)]
+        if options.stop:
+            limits.append(StopStringCriteria(self._tokenizer, list(options.stop)))
         with torch.inference_mode():
             output = self._model.generate(
                 torch.tensor(ids, device=self._model.device),
                 attention_mask=torch.tensor(mask, device=self._model.device),
                 generation_config=plain,
                 logits_processor=[sampler],
-                stopping_criteria=[RowLimits(draws, width)],
+                stopping_criteria=limits,
             )
         answers = output[:, width:].tolist()
-        return [self._complete(*each) for each in zip(batch, answers, sampler.logprobs, strict=True)]
+        return [self._complete(*each, end_ids) for each in zip(batch, answers, sampler.logprobs, strict=True)]
 
-    def _complete(self, row: _Row, ids: list[int], logprob: float) -> Completion:
+    def _complete(self, row: _Row, ids: list[int], logprob: float, end_ids: Sequence[int]) -> Result:
         ids = ids[: row.draw.max_tokens]
-        end = next((i for i, token in enumerate(ids) if token in self._end_ids), None)
-        return Completion(
-            candidate_id=row.request.candidate_id,
-            text=self._chat.decode(ids[:end]),
-            finish_reason=FinishReason.LENGTH if end is None else FinishReason.STOP,
-            prompt_tokens=len(row.ids),
-            completion_tokens=len(ids) if end is None else end + 1,
-            cumulative_logprob=logprob,
+        end = next((i for i, token in enumerate(ids) if token in end_ids), None)
+        is_ended, ids = end is not None, ids if end is None else ids[: end + 1]
+        if stop := row.request.options.stop:
+            stopped = self._stopped_after(ids[:end], stop)
+            if stopped is not None:
+                is_ended, end, ids = True, stopped, ids[:stopped]
+        return complete(
+            row.request,
+            self._splitter,
+            row.ids,
+            ids,
+            num_kept=len(ids) if end is None else end,
+            finish=FinishReason.STOP if is_ended else FinishReason.LENGTH,
+            logprob=logprob,
         )
+
+    def _stopped_after(self, ids: Sequence[int], stops: Sequence[str]) -> int | None:
+        """Return how many tokens a text that ends the completion is complete after; None where there is none."""
+        if not any(stop in self._chat.decode(ids) for stop in stops):
+            return None
+        return 1 + bisect_left(
+            range(len(ids)), 1, key=lambda k: any(stop in self._chat.decode(ids[: k + 1]) for stop in stops)
+        )
+
+    def _rules(self, batch: Sequence[_Row], end_ids: Sequence[int]) -> LogitRules:
+        options, prompts = batch[0].request.options, [row.ids for row in batch]
+        budget = None
+        if options.reasoning_budget is not None:
+            marks = self._splitter.budget_marks(f"teacher '{self._teacher}'")
+            left = [options.reasoning_budget if self._splitter.begins_inside(ids) else None for ids in prompts]
+            budget = Budget(options.reasoning_budget, marks.start, marks.end, left)
+        return LogitRules(options, end_ids, prompts, self._ids_of(options.bad_words), budget)
+
+    def _ids_of(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the tokens of texts, at the beginning of a text and after a space."""
+        texts = [f"{gap}{word}" for word in words for gap in ("", " ")]
+        found = [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        return [ids for i, ids in enumerate(found) if ids and ids not in found[:i]]
 
 
 def _load(config: TransformersConfig, spec: ModelSpec) -> tuple[Any, Any]:

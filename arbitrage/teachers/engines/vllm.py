@@ -11,8 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.config import Operational
-from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
+from arbitrage.contracts.engines import DecodingOptions, Failure, GenerationRequest
 from arbitrage.errors import DataError, EngineDiedError, UserError
+from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_config, load_tokenizer, loading
 from arbitrage.models.references import loadable
 from arbitrage.models.vllm_start import checkpoint_quantization, executor, set_environment, start_engine
@@ -29,6 +30,7 @@ from arbitrage.teachers.engines.engine import (
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
 from arbitrage.teachers.engines.stream import send_all
 from arbitrage.teachers.engines.vllm_host import check_driver
+from arbitrage.teachers.reasoning import BudgetMarks, ReasoningSplitter, complete
 
 AT_LEAST = "0.20"  # older ones have known holes
 
@@ -192,9 +194,12 @@ class VllmEngine:
         self._teacher = spec.teacher
         load_config(spec.model, spec.revision, spec.owner, "vLLM")  # broken files are named before anything else is
         chat = spec.chat(load_tokenizer(spec.model, spec.revision, spec.owner))  # before minutes of loading weights
-        self._engine = _start(config, spec)
+        splitter = ReasoningSplitter(chat, spec.reasoning_parser, spec.owner)
+        budget = _reasoning_config(chat, splitter.budget_marks(spec.owner)) if spec.has_reasoning_budget else None
+        self._engine = _start(config, spec, budget)
         self._context_length = int(self._engine.model_config.max_model_len)
         self._chat = chat
+        self._splitter = splitter
         self._num_sent = 0
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
@@ -225,6 +230,7 @@ class VllmEngine:
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError
 
+        options = request.options
         params = SamplingParams(
             temperature=request.temperature,
             top_p=request.top_p,
@@ -232,7 +238,8 @@ class VllmEngine:
             max_tokens=max_tokens,
             logprobs=0,  # of the chosen token alone
             output_kind=RequestOutputKind.FINAL_ONLY,
-            detokenize=False,  # once, below, instead of token by token
+            detokenize=bool(options.stop),  # else once, below, instead of token by token
+            **_vllm_options(options),
         )
         self._num_sent += 1  # a retry of another shard may send the same candidate again
         request_id = f"{request.candidate_id}-{self._num_sent}"
@@ -245,23 +252,50 @@ class VllmEngine:
             return Failure(request.candidate_id, "bad_request", str(error)[:300])
         except VLLMError as error:
             return Failure(request.candidate_id, "engine_error", f"{type(error).__name__}: {error}"[:300])
-        return self._complete(request, outputs[-1].outputs[0], len(ids))
+        return self._complete(request, outputs[-1].outputs[0], ids)
 
-    def _complete(self, request: GenerationRequest, answer: Any, num_prompt_tokens: int) -> Result:
+    def _complete(self, request: GenerationRequest, answer: Any, prompt_ids: list[int]) -> Result:
         if answer.finish_reason not in ("stop", "length"):
             return Failure(request.candidate_id, "engine_error", f"vLLM ended it with '{answer.finish_reason}'")
         ids = list(answer.token_ids)
-        return Completion(
-            candidate_id=request.candidate_id,
-            text=self._chat.decode(ids[:-1] if answer.finish_reason == "stop" else ids),
-            finish_reason=FinishReason(answer.finish_reason),
-            prompt_tokens=num_prompt_tokens,
-            completion_tokens=len(ids),
-            cumulative_logprob=answer.cumulative_logprob,
+        has_end_token = answer.finish_reason == "stop" and not isinstance(answer.stop_reason, str)
+        return complete(
+            request,
+            self._splitter,
+            prompt_ids,
+            ids,
+            num_kept=len(ids) - has_end_token,
+            finish=FinishReason(answer.finish_reason),
+            logprob=answer.cumulative_logprob,
         )
 
 
-def _start(config: VllmConfig, spec: ModelSpec) -> Any:
+def _vllm_options(options: DecodingOptions) -> dict[str, Any]:
+    """Return the parameters that are set, by vLLM's names."""
+    from vllm.sampling_params import StructuredOutputsParams
+
+    renamed = {"reasoning_budget": "thinking_token_budget", "structured_output": "structured_outputs"}
+    found: dict[str, Any] = {
+        renamed.get(name, name): getattr(options, name) for name in options.given() - {"reasoning_effort"}
+    }
+    for name in ("stop", "stop_token_ids", "bad_words"):
+        if name in found:
+            found[name] = list(found[name])
+    if (form := options.structured_output) is not None:
+        choice = None if form.choice is None else list(form.choice)
+        found["structured_outputs"] = StructuredOutputsParams(json=form.json_schema, regex=form.regex, choice=choice)
+    return found
+
+
+def _reasoning_config(chat: ChatTokenizer, marks: BudgetMarks) -> Any:
+    """Return what vLLM needs in order to end reasoning that is over its budget."""
+    from vllm.config import ReasoningConfig
+
+    start, end = chat.tokens((marks.start, marks.end))
+    return ReasoningConfig(reasoning_start_str=start, reasoning_end_str=end)
+
+
+def _start(config: VllmConfig, spec: ModelSpec, reasoning: Any) -> Any:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu() != (config.device == "cpu"):
@@ -273,7 +307,7 @@ def _start(config: VllmConfig, spec: ModelSpec) -> Any:
     with loading(who, spec.model, "vLLM"):
         model = loadable(spec.model)
         saved_as = checkpoint_quantization(model, spec.revision)
-    arguments = config.engine_args(spec, model, saved_as)
+    arguments = config.engine_args(spec, model, saved_as) | {"reasoning_config": reasoning}
     if spec.precision in ("fp8", "int8", "int4") and saved_as is None and "quantization" not in arguments:
         raise UserError(
             f"{who}: precision is '{spec.precision}', but {spec.model} holds weights that are not quantised; "

@@ -12,6 +12,10 @@ def is_stream(body: bytes) -> bool:
     return body[:64].lstrip().startswith((b"data:", b"event:", b": ", b":\n"))
 
 
+REASONING_FIELDS = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
+"""vLLM ≥ 0.16 and OpenRouter; older vLLM, SGLang and DeepSeek; others. A server may rename its field at any time."""
+
+
 def joined(body: bytes, parse: Callable[[bytes], object]) -> dict[str, Any]:
     """Return the chat completion whose pieces the events hold; an event that is an error is returned as it is.
 
@@ -52,6 +56,9 @@ def _add(choice: dict[str, Any], message: dict[str, Any], piece: dict[str, Any])
     delta = delta if isinstance(delta, dict) else {}
     if isinstance(text := delta.get("content", piece.get("text")), str):
         message["content"] += text
+    for key in REASONING_FIELDS:
+        if isinstance(text := delta.get(key), str):
+            message[key] = message.get(key, "") + text
     for key in ("tool_calls", "function_call", "refusal"):
         if delta.get(key):
             message[key] = delta[key]

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic_core import from_json
 
@@ -12,10 +12,13 @@ from arbitrage.inputs.values import count_of
 from arbitrage.teachers.engines.engine import Result
 from arbitrage.teachers.engines.finish_reasons import Finish, read_finish
 from arbitrage.teachers.engines.logprobs import sum_of_logprobs
-from arbitrage.teachers.engines.openai.event_stream import is_stream, joined
+from arbitrage.teachers.engines.openai.event_stream import REASONING_FIELDS, is_stream, joined
 from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpResponse
 from arbitrage.teachers.engines.openai.retry import retry_after_s
 from arbitrage.teachers.engines.openai.server_errors import ServerError, error_within, read_error
+from arbitrage.teachers.engines.openai.settings import SentParameter
+from arbitrage.teachers.reasoning import unfinished
+from arbitrage.text.reasoning_formats import ReasoningFormat, split_text
 
 _REFUSALS = {
     "bad_key": "the key is missing or wrong",
@@ -24,8 +27,8 @@ _REFUSALS = {
     "not_found": "no such model or path",
     "wrong_address": "that is no OpenAI-compatible endpoint",
 }
-_LEAVE_OUT = frozenset({"temperature", "top_p", "seed", "max_tokens"})
-_NOT_TEXT = frozenset(
+_LEAVE_OUT = frozenset(get_args(SentParameter))
+_REASONING_PARTS = frozenset(
     {"thinking", "reasoning", "reasoning_content", "reasoning_text", "redacted_thinking", "summary"}
 )
 
@@ -35,7 +38,11 @@ class MalformedResponse(Exception):
 
 
 def classify_response(
-    request: GenerationRequest, reply: HttpResponse, model: str, says_finish: bool = True
+    request: GenerationRequest,
+    reply: HttpResponse,
+    model: str,
+    says_finish: bool = True,
+    marks: ReasoningFormat | None = None,
 ) -> Result:
     """Return what a reply makes of a request.
 
@@ -44,6 +51,7 @@ def classify_response(
         reply: what came back.
         model: for messages.
         says_finish: whether the endpoint gives finish reasons; where it does not, every answer counts as whole.
+        marks: of reasoning that the endpoint leaves in the text; None where it is not to be split.
 
     Raises:
         ConnectionProblem: the reply makes nothing of it.
@@ -55,7 +63,7 @@ def classify_response(
         choice = _choice(answer)
         error = error_within(choice) or error_within(answer)
         if error is None:
-            return _result(request, answer, choice, says_finish)
+            return _result(request, answer, choice, says_finish, marks)
     except MalformedResponse as error:
         raise ConnectionProblem("malformed", str(error)) from error
     return classify_error(request, reply, error, model)
@@ -125,7 +133,13 @@ def _bare(name: str) -> str:
     return name.removeprefix("models/").removesuffix(":latest")
 
 
-def _result(request: GenerationRequest, answer: dict[str, Any], choice: dict[str, Any], says_finish: bool) -> Result:
+def _result(
+    request: GenerationRequest,
+    answer: dict[str, Any],
+    choice: dict[str, Any],
+    says_finish: bool,
+    marks: ReasoningFormat | None,
+) -> Result:
     """Read a chat completion."""
     message = _message(choice)
     finish = read_finish(choice.get("finish_reason", choice.get("stop_reason")))
@@ -141,15 +155,55 @@ def _result(request: GenerationRequest, answer: dict[str, Any], choice: dict[str
         return Failure(request.candidate_id, "tool_calls", "the answer calls a tool")
     if (reason := finish.reason) is None:
         return _unfinished(request, finish, text)
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+    usage = _object_at(answer, "usage")
+    reasoning, num_tokens = _reasoning(message), count_of(usage.get("completion_tokens"))
+    if reasoning is None and marks is not None:
+        split = split_text(text, marks)
+        text, reasoning = split.text, split.reasoning
+        if split.is_open:
+            return unfinished(request.candidate_id, reason, num_tokens)
+    if reasoning and not text.strip():
+        return unfinished(request.candidate_id, reason, num_tokens)
+    details = _object_at(usage, "completion_tokens_details")
     return Completion(
         candidate_id=request.candidate_id,
         text=text,
+        reasoning=reasoning,
         finish_reason=reason,
         prompt_tokens=count_of(usage.get("prompt_tokens")),
-        completion_tokens=count_of(usage.get("completion_tokens")),
+        completion_tokens=num_tokens,
+        reasoning_tokens=count_of(details.get("reasoning_tokens", usage.get("reasoning_tokens"))),
         cumulative_logprob=_sum_logprobs(choice.get("logprobs")),
+    )
+
+
+def _object_at(found: dict[str, Any], key: str) -> dict[str, Any]:
+    value = found.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _reasoning(message: dict[str, Any]) -> str | None:
+    """Return the reasoning that a server sends beside the text: in a field, or as parts of the content."""
+    for field in REASONING_FIELDS:
+        if (text := _reasoning_text(message.get(field)).strip()) != "":
+            return text
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    found = [_reasoning_text(p) for p in parts if isinstance(p, dict) and p.get("type") in _REASONING_PARTS]
+    return "\n\n".join(filter(None, (text.strip() for text in found))) or None
+
+
+def _reasoning_text(value: object) -> str:
+    """Return the text of reasoning: a text, a part such as `{type: thinking, thinking: …}`, or a list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(_reasoning_text(each) for each in value)
+    if not isinstance(value, dict):
+        return ""
+    return next(
+        (t for key in ("text", *REASONING_FIELDS, "content", "summary") if (t := _reasoning_text(value.get(key)))),
+        "",
     )
 
 
@@ -195,7 +249,7 @@ def _message(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: object) -> tuple[str, str]:
-    """Return the text of a message's content, and its refusal; reasoning among its parts belongs to neither."""
+    """Return the text of a message's content, and its refusal; reasoning among its parts is neither."""
     if content is None:  # where a tool was called, or where thinking used up all tokens
         return "", ""
     if isinstance(content, str):
@@ -213,7 +267,7 @@ def _text(content: object) -> tuple[str, str]:
             texts.append(part["text"])
         elif kind == "refusal":
             refusals.append(str(part.get("refusal"))[:200])
-        elif kind not in _NOT_TEXT:
+        elif kind not in _REASONING_PARTS:
             raise MalformedResponse(f"the answer's content has a part of type {kind[:60]}")
     return "".join(texts), " ".join(refusals)
 

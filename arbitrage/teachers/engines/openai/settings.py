@@ -16,6 +16,27 @@ EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]  # a token of RFC 9110 §5.6.2
 
 
+SentParameter = Literal[
+    "temperature",
+    "top_p",
+    "seed",
+    "max_tokens",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "min_tokens",
+    "stop",
+    "stop_token_ids",
+    "bad_words",
+    "logit_bias",
+    "structured_output",
+    "reasoning_effort",
+    "reasoning_budget",
+]
+
+
 class OpenAISettings(EngineOptions):
     """Fields of `openai`'s config, for the parts of the client that the config builds.
 
@@ -27,8 +48,10 @@ class OpenAISettings(EngineOptions):
         api_key_env: name of the environment variable that holds the key, the same for all endpoints; None sends none.
         headers_env: further headers, each with the name of the environment variable that holds its value.
         send_seed: send each request's seed.
-        leave_out: fields that are not sent, for endpoints that refuse them: any of temperature, top_p, seed and
-            max_tokens. The endpoint then decides by itself, so a greedy sample need not be one.
+        leave_out: sampling parameters that are not sent, for endpoints that refuse them, such as [top_k, min_p,
+            repetition_penalty]. The endpoint then decides by itself: without temperature, a greedy sample need not
+            be one. All parameters are sent by default, also those without effect, because servers such as vLLM
+            otherwise take the values of the model's maker.
         no_finish_reason: what happens to an answer without a finish reason. `reject`: it may be cut off, so
             it is requested once more and then rejected. `stop`: it counts as complete; for endpoints
             that never send a finish reason.
@@ -50,7 +73,7 @@ class OpenAISettings(EngineOptions):
     api_key_env: Annotated[EnvironmentName | None, Operational] = None
     headers_env: Annotated[dict[HeaderName, EnvironmentName], Operational] = {}
     send_seed: bool = True
-    leave_out: tuple[Literal["temperature", "top_p", "seed", "max_tokens"], ...] = ()
+    leave_out: tuple[SentParameter, ...] = ()
     no_finish_reason: Literal["reject", "stop"] = "reject"
     logprobs: Annotated[bool, Operational] = False
     max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], Operational] = "max_tokens"
