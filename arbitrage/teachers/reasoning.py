@@ -96,6 +96,12 @@ class ReasoningSplitter:
             )
         return self._ids
 
+    def num_inside(self, prompt_ids: Sequence[int]) -> int | None:
+        """Return how many tokens of a prompt stand behind an opening mark that its template has written."""
+        if self._ids is None or not self.begins_inside(prompt_ids):
+            return None
+        return list(reversed(prompt_ids)).index(self._ids.start)
+
     def begins_inside(self, prompt_ids: Sequence[int]) -> bool:
         """Tell whether a prompt ends with an opening mark that its template has written."""
         if self._marks is None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
+from arbitrage.contracts.engines import NO_OPTIONS, Completion, DecodingOptions, Engine, Failure, GenerationRequest
 from arbitrage.records import Message
 
 Results = dict[str, Completion | Failure]
@@ -21,6 +21,7 @@ def a_request(
     max_tokens: int = 16,
     source_id: str = "",
     language: str = "en",
+    options: DecodingOptions = NO_OPTIONS,
 ) -> GenerationRequest:
     """Return a request with one user message."""
     return GenerationRequest(
@@ -32,6 +33,7 @@ def a_request(
         temperature=temperature,
         top_p=top_p,
         max_tokens=max_tokens,
+        options=options,
         source_id=source_id,
         language=language,
     )

@@ -16,6 +16,9 @@ TEMPLATE = (
     "{% endfor %}{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
 )
 
+THINK_TEMPLATE = TEMPLATE.replace("assistant\n{% endif %}", "assistant\n<think>\n{% endif %}")
+"""Opens the reasoning, as the templates of DeepSeek and of Qwen's thinking models do."""
+
 CORPUS = (
     "How many apples are there? There are seven apples on the table, and two more in the basket.",
     "Welche Farbe hat der Himmel? Der Himmel ist heute blau, morgen vielleicht grau.",
@@ -51,9 +54,14 @@ def shipped_or_tiny(directory: Path, name: str = "iberia") -> Path:
     return shipped if (shipped / "model.safetensors").is_file() else save_model(directory)
 
 
-def save_model(directory: Path, *, context_length: int = 128, seed: int = 0) -> Path:
-    """Write the model and its tokenizer; weights are scaled so that its choices are clear, its answers varied."""
-    tokenizer = build_tokenizer()
+def save_model(directory: Path, *, context_length: int = 128, seed: int = 0, reasons: bool = False) -> Path:
+    """Write the model and its tokenizer; weights are scaled so that its choices are clear, its answers varied.
+
+    With `reasons`, its vocabulary has `<think>` and `</think>`, and its template opens the reasoning.
+    """
+    tokenizer = build_tokenizer(THINK_TEMPLATE if reasons else TEMPLATE)
+    if reasons:
+        tokenizer.add_tokens([AddedToken(mark, special=False) for mark in ("<think>", "</think>")])
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=64,

@@ -56,7 +56,7 @@ def test_where_the_template_opens_the_reasoning_decides() -> None:
 def test_formats_are_known_by_the_names_that_vllm_gives_them() -> None:
     assert format_named("qwen3") is THINK
     assert format_named("openai_gptoss") is FORMATS["harmony"]
-    with pytest.raises(ValueError, match="'qwen33' is no reasoning format .did you mean 'qwen3'"):
+    with pytest.raises(ValueError, match=r"'qwen33' is no reasoning format .did you mean 'qwen3'"):
         format_named("qwen33")
 
 

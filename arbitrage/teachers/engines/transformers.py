@@ -226,7 +226,8 @@ class TransformersEngine:
         budget = None
         if options.reasoning_budget is not None:
             marks = self._splitter.budget_marks(f"teacher '{self._teacher}'")
-            left = [options.reasoning_budget if self._splitter.begins_inside(ids) else None for ids in prompts]
+            inside = (self._splitter.num_inside(ids) for ids in prompts)  # vLLM counts these tokens, too
+            left = [None if num is None else options.reasoning_budget - num for num in inside]
             budget = Budget(options.reasoning_budget, marks.start, marks.end, left)
         return LogitRules(options, end_ids, prompts, self._ids_of(options.bad_words), budget)
 
