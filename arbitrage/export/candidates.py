@@ -24,9 +24,11 @@ class CandidateRow(Record):
     revision: str
     sample_index: int
     seed: int
+    reasoning: str | None
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    reasoning_tokens: int | None
     cumulative_logprob: float | None
     cost_usd: float | None
     error: str | None

@@ -36,7 +36,15 @@ DRIVER = textwrap.dedent("""
 
 
 def journaled(directory: StorePath) -> int:
-    return sum(path.read_text().count('{"row"') for path in directory.files() if "_journal" in path.uri)
+    """Count the rows in journals of shards that are not published yet."""
+    names = [path.uri for path in directory.files()]
+    published = tuple(f"{name.removesuffix('.parquet')}/" for name in names if name.endswith(".parquet"))
+    under_way = [path for path in directory.files() if "/_journal/" in path.uri and not _is_of(path.uri, published)]
+    return sum(path.read_text().count('{"row"') for path in under_way)
+
+
+def _is_of(journal: str, published: tuple[str, ...]) -> bool:
+    return journal.replace("/_journal/", "/").startswith(published)
 
 
 def age_lease(directory: StorePath, seconds: int) -> None:

@@ -1,6 +1,7 @@
 """The openai engine against a real server on loopback that misbehaves in every way we know."""
 
 import asyncio
+import json
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,12 +11,13 @@ import pytest
 from aiohttp import web
 
 from arbitrage.config import parse
-from arbitrage.contracts.engines import Completion, Failure
+from arbitrage.contracts.engines import NO_OPTIONS, Completion, DecodingOptions, Failure
 from arbitrage.errors import ConfigError, TeacherAccessError, TeacherBusyError, TeacherUnreachableError, UserError
 from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai import client, retry
 from arbitrage.teachers.engines.openai.config import OpenAIConfig
+from arbitrage.teachers.engines.openai.request import body_of
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import Endpoint, after, answer, serve, stalled, well_behaved
 
@@ -31,12 +33,12 @@ def engine(endpoint: Endpoint, spec: ModelSpec = SPEC, **options) -> client.Open
     return OpenAIConfig(base_url=endpoint.base_url, **({"retry_for_s": 5.0} | options)).build(spec)
 
 
-def one():
-    return a_request("hello", candidate_id="c", seed=17, temperature=0.5, top_p=0.9, max_tokens=5)
+def one(**more):
+    return a_request("hello", candidate_id="c", seed=17, temperature=0.5, top_p=0.9, max_tokens=5, **more)
 
 
-async def ask_one(endpoint: Endpoint, **options):
-    return (await collect(engine(endpoint, **options), [one()]))["c"]
+async def ask_one(endpoint: Endpoint, options: DecodingOptions = NO_OPTIONS, **config):
+    return (await collect(engine(endpoint, **config), [one(options=options)]))["c"]
 
 
 async def test_what_is_sent_and_what_comes_back():
@@ -54,9 +56,51 @@ async def test_what_is_sent_and_what_comes_back():
             "max_tokens": 5,
             "seed": 17,
             "top_k": 20,
+            "min_p": 0.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "repetition_penalty": 1.0,
             "chat_template_kwargs": {"a": 1},
         }
     ]
+
+
+async def test_every_sampling_parameter_is_sent_by_the_protocols_name():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    given = {
+        "top_k": 5,
+        "min_p": 0.1,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "repetition_penalty": 1.1,
+        "min_tokens": 2,
+        "stop": ["END"],
+        "stop_token_ids": [3],
+        "bad_words": ["no"],
+        "logit_bias": {"7": -1.0},
+        "reasoning_effort": "low",
+    }
+    forms = [{"json_schema": schema}, {"regex": "a+"}, {"choice": ["yes", "no"]}]
+    async with serve(well_behaved) as endpoint:
+        for form in forms:
+            options = parse({**given, "reasoning_budget": 9, "structured_output": form}, DecodingOptions, "test")
+            await ask_one(endpoint, options=options)
+        await ask_one(endpoint, options=DecodingOptions(top_k=5), leave_out=("min_p", "repetition_penalty", "top_k"))
+    *bodies, left_out = endpoint.bodies
+    for body in bodies:
+        assert {name: body[name] for name in given} == given
+        assert body["thinking_token_budget"] == 9
+    assert bodies[0]["response_format"]["json_schema"]["schema"] == schema
+    assert [body["structured_outputs"] for body in bodies[1:]] == [{"regex": "a+"}, {"choice": ["yes", "no"]}]
+    assert not {"min_p", "repetition_penalty", "top_k"} & left_out.keys()
+
+
+def test_strict_hosts_get_no_field_that_their_protocol_does_not_have():
+    config = OpenAIConfig(base_url="https://api.openai.com/v1")
+    sent = json.loads(body_of(config, ModelSpec("t", "m"), a_request("hello")))
+    assert not {"top_k", "min_p", "repetition_penalty"} & sent.keys()
+    asked = a_request("hello", options=DecodingOptions(top_k=3))
+    assert json.loads(body_of(config, ModelSpec("t", "m"), asked))["top_k"] == 3
 
 
 async def test_finish_reasons_and_logprobs():

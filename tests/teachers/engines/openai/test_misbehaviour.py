@@ -79,8 +79,6 @@ TEXTS = {  # what is sent → the completion's text and finish reason
     "parts": (chat(PARTS), "one two", "stop"),
     "one-part": (chat({"type": "output_text", "text": "four"}), "four", "stop"),
     "null": (chat(None), "", "stop"),
-    "thinking-alone": (chat(PARTS[:1], "length"), "", "length"),
-    "reasoning-beside": (chat(None, "length", message={"reasoning": "hm", "reasoning_content": "hm"}), "", "length"),
     "empty-tool-calls": (chat("four", message={"tool_calls": [], "refusal": None, "function_call": None}), "four", "stop"),
     "delta": (said({"choices": [{"delta": {"content": "four"}, "finish_reason": "eos_token"}]}), "four", "stop"),
     "text": (said({"choices": [{"text": "four", "finish_reason": "MAX_TOKENS"}]}), "four", "length"),
@@ -108,6 +106,40 @@ async def test_an_unusual_answer_is_read(sent, text, finish):
     odd, num_sent = await ask_beside_others(sent)
     assert isinstance(odd, Completion), odd
     assert (odd.text, odd.finish_reason, num_sent) == (text, FinishReason(finish), 1)
+
+
+REASONING = {  # what is sent → the completion's text and reasoning
+    "field": (chat("four", message={"reasoning": "hm"}), "four", "hm"),
+    "older-field": (chat("four", message={"reasoning_content": "hm\n"}), "four", "hm"),
+    "both": (chat("four", message={"reasoning": "hm", "reasoning_content": "hm"}), "four", "hm"),
+    "null-and-field": (chat("four", message={"reasoning": None, "reasoning_content": "hm"}), "four", "hm"),
+    "parts": (chat([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, "four"]), "four", "hm"),
+    "parts-of-text": (chat([{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "four"}]), "four", "hm"),
+    "none": (chat("four", message={"reasoning": ""}), "four", None),
+}
+
+
+@pytest.mark.parametrize(("sent", "text", "reasoning"), REASONING.values(), ids=REASONING)
+async def test_reasoning_is_read_from_whatever_holds_it(sent, text, reasoning):
+    odd, _ = await ask_beside_others(sent)
+    assert (odd.text, odd.reasoning) == (text, reasoning)
+
+
+@pytest.mark.parametrize(
+    ("sent", "detail"),
+    [
+        (chat(PARTS[:1], "length"), "max_tokens ended the reasoning"),
+        (
+            chat(None, "length", message={"reasoning": "hm", "reasoning_content": "hm"}),
+            "max_tokens ended the reasoning",
+        ),
+        (chat(" \n", "stop", message={"reasoning": "hm"}), "the model stopped"),
+    ],
+)
+async def test_reasoning_without_an_answer_is_a_reject(sent, detail):
+    odd, num_sent = await ask_beside_others(sent)
+    assert (odd.reason, num_sent) == ("reasoning_unfinished", 1)
+    assert odd.detail.startswith(detail)
 
 
 def error(message, http_status, **more):

@@ -278,9 +278,9 @@ def test_what_is_left_out_belongs_to_the_teachers_identity_and_costs_others_noth
     )
     assert left.identity() == right.identity() != plain.identity()
     with pytest.raises(
-        ConfigError, match=r"leave_out\[0\]: \"top_k\" is not one of temperature, top_p, seed, max_tokens"
+        ConfigError, match=r"leave_out\[0\]: \"topk\" is not one of temperature, top_p, seed, max_tokens"
     ):
-        parse({"kind": "openai", "base_url": "http://a/v1", "leave_out": ["top_k"]}, OpenAIConfig, "pool.yaml")
+        parse({"kind": "openai", "base_url": "http://a/v1", "leave_out": ["topk"]}, OpenAIConfig, "pool.yaml")
 
 
 @pytest.mark.parametrize(
