@@ -28,7 +28,7 @@ class StructuredOutput(Config):
 
     json_schema: dict[str, JsonValue] | None = None
     regex: str | None = Field(default=None, min_length=1)
-    choice: tuple[str, ...] | None = Field(default=None, min_length=1)
+    choice: Annotated[tuple[str, ...] | None, BeforeValidator(as_tuple), Field(min_length=1)] = None
 
     @model_validator(mode="after")
     def _is_one_form(self) -> Self:
@@ -96,7 +96,7 @@ class DecodingOptions(Config):
     repetition_penalty: float | None = Field(default=None, gt=0.0, le=10.0)
     min_tokens: int | None = Field(default=None, ge=1)
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)] = ()
-    stop_token_ids: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    stop_token_ids: Annotated[tuple[TokenId, ...], BeforeValidator(as_tuple)] = ()
     bad_words: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(as_tuple)] = ()
     logit_bias: Annotated[Mapping[TokenId, Bias], BeforeValidator(_by_token)] = {}
     structured_output: StructuredOutput | None = None

@@ -203,7 +203,7 @@ class TeacherConfig(Config):
             gpus=self.held_resources().gpus,
             reasoning_parser=self.reasoning_parser,
             reasoning_effort=sampling.reasoning_effort if sampling else None,
-            has_reasoning_budget=bool(sampling and sampling.reasoning_budget),
+            uses=sampling.given() if sampling else frozenset(),
         )
 
     def held_resources(self) -> Resources:

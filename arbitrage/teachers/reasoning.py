@@ -58,13 +58,13 @@ class ReasoningSplitter:
     def __init__(self, chat: ChatTokenizer, parser: str = "auto", owner: str = "") -> None:
         self._chat = chat
         vocabulary = chat.vocabulary
-        self._marks = _marks(chat, parser)
-        marks = self._marks.marks if self._marks else ()
-        if self._marks is HARMONY:
+        self.marks = _marks(chat, parser)
+        marks = self.marks.marks if self.marks else ()
+        if self.marks is HARMONY:
             marks = ("<|channel|>", "<|message|>", "<|end|>", "<|start|>", "<|return|>", "<|call|>", "<|constrain|>")
         self._kept = frozenset(vocabulary[mark] for mark in marks if mark in vocabulary)
         start, end = (vocabulary.get(mark) for mark in (marks[:2] or ("", "")))
-        is_by_ids = self._marks not in (None, HARMONY) and start is not None and end is not None
+        is_by_ids = self.marks not in (None, HARMONY) and start is not None and end is not None
         self._ids = BudgetMarks(start, end) if is_by_ids and start is not None and end is not None else None
         if parser not in ("auto", "none") and not self._has_marks():
             raise EngineStartError(
@@ -73,9 +73,9 @@ class ReasoningSplitter:
             )
 
     def _has_marks(self) -> bool:
-        if self._marks is None or self._ids is not None:
-            return self._marks is not None
-        first = "<|channel|>" if self._marks is HARMONY else self._marks.start
+        if self.marks is None or self._ids is not None:
+            return self.marks is not None
+        first = "<|channel|>" if self.marks is HARMONY else self.marks.start
         return first in self._chat.vocabulary or first in self._chat.template or not self._chat.has_template
 
     @property
@@ -104,14 +104,14 @@ class ReasoningSplitter:
 
     def begins_inside(self, prompt_ids: Sequence[int]) -> bool:
         """Tell whether a prompt ends with an opening mark that its template has written."""
-        if self._marks is None:
+        if self.marks is None:
             return False
         tail = prompt_ids[-_TAIL:]
         if self._ids is not None:
             last = next((i for i in reversed(tail) if i in (self._ids.start, self._ids.end)), None)
             return last == self._ids.start
         text = self._chat.decode(tail, self._kept)
-        return text.rfind(self._marks.start) > text.rfind(self._marks.end)
+        return text.rfind(self.marks.start) > text.rfind(self.marks.end)
 
     def split(self, ids: Sequence[int], *, begins_inside: bool) -> SplitTokens:
         """Return the parts of a completion.
@@ -120,14 +120,14 @@ class ReasoningSplitter:
             ids: its tokens, without the one that ended it.
             begins_inside: as told by `begins_inside` of its prompt.
         """
-        if self._marks is None:
+        if self.marks is None:
             return SplitTokens(self._chat.decode(ids))
         if self._ids is not None:
             return self._split_ids(ids, self._ids, begins_inside=begins_inside)
         whole = self._chat.decode(ids, self._kept)
-        found = split_text(whole, self._marks, begins_inside=begins_inside)
+        found = split_text(whole, self.marks, begins_inside=begins_inside)
         if found.reasoning is None and not found.is_open:
-            return SplitTokens(found.text if self._marks is HARMONY else self._chat.decode(ids))
+            return SplitTokens(found.text if self.marks is HARMONY else self._chat.decode(ids))
         num_tokens = len(ids)
         if found.text and not found.is_open:
             place = whole.rfind(found.text)
@@ -147,7 +147,7 @@ class ReasoningSplitter:
         end = ids.index(marks.end, begin)
         reasoning = self._chat.decode(ids[begin:end]).strip()
         answer = self._chat.decode(ids[end + 1 :], self._kept)
-        for mark in self._marks.around if self._marks else ():
+        for mark in self.marks.around if self.marks else ():
             answer = answer.strip().removeprefix(mark).removesuffix(mark)
         return SplitTokens(answer.lstrip("\n"), reasoning or None, end + 1)
 

@@ -105,6 +105,13 @@ def format_named(name: str) -> ReasoningFormat:
     return found
 
 
+def vllm_parser(given: str, marks: ReasoningFormat) -> str | None:
+    """Return vLLM's parser for a teacher's `reasoning_parser` and its format; None where vLLM has none."""
+    if given in _ALIASES:
+        return given
+    return next(iter(_OF_VLLM.get(marks.name, "").split()), "mistral" if marks.name == "mistral" else None)
+
+
 def format_of(vocabulary: Mapping[str, int], template: str) -> ReasoningFormat | None:
     """Return the format of a model by its own files: the marks that its vocabulary has or its template writes.
 

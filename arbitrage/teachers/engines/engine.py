@@ -42,7 +42,7 @@ class ModelSpec:
         gpus: GPUs that one replica holds; less than one is a part of a GPU. None: as many as the engine needs.
         reasoning_parser: how reasoning is told from the answer.
         reasoning_effort: of all requests; None leaves it to the model.
-        has_reasoning_budget: whether requests limit the tokens of the reasoning.
+        uses: names of the parameters of `DecodingOptions` that requests set.
     """
 
     teacher: str
@@ -54,7 +54,7 @@ class ModelSpec:
     gpus: float | None = None
     reasoning_parser: str = "auto"
     reasoning_effort: str | None = None
-    has_reasoning_budget: bool = False
+    uses: frozenset[str] = frozenset()
 
     @property
     def owner(self) -> str:

@@ -102,7 +102,7 @@ class TransformersEngine:
         self._chat = spec.chat(tokenizer)
         self._tokenizer = tokenizer
         self._splitter = ReasoningSplitter(self._chat, spec.reasoning_parser, spec.owner)
-        if spec.has_reasoning_budget:
+        if "reasoning_budget" in spec.uses:
             self._splitter.budget_marks(spec.owner)
         self._end_ids = _end_ids(self._model, tokenizer)
         pads = (tokenizer.pad_token_id, padding_id(self._model.config.get_text_config()), *self._end_ids, 0)

@@ -30,7 +30,8 @@ from arbitrage.teachers.engines.engine import (
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
 from arbitrage.teachers.engines.stream import send_all
 from arbitrage.teachers.engines.vllm_host import check_driver
-from arbitrage.teachers.reasoning import BudgetMarks, ReasoningSplitter, complete
+from arbitrage.teachers.reasoning import ReasoningSplitter, complete
+from arbitrage.text.reasoning_formats import vllm_parser
 
 AT_LEAST = "0.20"  # older ones have known holes
 
@@ -195,8 +196,7 @@ class VllmEngine:
         load_config(spec.model, spec.revision, spec.owner, "vLLM")  # broken files are named before anything else is
         chat = spec.chat(load_tokenizer(spec.model, spec.revision, spec.owner))  # before minutes of loading weights
         splitter = ReasoningSplitter(chat, spec.reasoning_parser, spec.owner)
-        budget = _reasoning_config(chat, splitter.budget_marks(spec.owner)) if spec.has_reasoning_budget else None
-        self._engine = _start(config, spec, budget)
+        self._engine = _start(config, spec, _reasoning_arguments(chat, splitter, spec))
         self._context_length = int(self._engine.model_config.max_model_len)
         self._chat = chat
         self._splitter = splitter
@@ -287,15 +287,21 @@ def _vllm_options(options: DecodingOptions) -> dict[str, Any]:
     return found
 
 
-def _reasoning_config(chat: ChatTokenizer, marks: BudgetMarks) -> Any:
-    """Return what vLLM needs in order to end reasoning that is over its budget."""
-    from vllm.config import ReasoningConfig
+def _reasoning_arguments(chat: ChatTokenizer, splitter: ReasoningSplitter, spec: ModelSpec) -> dict[str, object]:
+    """Return what vLLM needs in order to end reasoning over its budget, and to begin a structured output after it."""
+    found: dict[str, object] = {}
+    if "reasoning_budget" in spec.uses:
+        from vllm.config import ReasoningConfig
 
-    start, end = chat.tokens((marks.start, marks.end))
-    return ReasoningConfig(reasoning_start_str=start, reasoning_end_str=end)
+        marks = splitter.budget_marks(spec.owner)
+        start, end = chat.tokens((marks.start, marks.end))
+        found["reasoning_config"] = ReasoningConfig(reasoning_start_str=start, reasoning_end_str=end)
+    if "structured_output" in spec.uses and splitter.marks is not None:
+        found["reasoning_parser"] = vllm_parser(spec.reasoning_parser, splitter.marks)
+    return found
 
 
-def _start(config: VllmConfig, spec: ModelSpec, reasoning: Any) -> Any:
+def _start(config: VllmConfig, spec: ModelSpec, reasoning: dict[str, object]) -> Any:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu() != (config.device == "cpu"):
@@ -307,7 +313,7 @@ def _start(config: VllmConfig, spec: ModelSpec, reasoning: Any) -> Any:
     with loading(who, spec.model, "vLLM"):
         model = loadable(spec.model)
         saved_as = checkpoint_quantization(model, spec.revision)
-    arguments = config.engine_args(spec, model, saved_as) | {"reasoning_config": reasoning}
+    arguments = config.engine_args(spec, model, saved_as) | reasoning
     if spec.precision in ("fp8", "int8", "int4") and saved_as is None and "quantization" not in arguments:
         raise UserError(
             f"{who}: precision is '{spec.precision}', but {spec.model} holds weights that are not quantised; "

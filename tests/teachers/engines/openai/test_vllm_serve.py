@@ -1,7 +1,9 @@
 """The openai engine against a real `vllm serve` over HTTP on loopback."""
 
 import contextlib
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +19,7 @@ import pytest
 import yaml
 
 from arbitrage.config import parse
-from arbitrage.contracts.engines import Completion, Failure
+from arbitrage.contracts.engines import Completion, Engine, Failure
 from arbitrage.errors import TeacherAccessError
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.records import Candidate
@@ -45,7 +47,12 @@ START_S = 180.0
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory) -> Path:
-    return shipped_or_tiny(tmp_path_factory.mktemp("tiny"))
+    """Return a model whose maker's parameters make everything greedy: a server applies them where others are not sent."""
+    shipped = shipped_or_tiny(tmp_path_factory.mktemp("tiny"))
+    directory = shutil.copytree(shipped, tmp_path_factory.mktemp("own") / "tiny")
+    maker = json.loads((directory / "generation_config.json").read_text()) | {"do_sample": True, "top_k": 1}
+    (directory / "generation_config.json").write_text(json.dumps(maker))
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +118,23 @@ def test_greedy_answers_equal_those_of_transformers_and_bad_rows_fail_alone(base
         assert found.finish_reason == wanted.finish_reason
         assert (found.prompt_tokens, found.completion_tokens) == (wanted.prompt_tokens, wanted.completion_tokens)
         assert found.cumulative_logprob == pytest.approx(wanted.cumulative_logprob, abs=1e-3)
+
+
+def test_the_makers_parameters_do_not_change_the_distribution(base_url, model_dir, monkeypatch):
+    monkeypatch.setenv("LOOPBACK_KEY", KEY)
+    config = OpenAIConfig(base_url=base_url, api_key_env="LOOPBACK_KEY")
+    warm = [
+        a_request(CORPUS[0], candidate_id=f"w{seed}", seed=seed, temperature=1.5, max_tokens=1) for seed in range(60)
+    ]
+
+    def distinct(engine: Engine) -> set[str]:
+        return {each.text for each in ask(engine, warm).values() if isinstance(each, Completion)}
+
+    served = distinct(config.build(ModelSpec("tiny", "tiny")))
+    here = distinct(TransformersConfig().build(ModelSpec("tiny", str(model_dir), precision="fp32")))
+    assert min(len(served), len(here)) > 3
+    left_out = config.model_copy(update={"leave_out": ("top_k",)}).build(ModelSpec("tiny", "tiny"))
+    assert len(distinct(left_out)) == 1  # this is what the server does by itself
 
 
 def test_a_wrong_key_and_a_wrong_model_end_the_step(base_url, monkeypatch):
