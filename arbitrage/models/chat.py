@@ -66,6 +66,7 @@ class ChatTokenizer:
         local_files_only: never reach for the network.
         judges_answers: conversations end with an answer to be judged.
         effort: `sampling.reasoning_effort`, handed to the template.
+        template: source of a template in place of the model's.
 
     Raises:
         EngineStartError: the template cannot be used: it does not render the messages' text, or takes no effort.
@@ -82,12 +83,15 @@ class ChatTokenizer:
         local_files_only: bool = False,
         judges_answers: bool = False,
         effort: str | None = None,
+        template: str | None = None,
     ) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._where = f"{owner}: {model}: " if owner and model else f"{owner or model}: " if owner or model else ""
         self._options = dict(options or {})
-        self._is_mistral = any(base.__name__ == "MistralCommonBackend" for base in type(tokenizer).__mro__)
+        is_mistral = any(base.__name__ == "MistralCommonBackend" for base in type(tokenizer).__mro__)
+        self._is_mistral = is_mistral and template is None
+        self.is_own_template = template is not None
         self._template: CompiledTemplate | None = None
         self._opening, self._closing = _NO_FRAME
         self.template = ""
@@ -98,7 +102,7 @@ class ChatTokenizer:
             return
         files = _Files(model, revision, local_files_only)
         try:
-            source = self._source(files)
+            source = template or self._source(files)
             self.template = source or ""
             self._options |= effort_options(effort, self.template)
             variables = {k: v for k, v in self._options.items() if k != "chat_template"}

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from arbitrage.config import Config, LanguageTag, Operational, Raw, first_problem, parse, paths_beside
+from arbitrage.config import Config, LanguageTag, Operational, Raw, first_problem, parse, paths_beside, resolved_path
 from arbitrage.contracts.engines import DecodingOptions, SamplingParams, as_maker
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ACCELERATOR, Resources, whole_or_part
@@ -20,6 +20,21 @@ from arbitrage.text.reasoning_formats import format_named
 from arbitrage.yaml_text import load_yaml
 
 TokenCount = Annotated[int, Field(ge=1)]
+
+
+def _template_source(value: str) -> str:
+    """Return the source of a template: of a file, or the value itself where it is one already."""
+    if "{{" in value or "{%" in value:
+        return value
+    path = resolved_path(value)
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+ChatTemplate = Annotated[str, AfterValidator(_template_source)]
+"""The source of a chat template, read from its file when the config is: nodes need not have the file."""
 
 
 class SamplingDefaults(DecodingOptions):
@@ -114,6 +129,8 @@ class TeacherConfig(Config):
         context_length: tokens of prompt and answer together; None for the model's own limit.
         family: models of one maker; a reviewer should be of another.
         template_options: passed to the chat template, such as {enable_thinking: false}.
+        chat_template: a file with a Jinja template of your own, in place of the model's; for base models, such as one
+            that shows a few examples before the prompt (with `sampling: {stop: [...]}`).
         reasoning_parser: how reasoning is told from the answer. `auto`: by the marks in the model's own files, or by
             the field in which an endpoint sends it; `none`: nothing is split; else a format (think, harmony, mistral,
             …) or the name of vLLM's `--reasoning-parser` for it.
@@ -134,6 +151,7 @@ class TeacherConfig(Config):
     context_length: TokenCount | None = None
     family: Annotated[str | None, Operational] = None
     template_options: dict[str, bool | int | str] = {}
+    chat_template: ChatTemplate | None = None
     reasoning_parser: str = "auto"
     sampling: Annotated[SamplingDefaults, Operational] = SamplingDefaults()  # resolved into each run's sampling
     cost: Annotated[Cost | None, Operational] = None
@@ -157,6 +175,11 @@ class TeacherConfig(Config):
     def _engine_fits(self) -> Self:
         if self.engine.needs_model and not self.model:
             raise ValueError(f"engine '{self.engine.kind}' needs a model")
+        if self.chat_template is not None and not self.engine.loads_model:
+            raise ValueError(
+                f"engine '{self.engine.kind}' cannot apply a chat_template; give it to the server, such as by "
+                "`vllm serve --chat-template`"
+            )
         if self.precision not in self.engine.precisions:
             allowed = ", ".join(self.engine.precisions)
             raise ValueError(f"engine '{self.engine.kind}' serves {allowed}, not '{self.precision}'")
@@ -171,9 +194,10 @@ class TeacherConfig(Config):
         pinned_by_digest = self.engine.loads_model and local_directory(self.model) is not None
         model = "" if pinned_by_digest else self.model  # a copy elsewhere is the same teacher
         found = super().identity() | {"model": model, "revision": revision}
-        return (
-            found if self.reasoning_parser != "auto" else {k: v for k, v in found.items() if k != "reasoning_parser"}
-        )
+        for name, default in (("reasoning_parser", "auto"), ("chat_template", None)):
+            if getattr(self, name) == default:
+                del found[name]
+        return found
 
     def weights_revision(self) -> str:
         """Return what pins the answers: a digest of local files, a commit, or "unpinned"."""
@@ -201,6 +225,7 @@ class TeacherConfig(Config):
             context_length=self.context_length,
             template_options=self.template_options,
             gpus=self.held_resources().gpus,
+            chat_template=self.chat_template,
             reasoning_parser=self.reasoning_parser,
             reasoning_effort=sampling.reasoning_effort if sampling else None,
             uses=sampling.given() if sampling else frozenset(),

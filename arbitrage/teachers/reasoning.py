@@ -79,9 +79,9 @@ class ReasoningSplitter:
         return first in self._chat.vocabulary or first in self._chat.template or not self._chat.has_template
 
     @property
-    def has_template(self) -> bool:
-        """Whether the model has a chat template; the white space around what a base model writes has no meaning."""
-        return self._chat.has_template
+    def is_chat_model(self) -> bool:
+        """Whether the model has a chat template of its own; white space around a base model's text means nothing."""
+        return self._chat.has_template and not self._chat.is_own_template
 
     def budget_marks(self, owner: str) -> BudgetMarks:
         """Return the ids that end reasoning.
@@ -179,7 +179,7 @@ def complete(
         return unfinished(request.candidate_id, finish, len(ids))
     return Completion(
         candidate_id=request.candidate_id,
-        text=text if splitter.has_template else text.strip(),
+        text=text if splitter.is_chat_model else text.strip(),
         finish_reason=finish,
         prompt_tokens=len(prompt_ids),
         completion_tokens=len(ids),

@@ -39,6 +39,7 @@ class ModelSpec:
         precision: how weights are held.
         context_length: tokens of prompt and answer together; None for the model's own limit.
         template_options: passed to the chat template, such as {"enable_thinking": False}.
+        chat_template: the source of a template in place of the model's.
         gpus: GPUs that one replica holds; less than one is a part of a GPU. None: as many as the engine needs.
         reasoning_parser: how reasoning is told from the answer.
         reasoning_effort: of all requests; None leaves it to the model.
@@ -51,6 +52,7 @@ class ModelSpec:
     precision: Precision = "bf16"
     context_length: int | None = None
     template_options: Mapping[str, bool | int | str] = field(default_factory=dict)
+    chat_template: str | None = None
     gpus: float | None = None
     reasoning_parser: str = "auto"
     reasoning_effort: str | None = None
@@ -75,6 +77,7 @@ class ModelSpec:
             revision=self.revision,
             local_files_only=local_files_only,
             effort=self.reasoning_effort,
+            template=self.chat_template,
         )
 
 

@@ -1,5 +1,6 @@
 """Sampling parameters in the transformers engine: each against its definition on a real, tiny model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -267,3 +268,29 @@ def test_with_parser_none_nothing_is_split(reasoning_dir: Path) -> None:
 def test_what_a_model_does_not_have_is_named(model_dir: Path, more: dict[str, object], said: str) -> None:
     with pytest.raises(EngineStartError, match=said):
         reasoner(model_dir, **more)
+
+
+FEW_SHOT = "{% for m in messages %}Q: {{ m.content }}\nA:{% endfor %}"
+
+
+def test_a_base_model_takes_a_template_of_the_users_own(model_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "few_shot.jinja"
+    file.write_text(FEW_SHOT)
+    base = teacher(model_dir, chat_template=str(file))
+    file.unlink()  # nodes need not have it
+    again = parse(json.loads(base.model_dump_json()), TeacherConfig, "run.json")
+    assert again.identity() == base.identity() != teacher(model_dir).identity()
+    engine = TransformersConfig().build(again.spec())
+    found = ask(engine, [with_options("c", "How many?", logit_bias={220: 3.0})])["c"]
+    assert isinstance(found, Completion)
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    assert found.prompt_tokens == len(tokenizer("Q: How many?\nA:", add_special_tokens=False)["input_ids"])
+    assert found.text == found.text.strip()
+
+
+def test_a_template_that_cannot_be_read_or_applied_is_named(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"chat_template: .*nowhere.jinja cannot be read"):
+        teacher(model_dir, chat_template=str(tmp_path / "nowhere.jinja"))
+    remote = {"kind": "openai", "base_url": "http://localhost:1/v1"}
+    with pytest.raises(ConfigError, match="engine 'openai' cannot apply a chat_template"):
+        teacher(model_dir, chat_template=FEW_SHOT, engine=remote, precision="bf16")
