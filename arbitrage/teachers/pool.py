@@ -129,8 +129,8 @@ class TeacherConfig(Config):
         context_length: tokens of prompt and answer together; None for the model's own limit.
         family: models of one maker; a reviewer should be of another.
         template_options: passed to the chat template, such as {enable_thinking: false}.
-        chat_template: a file with a Jinja template of your own, in place of the model's; for base models, such as one
-            that shows a few examples before the prompt (with `sampling: {stop: [...]}`).
+        chat_template: a Jinja template of your own, a file or its text, in place of the model's; for base models,
+            such as one that shows a few examples before the prompt (with `sampling: {stop: [...]}`).
         reasoning_parser: how reasoning is told from the answer. `auto`: by the marks in the model's own files, or by
             the field in which an endpoint sends it; `none`: nothing is split; else a format (think, harmony, mistral,
             …) or the name of vLLM's `--reasoning-parser` for it.
