@@ -16,7 +16,8 @@ from arbitrage.errors import DataError
 from arbitrage.report.page import build_report
 from tests.conftest import Told
 from tests.support.browser import chromium, requests_of, require_chromium, resize
-from tests.support.judging import judge_behind, prefers, write_pool, write_rows
+from tests.support.jsonl import write_jsonl
+from tests.support.judging import judge_behind, prefers, write_pool
 from tests.support.mock_endpoint import answer, serve_beside
 
 LANGUAGES = ("en", "de")
@@ -45,7 +46,7 @@ def rows(text: Callable[[int], str], number: int = 20, **more: object) -> list[d
 @pytest.fixture
 def sets(tmp_path: Path) -> tuple[Path, Path]:
     """A is right on three of four, B on one of four, both in two languages that share ids."""
-    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: BAD if n % 4 == 0 else GOOD))
+    a = write_jsonl(tmp_path / "a.jsonl", rows(lambda n: BAD if n % 4 == 0 else GOOD))
     table = pa.Table.from_pylist(
         [
             {"prompt_id": r["id"], "language": r["lang"], "messages": [{"role": "assistant", "content": r["answer"]}]}
@@ -59,7 +60,7 @@ def sets(tmp_path: Path) -> tuple[Path, Path]:
 def test_a_fair_judge_finds_the_better_set_asks_twice_and_never_again(judge, sets, tmp_path: Path) -> None:
     with serve_beside(judge_behind(prefers(lambda text: GOOD in text))) as endpoint:
         write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
-        labels = write_rows(
+        labels = write_jsonl(
             tmp_path / "people.jsonl",
             [{"qid": f"q{n}", "winner": "model_b" if n % 4 == 0 else "A"} for n in range(20)],
         )
@@ -121,7 +122,7 @@ def test_a_judge_that_never_answers_is_an_error(judge, sets, tmp_path: Path) -> 
 
 def test_a_judge_that_never_answers_leaves_the_figures_of_the_others(judge, sets, tmp_path: Path) -> None:
     """Ten of the forty answers are equal: for these no judge is called."""
-    write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, reference=GOOD))
+    write_jsonl(tmp_path / "a.jsonl", rows(lambda n: GOOD, reference=GOOD))
     with serve_beside(judge_behind(lambda first, second: "…")) as endpoint:
         write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
         written = ("--json", str(tmp_path / "found.json"), "--html", str(tmp_path / "found.html"))
@@ -138,8 +139,8 @@ def test_a_judge_that_never_answers_leaves_the_figures_of_the_others(judge, sets
 
 
 def test_what_only_one_side_answers_is_counted(judge, tmp_path: Path) -> None:
-    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4, reference="sound en-1"))
-    b = write_rows(tmp_path / "b.jsonl", rows(lambda n: GOOD, 6)[2:])
+    a = write_jsonl(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4, reference="sound en-1"))
+    b = write_jsonl(tmp_path / "b.jsonl", rows(lambda n: GOOD, 6)[2:])
     code, out, _ = judge(a, b, "--judge", "exact")
     assert code == 0
     assert "left out: a.jsonl: no answer: 4" in out
@@ -151,7 +152,7 @@ def test_sets_without_ids_are_joined_by_their_prompts(judge, tmp_path: Path) -> 
         found = [
             {k: v for k, v in row.items() if k != "id"} for row in rows(lambda n: GOOD, 3, reference="sound en-1")
         ]
-        write_rows(tmp_path / f"{name}.jsonl", found[:: 1 if name == "a" else -1])
+        write_jsonl(tmp_path / f"{name}.jsonl", found[:: 1 if name == "a" else -1])
     code, out, _ = judge("a.jsonl", "b.jsonl", "--judge", "exact", "--json", "-")
     assert code == 0
     assert json.loads(out)["num_matches"] == 6
@@ -161,8 +162,8 @@ def test_sets_without_ids_are_joined_by_their_prompts(judge, tmp_path: Path) -> 
 @pytest.mark.parametrize("dropped", [("id",), ("id", "lang")])
 def test_a_set_without_ids_meets_one_with_ids_by_its_prompts(judge, tmp_path: Path, dropped: tuple[str, ...]) -> None:
     found = rows(lambda n: GOOD, 8, reference="sound en-1")
-    a = write_rows(tmp_path / "a.jsonl", [{k: v for k, v in row.items() if k not in dropped} for row in found])
-    b = write_rows(tmp_path / "b.jsonl", found)
+    a = write_jsonl(tmp_path / "a.jsonl", [{k: v for k, v in row.items() if k not in dropped} for row in found])
+    b = write_jsonl(tmp_path / "b.jsonl", found)
     code, out, _ = judge(a, b, "--judge", "exact", "--json", "-")
     assert code == 0
     assert (json.loads(out)["num_prompts"], json.loads(out)["num_matches"]) == (16, 16)
@@ -174,8 +175,8 @@ def test_the_same_words_in_two_languages_stay_apart(judge, tmp_path: Path) -> No
     same = [
         row | {"question": row["question"].partition(": ")[2], "id": f"{row['lang']}-{row['id']}"} for row in found
     ]
-    a = write_rows(tmp_path / "a.jsonl", [{k: v for k, v in row.items() if k != "id"} for row in same])
-    b = write_rows(tmp_path / "b.jsonl", same)
+    a = write_jsonl(tmp_path / "a.jsonl", [{k: v for k, v in row.items() if k != "id"} for row in same])
+    b = write_jsonl(tmp_path / "b.jsonl", same)
     code, out, _ = judge(a, b, "--judge", "exact", "--json", "-")
     assert code == 0
     assert (json.loads(out)["num_matches"], json.loads(out)["lost"]) == (8, {})
@@ -184,8 +185,8 @@ def test_the_same_words_in_two_languages_stay_apart(judge, tmp_path: Path) -> No
 
 def test_a_plan_counts_the_calls_of_judges_and_models_and_makes_none(judge, sets, tmp_path: Path) -> None:
     equal = rows(lambda n: GOOD, 1)
-    a = write_rows(tmp_path / "a.jsonl", [*equal, *rows(lambda n: GOOD, 9)[2:]])
-    b = write_rows(tmp_path / "b.jsonl", [*equal, *rows(lambda n: BAD, 8)[2:]])
+    a = write_jsonl(tmp_path / "a.jsonl", [*equal, *rows(lambda n: GOOD, 9)[2:]])
+    b = write_jsonl(tmp_path / "b.jsonl", [*equal, *rows(lambda n: BAD, 8)[2:]])
     with serve_beside(judge_behind(lambda first, second: "[[1]]")) as endpoint:
         pool = yaml.safe_load(write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic").read_text())
         pool["teachers"][0]["cost"] = {
@@ -218,8 +219,8 @@ def test_a_plan_counts_the_calls_of_judges_and_models_and_makes_none(judge, sets
 
 
 def test_ids_that_only_number_rows_join_nothing(judge, tmp_path: Path) -> None:
-    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4))
-    b = write_rows(tmp_path / "b.jsonl", [row | {"question": f"Another: {row['question']}"} for row in rows(str, 4)])
+    a = write_jsonl(tmp_path / "a.jsonl", rows(lambda n: GOOD, 4))
+    b = write_jsonl(tmp_path / "b.jsonl", [row | {"question": f"Another: {row['question']}"} for row in rows(str, 4)])
     code, _, err = judge(a, b, "--judge", "exact")
     assert code == 3
     assert "the id 'q0' stands for different prompts, 'en: what about 0?' and 'Another: en: what about 0?'" in err
@@ -259,7 +260,7 @@ def test_two_models_are_asked_the_same_prompts(judge) -> None:
 )
 def test_mistakes_are_sentences(judge, sets, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     write_pool(tmp_path / "teachers.yaml", "http://127.0.0.1:9/v1", "critic")
-    write_rows(tmp_path / "people.jsonl", [{"id": "q1", "winner": "C"}])
+    write_jsonl(tmp_path / "people.jsonl", [{"id": "q1", "winner": "C"}])
     (tmp_path / "noise.jsonl").write_bytes(b"\x00\xff garbage\n")
     code, _, err = judge(*arguments)
     assert code in (2, 3)
@@ -268,8 +269,8 @@ def test_mistakes_are_sentences(judge, sets, tmp_path: Path, arguments: tuple[st
 
 
 def test_labels_that_meet_nothing_are_an_error(judge, sets, tmp_path: Path) -> None:
-    write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, reference=GOOD))
-    people = write_rows(tmp_path / "people.jsonl", [{"id": "other", "winner": "a"}])
+    write_jsonl(tmp_path / "a.jsonl", rows(lambda n: GOOD, reference=GOOD))
+    people = write_jsonl(tmp_path / "people.jsonl", [{"id": "other", "winner": "a"}])
     code, _, err = judge(*sets, "--judge", "exact", "--labels", people)
     assert code == 3
     assert "none of 1 labels meets a match" in err
@@ -288,7 +289,7 @@ def test_rows_of_all_sorts_are_left_out_and_counted(judge, tmp_path: Path) -> No
         {"id": 5, "answer": "right"},
         {"id": None, "answer": "to what?"},
     ]
-    a = write_rows(tmp_path / "a.jsonl", good)
+    a = write_jsonl(tmp_path / "a.jsonl", good)
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in odd) + "not JSON\n[1]\n")
     code, out, err = judge(a, "b.jsonl", "--judge", "exact", "--json", "-")
     assert code == 0, err
@@ -304,16 +305,16 @@ def test_rows_of_all_sorts_are_left_out_and_counted(judge, tmp_path: Path) -> No
 
 def test_a_directory_may_be_a_side(judge, sets, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    write_rows(tmp_path / "data" / "more.jsonl", rows(lambda n: GOOD, reference=GOOD))
+    write_jsonl(tmp_path / "data" / "more.jsonl", rows(lambda n: GOOD, reference=GOOD))
     _, _, err = judge(sets[0], ".", "--judge", "exact")
     assert "Traceback" not in err
     assert judge(sets[0], "data", "--judge", "exact")[0] == 0
 
 
 def test_a_language_that_one_set_leaves_open_is_not_guessed(judge, tmp_path: Path) -> None:
-    a = write_rows(tmp_path / "a.jsonl", rows(lambda n: GOOD, 2))
+    a = write_jsonl(tmp_path / "a.jsonl", rows(lambda n: GOOD, 2))
     silent = [{k: row[k] for k in ("id", "answer")} for row in rows(lambda n: BAD, 2)]
-    b = write_rows(tmp_path / "b.jsonl", silent)
+    b = write_jsonl(tmp_path / "b.jsonl", silent)
     code, _, err = judge(a, b, "--judge", "exact")
     assert code == 3
     assert "stands for 2 languages in one data set and for none in the other" in err
@@ -322,7 +323,7 @@ def test_a_language_that_one_set_leaves_open_is_not_guessed(judge, tmp_path: Pat
 @pytest.mark.browser
 def test_the_page_fits_and_asks_nobody(judge, sets, tmp_path: Path) -> None:
     require_chromium()
-    write_rows(tmp_path / "judge.yaml", [{"kind": "reward", "reward": {"kind": "fake", "per_character": 0.1}}])
+    write_jsonl(tmp_path / "judge.yaml", [{"kind": "reward", "reward": {"kind": "fake", "per_character": 0.1}}])
     assert judge(*sets, "--judge", "judge.yaml", "--html", "page.html")[0] == 0
     with chromium(tmp_path / "chromium") as driver:
         driver.get((tmp_path / "page.html").as_uri())
@@ -394,7 +395,7 @@ def test_a_judge_that_repeats_its_instruction_gives_no_verdict(judge, sets, tmp_
 
 def test_a_judge_that_fails_in_one_language_is_named_with_it(judge, tmp_path: Path) -> None:
     for name, text in (("a", GOOD), ("b", BAD)):
-        write_rows(tmp_path / f"{name}.jsonl", [r for r in rows(lambda n, t=text: t, 200) if r["lang"] == "en"]
+        write_jsonl(tmp_path / f"{name}.jsonl", [r for r in rows(lambda n, t=text: t, 200) if r["lang"] == "en"]
                    + [r for r in rows(lambda n, t=text: t, 10) if r["lang"] == "de"])  # fmt: skip
 
     def say(first: str, second: str) -> str:

@@ -10,79 +10,25 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from arbitrage.contracts.steps import Pipeline
 from arbitrage.errors import DrainedError, ExecutionError, RunDirectoryError, StalledError, StorageError
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.lock import LOCK_FILE, hold_run_lock, require_session
 from arbitrage.execution.progress import NoProgress, StopFlag
 from arbitrage.execution.ray.backend import RayBackend
-from arbitrage.execution.run import Backend, RunRequest, execute
+from arbitrage.execution.run import Backend
 from arbitrage.runs import spent_journals
 from arbitrage.runs.journal import attempts
-from arbitrage.runs.manifest import LIVE_FILE, LiveRun, Manifest
-from arbitrage.runs.run import open_run
+from arbitrage.runs.manifest import LIVE_FILE, LiveRun
 from tests.support.asked import asked_pipeline
 from tests.support.paths import ROOT
-
-
-class Notes(NoProgress):
-    """Remembers what it was told."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
-def run(
-    directory: Path,
-    pipeline: Pipeline,
-    backend: Backend | None = None,
-    *,
-    shards: int = 2,
-    progress: NoProgress | None = None,
-    stop: StopFlag | None = None,
-    stall_after_s: float = 120.0,
-) -> Manifest:
-    request = RunRequest(
-        name="toy",
-        kind="toy",
-        pipeline=pipeline,
-        run_dir=directory,
-        num_shards=shards,
-        shards=range(shards),
-        max_rejected=0.5,
-        config={},
-        stall_after_s=stall_after_s,
-    )
-    return execute(request, backend or LocalBackend(), progress or NoProgress(), stop)
-
-
-def shard_bytes(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("shard-*.parquet"))}
-
-
-def rejects_of(directory: Path) -> list[tuple[str, str]]:
-    found = open_run(directory)
-    return [(row["reason"], row["item_id"]) for table in found.rejects("generate-fake") for row in table.to_pylist()]
-
-
-def journaled(directory: Path) -> int:
-    """Count the answers in journals."""
-    return sum(
-        line.startswith('{"row"')
-        for folder in directory.glob("*/_journal/*")
-        for path in attempts(folder)
-        for line in path.read_text().splitlines()
-    )
+from tests.support.runs import Notes, journaled, run, shard_bytes
+from tests.support.waiting import WITHIN_S, wait_until
 
 
 @pytest.mark.parametrize(
@@ -92,7 +38,7 @@ def journaled(directory: Path) -> int:
 )
 def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, backend: Backend, kills: str) -> None:
     poisoned = asked_pipeline(120, {"poison": "question 77", "poison_kills": kills, "latency_s": 0.002})
-    manifest = run(tmp_path / "r", poisoned, backend)
+    manifest = run(tmp_path / "r", poisoned, backend, shards=2)
     step = next(s for s in manifest.steps if s.name == "generate-fake")
     assert (step.num_in, step.num_rows, step.rejected) == (120, 119, {"engine_died": 1})
     assert not list((tmp_path / "r").glob("*/_journal/*"))
@@ -101,13 +47,13 @@ def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, ba
 def test_the_engine_is_restarted_at_most_3_plus_log2_of_the_batch_times(tmp_path: Path) -> None:
     notes = Notes()
     poisoned = asked_pipeline(400, {"poison": "question 77", "max_in_flight": 64})
-    run(tmp_path / "r", poisoned, LocalBackend(), progress=notes)
+    run(tmp_path / "r", poisoned, LocalBackend(), progress=notes, shards=2)
     restarts = [note for note in notes.notes if "starting its worker again" in note]
     assert 1 <= len(restarts) <= 3 + 6
 
 
 def test_several_poisonous_prompts_are_all_found(tmp_path: Path) -> None:
-    manifest = run(tmp_path / "r", asked_pipeline(100, {"poison": "7"}))  # 7, 17, 27, …, 70…79, …, 97
+    manifest = run(tmp_path / "r", asked_pipeline(100, {"poison": "7"}), shards=2)  # 7, 17, 27, …, 70…79, …, 97
     step = next(s for s in manifest.steps if s.name == "generate-fake")
     assert step.rejected == {"engine_died": 19}
     assert step.num_rows == 81
@@ -116,9 +62,9 @@ def test_several_poisonous_prompts_are_all_found(tmp_path: Path) -> None:
 def test_an_engine_that_dies_once_goes_on_from_its_journal(tmp_path: Path) -> None:
     engine = {"crash_after": 40, "crash_marker": str(tmp_path / "crashed"), "latency_s": 0.001, "max_in_flight": 4}
     notes = Notes()
-    run(tmp_path / "died", asked_pipeline(100, engine), progress=notes)
+    run(tmp_path / "died", asked_pipeline(100, engine), progress=notes, shards=2)
     assert sum("died" in note for note in notes.notes) == 1
-    run(tmp_path / "healthy", asked_pipeline(100, {"max_in_flight": 4}))
+    run(tmp_path / "healthy", asked_pipeline(100, {"max_in_flight": 4}), shards=2)
     assert sorted(shard_bytes(tmp_path / "died").values()) == sorted(shard_bytes(tmp_path / "healthy").values())
 
 
@@ -127,8 +73,8 @@ DRIVER = textwrap.dedent("""
     from pathlib import Path
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
-    from tests.execution.test_durability import run
     from tests.support.asked import asked_pipeline
+    from tests.support.runs import run
     directory, backend, num_rows, engine = sys.argv[1:]
     pipeline = asked_pipeline(int(num_rows), json.loads(engine))
     run(Path(directory), pipeline, RayBackend() if backend == "ray" else LocalBackend(), shards=3)
@@ -142,20 +88,12 @@ def driver(
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | env, stderr=subprocess.PIPE)
 
 
-def wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 150
-    while not condition():
-        assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 @pytest.mark.parametrize("where", ["local", pytest.param("ray", marks=pytest.mark.ray)])
 @pytest.mark.process
 def test_sigkill_loses_only_what_was_in_flight(tmp_path: Path, where: str) -> None:
     directory, engine = tmp_path / "killed", {"latency_s": 0.05, "max_in_flight": 4}
     process = driver(directory, where, 150, engine)
-    wait_for(lambda: journaled(directory) >= 20, process)
+    wait_until(lambda: journaled(directory) >= 20, process)
     process.kill()
     process.wait()
     run(directory, asked_pipeline(150, engine), shards=3)
@@ -168,7 +106,7 @@ def test_sigkill_loses_only_what_was_in_flight(tmp_path: Path, where: str) -> No
 def test_journaled_answers_are_not_asked_for_again(tmp_path: Path) -> None:
     directory, engine = tmp_path / "r", {"latency_s": 0.05, "max_in_flight": 4}
     process = driver(directory, "local", 150, engine)
-    wait_for(lambda: journaled(directory) >= 20, process)
+    wait_until(lambda: journaled(directory) >= 20, process)
     process.kill()
     process.wait()
     kept = journaled(directory)
@@ -194,7 +132,7 @@ def test_journaled_answers_are_not_asked_for_again(tmp_path: Path) -> None:
 def test_death_at_any_named_point_leaves_the_same_bytes(tmp_path: Path, point: str) -> None:
     directory, engine = tmp_path / "r", {"latency_s": 0.002}
     process = driver(directory, "local", 60, engine, ARBITRAGE_CRASH_AT=point)
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait(WITHIN_S) == -signal.SIGKILL
     run(directory, asked_pipeline(60, engine), shards=3)
     run(tmp_path / "whole", asked_pipeline(60, engine), shards=3)
     assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")
@@ -205,7 +143,7 @@ def test_death_at_any_named_point_leaves_the_same_bytes(tmp_path: Path, point: s
 def test_a_worker_that_dies_while_it_writes_leaves_nothing_beside_its_driver(tmp_path: Path) -> None:
     directory, marker = tmp_path / "r", tmp_path / "died"
     process = driver(directory, "ray", 60, {"latency_s": 0.002}, ARBITRAGE_CRASH_AT=f"shard.staged:1:{marker}")
-    assert process.wait(120) == 0
+    assert process.wait(WITHIN_S) == 0
     assert marker.exists()
     assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
 
@@ -215,7 +153,7 @@ def test_a_shard_whose_worker_dies_before_it_can_say_so_is_not_made_again(tmp_pa
     directory, marker = tmp_path / "r", tmp_path / "died"
     crash_at = f"journal.removed:1:{marker}"
     process = driver(directory, "ray", 60, {"latency_s": 0.002}, ARBITRAGE_CRASH_AT=crash_at)
-    assert process.wait(120) == 0
+    assert process.wait(WITHIN_S) == 0
     written = [file.stat().st_mtime_ns for file in directory.glob("generate-*/shard-*.parquet")]
     assert min(written) < marker.stat().st_mtime_ns
     assert not list(directory.rglob("_tmp*")) + list(directory.glob("*/_journal/*"))
@@ -227,7 +165,7 @@ def test_a_shard_that_a_power_loss_takes_back_is_made_again_from_its_journal(tmp
     """A shard is renamed into its place before it is durable: until it is, its journal stays."""
     directory, engine = tmp_path / "r", {"latency_s": 0.002}
     process = driver(directory, "local", 60, engine, ARBITRAGE_CRASH_AT="journal.removed:1")
-    assert process.wait(60) == -signal.SIGKILL
+    assert process.wait(WITHIN_S) == -signal.SIGKILL
     shard, *_ = sorted(directory.glob("generate-*/shard-*.parquet"))
     assert [folder.name for folder in directory.glob("generate-*/_journal/*")].count(shard.stem) == 1
     size = shard.stat().st_size
@@ -265,8 +203,8 @@ def test_a_driver_that_is_killed_again_and_again_condemns_nobody(tmp_path: Path,
     directory, engine = tmp_path / "r", {"latency_s": 30.0, "max_in_flight": 4}
     for attempt in range(num_kills):
         process = driver(directory, "local", 8, engine)
-        wait_for(lambda: len(list(directory.glob("*/_journal/*/*.jsonl"))) > attempt, process)  # noqa: B023
-        wait_for(lambda: any(b'"take"' in path.read_bytes() for path in newest_attempts(directory)), process)
+        wait_until(lambda: len(list(directory.glob("*/_journal/*/*.jsonl"))) > attempt, process)  # noqa: B023
+        wait_until(lambda: any(b'"take"' in path.read_bytes() for path in newest_attempts(directory)), process)
         process.kill()
         process.wait()
     manifest = run(directory, asked_pipeline(8, {"max_in_flight": 4}), shards=3)
@@ -284,7 +222,7 @@ def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, 
     waiting = threading.Thread(target=lambda: _ask_to_stop(directory, stop))
     waiting.start()
     with pytest.raises(DrainedError):
-        run(directory, asked_pipeline(200, engine), backend, stop=stop)
+        run(directory, asked_pipeline(200, engine), backend, stop=stop, shards=2)
     waiting.join()
     assert 10 <= journaled(directory) < 200
     for folder in directory.glob("*/_journal/*"):
@@ -292,21 +230,19 @@ def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, 
             lines = [json.loads(line) for line in path.read_text().splitlines()]
             taken = {line["take"] for line in lines if "take" in line}
             assert taken == {line["row"]["candidate_id"] for line in lines if "row" in line}
-    run(directory, asked_pipeline(200, engine), backend)
+    run(directory, asked_pipeline(200, engine), backend, shards=2)
     assert (directory / "manifest.json").exists()
 
 
 def _ask_to_stop(directory: Path, stop: StopFlag) -> None:
-    deadline = time.monotonic() + 150
-    while journaled(directory) < 10 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: journaled(directory) >= 10)
     stop.is_asked = True
 
 
 def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path, backend: Backend) -> None:
     patience_s = 1.0 if backend.name == "local" else 12.0  # a worker of Ray has to start meanwhile
     with pytest.raises(StalledError, match=r"nothing has moved for \d+ s; under way: generate-fake.*shards 0, 1"):
-        run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=patience_s)
+        run(tmp_path / "r", asked_pipeline(10, {"latency_s": 600.0}), backend, stall_after_s=patience_s, shards=2)
 
 
 def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend: RayBackend) -> None:
@@ -316,7 +252,13 @@ def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend
         def live(self, steps: Any) -> None:
             heard.append(LiveRun.model_validate_json((tmp_path / "r" / LIVE_FILE).read_text()))
 
-    run(tmp_path / "r", asked_pipeline(100, {"latency_s": 0.4, "max_in_flight": 8}), ray_backend, progress=Reads())
+    run(
+        tmp_path / "r",
+        asked_pipeline(100, {"latency_s": 0.4, "max_in_flight": 8}),
+        ray_backend,
+        progress=Reads(),
+        shards=2,
+    )
     steps = [live.steps["generate-fake"] for live in heard if "generate-fake" in live.steps]
     assert any(0 < step.num_in_flight <= 16 and step.replicas == 1 for step in steps)
     assert any(0 < step.num_answered < 100 and step.completion_tokens for step in steps)
@@ -326,7 +268,7 @@ def test_where_it_stands_is_published_while_it_works(tmp_path: Path, ray_backend
 def test_a_second_driver_is_refused_while_the_first_lives_and_takes_over_when_it_is_dead(tmp_path: Path) -> None:
     directory, engine = tmp_path / "r", {"latency_s": 0.3, "max_in_flight": 2}
     process = driver(directory, "local", 40, engine)
-    wait_for(lambda: journaled(directory) >= 2, process)
+    wait_until(lambda: journaled(directory) >= 2, process)
     with pytest.raises(RunDirectoryError, match=rf"another process is running in it \(process {process.pid} on"):
         run(directory, asked_pipeline(40, engine), shards=3)
     process.kill()
@@ -353,13 +295,10 @@ def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(
     kept: list[int] = []
 
     def overtake() -> None:
-        deadline = time.monotonic() + 150
-        while journaled(directory) < 20 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: journaled(directory) >= 20)
         [folder] = directory.glob("generate-*/_journal/*")
         (folder / "00002.jsonl").write_text('{"begin":{}}\n')
-        while not (folder / "00003.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.001)
+        wait_until((folder / "00003.jsonl").exists)
         kept.append(sum('{"row"' in line for line in (folder / "00001.jsonl").read_text().splitlines()))
 
     other = threading.Thread(target=overtake)
@@ -411,8 +350,8 @@ def test_a_disk_that_fails_leaves_a_run_that_can_be_resumed(
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", failing)
         with pytest.raises(StorageError, match="Input/output error"):
-            run(directory, asked_pipeline(60, engine))
+            run(directory, asked_pipeline(60, engine), shards=2)
     assert not (directory / "manifest.json").exists()
-    run(directory, asked_pipeline(60, engine))
-    run(tmp_path / "whole", asked_pipeline(60, engine))
+    run(directory, asked_pipeline(60, engine), shards=2)
+    run(tmp_path / "whole", asked_pipeline(60, engine), shards=2)
     assert shard_bytes(directory) == shard_bytes(tmp_path / "whole")

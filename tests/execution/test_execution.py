@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -29,39 +28,12 @@ from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.records import Candidate, Prompt
 from arbitrage.runs.journal import Journal
 from arbitrage.runs.layout import shard_of, shard_path
-from arbitrage.runs.manifest import Manifest
 from arbitrage.runs.run import open_run
 from tests.support.paths import ROOT
+from tests.support.runs import run, shard_bytes, shard_times
 from tests.support.step_facts import facts_of
-from tests.support.toy import ToyAnswer, ToySource, toy_explorer, toy_pipeline
-
-
-def run(
-    directory: Path, pipeline: Pipeline, backend: Backend | None = None, shards: int = 4, only: int | None = None
-) -> Manifest:
-    request = RunRequest(
-        name="toy",
-        kind="toy",
-        pipeline=pipeline,
-        run_dir=directory,
-        num_shards=shards,
-        shards=range(only or shards),
-        max_rejected=0.2,
-        config={},
-    )
-    return execute(request, backend or LocalBackend(), NoProgress())
-
-
-def two_teachers(num_rows: int = 40, cpus: float = 0.0) -> Pipeline:
-    return toy_pipeline(ToySource(num_rows=num_rows), ToyAnswer(teacher="a"), ToyAnswer(teacher="b"), cpus=cpus)
-
-
-def shard_bytes(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("shard-*.parquet"))}
-
-
-def shard_times(directory: Path) -> dict[str, int]:
-    return {str(p.relative_to(directory)): p.stat().st_mtime_ns for p in sorted(directory.rglob("shard-*.parquet"))}
+from tests.support.toy import ToyAnswer, ToySource, toy_explorer, toy_pipeline, two_teachers
+from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -188,7 +160,7 @@ def test_rejects_are_counted_and_budgeted(tmp_path: Path) -> None:
     assert manifest.steps[0].notes == {"bad": 4}
     assert next(s for s in manifest.steps if s.name == "generate-toy").rejected == {"bad_request": 4}
     with pytest.raises(RejectBudgetError, match=r"prompts: 30 of 70 rows were rejected \(empty 30\)"):
-        run(tmp_path / "many", toy_pipeline(ToySource(num_rows=40, num_bad=30), ToyAnswer()))
+        run(tmp_path / "many", toy_pipeline(ToySource(num_rows=40, num_bad=30), ToyAnswer()), max_rejected=0.2)
     assert (tmp_path / "many" / "manifest.json").exists()
 
 
@@ -297,7 +269,7 @@ def test_a_source_larger_than_the_buffer_is_written_in_pieces(
 
 @pytest.mark.process
 def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
-    code = "import fcntl,sys,time; f=open(sys.argv[1],'a'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); time.sleep(60)"
+    code = "import fcntl,sys,time; f=open(sys.argv[1],'a'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); time.sleep(600)"
     (tmp_path / "r").mkdir()
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "r" / "_lock")], stdout=subprocess.PIPE)
     try:
@@ -338,7 +310,8 @@ KILLED = textwrap.dedent("""
     import sys, time
     from pathlib import Path
     from arbitrage.execution.progress import NoProgress
-    from tests.execution.test_execution import run, two_teachers
+    from tests.support.runs import run
+    from tests.support.toy import two_teachers
     import arbitrage.execution.local as local
     do = local.do_shard
     async def slow(*arguments):
@@ -353,13 +326,9 @@ KILLED = textwrap.dedent("""
 @pytest.mark.process
 def test_sigkill_loses_and_doubles_nothing(tmp_path: Path, after_shards: int) -> None:
     directory = tmp_path / "killed"
-    root = ROOT
-    driver = subprocess.Popen([sys.executable, "-c", KILLED, str(directory)], cwd=root)
-    deadline = time.monotonic() + 150
-    while len(list(directory.glob("generate-*/shard-*")) + list(directory.glob("ensemble-*/shard-*"))) < after_shards:
-        assert driver.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    driver = subprocess.Popen([sys.executable, "-c", KILLED, str(directory)], cwd=ROOT)
+    folders = ("generate-*", "ensemble-*")
+    wait_until(lambda: sum(len(list(directory.glob(f"{f}/shard-*"))) for f in folders) >= after_shards, driver)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     assert not (directory / "manifest.json").exists()

@@ -9,16 +9,15 @@ import pytest
 from arbitrage.contracts.steps import Pipeline, Step, StepConfig
 from arbitrage.contracts.workers import Inputs, Item, Output, ShardWorker
 from arbitrage.errors import ConservationError, TeacherError, TeacherUnreachableError
-from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.plan import PlannedStep, plan
 from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.ray.host import _build_and_do
-from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.execution.shard_task import Attempt
 from arbitrage.execution.source_task import do_source
 from arbitrage.records import Candidate, Prompt
-from arbitrage.runs.manifest import Manifest, ShardStats
+from arbitrage.runs.manifest import ShardStats
+from tests.support.runs import run, shard_bytes
 from tests.support.step_facts import facts_of
 from tests.support.toy import ToyAnswer, ToySource
 
@@ -80,31 +79,13 @@ class Order(NoProgress):
         self.done.append(f"{step.step.name}:{shard}")
 
 
-def run(directory: Path, pipeline: Pipeline, backend: Backend | None = None, order: Order | None = None) -> Manifest:
-    request = RunRequest(
-        name="toy",
-        kind="toy",
-        pipeline=pipeline,
-        run_dir=directory,
-        num_shards=SHARDS,
-        shards=range(SHARDS),
-        max_rejected=0.5,
-        config={},
-    )
-    return execute(request, backend or LocalBackend(), order or Order())
-
-
-def shard_bytes(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("shard-*.parquet"))}
-
-
 def sound_chain() -> Pipeline:
     return chain(ToyAnswer(teacher="a"), ToyAnswer(teacher="b", fault="reject"), ToyAnswer(teacher="c"))
 
 
 def test_locally_a_shard_goes_through_all_light_steps_before_the_next(tmp_path: Path) -> None:
     order = Order()
-    run(tmp_path, sound_chain(), order=order)
+    run(tmp_path, sound_chain(), progress=order)
     light = [f"select-{n}:{k}" for k in range(SHARDS) for n in range(3)]
     assert [done for done in order.done if done.startswith("select")] == light
     assert len(order.done) == len(set(order.done)) == 5 * SHARDS
@@ -113,7 +94,7 @@ def test_locally_a_shard_goes_through_all_light_steps_before_the_next(tmp_path: 
 def test_both_backends_write_the_same_bytes(tmp_path: Path, ray_backend: RayBackend) -> None:
     run(tmp_path / "local", sound_chain())
     order = Order()
-    run(tmp_path / "ray", sound_chain(), ray_backend, order)
+    run(tmp_path / "ray", sound_chain(), ray_backend, progress=order)
     assert shard_bytes(tmp_path / "local") == shard_bytes(tmp_path / "ray")
     assert len(order.done) == len(set(order.done)) == 5 * SHARDS
 
@@ -122,7 +103,7 @@ def test_what_a_failed_step_does_not_hold_up_is_still_done(tmp_path: Path) -> No
     pipeline = chain(ToyAnswer(teacher="a"), Failing(at="7"), ToyAnswer(teacher="c"))
     order = Order()
     with pytest.raises(TeacherError, match=r"cannot serve.*What does not need select-1 is done"):
-        run(tmp_path, pipeline, order=order)
+        run(tmp_path, pipeline, progress=order)
     for step in ("select-0", "check-beside"):
         assert {done for done in order.done if done.startswith(step)} == {f"{step}:{k}" for k in range(SHARDS)}
 
@@ -130,7 +111,7 @@ def test_what_a_failed_step_does_not_hold_up_is_still_done(tmp_path: Path) -> No
 def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
     failing = Failing(at="7", error="TeacherUnreachableError", marker=str(tmp_path / "failed"))
     order = Order()
-    run(tmp_path / "r", chain(ToyAnswer(teacher="a"), failing, ToyAnswer(teacher="c")), order=order)
+    run(tmp_path / "r", chain(ToyAnswer(teacher="a"), failing, ToyAnswer(teacher="c")), progress=order)
     assert (tmp_path / "failed").exists()
     assert len(order.done) == len(set(order.done)) == 5 * SHARDS
 

@@ -12,23 +12,9 @@ from arbitrage.execution.counters import LiveCounters
 from arbitrage.execution.item_task import UNWRITABLE, writable
 from arbitrage.execution.plan import Job
 from arbitrage.execution.shard_task import Attempt, do_shard
-from arbitrage.records import Candidate, FinishReason, Record, Reject, Score
+from arbitrage.records import Candidate, Record, Reject, Score
 from arbitrage.runs.verified import read_rejects, read_shard
-
-
-def a_candidate(number: int, **values: Any) -> Candidate:
-    """Return a candidate that holds whatever it is given, as an engine that validates nothing would make it."""
-    sound = Candidate(
-        candidate_id=f"c{number}",
-        prompt_id=f"p{number}",
-        teacher="t",
-        revision="1",
-        sample_index=0,
-        seed=0,
-        text="text",
-        finish_reason=FinishReason.STOP,
-    )
-    return sound.model_copy(update=values)
+from tests.support.journals import a_candidate
 
 
 class Rude:

@@ -6,7 +6,7 @@ from arbitrage.records import Calibration
 from arbitrage.runs.layout import shard_path
 from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
-from tests.execution.test_execution import run, shard_bytes, shard_times
+from tests.support.runs import run, shard_bytes, shard_times
 from tests.support.toy import toy_explorer
 
 

@@ -26,7 +26,8 @@ from arbitrage.profile.reading import ProfileReader
 from arbitrage.rewards.column import _read as read_column
 from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.rows import load_rows
-from tests.support.reading import read, write_jsonl
+from tests.support.jsonl import write_jsonl
+from tests.support.reading import read
 
 ROW = {"id": 1, "prompt": "Why is the sky blue?", "language": "en", "text": "Air.", "answer": "Air."}
 

@@ -1,7 +1,6 @@
 """A committee as a reward: what reviewers see, how they come to one score, who may judge whom, and whole runs."""
 
 import asyncio
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +12,26 @@ from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import ConfigError
 from arbitrage.judging.committee import CommitteeConfig, CommitteeStep, committee
-from arbitrage.judging.review import DEFAULT_CRITERIA, Review, question_of, read_review, review_id
+from arbitrage.judging.review import Review, read_review, review_id
 from arbitrage.judging.reviewed import reviewed, settled_id
-from arbitrage.records import Candidate, FinishReason, Prompt, Score, SftExample
+from arbitrage.records import Candidate, Prompt, Score, SftExample
 from arbitrage.report.page import build_report
 from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.pool import TeacherPool
 from pipelines.loading import load_pipeline
 from pipelines.routing.outcomes import reading_of_run
+from tests.support.committee import ANSWER, a_committee, a_reply, by_length, committee_pipeline, question
 from tests.support.judging import CODE, marked
 from tests.support.mock_endpoint import answer, serve_beside
-from tests.support.pipelines import QUESTIONS, run, write_pipeline
-from tests.support.scoring import a_candidate, a_pair, a_shard, a_step
-
-ANSWER = re.compile(r"\[answer ([0-9a-f]{8})\]\n(.*?)\n\[end of answer \1\]", re.DOTALL)
-
-
-def a_committee(**values: Any) -> CommitteeConfig:
-    return parse({"reviewers": ["r1", "r2", "r3"], "adjudicators": ["judge"]} | values, CommitteeConfig, "test")
+from tests.support.pipelines import run_file
+from tests.support.scoring import a_pair, a_shard, a_step
 
 
 def a_pool(**families: str) -> TeacherPool:
     engine = {"kind": "fake"}
     teachers = [{"name": n, "family": f, "engine": engine, "languages": ["en"]} for n, f in families.items()]
     return parse({"teachers": teachers}, TeacherPool, "test")
-
-
-def a_reply(about: str, reviewer: str, text: str, cut: bool = False) -> Candidate:
-    finish = FinishReason.LENGTH if cut else FinishReason.STOP
-    item = a_pair(f"{about}{reviewer}")
-    reply = a_candidate(item.prompt, text or " ", finish, teacher=reviewer)
-    return reply.model_copy(update={"prompt_id": about, "text": text})
-
-
-def question(item: Scorable, *reviews: Review) -> str:
-    return question_of(item, DEFAULT_CRITERIA, with_reference=False, reviews=reviews)
 
 
 def shard_of(item: Scorable, said: dict[str, str], settled: str | None = None) -> Inputs:
@@ -168,25 +151,6 @@ def test_mistakes_are_sentences(values: dict[str, Any], message: str) -> None:
         a_committee(**values)
 
 
-def committee_pipeline(directory: Path, url: str, **changes: Any) -> Path:
-    """Write the small pipeline with three reviewers and an adjudicator behind an endpoint."""
-    path = write_pipeline(directory, rewards=[], committee=None)
-    pool = directory / "teachers.yaml"
-    teachers = yaml.safe_load(pool.read_text())["teachers"]
-    for name in ("r1", "r2", "r3", "judge"):
-        engine = {"kind": "openai", "base_url": url}
-        teachers.append({"name": name, "model": name, "family": name, "languages": list(QUESTIONS), "engine": engine})
-    pool.write_text(yaml.safe_dump({"teachers": teachers}))
-    members = {"reviewers": ["r1", "r2", "r3"], "adjudicators": ["judge"]}
-    config = yaml.safe_load(path.read_text()) | {"committee": members, "pool": ["ant", "bee", "cow"]} | changes
-    path.write_text(yaml.safe_dump(config, allow_unicode=True))
-    return path
-
-
-def by_length(text: str) -> int:
-    return 9 if len(text) % 3 else 2
-
-
 async def reviewers(body: dict[str, Any], _: int) -> Any:
     """Three reviewers of one mind but for one, who errs on answers of even length; the adjudicator is right."""
     text = body["messages"][-1]["content"]
@@ -199,12 +163,12 @@ async def reviewers(body: dict[str, Any], _: int) -> Any:
 def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothing(tmp_path: Path) -> None:
     with serve_beside(reviewers) as endpoint:
         path = committee_pipeline(tmp_path, endpoint.base_url)
-        manifest = run(path, tmp_path / "run")
+        manifest = run_file(path, tmp_path / "run")
         num_asked = len(endpoint.bodies)
         settled = [b for b in endpoint.bodies if b["model"] == "judge"]
         assert settled
         assert all("[review 3 " in b["messages"][-1]["content"] for b in settled)
-        run(path, tmp_path / "run")
+        run_file(path, tmp_path / "run")
         assert len(endpoint.bodies) == num_asked
     found = open_run(tmp_path / "run")
     scores = {s.candidate_id: s for step in found.plan.candidates["scores"] if step.startswith("score-")
@@ -239,7 +203,7 @@ def test_a_committee_works_beside_a_reward_and_while_exploring(tmp_path: Path) -
         for key in ("pairs", "compare"):
             config.pop(key, None)
         path.write_text(yaml.safe_dump(config, allow_unicode=True))
-        run(path, tmp_path / "run")
+        run_file(path, tmp_path / "run")
     names = [step.name for step in open_run(tmp_path / "run").plan.steps]
     assert {"review-r1-ant", "review-r1-ant-commit", "score-committee-ant-commit"} <= set(names)
     committed = open_run(tmp_path / "run").step("score-committee-ant-commit")

@@ -20,11 +20,10 @@ from arbitrage.records import Candidate, ReviewerLevel, Score
 from arbitrage.report.reviews import reviews_of
 from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table, to_table
-from tests.judging.test_committee import ANSWER, a_committee, a_reply, question
-from tests.report.test_reply_alarms import pipeline_of
+from tests.support.committee import ANSWER, a_committee, a_reply, pipeline_with_two_words, question
 from tests.support.judging import marked
 from tests.support.mock_endpoint import answer, serve_beside
-from tests.support.pipelines import run
+from tests.support.pipelines import run_file
 from tests.support.scoring import a_pair, a_shard
 
 Said = dict[str, float | None]
@@ -166,7 +165,7 @@ def test_a_whole_run_takes_levels_from_all_shards(tmp_path: Path) -> None:
         return answer(of_two_levels(body))
 
     with serve_beside(reply) as endpoint:
-        run(pipeline_of(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
+        run_file(pipeline_with_two_words(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
     found = open_run(tmp_path / "run")
     levels = [row for t in found.tables("calibrate-committee") for row in from_table(t, ReviewerLevel)]
     [mild] = [row for row in levels if (row.reviewer, row.language) == ("r1", "und")]

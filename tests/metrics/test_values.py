@@ -18,6 +18,7 @@ from arbitrage.metrics.script_share import ScriptShareConfig
 from arbitrage.text.measured import Measured
 from arbitrage.text.segmentation import split_sentences, split_words
 from arbitrage.text.text import Text
+from tests.support.prose import PROSE
 
 TEXTS = {
     # language: text, characters, words, sentences, different words
@@ -158,48 +159,34 @@ def test_repeated_lines_and_compression() -> None:
     assert measure(RepetitionMetricConfig(of="lines"), line * 4).value == pytest.approx(3 / 4)
     assert measure(RepetitionMetricConfig(of="lines"), "short\n" * 4).reason == "too_short"
     assert measure(CompressionConfig(), line * 40).value > 10
-    assert measure(CompressionConfig(), "\n".join(_PROSE.values())).value < 3
+    assert measure(CompressionConfig(), "\n".join(PROSE.values())).value < 3
     assert measure(CompressionConfig(), "short").reason == "too_short"
 
 
-_PROSE = {
-    "en": "The river rises in the mountains and flows through three countries before it reaches the sea. Its water has "
-    "turned mills for centuries, and the towns on its banks grew rich on trade.",
-    "ru": "Река берёт начало в горах и течёт через три страны, прежде чем достигнуть моря. Её вода веками вращала "
-    "мельницы, а города на её берегах богатели от торговли.",
-    "ar": "ينبع النهر من الجبال ويمر عبر ثلاث دول قبل أن يصل إلى البحر. أدارت مياهه الطواحين لقرون، وازدهرت المدن "
-    "الواقعة على ضفافه بفضل التجارة.",
-    "hi": "नदी पहाड़ों से निकलती है और समुद्र तक पहुँचने से पहले तीन देशों से होकर बहती है। इसके पानी ने सदियों तक चक्कियाँ चलाईं।",
-    "zh": "这条河发源于山区，流经三个国家，最后注入大海。几个世纪以来，河水推动着磨坊，两岸的城镇因贸易而富裕起来。",
-    "ja": "この川は山に源を発し、三つの国を流れて海に注ぎます。何世紀もの間、その水は水車を回し、岸辺の町は交易で栄えました。",
-    "th": "แม่น้ำสายนี้มีต้นกำเนิดบนภูเขาและไหลผ่านสามประเทศก่อนจะลงสู่ทะเล เมืองต่าง ๆ บนฝั่งแม่น้ำร่ำรวยจากการค้าขายมาหลายศตวรรษ",
-}
-
-
-@pytest.mark.parametrize("language", _PROSE)
+@pytest.mark.parametrize("language", PROSE)
 def test_text_in_its_language_and_script(language: str) -> None:
-    text = _PROSE[language]
+    text = PROSE[language]
     assert measure(ScriptShareConfig(), text, language).value == 1.0
     assert measure(LanguageConfusionMetricConfig(), text, language).value == 1.0
     assert measure(CodeSwitchConfig(), text, language).value == 0.0
 
 
-@pytest.mark.parametrize("language", [tag for tag in _PROSE if tag != "en"])
+@pytest.mark.parametrize("language", [tag for tag in PROSE if tag != "en"])
 def test_half_english_is_half_faithful_and_switches_code(language: str) -> None:
-    text = f"{_PROSE[language]}\n{_PROSE['en']}"
+    text = f"{PROSE[language]}\n{PROSE['en']}"
     assert 0.2 < measure(LanguageConfusionMetricConfig(), text, language).value < 0.8
     assert 0.2 < measure(CodeSwitchConfig(), text, language).value <= 0.5
     assert 0.1 < measure(ScriptShareConfig(), text, language).value < 0.8
 
 
 def test_all_in_the_wrong_language_is_unfaithful_but_switches_nothing() -> None:
-    assert measure(LanguageConfusionMetricConfig(), _PROSE["en"], "zh").value == 0.0
-    assert measure(CodeSwitchConfig(), _PROSE["en"], "zh").value == 0.0
+    assert measure(LanguageConfusionMetricConfig(), PROSE["en"], "zh").value == 0.0
+    assert measure(CodeSwitchConfig(), PROSE["en"], "zh").value == 0.0
 
 
 @pytest.mark.parametrize("config", [LanguageConfusionMetricConfig(), ScriptShareConfig(), CodeSwitchConfig()])
 def test_an_unknown_language_is_null(config: Any) -> None:
-    assert measure(config, _PROSE["en"], "und") == Measured(reason="unknown_language")
+    assert measure(config, PROSE["en"], "und") == Measured(reason="unknown_language")
 
 
 ANSWER = """# Title

@@ -23,7 +23,7 @@ from pipelines.compare_strategies import CompareStrategiesConfig
 from pipelines.loading import load_pipeline
 from pipelines.students.budgets import strategy_rows
 from pipelines.students.evaluation import eval_prompts, evaluate_student
-from tests.support.pipelines import run, write_pipeline, write_prompts
+from tests.support.pipelines import run_file, write_pipeline, write_prompts
 
 STRATEGIES: list[dict[str, Any]] = [
     {"name": "uniform", "router": {"kind": "uniform"}},
@@ -61,7 +61,7 @@ def fake(directory: Path, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("strategies")
-    run(fake(directory), directory / "run")
+    run_file(fake(directory), directory / "run")
     return open_run(directory / "run")
 
 
@@ -114,7 +114,7 @@ def test_what_a_row_costs(table: Run) -> None:
 def test_an_oracle_keeps_what_is_right(tmp_path: Path) -> None:
     oracle = {"name": "oracle", "router": {"kind": "all"}, "keep": "right"}
     path = world(tmp_path, strategies=[{"name": "reward", "router": {"kind": "all"}}, oracle])
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     found = open_run(tmp_path / "run")
     config = load_pipeline(path).config
     assert isinstance(config, CompareStrategiesConfig)
@@ -192,7 +192,7 @@ def world(directory: Path, **changes: Any) -> Path:
 @pytest.mark.timeout(240)
 def test_students_are_trained_examined_and_resumed_one_by_one(tmp_path: Path) -> None:
     path, directory = world(tmp_path), tmp_path / "run"
-    run(path, directory)
+    run_file(path, directory)
     config = load_pipeline(path).config
     told: list[str] = []
     stopped = StopFlag()

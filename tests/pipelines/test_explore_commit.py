@@ -24,7 +24,8 @@ from pipelines.routing.outcomes import reading_of_run
 from pipelines.routing.savings import savings_of
 from pipelines.routing.trained import trained_by
 from routers.learning.artifact import digest_of, load_artifact
-from tests.support.pipelines import run, write_pipeline, write_prompts
+from tests.support.pipelines import run_file, write_pipeline, write_prompts
+from tests.support.runs import shard_bytes
 
 
 def pipeline(directory: Path, **changes: Any) -> Path:
@@ -44,15 +45,11 @@ def pipeline(directory: Path, **changes: Any) -> Path:
     return path
 
 
-def bytes_of(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.parquet"))}
-
-
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("explored")
     path = pipeline(directory)
-    run(path, directory / "run")
+    run_file(path, directory / "run")
     commit_sealed(directory / "run" / NOTES_FILE, load_pipeline(path).config.finish(directory / "run"))
     return open_run(directory / "run")
 
@@ -62,8 +59,8 @@ def rows(found: Run, step: str, record: Any) -> list[Any]:
 
 
 def test_both_backends_write_the_same_bytes(explored: Run, tmp_path: Path, ray_backend: RayBackend) -> None:
-    run(pipeline(tmp_path), tmp_path / "run", ray_backend)
-    assert bytes_of(tmp_path / "run") == bytes_of(explored.path)
+    run_file(pipeline(tmp_path), tmp_path / "run", ray_backend)
+    assert shard_bytes(tmp_path / "run") == shard_bytes(explored.path)
 
 
 def test_everybody_is_asked_first_and_one_then(explored: Run) -> None:
@@ -120,8 +117,8 @@ def test_data_sets_hold_both_parts(explored: Run) -> None:
 
 
 def test_another_learner_trains_and_routes_again_and_explores_nothing_anew(tmp_path: Path) -> None:
-    run(pipeline(tmp_path), tmp_path / "run")
-    manifest = run(pipeline(tmp_path, learner={"kind": "best_single"}), tmp_path / "run")
+    run_file(pipeline(tmp_path), tmp_path / "run")
+    manifest = run_file(pipeline(tmp_path, learner={"kind": "best_single"}), tmp_path / "run")
     redone = {s.name for s in manifest.steps if s.num_reused < s.num_shards}
     assert {"train-router", "route-learned"} <= redone
     kept = {
@@ -141,14 +138,14 @@ def test_another_learner_trains_and_routes_again_and_explores_nothing_anew(tmp_p
 
 
 def test_exploring_more_keeps_what_was_explored(tmp_path: Path) -> None:
-    run(pipeline(tmp_path), tmp_path / "run")
-    manifest = run(pipeline(tmp_path, explore=3), tmp_path / "run")
+    run_file(pipeline(tmp_path), tmp_path / "run")
+    manifest = run_file(pipeline(tmp_path, explore=3), tmp_path / "run")
     assert {s.name: s.num_reused for s in manifest.steps}["generate-ant"] == 2
 
 
 def test_a_pilot_of_explored_shards_saves_nothing_yet(tmp_path: Path) -> None:
     path = pipeline(tmp_path)
-    manifest = run(path, tmp_path / "run", shards=range(2))
+    manifest = run_file(path, tmp_path / "run", shards=range(2))
     assert {s.name: s.num_rows for s in manifest.steps}["generate-ant-commit"] == 0
     assert savings_of(tmp_path / "run") is None
     assert "savings" not in load_pipeline(path).config.finish(tmp_path / "run").figures
@@ -169,7 +166,7 @@ def test_only_the_router_reward_explores(tmp_path: Path) -> None:
 
 
 def test_the_matrix_holds_mean_final_scores(tmp_path: Path) -> None:
-    run(write_pipeline(tmp_path), tmp_path / "run")
+    run_file(write_pipeline(tmp_path), tmp_path / "run")
     found = open_run(tmp_path / "run")
     reading = reading_of_run(tmp_path / "run")
     matrix = reading.matrix
@@ -193,7 +190,7 @@ def test_the_matrix_holds_mean_final_scores(tmp_path: Path) -> None:
 
 
 def test_a_run_that_asked_some_says_nothing_of_the_others(tmp_path: Path) -> None:
-    run(write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[]), tmp_path / "run")
+    run_file(write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[]), tmp_path / "run")
     with pytest.raises(UserError, match="did not ask everybody"):
         reading_of_run(tmp_path / "run")
 
@@ -222,13 +219,13 @@ def test_train_and_show_on_the_command_line(explored: Run, tmp_path: Path) -> No
 
 def test_a_trained_router_routes_another_run(explored: Run, tmp_path: Path) -> None:
     place = str(explored.path / "export" / "router")
-    run(write_pipeline(tmp_path, router={"kind": "learned", "artifact": place}, compare=[]), tmp_path / "run")
+    run_file(write_pipeline(tmp_path, router={"kind": "learned", "artifact": place}, compare=[]), tmp_path / "run")
     assert {len(route.teachers) for route in rows(open_run(tmp_path / "run"), "route-learned", Route)} == {1}
 
 
 def test_a_training_run_writes_its_router(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, kind="train_router")
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     finish = load_pipeline(path).config.finish(tmp_path / "run")
     assert load_artifact(Path(finish.figures["router"])).teachers == ("ant", "bee", "cow")
 

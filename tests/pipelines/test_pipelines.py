@@ -11,25 +11,22 @@ from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
 from tests.support.paths import ROOT
-from tests.support.pipelines import run, write_pipeline, write_pool
-
-
-def bytes_of(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.parquet"))}
+from tests.support.pipelines import run_file, write_pipeline, write_pool
+from tests.support.runs import shard_bytes
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("small")
-    run(write_pipeline(directory), directory / "run")
+    run_file(write_pipeline(directory), directory / "run")
     return open_run(directory / "run")
 
 
 @pytest.mark.ray
 def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path) -> None:
-    run(write_pipeline(tmp_path), tmp_path / "run", RayBackend())
-    on_ray = bytes_of(tmp_path / "run")
-    assert on_ray == bytes_of(small.path)
+    run_file(write_pipeline(tmp_path), tmp_path / "run", RayBackend())
+    on_ray = shard_bytes(tmp_path / "run")
+    assert on_ray == shard_bytes(small.path)
     assert len(on_ray) > 30
 
 
@@ -103,12 +100,12 @@ def test_calibration_takes_the_bias_out(small: Run) -> None:
 
 
 def test_a_teacher_that_joins_costs_its_own_answers_alone(small: Run, tmp_path: Path) -> None:
-    run(write_pipeline(tmp_path), tmp_path / "run")
-    before = bytes_of(tmp_path / "run")
+    run_file(write_pipeline(tmp_path), tmp_path / "run")
+    before = shard_bytes(tmp_path / "run")
     times = {name: (tmp_path / "run" / name).stat().st_mtime_ns for name in before}
     path = write_pipeline(tmp_path)
     write_pool(tmp_path / "teachers.yaml", ant={}, bee={"truncated": 0.2}, cow={"wrong_language": 0.5}, dog={})
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     redone = {s.name for s in open_run(tmp_path / "run").manifest.steps if s.num_reused < s.num_shards}
     assert redone == {
         "route-all",
@@ -127,9 +124,9 @@ def test_a_teacher_that_joins_costs_its_own_answers_alone(small: Run, tmp_path: 
 
 def test_a_teacher_that_leaves_a_uniform_pool_changes_who_is_asked(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[])
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     path = write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[], pool=["ant", "bee"])
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     redone = {s.name for s in open_run(tmp_path / "run").manifest.steps if s.num_reused < s.num_shards}
     assert {"generate-ant", "generate-bee"} <= redone
 

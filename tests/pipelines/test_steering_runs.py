@@ -26,33 +26,14 @@ from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from pipelines.loading import load_pipeline
 from tests.support.paths import ROOT
-from tests.support.pipelines import run, write_pipeline
-
-
-def steering(directory: Path, **changes: Any) -> Path:
-    """Three fake teachers, six languages, three shards."""
-    config: dict[str, Any] = {
-        "kind": "steering",
-        "compare": [],
-        "steering": {
-            "objectives": [
-                {"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 3.0},
-                {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0},
-            ],
-        },
-        "quotas": {"default": 6, "languages": {"ru": 3, "en": 50}},
-    }
-    return write_pipeline(directory, **(config | changes))
-
-
-def bytes_of(directory: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*.parquet"))}
+from tests.support.pipelines import run_file, steering_pipeline
+from tests.support.runs import shard_bytes
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Run:
     directory = tmp_path_factory.mktemp("steering")
-    run(steering(directory), directory / "run")
+    run_file(steering_pipeline(directory), directory / "run")
     return open_run(directory / "run")
 
 
@@ -61,8 +42,8 @@ def rows(found: Run, step: str, record: Any) -> list[Any]:
 
 
 def test_both_backends_write_the_same_bytes(done: Run, tmp_path: Path, ray_backend: RayBackend) -> None:
-    run(steering(tmp_path), tmp_path / "run", ray_backend)
-    assert bytes_of(tmp_path / "run") == bytes_of(done.path)
+    run_file(steering_pipeline(tmp_path), tmp_path / "run", ray_backend)
+    assert shard_bytes(tmp_path / "run") == shard_bytes(done.path)
 
 
 def test_the_control_stands_on_the_same_prompts_and_candidates(done: Run) -> None:
@@ -126,12 +107,12 @@ def test_trainers_get_the_steered_data(done: Run, tmp_path: Path, trainer: Any) 
 
 
 def test_a_new_weight_measures_nothing_anew(tmp_path: Path) -> None:
-    run(steering(tmp_path), tmp_path / "run")
+    run_file(steering_pipeline(tmp_path), tmp_path / "run")
     changed = {
         "objectives": [{"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 1.0},
                        {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0}]
     }  # fmt: skip
-    manifest = run(steering(tmp_path, steering=changed), tmp_path / "run")
+    manifest = run_file(steering_pipeline(tmp_path, steering=changed), tmp_path / "run")
     redone = {s.name for s in manifest.steps if s.num_reused < s.num_shards}
     assert redone == {
         "steer",
@@ -151,7 +132,7 @@ def test_a_run_looks_like_a_data_set(tmp_path: Path) -> None:
     (tmp_path / "like.jsonl").write_text("\n".join(lines), encoding="utf-8")
     aim = {"objectives": [{"metric": {"kind": "length", "unit": "characters"}, "toward": "like"}]}
     like = {"paths": str(tmp_path / "like.jsonl")}
-    run(steering(tmp_path, steering=aim, like=like, quotas=None), tmp_path / "run")
+    run_file(steering_pipeline(tmp_path, steering=aim, like=like, quotas=None), tmp_path / "run")
     found = open_run(tmp_path / "run")
     assert {t.language for t in rows(found, "target-profile", TargetQuantiles)} == {"en", "de", "ru", "ar", "hi"}
     languages = {r.language for r in rows(found, "select-steered", SteeredExample)}
@@ -161,7 +142,7 @@ def test_a_run_looks_like_a_data_set(tmp_path: Path) -> None:
 
 def test_a_target_without_a_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no objective is"):
-        load_pipeline(steering(tmp_path, like={"paths": "x.jsonl"}))
+        load_pipeline(steering_pipeline(tmp_path, like={"paths": "x.jsonl"}))
 
 
 def test_a_target_is_known_by_what_it_holds(tmp_path: Path) -> None:
@@ -188,7 +169,7 @@ def test_answers_in_a_file_are_steered_as_documented(tmp_path: Path) -> None:
     config["prompts"]["paths"] = str(tmp_path / "answers.parquet")
     config["steering"]["objectives"] = [{"metric": {"kind": "length", "unit": "characters"}, "toward": "up"}]
     (tmp_path / "steering.yaml").write_text(yaml.safe_dump(config))
-    run(tmp_path / "steering.yaml", tmp_path / "run")
+    run_file(tmp_path / "steering.yaml", tmp_path / "run")
     found = open_run(tmp_path / "run")
     steered = {row.prompt[0].content[6]: row.teacher for row in rows(found, "select-steered", SteeredExample)}
     assert steered == {"0": "model-a"} | {str(n): "model-b" for n in range(1, 6)}
@@ -204,28 +185,28 @@ def yaml_blocks(path: str) -> dict[str, str]:
 @pytest.mark.parametrize("step", ["generate-bee", "steer"])
 @pytest.mark.process
 def test_a_run_killed_half_way_ends_in_the_same_bytes(done: Run, tmp_path: Path, step: str) -> None:
-    path, directory = steering(tmp_path), tmp_path / "run"
+    path, directory = steering_pipeline(tmp_path), tmp_path / "run"
     killed = subprocess.run([sys.executable, "-c", KILLED, path, directory, step], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
-    before = {path: data for path, data in bytes_of(directory).items() if "_tmp-" not in path}
-    assert 0 < len(before) < len(bytes_of(done.path))
-    run(path, directory)
-    assert bytes_of(directory) == bytes_of(done.path)
-    assert before.items() <= bytes_of(directory).items()
+    before = shard_bytes(directory)
+    assert 0 < len(before) < len(shard_bytes(done.path))
+    run_file(path, directory)
+    assert shard_bytes(directory) == shard_bytes(done.path)
+    assert before.items() <= shard_bytes(directory).items()
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from arbitrage.execution.progress import NoProgress
-from tests.support.pipelines import run
+from tests.support.pipelines import run_file
 
 class Killer(NoProgress):
     def shard_done(self, step, shard, stats):
         if step.step.name == sys.argv[3]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-run(Path(sys.argv[1]), Path(sys.argv[2]), progress=Killer())
+run_file(Path(sys.argv[1]), Path(sys.argv[2]), progress=Killer())
 """
 
 
@@ -263,7 +244,7 @@ ALIKE = {f"Frage {n}: warum ist das so?": ["Immer dieselbe Antwort."] for n in r
 
 
 def test_one_answer_each_and_rewards_all_alike_steer_to_what_there_is(tmp_path: Path) -> None:
-    run(recorded(tmp_path, ALIKE), tmp_path / "run")
+    run_file(recorded(tmp_path, ALIKE), tmp_path / "run")
     found = open_run(tmp_path / "run")
     steered, control = (
         [(row.prompt_id, row.completion[0].content) for row in rows(found, f"select-{which}", SteeredExample)]
@@ -280,7 +261,7 @@ def test_one_answer_each_and_rewards_all_alike_steer_to_what_there_is(tmp_path: 
 
 def test_where_nothing_can_be_measured_the_reason_is_said(tmp_path: Path) -> None:
     objective = {"metric": {"kind": "mtld"}, "toward": "up"}
-    run(recorded(tmp_path, ALIKE, steering={"objectives": [objective]}), tmp_path / "run")
+    run_file(recorded(tmp_path, ALIKE, steering={"objectives": [objective]}), tmp_path / "run")
     with pytest.raises(DataError, match=r"'steered' has no rows: steer rejected all \(unmeasured 4\)"):
         export_run(tmp_path / "run")
 
@@ -291,7 +272,7 @@ def test_data_is_steered_to_what_a_model_finds_likely(tmp_path: Path) -> None:
     answers = {f"Wie viel ist {n} plus 4?": [odd, sure] for n in range(3)}
     objective = {"metric": {"kind": "likelihood", "model": "demo:commons"}, "toward": "down"}  # bits per byte
     path = recorded(tmp_path, answers, steering={"objectives": [objective], "watch": []})
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     found = rows(open_run(tmp_path / "run"), "select-steered", SteeredExample)
     assert [row.completion[0].content for row in found] == [sure] * 3
     assert {metric.name for row in found for metric in row.metrics} == {"bits_per_byte"}

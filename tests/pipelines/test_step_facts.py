@@ -9,7 +9,7 @@ import yaml
 
 from arbitrage.contracts.steps import StepFacts
 from arbitrage.runs.run import Run, open_run
-from tests.support.pipelines import run, write_pipeline, write_pool
+from tests.support.pipelines import run_file, write_pipeline, write_pool
 
 LOSING = {"failures": {"timeout": 0.3}}
 
@@ -34,7 +34,7 @@ def run_of(directory: Path, **changes: Any) -> Run:
     ]
     prompts.write_text("\n".join([*rows, rows[0], *swahili]) + "\n", encoding="utf-8")
     write_pool(directory / "teachers.yaml", ant=LOSING, bee=LOSING, cow={})
-    run(path, directory / "run")
+    run_file(path, directory / "run")
     return open_run(directory / "run")
 
 
@@ -123,7 +123,7 @@ def test_a_teacher_whose_name_holds_a_dash_is_told_from_the_reward(tmp_path: Pat
     path = write_pipeline(tmp_path, rewards=[{"kind": "fake", "name": "good-taste"}])
     write_pool(tmp_path / "teachers.yaml", **{"score-me": {}, "ant-1-commit": {}})
     assert yaml.safe_load(path.read_text())["kind"] == "preference"
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     facts = open_run(tmp_path / "run").plan.facts
     found = facts["score-good-taste-score-me"]
     assert (found.scorer, found.teacher) == ("good-taste", "score-me")

@@ -14,7 +14,7 @@ from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from arbitrage.text.exact_match import is_correct
-from tests.support.pipelines import run
+from tests.support.pipelines import run_file
 
 pytestmark = [
     pytest.mark.alone,
@@ -59,7 +59,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "num_shards": 2,
     }
     (directory / "pipeline.yaml").write_text(yaml.safe_dump(config))
-    run(directory / "pipeline.yaml", directory / "run", RayBackend())
+    run_file(directory / "pipeline.yaml", directory / "run", RayBackend())
     return open_run(directory / "run")
 
 

@@ -5,21 +5,18 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.paths import ROOT
-
-WITHIN_S = 120
+from tests.support.waiting import wait_until
 
 POOL = textwrap.dedent("""
     import sys, time
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
-    from tests.processes.test_processes import begin, work
+    from tests.support.students_at_work import begin, work
 
     if __name__ == "__main__":
         with ProcessPoolExecutor(2, get_context("spawn"), initializer=begin) as pool:
@@ -28,36 +25,11 @@ POOL = textwrap.dedent("""
 """)
 
 
-def begin() -> None:
-    from arbitrage.processes.pools import end_with_parent
-    from pipelines.students.students import LEARNING
-
-    end_with_parent(LEARNING)
-
-
-def work(name: str) -> None:
-    """Say whose it is, take two seconds, and say that it is done."""
-    from pipelines.students.students import LEARNING
-
-    with LEARNING:
-        Path(f"{name}.pid").write_text(str(os.getpid()))
-        if name.endswith("slow"):
-            time.sleep(2)
-        Path(f"{name}.done").touch()
-
-
 def lives(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.process

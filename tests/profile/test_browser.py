@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.profile.test_profile import PROSE, run, write_jsonl
 from tests.support.browser import chromium, requests_of, require_chromium, resize
+from tests.support.jsonl import write_jsonl
+from tests.support.profiles import THREE_LANGUAGES, arbitrage_profile
 
 pytestmark = pytest.mark.browser
 
@@ -21,12 +22,12 @@ def test_the_page_shows_shifts_and_profiles(tmp_path: Path) -> None:
                 "language": tag,
                 "teacher": f"teacher-{i % 3}",
             }
-            for tag, text in PROSE.items()
+            for tag, text in THREE_LANGUAGES.items()
             for i in range(12)
         ]
         write_jsonl(tmp_path / f"{name}.jsonl", rows)
     sets = [tmp_path / f"{name}.jsonl" for name in ("before", "after")]
-    run("--compare", *sets, "--html", tmp_path / "page.html", "--processes", 1)
+    arbitrage_profile("--compare", *sets, "--html", tmp_path / "page.html", "--processes", 1)
     with chromium(tmp_path / "chromium") as driver:
         resize(driver, 1360)
         driver.get((tmp_path / "page.html").as_uri())

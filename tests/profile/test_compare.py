@@ -17,7 +17,8 @@ from arbitrage.profile.entries import EntryBuilder, hash64
 from arbitrage.profile.measuring import Measurements
 from arbitrage.profile.profile import Profile, profile_data
 from arbitrage.profile.reading import ProfileReader
-from tests.profile.test_profile import LENGTHS, run, write_jsonl
+from tests.support.jsonl import write_jsonl
+from tests.support.profiles import LENGTHS, arbitrage_profile
 
 
 def profile_lengths(path: Path, rows: list[dict[str, Any]], salt: str) -> Profile:
@@ -132,7 +133,7 @@ def test_the_command_compares(tmp_path: Path) -> None:
     for name, length in (("a", 300), ("b", 400)):
         write_jsonl(tmp_path / f"{name}.jsonl", rows_of(random.normal(length, 40, 60)))
     arguments = (tmp_path / "a.jsonl", tmp_path / "b.jsonl", "--html", tmp_path / "o.html", "--processes", 1)
-    result = run("--compare", *arguments)
+    result = arbitrage_profile("--compare", *arguments)
     assert "characters" in result.stdout
     assert "a.jsonl → b.jsonl" in result.stdout
     assert "largest clear shifts" in (tmp_path / "o.html").read_text()

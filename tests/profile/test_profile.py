@@ -10,9 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from arbitrage.cli.main import app
 from arbitrage.errors import ArbitrageError, ConfigError, DataError, UserError
 from arbitrage.inputs.columns import ProfileColumns
 from arbitrage.profile.entries import EntryBuilder, hash64
@@ -21,22 +19,9 @@ from arbitrage.profile.reading import ProfileReader
 from arbitrage.profile.sample import RowSample
 from arbitrage.profile.settings import ProfileSettings, load_settings
 from arbitrage.profile.summary import summarise
-from tests.support.pipelines import run as run_pipeline
-from tests.support.pipelines import write_pipeline
-
-PROSE = {
-    "en": "The river rises in the mountains and flows through three countries before it reaches the sea.",
-    "de": "Der Fluss entspringt in den Bergen und fließt durch drei Länder, bevor er das Meer erreicht.",
-    "zh": "这条河发源于山区，流经三个国家，最后注入大海。几个世纪以来，河水推动着磨坊。",
-}
-LENGTHS = ProfileSettings.model_validate_json(
-    '{"defaults": false, "metrics": [{"kind": "length", "unit": "characters"}, {"kind": "readability"}]}'
-)
-
-
-def write_jsonl(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
+from tests.support.jsonl import write_jsonl
+from tests.support.pipelines import run_file, write_pipeline
+from tests.support.profiles import LENGTHS, THREE_LANGUAGES, arbitrage_profile
 
 
 def profile_of(*paths: Path, columns: tuple[str, ...] = (), wanted: ProfileSettings = LENGTHS, **how: Any) -> Profile:
@@ -51,13 +36,6 @@ def profile_of(*paths: Path, columns: tuple[str, ...] = (), wanted: ProfileSetti
 def mean(profile: Profile, metric: str = "characters", **key: str) -> float | None:
     [cell] = [cell for cell in summarise(profile) if cell.key == CellKey(**key)]
     return cell.figures[metric].mean
-
-
-def run(*arguments: Any) -> Any:
-    result = CliRunner().invoke(app, ["profile", *map(str, arguments)])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_by_language_teacher_and_source(tmp_path: Path) -> None:
@@ -110,13 +88,15 @@ def test_turns_of_conversations(tmp_path: Path, value: Any, last: list[int], eve
 
 
 def test_languages_are_identified_where_absent(tmp_path: Path) -> None:
-    found = profile_of(write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in PROSE.values()]))
-    assert sorted(found.languages) == sorted(PROSE)
-    assert profile_of(write_jsonl(tmp_path / "b.jsonl", [{"text": PROSE["en"]}]), language="nl").languages == ["nl"]
+    found = profile_of(write_jsonl(tmp_path / "a.jsonl", [{"text": text} for text in THREE_LANGUAGES.values()]))
+    assert sorted(found.languages) == sorted(THREE_LANGUAGES)
+    assert profile_of(
+        write_jsonl(tmp_path / "b.jsonl", [{"text": THREE_LANGUAGES["en"]}]), language="nl"
+    ).languages == ["nl"]
 
 
 def test_what_is_not_defined_is_null_with_its_reason(tmp_path: Path) -> None:
-    path = write_jsonl(tmp_path / "a.jsonl", [{"text": PROSE["zh"], "language": "zh"}] * 3)
+    path = write_jsonl(tmp_path / "a.jsonl", [{"text": THREE_LANGUAGES["zh"], "language": "zh"}] * 3)
     [cell] = [c for c in summarise(profile_of(path)) if c.key == CellKey(language="zh")]
     assert cell.figures["lix"].mean is None
     assert cell.figures["lix"].nulls == {"undefined_language": 3}
@@ -158,7 +138,9 @@ def test_metrics_from_a_file(tmp_path: Path) -> None:
     names = [config.metric_name for config in load_settings(path).all_metrics]
     assert names.count("mtld") == 1
     assert "tokens" in names
-    found = profile_of(write_jsonl(tmp_path / "a.jsonl", [{"text": PROSE["en"]}] * 2), wanted=load_settings(path))
+    found = profile_of(
+        write_jsonl(tmp_path / "a.jsonl", [{"text": THREE_LANGUAGES["en"]}] * 2), wanted=load_settings(path)
+    )
     assert mean(found, "tokens") > 10
     path.write_text("metrics: [{kind: mtdl}]")
     with pytest.raises(ConfigError, match=r"m\.yaml: metrics\[0\]\.kind: 'mtdl' is not one of .*did you mean 'mtld'"):
@@ -171,7 +153,8 @@ def test_metrics_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_processes_change_nothing(tmp_path: Path) -> None:
     rows = [
-        {"text": f"{PROSE['en']} {i} {PROSE['de']}", "language": "en", "teacher": f"t{i % 3}"} for i in range(1400)
+        {"text": f"{THREE_LANGUAGES['en']} {i} {THREE_LANGUAGES['de']}", "language": "en", "teacher": f"t{i % 3}"}
+        for i in range(1400)
     ]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     one, two = (profile_of(path, wanted=ProfileSettings(), num_processes=n) for n in (1, 2))
@@ -179,7 +162,7 @@ def test_processes_change_nothing(tmp_path: Path) -> None:
 
 
 def test_a_run_is_profiled_by_its_candidates(tmp_path: Path) -> None:
-    run_pipeline(write_pipeline(tmp_path), tmp_path / "run")
+    run_file(write_pipeline(tmp_path), tmp_path / "run")
     found = profile_of(tmp_path / "run")
     assert len(found.teachers) > 1
     assert len(found.languages) > 1
@@ -233,11 +216,11 @@ def test_memory_is_flat_in_rows() -> None:
 def test_the_command_writes_json_html_and_tables(tmp_path: Path) -> None:
     rows = [
         {"text": f"{text} {i}", "language": tag, "teacher": f"t{i % 2}"}
-        for tag, text in PROSE.items()
+        for tag, text in THREE_LANGUAGES.items()
         for i in range(6)
     ]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
-    result = run(path, "--json", tmp_path / "o.json", "--html", tmp_path / "o.html", "--processes", 1)
+    result = arbitrage_profile(path, "--json", tmp_path / "o.json", "--html", tmp_path / "o.html", "--processes", 1)
     assert "characters" in result.stdout
     written = json.loads((tmp_path / "o.json").read_text())
     [profile] = written["profiles"]
@@ -251,13 +234,13 @@ def test_the_command_writes_json_html_and_tables(tmp_path: Path) -> None:
     page = (tmp_path / "o.html").read_text()
     assert "<script>" in page
     assert "Chinese" in page
-    only = run(path, "--json", "-", "--processes", 1)
+    only = arbitrage_profile(path, "--json", "-", "--processes", 1)
     assert json.loads(only.stdout)["profiles"][0]["texts"] == 18
 
 
 def test_the_page_lets_no_text_of_the_data_in_as_markup(tmp_path: Path) -> None:
     rows = [{"text": "x", "language": "en", "teacher": t} for t in ("<script>alert(1)</script>", "b")]
-    run(write_jsonl(tmp_path / "a.jsonl", rows), "--html", tmp_path / "o.html", "--processes", 1)
+    arbitrage_profile(write_jsonl(tmp_path / "a.jsonl", rows), "--html", tmp_path / "o.html", "--processes", 1)
     page = (tmp_path / "o.html").read_text()
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
@@ -272,7 +255,7 @@ def test_command_line_mistakes_are_sentences(tmp_path: Path) -> None:
         (("--json", tmp_path / "no" / "x.json"), "cannot be written"),
     ):
         with pytest.raises(ArbitrageError, match=words):
-            run(path, *arguments)
+            arbitrage_profile(path, *arguments)
 
 
 def test_usual_columns_need_no_names() -> None:
@@ -295,7 +278,7 @@ def test_metrics_with_a_model_stand_beside_the_others(tmp_path: Path) -> None:
         "  - {kind: classifier, name: taste, model: 'demo:referee', label: LABEL_0, scale: logit, languages: [de]}\n"
     )
     path = write_jsonl(tmp_path / "a.jsonl", rows)
-    found = json.loads(run(path, "--metrics", tmp_path / "metrics.yaml", "--json", "-").stdout)
+    found = json.loads(arbitrage_profile(path, "--metrics", tmp_path / "metrics.yaml", "--json", "-").stdout)
     cell = found["profiles"][0]["cells"][0]["metrics"]
     assert {name: figures["texts"] for name, figures in cell.items()} == {
         "characters": 2,
@@ -308,10 +291,10 @@ def test_metrics_with_a_model_stand_beside_the_others(tmp_path: Path) -> None:
 
 
 def test_the_tables_say_how_many_texts_a_mean_leaves_out_and_why(tmp_path: Path) -> None:
-    rows = [{"text": PROSE["en"], "language": "en"}] * 3 + [{"text": "Yes.", "language": "en"}]
+    rows = [{"text": THREE_LANGUAGES["en"], "language": "en"}] * 3 + [{"text": "Yes.", "language": "en"}]
     data = write_jsonl(tmp_path / "data.jsonl", rows)
     page = tmp_path / "page.html"
-    printed = " ".join(run(data, "--processes", 1, "--html", page).stdout.split())
+    printed = " ".join(arbitrage_profile(data, "--processes", 1, "--html", page).stdout.split())
     assert "too_short 25 %" in printed
     assert "* mean of less than 90 % of the texts" in printed
     assert "no text has a value of" in printed

@@ -12,7 +12,8 @@ from arbitrage.inputs.rows import MAX_ROW_BYTES, RowReject
 from arbitrage.prompts.reader import SeenHashes
 from arbitrage.records import Prompt, Reject
 from arbitrage.tables import from_table, to_table
-from tests.support.reading import read, write_jsonl
+from tests.support.jsonl import write_jsonl
+from tests.support.reading import read
 
 GOOD = {"prompt": "What is the capital of France?", "language": "en"}
 CHAT = [{"role": "user", "content": "Why is the sky blue?"}]

@@ -16,7 +16,8 @@ from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.rows import MAX_ROW_BYTES
 from arbitrage.prompts.step import count_prompts, read_prompts
 from arbitrage.records import Prompt
-from tests.support.reading import config_of, read, write_jsonl
+from tests.support.jsonl import write_jsonl
+from tests.support.reading import config_of, read
 
 ROWS = [
     {"prompt": "What is the capital of France?", "language": "en", "id": "q1"},

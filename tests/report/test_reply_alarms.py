@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from scipy.stats import spearmanr
 
 from arbitrage.judging.review import Review
@@ -17,10 +16,10 @@ from arbitrage.report.reviews import CommitteeReviews, reviews_of
 from arbitrage.report.run_alarms import run_alarms
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
-from tests.judging.test_committee import ANSWER, by_length, committee_pipeline
+from tests.support.committee import ANSWER, by_length, pipeline_with_two_words
 from tests.support.judging import marked
 from tests.support.mock_endpoint import answer, serve_beside
-from tests.support.pipelines import run
+from tests.support.pipelines import run_file
 
 
 def test_rank_correlation_is_that_of_scipy() -> None:
@@ -82,24 +81,13 @@ async def one_unreadable(body: dict[str, Any], _: int) -> Any:
     return answer(marked(f"Hm. [[{by_length(reviewed)}]]", text))
 
 
-def pipeline_of(directory: Path, url: str, **members: Any) -> Path:
-    """Write a pipeline whose teacher ant answers in two words, and a committee that rejects nothing."""
-    path = committee_pipeline(directory, url, committee={"reviewers": ["r1", "r2"], "accept": None} | members)
-    pool = yaml.safe_load((directory / "teachers.yaml").read_text())
-    for teacher in pool["teachers"]:
-        if teacher["name"] in ("ant", "bee", "cow"):
-            teacher["engine"] = {"kind": "fake", "num_words": 2 if teacher["name"] == "ant" else 12}
-    (directory / "teachers.yaml").write_text(yaml.safe_dump(pool))
-    return path
-
-
 def rows_of(found: Run, step: str, record: Any) -> list[Any]:
     return [row for table in found.tables(step) for row in from_table(table, record)]
 
 
 def test_an_unreadable_reviewer_is_said_and_no_answer_of_its_teacher_vanishes(tmp_path: Path) -> None:
     with serve_beside(one_unreadable) as endpoint:
-        run(pipeline_of(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
+        run_file(pipeline_with_two_words(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
     found = open_run(tmp_path / "run")
     ants = {c.candidate_id for c in rows_of(found, "generate-ant", Candidate)}
     scores = {s.candidate_id: s for s in rows_of(found, "score-committee-ant", Score)}
@@ -115,7 +103,7 @@ def test_an_unreadable_reviewer_is_said_and_no_answer_of_its_teacher_vanishes(tm
 
 def test_reviews_that_are_gone_are_said_and_end_nothing(tmp_path: Path) -> None:
     with serve_beside(one_unreadable) as endpoint:
-        run(pipeline_of(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
+        run_file(pipeline_with_two_words(tmp_path, endpoint.base_url, max_spread=None), tmp_path / "run")
     found = open_run(tmp_path / "run")
     num_shards = len(found.shards("review-r2-ant"))
     for path in found.directory("review-r2-ant").glob("shard-*.parquet"):
@@ -128,7 +116,7 @@ def test_reviews_that_are_gone_are_said_and_end_nothing(tmp_path: Path) -> None:
 
 def test_an_adjudicator_reads_what_one_reviewer_left_open(tmp_path: Path) -> None:
     with serve_beside(one_unreadable) as endpoint:
-        run(pipeline_of(tmp_path, endpoint.base_url, adjudicators=["judge"]), tmp_path / "run")
+        run_file(pipeline_with_two_words(tmp_path, endpoint.base_url, adjudicators=["judge"]), tmp_path / "run")
         settled = [body for body in endpoint.bodies if body["model"] == "judge"]
     found = open_run(tmp_path / "run")
     ants = rows_of(found, "generate-ant", Candidate)

@@ -7,9 +7,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from arbitrage.report.page import build_report
-from tests.pipelines.test_steering_runs import steering
 from tests.support.browser import chromium, requests_of, require_chromium, resize
-from tests.support.pipelines import run
+from tests.support.pipelines import run_file, steering_pipeline
 
 pytestmark = pytest.mark.browser
 
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.browser
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     require_chromium()
     directory = tmp_path_factory.mktemp("steering")
-    run(steering(directory), directory / "run")
+    run_file(steering_pipeline(directory), directory / "run")
     report = build_report(directory / "run").path
     with chromium(directory / "chromium") as driver:
         resize(driver, 1360)

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from multiprocessing import get_context
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -52,6 +54,16 @@ def test_a_fast_test_that_starts_something_fails(starts: Starts, start: Callable
         start()
     with starts.none_of(an_item("process")):
         start()
+
+
+@pytest.mark.model
+def test_a_model_that_an_import_makes_is_not_counted(
+    starts: Starts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "makes_a_model.py").write_text("from torch.nn import Linear\nMADE = Linear(2, 2)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with starts.none_of(an_item("fast")):
+        assert import_module("makes_a_model").MADE.in_features == 2
 
 
 def test_git_is_not_counted(starts: Starts) -> None:

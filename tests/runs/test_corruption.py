@@ -11,9 +11,6 @@ from typer.testing import CliRunner
 
 from arbitrage.cli.main import app
 from arbitrage.errors import ArbitrageError, DamagedFileError, StorageError
-from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import NoProgress
-from arbitrage.execution.run import RunRequest, execute
 from arbitrage.runs.layout import rejects_path, shard_path, stats_path
 from arbitrage.runs.lineage import read_stats
 from arbitrage.runs.manifest import Manifest, RunPlan
@@ -22,32 +19,16 @@ from arbitrage.runs.run import Run, open_run
 from arbitrage.runs.sealed import commit_sealed
 from benchmarks.bit_flips import KINDS, Case, flip, make_case
 from tests.support.asked import asked_pipeline
+from tests.support.runs import Notes, run
 
 NUM_PROMPTS, NUM_SHARDS = 40, 2
 ENGINE: dict[str, Any] = {"poison": "question 7", "max_in_flight": 8}
 
 
-class Notes(NoProgress):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
 def run_again(directory: Path, engine: dict[str, Any] = ENGINE) -> tuple[Manifest, list[str]]:
     notes = Notes()
-    request = RunRequest(
-        name="toy",
-        kind="toy",
-        pipeline=asked_pipeline(NUM_PROMPTS, engine),
-        run_dir=directory,
-        num_shards=NUM_SHARDS,
-        shards=range(NUM_SHARDS),
-        max_rejected=0.5,
-        config={},
-    )
-    return execute(request, LocalBackend(), notes), notes.notes
+    manifest = run(directory, asked_pipeline(NUM_PROMPTS, engine), shards=NUM_SHARDS, progress=notes)
+    return manifest, notes.notes
 
 
 @pytest.fixture(scope="module")

@@ -11,26 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbitrage.errors import OvertakenError, StorageError
-from arbitrage.records import Candidate, FinishReason, Reject
+from arbitrage.records import Candidate, Reject
 from arbitrage.runs.journal import Journal, open_journal, remove_journal
 from arbitrage.runs.layout import digest_json, journal_directory
 from arbitrage.runs.quarantine import Quarantine
 from arbitrage.tables import to_table
-
-MADE_FROM = {"prompts-1": "abc"}
-
-
-def a_candidate(number: int, text: str = "text") -> Candidate:
-    return Candidate(
-        candidate_id=f"c{number}",
-        prompt_id=f"p{number}",
-        teacher="t",
-        revision="1",
-        sample_index=0,
-        seed=0,
-        text=text,
-        finish_reason=FinishReason.STOP,
-    )
+from tests.support.journals import MADE_FROM, a_candidate
 
 
 def a_reject(number: int) -> Reject:
@@ -46,7 +32,7 @@ def replayed(directory: Path, made_from: dict[str, str] = MADE_FROM) -> Journal:
 @given(text=st.text(max_size=40))
 def test_what_is_settled_is_read_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     directory = tmp_path_factory.mktemp("step")
-    answers = {"c1": a_candidate(1, text), "c2": a_reject(2)}
+    answers = {"c1": a_candidate(1, text=text), "c2": a_reject(2)}
     with open_journal(directory, 7, Candidate, MADE_FROM, died=False) as journal:
         for item_id, answer in answers.items():
             journal.take(item_id)

@@ -19,9 +19,10 @@ from arbitrage.runs.layout import shard_path
 from arbitrage.runs.paths import StorePath, files_below
 from arbitrage.runs.run import open_run
 from tests.support.asked import asked_pipeline
-from tests.support.object_store import SECRET, requests_in, run, shard_bytes
+from tests.support.object_store import SECRET, requests_in
 from tests.support.own_process import own_process
 from tests.support.pipelines import write_pipeline
+from tests.support.runs import run, shard_bytes
 
 pytestmark = pytest.mark.usefixtures("store")
 BACKENDS = [LocalBackend(), RayBackend()]
@@ -31,7 +32,7 @@ BACKENDS = [LocalBackend(), RayBackend()]
 def on_disk(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The shards that a run on a disk writes."""
     directory = tmp_path_factory.mktemp("on-disk")
-    run(directory, asked_pipeline(60, {}))
+    run(directory, asked_pipeline(60, {}), shards=2)
     return shard_bytes(directory)
 
 
@@ -42,7 +43,7 @@ def test_a_run_in_a_store_writes_the_bytes_of_a_run_on_a_disk(
 ) -> None:
     if backend.name == "local":
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    manifest = run(prefix, asked_pipeline(60, {}), backend)
+    manifest = run(prefix, asked_pipeline(60, {}), backend, shards=2)
     assert manifest.status == "complete"
     assert shard_bytes(prefix) == on_disk
     left = {path.name for path in files_below(prefix) if not path.name.startswith("shard-")}
@@ -53,11 +54,11 @@ def test_a_run_in_a_store_writes_the_bytes_of_a_run_on_a_disk(
 def test_a_second_run_does_nothing_and_a_deleted_shard_is_made_again(
     prefix: StorePath, on_disk: dict[str, bytes]
 ) -> None:
-    run(prefix, asked_pipeline(60, {}))
-    again = run(prefix, asked_pipeline(60, {}))
+    run(prefix, asked_pipeline(60, {}), shards=2)
+    again = run(prefix, asked_pipeline(60, {}), shards=2)
     assert all(step.num_reused == step.num_shards for step in again.steps)
     shard_path(open_run(prefix).directory("generate-fake"), 1).unlink()
-    mended = run(prefix, asked_pipeline(60, {}))
+    mended = run(prefix, asked_pipeline(60, {}), shards=2)
     assert {s.name: s.num_shards - s.num_reused for s in mended.steps} == {
         "prompts": 0,
         "route-fake": 0,
@@ -77,7 +78,7 @@ def test_counts_come_before_their_shard_and_the_manifest_last(
         written.append(self.uri.removeprefix(f"{prefix.uri}/"))
 
     monkeypatch.setattr(StorePath, "write_bytes", noted)
-    run(prefix, asked_pipeline(20, {}))
+    run(prefix, asked_pipeline(20, {}), shards=2)
     mine = [name for name in written if name not in (LOCK_FILE, "_live.json") and "_journal" not in name]
     assert mine[0] == "run.json"
     assert mine[-1] == "manifest.json"
@@ -168,9 +169,9 @@ def _check_shards_and_exports(directory: StorePath, copy: Path) -> None:
 def test_an_export_takes_the_place_of_an_earlier_one_provenance_last(
     tmp_path: Path, prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support.pipelines import run as run_pipeline
+    from tests.support.pipelines import run_file
 
-    run_pipeline(write_pipeline(tmp_path), tmp_path / "run")
+    run_file(write_pipeline(tmp_path), tmp_path / "run")
     export_run(tmp_path / "run", out=prefix, datasets=["sft"])
     target = prefix / "sft"
     before = {path.uri for path in target.files()}

@@ -20,9 +20,10 @@ from arbitrage.execution.plan import plan
 from arbitrage.runs import paths
 from arbitrage.runs.paths import StorePath, parse_path
 from tests.support.asked import asked_pipeline
-from tests.support.object_store import SECRET, run
+from tests.support.object_store import SECRET
 from tests.support.paths import ROOT
 from tests.support.pipelines import write_pipeline
+from tests.support.runs import run
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -41,7 +42,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch, url: str) -> Iterator[None]:
 def test_a_store_that_cannot_be_reached_is_no_missing_shard(
     prefix: StorePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run(prefix, asked_pipeline(10, {}))
+    run(prefix, asked_pipeline(10, {}), shards=2)
     with (
         elsewhere(monkeypatch, "http://127.0.0.1:9"),
         pytest.raises(StorageError, match=f"{prefix}.*cannot be listed"),

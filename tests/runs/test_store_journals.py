@@ -16,10 +16,11 @@ from arbitrage.runs import journal_segments
 from arbitrage.runs.journal import Journal, attempts, has_journal, open_journal, remove_journal
 from arbitrage.runs.layout import journal_directory
 from arbitrage.runs.paths import StorePath, names_in
-from tests.runs.test_journal import MADE_FROM, a_candidate
 from tests.support.asked import asked_pipeline
-from tests.support.object_store import run, shard_bytes
+from tests.support.journals import MADE_FROM, a_candidate
 from tests.support.paths import ROOT
+from tests.support.runs import journaled, run, shard_bytes
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -29,22 +30,10 @@ DRIVER = textwrap.dedent("""
     from arbitrage.runs import journal_segments
     from arbitrage.runs.paths import parse_path
     from tests.support.asked import asked_pipeline
-    from tests.support.object_store import run
+    from tests.support.runs import run
     journal_segments.SEGMENT_EVERY_S = 0.2
-    run(parse_path(sys.argv[1]), asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4}))
+    run(parse_path(sys.argv[1]), asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4}), shards=2)
 """)
-
-
-def journaled(directory: StorePath) -> int:
-    """Count the rows in journals of shards that are not published yet."""
-    names = [path.uri for path in directory.files()]
-    published = tuple(f"{name.removesuffix('.parquet')}/" for name in names if name.endswith(".parquet"))
-    under_way = [path for path in directory.files() if "/_journal/" in path.uri and not _is_of(path.uri, published)]
-    return sum(path.read_text().count('{"row"') for path in under_way)
-
-
-def _is_of(journal: str, published: tuple[str, ...]) -> bool:
-    return journal.replace("/_journal/", "/").startswith(published)
 
 
 def age_lease(directory: StorePath, seconds: int) -> None:
@@ -60,24 +49,20 @@ def test_a_killed_driver_loses_little_and_is_taken_over_when_its_lease_is_old(
     pipeline = asked_pipeline(150, {"latency_s": 0.05, "max_in_flight": 4})
     process = subprocess.Popen([sys.executable, "-c", DRIVER, prefix.uri], cwd=ROOT, stderr=subprocess.PIPE)
     try:
-        deadline = time.monotonic() + 150
-        while journaled(prefix) < 20:
-            assert process.poll() is None, process.stderr.read().decode() if process.stderr else ""
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: journaled(prefix) >= 20, process)
         with pytest.raises(RunDirectoryError, match=rf"another process is running in it \(process {process.pid} on"):
-            run(prefix, pipeline)
+            run(prefix, pipeline, shards=2)
     finally:
         process.kill()
         process.communicate()
     assert not (prefix / "manifest.json").exists()
     with pytest.raises(RunDirectoryError, match=r"last heard of \d+ s ago\); if it is dead, run again in \d+ s"):
-        run(prefix, pipeline)
+        run(prefix, pipeline, shards=2)
     kept = journaled(prefix)
     age_lease(prefix, lock.STALE_AFTER_S)
-    manifest = run(prefix, pipeline)
+    manifest = run(prefix, pipeline, shards=2)
     assert next(s for s in manifest.steps if s.name == "generate-fake").num_replayed == kept >= 20
-    run(tmp_path / "whole", pipeline)
+    run(tmp_path / "whole", pipeline, shards=2)
     assert shard_bytes(prefix) == shard_bytes(tmp_path / "whole")
     assert not [path for path in prefix.files() if "_journal" in path.uri]
 
@@ -89,10 +74,9 @@ def test_a_lease_is_renewed_while_it_is_held_and_away_afterwards(
     with hold_run_lock(prefix) as session:
         require_session(prefix, session)
         age_lease(prefix, 50)
-        deadline = time.monotonic() + 60
-        while (held := read_store_lock(prefix)) is None or time.time() - held.renewed_at > 5:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        aged = read_store_lock(prefix)
+        assert aged is not None
+        wait_until(lambda: (held := read_store_lock(prefix)) is not None and held.renewed_at > aged.renewed_at)
     assert read_store_lock(prefix) is None
     with pytest.raises(RunDirectoryError, match="another run has taken over"):
         require_session(prefix, session)  # a worker that outlived its run
@@ -152,10 +136,7 @@ def test_a_journal_is_read_back_from_its_segments_in_order(
 
 
 def wait_for_lines(directory: StorePath, wanted: str) -> None:
-    deadline = time.monotonic() + 60
-    while wanted not in "".join(path.read_text() for path in attempts(journal_directory(directory, 7))):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: wanted in "".join(p.read_text() for p in attempts(journal_directory(directory, 7))))
 
 
 def test_lines_are_durable_soon_without_a_goodbye(prefix: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:

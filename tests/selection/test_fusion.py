@@ -26,7 +26,7 @@ from pipelines.loading import load_pipeline
 from pipelines.planning.estimate import count_requests, estimate
 from tests.support.contest_rows import Rows, a_candidate, a_prompt, a_score, one_prompt
 from tests.support.mock_endpoint import answer, serve_beside
-from tests.support.pipelines import QUESTIONS, run, write_pipeline
+from tests.support.pipelines import QUESTIONS, run_file, write_pipeline
 from tests.support.scoring import a_step
 
 QUOTED = re.compile(r"\[(answer \d+(?:, given \d+ times)?) ([0-9a-f]{8})\]\n(.*?)\n\[end of \1 \2\]", re.DOTALL)
@@ -147,10 +147,10 @@ async def longest(body: dict[str, Any], _: int) -> Any:
 def test_a_run_fuses_selects_exports_and_reports(tmp_path: Path) -> None:
     with serve_beside(longest) as endpoint:
         path = fusion_pipeline(tmp_path, endpoint.base_url)
-        run(path, tmp_path / "run")
+        run_file(path, tmp_path / "run")
         num_asked = len(endpoint.bodies)
         assert num_asked
-        run(path, tmp_path / "run")
+        run_file(path, tmp_path / "run")
         assert len(endpoint.bodies) == num_asked
     found = open_run(tmp_path / "run")
     rows = [r for table in found.tables("select-sft") for r in from_table(table, SftExample)]
@@ -184,7 +184,7 @@ def test_a_fused_answer_that_repeats_the_question_is_refused_counted_and_the_bes
 
     with serve_beside(parrot) as endpoint:
         path = fusion_pipeline(tmp_path, endpoint.base_url)
-        manifest = run(path, tmp_path / "run")
+        manifest = run_file(path, tmp_path / "run")
     [fuse_step] = [step for step in manifest.steps if step.name == "fuse-writer"]
     assert fuse_step.rejected == {ECHO: fuse_step.num_in - fuse_step.num_rows}
     assert fuse_step.num_rows == pytest.approx(fuse_step.num_in / 5, abs=1)
@@ -243,7 +243,7 @@ def test_a_plan_bounds_the_calls_of_fusion_and_has_none_after_the_run(tmp_path: 
     with serve_beside(longest) as endpoint:
         path = fusion_pipeline(tmp_path, endpoint.base_url)
         most = planned_calls(path, tmp_path / "run")["fuse", "writer"]
-        run(path, tmp_path / "run")
+        run_file(path, tmp_path / "run")
         assert 0 < len(endpoint.bodies) <= most
         assert planned_calls(path, tmp_path / "run") == {}
 

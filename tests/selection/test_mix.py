@@ -20,7 +20,7 @@ from arbitrage.selection.mix import KeepStep, MixConfig, MixStep
 from arbitrage.tables import from_table, to_table
 from pipelines.loading import load_pipeline
 from tests.support.contest_rows import a_prompt
-from tests.support.pipelines import QUESTIONS, run, write_pipeline
+from tests.support.pipelines import QUESTIONS, run_file, write_pipeline
 
 Kept = tuple[list[PreferencePair], list[Reject], list[MixQuota]]
 
@@ -139,7 +139,7 @@ def test_another_seed_keeps_others_and_a_larger_quota_keeps_them_all() -> None:
 def test_a_run_keeps_its_mix_and_reports_it(tmp_path: Path) -> None:
     mix = {"quotas": {"default": 3, "languages": {"hi": 1}}}
     path = write_pipeline(tmp_path, pairs={"policy": {"kind": "max_gap"}, "min_gap": 0.1, "mix": mix})
-    manifest = run(path, tmp_path / "run")
+    manifest = run_file(path, tmp_path / "run")
     found = open_run(tmp_path / "run")
     counts = Counter(tag for table in found.tables("select-preference") for tag in table["language"].to_pylist())
     assert counts["hi"] == 1
@@ -175,7 +175,7 @@ def test_policies_of_named_teachers_run_through_the_pipeline(tmp_path: Path) -> 
     policy = {"kind": "native_vs_translated", "translated": ["cow"]}
     path = write_pipeline(tmp_path, pairs={"policy": policy, "min_gap": 0.1})
     assert yaml.safe_load(path.read_text())["pairs"]["policy"] == policy
-    run(path, tmp_path / "run")
+    run_file(path, tmp_path / "run")
     found = open_run(tmp_path / "run")
     pairs = [p for table in found.tables("select-preference") for p in from_table(table, PreferencePair)]
     assert pairs

@@ -1,6 +1,5 @@
 """Answers to be judged, and a judge behind a real endpoint who reads what is quoted to it."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,10 +95,4 @@ def write_pool(path: Path, url: str, *names: str) -> Path:
     engine = {"kind": "openai", "base_url": url}
     teachers = [{"name": n, "model": "m", "languages": ["en", "de"], "engine": engine, "family": n} for n in names]
     path.write_text(yaml.safe_dump({"teachers": teachers}))
-    return path
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """Write JSON lines."""
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path

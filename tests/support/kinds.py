@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from multiprocessing import util
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -29,6 +30,8 @@ STARTED_BY = {SHARED_RAY: "ray", "store": "process"}
 PROCESS_EVENTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
 UNCOUNTED = ("git", "lscpu")
 """Programs that take milliseconds: which commit of the code makes a run, how many cores scikit-learn finds."""
+
+IMPORT_MACHINERY = "<frozen importlib._bootstrap>"
 
 HEAVY = ("vllm",)
 """Packages that take ten seconds to import."""
@@ -152,11 +155,19 @@ class Starts:
         self._hears_models, init = True, module.__init__
 
         def heard(model: Any, *arguments: Any, **named: Any) -> None:
-            if self._is_listening:
+            if self._is_listening and not _is_importing():
                 self._heard.append(f"a model ({type(model).__name__})")
             init(model, *arguments, **named)
 
         module.__init__ = heard
+
+
+def _is_importing() -> bool:
+    """Say whether a module is being imported: transformers makes its activations then, for whoever comes first."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_filename != IMPORT_MACHINERY:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _words(command: Any) -> str:

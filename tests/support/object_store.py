@@ -1,4 +1,4 @@
-"""A real S3 protocol server on the loopback, as a process of its own, and runs in it."""
+"""A real S3 protocol server on the loopback, as a process of its own."""
 
 import os
 import re
@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +13,8 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
-from arbitrage.contracts.steps import Pipeline
-from arbitrage.execution.local import LocalBackend
-from arbitrage.execution.progress import NoProgress
-from arbitrage.execution.run import Backend, RunRequest, execute
 from arbitrage.runs import paths
-from arbitrage.runs.manifest import Manifest
-from arbitrage.runs.paths import AnyPath, files_below
+from tests.support.waiting import wait_until
 
 SECRET = "a-secret-that-nobody-may-write-down"
 
@@ -59,25 +53,11 @@ def requests_in(log: Path) -> list[str]:
 
 
 def _wait_until_it_listens(server: "subprocess.Popen[bytes]", port: int) -> None:
-    deadline = time.monotonic() + 150
-    while True:
+    def listens() -> bool:
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
+            socket.create_connection(("127.0.0.1", port), timeout=10).close()
         except OSError:
-            assert server.poll() is None, "the server has ended"
-            assert time.monotonic() < deadline, "the server does not listen"
-            time.sleep(0.05)
+            return False
+        return True
 
-
-def run(directory: AnyPath, pipeline: Pipeline, backend: Backend | None = None, shards: int = 2) -> Manifest:
-    request = RunRequest("toy", "toy", pipeline, directory, shards, range(shards), 0.2, {}, stall_after_s=120.0)
-    return execute(request, backend or LocalBackend(), NoProgress())
-
-
-def shard_bytes(directory: AnyPath) -> dict[str, bytes]:
-    return {
-        str(path)[len(str(directory)) + 1 :]: path.read_bytes()
-        for path in files_below(directory)
-        if path.name.endswith(".parquet")
-    }
+    wait_until(listens, server)

@@ -74,7 +74,23 @@ def write_pipeline(directory: Path, **changes: Any) -> Path:
     return path
 
 
-def run(
+def steering_pipeline(directory: Path, **changes: Any) -> Path:
+    """Write a steering pipeline over three fake teachers, in six languages and three shards."""
+    config: dict[str, Any] = {
+        "kind": "steering",
+        "compare": [],
+        "steering": {
+            "objectives": [
+                {"metric": {"kind": "length", "unit": "characters"}, "toward": "up", "weight": 3.0},
+                {"metric": {"kind": "length", "unit": "words"}, "floor": 2.0},
+            ],
+        },
+        "quotas": {"default": 6, "languages": {"ru": 3, "en": 50}},
+    }
+    return write_pipeline(directory, **(config | changes))
+
+
+def run_file(
     path: Path,
     directory: Path,
     backend: Backend | None = None,

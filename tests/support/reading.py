@@ -1,10 +1,8 @@
 """Reads prompt sources in tests."""
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -47,10 +45,3 @@ def read(kind: str, paths: object = None, **options: Any) -> Reading:
     for batch in batches:
         notes.update(batch.notes)
     return Reading(prompts, rejects, dict(notes))
-
-
-def write_jsonl(path: Path, rows: Iterable[object]) -> Path:
-    """Write rows as JSON Lines; bytes are written as they are."""
-    lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
-    path.write_bytes(b"".join(line + b"\n" for line in lines))
-    return path

@@ -197,3 +197,8 @@ def toy_pipeline(source: ToySource, *answers: ToyAnswer, cpus: float = 0.0) -> P
     label = Step(facts_of("ensemble"), ToyLabel(), Score, {"drafts": drafts, "calibration": (count,)})
     roles = {"prompts": (prompts,), "drafts": drafts, "calibration": (count,), "final": (label,)}
     return Pipeline({"labels": label}, roles)
+
+
+def two_teachers(num_rows: int = 40, cpus: float = 0.0) -> Pipeline:
+    """Return the toy pipeline over two teachers, `a` and `b`."""
+    return toy_pipeline(ToySource(num_rows=num_rows), ToyAnswer(teacher="a"), ToyAnswer(teacher="b"), cpus=cpus)

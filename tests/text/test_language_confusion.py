@@ -9,18 +9,11 @@ from arbitrage.demo.tasks import LANGUAGES, items
 from arbitrage.rewards.language_confusion import LanguageConfusionCheckConfig, check_language
 from arbitrage.text.prose import count_words, prose
 from arbitrage.text.scripts import scripts_of_language
-from tests.rewards.test_checks import PROSE
 from tests.support.paths import SHARED
+from tests.support.prose import LATIN, PROSE
 from tests.support.scoring import a_pair
 
 MTBENCH = SHARED / "data/mtbench_multilingual/model_answers_6models.parquet"
-
-LATIN = {
-    "de": "Der Fluss entspringt in den Bergen und fließt durch drei Länder, bevor er das Meer erreicht.",
-    "fr": "La rivière prend sa source dans les montagnes et traverse trois pays avant de rejoindre la mer.",
-    "sw": "Mto huu unaanzia milimani na kupita katika nchi tatu kabla ya kufika baharini kwa utulivu.",
-    "tr": "Nehir dağlardan doğar ve denize ulaşmadan önce üç ülkeden geçerek uzun bir yol alır.",
-}
 
 
 @pytest.mark.parametrize("language", [*PROSE, *LATIN])

@@ -1,6 +1,5 @@
 """Students by TRL: arguments, mixes of languages, rows, and real optimiser steps on runs and exports."""
 
-import json
 import math
 import os
 import shutil
@@ -33,6 +32,7 @@ from arbitrage.training.rows import load_rows
 from arbitrage.training.settings import TrainConfig
 from arbitrage.training.train import train
 from tests.support.export_runs import make_run, plain_case
+from tests.support.jsonl import write_jsonl
 from tests.support.tiny_model import save_model
 from tests.support.training import recording
 
@@ -135,11 +135,6 @@ class TestMix:
             assert ours <= theirs or theirs <= ours
 
 
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 def said(role: str, text: str | None) -> dict[str, str | None]:
     return {"role": role, "content": text}
 
@@ -147,7 +142,7 @@ def said(role: str, text: str | None) -> dict[str, str | None]:
 class TestRows:
     def test_conversations_are_split_before_the_answer(self, tmp_path: Path) -> None:
         talk = [said("user", "a"), said("assistant", "b"), said("user", "c"), said("assistant", "d")]
-        file = write_rows(tmp_path / "x.jsonl", [{"messages": talk, "language": "sw", "margin": 1.0}])
+        file = write_jsonl(tmp_path / "x.jsonl", [{"messages": talk, "language": "sw", "margin": 1.0}])
         [row] = load_rows([file], "sft", AS_IS).train
         assert row == {"prompt": talk[:3], "completion": talk[3:]}
 
@@ -157,7 +152,7 @@ class TestRows:
             "chosen": [said("assistant", "b")],
             "rejected": [said("assistant", "c")],
         }
-        file = write_rows(tmp_path / "x.jsonl", [{**pair, "margin": 3.0, "images": []}])
+        file = write_jsonl(tmp_path / "x.jsonl", [{**pair, "margin": 3.0, "images": []}])
         rows = load_rows([file], "reward", AS_IS)
         assert rows.train.column_names == ["prompt", "chosen", "rejected"]
         assert rows.by_language == {"und": 1}
@@ -178,7 +173,7 @@ class TestRows:
     )
     def test_other_shapes_are_refused(self, tmp_path: Path, row: dict[str, Any], why: str) -> None:
         with pytest.raises(DataError, match=why):
-            load_rows([write_rows(tmp_path / "x.jsonl", [row])], "dpo", AS_IS)
+            load_rows([write_jsonl(tmp_path / "x.jsonl", [row])], "dpo", AS_IS)
 
     @pytest.mark.parametrize(
         ("method", "row", "why"),
@@ -198,13 +193,13 @@ class TestRows:
         good = {"prompt": talk[:1], "chosen": talk[1:], "rejected": talk[1:]} if method == "dpo" else {}
         good |= {"messages": talk} if method == "sft" else {}
         language = {"language": 1 if "language" in row else "sw"}
-        file = write_rows(tmp_path / "x.jsonl", [good | language, good | language | row])
+        file = write_jsonl(tmp_path / "x.jsonl", [good | language, good | language | row])
         with pytest.raises(DataError, match=rf"x\.jsonl: .*{why}"):
             load_rows([file], method, AS_IS)
 
     def test_rows_that_leave_their_language_open_are_of_none(self, tmp_path: Path) -> None:
         talk = {"messages": [said("user", "a"), said("assistant", "b")]}
-        file = write_rows(tmp_path / "x.jsonl", [talk | {"language": tag} for tag in ("sw", None)])
+        file = write_jsonl(tmp_path / "x.jsonl", [talk | {"language": tag} for tag in ("sw", None)])
         assert load_rows([file], "sft", AS_IS).by_language == {"sw": 1, "und": 1}
 
     def test_garbage_is_named(self, tmp_path: Path) -> None:
@@ -218,7 +213,7 @@ class TestRows:
             load_rows([tmp_path / "nowhere"], "sft", AS_IS)
 
     def test_a_mix_wants_languages(self, tmp_path: Path) -> None:
-        file = write_rows(tmp_path / "x.jsonl", [{"messages": [said("user", "a"), said("assistant", "b")]}])
+        file = write_jsonl(tmp_path / "x.jsonl", [{"messages": [said("user", "a"), said("assistant", "b")]}])
         with pytest.raises(DataError, match="no column 'language'"):
             load_rows([file], "sft", RowMixConfig(weights="equal"))
 

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ from arbitrage.errors import DrainedError
 from arbitrage.execution.progress import StopFlag
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.runs.manifest import LiveStep, Manifest
-from tests.execution.test_durability import Notes, journaled, run, shard_bytes
 from tests.support.asked import asked_pipeline
 from tests.support.clusters import running_cluster
+from tests.support.runs import Watches, journaled, run, shard_bytes
+from tests.support.waiting import WITHIN_S, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -28,21 +28,6 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-class Watches(Notes):
-    def __init__(self) -> None:
-        super().__init__()
-        self.most_replicas = 0
-        self.pools: list[str] = []
-        self.at_once: list[set[str]] = []
-
-    def pool_started(self, pool: str, replicas: int, resources: str) -> None:
-        self.pools.append(pool)
-
-    def live(self, steps: dict[str, LiveStep]) -> None:
-        self.at_once.append({name for name, step in steps.items() if step.num_in_flight})
-        self.most_replicas = max([self.most_replicas, *(step.replicas for step in steps.values())])
-
-
 ENGINE = {"latency_s": 0.1, "max_in_flight": 4}
 
 
@@ -51,9 +36,7 @@ def test_replicas_spread_over_nodes_and_one_may_die(cluster: Any, tmp_path: Path
     pipeline = asked_pipeline(300, ENGINE | {"latency_s": 0.3}, replicas=2)
 
     def kill_a_node() -> None:
-        deadline = time.monotonic() + 90
-        while (journaled(directory) < 40 or watches.most_replicas < 2) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: journaled(directory) >= 40 and watches.most_replicas == 2)
         cluster.remove_node(cluster.workers[0], allow_graceful=False)
 
     killing = threading.Thread(target=kill_a_node)
@@ -73,9 +56,7 @@ def test_a_run_waits_for_a_node_when_its_only_one_has_died(cluster: Any, tmp_pat
     cluster.remove_node(cluster.workers[1])
 
     def replace_the_node() -> None:
-        deadline = time.monotonic() + 90
-        while journaled(directory) < 10 and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: journaled(directory) >= 10)
         cluster.remove_node(cluster.workers[0], allow_graceful=False)
         ray = str(Path(sys.executable).with_name("ray"))
         command = [ray, "start", f"--address={cluster.address}", "--num-cpus=1", "--block"]
@@ -84,12 +65,12 @@ def test_a_run_waits_for_a_node_when_its_only_one_has_died(cluster: Any, tmp_pat
     replacing = threading.Thread(target=replace_the_node)
     replacing.start()
     try:
-        manifest = run(directory, asked_pipeline(120, ENGINE), RayBackend(cluster.address))
+        manifest = run(directory, asked_pipeline(120, ENGINE), RayBackend(cluster.address), shards=2)
     finally:
         replacing.join()
         for process in started:
             process.terminate()
-            process.wait(30)
+            process.wait(WITHIN_S)
     step = next(s for s in manifest.steps if s.name == "generate-fake")
     assert (step.num_rows, step.num_rejected) == (120, 0)
 
@@ -98,7 +79,7 @@ def test_what_a_replica_held_is_released(cluster: Any, tmp_path: Path) -> None:
     import ray
     from ray.util import placement_group_table
 
-    run(tmp_path / "r", asked_pipeline(20, {}), RayBackend(cluster.address))
+    run(tmp_path / "r", asked_pipeline(20, {}), RayBackend(cluster.address), shards=2)
     ray.init(address=cluster.address, logging_level="ERROR")
     try:
         states = [group["state"] for group in placement_group_table().values()]
@@ -121,7 +102,7 @@ def rows_of(manifest: Manifest) -> dict[str, int]:
 def test_teachers_that_fill_a_gpu_take_turns(one_gpu: Any, tmp_path: Path) -> None:
     watches = Watches()
     pipeline = asked_pipeline(40, {"latency_s": 0.5, "max_in_flight": 4}, gpus=1.0, teachers=("a", "b"))
-    manifest = run(tmp_path / "r", pipeline, RayBackend(one_gpu.address), progress=watches)
+    manifest = run(tmp_path / "r", pipeline, RayBackend(one_gpu.address), progress=watches, shards=2)
     assert rows_of(manifest) == {"generate-a": 40, "generate-b": 40}
     assert set(watches.pools) == {"generate-a", "generate-b"}
     assert max(len(steps) for steps in watches.at_once) == 1
@@ -139,7 +120,7 @@ def test_teachers_that_share_a_gpu_work_side_by_side(one_gpu: Any, tmp_path: Pat
     watches, backend = UntilBoth(), RayBackend(one_gpu.address)
     slow = asked_pipeline(240, {"latency_s": 0.5, "max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))
     with pytest.raises(DrainedError):
-        run(tmp_path / "r", slow, backend, progress=watches, stop=stop)
+        run(tmp_path / "r", slow, backend, progress=watches, stop=stop, shards=2)
     assert set(watches.pools) == {"generate-a", "generate-b"}
     rest = asked_pipeline(240, {"max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))
-    assert rows_of(run(tmp_path / "r", rest, backend)) == {"generate-a": 240, "generate-b": 240}
+    assert rows_of(run(tmp_path / "r", rest, backend, shards=2)) == {"generate-a": 240, "generate-b": 240}

@@ -4,14 +4,17 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from arbitrage.runs.run import open_run
-from tests.execution.test_durability import ROOT, journaled, shard_bytes
 from tests.support.hosts import Host, connected_hosts
-from tests.support.pipelines import QUESTIONS, run, write_pipeline, write_prompts
+from tests.support.paths import ROOT
+from tests.support.pipelines import QUESTIONS, run_file, write_pipeline, write_prompts
+from tests.support.runs import journaled, shard_bytes
+from tests.support.waiting import WITHIN_S, wait_until
 
 pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
@@ -42,15 +45,12 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ho
             start = [*ray, f"--address={head.address}:{PORT}", f"--node-ip-address={worker.address}", "--num-cpus=1"]
             log = tmp_path / f"{worker.address}.log"
             worker.start(start, log, **ENVIRON)
-            wait_for("Ray runtime started", log)
+            wait_until(partial(says, log, "Ray runtime started"), log=log)
         yield hosts
 
 
-def wait_for(words: str, log: Path) -> None:
-    deadline = time.monotonic() + 150
-    while words not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+def says(log: Path, words: str) -> bool:
+    return words in log.read_text()
 
 
 def pipeline(directory: Path) -> Path:
@@ -73,18 +73,14 @@ def test_a_run_goes_on_without_a_host_that_is_cut_off(cluster: list[Host], tmp_p
     path, directory, log = pipeline(tmp_path), tmp_path / "r", tmp_path / "driver.log"
     command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--run-dir", str(directory)]
     driver = head.start([*command, "--ray", f"{head.address}:{PORT}"], log, **ENVIRON)
-    deadline = time.monotonic() + 150
-    while journaled(directory) < 60:
-        assert driver.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
+    wait_until(lambda: journaled(directory) >= 60, driver, log)
     lost.pull_the_cable()
-    assert driver.wait(max(1.0, deadline - time.monotonic())) == 0, log.read_text()
+    assert driver.wait(WITHIN_S) == 0, log.read_text()
     assert "its node died" in log.read_text()
     step = next(s for s in open_run(directory).manifest.steps if s.name == "generate-ant")
     assert (step.num_rows, step.num_rejected) == (len(QUESTIONS) * PER_LANGUAGE * 2, 0)
     finished = shard_bytes(directory)
-    run(path, tmp_path / "whole")
+    run_file(path, tmp_path / "whole")
     assert finished == shard_bytes(tmp_path / "whole")
     time.sleep(3)  # what runs on the lost host may have gone on until it looked
     assert shard_bytes(directory) == finished

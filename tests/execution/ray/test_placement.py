@@ -13,9 +13,9 @@ from arbitrage.execution.loads import ModelPlacement
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.ray.cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
-from tests.execution.test_durability import Notes, run
 from tests.support.asked import asked_pipeline
 from tests.support.clusters import running_cluster
+from tests.support.runs import Notes, run
 from tests.support.starting import Starting, starting_pipeline, starts
 
 
@@ -95,7 +95,7 @@ def cluster() -> Iterator[Any]:
 def other_node(cluster: Any, tmp_path: Path) -> str:
     """Return the node on which a replica would not start first: where the first one did is found by trying."""
     config = Starting(teacher="probe", log=str(tmp_path))
-    run(tmp_path / "probe", starting_pipeline([config], cpus=1.0), RayBackend(cluster.address))
+    run(tmp_path / "probe", starting_pipeline([config], cpus=1.0), RayBackend(cluster.address), shards=2)
     return starts(tmp_path, "probe")[0][0]
 
 
@@ -104,7 +104,9 @@ def test_an_engine_that_does_not_start_on_a_node_starts_on_another(cluster: Any,
     bad = other_node(cluster, tmp_path)
     notes = Notes()
     config = Starting(teacher="picky", fails_on=(bad,), log=str(tmp_path))
-    manifest = run(tmp_path / "r", starting_pipeline([config], cpus=1.0), RayBackend(cluster.address), progress=notes)
+    manifest = run(
+        tmp_path / "r", starting_pipeline([config], cpus=1.0), RayBackend(cluster.address), progress=notes, shards=2
+    )
     assert {s.name: s.num_rows for s in manifest.steps}["generate-picky"] == 24
     nodes = [node for node, *_ in starts(tmp_path, "picky")]
     assert nodes[0] == bad
@@ -127,7 +129,13 @@ def test_a_teacher_that_starts_nowhere_is_given_up_and_the_others_finish(
     ]
     notes = Notes()
     with pytest.raises(EngineStartError, match=r"teacher 'broken': no such device here.*rerun the same command"):
-        run(tmp_path / "r", starting_pipeline(configs, **resources), RayBackend(cluster.address), progress=notes)
+        run(
+            tmp_path / "r",
+            starting_pipeline(configs, **resources),
+            RayBackend(cluster.address),
+            progress=notes,
+            shards=2,
+        )
     assert len({node for node, *_ in starts(tmp_path, "broken")}) == 2
     assert len(list((tmp_path / "r").glob("generate-sound-*/shard-*.parquet"))) > 0
     assert not list((tmp_path / "r").glob("generate-broken-*/shard-*.parquet"))
@@ -146,18 +154,18 @@ def test_a_teacher_that_does_not_serve_leaves_the_others_their_work(
         Starting(teacher="sound", log=str(tmp_path), waits=True),
     ]
     with pytest.raises(TeacherError, match="teacher 'shut': does not serve"):
-        run(tmp_path / "r", starting_pipeline(configs), backend)
+        run(tmp_path / "r", starting_pipeline(configs), backend, shards=2)
     done = sorted(path.name for path in (tmp_path / "r").glob("generate-sound-*/shard-*.parquet"))
     assert done
     fixed = [configs[0].model_copy(update={"fails_on": ()}), configs[1]]
-    run(tmp_path / "whole", starting_pipeline(fixed), backend)
+    run(tmp_path / "whole", starting_pipeline(fixed), backend, shards=2)
     assert done == sorted(path.name for path in (tmp_path / "whole").glob("generate-sound-*/shard-*.parquet"))
 
 
 @pytest.mark.ray
 def test_endpoint_teachers_share_a_few_processes(cluster: Any, tmp_path: Path) -> None:
     configs = [Starting(teacher=f"t{n}", log=str(tmp_path), waits=True) for n in range(24)]
-    manifest = run(tmp_path / "r", starting_pipeline(configs), RayBackend(cluster.address))
+    manifest = run(tmp_path / "r", starting_pipeline(configs), RayBackend(cluster.address), shards=2)
     assert {s.num_rows for s in manifest.steps if s.name.startswith("generate")} == {24}
     pids = {(node, pid) for n in range(24) for node, pid, *_ in starts(tmp_path, f"t{n}")}
     assert len(pids) <= 2 * 2  # two nodes of two cores
@@ -166,7 +174,7 @@ def test_endpoint_teachers_share_a_few_processes(cluster: Any, tmp_path: Path) -
 @pytest.mark.ray
 def test_half_gpus_start_one_after_the_other(cluster: Any, tmp_path: Path) -> None:
     configs = [Starting(teacher=f"h{n}", log=str(tmp_path), seconds=0.5) for n in range(4)]
-    run(tmp_path / "r", starting_pipeline(configs, gpus=0.5), RayBackend(cluster.address))
+    run(tmp_path / "r", starting_pipeline(configs, gpus=0.5), RayBackend(cluster.address), shards=2)
     by_node: dict[str, list[tuple[float, float]]] = {}
     for n in range(4):
         for node, _, begin, end in starts(tmp_path, f"h{n}"):
@@ -182,7 +190,7 @@ def test_a_poisoned_prompt_in_a_shared_process_is_found(cluster: Any, tmp_path: 
     """Three teachers in a few processes; one dies of a prompt, and only that prompt becomes a reject."""
     engine = {"poison": "QUESTION 7", "poison_kills": kills, "latency_s": 0.01, "max_in_flight": 4}
     pipeline = asked_pipeline(24, engine, cpus=0.0, teachers=("a", "b", "c"))
-    manifest = run(tmp_path / "r", pipeline, RayBackend(cluster.address))
+    manifest = run(tmp_path / "r", pipeline, RayBackend(cluster.address), shards=2)
     found = {s.name: (s.num_rows, s.num_rejected) for s in manifest.steps if s.name.startswith("generate")}
     assert set(found) == {"generate-a", "generate-b", "generate-c"}
     assert all(num_rows + num_rejected == 24 for num_rows, num_rejected in found.values())
@@ -191,7 +199,7 @@ def test_a_poisoned_prompt_in_a_shared_process_is_found(cluster: Any, tmp_path: 
 
 def test_a_run_says_what_it_will_load_and_where(tmp_path: Path) -> None:
     notes = Notes()
-    run(tmp_path / "r", asked_pipeline(4, {}, teachers=("a", "b")), LocalBackend(), progress=notes)
+    run(tmp_path / "r", asked_pipeline(4, {}, teachers=("a", "b")), LocalBackend(), progress=notes, shards=2)
     assert "sends requests to a, b: no model is loaded for these" in notes.notes
 
 

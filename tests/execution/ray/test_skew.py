@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from arbitrage.execution.environment import package_versions
 from arbitrage.execution.progress import StopFlag
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.runs.manifest import LiveStep
-from tests.execution.ray.test_cluster import Watches
-from tests.execution.test_durability import ROOT, run
 from tests.support.asked import asked_pipeline
 from tests.support.clusters import running_cluster
+from tests.support.paths import ROOT
+from tests.support.runs import Watches, run
+from tests.support.waiting import WITHIN_S, wait_until
 
 pytestmark = pytest.mark.ray
 
@@ -46,7 +46,7 @@ def join(cluster: Any) -> Iterator[Callable[[Path], None]]:
     yield add
     for process in started:
         process.terminate()
-        process.wait(30)
+        process.wait(WITHIN_S)
 
 
 def wait_for_two_nodes(cluster: Any) -> None:
@@ -54,9 +54,7 @@ def wait_for_two_nodes(cluster: Any) -> None:
 
     ray.init(address=cluster.address, logging_level="ERROR")
     try:
-        deadline = time.monotonic() + 150
-        while sum(node["Alive"] for node in ray.nodes()) < 2 and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
     finally:
         ray.shutdown()
 
@@ -78,7 +76,7 @@ def other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(cluster: Any, directory: Path) -> tuple[list[str], Watches]:
     watches = Watches()
     with pytest.raises(ExecutionError) as caught:
-        run(directory, asked_pipeline(20, {}), RayBackend(cluster.address), progress=watches)
+        run(directory, asked_pipeline(20, {}), RayBackend(cluster.address), progress=watches, shards=2)
     return str(caught.value).splitlines(), watches
 
 
@@ -120,7 +118,7 @@ def test_a_node_with_other_code_that_joins_a_run_at_work_is_not_used(
     watches = UntilNoted()
     pipeline = asked_pipeline(3000, {"latency_s": 0.1, "max_in_flight": 4}, replicas=2)
     with pytest.raises(DrainedError):
-        run(tmp_path / "r", pipeline, RayBackend(cluster.address), progress=watches, stop=stop)
+        run(tmp_path / "r", pipeline, RayBackend(cluster.address), progress=watches, stop=stop, shards=2)
     (said,) = [note for note in watches.notes if note.startswith("a node that joined")]
     assert said.startswith("a node that joined is not used: the nodes do not run the same code:")
     assert ": pydantic is 9.9.9, on the driver " in said

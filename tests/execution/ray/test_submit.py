@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from arbitrage.runs.run import open_run
-from tests.execution.test_durability import journaled
 from tests.support.head import ROOT, Head, running_head
 from tests.support.pipelines import write_pipeline, write_pool
+from tests.support.runs import journaled
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
@@ -86,9 +87,7 @@ def test_a_stopped_job_drains(head: Head, tmp_path: Path) -> None:
     job = ["--address", head.dashboard, "stopped"]
     submitted = head.ray("job", "submit", "--no-wait", "--submission-id", job[2], *job[:2], "--", *command)
     assert submitted.returncode == 0, submitted.stderr
-    deadline = time.monotonic() + 150
-    while journaled(tmp_path / "run") < 3 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: journaled(tmp_path / "run") >= 3)
     assert head.ray("job", "stop", *job).returncode == 0
     said = head.ray("job", "logs", *job).stdout
     assert "SIGTERM: waiting for requests in flight" in said

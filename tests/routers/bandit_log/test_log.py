@@ -14,7 +14,7 @@ from arbitrage.tables import from_table
 from pipelines.routing.outcomes import log_of_run
 from routers.bandit_log.outcome_log import OutcomeLog, read_log, write_log
 from routers.evaluation.logged import FROM_LOG, judge_logged
-from tests.support.pipelines import run, write_pipeline, write_prompts
+from tests.support.pipelines import run_file, write_pipeline, write_prompts
 from tests.support.reward_matrices import TEACHERS, toy_outcomes
 
 
@@ -24,7 +24,7 @@ def logged_run(directory: Path, router: dict[str, object]) -> Path:
     checks = [{"kind": "truncation"}, {"kind": "language_confusion"}]
     path = write_pipeline(directory, kind="sft", router=router, sampling={"n": 1}, checks=checks, export=[])
     write_prompts(directory / "prompts.jsonl", per_language=60)
-    run(path, directory / "run")
+    run_file(path, directory / "run")
     return directory / "run"
 
 

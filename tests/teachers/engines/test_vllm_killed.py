@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from arbitrage.records import Candidate
 from arbitrage.runs.journal import attempts
 from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
-from tests.execution.test_durability import journaled
-from tests.support.pipelines import run
+from tests.support.pipelines import run_file
+from tests.support.runs import journaled
+from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.alone,
@@ -39,9 +39,7 @@ TEACHER = {
 
 def kill_the_engine(directory: Path, after: int, kept: dict[str, str]) -> None:
     """Wait for so many answers in journals, SIGKILL the engine's process, and take down what the journals hold."""
-    deadline = time.monotonic() + 200
-    while journaled(directory) < after and time.monotonic() < deadline:
-        time.sleep(0.002)
+    wait_until(lambda: journaled(directory) >= after)
     (engine,) = [child for child in psutil.Process().children(recursive=True) if "EngineCore" in child.name()]
     engine.kill()
     for path in [path for folder in directory.glob("*/_journal/*") for path in attempts(folder)]:
@@ -67,7 +65,7 @@ def test_a_run_goes_on_from_its_journal_when_its_engine_is_killed(tmp_path: Path
     directory, kept = tmp_path / "run", {}
     killing = threading.Thread(target=kill_the_engine, args=(directory, 20, kept))
     killing.start()
-    manifest = run(tmp_path / "pipeline.yaml", directory, LocalBackend())
+    manifest = run_file(tmp_path / "pipeline.yaml", directory, LocalBackend())
     killing.join()
     step = next(s for s in manifest.steps if s.name == "generate-iberia")
     assert (step.num_rows, step.num_rejected) == (2 * NUM_PROMPTS, 0)

@@ -31,7 +31,7 @@ from arbitrage.teachers.engines.openai.config import OpenAIConfig
 from arbitrage.teachers.engines.transformers import TransformersConfig
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import a_request, ask
-from tests.support.pipelines import QUESTIONS, run, write_pipeline
+from tests.support.pipelines import QUESTIONS, run_file, write_pipeline
 from tests.support.tiny_model import CORPUS, shipped_or_tiny
 
 pytestmark = [
@@ -168,7 +168,7 @@ def test_a_whole_pipeline_on_ray_through_the_endpoint(base_url, monkeypatch, tmp
     }
     pool.write_text(yaml.safe_dump({"teachers": [teacher]}))
     path = write_pipeline(tmp_path, teachers=str(pool), sampling={"n": 3, "max_tokens": 8})
-    manifest = run(path, tmp_path / "run", RayBackend())
+    manifest = run_file(path, tmp_path / "run", RayBackend())
     step = next(s for s in manifest.steps if s.name == "generate-served")
     assert (step.num_in, step.num_rows, step.rejected) == (144, 144, {})
     assert step.completion_tokens > 144
