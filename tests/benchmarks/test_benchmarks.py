@@ -17,11 +17,12 @@ from benchmarks.harness import ROOT, Calls, MockServer, environment, read_calls,
 from benchmarks.kills import count_waste
 from benchmarks.mock_behaviour import ServerConfig
 from benchmarks.occupancy import ideal_end, summarise
+from tests.support.waiting import WITHIN_S
 
 
 def run(module: str, *arguments: str) -> dict[str, Any]:
     command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr[-2000:]
     (line,) = done.stdout.splitlines()
     found: dict[str, Any] = json.loads(line)

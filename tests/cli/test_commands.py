@@ -7,13 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support.pipelines import write_pipeline, write_pool
+from tests.support.waiting import WITHIN_S, wait_until
 
 
 def test_a_run_leaves_everything_where_it_is_promised(finished: Path) -> None:
@@ -235,14 +235,14 @@ def test_a_full_disk_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
             "--run-dir",
             str(small / "run"),
         ]
-        full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        full = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S)
         assert full.returncode == 4, full.stderr
         assert "No space left on device" in full.stderr
         assert "Traceback" not in full.stderr
         done = len(list((small / "run").rglob("shard-*.parquet")))
         assert done > 0
         subprocess.run(["mount", "-o", "remount,size=200m", str(small)], check=True, capture_output=True)
-        again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+        again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S)
         assert again.returncode == 0, again.stderr
         assert "Traceback" not in again.stderr
     finally:
@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
 @pytest.mark.process
 def test_a_reader_that_goes_away_is_no_error(finished: Path) -> None:
     command = f"{sys.executable} -m arbitrage.cli.main show {finished} generate-ant -n 90 --json | head -n 1"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, env=os.environ)
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=WITHIN_S, env=os.environ)
     assert "Traceback" not in done.stderr
 
 
@@ -274,19 +274,15 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: 
     command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
     driver = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     run = tmp_path / "runs" / "small"
-    deadline = time.monotonic() + 120
-    while not list(run.glob("generate-ant-*/shard-*.parquet")):
-        assert driver.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: list(run.glob("generate-ant-*/shard-*.parquet")), driver)
     driver.send_signal(sign)
-    _, said = driver.communicate(timeout=60)
+    _, said = driver.communicate(timeout=WITHIN_S)
     assert driver.returncode == 130, said
     assert "interrupted; rerun the same command to resume" in said
     assert "Traceback" not in said
     before = {p: p.stat().st_mtime_ns for p in run.rglob("shard-*.parquet")}
     write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.0}, bee={}, cow={})  # how fast is not what
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr
     assert all(p.stat().st_mtime_ns == when for p, when in before.items())
 
@@ -294,16 +290,13 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: 
 @pytest.mark.process
 def test_status_of_a_run_at_work_is_live(arbitrage, tmp_path: Path) -> None:
     path = write_pipeline(tmp_path)
-    write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.25, "max_in_flight": 4}, bee={}, cow={})
+    write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.5, "max_in_flight": 4}, bee={}, cow={})
     command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
     driver = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     run = tmp_path / "runs" / "small"
     try:
-        deadline = time.monotonic() + 120
-        while not (run / "_live.json").exists() or not live_of(arbitrage("status", run, "--json").out):
-            assert driver.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until((run / "_live.json").exists, driver)
+        wait_until(lambda: live_of(arbitrage("status", run, "--json").out), driver)
         seen = live_of(arbitrage("status", run, "--json").out)
         told = arbitrage("status", run)
         assert "small · at work" in told.out
@@ -312,11 +305,11 @@ def test_status_of_a_run_at_work_is_live(arbitrage, tmp_path: Path) -> None:
         assert 0 <= seen["num_answered"] < seen["num_owed"]
         watched = arbitrage("status", run, "--watch")  # returns when the run is done
         assert (watched.code, watched.out.count("small · finished")) == (0, 1)
-        driver.wait(60)
+        driver.wait(WITHIN_S)
         assert driver.returncode == 0
     finally:
         driver.kill()
-        driver.wait(30)
+        driver.wait(WITHIN_S)
 
 
 def live_of(status: str) -> dict[str, int]:

@@ -29,6 +29,7 @@ from arbitrage.runs.store import replace_json
 from tests.support.mutations import Format, mutations
 from tests.support.pipelines import write_pipeline, write_pool, write_prompts
 from tests.support.reward_matrices import toy_outcomes, write_matrix
+from tests.support.waiting import WITHIN_S
 
 FACTOR = int(os.environ.get("ARBITRAGE_DAMAGES", "1"))
 SEED = 13
@@ -269,7 +270,7 @@ def test_journals(arbitrage: Command, tmp_path: Path) -> None:
         cwd=tmp_path,
         env=os.environ | {"ARBITRAGE_CRASH_AT": "journal.append:20"},
         capture_output=True,
-        timeout=120,
+        timeout=WITHIN_S,
     )
     assert killed.returncode == -signal.SIGKILL
     [journal] = (tmp_path / "run").glob("generate-ant-*/_journal/shard-00000/*.jsonl")

@@ -17,6 +17,7 @@ from arbitrage.cli.screen import Screen, to_json
 from arbitrage.printable import one_line, printable
 from tests.support.paths import ROOT
 from tests.support.report_runs import ReportCase, TeacherCase, make_run
+from tests.support.waiting import WITHIN_S
 
 CLI = ROOT / "arbitrage" / "cli"
 
@@ -113,7 +114,7 @@ def _arbitrage(*arguments, encoding="utf-8", cwd=None, **environment):
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
     command = [sys.executable, "-m", "arbitrage.cli.main", *arguments]
     env = keep | {"PYTHONIOENCODING": encoding} | environment
-    return subprocess.run(command, capture_output=True, env=env, cwd=cwd, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, env=env, cwd=cwd, check=False, timeout=WITHIN_S)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8", "shift_jis"])
@@ -144,7 +145,7 @@ def test_a_reader_that_leaves_early_ends_a_command_without_a_traceback(run):
     process.stdout.readline()
     process.stdout.close()
     said = process.stderr.read()
-    process.wait(60)
+    process.wait(WITHIN_S)
     assert said == b""
 
 

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from arbitrage.execution.ray import connection
 from arbitrage.processes import pools
 from tests.support.head import ROOT, free_ports
 from tests.support.pipelines import write_pipeline
+from tests.support.waiting import WITHIN_S
 
 PLANTED = ("pyarrow", "multiprocessing", "yaml", "random", "ray", "uvloop", "psutil", "pickle")
 
@@ -129,7 +129,7 @@ def at_moment(
             process.send_signal(number)
             break
     rest = process.stderr.read()
-    return process.wait(120), "".join(said) + rest
+    return process.wait(WITHIN_S), "".join(said) + rest
 
 
 SLOW = """
@@ -139,7 +139,7 @@ import {module} as module
 real = module.{name}
 def slow(*args, **kwargs):
     print("moment", file=sys.stderr, flush=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while time.monotonic() < end:
         time.sleep(0.05)
     return real(*args, **kwargs)
@@ -167,7 +167,7 @@ def test_a_signal_at_any_moment_ends_with_130_and_the_sentence(
     module, name, options = MOMENTS[moment]
     args = [sys.executable, "-c", SLOW.format(module=module, name=name), "run", str(pipeline), *options]
     if moment == "ray-starts":  # Ray's start is not cut off: what it has begun is ended in order
-        args[2] = args[2].replace("+ 60", "+ 1")
+        args[2] = args[2].replace("+ 600", "+ 1")
     code, said = at_moment(args, tmp_path, "moment", number)
     assert code == 130, said
     assert said.splitlines()[-1] == f"error: {SENTENCE}", said
@@ -292,11 +292,9 @@ def test_a_port_without_a_head_behind_it_is_given_up(pipeline: Path, tmp_path: P
     args[2] = args[2].replace("main()", "").replace("; ", "\n") + (
         "import arbitrage.execution.ray.connection as r\nr.CONNECT_TIMEOUT_S = 3.0\nmain()"
     )
-    started = time.monotonic()
-    done = subprocess.run(args, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=120)
+    done = subprocess.run(args, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 4, done.stderr
     assert "no head of Ray let this driver in" in done.stderr.splitlines()[-1] or "cannot be reached" in done.stderr
-    assert time.monotonic() - started < 100
 
 
 class _Told:

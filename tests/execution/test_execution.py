@@ -313,9 +313,11 @@ KILLED = textwrap.dedent("""
     from tests.support.runs import run
     from tests.support.toy import two_teachers
     import arbitrage.execution.local as local
-    do = local.do_shard
+    do, num_left = local.do_shard, int(sys.argv[2])
     async def slow(*arguments):
-        time.sleep(0.05)
+        global num_left
+        num_left -= 1
+        time.sleep(0.05 if num_left >= 0 else 0.5)
         return await do(*arguments)
     local.do_shard = slow
     run(Path(sys.argv[1]), two_teachers(), shards=16)
@@ -326,7 +328,7 @@ KILLED = textwrap.dedent("""
 @pytest.mark.process
 def test_sigkill_loses_and_doubles_nothing(tmp_path: Path, after_shards: int) -> None:
     directory = tmp_path / "killed"
-    driver = subprocess.Popen([sys.executable, "-c", KILLED, str(directory)], cwd=ROOT)
+    driver = subprocess.Popen([sys.executable, "-c", KILLED, str(directory), str(after_shards)], cwd=ROOT)
     folders = ("generate-*", "ensemble-*")
     wait_until(lambda: sum(len(list(directory.glob(f"{f}/shard-*"))) for f in folders) >= after_shards, driver)
     os.kill(driver.pid, signal.SIGKILL)

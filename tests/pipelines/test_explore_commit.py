@@ -26,6 +26,7 @@ from pipelines.routing.trained import trained_by
 from routers.learning.artifact import digest_of, load_artifact
 from tests.support.pipelines import run_file, write_pipeline, write_prompts
 from tests.support.runs import shard_bytes
+from tests.support.waiting import WITHIN_S
 
 
 def pipeline(directory: Path, **changes: Any) -> Path:
@@ -200,7 +201,7 @@ def test_a_run_that_asked_some_says_nothing_of_the_others(tmp_path: Path) -> Non
 
 def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "arbitrage.cli.main", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=WITHIN_S, check=False)
 
 
 @pytest.mark.process

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from datasets import List, load_dataset
 
+from tests.support.waiting import wait_until
+
 pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
 QUICKSTART = [sys.executable, "-m", "arbitrage.cli.main", "quickstart"]
@@ -44,11 +46,7 @@ def kill_half_way(command: list[str], directory: Path) -> None:
     with (directory / "log").open("w") as log:
         driver = subprocess.Popen(command, cwd=directory, env=ENVIRON, stdout=log, stderr=log)
         run = directory / "runs" / "quickstart"
-        deadline = time.monotonic() + 240
-        while len(list(run.glob("generate-*/shard-*.parquet"))) < 8:
-            assert driver.poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < deadline, (directory / "log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: len(list(run.glob("generate-*/shard-*.parquet"))) >= 8, driver, directory / "log")
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
     time.sleep(3)  # actors notice that their driver is gone; one of them may have been committing a shard

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support.tiny_model import shipped_or_tiny
+from tests.support.waiting import wait_until
 
 WAITS = """
 import subprocess, sys, time
@@ -48,13 +48,8 @@ def kill_when_it_has_told(program: str) -> list[psutil.Process]:
     return engine
 
 
-def await_the_end(processes: list[psutil.Process], timeout_s: float = 60.0) -> list[psutil.Process]:
-    deadline = time.monotonic() + timeout_s
-    while alive := [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]:
-        if time.monotonic() > deadline:
-            return alive
-        time.sleep(0.05)
-    return []
+def await_the_end(processes: list[psutil.Process]) -> None:
+    wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes))
 
 
 @pytest.fixture(autouse=True)
@@ -65,14 +60,14 @@ def unmarked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.process
 def test_what_was_started_ends_with_a_parent_that_is_killed() -> None:
-    assert await_the_end(kill_when_it_has_told(WAITS)) == []
+    await_the_end(kill_when_it_has_told(WAITS))
 
 
 @pytest.mark.process
 def test_what_others_started_goes_on() -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        assert await_the_end(kill_when_it_has_told(WAITS)) == []
+        await_the_end(kill_when_it_has_told(WAITS))
         assert other.poll() is None
     finally:
         other.kill()
@@ -83,4 +78,4 @@ def test_what_others_started_goes_on() -> None:
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
 def test_a_real_engine_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     model = str(shipped_or_tiny(tmp_path))
-    assert await_the_end(kill_when_it_has_told(SERVES.format(model=model))) == []
+    await_the_end(kill_when_it_has_told(SERVES.format(model=model)))

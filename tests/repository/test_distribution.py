@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.waiting import WITHIN_S
 
 pytestmark = pytest.mark.process
 
@@ -34,7 +35,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(out),
         str(source),
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
+    subprocess.run(command, check=True, capture_output=True, timeout=WITHIN_S)
     return next(out.glob("*.whl"))
 
 
@@ -75,6 +76,6 @@ def test_help_imports_nothing_heavy() -> None:
         "heavy = {'ray', 'torch', 'vllm', 'datasets', 'pandas', 'numpy', 'pydantic', 'langcodes'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr
     assert "quickstart" in done.stdout

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +23,7 @@ from tests.support.object_store import SECRET
 from tests.support.paths import ROOT
 from tests.support.pipelines import write_pipeline
 from tests.support.runs import run
+from tests.support.waiting import WITHIN_S
 
 pytestmark = pytest.mark.usefixtures("store")
 
@@ -68,20 +68,18 @@ def test_what_is_wrong_with_a_place_is_one_sentence(
 ) -> None:
     pipeline = write_pipeline(tmp_path)
     command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(pipeline), "--local", "--run-dir", name]
-    started = time.monotonic()
     done = subprocess.run(
         command,
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WITHIN_S,
     )
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
     assert "hush" not in done.stderr
-    assert time.monotonic() - started < 30
 
 
 class _Forbids(BaseHTTPRequestHandler):
@@ -124,11 +122,11 @@ def test_a_store_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen(10)
-        with elsewhere(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}"):
-            started = time.monotonic()
-            with pytest.raises(StorageError, match="s3://bucket/run: cannot be read"):
-                StorePath("s3://bucket/run").exists()
-            assert (time.monotonic() - started) * 4 < 30  # it is asked up to four times
+        with (
+            elsewhere(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}"),
+            pytest.raises(StorageError, match="s3://bucket/run: cannot be read"),
+        ):
+            StorePath("s3://bucket/run").exists()
 
 
 def test_places_are_paths_or_names_in_a_store() -> None:

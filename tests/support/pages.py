@@ -22,6 +22,7 @@ import pytest
 
 from tests.support.own_process import own_process
 from tests.support.paths import ROOT
+from tests.support.waiting import WITHIN_S
 
 PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 
@@ -82,7 +83,7 @@ def run_command(command: str, directory: Path) -> str:
     if words[0] == "arbitrage":
         code, out, err = run_arbitrage(words[1:], directory)
     else:
-        done = subprocess.run(command, shell=True, cwd=directory, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, shell=True, cwd=directory, capture_output=True, text=True, timeout=WITHIN_S)
         code, out, err = done.returncode, done.stdout, done.stderr
     if target:
         (directory / target.strip()).write_text(out, encoding="utf-8")

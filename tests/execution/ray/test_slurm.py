@@ -11,6 +11,7 @@ import pytest
 from arbitrage.runs.run import open_run
 from tests.support.head import ROOT, free_ports
 from tests.support.pipelines import write_pipeline
+from tests.support.waiting import WITHIN_S
 
 SCRIPT = ROOT / "docker" / "slurm" / "arbitrage.sbatch"
 
@@ -62,7 +63,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 def test_the_script_runs_a_pipeline_on_two_nodes_and_cleans_up(environ: dict[str, str], tmp_path: Path) -> None:
     pipeline, directory = write_pipeline(tmp_path, pool=["ant"]), tmp_path / "run"
     command = ["bash", str(SCRIPT), str(pipeline), "--run-dir", str(directory), "--json"]
-    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert open_run(directory).is_finished
     started = [line for line in Path(environ["SRUN_LOG"]).read_text().splitlines() if line.startswith("ray start")]
@@ -79,7 +80,7 @@ def test_the_exit_code_of_the_run_is_that_of_the_job(environ: dict[str, str], tm
     write_command(commands, "ray", "[[ $1 == start ]] && exec sleep 60\nexit 0\n")
     write_command(commands, "arbitrage", 'echo "$RAY_AUTH_MODE ${#RAY_AUTH_TOKEN} $*"\nexit 3\n')
     done = subprocess.run(
-        ["bash", str(SCRIPT), "p.yaml"], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", str(SCRIPT), "p.yaml"], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S
     )
     assert done.returncode == 3, done.stderr
     assert done.stdout.split() == ["token", "64", "run", "p.yaml", "--ray", f"127.0.0.1:{environ['RAY_PORT']}"]
@@ -99,14 +100,14 @@ def test_slurms_signal_drains_the_run(environ: dict[str, str], tmp_path: Path) -
         assert job.stdout.readline() == "at work\n"
         job.terminate()
         assert job.stdout.read() == "drained\n"
-        assert job.wait(30) == 130
+        assert job.wait(WITHIN_S) == 130
 
 
 @pytest.mark.process
 def test_a_head_that_does_not_come_up_ends_the_job(environ: dict[str, str], tmp_path: Path) -> None:
     write_command(tmp_path / "bin", "ray", "exit 1\n")
     done = subprocess.run(
-        ["bash", str(SCRIPT), "p.yaml"], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", str(SCRIPT), "p.yaml"], env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=WITHIN_S
     )
     assert done.returncode == 1
     assert "the Ray head on node-a did not come up" in done.stderr

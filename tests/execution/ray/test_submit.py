@@ -12,7 +12,7 @@ from arbitrage.runs.run import open_run
 from tests.support.head import ROOT, Head, running_head
 from tests.support.pipelines import write_pipeline, write_pool
 from tests.support.runs import journaled
-from tests.support.waiting import wait_until
+from tests.support.waiting import WITHIN_S, wait_until
 
 pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
@@ -74,7 +74,7 @@ def test_a_job_without_the_token_is_refused(head: Head, token: str, why: str) ->
 def test_a_driver_without_the_token_is_told_so_in_a_sentence(head: Head, tmp_path: Path) -> None:
     environ = {k: v for k, v in head.environ.items() if k != "RAY_AUTH_TOKEN"} | {"HOME": str(tmp_path)}
     command = arbitrage_run(tmp_path, head.address)
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 4, done.stderr
     assert done.stderr.splitlines()[-1].startswith(f"error: Ray at {head.address} asks for a token")
     assert "Traceback" not in done.stderr

@@ -53,7 +53,7 @@ def all_completed(results):
 
 
 async def test_the_faster_endpoint_gets_more():
-    async with serve(taking(0.01)) as fast, serve(taking(0.1)) as slow:
+    async with serve(taking(0.01)) as fast, serve(taking(0.5)) as slow:
         assert all_completed(await collect(client_of(fast.base_url, slow.base_url), MANY))
     assert len(fast.bodies) > 2 * len(slow.bodies) > 0
     assert len(fast.bodies) + len(slow.bodies) == len(MANY)

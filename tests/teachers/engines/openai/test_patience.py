@@ -21,6 +21,7 @@ from arbitrage.teachers.engines.openai.retry_lane import RetryLane
 from tests.support.asking import a_request, collect
 from tests.support.mock_endpoint import serve, well_behaved
 from tests.support.rude_server import head, reset, serve_rudely, whole
+from tests.support.waiting import WITHIN_S
 
 SPEC = ModelSpec("remote", "m")
 
@@ -49,7 +50,7 @@ async def test_rows_that_always_fail_do_not_hold_up_the_others(in_flight, one_in
 
     async with serve(behave) as endpoint:
         client = OpenAIConfig(base_url=endpoint.base_url, max_in_flight=in_flight, num_tries=4).build(SPEC)
-        results = await asyncio.wait_for(collect(client, [a_request(str(n)) for n in range(num_rows)]), 60)
+        results = await asyncio.wait_for(collect(client, [a_request(str(n)) for n in range(num_rows)]), WITHIN_S)
         await client.close()
     failed = [key for key, result in results.items() if isinstance(result, Failure)]
     assert len(failed) == num_rows // one_in
@@ -169,13 +170,13 @@ async def test_a_pause_of_the_process_costs_no_row(loop, ending):
         command = (sys.executable, "-c", textwrap.dedent(ASK), endpoint.base_url, loop)
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
-            await asyncio.wait_for(arrived.wait(), 60)
+            await asyncio.wait_for(arrived.wait(), WITHIN_S)
             await asyncio.sleep(0.1)
             process.send_signal(signal.SIGSTOP)
             is_stopped.set()
             await asyncio.sleep(4.0)
             process.send_signal(signal.SIGCONT)
-            out, _ = await asyncio.wait_for(process.communicate(), 60)
+            out, _ = await asyncio.wait_for(process.communicate(), WITHIN_S)
         finally:
             if process.returncode is None:
                 process.kill()
