@@ -102,14 +102,22 @@ def _own_process_of_a_test() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ray_backend() -> "Iterator[RayBackend]":
-    """Ray of one node that all tests share who ask for it: a start takes longer than most of them."""
-    from arbitrage.execution.ray.backend import LOCAL_OBJECT_STORE_BYTES, RayBackend
+def shared_ray() -> Iterator[str]:
+    """The address of a Ray of one node that all tests share who ask for it: a start takes longer than most of them."""
+    from arbitrage.execution.ray.backend import LOCAL_OBJECT_STORE_BYTES
     from tests.support.clusters import running_cluster
 
     head = {"num_cpus": os.cpu_count(), "object_store_memory": LOCAL_OBJECT_STORE_BYTES}
     with running_cluster(head) as cluster:
-        yield RayBackend(cluster.address)
+        yield cluster.address
+
+
+@pytest.fixture
+def ray_backend(shared_ray: str) -> "RayBackend":
+    """The shared Ray as a backend."""
+    from arbitrage.execution.ray.backend import RayBackend
+
+    return RayBackend(shared_ray)
 
 
 @pytest.fixture(params=["local", "ray"])

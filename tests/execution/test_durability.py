@@ -70,6 +70,7 @@ def test_an_engine_that_dies_once_goes_on_from_its_journal(tmp_path: Path) -> No
 
 DRIVER = textwrap.dedent("""
     import json, sys
+    from functools import partial
     from pathlib import Path
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
@@ -77,7 +78,8 @@ DRIVER = textwrap.dedent("""
     from tests.support.runs import run
     directory, backend, num_rows, engine = sys.argv[1:]
     pipeline = asked_pipeline(int(num_rows), json.loads(engine))
-    run(Path(directory), pipeline, RayBackend() if backend == "ray" else LocalBackend(), shards=3)
+    on = {"local": LocalBackend, "ray": RayBackend}.get(backend) or partial(RayBackend, backend)
+    run(Path(directory), pipeline, on(), shards=3)
 """)
 
 
@@ -92,9 +94,11 @@ def driver(
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | env, stderr=subprocess.PIPE)
 
 
-@pytest.mark.parametrize("where", ["local", pytest.param("ray", marks=pytest.mark.ray)])
 @pytest.mark.process
-def test_sigkill_loses_only_what_was_in_flight(tmp_path: Path, where: str) -> None:
+def test_sigkill_loses_only_what_was_in_flight(
+    tmp_path: Path, backend: Backend, request: pytest.FixtureRequest
+) -> None:
+    where = "local" if backend.name == "local" else request.getfixturevalue("shared_ray")
     directory, engine = tmp_path / "killed", {"max_in_flight": 4}
     process = driver(directory, where, 150, engine | SLOW)
     wait_until(lambda: journaled(directory) >= 20, process)

@@ -22,9 +22,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return open_run(directory / "run")
 
 
-@pytest.mark.ray
-def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path) -> None:
-    run_file(write_pipeline(tmp_path), tmp_path / "run", RayBackend())
+def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path, ray_backend: RayBackend) -> None:
+    run_file(write_pipeline(tmp_path), tmp_path / "run", ray_backend)
     on_ray = shard_bytes(tmp_path / "run")
     assert on_ray == shard_bytes(small.path)
     assert len(on_ray) > 30

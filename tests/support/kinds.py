@@ -21,7 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 KINDS = ("vllm", "ray", "model", "trainer", "process", "browser")
 """In the order in which they are begun: what takes long must not come last, when other workers have nothing left."""
 
-SHARED_RAY = "ray_backend"
+SHARED_RAY = "shared_ray"
 """The fixture whose one Ray all tests share, and so a worker."""
 
 STARTED_BY = {SHARED_RAY: "ray", "store": "process"}

@@ -21,11 +21,21 @@ from tests.support.waiting import WITHIN_S, wait_until
 pytestmark = pytest.mark.ray
 
 
-@pytest.fixture
-def cluster() -> Iterator[Any]:
-    """A head without cores and two nodes of one core each, every one a raylet of its own."""
-    with running_cluster({"num_cpus": 0}, [{"num_cpus": 1}] * 2) as made:
+@pytest.fixture(scope="module")
+def head() -> Iterator[Any]:
+    """A head without cores."""
+    with running_cluster({"num_cpus": 0}) as made:
         yield made
+
+
+@pytest.fixture
+def cluster(head: Any) -> Iterator[Any]:
+    """The head with two nodes of one core each, every one a raylet of its own, for a test to do away with."""
+    head.workers = [head.add_node(num_cpus=1) for _ in range(2)]
+    yield head
+    for node in head.workers:
+        if node in head.worker_nodes:
+            head.remove_node(node)
 
 
 ENGINE = {"latency_s": 0.1, "max_in_flight": 4}
@@ -75,21 +85,27 @@ def test_a_run_waits_for_a_node_when_its_only_one_has_died(cluster: Any, tmp_pat
     assert (step.num_rows, step.num_rejected) == (120, 0)
 
 
-def test_what_a_replica_held_is_released(cluster: Any, tmp_path: Path) -> None:
+def test_what_a_replica_held_is_released(shared_ray: str, tmp_path: Path) -> None:
+    before = placement_groups(shared_ray)
+    run(tmp_path / "r", asked_pipeline(20, {}), RayBackend(shared_ray), shards=2)
+    states = [state for name, state in placement_groups(shared_ray).items() if name not in before]
+    assert states
+    assert set(states) == {"REMOVED"}
+
+
+def placement_groups(address: str) -> dict[str, str]:
+    """Return the state of each placement group that the cluster knows, by its id."""
     import ray
     from ray.util import placement_group_table
 
-    run(tmp_path / "r", asked_pipeline(20, {}), RayBackend(cluster.address), shards=2)
-    ray.init(address=cluster.address, logging_level="ERROR")
+    ray.init(address=address, logging_level="ERROR")
     try:
-        states = [group["state"] for group in placement_group_table().values()]
-        assert states
-        assert set(states) == {"REMOVED"}
+        return {name: group["state"] for name, group in placement_group_table().items()}
     finally:
         ray.shutdown()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_gpu() -> Iterator[Any]:
     with running_cluster({"num_cpus": 2, "num_gpus": 1}) as made:
         yield made

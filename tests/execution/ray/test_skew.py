@@ -24,12 +24,13 @@ from tests.support.waiting import WITHIN_S, wait_until
 pytestmark = pytest.mark.ray
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
     """A head whose workers find the pipelines of these tests wherever the driver's working directory is."""
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    with running_cluster({"num_cpus": 1}) as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        with running_cluster({"num_cpus": 1}) as made:
+            yield made
 
 
 @pytest.fixture
@@ -47,14 +48,15 @@ def join(cluster: Any) -> Iterator[Callable[[Path], None]]:
     for process in started:
         process.terminate()
         process.wait(WITHIN_S)
+    wait_for_nodes(cluster, 1)
 
 
-def wait_for_two_nodes(cluster: Any) -> None:
+def wait_for_nodes(cluster: Any, number: int) -> None:
     import ray
 
     ray.init(address=cluster.address, logging_level="ERROR")
     try:
-        wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == 2)
+        wait_until(lambda: sum(node["Alive"] for node in ray.nodes()) == number)
     finally:
         ray.shutdown()
 
@@ -84,7 +86,7 @@ def test_a_node_with_other_code_and_another_version_ends_the_run_by_name(
     cluster: Any, join: Callable[[Path], None], other_code: Path, tmp_path: Path
 ) -> None:
     join(other_code)
-    wait_for_two_nodes(cluster)
+    wait_for_nodes(cluster, 2)
 
     lines, watches = refused(cluster, tmp_path / "r")
     assert lines[0] == "the nodes do not run the same code:"
