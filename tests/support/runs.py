@@ -76,8 +76,16 @@ def shard_times(directory: Path) -> dict[str, int]:
 
 
 def journaled(directory: AnyPath) -> int:
-    """Count the rows in journals of shards that are not finished."""
-    return sum(_num_rows(path) for path in _files(directory) if path.parent.parent.name == "_journal")
+    """Count the rows in journals of shards that are not published yet."""
+    files = _files(directory)
+    published = {_shard_of(path) for path in files if path.name.endswith(".parquet")}
+    journals = [path for path in files if path.parent.parent.name == "_journal"]
+    return sum(_num_rows(path) for path in journals if _shard_of(path.parent) not in published)
+
+
+def _shard_of(path: AnyPath) -> str:
+    """Return which shard a file or a folder of its step is of."""
+    return str(path).replace("/_journal/", "/").removesuffix(".parquet")
 
 
 def _shards(directory: AnyPath) -> list[AnyPath]:
