@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import PackageLoader
-
 from arbitrage.profile.compare import ProfileComparison
 from arbitrage.profile.page_views import (
     Section,
@@ -52,7 +50,7 @@ def render(
     ]
     return render_page(
         "profile.html.j2",
-        loader=PackageLoader("arbitrage.profile"),
+        package="arbitrage.profile",
         title=" → ".join(profile.name for profile in profiles),
         profiles=views,
         comparisons=[_comparison_view(each) for each in comparisons],

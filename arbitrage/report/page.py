@@ -6,10 +6,11 @@ Texts pass through Jinja's autoescape; a content security policy allows only the
 import base64
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from arbitrage.languages import is_rtl, name_of
@@ -31,25 +32,26 @@ from arbitrage.runs.run import open_run
 from arbitrage.runs.store import commit_bytes
 
 
-def render_page(template: str, *, loader: BaseLoader | None = None, **values: Any) -> str:
+def render_page(template: str, *, package: str = "arbitrage.report", **values: Any) -> str:
     """Render a template that takes `title`, `style`, `script` and `policy` besides its own values.
 
     Args:
         template: its name.
-        loader: where it is looked for before the templates of reports.
+        package: whose templates are looked through before those of reports.
         values: what it shows.
     """
     style, script = _asset("report.css"), _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; img-src data:"
-    page = _environment(loader).get_template(template)
+    page = _environment(package).get_template(template)
     return page.render(style=Markup(style), script=Markup(script), policy=policy, **values)
 
 
-def _environment(loader: BaseLoader | None) -> Environment:
-    own = PackageLoader("arbitrage.report")
+@cache
+def _environment(package: str) -> Environment:
+    """Kept, because compiling the templates takes as long as a small run."""
     environment = Environment(
-        loader=own if loader is None else ChoiceLoader([loader, own]),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("arbitrage.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

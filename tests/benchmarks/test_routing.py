@@ -13,7 +13,7 @@ from tests.support.reward_matrices import TEACHERS, toy_outcomes, write_matrix
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    path = write_matrix(tmp_path_factory.mktemp("drawn") / "rewards.parquet", toy_outcomes(40))
+    path = write_matrix(tmp_path_factory.mktemp("drawn") / "rewards.parquet", toy_outcomes(24))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(drawn_pools, "NUM_POOLS", 3)
         patch.setattr(drawn_pools, "MODELS", (2, 4))

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -110,22 +111,42 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("runs") / "run", ReportCase(teachers=teachers, languages=("ar", "en")))
 
 
-def _arbitrage(*arguments, encoding="utf-8", cwd=None, **environment):
+def _environment(**more):
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH") if name in os.environ}
+    return keep | {"PYTHONIOENCODING": "utf-8"} | more
+
+
+def _arbitrage(*arguments, cwd=None, **environment):
     command = [sys.executable, "-m", "arbitrage.cli.main", *arguments]
-    env = keep | {"PYTHONIOENCODING": encoding} | environment
+    env = _environment(**environment)
     return subprocess.run(command, capture_output=True, env=env, cwd=cwd, check=False, timeout=WITHIN_S)
 
 
+SEVERAL = """
+import json, sys
+from arbitrage.cli.main import main
+for command in json.loads(sys.argv[1]):
+    sys.argv = ["arbitrage", *command]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, command
+    print("the end of", command[0])
+"""
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8", "shift_jis"])
-@pytest.mark.parametrize("command", [("status",), ("show", "prompts"), ("report",)])
 @pytest.mark.process
-def test_no_encoding_ends_a_command(run, command, encoding):
-    first, *rest = command
-    done = _arbitrage(first, str(run.path), *rest, encoding=encoding)
+def test_no_encoding_ends_a_command(run, encoding):
+    path = str(run.path)
+    commands = [("status", path), ("show", path, "prompts"), ("report", path)]
+    env = _environment(PYTHONIOENCODING=encoding)
+    program = [sys.executable, "-c", SEVERAL, json.dumps(commands)]
+    done = subprocess.run(program, capture_output=True, env=env, check=False, timeout=WITHIN_S)
     assert done.returncode == 0, done.stderr.decode()
     assert b"Traceback" not in done.stderr
-    assert done.stdout
+    told = [text.strip() for text in re.split(rb"the end of \w+", done.stdout)]
+    assert [bool(text) for text in told] == [True, True, True, False]
 
 
 @pytest.mark.process
@@ -175,8 +196,8 @@ def test_hostile_names_crash_no_command_and_reach_no_terminal(tmp_path):
         "languages: [en]}]"
     )
     for command, code in (
-        (("router", "eval", "--matrix", "m.jsonl"), 0),
-        (("profile", "--compare", "[/].jsonl", "[[]red]b\x1b[[]2J.jsonl"), 0),
+        (("router", "eval", "--matrix", "m.jsonl", "--jobs", "1"), 0),
+        (("profile", "--compare", "[/].jsonl", "[[]red]b\x1b[[]2J.jsonl", "--processes", "1"), 0),
         (("teachers", "check", "--pool", "t.yaml"), 4),
     ):
         done = _arbitrage(*command, cwd=tmp_path)
