@@ -38,8 +38,8 @@ unit: $(VENV)/.test-installed
 ifdef PYTEST
 	$(BIN)/python -m pytest $(PYTEST)
 else
-	$(PYTEST_WORKERS) -m "not alone" --numprocesses auto
-	$(BIN)/python -m pytest -m alone
+	$(PYTEST_WORKERS) -m "not alone" --numprocesses auto --durations=25
+	$(BIN)/python -m pytest -m alone --durations=25
 endif
 
 # Train the demo world's models again, from its lexicons.
