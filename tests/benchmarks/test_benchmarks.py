@@ -71,7 +71,7 @@ async def test_same_question_same_answer_and_every_call_is_logged() -> None:
 
 @pytest.mark.process
 async def test_no_more_than_the_limit_is_accepted() -> None:
-    with serve(latency_s=0.2, limits=[[0, 3]], retry_after_s=1) as server:
+    with serve(latency_s=2.0, limits=[[0, 3]], retry_after_s=1) as server:
         statuses = Counter(status for status, _ in await ask(server, [f"q{n}" for n in range(10)]))
         assert read_calls(server).num == 10
     assert statuses == {200: 3, 429: 7}
@@ -93,7 +93,7 @@ async def test_faults_pass_on_a_later_attempt_and_repeat_from_server_to_server()
 
 @pytest.mark.process
 async def test_a_crash_breaks_off_everything_under_way() -> None:
-    with serve(latency_s=5.0, poison="POISON", down_s=0.0) as server:
+    with serve(latency_s=120.0, poison="POISON", down_s=0.0) as server:
         asking = asyncio.create_task(ask(server, ["one", "two", "three"]))
         while (await asyncio.to_thread(server.control, "stats"))["in_flight"] < 3:
             await asyncio.sleep(0.01)

@@ -1,6 +1,6 @@
 """Nothing that reads an answer may take time that grows with the square of its length.
 
-Compared is what 8,000 and 32,000 characters cost, in CPU time of the better of several trials: four times as much if
+Compared is what 4,000 and 16,000 characters cost, in CPU time of the better of several trials: four times as much if
 every character is looked at a bounded number of times, sixteen times if each is looked at from every other.
 """
 
@@ -29,11 +29,11 @@ from arbitrage.text.text import Text
 from tests.support.hostile import SHAPES, UNITS
 from tests.support.scoring import a_candidate, a_prompt
 
-SHORT, LONG = 8_000, 32_000
+SHORT, LONG = 4_000, 16_000
 GROWTH = 10.0
 """Between the 4 of linear cost and the 16 of quadratic."""
 
-LEAST_S = 0.001
+LEAST_S = 0.00025
 """What is cheaper than this for the short text is not compared: fixed costs and the clock decide it."""
 
 METRICS = (*CHEAP_METRICS, *(FormattingConfig(aspect=aspect) for aspect in ("headings", "tables", "bold")))
