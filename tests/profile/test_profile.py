@@ -230,7 +230,7 @@ def test_the_command_writes_json_html_and_tables(tmp_path: Path) -> None:
         "texts": 0, "mean": None, "sd": None, "min": None, "max": None, "p05": None, "p25": None, "p50": None,
         "p75": None, "p95": None, "nulls": {"undefined_language": 6},
     }  # fmt: skip
-    assert by_key["en", "t1"]["metrics"]["words"]["mean"] == 17
+    assert by_key["en", "t1"]["metrics"]["words"]["mean"] == 35
     page = (tmp_path / "o.html").read_text()
     assert "<script>" in page
     assert "Chinese" in page

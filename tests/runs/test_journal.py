@@ -68,7 +68,7 @@ def written(directory: Path, num: int = 3) -> Path:
     with open_journal(directory, 7, Candidate, MADE_FROM, died=False) as journal:
         for number in range(num):
             journal.take(f"c{number}")
-            journal.settle(f"c{number}", a_candidate(number, f"text {number}"))
+            journal.settle(f"c{number}", a_candidate(number, text=f"text {number}"))
     (path,) = journal_directory(directory, 7).iterdir()
     return path
 
@@ -97,7 +97,7 @@ def test_a_line_of_garbage_is_dropped_and_counted(tmp_path: Path, line: bytes) -
     first, rest = path.read_bytes().split(b"\n", 1)
     path.write_bytes(first + b"\n" + line + rest)
     journal = replayed(tmp_path)
-    assert journal.settled == {f"c{n}": a_candidate(n, f"text {n}") for n in range(3)}
+    assert journal.settled == {f"c{n}": a_candidate(n, text=f"text {n}") for n in range(3)}
     assert journal.num_damaged == 1
 
 
@@ -137,7 +137,7 @@ def test_a_changed_journal_gives_what_was_journaled_or_nothing(
             break
     path.write_bytes(whole)
     settled = replayed(directory).settled
-    assert settled.items() <= {f"c{n}": a_candidate(n, f"text {n}") for n in range(3)}.items()
+    assert settled.items() <= {f"c{n}": a_candidate(n, text=f"text {n}") for n in range(3)}.items()
 
 
 def test_files_of_other_names_are_no_attempts(tmp_path: Path) -> None:
