@@ -339,6 +339,11 @@ def content_id(*parts: str | int | None) -> str:
     return digest.hexdigest()
 
 
+def base_name(reward: str) -> str:
+    """Return the plain name of a `Score.reward` ('rm@1-0a1b2c3d' → 'rm')."""
+    return reward.partition("@")[0]
+
+
 def nfc(text: str) -> str:
     """Return text in Unicode normalisation form C, the form in which prompts are compared."""
     return unicodedata.normalize("NFC", text)

@@ -174,8 +174,8 @@ def by_one_reviewer(run: Run, prompts: Mapping[str, Prompt]) -> dict[str, bool]:
         for review in each.readable
         if review.reviewer == MEMBERS[0] and review.score is not None
     }
-    drafts = [c for s in run.plan.candidates["drafts"] for c in rows_of(run, s, Candidate)]
-    ranked = sorted(drafts, key=lambda c: (scores.get(c.candidate_id, 0.0), c.candidate_id))
+    candidates = [c for s in run.plan.table["candidates"] for c in rows_of(run, s, Candidate)]
+    ranked = sorted(candidates, key=lambda c: (scores.get(c.candidate_id, 0.0), c.candidate_id))
     best = {candidate.prompt_id: candidate for candidate in ranked}
     return {prompt_id: right(prompts[prompt_id], c.text) for prompt_id, c in best.items()}
 
@@ -201,11 +201,11 @@ def measure(per_language: int) -> Found:
             if name == "committee of three, mean":
                 got["best-of by one reviewer"] = by_one_reviewer(run, prompts)
                 calls["best-of by one reviewer"] = calls[name] / 3
-        drafts = [c for s in run.plan.candidates["drafts"] for c in rows_of(run, s, Candidate)]
+        candidates = [c for s in run.plan.table["candidates"] for c in rows_of(run, s, Candidate)]
     got["oracle: any candidate right"] = {
-        p: any(right(prompts[p], c.text) for c in drafts if c.prompt_id == p) for p in prompts
+        p: any(right(prompts[p], c.text) for c in candidates if c.prompt_id == p) for p in prompts
     }
-    about = {"prompts": len(prompts), "candidates": len(drafts), "reviewer_errs": REVIEWER_ERRS,
+    about = {"prompts": len(prompts), "candidates": len(candidates), "reviewer_errs": REVIEWER_ERRS,
              "adjudicator_errs": ADJUDICATOR_ERRS, "garbled": GARBLED}  # fmt: skip
     return about | {"ways": figures(got, calls, prompts)}
 

@@ -180,7 +180,7 @@ class TableBuild:
     prompts: Step
     routes: Step
     compared: tuple[Step, ...]
-    drafts: tuple[Step, ...]
+    candidates: tuple[Step, ...]
     scores: ScoreSteps
     calibration: Step | None
     final: Step
@@ -191,7 +191,7 @@ class TableBuild:
         roles = {
             "prompts": (self.prompts,),
             "routes": (self.routes, *self.compared),
-            "drafts": self.drafts,
+            "candidates": self.candidates,
             "scores": self.scores.steps,
             "calibration": _steps(self.calibration),
             "router": _steps(router),
@@ -206,7 +206,7 @@ def score_candidates(
     pool: TeacherPool,
     prompts: Step,
     teachers: Sequence[TeacherConfig],
-    drafts: Sequence[Step],
+    candidates: Sequence[Step],
     part: ShardRange = ALL,
     levels: Step | None = None,
 ) -> ScoreSteps:
@@ -216,48 +216,48 @@ def score_candidates(
         config: of the pipeline.
         pool: holds the members of the committee.
         prompts: the prompts.
-        teachers: of `drafts`, in order.
-        drafts: one step of candidates for each teacher.
+        teachers: of `candidates`, in order.
+        candidates: one step of candidates for each teacher.
         part: of the run's shards.
         levels: of the committee's reviewers, where another part of the run has measured them.
     """
     scores = [
         [score(reward, teacher.name, prompts, step) for reward in config.rewards]
-        for teacher, step in zip(teachers, drafts, strict=True)
+        for teacher, step in zip(teachers, candidates, strict=True)
     ]
     if config.committee is not None:
-        pairs = list(zip(teachers, drafts, strict=True))
+        pairs = list(zip(teachers, candidates, strict=True))
         reviewed = committee(config.committee, pool, pairs, prompts, part.of, levels)
         scores = [[*own, review] for own, review in zip(scores, reviewed.scores, strict=True)]
         levels = reviewed.levels
     checks = [
         check(config.all_checks(), teacher.name, prompts, step)
-        for teacher, step in zip(teachers, drafts, strict=True)
+        for teacher, step in zip(teachers, candidates, strict=True)
     ]
     steps = (step for own, last in zip(scores, checks, strict=True) for step in (*own, last))
     return ScoreSteps(tuple(map(part.of, steps)), levels)
 
 
 def calibrate_scores(
-    config: CandidatesConfig, prompts: Step, drafts: Sequence[Step], scores: ScoreSteps, part: ShardRange = ALL
+    config: CandidatesConfig, prompts: Step, candidates: Sequence[Step], scores: ScoreSteps, part: ShardRange = ALL
 ) -> Step | None:
     """Put the rewards on one scale; None without rewards, because checks are on one scale already."""
     if not config.scorers() or config.calibration is None:
         return None
-    return part.of(calibrate(config.calibration, prompts, drafts, scores.steps))
+    return part.of(calibrate(config.calibration, prompts, candidates, scores.steps))
 
 
 def combine_scores(
     config: CandidatesConfig,
     prompts: Step,
-    drafts: Sequence[Step],
+    candidates: Sequence[Step],
     scores: ScoreSteps,
     calibration: Step | None,
     part: ShardRange = ALL,
 ) -> Step:
     """Combine all scores of a candidate into its final score."""
     weights = config.ensemble or EnsembleConfig(weights={scorer.name: 1.0 for scorer in config.scorers()})
-    return part.of(combine(weights, prompts, drafts, scores.steps, calibration))
+    return part.of(combine(weights, prompts, candidates, scores.steps, calibration))
 
 
 def compare_routers(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> tuple[Step, ...]:
@@ -278,7 +278,7 @@ def preference_pairs(config: PairSelection, teachers: Sequence[TeacherConfig], t
         ConfigError: the policy cannot be followed with these teachers.
     """
     config.policy.require([teacher.name for teacher in teachers])
-    return select_pairs(config, table.prompts, table.drafts, table.final)
+    return select_pairs(config, table.prompts, table.candidates, table.final)
 
 
 def _steps(found: Step | Sequence[Step] | None) -> tuple[Step, ...]:

@@ -120,7 +120,7 @@ class ExploreCommitConfig(CandidatesConfig):
     def _datasets(self, table: TableBuild, teachers: Sequence[TeacherConfig]) -> dict[str, Step]:
         found = {}
         if self.sft is not None:
-            found["sft"] = select_sft(self.sft, table.prompts, table.drafts, table.final)
+            found["sft"] = select_sft(self.sft, table.prompts, table.candidates, table.final)
         if self.pairs is not None:
             found["preference"] = preference_pairs(self.pairs, teachers, table)
         return found

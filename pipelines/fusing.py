@@ -56,7 +56,7 @@ def fuse_candidates(config: FusibleConfig, pool: TeacherPool, table: TableBuild)
         return None
     [fuser] = config.fusers(pool)
     licences = [teacher.licence or "unknown" for teacher in config.select_teachers(pool)]
-    return fuse(config.fusion, fuser, table.prompts, table.drafts, table.final, licences)
+    return fuse(config.fusion, fuser, table.prompts, table.candidates, table.final, licences)
 
 
 def select_examples(
@@ -64,7 +64,7 @@ def select_examples(
 ) -> Step:
     """Select SFT data: the best candidates, or fused ones, which are scored as all others are."""
     if config.fusion is None or fused is None:
-        return select_sft(sft, table.prompts, table.drafts, table.final)
+        return select_sft(sft, table.prompts, table.candidates, table.final)
     [fuser] = config.fusers(pool)
     # The fuser may also be in the pool. A fuser without a family is a family of its own, under this name too: it must
     # not review its own text.
@@ -72,5 +72,5 @@ def select_examples(
     scores = score_candidates(config, pool, table.prompts, [author], [fused], levels=table.scores.levels)
     final = combine_scores(config, table.prompts, [fused], scores, table.calibration).part(FUSED)
     selection = FusedSelection(sft=sft, only_if_better=config.fusion.only_if_better)
-    candidates, new = Scored(table.drafts, table.final), Scored((fused,), final)
+    candidates, new = Scored(table.candidates, table.final), Scored((fused,), final)
     return select_fused(selection, table.prompts, candidates, new)

@@ -71,8 +71,8 @@ class SteeringConfig(CandidatesConfig):
         compared = compare_routers(self, members, prompts)
         table = TableBuild(prompts, routes, compared, tuple(candidates), scores, calibration, final)
         measures = [
-            measure(self.steering.metrics, teacher.name, prompts, drafts, self.measuring)
-            for teacher, drafts in zip(teachers, candidates, strict=True)
+            measure(self.steering.metrics, teacher.name, prompts, candidates, self.measuring)
+            for teacher, candidates in zip(teachers, candidates, strict=True)
         ]
         scales = scale_metrics(self.steering.shrinkage, prompts, measures, final)
         wanted = [o.metric for o in self.steering.objectives if o.toward == "like"]
@@ -97,6 +97,6 @@ class SteeringConfig(CandidatesConfig):
                 rows="preference", objective=label, quotas=quotas, min_gap=self.pairs.min_gap
             )
         return {
-            name: select_steered(config, table.prompts, table.drafts, measures, choices, limits)
+            name: select_steered(config, table.prompts, table.candidates, measures, choices, limits)
             for name, config in kinds.items()
         }

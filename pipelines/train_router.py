@@ -55,7 +55,7 @@ class TrainRouterConfig(CandidatesConfig):
         final = combine_scores(self, prompts, candidates, scores, calibration)
         compared = compare_routers(self, members, prompts)
         table = TableBuild(prompts, routes, compared, tuple(candidates), scores, calibration, final)
-        router = train(self.learner, members, Explored(prompts, routes, table.drafts, final))
+        router = train(self.learner, members, Explored(prompts, routes, table.candidates, final))
         return table.pipeline({}, router=router)
 
     def finish(self, run_dir: AnyPath) -> Notes:

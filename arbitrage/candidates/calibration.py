@@ -5,6 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log1p
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.languages import UNKNOWN
 from arbitrage.records import Calibration
 
@@ -58,3 +62,15 @@ class CalibrationTable:
         None if the reward has no rows at all.
         """
         return self._rows.get((reward, language)) or self._rows.get((reward, UNKNOWN))
+
+
+def calibrated_values(table: CalibrationTable, shard: CandidateShard, scores: pa.Table) -> pa.Array:
+    """Return one reward's scores in standard deviations of their language; null where it has no calibration."""
+    characters = pc.utf8_length(shard.candidates["text"].combine_chunks())
+    lengths = pc.log1p(characters.take(pa.array(shard.candidate_rows(scores))).cast(pa.float64()))
+    columns = (scores["reward"], shard.languages_of(scores), scores["value"], lengths)
+    values = []
+    for reward, language, value, length in zip(*(column.to_pylist() for column in columns), strict=True):
+        row = table.row(reward, language)
+        values.append(None if row is None else calibrated(row, value, length))
+    return pa.array(values, pa.float64())

@@ -4,7 +4,7 @@ A cell is the mean final score of a teacher's samples. A sample that fails a fil
 the lowest score of its language: left out, it would make a teacher whose candidates often fail look good.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,30 +15,13 @@ from numpy.typing import NDArray
 
 from arbitrage.candidates.matrix import Bools, Floats, RewardMatrix
 from arbitrage.candidates.queries import Rows, cluster_key, queries_of
+from arbitrage.candidates.table import FILTERED, CandidateShard
 from arbitrage.errors import DataError
-from arbitrage.records import Prompt
+from arbitrage.records import Prompt, base_name
 from arbitrage.tables import from_table
 
-FILTERED: Final = "filter:"
-"""How the error of a final score begins where a candidate failed a filter."""
 JUDGE: Final = "exact"
-"""The opinion that routers are not trained for, by plain name."""
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixRows:
-    """One shard of a candidate table in which every eligible teacher was asked.
-
-    Attributes:
-        prompts, routes, drafts, final: rows of Prompt, Route, Candidate and Score.
-        opinions: Scores of single rewards; may be empty.
-    """
-
-    prompts: pa.Table
-    routes: pa.Table
-    drafts: pa.Table
-    final: pa.Table
-    opinions: pa.Table
+"""The check whose scores routers are not trained for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +38,9 @@ class _Block:
     admitted_PT: Bools
     sum_PT: Floats
     scored_PT: Floats
-    gated_PT: Floats
+    filtered_PT: Floats
     cost_PT: Floats
-    opinions: Mapping[str, Floats]
+    scores: Mapping[str, Floats]
 
 
 class MatrixBuilder:
@@ -65,36 +48,49 @@ class MatrixBuilder:
 
     Args:
         teachers: the pool; columns are its names, sorted.
+        scores: names of rewards and checks that the matrix also holds each by itself.
     """
 
-    def __init__(self, teachers: Sequence[str]) -> None:
+    def __init__(self, teachers: Sequence[str], scores: Sequence[str] = ()) -> None:
         self.teachers = tuple(sorted(teachers))
+        self._scores = tuple(scores)
         self._blocks: list[_Block] = []
         self._floors: dict[str, float] = {}
 
-    def add(self, rows: MatrixRows) -> None:
-        """Take in the routed prompts of one shard."""
-        ids = rows.routes["prompt_id"].combine_chunks()
-        place = pc.index_in(ids, value_set=rows.prompts["prompt_id"].combine_chunks())
-        prompts = from_table(rows.prompts.take(place), Prompt)
+    def add(self, shard: CandidateShard) -> None:
+        """Take in the routed prompts of one shard, in which every eligible teacher was sampled."""
+        routed = shard.prompt_rows(shard.routes)
+        if not len(routed):
+            return
+        prompts = from_table(shard.prompts.take(pa.array(routed)), Prompt)
         shape = (len(prompts), len(self.teachers))
-        named = rows.routes["teachers"].combine_chunks()
+        named = shard.routes["teachers"].combine_chunks()
         admitted_PT = np.zeros(shape, bool)
         admitted_PT[_ints(pc.list_parent_indices(named)), self._codes(pc.list_flatten(named))] = True
-        cells = _ints(pc.index_in(rows.drafts["prompt_id"], value_set=ids)), self._codes(rows.drafts["teacher"])
-        samples = _Samples(shape, cells, rows.drafts["candidate_id"].combine_chunks())
-        final = samples.read(rows.final)
+        place: Rows = np.full(shard.prompts.num_rows, -1)  # of a prompt among those that were routed
+        place[routed] = np.arange(len(routed))
+        places = place[shard.prompt_rows(shard.candidates)]
+        if (places < 0).any():
+            raise DataError("a candidate's prompt is not among the routed prompts of its shard")
+        samples = _Samples(shape, (places, self._codes(shard.candidates["teacher"])))
+        final = shard.values_of(shard.final)
         self._note_floors(prompts, samples, final)
-        is_gated = samples.where(rows.final.filter(pc.starts_with(rows.final["error"], FILTERED)))
-        cost = _floats(rows.drafts["cost_usd"])
+        filtered = shard.final.filter(pc.starts_with(shard.final["error"], FILTERED))
+        is_filtered = np.zeros(len(final), bool)
+        is_filtered[shard.candidate_rows(filtered)] = True
+        cost = _floats(shard.candidates["cost_usd"])
         block = _Block(
             prompts=prompts,
             admitted_PT=admitted_PT,
             sum_PT=samples.sum(final),
             scored_PT=samples.count(np.isfinite(final)),
-            gated_PT=samples.count(is_gated),
+            filtered_PT=samples.count(is_filtered),
             cost_PT=np.where(samples.count(np.isfinite(cost)) > 0, samples.sum(cost), np.nan),
-            opinions={name: samples.mean(samples.read(scores)) for name, scores in _by_name(rows.opinions)},
+            scores={
+                str(scores["reward"][0]): samples.mean(shard.values_of(scores))
+                for scores in map(shard.scores, self._scores)
+                if scores.num_rows
+            },
         )
         self._blocks.append(block)
 
@@ -113,8 +109,8 @@ class MatrixBuilder:
         clusters: dict[str, int] = {}
         keys = (cluster_key(p.prompt_id, p.source_id, p.language) for p in prompts)
         cost_PT = self._stacked(lambda block: block.cost_PT)
-        opinions = self._opinions(rewards_PT[keep], keep)
-        judges = [name for name in opinions if name.partition("@")[0] == JUDGE]
+        by_name = self._by_name(rewards_PT[keep], keep)
+        judges = [name for name in by_name if base_name(name) == JUDGE]
         whole = RewardMatrix(
             prompt_ids=tuple(p.prompt_id for p in prompts),
             queries=queries_of(prompts),
@@ -128,8 +124,8 @@ class MatrixBuilder:
             whole.cluster_P,
             whole.teachers,
             whole.rewards_PT,
-            rewards_by_name={name: reward_PT for name, reward_PT in opinions.items() if name not in judges},
-            judge_PT=opinions[judges[0]] if judges else None,
+            rewards_by_name={name: reward_PT for name, reward_PT in by_name.items() if name not in judges},
+            judge_PT=by_name[judges[0]] if judges else None,
             cost_PT=cost_PT[keep] if np.isfinite(cost_PT[keep][whole.admitted_PT]).all() else None,
         )
         return BuiltMatrix(matrix, len(prompts) - len(keep))
@@ -139,18 +135,18 @@ class MatrixBuilder:
         lowest = min(self._floors.values(), default=0.0)
         floor_P = np.array([self._floors.get(p.language, lowest) for p in prompts])
         scored_PT = self._stacked(lambda block: block.scored_PT)
-        gated_PT = self._stacked(lambda block: block.gated_PT)
-        sum_PT = self._stacked(lambda block: block.sum_PT) + gated_PT * floor_P[:, None]
-        num_PT = scored_PT + gated_PT
+        filtered_PT = self._stacked(lambda block: block.filtered_PT)
+        sum_PT = self._stacked(lambda block: block.sum_PT) + filtered_PT * floor_P[:, None]
+        num_PT = scored_PT + filtered_PT
         means_PT: Floats = np.divide(sum_PT, num_PT, out=np.full(num_PT.shape, np.nan), where=num_PT > 0)
         return means_PT
 
-    def _opinions(self, rewards_PT: Floats, keep: Rows) -> dict[str, Floats]:
+    def _by_name(self, rewards_PT: Floats, keep: Rows) -> dict[str, Floats]:
         """Return the single rewards that know every cell."""
         found = {}
-        for name in sorted({name for block in self._blocks for name in block.opinions}):
+        for name in sorted({name for block in self._blocks for name in block.scores}):
             mine_PT = self._stacked(
-                lambda block, name=name: block.opinions.get(name, np.full(block.admitted_PT.shape, np.nan))
+                lambda block, name=name: block.scores.get(name, np.full(block.admitted_PT.shape, np.nan))
             )[keep]
             mine_PT = np.where(np.isfinite(rewards_PT), mine_PT, np.nan)
             if (np.isfinite(mine_PT) == np.isfinite(rewards_PT)).all():
@@ -175,23 +171,10 @@ class MatrixBuilder:
 
 @dataclass(frozen=True, slots=True)
 class _Samples:
-    """A shard's answers, and the cell (prompt, teacher) of each."""
+    """The cell (prompt, teacher) of each candidate of a shard."""
 
     shape: tuple[int, int]
     cells: tuple[Rows, Rows]
-    ids: pa.Array
-
-    def read(self, scores: pa.Table) -> Floats:
-        """Return each sample's value; NaN where it has none."""
-        values: Floats = np.full(len(self.ids), np.nan)
-        values[self._places(scores)] = _floats(scores["value"])
-        return values
-
-    def where(self, scores: pa.Table) -> Bools:
-        """Tell which samples have a row."""
-        found = np.zeros(len(self.ids), bool)
-        found[self._places(scores)] = True
-        return found
 
     def sum(self, values: Floats) -> Floats:
         """Add the samples of each cell up, those without a value as 0."""
@@ -211,19 +194,11 @@ class _Samples:
             found_PT: Floats = np.where(is_whole & (num_PT > 0), self.sum(values) / num_PT, np.nan)
         return found_PT
 
-    def _places(self, scores: pa.Table) -> Rows:
-        return _ints(pc.index_in(scores["candidate_id"], value_set=self.ids))
-
-
-def _by_name(opinions: pa.Table) -> Iterator[tuple[str, pa.Table]]:
-    for name in pc.unique(opinions["reward"]).to_pylist():
-        yield name, opinions.filter(pc.equal(opinions["reward"], name))
-
 
 def _ints(array: pa.Array | pa.ChunkedArray) -> Rows:
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     if whole.null_count:
-        raise DataError("a row of the candidate table names a prompt, teacher or answer that is not in its shard")
+        raise DataError("a row of the candidate table names a teacher that is not in the pool")
     return np.asarray(whole.to_numpy(zero_copy_only=False), np.int64)
 
 

@@ -1,29 +1,26 @@
 """The candidates of one prompt, ranked by final score: what every selector chooses from."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from arbitrage.contracts.workers import Inputs
-from arbitrage.errors import DataError
+from arbitrage.candidates.table import FILTERED, CandidateShard, JoinedCandidate
 from arbitrage.records import Candidate, Message, Prompt, Score, nfc
 
 NothingUsable = Literal["no_candidate", "all_filtered", "all_unscored", "all_empty"]
 """Why a prompt has no candidate to select: there is none, all fail a filter, none has a score, all are blank."""
 
-FILTERED = "filter"
-"""Beginning of a final score's `error`, before the ':', if the candidate failed a filter."""
-
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """A candidate and its final score."""
+    """A candidate and its scores: `value` is the final one, by `reward`."""
 
     candidate: Candidate
     value: float
     reward: str
+    scores: tuple[Score, ...] = ()  # of single rewards and checks
 
     @cached_property
     def text(self) -> str:
@@ -68,50 +65,25 @@ class PromptCandidates:
         return ", ".join(parts).replace("all_filtered", f"all_filtered ({failed})" if failed else "all_filtered")
 
 
-def rank_candidates(inputs: Inputs) -> list[PromptCandidates]:
-    """Join prompts, drafts and scores by id, in order of prompt id.
-
-    Candidates of other prompts, and scores of other candidates, are ignored.
-
-    Raises:
-        DataError: two scores for one candidate, or a score that names another prompt than its candidate does.
-    """
-    scores = _scores_by_candidate(inputs.records("scores", Score))
-    drafts: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in inputs.records("drafts", Candidate):
-        drafts[candidate.prompt_id].append(candidate)
-    prompts = sorted(inputs.records("prompts", Prompt), key=lambda p: p.prompt_id)
-    return [_ranked(prompt, drafts[prompt.prompt_id], scores) for prompt in prompts]
+def rank_candidates(shard: CandidateShard) -> list[PromptCandidates]:
+    """Rank the candidates of each prompt, in order of prompt id. Raises like `CandidateShard.joined`."""
+    return [_ranked(prompt, rows) for prompt, rows in shard.by_prompt()]
 
 
-def _scores_by_candidate(scores: Sequence[Score]) -> dict[str, Score]:
-    found: dict[str, Score] = {}
-    for score in scores:
-        if score.candidate_id in found:
-            rewards = f"{found[score.candidate_id].reward} and {score.reward}"
-            raise DataError(f"candidate {score.candidate_id} is scored by {rewards}: select from one ensemble")
-        found[score.candidate_id] = score
-    return found
-
-
-def _ranked(prompt: Prompt, drafts: Sequence[Candidate], scores: dict[str, Score]) -> PromptCandidates:
+def _ranked(prompt: Prompt, rows: Sequence[JoinedCandidate]) -> PromptCandidates:
     candidates: list[RankedCandidate] = []
     unusable: Counter[NothingUsable] = Counter()
     failed: Counter[str] = Counter()
-    for candidate in drafts:
-        score = scores.get(candidate.candidate_id)
-        if score is not None and score.prompt_id != prompt.prompt_id:
-            raise DataError(
-                f"candidate {candidate.candidate_id} answers prompt {prompt.prompt_id}, "
-                f"its score by {score.reward} names prompt {score.prompt_id}"
-            )
-        if candidate.error is not None or score is None or score.value is None:
-            what, _, check = (score.error or "" if score else "").partition(":")
-            unusable["all_filtered" if what == FILTERED else "all_unscored"] += 1
-            failed.update([check] if what == FILTERED and check else [])
+    for row in rows:
+        candidate, final = row.candidate, row.final
+        if candidate.error is not None or final is None or final.value is None:
+            error = (final.error or "") if final else ""
+            is_filtered = error.startswith(FILTERED)
+            unusable["all_filtered" if is_filtered else "all_unscored"] += 1
+            failed.update([error.removeprefix(FILTERED)] if is_filtered else [])
         elif not candidate.text.strip():
             unusable["all_empty"] += 1
         else:
-            candidates.append(RankedCandidate(candidate, score.value, score.reward))
+            candidates.append(RankedCandidate(candidate, final.value, final.reward, row.scores))
     candidates.sort(key=lambda c: (-c.value, c.candidate.candidate_id))
     return PromptCandidates(prompt, tuple(candidates), unusable, failed)

@@ -52,7 +52,7 @@ def show(
 def _languages(run: Any) -> dict[str, str]:
     """Return prompt id → language, for steps whose rows do not say."""
     found: dict[str, str] = {}
-    for step in run.plan.candidates.get("prompts", ()):
+    for step in run.plan.table.get("prompts", ()):
         for table in run.tables(step):
             found |= zip(table.column("prompt_id").to_pylist(), table.column("language").to_pylist(), strict=True)
     return found

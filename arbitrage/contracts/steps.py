@@ -275,13 +275,13 @@ class Pipeline:
 
     Attributes:
         datasets: data set name → the step that writes it.
-        candidates: role (prompts, routes, drafts, scores, calibration, final) → the steps that hold it.
+        table: role (prompts, routes, candidates, scores, calibration, final) → the steps that hold it.
     """
 
     datasets: Mapping[str, Step]
-    candidates: Mapping[str, tuple[Step, ...]]
+    table: Mapping[str, tuple[Step, ...]]
 
     @property
     def targets(self) -> tuple[Step, ...]:
         """Every step that is read when the run is done."""
-        return (*(step for role in self.candidates.values() for step in role), *self.datasets.values())
+        return (*(step for role in self.table.values() for step in role), *self.datasets.values())

@@ -179,7 +179,7 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
         config=dict(request.config),
         steps=steps,
         datasets={name: step.name for name, step in request.pipeline.datasets.items()},
-        candidates={role: tuple(s.name for s in found) for role, found in request.pipeline.candidates.items()},
+        table={role: tuple(s.name for s in found) for role, found in request.pipeline.table.items()},
         backend=backend,
         started_at=now(),
     )

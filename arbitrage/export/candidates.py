@@ -1,17 +1,14 @@
-"""The candidate table as a data set: every answer beside its prompt, its scores and the ensemble's verdict."""
+"""The candidate table as a data set: every candidate with its prompt, its scores and its final score."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import pyarrow as pa
-
+from arbitrage.candidates.table import CandidateShard, JoinedCandidate
 from arbitrage.export.origin import TeacherFacts, origin_of
-from arbitrage.records import Candidate, Message, Metric, Prompt, Record, Score
-from arbitrage.tables import concat, from_table
+from arbitrage.records import Message, Metric, Record
 
 
 class CandidateRow(Record):
-    """One answer of one teacher and everything known of it."""
+    """One candidate and everything known of it."""
 
     prompt: tuple[Message, ...]
     text: str
@@ -40,41 +37,22 @@ class CandidateRow(Record):
     source_id: str
 
 
-def candidate_rows(
-    prompts: pa.Table,
-    drafts: Sequence[pa.Table],
-    scores: Sequence[pa.Table],
-    final: Sequence[pa.Table],
-    teachers: Mapping[str, TeacherFacts],
-) -> list[CandidateRow]:
-    """Join one shard by id, in order of prompt, teacher and sample."""
-    by_id = {p.prompt_id: p for p in from_table(prompts, Prompt)}
-    opinions: dict[str, list[Score]] = defaultdict(list)
-    for score in from_table(concat(scores, Score), Score):
-        opinions[score.candidate_id].append(score)
-    verdicts = {s.candidate_id: s for s in from_table(concat(final, Score), Score)}
-    answers = from_table(concat(drafts, Candidate), Candidate)
-    answers.sort(key=lambda c: (c.prompt_id, c.teacher, c.sample_index, c.candidate_id))
-    return [
-        _row(by_id[c.prompt_id], c, opinions[c.candidate_id], verdicts.get(c.candidate_id), teachers) for c in answers
-    ]
+def candidate_rows(shard: CandidateShard, teachers: Mapping[str, TeacherFacts]) -> list[CandidateRow]:
+    """Return the rows of one shard, in order of prompt, teacher and sample."""
+    found = [_row(joined, teachers) for joined in shard.joined()]
+    return sorted(found, key=lambda row: (row.prompt_id, row.teacher, row.sample_index, row.candidate_id))
 
 
-def _row(
-    prompt: Prompt,
-    candidate: Candidate,
-    opinions: Sequence[Score],
-    verdict: Score | None,
-    teachers: Mapping[str, TeacherFacts],
-) -> CandidateRow:
+def _row(joined: JoinedCandidate, teachers: Mapping[str, TeacherFacts]) -> CandidateRow:
+    prompt, candidate, final = joined.prompt, joined.candidate, joined.final
     return CandidateRow(
         prompt=prompt.messages,
         language=prompt.language,
         task=prompt.task,
         reference=prompt.reference,
-        score=verdict.value if verdict else None,
-        score_error=verdict.error if verdict else "unscored",
-        rewards=tuple(Metric(name=s.reward, value=s.value) for s in sorted(opinions, key=lambda s: s.reward)),
+        score=final.value if final else None,
+        score_error=final.error if final else "unscored",
+        rewards=tuple(Metric(name=s.reward, value=s.value) for s in sorted(joined.scores, key=lambda s: s.reward)),
         licences=origin_of(prompt, teachers).licences(candidate.teacher),
         source=prompt.source,
         source_id=prompt.source_id,

@@ -124,10 +124,10 @@ def _selection(summary: ExportSummary, step: str) -> Iterator[str]:
 
 def _budget(summary: ExportSummary) -> str:
     steps = summary.run.manifest.steps
-    drafts = summary.run.plan.candidates.get("drafts", ())
-    answers = count_candidates(summary.run, drafts)
-    prompts = sum(s.num_rows for s in steps if s.name in summary.run.plan.candidates.get("prompts", ()))
-    tokens = sum(s.completion_tokens for s in steps if s.name in drafts)
+    candidates = summary.run.plan.table.get("candidates", ())
+    answers = count_candidates(summary.run, candidates)
+    prompts = sum(s.num_rows for s in steps if s.name in summary.run.plan.table.get("prompts", ()))
+    tokens = sum(s.completion_tokens for s in steps if s.name in candidates)
     figures: Mapping[str, str] = {
         "prompts": str(prompts),
         "answers sampled": str(answers),

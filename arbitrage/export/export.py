@@ -186,7 +186,7 @@ class Export:
             lost = ", ".join(f"{reason} {count}" for reason, count in sorted(self.tally.skipped.items()))
             return f"has no rows left to export ({lost})"
         reports = {step.name: step for step in self.run.manifest.steps}
-        for name in filter(None, (self.source.step, *self.run.plan.candidates.get("choices", ()))):
+        for name in filter(None, (self.source.step, *self.run.plan.table.get("choices", ()))):
             if name in reports and (rejected := reports[name].rejected):
                 lost = ", ".join(f"{reason} {n}" for reason, n in sorted(rejected.items()))
                 return f"has no rows: {name} rejected all ({lost})"

@@ -53,9 +53,9 @@ def origin_of(prompt: Prompt, teachers: Mapping[str, TeacherFacts]) -> Origin:
     return Origin(prompt.source, prompt.source_id, prompt.licence or UNKNOWN_LICENCE, teachers)
 
 
-def teachers_of(plan: RunPlan, drafts: Iterable[str]) -> dict[str, TeacherFacts]:
+def teachers_of(plan: RunPlan, candidates: Iterable[str]) -> dict[str, TeacherFacts]:
     """Read from a run's plan what is known of the teachers behind the named draft steps."""
-    wanted = set(drafts)
+    wanted = set(candidates)
     configs = [step.config for step in plan.steps if step.name in wanted]
     found = [_facts(config) for config in configs if isinstance(config.get("teacher"), dict)]
     return {facts.name: facts for facts in sorted(found, key=lambda f: f.name)}

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import pyarrow as pa
-
+from arbitrage.candidates.table import CandidateShard, CandidateTable, StoredTables
+from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import UserError
 from arbitrage.export.candidates import CandidateRow, candidate_rows
 from arbitrage.export.format import Format, Objection, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
-from arbitrage.records import PreferencePair, Prompt, Record, SftExample, SteeredExample
+from arbitrage.records import PreferencePair, Record, SftExample, SteeredExample
 from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
@@ -70,15 +70,16 @@ class SelectedSource:
 
     def _answers(self) -> tuple[str, ...]:
         """Return the steps whose answers it holds, fused ones last."""
-        return (*self._plan.inputs.get("drafts", ()), *self._plan.inputs.get("fused", ()))
+        return (*self._plan.inputs.get("candidates", ()), *self._plan.inputs.get("fused", ()))
 
     def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each row of a shard, in its order."""
-        [prompts] = self._plan.inputs["prompts"]
-        by_id = {p.prompt_id: p for p in from_table(_shard(self._run, prompts, shard), Prompt)}
-        for found in from_table(_shard(self._run, self._plan.name, shard), _EXPORTABLE[self._plan.record]):
+        inputs = Inputs(StoredTables(self._run, self._plan.inputs, shard))
+        prompts = CandidateShard(inputs).prompts_by_id
+        for found in from_table(self._run.shard(self._plan.name, shard), _EXPORTABLE[self._plan.record]):
             item = as_sft(found) if isinstance(found, SteeredExample) else found
-            origin = origin_of(by_id[item.prompt_id], self.teachers)
+            prompt = prompts[item.prompt_id]
+            origin = origin_of(prompt, self.teachers)
             teachers = authors(item)
             yield ExportRow(
                 row=self._row.build(item, origin),
@@ -86,7 +87,7 @@ class SelectedSource:
                 language=item.language,
                 teachers=teachers,
                 licences=origin.licences(*teachers),
-                objection=self._format.objection(by_id[item.prompt_id].messages),
+                objection=self._format.objection(prompt.messages),
             )
 
 
@@ -94,22 +95,15 @@ class CandidateSource:
     """The candidate table."""
 
     def __init__(self, run: Run) -> None:
-        self._run, self._roles = run, run.plan.candidates
-        if not self._roles.get("drafts"):
-            raise UserError(f"{run.path}: the run has no candidate table")
+        self._table = CandidateTable(run)
         self.kind = "Candidate"
         self.step: str | None = None
         self.record: type[Record] = CandidateRow
-        self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._roles["drafts"])
+        self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._table.steps["candidates"])
 
     def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each candidate of a shard."""
-        [prompts] = self._roles["prompts"]
-        drafts, scores, final = (
-            [_shard(self._run, step, shard) for step in self._roles.get(role, ()) if shard in self._run.shards(step)]
-            for role in ("drafts", "scores", "final")
-        )
-        for row in candidate_rows(_shard(self._run, prompts, shard), drafts, scores, final, self.teachers):
+        for row in candidate_rows(self._table.shard(shard), self.teachers):
             yield ExportRow(row, row.prompt_id, row.language, (row.teacher,), row.licences)
 
 
@@ -148,11 +142,7 @@ def authors(item: SftExample | PreferencePair) -> tuple[str, ...]:
     return (item.chosen_teacher, item.rejected_teacher)
 
 
-def _shard(run: Run, step: str, shard: int) -> pa.Table:
-    return run.shard(step, shard)
-
-
 def count_candidates(run: Run, steps: Sequence[str]) -> int:
-    """Return how many answers the named draft steps hold, by the manifest."""
+    """Return how many candidates the named steps hold, by the manifest."""
     wanted = set(steps)
     return sum(step.num_rows for step in run.manifest.steps if step.name in wanted)

@@ -18,6 +18,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Raw
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -27,7 +28,7 @@ from arbitrage.judging.review import HIGHEST, LOWEST, ReviewTerms, question_of, 
 from arbitrage.judging.reviewed import QUORUM, Reviewed, reviewed, settled_id, settlement
 from arbitrage.records import Candidate, ReviewerLevel, Score
 from arbitrage.rewards.options import CheckResult, RewardName, ScorerOptions, score_of
-from arbitrage.rewards.score import ScorerStep, scorables, score_items
+from arbitrage.rewards.score import ScorerStep, score_items
 from arbitrage.tables import to_table
 from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig, TeacherPool
@@ -91,7 +92,7 @@ class Committee:
 def committee(
     config: CommitteeConfig,
     pool: TeacherPool,
-    drafts: Sequence[tuple[TeacherConfig, Step]],
+    candidates: Sequence[tuple[TeacherConfig, Step]],
     prompts: Step,
     part: Callable[[Step], Step] = lambda step: step,
     levels: Step | None = None,
@@ -101,7 +102,7 @@ def committee(
     Args:
         config: the committee.
         pool: where its members are described.
-        drafts: the teachers, each with the step of its candidates.
+        candidates: the teachers, each with the step of its candidates.
         prompts: the prompts.
         part: makes of a step the one for a part of the run's shards; applied to the steps in between.
         levels: of the reviewers, where another part of the run has shown them.
@@ -110,7 +111,7 @@ def committee(
         UserError: a member is not in the pool.
         ConfigError: fewer than two reviewers, or no adjudicator, are of another family than a teacher.
     """
-    inputs = [_reviewing(config, pool, teacher, prompts, step, part) for teacher, step in drafts]
+    inputs = [_reviewing(config, pool, teacher, prompts, step, part) for teacher, step in candidates]
     if levels is None:
         levels = part(_levels(config, prompts, inputs))
     scores = tuple(
@@ -123,7 +124,7 @@ def committee(
             inputs=each | {"levels": (levels,)},
             version=config.version,
         )
-        for (teacher, _), each in zip(drafts, inputs, strict=True)
+        for (teacher, _), each in zip(candidates, inputs, strict=True)
     )
     return Committee(scores, levels)
 
@@ -133,7 +134,7 @@ def _reviewing(
     pool: TeacherPool,
     teacher: TeacherConfig,
     prompts: Step,
-    drafts: Step,
+    candidates: Step,
     part: Callable[[Step], Step],
 ) -> dict[str, tuple[Step, ...]]:
     """Return the steps that sum up one teacher's reviews, by role."""
@@ -143,8 +144,8 @@ def _reviewing(
             f"{config.name}.reviewers: {teacher.name} is of family '{teacher.family}'; {QUORUM} reviewers of other "
             f"families are needed, found {', '.join(r.name for r in reviewers) or 'none'}"
         )
-    reviews = tuple(part(review(config, each, teacher.name, prompts, drafts)) for each in reviewers)
-    inputs: dict[str, tuple[Step, ...]] = {"prompts": (prompts,), "drafts": (drafts,), "reviews": reviews}
+    reviews = tuple(part(review(config, each, teacher.name, prompts, candidates)) for each in reviewers)
+    inputs: dict[str, tuple[Step, ...]] = {"prompts": (prompts,), "candidates": (candidates,), "reviews": reviews}
     if config.max_spread is not None:
         adjudicator = _adjudicator(config, pool, teacher)
         inputs["settled"] = (part(_adjudicate(config, config.max_spread, adjudicator, teacher.name, dict(inputs))),)
@@ -152,13 +153,13 @@ def _reviewing(
 
 
 def _levels(config: CommitteeConfig, prompts: Step, inputs: Sequence[Mapping[str, tuple[Step, ...]]]) -> Step:
-    joined = {role: tuple(step for each in inputs for step in each.get(role, ())) for role in ("drafts", "reviews")}
-    settled = tuple(step for each in inputs for step in each.get("settled", ()))
+    roles = ("candidates", "reviews", "settled")
+    joined = {role: tuple(step for each in inputs for step in each.get(role, ())) for role in roles}
     return Step(
         facts=StepFacts(verb="calibrate", label=config.name),
         config=LevelsStep(max_spread=config.max_spread),
         produces=ReviewerLevel,
-        inputs={"prompts": (prompts,), **joined} | ({"settled": settled} if settled else {}),
+        inputs={"prompts": (prompts,)} | {role: steps for role, steps in joined.items() if steps},
         scope="corpus",
     )
 
@@ -243,10 +244,10 @@ class CommitteeStep(ScorerStep, PureStep):
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return score_items(scorables(inputs))
+        return score_items(CandidateShard(inputs).joined())
 
     async def run(self, inputs: Inputs) -> Output:
-        """Return one Score for each candidate, in the order of the drafts."""
+        """Return one Score for each candidate, in the order of the candidates."""
         settled = {reply.prompt_id: reply for reply in inputs.records("settled", Candidate)}
         levels = LevelTable(inputs.records("levels", ReviewerLevel))
         found = [(each.item, self._judge(each, settled, levels)) for each in reviewed(inputs)]

@@ -10,13 +10,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Config, Raw
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Step, StepFacts
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.replies import Fault, Scale, read_reply
 from arbitrage.records import Candidate, content_id
-from arbitrage.rewards.score import scorables
 from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.quoting import (
@@ -97,7 +97,7 @@ class Review:
 
 
 class ReviewStep(GenerateConfig):
-    """Asks one reviewer about answers. Names no generator, so that all drafts share one engine."""
+    """Asks one reviewer about answers. Names no generator, so that all candidates share one engine."""
 
     step_kind: ClassVar[str] = "review"
 
@@ -113,7 +113,7 @@ class ReviewStep(GenerateConfig):
         """List a question for each answer."""
         return [
             asked
-            for item in scorables(inputs)
+            for item in CandidateShard(inputs).joined()
             for asked in requests_about(self, item.prompt, review_id(item.candidate), self._question(item))
         ]
 
@@ -121,8 +121,8 @@ class ReviewStep(GenerateConfig):
         return question_of(item, self.criteria, with_reference=self.with_reference)
 
 
-def review(terms: ReviewTerms, reviewer: TeacherConfig, generator_name: str, prompts: Step, drafts: Step) -> Step:
-    """Return the step `review-<reviewer>-<generator>`: the reviewer's replies about one teacher's drafts."""
+def review(terms: ReviewTerms, reviewer: TeacherConfig, generator_name: str, prompts: Step, candidates: Step) -> Step:
+    """Return the step `review-<reviewer>-<generator>`: the reviewer's replies about one teacher's candidates."""
     config = ReviewStep(
         teacher=reviewer,
         sampling=greedy(reviewer, terms.max_tokens),
@@ -136,7 +136,7 @@ def review(terms: ReviewTerms, reviewer: TeacherConfig, generator_name: str, pro
         ),
         config=config,
         produces=Candidate,
-        inputs={"prompts": (prompts,), "drafts": (drafts,)},
+        inputs={"prompts": (prompts,), "candidates": (candidates,)},
         resources=reviewer.held_resources(),
         pool=f"review-{reviewer.name}",
         version=VERSION,

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import pstdev
 
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.review import Review, read_review, review_id
 from arbitrage.records import Candidate, content_id
-from arbitrage.rewards.score import scorables
 
 QUORUM = 2
 """Reviewers that each teacher needs, and readable reviews below which an adjudicator is called [2504.12322]."""
@@ -43,13 +43,13 @@ class Reviewed:
 
 
 def reviewed(inputs: Inputs) -> list[Reviewed]:
-    """Join a shard's answers to their reviews, in the order of the drafts."""
+    """Join a shard's answers to their reviews, in the order of the candidates."""
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for reply in sorted(inputs.records("reviews", Candidate), key=lambda reply: reply.teacher):
         found[reply.prompt_id].append(reply)
     return [
         Reviewed(item, tuple(read_review(reply, item) for reply in found[review_id(item.candidate)]))
-        for item in scorables(inputs)
+        for item in CandidateShard(inputs).joined()
     ]
 
 

@@ -5,11 +5,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from arbitrage.candidates.table import CandidateShard, JoinedCandidate
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.judging.options import JudgeOptions, verdict_of
 from arbitrage.judging.sides import Match, Sides, matches
-from arbitrage.records import Candidate, Score, Verdict
+from arbitrage.records import Verdict
 from arbitrage.rewards import RewardConfig
 from arbitrage.rewards.score import check, score
 from arbitrage.rewards.text_checks import ExactConfig
@@ -89,11 +90,13 @@ class CompareScores(PureStep):
 
     async def run(self, inputs: Inputs) -> Output:
         """Return one Verdict for each match."""
-        scores = {score.candidate_id: score for score in inputs.records("scores", Score)}
-        return Output(to_table([self._verdict(match, scores) for match in matches(inputs)], Verdict))
+        tables = inputs.tables
+        both = {**tables, "candidates": (*tables["a"], *tables["b"])}
+        rows = CandidateShard(Inputs(both)).by_id
+        return Output(to_table([self._verdict(match, rows) for match in matches(inputs)], Verdict))
 
-    def _verdict(self, match: Match, scores: Mapping[str, Score]) -> Verdict:
-        a, b = _value(match.a, scores), _value(match.b, scores)
+    def _verdict(self, match: Match, rows: Mapping[str, JoinedCandidate]) -> Verdict:
+        a, b = (_value(rows[one.candidate_id]) for one in (match.a, match.b))
         errors = tuple(f"{side}:{value}" for side, value in (("a", a), ("b", b)) if isinstance(value, str))
         if isinstance(a, str) or isinstance(b, str):
             return verdict_of(match, self.judge, "tie", "failed", errors=errors)
@@ -103,9 +106,9 @@ class CompareScores(PureStep):
         return verdict_of(match, self.judge, "a" if a > b else "b", "scored", a_score=a, b_score=b)
 
 
-def _value(candidate: Candidate, scores: Mapping[str, Score]) -> float | str:
-    """Return an answer's score, or why it has none."""
-    found = scores.get(candidate.candidate_id)
-    if found is None or found.value is None:
-        return (found.error if found else None) or "unscored"
-    return found.value
+def _value(row: JoinedCandidate) -> float | str:
+    """Return a candidate's score, or why it has none."""
+    if not row.scores:
+        return "unscored"
+    found = row.scores[0]
+    return found.value if found.value is not None else found.error or "unscored"

@@ -3,11 +3,12 @@
 A side is a teacher of the pool, a run (`runs/x#sft`), or files: all of their rows, or those of one teacher.
 """
 
-from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from arbitrage.candidates.table import CandidateShard, JoinedCandidate
 from arbitrage.contracts.steps import Step
 from arbitrage.contracts.workers import Inputs, Item
 from arbitrage.errors import UserError
@@ -45,16 +46,16 @@ def data_side(given: str, label: str, columns: ResponseColumns) -> ResponseFiles
 def _run_side(given: str, label: str, run: Run, part: str, columns: ResponseColumns) -> ResponseFiles:
     _ = run.manifest  # says so if the run has not finished
     paths = [path for step in _steps_of(given, run, part) for path in _shards(run, step)]
-    [prompts] = run.plan.candidates["prompts"]
+    [prompts] = run.plan.table["prompts"]
     return ResponseFiles(label=label, paths=tuple(paths), prompts=tuple(_shards(run, prompts)), columns=columns)
 
 
 def _steps_of(given: str, run: Run, part: str) -> list[str]:
     """Return the steps that hold a run's part: a data set, or what one teacher answered."""
     parts = {name: [step] for name, step in run.plan.datasets.items()}
-    for draft in run.plan.candidates.get("drafts", ()):
-        parts.setdefault(str(run.step(draft).config["teacher"]["name"]), []).append(draft)
-    if fused := run.plan.candidates.get("fused"):
+    for step in run.plan.table.get("candidates", ()):
+        parts.setdefault(str(run.step(step).config["teacher"]["name"]), []).append(step)
+    if fused := run.plan.table.get("fused"):
         parts["fused"] = list(fused)
     wanted = part or next((name for name in PREFERRED if name in parts), "")
     if wanted not in parts:
@@ -110,17 +111,13 @@ def matches(inputs: Inputs) -> list[Match]:
 
     A prompt that a side did not answer makes no match; the side's own step has counted why.
     """
-    a, b = (_by_prompt(inputs.records(role, Candidate)) for role in ("a", "b"))
-    prompts = sorted(inputs.records("prompts", Prompt), key=lambda p: p.prompt_id)
+    a, b = (CandidateShard(inputs, candidates_role=side, scores_role="").by_prompt() for side in ("a", "b"))
     return [
         Match(prompt, one, other)
-        for prompt in prompts
-        for one, other in zip(a[prompt.prompt_id], b[prompt.prompt_id], strict=False)
+        for (prompt, of_a), (_, of_b) in zip(a, b, strict=True)
+        for one, other in zip(_by_sample(of_a), _by_sample(of_b), strict=False)
     ]
 
 
-def _by_prompt(candidates: tuple[Candidate, ...]) -> defaultdict[str, list[Candidate]]:
-    found: defaultdict[str, list[Candidate]] = defaultdict(list)
-    for candidate in sorted(candidates, key=lambda c: (c.sample_index, c.candidate_id)):
-        found[candidate.prompt_id].append(candidate)
-    return found
+def _by_sample(rows: Sequence[JoinedCandidate]) -> list[Candidate]:
+    return sorted((row.candidate for row in rows), key=lambda c: (c.sample_index, c.candidate_id))

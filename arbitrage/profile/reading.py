@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from arbitrage.errors import UserError
+import pyarrow as pa
+
+from arbitrage.candidates.table import CandidateTable
 from arbitrage.inputs.rows import InputRow, RowError, RowFault
 from arbitrage.inputs.tables import checked_rows, find_tables, open_table
 from arbitrage.profile.entries import EntryBuilder, ProfileEntry
@@ -74,18 +76,7 @@ class ProfileReader:
 
 def _candidates(path: Path) -> Iterator[InputRow | RowFault]:
     """Yield the candidates of a run beside their prompt's language and source, one shard in memory at a time."""
-    run = open_run(path)
-    roles = run.plan.candidates
-    if not roles.get("drafts") or not roles.get("prompts"):
-        raise UserError(f"{path}: the run has no candidate table")
-    [prompts] = roles["prompts"]
-    readable = {step: set(run.readable(step)) for step in (prompts, *roles["drafts"])}
-    for shard in run.plan.shards:
-        if shard not in readable[prompts]:
-            continue
-        asked = {row["prompt_id"]: row for row in run.shard(prompts, shard).to_pylist()}
-        for step in roles["drafts"]:
-            for row in run.shard(step, shard).to_pylist() if shard in readable[step] else ():
-                prompt = asked[row["prompt_id"]]
-                facts = {"language": prompt["language"], "source": prompt["source"]}
-                yield InputRow(f"{path}:{row['candidate_id']}", row | facts)
+    for shard in CandidateTable(open_run(path)).shards():
+        prompts = shard.prompts.select(["language", "source"]).take(pa.array(shard.prompt_rows(shard.candidates)))
+        for row, prompt in zip(shard.candidates.to_pylist(), prompts.to_pylist(), strict=True):
+            yield InputRow(f"{path}:{row['candidate_id']}", row | prompt)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.cube import Bools, CandidateArrays, Floats
+from arbitrage.candidates.arrays import Bools, CandidateArrays, Floats
 from arbitrage.records import content_id
 from arbitrage.report.ranking import Yield
 from arbitrage.report.strategies import Budget, StrategyComparison, StrategyOutcome

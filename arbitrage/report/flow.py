@@ -1,10 +1,9 @@
 """The data flow as it went: rows at every arrow, and what stopped there."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from arbitrage.candidates.table import TableSteps
 from arbitrage.runs.manifest import Manifest, StepPlan, StepReport
 
 _ONE_STAGE = frozenset({"generate", "review", "adjudicate", "score", "check", "measure"})
@@ -67,11 +66,15 @@ class RejectCount:
     stage: str
 
 
-def stages_of(manifest: Manifest, roles: TableSteps) -> tuple[FlowStage, ...]:
-    """Add up the steps of a run into stages, in the order of the plan. Routes made for comparison are left out.
+def stages_of(manifest: Manifest, left_out: Collection[str]) -> tuple[FlowStage, ...]:
+    """Add up the steps of a run into stages, in the order of the plan.
 
     Steps of one verb are one stage where they run side by side, at one depth: a committee's scores, which wait for
     its reviews, and the scores of fused answers are stages of their own.
+
+    Args:
+        manifest: of the run.
+        left_out: steps that are not shown: routes made for comparison.
     """
     plans = {step.name: step for step in manifest.plan.steps}
     order = {name: place for place, name in enumerate(plans)}
@@ -81,7 +84,7 @@ def stages_of(manifest: Manifest, roles: TableSteps) -> tuple[FlowStage, ...]:
         depths[name] = 1 + max(inputs, default=-1)
     groups: dict[tuple[str, int], list[StepReport]] = {}
     for report in sorted(manifest.steps, key=lambda r: order[r.name]):
-        if report.name in roles.routes and report.name != roles.main_route:
+        if report.name in left_out:
             continue
         verb = plans[report.name].facts.verb
         groups.setdefault((verb if verb in _ONE_STAGE else report.name, depths[report.name]), []).append(report)

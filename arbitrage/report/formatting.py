@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from arbitrage.candidates.cube import MetricColumn
+from arbitrage.candidates.arrays import MetricColumn
 from arbitrage.statistics import Estimate
 
 ABSENT = "–"

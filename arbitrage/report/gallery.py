@@ -1,12 +1,15 @@
 """A few prompts of each language with all their candidates, for people to read side by side."""
 
+from collections import defaultdict
+from collections.abc import Set
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from arbitrage.candidates.table import CandidateShard
+from arbitrage.candidates.table import CandidateShard, CandidateTable, JoinedCandidate
+from arbitrage.records import Prompt, Score, SftExample
 
 PER_LANGUAGE = 10
 MAX_CHARACTERS = 2000
@@ -21,7 +24,7 @@ MAX_TOTAL_CHARACTERS = 3_000_000
 
 @dataclass(frozen=True, slots=True)
 class GalleryScore:
-    """One opinion: a value, or the reason why there is none."""
+    """One score: a value, or the reason why there is none."""
 
     reward: str
     value: float | None
@@ -56,68 +59,64 @@ class GalleryPrompt:
 
 
 class GalleryBuilder:
-    """Keeps, of each language, the answered prompts with the smallest ids: content hashes, so a fair sample."""
+    """Keeps, of each language, the prompts with candidates that have the smallest ids: hashes, so a fair sample."""
 
-    def __init__(self, per_language: int = PER_LANGUAGE) -> None:
+    def __init__(self, table: CandidateTable, per_language: int = PER_LANGUAGE) -> None:
+        self._table = table
         self._per_language = per_language
-        self._kept: dict[str, dict[str, GalleryPrompt]] = {}
+        self._ids: dict[str, list[str]] = {}  # language → ids of its prompts, rising
+        self._shards: list[CandidateShard] = []  # rows of prompts that were among them, joined when all are known
+        self._chosen: set[str] = set()
 
     def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
-        wanted = self._wanted(shard)
-        prompts = shard.prompts.filter(pc.is_in(shard.prompts["prompt_id"], pa.array(wanted, pa.string())))
-        candidates = _candidates(shard, wanted)
-        for row in prompts.to_pylist():
-            own = candidates[row["prompt_id"]]
-            self._kept.setdefault(row["language"], {})[row["prompt_id"]] = _prompt(row, own)
-        for language, kept in self._kept.items():
-            self._kept[language] = dict(sorted(kept.items())[: self._per_language])
+        part = shard.of_prompts(self._add_prompts(shard))
+        self._shards.append(part)
+        if self._table.sft is not None:
+            chosen = shard.inputs.table(self._table.sft, SftExample)["candidate_id"]
+            self._chosen.update(
+                chosen.filter(pc.is_in(chosen, part.candidates["candidate_id"].combine_chunks())).to_pylist()
+            )
 
     def build(self) -> tuple[GalleryPrompt, ...]:
         """Return the sample, by language and id."""
-        kept = {language: list(prompts.values()) for language, prompts in sorted(self._kept.items())}
-        size = sum(_size(prompt) for prompts in kept.values() for prompt in prompts)
+        ids = [prompt_id for kept in self._ids.values() for prompt_id in kept]
+        found = {
+            prompt.prompt_id: _prompt(prompt, [_candidate(row, self._chosen) for row in rows])
+            for shard in self._shards
+            for prompt, rows in shard.of_prompts(ids).by_prompt()
+        }
+        size = sum(map(_size, found.values()))
         most = self._per_language
         if size > MAX_TOTAL_CHARACTERS:
             most = max(1, most * MAX_TOTAL_CHARACTERS // size)
-        return tuple(prompt for prompts in kept.values() for prompt in prompts[:most])
+        return tuple(found[prompt_id] for _, kept in sorted(self._ids.items()) for prompt_id in kept[:most])
 
-    def _wanted(self, shard: CandidateShard) -> list[str]:
-        """Return the ids that may still displace a kept prompt: fewer and fewer with every shard."""
-        has_answer = pc.is_in(shard.prompts["prompt_id"], shard.drafts["prompt_id"].combine_chunks())
-        answered = shard.prompts.select(["prompt_id", "language"]).filter(has_answer).sort_by("prompt_id")
-        found: dict[str, list[str]] = {}
-        for prompt_id, language in zip(*(c.to_pylist() for c in answered.columns), strict=True):
-            ids, kept = found.setdefault(language, []), self._kept.get(language, {})
-            is_full = len(kept) >= self._per_language
-            if len(ids) < self._per_language and not (is_full and prompt_id > max(kept)):
-                ids.append(prompt_id)
-        return [prompt_id for ids in found.values() for prompt_id in ids]
+    def _add_prompts(self, shard: CandidateShard) -> list[str]:
+        """Return the ids in a shard that are among the smallest so far: fewer and fewer with every shard."""
+        with_candidates = pa.array(np.unique(shard.prompt_rows(shard.candidates)))
+        prompts = shard.prompts.select(["prompt_id", "language"]).take(with_candidates)
+        new: defaultdict[str, list[str]] = defaultdict(list)
+        for prompt_id, language in zip(*(column.to_pylist() for column in prompts.columns), strict=True):
+            new[language].append(prompt_id)
+        for language, ids in new.items():
+            self._ids[language] = sorted([*self._ids.get(language, ()), *ids])[: self._per_language]
+        return [
+            prompt_id for language, ids in new.items() for prompt_id in set(ids).intersection(self._ids[language])
+        ]
 
 
-def _candidates(shard: CandidateShard, prompt_ids: list[str]) -> dict[str, list[GalleryCandidate]]:
-    wanted = pa.array(prompt_ids, pa.string())
-    chosen = set(shard.sft["candidate_id"].to_pylist())
-    final = {row["candidate_id"]: row for row in _of_prompts(shard.final, wanted)}
-    opinions: dict[str, list[GalleryScore]] = {}
-    for row in (*_of_prompts(shard.rewards, wanted), *_of_prompts(shard.checks, wanted)):
-        opinions.setdefault(row["candidate_id"], []).append(_score(row))
-    found: dict[str, list[GalleryCandidate]] = {prompt_id: [] for prompt_id in prompt_ids}
-    for row in _of_prompts(shard.drafts, wanted):
-        own = row["candidate_id"]
-        found[row["prompt_id"]].append(
-            GalleryCandidate(
-                candidate_id=own,
-                teacher=row["teacher"],
-                sample_index=row["sample_index"],
-                finish_reason=row["finish_reason"],
-                text=shorten(row["text"]),
-                final=_score(final[own]) if own in final else None,
-                scores=tuple(opinions.get(own, ())),
-                is_chosen=own in chosen,
-            )
-        )
-    return found
+def _candidate(row: JoinedCandidate, chosen: Set[str]) -> GalleryCandidate:
+    return GalleryCandidate(
+        candidate_id=row.candidate.candidate_id,
+        teacher=row.candidate.teacher,
+        sample_index=row.candidate.sample_index,
+        finish_reason=row.candidate.finish_reason,
+        text=shorten(row.candidate.text),
+        final=None if row.final is None else _score(row.final),
+        scores=tuple(map(_score, row.scores)),
+        is_chosen=row.candidate.candidate_id in chosen,
+    )
 
 
 def shorten(text: str) -> str:
@@ -126,27 +125,22 @@ def shorten(text: str) -> str:
     return text if missing <= 0 else f"{text[:MAX_CHARACTERS]}… [+{missing:,} characters]"
 
 
-def _of_prompts(table: pa.Table, prompt_ids: pa.Array) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.filter(pc.is_in(table["prompt_id"], prompt_ids)).to_pylist()
-    return rows
-
-
 def _size(prompt: GalleryPrompt) -> int:
     return sum(len(text) for _, text in prompt.turns) + sum(len(c.text) for c in prompt.candidates)
 
 
-def _score(row: dict[str, Any]) -> GalleryScore:
-    return GalleryScore(row["reward"], row["value"], row["error"])
+def _score(score: Score) -> GalleryScore:
+    return GalleryScore(score.reward, score.value, score.error)
 
 
-def _prompt(row: dict[str, Any], candidates: list[GalleryCandidate]) -> GalleryPrompt:
+def _prompt(prompt: Prompt, candidates: list[GalleryCandidate]) -> GalleryPrompt:
     ranked = sorted(candidates, key=_best_first)
     return GalleryPrompt(
-        prompt_id=row["prompt_id"],
-        language=row["language"],
-        task=row["task"],
-        turns=tuple((turn["role"], shorten(turn["content"])) for turn in row["messages"]),
-        reference=row["reference"],
+        prompt_id=prompt.prompt_id,
+        language=prompt.language,
+        task=prompt.task,
+        turns=tuple((message.role, shorten(message.content)) for message in prompt.messages),
+        reference=prompt.reference,
         candidates=tuple(ranked[:MAX_CANDIDATES]),
         num_hidden=max(0, len(ranked) - MAX_CANDIDATES),
     )

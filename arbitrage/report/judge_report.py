@@ -90,7 +90,7 @@ def judge_report(
             f"--labels: none of {people.num} labels meets a match: their ids are not those of the prompts"
         )
     figures = figures_of(verdicts, asks_twice, people)
-    prompts = _report(run, run.plan.candidates["prompts"][0]).num_rows
+    prompts = _report(run, run.plan.table["prompts"][0]).num_rows
     silent = (ReportAlarm("unreadable", f"judge {judge}", silence) for judge, silence in mute.items())
     alarms = tuple(
         alarm for each in figures for alarm in judge_alarms(each, verdicts[each.judge], _unanswered(run, each.judge))
@@ -111,7 +111,7 @@ def _silence(rows: Sequence[Verdict]) -> str:
 
 
 def _lost(run: Run, labels: tuple[str, str]) -> dict[str, int]:
-    roles = run.plan.candidates
+    roles = run.plan.table
     found: dict[str, int] = {}
     for who, step in (
         ("the prompts", roles["prompts"][0]),

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.cube import Floats
-from arbitrage.candidates.table import CandidateShard
-from arbitrage.records import MixQuota
+from arbitrage.candidates.arrays import Floats
+from arbitrage.candidates.table import CandidateShard, CandidateTable
+from arbitrage.records import MixQuota, PreferencePair
 from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
@@ -59,7 +59,7 @@ class PairSummary:
 
 def mix_of(run: Run) -> tuple[MixRow, ...]:
     """Return what a run kept of its pairs, by language and kind; nothing where it asks for no mix."""
-    steps = run.plan.candidates.get("mix", ())
+    steps = run.plan.table.get("mix", ())
     rows = [row for step in steps for row in from_table(run.table(step), MixQuota)]
     return tuple(MixRow(row.language, row.kind, row.wanted, row.available, row.kept) for row in rows)
 
@@ -67,7 +67,8 @@ def mix_of(run: Run) -> tuple[MixRow, ...]:
 class PairBuilder:
     """Takes in shards."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: CandidateTable) -> None:
+        self._table = table
         self._gaps: list[Floats] = []
         self._languages: Counter[str] = Counter()
         self._teachers: Counter[tuple[str, str]] = Counter()
@@ -75,7 +76,9 @@ class PairBuilder:
 
     def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
-        pairs = shard.pairs
+        if self._table.pairs is None:
+            return
+        pairs = shard.inputs.table(self._table.pairs, PreferencePair)
         self._gaps.append(pairs["score_gap"].to_numpy())
         self._languages.update(pairs["language"].to_pylist())
         self._teachers.update(

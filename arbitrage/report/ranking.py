@@ -9,7 +9,7 @@ from math import comb
 
 import numpy as np
 
-from arbitrage.candidates.cube import Bools, Floats, Ints
+from arbitrage.candidates.arrays import Bools, Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)

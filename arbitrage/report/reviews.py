@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from arbitrage.candidates.table import StoredTables
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.review import Review
 from arbitrage.judging.reviewed import Reviewed, reviewed, settlement
@@ -87,17 +88,12 @@ def _shards(run: Run) -> Iterator[tuple[StepPlan, int]]:
 
 
 def _is_there(run: Run, step: StepPlan, shard: int) -> bool:
-    names = {name for names in _sharded(step).values() for name in names}
+    names = {name for role, names in step.inputs.items() if role != "levels" for name in names}
     return all(shard_path(run.directory(name), shard).exists() for name in names)
 
 
 def _inputs(run: Run, step: StepPlan, shard: int) -> Inputs:
-    return Inputs({role: tuple(run.shard(name, shard) for name in names) for role, names in _sharded(step).items()})
-
-
-def _sharded(step: StepPlan) -> dict[str, tuple[str, ...]]:
-    """Return the inputs that have a shard for each of the step's: all but the levels of the reviewers."""
-    return {role: tuple(names) for role, names in step.inputs.items() if role != "levels"}
+    return Inputs(StoredTables(run, step.inputs, shard))
 
 
 def _add(found: CommitteeReviews, run: Run, step: StepPlan, inputs: Inputs) -> None:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arbitrage.candidates.table import TableSteps
+from arbitrage.candidates.table import CandidateTable
 from arbitrage.report.formatting import CHANGE, COMPACT, NUMBER
 from arbitrage.report.rendering import Column, Figures, Row, Value, total_first, ungrouped
-from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering, reasons_of
-from arbitrage.runs.run import Run
+from arbitrage.report.steering_reading import CHECK, SideBySide, SteeringRows, Trio, read_steering
 from arbitrage.statistics import Estimate, Floats, estimate, ratios, resample_ratios
 from arbitrage.steering.objectives import REWARD
 
@@ -85,15 +84,14 @@ class SteeringSummary:
     num_cases: int
 
 
-def steering_of(run: Run, roles: TableSteps) -> SteeringSummary | None:
+def steering_of(table: CandidateTable) -> SteeringSummary | None:
     """Summarise steering; None for a run that does not steer."""
-    if not run.plan.candidates.get("choices"):
+    if not table.steps.get("choices"):
         return None
-    [step] = run.plan.candidates["choices"]
-    objectives = [(aim["metric"], aim["label"]) for aim in run.step(step).config["aims"]]
+    [step] = table.steps["choices"]
+    objectives = [(aim["metric"], aim["label"]) for aim in table.run.step(step).config["aims"]]
     names = tuple(name for name, _ in objectives)
-    rows = read_steering(run, roles, names)
-    reasons_of(run, rows)
+    rows = read_steering(table, names)
     shifts = _shifts(rows)
     aims = [ObjectiveFigures(name, label, tuple(s for s in shifts if s.metric == name)) for name, label in objectives]
     others = [s for s in shifts if s.language == ALL and s.metric not in (*names, REWARD)]

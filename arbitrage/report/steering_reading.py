@@ -1,22 +1,12 @@
 """Read what steering did: for each prompt that was kept, every metric of its candidates, by whom they were taken."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.candidates.table import TableSteps
-from arbitrage.records import (
-    Candidate,
-    MetricScale,
-    Prompt,
-    Reject,
-    Score,
-    SteeringChoice,
-    content_id,
-)
-from arbitrage.rewards.options import base_name
-from arbitrage.runs.run import Run
+from arbitrage.candidates.table import CandidateShard, CandidateTable, JoinedCandidate
+from arbitrage.records import Measurement, MetricScale, SteeredExample, SteeringChoice, base_name, content_id
 from arbitrage.steering.objectives import REWARD
 from arbitrage.steering.scale import ScaleTable
 from arbitrage.tables import from_table
@@ -75,29 +65,36 @@ class SteeringRows:
     examples: dict[str, list[tuple[str, SideBySide]]] = field(default_factory=lambda: defaultdict(list))
 
 
-def read_steering(run: Run, roles: TableSteps, objectives: tuple[str, ...]) -> SteeringRows:
+def read_steering(table: CandidateTable, objectives: tuple[str, ...]) -> SteeringRows:
     """Read a steering run shard by shard."""
-    named = run.plan.candidates
-    scales = ScaleTable(from_table(run.table(named["scales"][0]), MetricScale))
-    found = SteeringRows(scales)
-    for step in named.get("quotas", ()):
+    run = table.run
+    found = SteeringRows(ScaleTable(from_table(run.table(table.steps["scales"][0]), MetricScale)))
+    for step in table.steps.get("quotas", ()):
         found.wanted = {row["language"]: row["wanted"] for row in run.table(step).to_pylist()}
-    for shard in run.plan.shards:
-        _read_shard(run, roles, shard, objectives, found)
+    selection = run.plan.datasets[STEERED]
+    for shard in table.shards():
+        kept = frozenset(shard.inputs.table(selection, SteeredExample)["prompt_id"].to_pylist())
+        _add_shard(shard, kept, _values(shard, frozenset(table.checks), found.scales), objectives, found)
+    for report in run.manifest.steps:
+        if report.name in (*table.steps["choices"], selection):
+            for account in report.accounts:
+                found.reasons[account.language].update(account.rejected)
     return found
 
 
-def _read_shard(run: Run, roles: TableSteps, shard: int, objectives: tuple[str, ...], found: SteeringRows) -> None:
-    named = run.plan.candidates
-    prompts = {p.prompt_id: p for p in from_table(run.shard(roles.prompts, shard), Prompt)}
-    found.num_prompts.update(p.language for p in prompts.values())
-    values = _values(run, roles, shard, prompts, found.scales)
-    kept = set(run.shard(run.plan.datasets[STEERED], shard)["prompt_id"].to_pylist())
-    drafts = {c.candidate_id: c for step in roles.drafts for c in from_table(run.shard(step, shard), Candidate)}
-    for choice in from_table(run.shard(named["choices"][0], shard), SteeringChoice):
+def _add_shard(
+    shard: CandidateShard,
+    kept: frozenset[str],
+    values: Mapping[str, Values],
+    objectives: tuple[str, ...],
+    found: SteeringRows,
+) -> None:
+    found.num_prompts.update(shard.prompts["language"].to_pylist())
+    for choice in shard.inputs.records("choices", SteeringChoice):
         if choice.prompt_id not in kept:
             continue
-        prompt = prompts[choice.prompt_id]
+        steered, control = shard.by_id[choice.steered_id], shard.by_id[choice.control_id]
+        prompt = steered.prompt
         found.trios.append(
             Trio(
                 language=choice.language,
@@ -107,46 +104,25 @@ def _read_shard(run: Run, roles: TableSteps, shard: int, objectives: tuple[str, 
                 steered=values[choice.steered_id],
             )
         )
-        if drafts[choice.steered_id].text != drafts[choice.control_id].text:
-            _keep_example(found, _side_by_side(choice, prompt, drafts, values, objectives))
+        if steered.candidate.text != control.candidate.text:
+            _keep_example(found, _side_by_side(steered, control, values, objectives))
 
 
-def reasons_of(run: Run, found: SteeringRows) -> None:
-    """Count why prompts have no steered row, by language."""
-    named = run.plan.candidates
-    languages = {
-        row["prompt_id"]: row["language"]
-        for table in run.tables(named["prompts"][0])
-        for row in table.select(["prompt_id", "language"]).to_pylist()
-    }
-    for step in (named["choices"][0], run.plan.datasets[STEERED]):
-        for table in run.rejects(step):
-            for reject in from_table(table, Reject):
-                found.reasons[languages[reject.item_id]][reject.reason] += 1
-
-
-def _values(
-    run: Run, roles: TableSteps, shard: int, prompts: Mapping[str, Prompt], scales: ScaleTable
-) -> dict[str, Values]:
+def _values(shard: CandidateShard, checks: frozenset[str], scales: ScaleTable) -> dict[str, Values]:
+    """Return candidate id → the metrics, the reward and the checks that have a value."""
     values: dict[str, Values] = defaultdict(dict)
-    for step in run.plan.candidates["measures"]:
-        table = run.shard(step, shard).select(["candidate_id", "metric", "value"])
-        for candidate_id, metric, value in zip(*(column.to_pylist() for column in table.columns), strict=True):
-            if value is not None:
-                values[candidate_id][metric] = value
-    for score in _scores(run, shard, (roles.final,) if roles.final else ()):
-        scale = scales.row(REWARD, prompts[score.prompt_id].language)
-        if score.value is not None and scale is not None:
-            values[score.candidate_id][REWARD] = (score.value - scale.mean) / scale.sd
-    for score in _scores(run, shard, roles.checks):
-        if score.value is not None:
-            values[score.candidate_id][CHECK + base_name(score.reward)] = score.value
+    measures = shard.inputs.table("measures", Measurement).select(["candidate_id", "metric", "value"])
+    for candidate_id, metric, value in zip(*(column.to_pylist() for column in measures.columns), strict=True):
+        if value is not None:
+            values[candidate_id][metric] = value
+    for candidate_id, row in shard.by_id.items():
+        scale = scales.row(REWARD, row.prompt.language)
+        if row.final is not None and row.final.value is not None and scale is not None:
+            values[candidate_id][REWARD] = (row.final.value - scale.mean) / scale.sd
+        for score in row.scores:
+            if score.value is not None and (name := base_name(score.reward)) in checks:
+                values[candidate_id][CHECK + name] = score.value
     return values
-
-
-def _scores(run: Run, shard: int, steps: tuple[str, ...]) -> Iterator[Score]:
-    for step in steps:
-        yield from from_table(run.shard(step, shard), Score)
 
 
 def _mean(rows: list[Values]) -> Values:
@@ -156,22 +132,18 @@ def _mean(rows: list[Values]) -> Values:
 
 
 def _side_by_side(
-    choice: SteeringChoice,
-    prompt: Prompt,
-    drafts: Mapping[str, Candidate],
-    values: Mapping[str, Values],
-    objectives: tuple[str, ...],
+    steered: JoinedCandidate, control: JoinedCandidate, values: Mapping[str, Values], objectives: tuple[str, ...]
 ) -> SideBySide:
-    steered, control = drafts[choice.steered_id], drafts[choice.control_id]
-    mine, other = values[choice.steered_id], values[choice.control_id]
+    mine, other = (values[row.candidate.candidate_id] for row in (steered, control))
+    prompt = steered.prompt
     return SideBySide(
         prompt_id=prompt.prompt_id,
         language=prompt.language,
         question=prompt.messages[-1].content,
-        steered=steered.text,
-        control=control.text,
-        steered_teacher=steered.teacher,
-        control_teacher=control.teacher,
+        steered=steered.candidate.text,
+        control=control.candidate.text,
+        steered_teacher=steered.candidate.teacher,
+        control_teacher=control.candidate.teacher,
         values=tuple((name, mine.get(name), other.get(name)) for name in (*objectives, REWARD)),
     )
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from arbitrage.candidates.cube import Bools, CandidateArrays, Floats
+from arbitrage.candidates.arrays import Bools, CandidateArrays, Floats
 from arbitrage.report.ranking import Ranked, Yield, best_of, rank
 
 Budget = Literal["one", "matched", "teachers", "all"]

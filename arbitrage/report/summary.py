@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from arbitrage.candidates.cube import CandidateArrays, CandidateArraysBuilder, MetricColumn
-from arbitrage.candidates.table import table_shards, table_steps
+from arbitrage.candidates.arrays import CandidateArrays, CandidateArraysBuilder, MetricColumn
+from arbitrage.candidates.table import CandidateTable
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import measures
 from arbitrage.report.alarms import ReportAlarm, TeacherCounts, teacher_alarms
@@ -168,31 +168,30 @@ def summarise(run: Run) -> RunSummary:
 
 def read(run: Run) -> RunReading:
     """Read a finished run once, shard by shard. Raises like `summarise`."""
-    manifest, roles = run.manifest, table_steps(run)
-    calibrations = measures.calibrations_of(run, roles)
-    cubes, gallery, pairs = CandidateArraysBuilder(roles, calibrations), GalleryBuilder(), PairBuilder()
-    measured = measures.MeasureBuilder(
-        calibrations, measures.minimums_of(run, roles), has_sft=roles.sft is not None, exact=roles.exact
-    )
+    manifest, table = run.manifest, CandidateTable(run)
+    table.require_complete()
+    calibrations = measures.calibrations_of(table)
+    arrays, gallery, pairs = CandidateArraysBuilder(table, calibrations), GalleryBuilder(table), PairBuilder(table)
+    measured = measures.MeasureBuilder(table, calibrations)
     prompts: Counter[str] = Counter()
-    num_answers = num_compared = 0
-    for shard in table_shards(run, roles):
+    num_candidates = num_compared = 0
+    for shard in table.shards():
         for builder in (gallery, pairs, measured):
             builder.add(shard)
-        if roles.main_route not in roles.routes or roles.main_route in shard.routes:
-            cubes.add(shard)  # elsewhere others were asked, and strategies cannot be compared
+        if table.is_comparable(shard):
+            arrays.add(shard)
             num_compared += shard.prompts.num_rows
-        num_answers += shard.drafts.num_rows
+        num_candidates += shard.candidates.num_rows
         prompts.update(shard.prompts["language"].to_pylist())
-    judged = _judged(cubes.build(), manifest.plan.fingerprint)
-    tally, teachers = measured.tally, cubes.teachers
+    judged = _judged(arrays.build(), manifest.plan.fingerprint)
+    tally, teachers = measured.tally, arrays.teachers
     summary = RunSummary(
         **_about(manifest),
         languages=tuple(Language(tag, name_of(tag), is_rtl(tag), prompts[tag]) for tag in sorted(prompts)),
         teachers=teachers,
         num_prompts=prompts.total(),
-        num_answers=num_answers,
-        stages=stages_of(manifest, roles),
+        num_answers=num_candidates,
+        stages=stages_of(manifest, table.routers.keys() - {table.main_route}),
         rejects=rejects_of(manifest),
         tables=_tables(tally, sorted(prompts), teachers, judged),
         judged=judged,
@@ -205,7 +204,7 @@ def read(run: Run) -> RunReading:
         ),
         losses=losses_of(manifest),
         step_notes=notes_of(manifest),
-        steering=steering_of(run, roles),
+        steering=steering_of(table),
     )
     return RunReading(summary, gallery.build())
 
@@ -229,19 +228,19 @@ def _about(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _judged(cube: CandidateArrays | None, seed: str) -> Judged | None:
-    if cube is None or not cube.num_prompts or not cube.teachers:
+def _judged(arrays: CandidateArrays | None, seed: str) -> Judged | None:
+    if arrays is None or not arrays.num_prompts or not arrays.teachers:
         return None
-    comparison = compare_strategies(cube)
+    comparison = compare_strategies(arrays)
     return Judged(
-        metric=cube.metric,
+        metric=arrays.metric,
         best_single=comparison.best_single,
         matched_size=comparison.matched_size,
-        max_asked=int(cube.asked_PT.sum(axis=1).max()),
-        num_samples=cube.num_samples,
-        overall=estimate_all(cube, comparison, seed),
-        by_language=estimate_languages(cube, comparison, seed),
-        curves=budget_curves(cube, comparison.best_single),
+        max_asked=int(arrays.asked_PT.sum(axis=1).max()),
+        num_samples=arrays.num_samples,
+        overall=estimate_all(arrays, comparison, seed),
+        by_language=estimate_languages(arrays, comparison, seed),
+        curves=budget_curves(arrays, comparison.best_single),
     )
 
 
@@ -255,7 +254,7 @@ def _counts(tally: Tally, languages: Sequence[str], teacher: str) -> TeacherCoun
     def count(measure: str) -> int:
         return sum(tally.cell(measure, language, teacher).count for language in languages)
 
-    missing, reasoning = measures.SHUT + measures.UNSCORED, measures.FAILS + ReasoningLeftConfig().name
+    missing, reasoning = measures.UNUSABLE + measures.UNSCORED, measures.FAILS + ReasoningLeftConfig().name
     return TeacherCounts(
         num_candidates=count(measures.CUT_OFF),
         num_cut_off=int(sum(tally.cell(measures.CUT_OFF, language, teacher).total for language in languages)),
@@ -293,9 +292,9 @@ def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str], jud
             for name, measure in fails
         ),
         shut=tuple(
-            MeasuredFigures(m.removeprefix(measures.SHUT), tally.totals(m, languages, teachers))
+            MeasuredFigures(m.removeprefix(measures.UNUSABLE), tally.totals(m, languages, teachers))
             for m in sorted(tally.cells)
-            if m.startswith(measures.SHUT)
+            if m.startswith(measures.UNUSABLE)
         ),
         prompt_tokens=tally.totals(measures.TOKENS[0], languages, teachers),
         completion_tokens=tally.totals(measures.TOKENS[1], languages, teachers),

@@ -16,12 +16,13 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from arbitrage.candidates.calibration import log_length
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Config
 from arbitrage.contracts.steps import PureCorpusStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
-from arbitrage.errors import ConfigError, ConservationError
+from arbitrage.errors import ConfigError
 from arbitrage.languages import UNKNOWN, family_of
-from arbitrage.records import Calibration, Candidate, Prompt, Record, Score, content_id
+from arbitrage.records import Calibration, content_id
 from arbitrage.rewards.score import CheckStep
 from arbitrage.rewards.shrinkage import Level, Moments, Sample, level_of, merge, pool_within, shrink
 from arbitrage.tables import to_table
@@ -69,20 +70,17 @@ class CalibrateStep(PureCorpusStep):
         rows = [row for reward in sorted(groups) for row in self._rows(reward, groups[reward])]
         return Output(to_table(rows, Calibration))
 
-    def _take_in(self, shard: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
-        languages = _column_pairs(shard, "prompts", Prompt, "prompt_id", "language")
-        lengths = {
-            candidate: log_length(text)
-            for candidate, text in _column_pairs(shard, "drafts", Candidate, "candidate_id", "text").items()
-        }
-        table = shard.table("scores", Score).select(["reward", "prompt_id", "candidate_id", "value"])
-        for reward, prompt_id, candidate_id, value in zip(*(c.to_pylist() for c in table.columns), strict=True):
+    def _take_in(self, inputs: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
+        shard = CandidateShard(inputs)
+        lengths = [log_length(text) for text in shard.candidates["text"].to_pylist()]
+        scores = shard.scores()
+        columns = (scores[name].to_pylist() for name in ("reward", "candidate_id", "value"))
+        rows = zip(*columns, shard.languages_of(scores).to_pylist(), shard.candidate_rows(scores), strict=True)
+        for reward, candidate_id, value, language, row in rows:
             if value is None:
                 continue
-            if prompt_id not in languages or candidate_id not in lengths:
-                raise ConservationError(f"{reward} scored {candidate_id}, which is not among the drafts of its shard")
-            group = groups.setdefault(reward, {}).setdefault(languages[prompt_id], _Group())
-            group.moments.add(value, lengths[candidate_id])
+            group = groups.setdefault(reward, {}).setdefault(language, _Group())
+            group.moments.add(value, lengths[row])
             if self.calibrate.method == "rank":
                 group.sample.add(int(content_id("calibrate", reward, candidate_id), 16), value)
 
@@ -101,7 +99,7 @@ class CalibrateStep(PureCorpusStep):
         return [rows[language] for language in sorted(rows)]
 
 
-def calibrate(config: CalibrateConfig, prompts: Step, drafts: Sequence[Step], scores: Sequence[Step]) -> Step:
+def calibrate(config: CalibrateConfig, prompts: Step, candidates: Sequence[Step], scores: Sequence[Step]) -> Step:
     """Calibrate rewards over the whole corpus. Check steps among `scores` are left out: checks need no scale.
 
     Raises:
@@ -114,7 +112,7 @@ def calibrate(config: CalibrateConfig, prompts: Step, drafts: Sequence[Step], sc
         facts=StepFacts(verb="calibrate"),
         config=CalibrateStep(calibrate=config),
         produces=Calibration,
-        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": rewards},
+        inputs={"prompts": (prompts,), "candidates": tuple(candidates), "scores": rewards},
         scope="corpus",
     )
 
@@ -139,8 +137,3 @@ def _row(reward: str, language: str, own: Level, shrunk: Level) -> Calibration:
         knots_raw=shrunk.curve.raw if shrunk.curve else (),
         knots_z=shrunk.curve.z if shrunk.curve else (),
     )
-
-
-def _column_pairs(shard: Inputs, role: str, record: type[Record], key: str, value: str) -> dict[str, str]:
-    table = shard.table(role, record)
-    return dict(zip(table.column(key).to_pylist(), table.column(value).to_pylist(), strict=True))

@@ -1,21 +1,21 @@
 """The verb `ensemble`: one calibrated score for each candidate, none for one that fails a filter."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator
 
 from arbitrage.candidates.calibration import CalibrationTable, calibrated, log_length
+from arbitrage.candidates.table import FILTERED, CandidateShard
 from arbitrage.config import Config
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.errors import ConfigError
-from arbitrage.records import Calibration, FinishReason, Score
+from arbitrage.records import Calibration, FinishReason, Score, base_name
 from arbitrage.rewards import CheckConfig
-from arbitrage.rewards.options import CheckResult, RewardName, ScorerOptions, base_name, score_of, versioned
-from arbitrage.rewards.score import CheckStep, ScorerStep, scorables, score_items
+from arbitrage.rewards.options import CheckResult, RewardName, ScorerOptions, score_of, versioned
+from arbitrage.rewards.score import CheckStep, ScorerStep, score_items
 from arbitrage.tables import to_table
 
 VERSION = 1
@@ -67,18 +67,15 @@ class EnsembleStep(PureStep):
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return score_items(scorables(inputs))
+        return score_items(CandidateShard(inputs).joined())
 
     async def run(self, inputs: Inputs) -> Output:
-        """Return one Score for each candidate, in the order of the drafts."""
-        by_candidate: dict[str, dict[str, Score]] = defaultdict(dict)
-        for score in inputs.records("scores", Score):
-            by_candidate[score.candidate_id][base_name(score.reward)] = score
+        """Return one Score for each candidate, in the order of the candidates."""
         table = CalibrationTable(inputs.records("calibration", Calibration))
         name = versioned(self.ensemble.name, VERSION)
         scores = [
-            score_of(item, name, self._combine(item, by_candidate[item.candidate.candidate_id], table))
-            for item in scorables(inputs)
+            score_of(row, name, self._combine(row, {base_name(s.reward): s for s in row.scores}, table))
+            for row in CandidateShard(inputs).joined()
         ]
         return Output(to_table(scores, Score))
 
@@ -90,7 +87,7 @@ class EnsembleStep(PureStep):
             if found is None:
                 return CheckResult(error=f"unscored:{rule.check}")
             if found.value is not None and found.value < rule.minimum:
-                return CheckResult(error=f"filter:{rule.check}")
+                return CheckResult(error=f"{FILTERED}{rule.check}")
         return self._mean(item, scores, table)
 
     def _mean(self, item: Scorable, scores: Mapping[str, Score], table: CalibrationTable) -> CheckResult:
@@ -120,7 +117,7 @@ class EnsembleStep(PureStep):
 def combine(
     config: EnsembleConfig,
     prompts: Step,
-    drafts: Sequence[Step],
+    candidates: Sequence[Step],
     scores: Sequence[Step],
     calibration: Step | None,
 ) -> Step:
@@ -129,8 +126,8 @@ def combine(
     Args:
         config: weights, filters and the policy for missing scores.
         prompts: the prompts.
-        drafts: one step for each teacher.
-        scores: score and check steps over those drafts.
+        candidates: one step for each teacher.
+        scores: score and check steps over those candidates.
         calibration: the step of `calibrate`; None weighs raw scores, for ablations.
 
     Raises:
@@ -149,7 +146,7 @@ def combine(
             raw=tuple(sorted(raw)),
         ),
         produces=Score,
-        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": tuple(scores)}
+        inputs={"prompts": (prompts,), "candidates": tuple(candidates), "scores": tuple(scores)}
         | ({} if calibration is None else {"calibration": (calibration,)}),
         version=VERSION,
     )

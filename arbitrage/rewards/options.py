@@ -23,11 +23,6 @@ def versioned(name: str, version: int, model: str | None = None) -> str:
     return f"{name}@{version}" if model is None else f"{name}@{version}-{model[:8]}"
 
 
-def base_name(reward: str) -> str:
-    """Return the plain name of a `Score.reward` ('rm@1-0a1b2c3d' → 'rm')."""
-    return reward.partition("@")[0]
-
-
 class ScorerOptions(Config):
     """Base of the configs of rewards and committees: scorers on a scale of their own, which is calibrated.
 

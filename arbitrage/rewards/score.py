@@ -7,33 +7,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import ClassVar
 
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.rewards import Reward, Scorable
 from arbitrage.contracts.steps import LoadedModel, Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Load, Output, ShardWorker
 from arbitrage.errors import ConfigError, ConservationError
-from arbitrage.records import Candidate, Prompt, Record, Score
+from arbitrage.records import Record, Score
 from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.options import ScorerOptions, TextReward
 from arbitrage.tables import to_table
-
-
-def scorables(inputs: Inputs) -> list[Scorable]:
-    """Return each candidate of the role "drafts" beside its prompt, in the order of the drafts.
-
-    Raises:
-        ConservationError: a candidate answers a prompt that is not in this shard.
-    """
-    prompts = {prompt.prompt_id: prompt for prompt in inputs.records("prompts", Prompt)}
-    pairs = []
-    for candidate in inputs.records("drafts", Candidate):
-        prompt = prompts.get(candidate.prompt_id)
-        if prompt is None:
-            raise ConservationError(
-                f"candidate {candidate.candidate_id} of {candidate.teacher} answers prompt {candidate.prompt_id}, "
-                f"which is not among the {len(prompts)} prompts of its shard"
-            )
-        pairs.append(Scorable(prompt=prompt, candidate=candidate))
-    return pairs
 
 
 def score_items(pairs: Iterable[Scorable]) -> list[Item]:
@@ -57,7 +39,7 @@ class ScorerStep(StepConfig):
 
 
 class ScoreStep(ScorerStep):
-    """Scores drafts with one reward. Names no teacher, so that all drafts share one loaded model."""
+    """Scores candidates with one reward. Names no teacher, so that all candidates share one loaded model."""
 
     step_kind: ClassVar[str] = "score"
 
@@ -79,15 +61,15 @@ class ScoreStep(ScorerStep):
         return ModelWorker(reward) if self.reward.is_model else TextRewardWorker(reward)
 
 
-def score(reward: RewardConfig, teacher_name: str, prompts: Step, drafts: Step) -> Step:
-    """Score one teacher's drafts; all steps of one reward share a pool, so its model is loaded once."""
+def score(reward: RewardConfig, teacher_name: str, prompts: Step, candidates: Step) -> Step:
+    """Score one teacher's candidates; all steps of one reward share a pool, so its model is loaded once."""
     return Step(
         facts=StepFacts(
             verb="score", label=f"{reward.name}-{teacher_name}", teacher=teacher_name, scorer=reward.name
         ),
         config=ScoreStep(reward=reward),
         produces=Score,
-        inputs={"prompts": (prompts,), "drafts": (drafts,)},
+        inputs={"prompts": (prompts,), "candidates": (candidates,)},
         resources=reward.resources,
         pool=f"score-{reward.name}",
         version=reward.version,
@@ -102,11 +84,11 @@ class TextRewardWorker:
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return score_items(scorables(inputs))
+        return score_items(CandidateShard(inputs).joined())
 
     async def run(self, inputs: Inputs) -> Output:
-        """Return one Score for each candidate, in the order of the drafts."""
-        return Output(to_table(await _scores(self._reward, scorables(inputs)), Score))
+        """Return one Score for each candidate, in the order of the candidates."""
+        return Output(to_table(await _scores(self._reward, CandidateShard(inputs).joined()), Score))
 
     async def close(self) -> None:
         """Release the reward."""
@@ -121,7 +103,7 @@ class ModelWorker:
 
     def begin(self, inputs: Inputs) -> "RewardModelShard":
         """Read a shard's candidates."""
-        return RewardModelShard(self._reward, {pair.candidate.candidate_id: pair for pair in scorables(inputs)})
+        return RewardModelShard(self._reward, CandidateShard(inputs).by_id)
 
     def load(self) -> Load:
         """Return nothing that the counters do not say already."""
@@ -189,8 +171,8 @@ class CheckStep(StepConfig):
         return CheckWorker([check.build() for check in self.checks])
 
 
-def check(checks: Sequence[CheckConfig], teacher_name: str, prompts: Step, drafts: Step) -> Step:
-    """Check one teacher's drafts: one Score for each candidate and check.
+def check(checks: Sequence[CheckConfig], teacher_name: str, prompts: Step, candidates: Step) -> Step:
+    """Check one teacher's candidates: one Score for each candidate and check.
 
     Raises:
         ConfigError: two checks have one name, or there are none.
@@ -205,7 +187,7 @@ def check(checks: Sequence[CheckConfig], teacher_name: str, prompts: Step, draft
         facts=StepFacts(verb="check", label=teacher_name, teacher=teacher_name),
         config=CheckStep(checks=tuple(sorted(checks, key=lambda c: c.name))),
         produces=Score,
-        inputs={"prompts": (prompts,), "drafts": (drafts,)},
+        inputs={"prompts": (prompts,), "candidates": (candidates,)},
         version=sum(c.version for c in checks),
     )
 
@@ -218,10 +200,10 @@ class CheckWorker(ShardWorker):
 
     def items(self, inputs: Inputs) -> list[Item]:
         """List the candidates."""
-        return score_items(scorables(inputs))
+        return score_items(CandidateShard(inputs).joined())
 
     async def run(self, inputs: Inputs) -> Output:
-        """Return the Scores in the order of the drafts, those of one candidate by name of check."""
-        pairs = scorables(inputs)
+        """Return the Scores in the order of the candidates, those of one candidate by name of check."""
+        pairs = CandidateShard(inputs).joined()
         scores = [check.score_one(pair) for pair in pairs for check in self._checks]
         return Output(to_table(scores, Score))

@@ -104,7 +104,7 @@ class RunPlan(Config):
     config: dict[str, Any]
     steps: tuple[StepPlan, ...]  # in topological order
     datasets: dict[str, str]  # data set name → the step that writes it, such as {"sft": "select-sft"}
-    candidates: dict[str, tuple[str, ...]] = {}  # role → steps of the candidate table, for reports and exports
+    table: dict[str, tuple[str, ...]] = {}  # role → steps of the candidate table, for reports and exports
     backend: str = "local"
     started_at: str = ""
     seconds_before: float = 0.0  # wall clock of earlier passes: interrupted ones, and those of another config

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.steps import PureStep, Step
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import Reject, SftExample
@@ -29,11 +30,10 @@ class FusedSelection(PureStep):
 
     async def run(self, inputs: Inputs) -> Output:
         """Select within each prompt. Fused answers that fail a filter, or that have no score, are not taken."""
-        of_fused = {"prompts": "prompts", "drafts": "fused", "scores": "fused_scores"}
-        fused = rank_candidates(Inputs({role: inputs.tables[name] for role, name in of_fused.items()}))
+        fused = rank_candidates(CandidateShard(inputs, candidates_role="fused", final_role="fused_final"))
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for ranked, made in zip(rank_candidates(inputs), fused, strict=True):
+        for ranked, made in zip(rank_candidates(CandidateShard(inputs)), fused, strict=True):
             example = self._choose(ranked, made)
             if example is None:
                 rejects.append(reject_of(ranked))
@@ -58,7 +58,7 @@ class FusedSelection(PureStep):
 class Scored:
     """Answers, and the step of their final scores."""
 
-    drafts: tuple[Step, ...]
+    candidates: tuple[Step, ...]
     final: Step
 
 
@@ -73,10 +73,10 @@ def select_fused(config: FusedSelection, prompts: Step, answers: Scored, fused: 
     """
     inputs = {
         "prompts": (prompts,),
-        "drafts": answers.drafts,
-        "scores": (answers.final,),
-        "fused": fused.drafts,
-        "fused_scores": (fused.final,),
+        "candidates": answers.candidates,
+        "final": (answers.final,),
+        "fused": fused.candidates,
+        "fused_final": (fused.final,),
     }
     return Step(SFT, config, SftExample, inputs)
 

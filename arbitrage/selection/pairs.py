@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, rank_candidates
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import PreferencePair, Prompt, Reject
@@ -49,7 +50,7 @@ class PairSelection(PureStep):
         """Select within each prompt."""
         pairs: list[PreferencePair] = []
         rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
+        for ranked in rank_candidates(CandidateShard(inputs)):
             proposals = list(self.policy.propose(ranked.candidates))
             kept = self._keep(proposals)
             pairs.extend(self._pair(ranked.prompt, proposal) for proposal in kept)
@@ -111,16 +112,16 @@ class PairSelection(PureStep):
 PREFERENCE = StepFacts(verb="select", label="preference")
 
 
-def select_pairs(config: PairSelection, prompts: Step, drafts: Sequence[Step], scores: Step) -> Step:
+def select_pairs(config: PairSelection, prompts: Step, candidates: Sequence[Step], final: Step) -> Step:
     """Choose preference pairs from the candidate table.
 
     Args:
         config: policy and filters.
         prompts: step of Prompt rows; each becomes one to `max_pairs` pairs or one Reject.
-        drafts: steps of Candidate rows, one for each teacher.
-        scores: step of Score rows, at most one for each candidate: the ensemble.
+        candidates: steps of Candidate rows, one for each teacher.
+        final: step of Score rows, at most one for each candidate: the ensemble.
     """
-    inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
+    inputs = {"prompts": (prompts,), "candidates": tuple(candidates), "final": (final,)}
     if config.mix is None:
         return Step(PREFERENCE, config, PreferencePair, inputs)
     pairing = config.model_copy(update={"mix": None})

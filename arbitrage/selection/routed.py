@@ -9,9 +9,10 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from arbitrage.candidates.ranked import PromptCandidates, RankedCandidate, rank_candidates
+from arbitrage.candidates.table import CandidateShard, value_by
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
-from arbitrage.records import Reject, Route, Score, SftExample
+from arbitrage.records import Reject, SftExample
 from arbitrage.selection.sft import example_of, reject_of
 from arbitrage.tables import to_table
 
@@ -38,44 +39,34 @@ class RoutedSelection(PureStep):
 
     async def run(self, inputs: Inputs) -> Output:
         """Select within each prompt."""
-        asked = {route.prompt_id: route.teachers for route in inputs.records("routes", Route)}
-        verdicts = self._verdicts(inputs)
+        shard = CandidateShard(inputs)
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
-            kept = self._keep(ranked, asked.get(ranked.prompt.prompt_id, ()), verdicts)
+        for ranked in rank_candidates(shard):
+            kept = self._keep(ranked, shard.teachers_by_prompt.get(ranked.prompt.prompt_id, ()))
             examples += [example_of(ranked.prompt, one, self.strategy) for one in kept]
             if not kept:
                 rejects.append(reject_of(PromptCandidates(ranked.prompt, (), ranked.unusable, ranked.failed)))
         return Output(to_table(examples, SftExample), to_table(rejects, Reject))
 
-    def _keep(
-        self, ranked: PromptCandidates, teachers: Sequence[str], verdicts: dict[str, float]
-    ) -> Sequence[RankedCandidate]:
+    def _keep(self, ranked: PromptCandidates, teachers: Sequence[str]) -> Sequence[RankedCandidate]:
         found = [
             one
             for one in ranked.candidates
             if one.candidate.teacher in teachers and one.candidate.sample_index < self.samples
         ]
         if self.keep == "right":  # the sort is stable: among equals the best-scored stays first
-            found.sort(key=lambda one: -verdicts.get(one.candidate.candidate_id, 0.0))
+            found.sort(key=lambda one: -(value_by(self.judge, one.scores) or 0.0))
         return found if self.keep == "all" else found[:1]
-
-    def _verdicts(self, inputs: Inputs) -> dict[str, float]:
-        if self.keep != "right":
-            return {}
-        prefix = f"{self.judge}@"
-        opinions = inputs.records("opinions", Score)
-        return {s.candidate_id: s.value for s in opinions if s.value is not None and s.reward.startswith(prefix)}
 
 
 def select_routed(
     config: RoutedSelection,
     prompts: Step,
     routes: Sequence[Step],
-    drafts: Sequence[Step],
-    scores: Step,
-    opinions: Sequence[Step],
+    candidates: Sequence[Step],
+    final: Step,
+    scores: Sequence[Step],
 ) -> Step:
     """Keep what a strategy would have asked for and kept.
 
@@ -83,11 +74,11 @@ def select_routed(
         config: which strategy.
         prompts: step of Prompt rows.
         routes: steps of Route rows, each prompt in at most one: whom the strategy asks.
-        drafts: steps of Candidate rows, one for each teacher; those not asked are left out.
-        scores: step of Score rows: the ensemble.
-        opinions: steps of Score rows that hold the oracle's check; read only where `keep` is `right`.
+        candidates: steps of Candidate rows, one for each teacher; those not asked are left out.
+        final: step of Score rows: the ensemble.
+        scores: steps of Score rows that hold the oracle's check; read only where `keep` is `right`.
     """
-    inputs = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts), "scores": (scores,)}
+    inputs = {"prompts": (prompts,), "routes": tuple(routes), "candidates": tuple(candidates), "final": (final,)}
     if config.keep == "right":
-        inputs["opinions"] = tuple(opinions)
+        inputs["scores"] = tuple(scores)
     return Step(StepFacts(verb="select", label=config.strategy), config, SftExample, inputs)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from arbitrage.candidates.ranked import NothingUsable, PromptCandidates, RankedCandidate, rank_candidates
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.records import Prompt, Reject, SftExample
@@ -32,7 +33,7 @@ class SftSelection(PureStep):
         """Select within each prompt."""
         examples: list[SftExample] = []
         rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
+        for ranked in rank_candidates(CandidateShard(inputs)):
             kept = self._keep(ranked)
             examples.extend(example_of(ranked.prompt, candidate, self.strategy) for candidate in kept)
             if not kept:
@@ -48,16 +49,16 @@ class SftSelection(PureStep):
 SFT = StepFacts(verb="select", label="sft")
 
 
-def select_sft(config: SftSelection, prompts: Step, drafts: Sequence[Step], scores: Step) -> Step:
+def select_sft(config: SftSelection, prompts: Step, candidates: Sequence[Step], final: Step) -> Step:
     """Choose SFT examples from the candidate table.
 
     Args:
         config: what to keep.
         prompts: step of Prompt rows; each becomes one example (`all`: one or more) or one Reject.
-        drafts: steps of Candidate rows, one for each teacher.
-        scores: step of Score rows, at most one for each candidate: the ensemble.
+        candidates: steps of Candidate rows, one for each teacher.
+        final: step of Score rows, at most one for each candidate: the ensemble.
     """
-    inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)}
+    inputs = {"prompts": (prompts,), "candidates": tuple(candidates), "final": (final,)}
     return Step(SFT, config, SftExample, inputs)
 
 

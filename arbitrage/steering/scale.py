@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import ClassVar
 
+import pyarrow.compute as pc
+
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.steps import PureCorpusStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
 from arbitrage.languages import UNKNOWN, family_of
-from arbitrage.records import Measurement, MetricScale, Prompt, Score, content_id
+from arbitrage.records import Measurement, MetricScale, content_id
 from arbitrage.rewards.shrinkage import Level, Moments, Sample, level_of, merge, pool_within, shrink
 from arbitrage.steering.objectives import REWARD
 from arbitrage.tables import to_table
@@ -111,35 +114,32 @@ def scale_metrics(shrinkage: float, prompts: Step, measures: Sequence[Step], fin
         facts=StepFacts(verb="scale", label="metrics"),
         config=ScaleStep(shrinkage=shrinkage),
         produces=MetricScale,
-        inputs={"prompts": (prompts,), "measures": tuple(measures), "scores": (final,)},
+        inputs={"prompts": (prompts,), "measures": tuple(measures), "final": (final,)},
         scope="corpus",
     )
 
 
-def _take_in(shard: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
-    prompts = shard.table("prompts", Prompt)
-    languages = dict(zip(prompts["prompt_id"].to_pylist(), prompts["language"].to_pylist(), strict=True))
-    measures = shard.table("measures", Measurement).select(["metric", "prompt_id", "candidate_id", "value"])
-    scores = shard.table("scores", Score).select(["prompt_id", "candidate_id", "value"])
-    scored = [
-        (REWARD, *row) for row in zip(*(c.to_pylist() for c in scores.columns), strict=True) if row[2] is not None
-    ]
-    usable = {candidate_id for _, _, candidate_id, _ in scored}
-    rows = [*zip(*(c.to_pylist() for c in measures.columns), strict=True), *scored]
-    by_prompt: dict[tuple[str, str], list[float]] = defaultdict(list)
+def _take_in(inputs: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
+    shard = CandidateShard(inputs)
+    final = shard.final.filter(pc.is_valid(shard.final["value"]))
+    measures = inputs.table("measures", Measurement)
+    measures = measures.filter(pc.and_(shard.has_final_value(measures), pc.is_valid(measures["value"])))
+    by_prompt: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     keys: dict[str, int] = {}
-    for metric, prompt_id, candidate_id, value in rows:
-        if value is None or candidate_id not in usable:
-            continue
-        if candidate_id not in keys:
-            keys[candidate_id] = int(content_id("scale", candidate_id), 16)
-        group = groups[metric][languages[prompt_id]]
-        group.moments.add(value, 0.0)
-        group.values.add(keys[candidate_id], value)
-        by_prompt[metric, prompt_id].append(value)
-    for (metric, prompt_id), values in by_prompt.items():
+    for table, metrics in ((measures, measures["metric"].to_pylist()), (final, [REWARD] * final.num_rows)):
+        columns = (table[name].to_pylist() for name in ("prompt_id", "candidate_id", "value"))
+        for metric, language, prompt_id, candidate_id, value in zip(
+            metrics, shard.languages_of(table).to_pylist(), *columns, strict=True
+        ):
+            if candidate_id not in keys:
+                keys[candidate_id] = int(content_id("scale", candidate_id), 16)
+            group = groups[metric][language]
+            group.moments.add(value, 0.0)
+            group.values.add(keys[candidate_id], value)
+            by_prompt[metric, language, prompt_id].append(value)
+    for (metric, language, prompt_id), values in by_prompt.items():
         key = int(content_id("scale", prompt_id), 16)
-        groups[metric][languages[prompt_id]].prompt_means.add(key, sum(values) / len(values))
+        groups[metric][language].prompt_means.add(key, sum(values) / len(values))
 
 
 def _row(metric: str, language: str, own: _Group, shrunk: Level, everybody: _Group) -> MetricScale:

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from arbitrage.candidates.table import CandidateShard, JoinedCandidate
 from arbitrage.config import Config
 from arbitrage.contracts.steps import PureCorpusStep, PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
@@ -20,7 +21,6 @@ from arbitrage.records import (
     Message,
     Metric,
     PreferencePair,
-    Prompt,
     Record,
     Reject,
     SteeredExample,
@@ -70,8 +70,7 @@ class SelectStep(PureStep):
 
     async def run(self, inputs: Inputs) -> Output:
         """Write the shard, in order of prompt id."""
-        prompts = {p.prompt_id: p for p in inputs.records("prompts", Prompt)}
-        drafts = {c.candidate_id: c for c in inputs.records("drafts", Candidate)}
+        table = CandidateShard(inputs).by_id
         quotas = {q.language: q for q in inputs.records("quotas", LanguageQuota)}
         choices = inputs.records("choices", SteeringChoice)
         found = measured_by_candidate(inputs, "candidate_id", map(self._taken, choices))
@@ -82,10 +81,10 @@ class SelectStep(PureStep):
             if not self._has_room(choice, quotas):
                 row = "quota_filled"
             elif self.rows == "preference":
-                row = self._pair(choice, prompts[choice.prompt_id], drafts)
+                row = self._pair(choice, table)
             else:
-                taken = drafts[self._taken(choice)]
-                row = self._example(prompts[choice.prompt_id], taken, found.get(taken.candidate_id, {}))
+                taken = self._taken(choice)
+                row = self._example(table[taken], found.get(taken, {}))
             if isinstance(row, Record):
                 rows.append(row)
             else:
@@ -102,8 +101,9 @@ class SelectStep(PureStep):
             return True
         return self.quotas.lot(choice.prompt_id) <= limit.last_lot
 
-    def _example(self, prompt: Prompt, candidate: Candidate, measured: Mapping[str, Measurement]) -> SteeredExample:
+    def _example(self, taken: JoinedCandidate, measured: Mapping[str, Measurement]) -> SteeredExample:
         """Return the candidate that steering, or chance, has taken, with all its measurements."""
+        prompt, candidate = taken.prompt, taken.candidate
         return SteeredExample(
             prompt_id=prompt.prompt_id,
             language=prompt.language,
@@ -116,16 +116,15 @@ class SelectStep(PureStep):
             metrics=tuple(Metric(name=name, value=measured[name].value) for name in sorted(measured)),
         )
 
-    def _pair(
-        self, choice: SteeringChoice, prompt: Prompt, drafts: Mapping[str, Candidate]
-    ) -> PreferencePair | SelectReject:
+    def _pair(self, choice: SteeringChoice, table: Mapping[str, JoinedCandidate]) -> PreferencePair | SelectReject:
         """Pair the steered candidate with the one farthest from the objectives, whose scores it carries."""
         if choice.away_id is None or choice.away_pull is None:
             return "no_opponent"
         gap = choice.steered_pull - choice.away_pull
         if gap < self.min_gap:
             return "below_gap"
-        chosen, rejected = drafts[choice.steered_id], drafts[choice.away_id]
+        prompt = table[choice.steered_id].prompt
+        chosen, rejected = table[choice.steered_id].candidate, table[choice.away_id].candidate
         return PreferencePair(
             prompt_id=prompt.prompt_id,
             language=prompt.language,
@@ -149,7 +148,7 @@ class SelectStep(PureStep):
 def select_steered(
     config: SelectStep,
     prompts: Step,
-    drafts: Sequence[Step],
+    candidates: Sequence[Step],
     measures: Sequence[Step],
     choices: Step,
     quotas: Step | None,
@@ -159,12 +158,12 @@ def select_steered(
     Args:
         config: which.
         prompts: the prompts.
-        drafts: steps of Candidate rows, one for each teacher.
+        candidates: steps of Candidate rows, one for each teacher.
         measures: steps of Measurement rows; examples carry all that was measured.
         choices: the step of `steer`; each row becomes one row or one Reject.
         quotas: the step of `quota`, if there are quotas.
     """
-    inputs = {"prompts": (prompts,), "drafts": tuple(drafts), "choices": (choices,)}
+    inputs = {"prompts": (prompts,), "candidates": tuple(candidates), "choices": (choices,)}
     if config.rows != "preference":
         inputs["measures"] = tuple(measures)
     if quotas is not None:

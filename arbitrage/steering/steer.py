@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from arbitrage.candidates.ranked import PromptCandidates, rank_candidates
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Config
 from arbitrage.contracts.steps import PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
@@ -50,7 +51,7 @@ class SteerStep(PureStep):
         found = measured_by_candidate(inputs, "metric", (o.name for o in self.steer.objectives))
         choices: list[SteeringChoice] = []
         rejects: list[Reject] = []
-        for ranked in rank_candidates(inputs):
+        for ranked in rank_candidates(CandidateShard(inputs)):
             row = _decide(judge, ranked, found)
             if isinstance(row, SteeringChoice):
                 choices.append(row)
@@ -62,7 +63,7 @@ class SteerStep(PureStep):
 def steer(
     config: SteerConfig,
     prompts: Step,
-    drafts: Sequence[Step],
+    candidates: Sequence[Step],
     final: Step,
     measures: Sequence[Step],
     scales: Step,
@@ -73,9 +74,9 @@ def steer(
     Args:
         config: objectives, reward and lots.
         prompts: each becomes a SteeringChoice or a Reject.
-        drafts: steps of Candidate rows, one for each teacher.
+        candidates: steps of Candidate rows, one for each teacher.
         final: the ensemble; candidates without a score take no part.
-        measures: steps of Measurement rows over those drafts.
+        measures: steps of Measurement rows over those candidates.
         scales: the step of `scale_metrics`.
         targets: the step of `look_like`, where an objective asks for it.
     """
@@ -88,8 +89,8 @@ def steer(
         produces=SteeringChoice,
         inputs={
             "prompts": (prompts,),
-            "drafts": tuple(drafts),
-            "scores": (final,),
+            "candidates": tuple(candidates),
+            "final": (final,),
             "measures": tuple(measures),
             "scales": (scales,),
         }

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from arbitrage.candidates.ranked import RankedCandidate, rank_candidates
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Config, Operational, Raw
 from arbitrage.contracts.engines import Completion, SamplingParams
 from arbitrage.contracts.steps import Step, StepFacts
@@ -76,8 +77,8 @@ def fuse(
     config: FusionConfig,
     fuser: TeacherConfig,
     prompts: Step,
-    drafts: Sequence[Step],
-    scores: Step,
+    candidates: Sequence[Step],
+    final: Step,
     licences: Sequence[str],
 ) -> Step:
     """Return the step `fuse-<teacher>`: a Candidate for each prompt with at least two usable answers.
@@ -86,8 +87,8 @@ def fuse(
         config: who fuses what.
         fuser: the teacher's entry.
         prompts: step of Prompt rows.
-        drafts: steps of Candidate rows, one for each teacher.
-        scores: step of Score rows, at most one for each candidate: the ensemble.
+        candidates: steps of Candidate rows, one for each teacher.
+        final: step of Score rows, at most one for each candidate: the ensemble.
         licences: of the teachers who drafted: they bind what is made of their answers.
     """
     step = FuseStep(
@@ -102,7 +103,7 @@ def fuse(
         facts=facts,
         config=step,
         produces=Candidate,
-        inputs={"prompts": (prompts,), "drafts": tuple(drafts), "scores": (scores,)},
+        inputs={"prompts": (prompts,), "candidates": tuple(candidates), "final": (final,)},
         resources=fuser.held_resources(),
         pool=facts.name,
         version=VERSION,
@@ -139,7 +140,7 @@ class FuseStep(GenerateConfig):
         """List a question for each prompt that has two answers to fuse."""
         tags = usable_languages(self.teacher)
         found = []
-        for ranked in rank_candidates(inputs):
+        for ranked in rank_candidates(CandidateShard(inputs)):
             read = distinct(ranked.candidates)[: self.fusion.max_candidates]
             prompt = ranked.prompt
             is_spoken = any(speaks(tag, prompt.language) for tag in tags)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Raw
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, SamplingParams
 from arbitrage.contracts.steps import LoadedModel, Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.inputs.values import count_of
-from arbitrage.records import Candidate, Prompt, Record, Reject, Route, content_id
+from arbitrage.records import Candidate, Prompt, Record, Reject, content_id
 from arbitrage.teachers.engines.engine import json_hash
 from arbitrage.teachers.engines.logprobs import logprob_of
 from arbitrage.teachers.pool import TeacherConfig
@@ -88,10 +89,11 @@ class GenerateConfig(StepConfig):
         Steps that send a teacher something else than the prompt override this.
         """
         name = self.teacher.name
-        routed = {r.prompt_id for r in inputs.records("routes", Route) if name in r.teachers}
-        prompts = [p for p in inputs.records("prompts", Prompt) if p.prompt_id in routed]
-        if missing := sorted(routed - {p.prompt_id for p in prompts}):
+        shard = CandidateShard(inputs)
+        routed = {key for key, teachers in shard.teachers_by_prompt.items() if name in teachers}
+        if missing := sorted(routed - shard.prompts_by_id.keys()):
             raise ExecutionError(f"routes name {len(missing)} prompts that are not there, such as {missing[0]}")
+        prompts = [prompt for key, prompt in shard.prompts_by_id.items() if key in routed]
         prompts.sort(key=_beginning)
         return [TeacherRequest(p, r) for p in prompts for r in requests_for(p, self.sampling, self.teacher_hash)]
 

@@ -62,8 +62,8 @@ def readers(execution: ExecutionPlan, length: Lengths) -> list[PromptReadingStep
     for planned in execution.steps:
         config, task = planned.step.config, _task_of(planned.step)
         if task is not None and isinstance(config, GenerateConfig):
-            drafts, reviews = (planned.step.inputs.get(role, ()) for role in ("drafts", "reviews"))
-            quoted = max(map(length, drafts)) + sum(map(length, reviews)) * (task == "adjudicate")
+            candidates, reviews = (planned.step.inputs.get(role, ()) for role in ("candidates", "reviews"))
+            quoted = max(map(length, candidates)) + sum(map(length, reviews)) * (task == "adjudicate")
             found.append(PromptReadingStep(task, planned.step, config, frozenset(planned.missing), quoted))
     return found
 
@@ -102,17 +102,15 @@ def _task_of(step: Step) -> Task | None:
 
 def _read_by(step: Step, prompt: Prompt, answers: Mapping[str, int]) -> int:
     config = step.config
-    drafts = sum(_written(draft, prompt, answers) for draft in step.inputs["drafts"])
+    num = sum(_written(source, prompt, answers) for source in step.inputs["candidates"])
     if not isinstance(config, FuseStep):
-        return drafts
+        return num
     is_spoken = any(speaks(tag, prompt.language) for tag in usable_languages(config.teacher))
-    return (
-        min(drafts, config.fusion.max_candidates) if drafts > 1 and is_spoken and config.fusion.wants(prompt) else 0
-    )
+    return min(num, config.fusion.max_candidates) if num > 1 and is_spoken and config.fusion.wants(prompt) else 0
 
 
-def _written(draft: Step, prompt: Prompt, answers: Mapping[str, int]) -> int:
+def _written(source: Step, prompt: Prompt, answers: Mapping[str, int]) -> int:
     """Return how many answers to a prompt a step writes, at most."""
-    if isinstance(draft.config, FuseStep):
-        return min(1, _read_by(draft, prompt, answers))
-    return answers.get(draft.config.teacher.name, 0) if isinstance(draft.config, GenerateConfig) else 0
+    if isinstance(source.config, FuseStep):
+        return min(1, _read_by(source, prompt, answers))
+    return answers.get(source.config.teacher.name, 0) if isinstance(source.config, GenerateConfig) else 0

@@ -1,19 +1,17 @@
 """A run's own candidate table as a reward matrix or as a log: what routers are trained and judged on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from arbitrage.candidates.matrix_builder import JUDGE, MatrixBuilder, MatrixRows
+from arbitrage.candidates.matrix_builder import JUDGE, BuiltMatrix, MatrixBuilder
 from arbitrage.candidates.matrix_file import MatrixReading
+from arbitrage.candidates.table import CandidateTable
 from arbitrage.errors import UserError
-from arbitrage.records import Candidate, Prompt, Record, Route, Score
+from arbitrage.records import Prompt, Route
 from arbitrage.runs.paths import AnyPath
-from arbitrage.runs.run import Run, open_run
-from arbitrage.tables import concat, from_table
+from arbitrage.runs.run import open_run
+from arbitrage.tables import from_table
 from routers.bandit_log.outcome_log import OutcomeLog, log_routes
 
 UNSCORED = "an answer that was asked for has no score"
@@ -37,15 +35,15 @@ def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
     """
     run = open_run(run_dir)
     _ = run.manifest  # says so if the run has not finished
-    asked = asked_by(run, [name for name in routes_of(run) if _asks_all(run, name)])
-    if not asked.routes:
+    table = CandidateTable(run)
+    routes = [name for name in table.sampling_routes if _samples_all(table, name)]
+    if not routes:
         raise UserError(
             f"{run_dir}: its router did not ask everybody, so who would have been best is not known; "
             "outcomes come from runs with `router: {kind: all}`"
         )
-    builder = MatrixBuilder(asked.teachers)
-    add_outcomes(builder, run, asked, with_judge)
-    built = builder.build()
+    rewards = table.rewards if len(table.rewards) > 1 else ()
+    built = matrix_of(table.routed_by(routes), (*rewards, *((JUDGE,) if with_judge else ())))
     dropped = {UNSCORED: built.num_dropped} if built.num_dropped else {}
     return MatrixReading(built.matrix, dropped)
 
@@ -62,85 +60,37 @@ def log_of_run(run_dir: AnyPath) -> OutcomeLog:
     """
     run = open_run(run_dir)
     _ = run.manifest  # says so if the run has not finished
-    asked = asked_by(run, routes_of(run))
-    routes = [route for name in asked.routes for table in run.tables(name) for route in from_table(table, Route)]
+    table = CandidateTable(run)
+    table = table.routed_by(table.sampling_routes)
+    routes = [route for name in table.routers for part in run.tables(name) for route in from_table(part, Route)]
     alone = [route for route in routes if len(route.teachers) == 1 and route.propensity is not None]
     if not alone:
         raise UserError(
             f"{run_dir}: its router asked nobody alone; logs come from runs with `router: {{kind: bandit}}` "
             "or `uniform`"
         )
-    builder = MatrixBuilder(asked.teachers)
-    add_outcomes(builder, run, asked, with_judge=False)
-    matrix = builder.build().matrix
+    matrix = matrix_of(table).matrix
     rewards = dict(zip(matrix.prompt_ids, np.nanmean(matrix.rewards_PT, axis=1).tolist(), strict=True))
-    [name] = run.plan.candidates["prompts"]
-    prompts = [prompt for table in run.tables(name) for prompt in from_table(table, Prompt)]
-    return log_routes(prompts, alone, rewards, asked.teachers)
+    prompts = [prompt for part in run.tables(table.prompts) for prompt in from_table(part, Prompt)]
+    return log_routes(prompts, alone, rewards, table.teachers)
 
 
-@dataclass(frozen=True, slots=True)
-class AskedSteps:
-    """Steps of a run, by name: routes, the drafts asked for by them, and what scored these; and the teachers."""
+def matrix_of(table: CandidateTable, scores: Sequence[str] = ()) -> BuiltMatrix:
+    """Read the candidates that some routes sent for into a matrix.
 
-    routes: tuple[str, ...]
-    drafts: tuple[str, ...]
-    scores: tuple[str, ...]
-    teachers: tuple[str, ...]
+    Args:
+        table: of these routes.
+        scores: names of rewards and checks to read each by itself.
 
-
-def routes_of(run: Run) -> list[str]:
-    """Return the route steps by which the run asked, in order of the plan."""
-    asked = {r for name in run.plan.candidates.get("drafts", ()) for r in run.step(name).inputs.get("routes", ())}
-    return [step.name for step in run.plan.steps if step.name in asked]
-
-
-def asked_by(run: Run, routes: Sequence[str]) -> AskedSteps:
-    """Return what was asked by some of the routes."""
-    of = run.step
-    drafts = [d for d in run.plan.candidates.get("drafts", ()) if set(of(d).inputs.get("routes", ())) & set(routes)]
-    scores = [s for s in run.plan.candidates.get("scores", ()) if set(of(s).inputs.get("drafts", ())) & set(drafts)]
-    teachers = sorted({str(of(name).config["teacher"]["name"]) for name in drafts})
-    return AskedSteps(tuple(routes), tuple(drafts), tuple(scores), tuple(teachers))
+    Raises:
+        DataError: no prompt has a score of every teacher that was sampled.
+    """
+    builder = MatrixBuilder(table.teachers, scores)
+    for shard in table.shards():
+        builder.add(shard)
+    return builder.build()
 
 
-def add_outcomes(builder: MatrixBuilder, run: Run, asked: AskedSteps, with_judge: bool) -> None:
-    """Read the shards of some route steps into a builder."""
-    [prompts] = run.plan.candidates["prompts"]
-    final = run.plan.candidates["final"]
-    for shard in sorted({k for name in asked.routes for k in run.shards(name)}):
-        drafts = _joined(run, asked.drafts, shard, Candidate)
-        mine = drafts["candidate_id"].combine_chunks()
-        rows = MatrixRows(
-            prompts=run.shard(prompts, shard),
-            routes=_joined(run, asked.routes, shard, Route),
-            drafts=drafts,
-            final=_of(mine, _joined(run, final, shard, Score)),
-            opinions=_opinions(_of(mine, _joined(run, asked.scores, shard, Score)), run, with_judge),
-        )
-        builder.add(rows)
-
-
-def _asks_all(run: Run, route: str) -> bool:
-    router = run.step(route).config.get("router", {})
+def _samples_all(table: CandidateTable, route: str) -> bool:
+    router = table.run.step(route).config.get("router", {})
     return isinstance(router, dict) and router.get("kind") == "all"
-
-
-def _opinions(scores: pa.Table, run: Run, with_judge: bool) -> pa.Table:
-    """Keep the scores of rewards, if there are several, and of the exact check, if it is wanted."""
-    rewards = {
-        str(run.step(name).config["reward"]["name"])
-        for name in run.plan.candidates.get("scores", ())
-        if "reward" in run.step(name).config
-    }
-    wanted = (rewards if len(rewards) > 1 else set()) | ({JUDGE} if with_judge else set())
-    names = [name for name in pc.unique(scores["reward"]).to_pylist() if name.partition("@")[0] in wanted]
-    return scores.filter(pc.is_in(scores["reward"], pa.array(names, pa.string())))
-
-
-def _joined(run: Run, names: Sequence[str], shard: int, record: type[Record]) -> pa.Table:
-    return concat([run.shard(name, shard) for name in names if shard in run.shards(name)], record).combine_chunks()
-
-
-def _of(candidates: pa.Array, scores: pa.Table) -> pa.Table:
-    return scores.filter(pc.is_in(scores["candidate_id"], value_set=candidates))

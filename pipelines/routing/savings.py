@@ -2,18 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from arbitrage.candidates.matrix import Floats, RewardMatrix
-from arbitrage.candidates.matrix_builder import MatrixBuilder
+from arbitrage.candidates.matrix_builder import JUDGE
 from arbitrage.candidates.queries import Rows
+from arbitrage.candidates.table import CandidateTable
 from arbitrage.runs.paths import AnyPath
-from arbitrage.runs.run import Run, open_run
-from pipelines.routing.outcomes import add_outcomes, asked_by, routes_of
+from arbitrage.runs.run import open_run
+from pipelines.routing.outcomes import matrix_of
 from pipelines.routing.trained import trained_by
 from routers.learning.train import RouteTrainedConfig
 
@@ -91,14 +91,13 @@ def savings_of(run_dir: AnyPath) -> Savings | None:
         DataError: no prompt has scores of all who were asked.
     """
     run = open_run(run_dir)
-    chosen, everybody = _routes(run)
+    whole = CandidateTable(run)
+    chosen, everybody = _routes(whole)
     if not run.shards(chosen) or not run.shards(everybody):
         return None
-    asked = asked_by(run, [everybody, chosen])
-    builder = MatrixBuilder(asked.teachers)
-    add_outcomes(builder, run, asked, with_judge=True)
-    matrix = builder.build().matrix
-    committed = {i for table in run.tables(chosen) for i in table["prompt_id"].to_pylist()}
+    table = whole.routed_by([everybody, chosen])
+    matrix = matrix_of(table, (JUDGE,)).matrix
+    committed = {i for part in run.tables(chosen) for i in part["prompt_id"].to_pylist()}
     is_committed = np.array([prompt_id in committed for prompt_id in matrix.prompt_ids])
     first, rest = matrix.take(np.flatnonzero(~is_committed)), matrix.take(np.flatnonzero(is_committed))
     if not len(first) or not len(rest):
@@ -114,8 +113,8 @@ def savings_of(run_dir: AnyPath) -> Savings | None:
     return Savings(
         num_explored=len(first),
         num_committed=len(rest),
-        generations=sum(report.num_in for report in run.manifest.steps if report.name in asked.drafts),
-        generations_of_all=_generations_of_all(run, asked.drafts, everybody, chosen),
+        generations=sum(report.num_in for report in run.manifest.steps if report.name in table.steps["candidates"]),
+        generations_of_all=_generations_of_all(table, everybody, chosen),
         best_single=matrix.teachers[single],
         expected=reward.best_single + gain,
         reward=reward,
@@ -123,10 +122,10 @@ def savings_of(run_dir: AnyPath) -> Savings | None:
     )
 
 
-def _routes(run: Run) -> tuple[str, str]:
-    """Return the route step by the trained router, and the one that asked everybody."""
-    names = routes_of(run)
-    [chosen] = [name for name in names if "router" in run.step(name).inputs]
+def _routes(table: CandidateTable) -> tuple[str, str]:
+    """Return the route step by the trained router, and the one by which every teacher was sampled."""
+    names = table.sampling_routes
+    [chosen] = [name for name in names if "router" in table.run.step(name).inputs]
     [everybody] = [name for name in names if name != chosen]
     return chosen, everybody
 
@@ -154,17 +153,18 @@ def _quality(first_PT: Floats, rest_PT: Floats, single: int, pick_first: Rows, p
     )
 
 
-def _generations_of_all(run: Run, drafts: Sequence[str], everybody: str, chosen: str) -> int:
-    """Count what would have been asked for, had every prompt that was routed gone to all who may be asked."""
-    samples = {run.step(d).config["teacher"]["name"]: int(run.step(d).config["sampling"]["n"]) for d in drafts}
+def _generations_of_all(table: CandidateTable, everybody: str, chosen: str) -> int:
+    """Count the completions had every routed prompt been sent to every eligible teacher."""
+    run = table.run
+    configs = [run.step(step).config for step in table.steps["candidates"]]
+    samples = {config["teacher"]["name"]: int(config["sampling"]["n"]) for config in configs}
     config = RouteTrainedConfig.model_validate_json(json.dumps(run.step(chosen).config))
     language_filter = config.choice.require_pool(config.pool)
     total = sum(
-        samples[t] for table in run.tables(everybody) for named in table["teachers"].to_pylist() for t in named
+        samples[t] for routes in run.tables(everybody) for named in routes["teachers"].to_pylist() for t in named
     )
-    [prompts] = run.plan.candidates["prompts"]
     for shard in run.shards(chosen):
-        table = run.shard(prompts, shard)
-        for language, num in Counter(table["language"].to_pylist()).items():
+        prompts = run.shard(table.prompts, shard)
+        for language, num in Counter(prompts["language"].to_pylist()).items():
             total += num * sum(samples[t] for t in language_filter.eligible(language))
     return total

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import Literal
 
+import pyarrow.compute as pc
+
+from arbitrage.candidates.table import CandidateShard, CandidateTable
 from arbitrage.errors import DataError
-from arbitrage.rewards.options import base_name
+from arbitrage.records import Route, SftExample
+from arbitrage.runs.manifest import StepPlan
 from arbitrage.runs.run import Run
 from pipelines.students.strategies import StrategyConfig
 
@@ -53,13 +56,14 @@ class TrainingSet:
 
 def strategy_rows(run: Run, strategies: Sequence[StrategyConfig]) -> list[StrategyRows]:
     """Count the completions that each strategy sampled and the rows that it kept."""
-    languages = {
-        row["prompt_id"]: row["language"]
-        for table in run.tables(run.plan.candidates["prompts"][0])
-        for row in table.select(["prompt_id", "language"]).to_pylist()
-    }
-    right = _right(run)
-    return [_holding(run, strategy, languages, right) for strategy in strategies]
+    table = CandidateTable(run)
+    counts = {strategy.name: _Counts() for strategy in strategies}
+    for shard in table.shards():
+        exact = shard.scores(EXACT)
+        right = frozenset(exact.filter(pc.equal(exact["value"], 1.0))["candidate_id"].to_pylist())
+        for strategy in strategies:
+            counts[strategy.name].add(shard, run.step(run.plan.datasets[strategy.name]), right)
+    return [_rows_of(strategy, counts[strategy.name], EXACT in table.checks) for strategy in strategies]
 
 
 def training_sets(holdings: Sequence[StrategyRows]) -> list[TrainingSet]:
@@ -97,31 +101,35 @@ def _training_set(holding: StrategyRows, budgets: tuple[Budget, ...], rows: Mapp
     return TrainingSet(holding.strategy, budgets, dict(rows), round(paid, 1), right)
 
 
-def _holding(run: Run, strategy: StrategyConfig, languages: Mapping[str, str], right: frozenset[str]) -> StrategyRows:
-    step = run.step(run.plan.datasets[strategy.name])
-    rows: Counter[str] = Counter()
-    correct: Counter[str] = Counter()
-    for table in run.tables(step.name):
-        for language, candidate in zip(table["language"].to_pylist(), table["candidate_id"].to_pylist(), strict=True):
-            rows[language] += 1
-            correct[language] += candidate in right
-    sampled: Counter[str] = Counter()
-    prompts: Counter[str] = Counter()
-    for table in chain.from_iterable(run.tables(routes) for routes in step.inputs["routes"]):
-        for prompt, named in zip(table["prompt_id"].to_pylist(), table["teachers"].to_pylist(), strict=True):
-            prompts[languages[prompt]] += 1
-            sampled[languages[prompt]] += len(named) * strategy.samples
+@dataclass(slots=True)
+class _Counts:
+    """By language: rows, rows that are right, prompts routed, teachers they were sent to."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    right: Counter[str] = field(default_factory=Counter)
+    prompts: Counter[str] = field(default_factory=Counter)
+    teachers: Counter[str] = field(default_factory=Counter)
+
+    def add(self, shard: CandidateShard, step: StepPlan, right: frozenset[str]) -> None:
+        """Take in one shard of a strategy's data set; `right` are ids of candidates."""
+        kept = shard.inputs.table(step.name, SftExample)
+        for language, candidate_id in zip(
+            kept["language"].to_pylist(), kept["candidate_id"].to_pylist(), strict=True
+        ):
+            self.rows[language] += 1
+            self.right[language] += candidate_id in right
+        for name in step.inputs["routes"]:
+            routes = shard.inputs.table(name, Route)
+            numbers = pc.list_value_length(routes["teachers"]).to_pylist()
+            for language, number in zip(shard.languages_of(routes).to_pylist(), numbers, strict=True):
+                self.prompts[language] += 1
+                self.teachers[language] += number
+
+
+def _rows_of(strategy: StrategyConfig, counts: _Counts, has_check: bool) -> StrategyRows:
     keeps_all = strategy.keep == "all"
-    price = {tag: 1.0 if keeps_all else sampled[tag] / num for tag, num in prompts.items()}
-    return StrategyRows(strategy.name, rows, price, correct if right else {})
-
-
-def _right(run: Run) -> frozenset[str]:
-    """Return the candidates that the exact check calls right."""
-    return frozenset(
-        row["candidate_id"]
-        for step in run.plan.candidates["scores"]
-        for table in run.tables(step)
-        for row in table.select(["candidate_id", "reward", "value"]).to_pylist()
-        if base_name(row["reward"]) == EXACT and row["value"] == 1.0
-    )
+    price = {
+        tag: 1.0 if keeps_all else counts.teachers[tag] * strategy.samples / num
+        for tag, num in counts.prompts.items()
+    }
+    return StrategyRows(strategy.name, counts.rows, price, counts.right if has_check else {})

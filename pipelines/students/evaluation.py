@@ -55,7 +55,7 @@ def evaluate_student(student: TeacherConfig, prompts: PromptsConfig, max_tokens:
     request = RunRequest(
         name="evaluation",
         kind="evaluation",
-        pipeline=Pipeline({}, {"prompts": (read,), "drafts": (answers,), "scores": (verdicts,)}),
+        pipeline=Pipeline({}, {"prompts": (read,), "candidates": (answers,), "scores": (verdicts,)}),
         run_dir=directory / FOLDER,
         num_shards=NUM_SHARDS,
         shards=range(NUM_SHARDS),
@@ -76,7 +76,7 @@ def eval_prompts(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
         DataError: none is left that has an answer to compare with.
     """
     run = open_run(directory / FOLDER)
-    [step] = run.plan.candidates["prompts"]
+    [step] = run.plan.table["prompts"]
     prompts = [p for table in run.tables(step) for p in from_table(table, Prompt) if p.prompt_id not in left_out]
     found = [p for p in prompts if p.reference is not None]
     if not found:
@@ -96,6 +96,6 @@ def eval_set_of(questions: Sequence[Prompt]) -> EvalSet:
 def right_answers(directory: Path, questions: Sequence[Prompt]) -> Floats:
     """Return 1 for each prompt that a student answered right, 0 where wrong or not at all."""
     run = open_run(directory / FOLDER)
-    [checks] = run.plan.candidates["scores"]
+    [checks] = run.plan.table["scores"]
     right = {s.prompt_id for table in run.tables(checks) for s in from_table(table, Score) if s.value == 1.0}
     return np.array([float(p.prompt_id in right) for p in questions])

@@ -75,7 +75,7 @@ def plan_strategy(
         routes = (route(strategy.router, members, table.prompts, f"{strategy.name}-rows"),)
     selection = RoutedSelection(strategy=strategy.name, keep=strategy.keep, samples=strategy.samples)
     return Planned(
-        routes, select_routed(selection, table.prompts, routes, table.drafts, table.final, table.scores.steps)
+        routes, select_routed(selection, table.prompts, routes, table.candidates, table.final, table.scores.steps)
     )
 
 
@@ -85,7 +85,7 @@ def _learned(
     """Train on either half of the shards and route the other: no prompt is routed by a model trained on it."""
     middle = num_shards // 2
     halves = (ShardRange(Span(0, middle), "first"), ShardRange(Span(middle), "rest"))
-    explored = Explored(table.prompts, table.routes, table.drafts, table.final)
+    explored = Explored(table.prompts, table.routes, table.candidates, table.final)
     for learns, chooses in (halves, halves[::-1]):
         trained = learns.of(train(learner, members, explored, name))
         yield chooses.of(route_trained(ChoiceConfig(), members, table.prompts, trained, name))

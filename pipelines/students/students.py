@@ -147,7 +147,7 @@ def eval_results(students: StudentPlan, run: Run) -> EvalResults:
     Raises:
         DataError: no prompt is left that has a reference.
     """
-    [prompts] = run.plan.candidates["prompts"]
+    [prompts] = run.plan.table["prompts"]
     in_table = frozenset(i for table in run.tables(prompts) for i in table["prompt_id"].to_pylist())
     questions = eval_prompts(students.start.directory, in_table)
     results = tuple(

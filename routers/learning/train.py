@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from arbitrage.candidates.matrix import RewardMatrix, teacher_means
-from arbitrage.candidates.matrix_builder import MatrixBuilder, MatrixRows
+from arbitrage.candidates.matrix_builder import MatrixBuilder
+from arbitrage.candidates.table import CandidateShard
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import PureCorpusStep, PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Output
-from arbitrage.records import Candidate, Prompt, Route, RouterPart, Score
-from arbitrage.tables import empty_table
+from arbitrage.records import Route, RouterPart
 from routers.choice import ChoiceConfig
 from routers.learning import AnyLearner
 from routers.learning.artifact import Artifact
@@ -61,7 +61,7 @@ class Explored:
 
     prompts: Step
     routes: Step
-    drafts: tuple[Step, ...]
+    candidates: tuple[Step, ...]
     final: Step
 
 
@@ -77,14 +77,7 @@ class TrainRouterStep(PureCorpusStep):
         """Return the router as a table."""
         builder = MatrixBuilder(self.teachers)
         for shard in shards:
-            rows = MatrixRows(
-                prompts=shard.table("prompts", Prompt),
-                routes=shard.table("routes", Route),
-                drafts=shard.table("drafts", Candidate),
-                final=shard.table("scores", Score),
-                opinions=empty_table(Score),
-            )
-            builder.add(rows)
+            builder.add(CandidateShard(shard))
         built = builder.build()
         return Output(pack(fit_router(self.learner, built.matrix, built.num_dropped)))
 
@@ -105,8 +98,8 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, l
         inputs={
             "prompts": (explored.prompts,),
             "routes": (explored.routes,),
-            "drafts": explored.drafts,
-            "scores": (explored.final,),
+            "candidates": explored.candidates,
+            "final": (explored.final,),
         },
         scope="corpus",
         version=VERSION,

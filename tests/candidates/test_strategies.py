@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from arbitrage.candidates.cube import CandidateArrays, MetricColumn
+from arbitrage.candidates.arrays import CandidateArrays, MetricColumn
 from arbitrage.candidates.queries import cluster_key
 from arbitrage.report.comparing import estimate_all, estimate_languages
 from arbitrage.report.ranking import best_of, chances, rank

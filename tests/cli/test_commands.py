@@ -48,8 +48,8 @@ def test_show_reads_rows_of_a_language(finished: Path, arbitrage) -> None:
     ]
     assert len(rows) == 3
     assert {row["language"] for row in rows} == {"hi"}
-    drafts = arbitrage("show", finished, "generate-ant", "-l", "th", "-n", 2, "--json").out.splitlines()
-    assert len(drafts) == 2
+    candidates = arbitrage("show", finished, "generate-ant", "-l", "th", "-n", 2, "--json").out.splitlines()
+    assert len(candidates) == 2
 
 
 def test_show_names_the_steps_there_are(finished: Path, arbitrage) -> None:

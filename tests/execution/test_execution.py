@@ -199,8 +199,8 @@ def test_what_was_made_from_an_older_answer_is_made_again(tmp_path: Path) -> Non
     marker.write_text("1")
     teacher = ToyAnswer(teacher="a", echo=str(marker))
     run(directory, toy_pipeline(ToySource(num_rows=40), teacher))
-    drafts = open_run(directory).directory("generate-a")
-    shard_path(drafts, 1).unlink()
+    candidates = open_run(directory).directory("generate-a")
+    shard_path(candidates, 1).unlink()
     marker.write_text("2")  # an engine never says the same thing twice
     run(directory, toy_pipeline(ToySource(num_rows=40), teacher, ToyAnswer(teacher="b")))
     manifest = run(directory, toy_pipeline(ToySource(num_rows=40), teacher))

@@ -171,9 +171,9 @@ def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothi
         run_file(path, tmp_path / "run")
         assert len(endpoint.bodies) == num_asked
     found = open_run(tmp_path / "run")
-    scores = {s.candidate_id: s for step in found.plan.candidates["scores"] if step.startswith("score-")
+    scores = {s.candidate_id: s for step in found.plan.table["scores"] if step.startswith("score-")
               for table in found.tables(step) for s in from_table(table, Score)}  # fmt: skip
-    texts = {c.candidate_id: c.text for step in found.plan.candidates["drafts"]
+    texts = {c.candidate_id: c.text for step in found.plan.table["candidates"]
              for table in found.tables(step) for c in from_table(table, Candidate)}  # fmt: skip
     contested = {key for key, text in texts.items() if len(text) % 2 == 0}
     assert all(scores[key].value == by_length(texts[key]) for key in contested)  # the adjudicator's word

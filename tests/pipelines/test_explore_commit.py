@@ -71,7 +71,7 @@ def test_everybody_is_asked_first_and_one_then(explored: Run) -> None:
     assert {len(route.expected) for route in rest} == {1}
     assert len(first) + len(rest) == 240
     assert not {route.prompt_id for route in first} & {route.prompt_id for route in rest}
-    answered = {c.prompt_id for name in explored.plan.candidates["drafts"] for c in rows(explored, name, Candidate)}
+    answered = {c.prompt_id for name in explored.plan.table["candidates"] for c in rows(explored, name, Candidate)}
     assert len(answered) == 240
     assert len(rows(explored, "ensemble", Score)) == 3 * len(first) + len(rest)
 
@@ -172,10 +172,10 @@ def test_the_matrix_holds_mean_final_scores(tmp_path: Path) -> None:
     reading = reading_of_run(tmp_path / "run")
     matrix = reading.matrix
     assert (len(matrix) + sum(reading.dropped.values()), matrix.teachers) == (48, ("ant", "bee", "cow"))
-    drafts = {c.candidate_id: c for n in found.plan.candidates["drafts"] for c in rows(found, n, Candidate)}
+    candidates = {c.candidate_id: c for n in found.plan.table["candidates"] for c in rows(found, n, Candidate)}
     cells: dict[tuple[str, str], list[Score]] = {}
     for score in rows(found, "ensemble", Score):
-        draft = drafts[score.candidate_id]
+        draft = candidates[score.candidate_id]
         cells.setdefault((draft.prompt_id, draft.teacher), []).append(score)
     floors: dict[str, float] = {}
     language = dict(zip(matrix.prompt_ids, matrix.queries.languages, strict=True))

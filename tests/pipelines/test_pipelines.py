@@ -32,13 +32,13 @@ def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path, ray_back
 def test_every_candidate_is_scored_by_every_opinion(small: Run) -> None:
     candidates = {
         c.candidate_id
-        for step in small.plan.candidates["drafts"]
+        for step in small.plan.table["candidates"]
         for table in small.tables(step)
         for c in from_table(table, Candidate)
     }
     assert len(candidates) == 48 * 3 * 2
     scored: dict[str, set[str]] = {}
-    for step in (*small.plan.candidates["scores"], *small.plan.candidates["final"]):
+    for step in (*small.plan.table["scores"], *small.plan.table["final"]):
         for table in small.tables(step):
             for score in from_table(table, Score):
                 scored.setdefault(score.reward.split("@")[0], set()).add(score.candidate_id)
@@ -85,7 +85,7 @@ def test_calibration_takes_the_bias_out(small: Run) -> None:
     languages = {p.prompt_id: p.language for t in small.tables("prompts") for p in from_table(t, Prompt)}
     raw: dict[str, list[float]] = {}
     final: dict[str, list[float]] = {}
-    for step in small.plan.candidates["scores"]:
+    for step in small.plan.table["scores"]:
         for score in (s for t in small.tables(step) for s in from_table(t, Score)):
             if score.reward.startswith("taste@") and score.value is not None:
                 raw.setdefault(languages[score.prompt_id], []).append(score.value)

@@ -71,7 +71,7 @@ def test_pairs_set_toward_against_away(done: Run) -> None:
     pairs = rows(done, "select-steered-preference", PreferencePair)
     assert pairs
     assert all(p.score_gap >= 0.5 and p.policy == "toward_vs_away" for p in pairs)
-    characters = {m.candidate_id: m.value for s in done.plan.candidates["measures"]
+    characters = {m.candidate_id: m.value for s in done.plan.table["measures"]
                   for m in rows(done, s, Measurement) if m.metric == "characters"}  # fmt: skip
     assert all(characters[p.chosen_id] > characters[p.rejected_id] for p in pairs)
 

@@ -8,7 +8,6 @@ from datetime import datetime
 import pytest
 from rich.console import Console
 
-from arbitrage.candidates.table import TableSteps
 from arbitrage.errors import DataError, RunDirectoryError
 from arbitrage.execution.run import seconds_so_far
 from arbitrage.records import Candidate, PreferencePair, Prompt, Score, SftExample
@@ -57,11 +56,11 @@ def _rows(run, record, *steps):
 
 
 def _candidates(run):
-    return _rows(run, Candidate, *run.plan.candidates["drafts"])
+    return _rows(run, Candidate, *run.plan.table["candidates"])
 
 
 def _exact(run):
-    checks = [s for s in run.plan.candidates["scores"] if s.startswith("check-")]
+    checks = [s for s in run.plan.table["scores"] if s.startswith("check-")]
     return {s.candidate_id: s.value for s in _rows(run, Score, *checks) if s.reward == "exact@1"}
 
 
@@ -244,7 +243,7 @@ def test_lost_shard_is_named(tmp_path):
 def test_unfinished_run_and_run_without_a_table_are_refused(run, tmp_path):
     with pytest.raises(RunDirectoryError, match="not a run directory"):
         open_run(tmp_path)
-    bare = type(run)(run.path, run.plan.model_copy(update={"candidates": {}}))
+    bare = type(run)(run.path, run.plan.model_copy(update={"table": {}}))
     with pytest.raises(DataError, match="no candidate table"):
         summarise(bare)
 
@@ -430,8 +429,7 @@ def test_committee_and_fusion_are_stages_in_the_order_of_the_data():
         "select-sft": ("SftExample", ["ensemble-fused"]),
     }
     manifest = _manifest_of(names)
-    roles = TableSteps("prompts", ("route-all",), "route-all", (), (), (), None, None, None, None)
-    stages = stages_of(manifest, roles)
+    stages = stages_of(manifest, ())
     assert [(stage.title, len(stage.steps)) for stage in stages] == [
         ("prompts", 1),
         ("route all", 1),

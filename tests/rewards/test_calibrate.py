@@ -124,14 +124,14 @@ def test_ranks_have_no_length_slope() -> None:
 
 
 def test_checks_are_not_calibrated_and_alone_they_are_refused() -> None:
-    prompts, drafts = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
-    scored = score(FakeRewardConfig(), "aya", prompts, drafts)
-    checked = check([TruncationConfig()], "aya", prompts, drafts)
-    step = calibrate(CalibrateConfig(), prompts, [drafts], [scored, checked])
+    prompts, candidates = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
+    scored = score(FakeRewardConfig(), "aya", prompts, candidates)
+    checked = check([TruncationConfig()], "aya", prompts, candidates)
+    step = calibrate(CalibrateConfig(), prompts, [candidates], [scored, checked])
     assert step.inputs["scores"] == (scored,)
     assert step.scope == "corpus"
     with pytest.raises(ConfigError, match="no reward"):
-        calibrate(CalibrateConfig(), prompts, [drafts], [checked])
+        calibrate(CalibrateConfig(), prompts, [candidates], [checked])
 
 
 numbers = st.floats(-100.0, 100.0).map(lambda x: round(x, 3))

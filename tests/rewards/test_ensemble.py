@@ -13,11 +13,11 @@ from arbitrage.rewards.score import check, score
 from arbitrage.rewards.text_checks import EmptinessConfig, ExactConfig, TruncationConfig
 from tests.support.scoring import a_candidate, a_prompt, a_score, a_shard, a_step, run_shard
 
-PROMPTS, DRAFTS = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
+PROMPTS, CANDIDATES = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
 SCORES = [
-    score(FakeRewardConfig(name="rm"), "aya", PROMPTS, DRAFTS),
-    score(FakeRewardConfig(name="other"), "aya", PROMPTS, DRAFTS),
-    check([TruncationConfig(), EmptinessConfig(), ExactConfig()], "aya", PROMPTS, DRAFTS),
+    score(FakeRewardConfig(name="rm"), "aya", PROMPTS, CANDIDATES),
+    score(FakeRewardConfig(name="other"), "aya", PROMPTS, CANDIDATES),
+    check([TruncationConfig(), EmptinessConfig(), ExactConfig()], "aya", PROMPTS, CANDIDATES),
 ]
 
 PROMPT = a_prompt("Rangi ya damu?", "sw")
@@ -34,8 +34,8 @@ ROWS = [row("rm@1", 10.0, 2.0), row("other@1", 0.0, 0.5)]
 
 
 def a_step_of(calibrated: bool = True, scores: list[Step] = SCORES, **options: object) -> Step:
-    calibration = calibrate(CalibrateConfig(), PROMPTS, [DRAFTS], scores) if calibrated else None
-    return combine(parse(options, EnsembleConfig, "test"), PROMPTS, [DRAFTS], scores, calibration)
+    calibration = calibrate(CalibrateConfig(), PROMPTS, [CANDIDATES], scores) if calibrated else None
+    return combine(parse(options, EnsembleConfig, "test"), PROMPTS, [CANDIDATES], scores, calibration)
 
 
 def run_combine(step: Step, scores: list[Score], candidates: tuple[Candidate, ...] = (GOOD,)) -> list[Score]:
@@ -135,6 +135,6 @@ def test_nonsense_is_a_sentence(options: dict[str, object], message: str) -> Non
 
 
 def test_two_rewards_of_one_name_are_refused() -> None:
-    twice = [*SCORES, score(FakeRewardConfig(name="rm", seed=1), "aya", PROMPTS, DRAFTS)]
+    twice = [*SCORES, score(FakeRewardConfig(name="rm", seed=1), "aya", PROMPTS, CANDIDATES)]
     with pytest.raises(ConfigError, match="'rm'"):
         a_step_of(scores=twice, weights={"rm": 1.0})

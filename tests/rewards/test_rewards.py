@@ -16,12 +16,11 @@ from pydantic import TypeAdapter
 from arbitrage.config import parse
 from arbitrage.contracts.rewards import Reward
 from arbitrage.errors import ConfigError, ConservationError, DataError
-from arbitrage.records import Candidate, FinishReason, Prompt, Score
+from arbitrage.records import Candidate, FinishReason, Prompt, Score, base_name
 from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.options import base_name
 from arbitrage.rewards.score import ModelWorker, ScoreStep, TextRewardWorker, check, score
 from arbitrage.rewards.text_checks import EmptinessConfig, TruncationConfig
 from tests.support.scoring import (
@@ -35,7 +34,7 @@ from tests.support.scoring import (
     score_all,
 )
 
-PROMPTS, DRAFTS = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
+PROMPTS, CANDIDATES = a_step("prompts", Prompt), a_step("generate-aya", Candidate)
 
 PROMPT = a_prompt("Rangi ya damu?", "sw", reference="nyekundu")
 ANSWERS = ("nyekundu", "", "red", "\u202e\x00\ud7ff", "nyekundu " * 60)
@@ -97,36 +96,36 @@ def test_no_check_stumbles_over_any_text(text: str, language: str) -> None:
 
 def test_one_step_scores_one_teacher_and_shares_its_model() -> None:
     reward = FakeRewardConfig(name="rm")
-    one = score(reward, "aya", PROMPTS, DRAFTS)
+    one = score(reward, "aya", PROMPTS, CANDIDATES)
     two = score(reward, "qwen", PROMPTS, a_step("generate-qwen", Candidate))
     assert (one.name, two.name) == ("score-rm-aya", "score-rm-qwen")
     assert one.pool == two.pool
     assert one.config == two.config == ScoreStep(reward=reward)
-    assert one.pool != score(FakeRewardConfig(name="rm2"), "aya", PROMPTS, DRAFTS).pool
+    assert one.pool != score(FakeRewardConfig(name="rm2"), "aya", PROMPTS, CANDIDATES).pool
 
 
 def test_scores_come_in_the_order_of_drafts_and_then_of_checks() -> None:
-    drafts = [a_candidate(PROMPT, "nyekundu"), a_candidate(PROMPT, "", FinishReason.LENGTH)]
-    step = check([TruncationConfig(), EmptinessConfig()], "aya", PROMPTS, DRAFTS)
-    scores = run_shard(step.config.build(), a_shard([PROMPT], drafts))
+    candidates = [a_candidate(PROMPT, "nyekundu"), a_candidate(PROMPT, "", FinishReason.LENGTH)]
+    step = check([TruncationConfig(), EmptinessConfig()], "aya", PROMPTS, CANDIDATES)
+    scores = run_shard(step.config.build(), a_shard([PROMPT], candidates))
     assert [(s.candidate_id, s.reward, s.value) for s in scores] == [
-        (drafts[0].candidate_id, "emptiness@1", 1.0),
-        (drafts[0].candidate_id, "truncation@1", 1.0),
-        (drafts[1].candidate_id, "emptiness@1", 0.0),
-        (drafts[1].candidate_id, "truncation@1", 0.0),
+        (candidates[0].candidate_id, "emptiness@1", 1.0),
+        (candidates[0].candidate_id, "truncation@1", 1.0),
+        (candidates[1].candidate_id, "emptiness@1", 0.0),
+        (candidates[1].candidate_id, "truncation@1", 0.0),
     ]
 
 
 def test_a_score_step_keeps_order_and_conservation() -> None:
-    drafts = [a_candidate(PROMPT, text) for text in "zyx"]
-    step = score(FakeRewardConfig(error_share=0.5), "aya", PROMPTS, DRAFTS)
-    scores = run_shard(step.config.build(), a_shard([PROMPT], drafts))
-    assert [s.candidate_id for s in scores] == [c.candidate_id for c in drafts]
+    candidates = [a_candidate(PROMPT, text) for text in "zyx"]
+    step = score(FakeRewardConfig(error_share=0.5), "aya", PROMPTS, CANDIDATES)
+    scores = run_shard(step.config.build(), a_shard([PROMPT], candidates))
+    assert [s.candidate_id for s in scores] == [c.candidate_id for c in candidates]
     assert run_shard(step.config.build(), a_shard([PROMPT], [])) == []
 
 
 def test_a_candidate_without_its_prompt_is_a_bug() -> None:
-    step = check([EmptinessConfig()], "aya", PROMPTS, DRAFTS)
+    step = check([EmptinessConfig()], "aya", PROMPTS, CANDIDATES)
     with pytest.raises(ConservationError, match="which is not among the 0 prompts"):
         run_shard(step.config.build(), a_shard([], [a_candidate(PROMPT, "x")]))
 
@@ -148,9 +147,9 @@ def test_a_reward_that_loses_candidates_is_a_bug() -> None:
 
 def test_checks_need_names_of_their_own() -> None:
     with pytest.raises(ConfigError, match="emptiness: named twice"):
-        check([EmptinessConfig(), EmptinessConfig(min_characters=5)], "aya", PROMPTS, DRAFTS)
+        check([EmptinessConfig(), EmptinessConfig(min_characters=5)], "aya", PROMPTS, CANDIDATES)
     with pytest.raises(ConfigError, match="is empty"):
-        check([], "aya", PROMPTS, DRAFTS)
+        check([], "aya", PROMPTS, CANDIDATES)
     with pytest.raises(ConfigError, match="name"):
         parse({"kind": "fake", "name": "my reward"}, TypeAdapter(RewardConfig), "test")
 

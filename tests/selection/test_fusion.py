@@ -37,8 +37,8 @@ def asked_of(rows: Rows, languages: tuple[str, ...] = ("sw",), **values: Any) ->
     raw = {"name": "writer", "engine": {"kind": "fake"}, "languages": list(languages)}
     fuser = parse(raw, TeacherConfig, "test")
     config = parse({"teacher": "writer"} | values, FusionConfig, "test")
-    drafts = [a_step("generate-a", Candidate)]
-    step = fuse(config, fuser, a_step("prompts", Prompt), drafts, a_step("ensemble", Score), ["MIT"])
+    candidates = [a_step("generate-a", Candidate)]
+    step = fuse(config, fuser, a_step("prompts", Prompt), candidates, a_step("ensemble", Score), ["MIT"])
     return step.config.requests(rows.inputs())
 
 
@@ -58,9 +58,9 @@ def test_the_fuser_reads_the_best_different_usable_answers() -> None:
 def test_the_order_of_answers_does_not_tell_their_scores() -> None:
     firsts = set()
     for n in range(12):
-        drafts = [a_candidate(f"c{n}-{i}", text, f"p{n}") for i, text in enumerate(("best", "worst"))]
+        candidates = [a_candidate(f"c{n}-{i}", text, f"p{n}") for i, text in enumerate(("best", "worst"))]
         scores = [a_score(f"c{n}-{i}", value, f"p{n}") for i, value in enumerate((2.0, 1.0))]
-        [asked] = asked_of(Rows([a_prompt(f"p{n}")], drafts, scores))
+        [asked] = asked_of(Rows([a_prompt(f"p{n}")], candidates, scores))
         firsts.add(QUOTED.findall(asked.request.messages[-1].content)[0][2])
     assert firsts == {"best", "worst"}
 
@@ -78,7 +78,7 @@ def test_the_order_of_answers_does_not_tell_their_scores() -> None:
 def test_tasks_choose(task: str | None, values: dict[str, Any], is_asked: bool) -> None:
     rows = one_prompt(("a", 1.0), ("b", 0.0))
     prompts = [prompt.model_copy(update={"task": task}) for prompt in rows.prompts]
-    assert bool(asked_of(Rows(prompts, rows.drafts, rows.scores), **values)) == is_asked
+    assert bool(asked_of(Rows(prompts, rows.candidates, rows.scores), **values)) == is_asked
 
 
 def test_one_answer_is_not_fused_nor_a_language_the_fuser_does_not_speak() -> None:
@@ -92,7 +92,7 @@ def chosen(fused: float | None, best: float | None = 1.0, *, better: bool = Fals
     rows = one_prompt(("best", best), ("other", None if best is None else best - 1))
     new = a_candidate("new", "fused", teacher="writer")
     inputs = rows.inputs()
-    made = {"fused": (to_table([new], Candidate),), "fused_scores": (to_table([a_score("new", fused)], Score),)}
+    made = {"fused": (to_table([new], Candidate),), "fused_final": (to_table([a_score("new", fused)], Score),)}
     worker = FusedSelection(sft=SftSelection(**sft), only_if_better=better).build()
     output = asyncio.run(worker.run(type(inputs)(inputs.tables | made)))
     examples = from_table(output.table, SftExample)
@@ -125,7 +125,7 @@ def test_what_neither_may_be_is_a_reject() -> None:
 
 
 def fusion_pipeline(directory: Path, url: str, **changes: Any) -> Path:
-    """Write the small pipeline with a fuser behind an endpoint, outside the pool that drafts."""
+    """Write the small pipeline with a fuser behind an endpoint, outside the pool that candidates."""
     path = write_pipeline(directory)
     pool = directory / "teachers.yaml"
     teachers = yaml.safe_load(pool.read_text())["teachers"]
@@ -165,7 +165,7 @@ def test_a_run_fuses_selects_exports_and_reports(tmp_path: Path) -> None:
 
     exported = load_dataset(str(sft.path), split="train").to_list()
     licences = {tuple(row["licences"]) for row in exported if row["strategy"] == FUSION}
-    assert licences == {("Apache-2.0", "MIT", "unknown")}  # of the drafts, the fuser, the prompts
+    assert licences == {("Apache-2.0", "MIT", "unknown")}  # of the candidates, the fuser, the prompts
     build_report(tmp_path / "run")
 
 

@@ -59,8 +59,8 @@ def test_strong_vs_weak_never_overrules_the_score() -> None:
 
 def test_strong_vs_weak_prefers_teachers_far_apart_and_their_best_answers() -> None:
     values = {"big1": 2.0, "big2": 3.0, "mid1": -4.0, "wee1": 0.0, "wee2": 1.0}
-    drafts = [a_candidate(name, f"by {name}", teacher=name[:3]) for name in values]
-    rows = Rows([a_prompt()], drafts, [a_score(name, value) for name, value in values.items()])
+    candidates = [a_candidate(name, f"by {name}", teacher=name[:3]) for name in values]
+    rows = Rows([a_prompt()], candidates, [a_score(name, value) for name, value in values.items()])
     [pair] = pairs_of(PairSelection(policy=StrongVsWeak(teachers=("big", "mid", "wee"))), rows)
     assert (pair.chosen_id, pair.rejected_id) == ("big2", "wee2")
 
@@ -102,13 +102,13 @@ def test_max_gap_falls_back_to_the_widest_pair_that_passes() -> None:
 
 
 def test_best_vs_random_spreads_over_the_others() -> None:
-    drafts, scores, prompts = [], [], []
+    candidates, scores, prompts = [], [], []
     for p in range(60):
         prompts.append(a_prompt(f"p{p}"))
         for c, value in enumerate((9.0, 3.0, 2.0, 1.0)):
-            drafts.append(a_candidate(f"p{p}c{c}", f"text {c}", f"p{p}"))
+            candidates.append(a_candidate(f"p{p}c{c}", f"text {c}", f"p{p}"))
             scores.append(a_score(f"p{p}c{c}", value, f"p{p}"))
-    rows = Rows(prompts, drafts, scores)
+    rows = Rows(prompts, candidates, scores)
     drawn = [p.rejected_score for p in pairs_of(PairSelection(policy=BestVsRandom()), rows)]
     assert {p.chosen_score for p in pairs_of(PairSelection(policy=BestVsRandom()), rows)} == {9.0}
     assert all(8 <= drawn.count(v) <= 35 for v in (3.0, 2.0, 1.0))
@@ -154,7 +154,7 @@ def test_pair_laws(policy: BestVsWorst, rows: Rows, min_gap: float, max_pairs: i
     config = PairSelection(policy=policy, min_gap=min_gap, max_pairs=max_pairs)
     output = select(config, rows)
     pairs, rejects = from_table(output.table, PreferencePair), from_table(output.rejects, Reject)
-    answers = {c.candidate_id: c for c in rows.drafts}
+    answers = {c.candidate_id: c for c in rows.candidates}
     values = {s.candidate_id: s.value for s in rows.scores}
     prompts = {p.prompt_id: p for p in rows.prompts}
     for pair in pairs:
@@ -184,7 +184,7 @@ def test_row_order_does_not_matter(policy: BestVsWorst, rows: Rows, random: Rand
     def shuffled(items: list) -> list:
         return random.sample(items, len(items))
 
-    other = Rows(shuffled(list(rows.prompts)), shuffled(list(rows.drafts)), shuffled(list(rows.scores)))
+    other = Rows(shuffled(list(rows.prompts)), shuffled(list(rows.candidates)), shuffled(list(rows.scores)))
     config = PairSelection(policy=policy, max_pairs=3)
     one, two = select(config, rows), select(config, other)
     assert one.table.equals(two.table)

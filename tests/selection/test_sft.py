@@ -89,7 +89,7 @@ def test_every_prompt_comes_out_once_with_its_own_best_answer(rows: Rows, mode: 
     assert owed == {p.prompt_id for p in rows.prompts} == done | set(lost)
     assert not done & set(lost)
     assert len(set(lost)) == len(lost)
-    answers = {c.candidate_id: c for c in rows.drafts}
+    answers = {c.candidate_id: c for c in rows.candidates}
     values = {s.candidate_id: s.value for s in rows.scores}
     for example in examples:
         answer = answers[example.candidate_id]
@@ -97,7 +97,7 @@ def test_every_prompt_comes_out_once_with_its_own_best_answer(rows: Rows, mode: 
         assert example.messages[-1].content == answer.text
         assert answer.text.strip()
         rivals = [
-            values.get(c.candidate_id) for c in rows.drafts if c.prompt_id == example.prompt_id and c.text.strip()
+            values.get(c.candidate_id) for c in rows.candidates if c.prompt_id == example.prompt_id and c.text.strip()
         ]
         assert mode == "all" or example.score == max(v for v in rivals if v is not None)
 
@@ -108,7 +108,7 @@ def test_row_order_does_not_matter(rows: Rows, random: Random) -> None:
     def shuffled(items: list) -> list:
         return random.sample(items, len(items))
 
-    other = Rows(shuffled(list(rows.prompts)), shuffled(list(rows.drafts)), shuffled(list(rows.scores)))
+    other = Rows(shuffled(list(rows.prompts)), shuffled(list(rows.candidates)), shuffled(list(rows.scores)))
     for mode in ("best", "all"):
         one, two = select(SftSelection(mode=mode), rows), select(SftSelection(mode=mode), other)
         assert one.table.equals(two.table)
@@ -117,7 +117,7 @@ def test_row_order_does_not_matter(rows: Rows, random: Random) -> None:
 
 def test_step_reads_the_three_roles() -> None:
     prompts, scores = source("prompts", Prompt), source("ensemble", Score)
-    drafts = [source("generate-a", Candidate), source("generate-b", Candidate)]
-    step = select_sft(SftSelection(), prompts, drafts, scores)
+    candidates = [source("generate-a", Candidate), source("generate-b", Candidate)]
+    step = select_sft(SftSelection(), prompts, candidates, scores)
     assert (step.name, step.produces) == ("select-sft", SftExample)
-    assert [s.name for s in step.inputs["drafts"]] == ["generate-a", "generate-b"]
+    assert [s.name for s in step.inputs["candidates"]] == ["generate-a", "generate-b"]

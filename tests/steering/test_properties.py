@@ -51,7 +51,7 @@ def test_bounds_and_floor_are_never_violated(
 @settings(max_examples=40, deadline=None)
 @given(worlds)
 def test_the_order_of_rows_does_not_matter(world: World) -> None:
-    turned = World(world.prompts[::-1], world.drafts[::-1], world.scores[::-1], world.measures[::-1])
+    turned = World(world.prompts[::-1], world.candidates[::-1], world.scores[::-1], world.measures[::-1])
     config = toward("up", k=3)
     scales = ScaleStep(shrinkage=20.0).run([world.inputs()]).table
     one, two = (

@@ -102,16 +102,16 @@ def test_a_prompt_without_a_steered_answer_says_why(answers: list[Answer], confi
 
 def test_each_answer_and_metric_gets_a_value_or_a_reason() -> None:
     english, thai = a_prompt("q", "en"), a_prompt("q", "th")
-    drafts = [
+    candidates = [
         a_candidate(english, "One two three."),
         a_candidate(thai, "สวัสดี"),
         a_candidate(english, "", FinishReason.ERROR, teacher="bee", error="timeout"),
     ]
     worker = MeasureStep(metrics=(LengthConfig(unit="characters"), ReadabilityConfig(formula="gunning_fog"))).build()
-    shard = a_shard([english, thai], drafts)
+    shard = a_shard([english, thai], candidates)
     rows = from_table(asyncio.run(worker.run(shard)).table, Measurement)
     found = {(m.candidate_id, m.metric): (m.value, m.reason) for m in rows}
-    one, two, three = (draft.candidate_id for draft in drafts)
+    one, two, three = (draft.candidate_id for draft in candidates)
     assert found[one, "characters"] == (14.0, None)
     assert found[two, "characters"] == (6.0, None)
     assert found[two, "gunning_fog"] == (None, "undefined_language")

@@ -51,7 +51,7 @@ def asked_pipeline(
 ) -> Pipeline:
     """Ask `num_rows` toy questions of each of some fake teachers; `engine` holds the fake engine's options."""
     prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
-    routes, drafts = [], []
+    routes, candidates = [], []
     for name in teachers:
         raw = {
             "name": name,
@@ -60,6 +60,6 @@ def asked_pipeline(
             "resources": {"cpus": cpus, "gpus": gpus, "replicas": replicas},
         }
         routes.append(Step(facts_of(f"route-{name}"), ToyRoute(teacher=name), Route, {"prompts": (prompts,)}))
-        drafts.append(generate(parse(raw, TeacherConfig, "test"), prompts, routes[-1], SamplingParams()))
-    roles = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts)}
-    return Pipeline({"drafts": drafts[0]}, roles)
+        candidates.append(generate(parse(raw, TeacherConfig, "test"), prompts, routes[-1], SamplingParams()))
+    roles = {"prompts": (prompts,), "routes": tuple(routes), "candidates": tuple(candidates)}
+    return Pipeline({"candidates": candidates[0]}, roles)

@@ -20,15 +20,15 @@ class Rows:
     """One shard's rows for a selector."""
 
     prompts: Sequence[Prompt]
-    drafts: Sequence[Candidate]
+    candidates: Sequence[Candidate]
     scores: Sequence[Score]
 
     def inputs(self) -> Inputs:
         return Inputs(
             {
                 "prompts": (to_table(self.prompts, Prompt),),
-                "drafts": (to_table(self.drafts, Candidate),),
-                "scores": (to_table(self.scores, Score),),
+                "candidates": (to_table(self.candidates, Candidate),),
+                "final": (to_table(self.scores, Score),),
             }
         )
 
@@ -68,9 +68,9 @@ def a_score(candidate_id: str, value: float | None, prompt_id: str = "p", error:
 
 def one_prompt(*answers: tuple[str, float | None]) -> Rows:
     """One prompt and its answers (text, score), named c0, c1, …; teachers t0, t1, …"""
-    drafts = [a_candidate(f"c{i}", text, teacher=f"t{i}") for i, (text, _) in enumerate(answers)]
+    candidates = [a_candidate(f"c{i}", text, teacher=f"t{i}") for i, (text, _) in enumerate(answers)]
     scores = [a_score(f"c{i}", value) for i, (_, value) in enumerate(answers)]
-    return Rows([a_prompt()], drafts, scores)
+    return Rows([a_prompt()], candidates, scores)
 
 
 def select(config: StepConfig, rows: Rows) -> Output:
@@ -86,14 +86,14 @@ def source(name: str, record: type[Record]) -> Step:
 @st.composite
 def many_rows(draw: st.DrawFn) -> Rows:
     """Up to five prompts with up to six answers each, some blank, equal, filtered, unscored or tied."""
-    prompts, drafts, scores = [], [], []
+    prompts, candidates, scores = [], [], []
     texts = st.sampled_from(["", " ", "é", "é", "tano", "tano ", "five\n", "خمسة", "x" * 40])
     values = st.none() | st.sampled_from([0.0, 0.25, 1.0]) | st.floats(-5, 5)
     for p in range(draw(st.integers(0, 5))):
         prompts.append(a_prompt(f"p{p}", language=draw(st.sampled_from(["sw", "ar", "en"]))))
         for c in range(draw(st.integers(0, 6))):
             candidate = a_candidate(f"p{p}c{c}", draw(texts), f"p{p}", draw(st.sampled_from(["t0", "t1", "t2"])))
-            drafts.append(candidate)
+            candidates.append(candidate)
             if draw(st.integers(0, 9)):  # one in ten candidates has no score row at all
                 scores.append(a_score(candidate.candidate_id, draw(values), f"p{p}"))
-    return Rows(prompts, drafts, scores)
+    return Rows(prompts, candidates, scores)

@@ -124,11 +124,11 @@ class GivenRows:
 
 def _pipeline(case: ExportCase, pairs: PairSelection) -> Pipeline:
     found = [_answers(text, case) for text in case.answers]
-    candidates = [candidate for some in found for candidate, _ in some]
+    rows = [candidate for some in found for candidate, _ in some]
     scores = [score for some in found for _, score in some]
     prompts = _given("prompts", [prompt_of(text, case) for text in case.answers], Prompt)
-    drafts = [
-        _given(f"generate-{name}", [c for c in candidates if c.teacher == name], Candidate, prompts, name)
+    candidates = [
+        _given(f"generate-{name}", [c for c in rows if c.teacher == name], Candidate, prompts, name)
         for name in sorted(LICENCES)
     ]
     raw = [s.model_copy(update={"reward": "rm@1"}) for s in scores if s.value is not None]
@@ -136,10 +136,10 @@ def _pipeline(case: ExportCase, pairs: PairSelection) -> Pipeline:
     final = _given("ensemble", scores, Score, prompts)
     return Pipeline(
         datasets={
-            "sft": select_sft(SftSelection(), prompts, drafts, final),
-            "preference": select_pairs(pairs, prompts, drafts, final),
+            "sft": select_sft(SftSelection(), prompts, candidates, final),
+            "preference": select_pairs(pairs, prompts, candidates, final),
         },
-        candidates={"prompts": (prompts,), "drafts": tuple(drafts), "scores": (judged,), "final": (final,)},
+        table={"prompts": (prompts,), "candidates": tuple(candidates), "scores": (judged,), "final": (final,)},
     )
 
 

@@ -85,26 +85,31 @@ def _pipeline(case: ReportCase) -> Pipeline:
         Step(facts_of("route-all"), CaseRoute(router="all", asked=_asked(case)), Route, {"prompts": (prompts,)})
     ]
     if case.language_route:
-        table = {lang: (teacher,) for lang, teacher in case.language_route.items()}
-        config = CaseRoute(router="language", asked=table)
+        by_language = {lang: (teacher,) for lang, teacher in case.language_route.items()}
+        config = CaseRoute(router="language", asked=by_language)
         routes.append(Step(facts_of("route-language"), config, Route, {"prompts": (prompts,)}))
-    drafts = [_draft(name, t, case, prompts, routes[0]) for name, t in case.teachers.items()]
+    candidates = [_draft(name, t, case, prompts, routes[0]) for name, t in case.teachers.items()]
     checks = (*([TruncationConfig()] if case.has_truncation_check else []), EmptinessConfig(), ExactConfig())
-    scores = [check(checks, d.facts.teacher, prompts, d) for d in drafts]
-    candidates = {"prompts": (prompts,), "routes": tuple(routes), "drafts": tuple(drafts), "scores": tuple(scores)}
+    scores = [check(checks, d.facts.teacher, prompts, d) for d in candidates]
+    table = {
+        "prompts": (prompts,),
+        "routes": tuple(routes),
+        "candidates": tuple(candidates),
+        "scores": tuple(scores),
+    }
     if not case.has_reward:
-        return Pipeline({}, candidates)
+        return Pipeline({}, table)
     reward = FakeRewardConfig(name="rm", language_bias=dict(case.language_bias))
     rewards = [reward, *([FakeRewardConfig(name="judge", seed=7)] if case.has_second_reward else [])]
-    scores += [score(each, d.facts.teacher, prompts, d) for each in rewards for d in drafts]
-    calibration = calibrate(CalibrateConfig(), prompts, drafts, scores)
+    scores += [score(each, d.facts.teacher, prompts, d) for each in rewards for d in candidates]
+    calibration = calibrate(CalibrateConfig(), prompts, candidates, scores)
     weights = {"rm": 1.0, **({"exact": case.exact_weight} if case.has_reference else {})}
-    final = combine(EnsembleConfig(weights=weights), prompts, drafts, scores, calibration)
-    datasets = {"sft": select_sft(SftSelection(), prompts, drafts, final)}
+    final = combine(EnsembleConfig(weights=weights), prompts, candidates, scores, calibration)
+    datasets = {"sft": select_sft(SftSelection(), prompts, candidates, final)}
     if case.has_pairs:
-        datasets["preference"] = select_pairs(PairSelection(), prompts, drafts, final)
-    candidates |= {"scores": tuple(scores), "calibration": (calibration,), "final": (final,)}
-    return Pipeline(datasets, candidates)
+        datasets["preference"] = select_pairs(PairSelection(), prompts, candidates, final)
+    table |= {"scores": tuple(scores), "calibration": (calibration,), "final": (final,)}
+    return Pipeline(datasets, table)
 
 
 def _asked(case: ReportCase) -> dict[str, tuple[str, ...]]:

@@ -61,7 +61,7 @@ def a_shard(
     return Inputs(
         {
             "prompts": (to_table(prompts, Prompt),),
-            "drafts": (to_table(candidates, Candidate),),
+            "candidates": (to_table(candidates, Candidate),),
             "scores": (to_table(scores, Score),),
             "calibration": (to_table(calibration, Calibration),),
         }

@@ -96,7 +96,7 @@ class _Started:
 def starting_pipeline(configs: Iterable[Starting], num_rows: int = 24, **resources: Any) -> Pipeline:
     """Have each of some teachers answer the same toy prompts."""
     prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
-    drafts = tuple(
+    candidates = tuple(
         Step(
             facts_of(f"generate-{config.teacher}"),
             config,
@@ -107,7 +107,7 @@ def starting_pipeline(configs: Iterable[Starting], num_rows: int = 24, **resourc
         )
         for config in configs
     )
-    return Pipeline({"drafts": drafts[0]}, {"prompts": (prompts,), "drafts": drafts})
+    return Pipeline({"candidates": candidates[0]}, {"prompts": (prompts,), "candidates": candidates})
 
 
 def starts(directory: Path, teacher: str) -> list[tuple[str, int, float, float]]:

@@ -30,7 +30,7 @@ class World:
     """Prompts in languages, each with its answers."""
 
     prompts: tuple[Prompt, ...]
-    drafts: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
     scores: tuple[Score, ...]
     measures: tuple[Measurement, ...]
 
@@ -38,8 +38,8 @@ class World:
         """Return the shard that the steering steps read."""
         tables = {
             "prompts": (to_table(self.prompts, Prompt),),
-            "drafts": (to_table(self.drafts, Candidate),),
-            "scores": (to_table(self.scores, Score),),
+            "candidates": (to_table(self.candidates, Candidate),),
+            "final": (to_table(self.scores, Score),),
             "measures": (to_table(self.measures, Measurement),),
         }
         return Inputs(tables | dict(more))  # type: ignore[arg-type]
@@ -55,13 +55,13 @@ class World:
 
 def a_world(answers: Mapping[tuple[str, str], Sequence[Answer]]) -> World:
     """Make candidates of (language, question) → answers; the texts differ, the values are as stated."""
-    prompts, drafts, scores, measures = [], [], [], []
+    prompts, candidates, scores, measures = [], [], [], []
     for (language, question), given in answers.items():
         prompt = a_prompt(question, language)
         prompts.append(prompt)
         for number, answer in enumerate(given):
             candidate = a_candidate(prompt, f"answer {number}", teacher=f"t{number}")
-            drafts.append(candidate)
+            candidates.append(candidate)
             error = None if answer.reward is not None else "filter:language-confusion"
             scores.append(a_score(candidate, "ensemble@1", answer.reward, error))
             reason = None if answer.value is not None else answer.reason or "too_short"
@@ -74,7 +74,7 @@ def a_world(answers: Mapping[tuple[str, str], Sequence[Answer]]) -> World:
                     reason=reason,
                 )
             )
-    return World(tuple(prompts), tuple(drafts), tuple(scores), tuple(measures))
+    return World(tuple(prompts), tuple(candidates), tuple(scores), tuple(measures))
 
 
 def toward(direction: str | float | None, **options: object) -> SteerConfig:

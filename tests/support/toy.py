@@ -139,7 +139,7 @@ class ToyCount(StepConfig):
 
 class _Count:
     def run(self, shards: Iterable[Inputs]) -> Output:
-        num = sum(inputs.table("drafts", Candidate).num_rows for inputs in shards)
+        num = sum(inputs.table("candidates", Candidate).num_rows for inputs in shards)
         row = Calibration(
             reward="toy", language="en", family="gmw", num_scores=num, raw_mean=0.0, raw_sd=1.0, mean=0.0, sd=1.0
         )
@@ -155,13 +155,13 @@ class ToyLabel(StepConfig):
 
 class _Label:
     def items(self, inputs: Inputs) -> list[Item]:
-        return [Item(c.candidate_id, "en", c.teacher) for c in inputs.records("drafts", Candidate)]
+        return [Item(c.candidate_id, "en", c.teacher) for c in inputs.records("candidates", Candidate)]
 
     async def run(self, inputs: Inputs) -> Output:
         (count,) = inputs.records("calibration", Calibration)
         rows = [
             Score(candidate_id=c.candidate_id, prompt_id=c.prompt_id, reward="toy@1", value=float(count.num_scores))
-            for c in inputs.records("drafts", Candidate)
+            for c in inputs.records("candidates", Candidate)
         ]
         return Output(to_table(rows, Score))
 
@@ -174,7 +174,7 @@ def toy_explorer(num_rows: int = 40, explore: int = 2) -> Pipeline:
     first, rest = Span(0, explore), Span(explore)
     prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
     a = Step(facts_of("generate-a"), ToyAnswer(teacher="a"), Candidate, {"prompts": (prompts,)}, span=first)
-    count = Step(facts_of("calibrate"), ToyCount(), Calibration, {"drafts": (a,)}, scope="corpus", span=first)
+    count = Step(facts_of("calibrate"), ToyCount(), Calibration, {"candidates": (a,)}, scope="corpus", span=first)
     b = Step(
         facts_of("generate-b"),
         ToyAnswer(teacher="b"),
@@ -182,20 +182,20 @@ def toy_explorer(num_rows: int = 40, explore: int = 2) -> Pipeline:
         {"prompts": (prompts,), "count": (count,)},
         span=rest,
     )
-    label = Step(facts_of("ensemble"), ToyLabel(), Score, {"drafts": (a, b), "calibration": (count,)})
-    roles = {"prompts": (prompts,), "drafts": (a, b), "calibration": (count,), "final": (label,)}
+    label = Step(facts_of("ensemble"), ToyLabel(), Score, {"candidates": (a, b), "calibration": (count,)})
+    roles = {"prompts": (prompts,), "candidates": (a, b), "calibration": (count,), "final": (label,)}
     return Pipeline({"labels": label}, roles)
 
 
 def toy_pipeline(source: ToySource, *answers: ToyAnswer, cpus: float = 0.0) -> Pipeline:
     prompts = Step(facts_of("prompts"), source, Prompt, scope="source")
-    drafts = tuple(
+    candidates = tuple(
         Step(facts_of(f"generate-{a.teacher}"), a, Candidate, {"prompts": (prompts,)}, Resources(cpus=cpus))
         for a in answers
     )
-    count = Step(facts_of("calibrate"), ToyCount(), Calibration, {"drafts": drafts}, scope="corpus")
-    label = Step(facts_of("ensemble"), ToyLabel(), Score, {"drafts": drafts, "calibration": (count,)})
-    roles = {"prompts": (prompts,), "drafts": drafts, "calibration": (count,), "final": (label,)}
+    count = Step(facts_of("calibrate"), ToyCount(), Calibration, {"candidates": candidates}, scope="corpus")
+    label = Step(facts_of("ensemble"), ToyLabel(), Score, {"candidates": candidates, "calibration": (count,)})
+    roles = {"prompts": (prompts,), "candidates": candidates, "calibration": (count,), "final": (label,)}
     return Pipeline({"labels": label}, roles)
 
 

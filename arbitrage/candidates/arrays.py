@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from arbitrage.candidates.calibration import CalibrationTable, calibrated
+from arbitrage.candidates.calibration import CalibrationTable, calibrated_values
 from arbitrage.candidates.queries import cluster_key
-from arbitrage.candidates.table import CandidateShard, TableSteps
+from arbitrage.candidates.table import CandidateShard, CandidateTable
+from arbitrage.records import Route
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,7 +89,7 @@ class CandidateArrays:
         return bool(np.isfinite(self.reward_PTS).any())
 
     def only(self, keep_P: Bools) -> "CandidateArrays":
-        """Return the cube of some of the prompts."""
+        """Return the arrays of some of the prompts."""
         return replace(
             self,
             language_P=self.language_P[keep_P],
@@ -101,7 +102,7 @@ class CandidateArrays:
         )
 
     def with_teachers_sorted(self) -> "CandidateArrays":
-        """Return the same cube with its teachers in alphabetical order."""
+        """Return the same arrays with its teachers in alphabetical order."""
         order = sorted(range(len(self.teachers)), key=lambda t: self.teachers[t])
         return replace(
             self,
@@ -120,30 +121,30 @@ _FINAL, _SCORE = "final", "score "
 class CandidateArraysBuilder:
     """Takes in shards; the arrays are laid out when all teachers and samples are known."""
 
-    def __init__(self, roles: TableSteps, calibrations: CalibrationTable | None = None) -> None:
+    def __init__(self, table: CandidateTable, calibrations: CalibrationTable | None = None) -> None:
         """Begin.
 
         Args:
-            roles: of the run's steps. A reward that selection does not choose by may become the metric.
+            table: says what its steps are. A reward that selection does not choose by may become the metric.
             calibrations: put such a reward on one scale over languages; None: its raw scores are compared.
         """
-        self._roles = roles
-        self._exact = roles.exact
-        self._rewards = tuple(name for name in roles.opinions if name not in roles.selecting)
+        self._table = table
+        self._exact = table.exact
+        self._rewards = tuple(sorted(name for name in table.rewards if name not in table.selecting))
         self._calibrations = calibrations
         self._num_prompts = 0
         self._languages: list[str] = []
         self._clusters: dict[str, int] = {}
         self._teachers: dict[str, int] = {}
-        self._names: dict[str, str] = {}  # plain name → `name@version`
+        self._names: dict[str, str] = {}  # key of a piece → `name@version`
         self._pieces: dict[str, list[NDArray[Any]]] = defaultdict(list)
 
     def add(self, shard: CandidateShard) -> None:
         """Take in one shard."""
         self._add_prompts(shard.prompts)
-        self._add_drafts(shard)
-        for name, routes in shard.routes.items():
-            self._add_routes(name, routes, shard.prompts)
+        self._add_candidates(shard)
+        for step in self._table.routers:
+            self._add_routes(step, shard)
         self._num_prompts += shard.prompts.num_rows
 
     @property
@@ -152,7 +153,7 @@ class CandidateArraysBuilder:
         return tuple(sorted(self._teachers))
 
     def build(self) -> CandidateArrays | None:
-        """Return the cube of the prompts that can be compared: by an exact check, those with a reference.
+        """Return the arrays of the prompts that can be compared: by an exact check, those with a reference.
 
         The metric is the first of these that gave a value: an exact check, then a reward, that selection does not
         choose by; an exact check, then the ensemble, by which it does. None if none of them did.
@@ -168,28 +169,28 @@ class CandidateArraysBuilder:
         code = {language: i for i, language in enumerate(languages)}
         answered_PTS = np.zeros(shape, dtype=bool)
         answered_PTS[cells] = True
-        routes = {name: self._route(name, shape[:2]) for name in self._roles.routes}
-        cube = CandidateArrays(
+        routes = {name: self._route(name, shape[:2]) for name in self._table.routers}
+        arrays = CandidateArrays(
             languages=tuple(languages),
             teachers=tuple(self._teachers),
             language_P=np.array([code[language] for language in self._languages], dtype=np.int64),
             cluster_P=self._ints("cluster"),
-            asked_PT=answered_PTS.any(axis=2) | routes.get(self._roles.main_route or "", np.zeros(shape[:2], bool)),
+            asked_PT=answered_PTS.any(axis=2) | routes.get(self._table.main_route or "", np.zeros(shape[:2], bool)),
             answered_PTS=answered_PTS,
             reward_PTS=_scattered(shape, cells, reward),
             metric_PTS=_scattered(shape, cells, values),
             metric=metric,
-            routes={self._roles.routers.get(name, name): route_PT for name, route_PT in routes.items()},
+            routes={self._table.routers[name]: route_PT for name, route_PT in routes.items()},
         ).with_teachers_sorted()
-        return cube.only(self._whole("has_reference", bool)) if metric.kind == "accuracy" else cube
+        return arrays.only(self._whole("has_reference", bool)) if metric.kind == "accuracy" else arrays
 
     def _metric(self, reward: Floats) -> tuple[MetricColumn, Floats] | None:
         """Return the metric and its value for each candidate."""
         for is_held_out in (True, False):
             if found := self._best_covered(self._exact, is_held_out):
-                return MetricColumn(self._names[found], "accuracy", is_held_out), self._floats(f"{_SCORE}{found}")
+                return MetricColumn(self._names[found], "accuracy", is_held_out), self._floats(found)
             if is_held_out and (found := self._best_covered(self._rewards, is_held_out)):
-                values = self._floats(f"{_SCORE}{found}")
+                values = self._floats(found)
                 # a score of a few answers says little of strategies that choose among all
                 if 2 * np.isfinite(values).sum() >= np.isfinite(reward).sum():
                     return MetricColumn(self._names[found], "score", is_held_out), values
@@ -198,13 +199,13 @@ class CandidateArraysBuilder:
         return None
 
     def _best_covered(self, names: Iterable[str], is_held_out: bool) -> str | None:
-        """Return which of the scores has most values, the first where several have; None where none has any."""
+        """Return the key of the scores with most values, the first where several have; None where none has any."""
         counts = {
-            name: int(np.isfinite(self._floats(f"{_SCORE}{name}")).sum())
+            key: int(np.isfinite(self._floats(key)).sum())
             for name in names
-            if name in self._names and (name not in self._roles.selecting) == is_held_out
+            if (key := f"{_SCORE}{name}") in self._names and (name not in self._table.selecting) == is_held_out
         }
-        best = max(counts, key=lambda name: counts[name], default=None)
+        best = max(counts, key=lambda key: counts[key], default=None)
         return best if best is not None and counts[best] else None
 
     def _add_prompts(self, prompts: pa.Table) -> None:
@@ -216,32 +217,29 @@ class CandidateArraysBuilder:
         self._pieces["cluster"].append(np.array(codes, dtype=np.int64))
         self._pieces["has_reference"].append(_numpy(pc.is_valid(prompts["reference"])))
 
-    def _add_drafts(self, shard: CandidateShard) -> None:
+    def _add_candidates(self, shard: CandidateShard) -> None:
         pieces = self._pieces
-        pieces["prompt"].append(_numpy(shard.prompt_of_draft) + self._num_prompts)
-        pieces["teacher"].append(self._codes(shard.drafts["teacher"].combine_chunks()))
-        pieces["sample"].append(_numpy(shard.drafts["sample_index"]))
-        pieces[_FINAL].append(_values(shard, shard.final))
-        self._learn_name(_FINAL, shard.final)
+        pieces["prompt"].append(shard.prompt_rows(shard.candidates) + self._num_prompts)
+        pieces["teacher"].append(self._codes(shard.candidates["teacher"].combine_chunks()))
+        pieces["sample"].append(_numpy(shard.candidates["sample_index"]))
+        self._add_score(_FINAL, shard, shard.final)
         for name in self._exact:
-            self._add_score(name, shard, _of(shard.checks, name))
+            self._add_score(f"{_SCORE}{name}", shard, shard.scores(name))
         for name in self._rewards:
-            scores = _of(shard.rewards, name)
+            scores = shard.scores(name)
             scores = scores.filter(pc.is_valid(scores["value"]))
-            self._add_score(name, shard, _on_one_scale(self._calibrations, shard, scores))
+            self._add_score(f"{_SCORE}{name}", shard, _on_one_scale(self._calibrations, shard, scores))
 
-    def _add_score(self, name: str, shard: CandidateShard, scores: pa.Table) -> None:
-        self._learn_name(name, scores)
-        self._pieces[f"{_SCORE}{name}"].append(_values(shard, scores))
-
-    def _learn_name(self, key: str, scores: pa.Table) -> None:
+    def _add_score(self, key: str, shard: CandidateShard, scores: pa.Table) -> None:
         if key not in self._names and scores.num_rows:
             self._names[key] = str(scores["reward"][0])
+        self._pieces[key].append(shard.values_of(scores))
 
-    def _add_routes(self, step: str, routes: pa.Table, prompts: pa.Table) -> None:
-        index = pc.index_in(routes["prompt_id"], value_set=prompts["prompt_id"].combine_chunks()).combine_chunks()
+    def _add_routes(self, step: str, shard: CandidateShard) -> None:
+        routes = shard.inputs.table(step, Route)
         named = routes["teachers"].combine_chunks()
-        self._pieces[f"{step} prompt"].append(_numpy(index.take(pc.list_parent_indices(named))) + self._num_prompts)
+        prompt_rows = shard.prompt_rows(routes)[_numpy(pc.list_parent_indices(named))]
+        self._pieces[f"{step} prompt"].append(prompt_rows + self._num_prompts)
         self._pieces[f"{step} teacher"].append(self._codes(pc.list_flatten(named)))
 
     def _codes(self, names: pa.Array) -> Ints:
@@ -266,41 +264,6 @@ class CandidateArraysBuilder:
         return np.concatenate(pieces).astype(kind) if pieces else np.empty(0, dtype=kind)
 
 
-def _of(scores: pa.Table, name: str) -> pa.Table:
-    """Return the scores of one reward or check, whatever its version."""
-    return scores.filter(pc.starts_with(scores["reward"], f"{name}@"))
-
-
-def _on_one_scale(calibrations: CalibrationTable | None, shard: CandidateShard, scores: pa.Table) -> pa.Table:
-    """Calibrate the scores of one reward, where there is a calibration."""
-    if calibrations is None or not scores.num_rows:
-        return scores
-    values = calibrated_values(calibrations, str(scores["reward"][0]), shard, scores)
-    if values.null_count == len(values):  # this reward was left out of the calibration
-        return scores
-    return scores.set_column(scores.schema.get_field_index("value"), "value", values)
-
-
-def calibrated_values(table: CalibrationTable, reward: str, shard: CandidateShard, scores: pa.Table) -> pa.Array:
-    """Return scores in standard deviations of their language; null where the language has no calibration."""
-    draft = shard.draft_of(scores)
-    languages = shard.language_of_draft.take(draft).to_pylist()
-    characters = pc.utf8_length(shard.drafts["text"].combine_chunks()).take(draft)
-    lengths = pc.log1p(characters.cast(pa.float64())).to_pylist()
-    values = []
-    for language, value, length in zip(languages, scores["value"].to_pylist(), lengths, strict=True):
-        row = table.row(reward, language)
-        values.append(None if row is None else calibrated(row, value, length))
-    return pa.array(values, pa.float64())
-
-
-def _values(shard: CandidateShard, scores: pa.Table) -> Floats:
-    values: Floats = np.full(shard.drafts.num_rows, np.nan)
-    if scores.num_rows:
-        values[_numpy(shard.draft_of(scores))] = _numpy(scores["value"].combine_chunks())
-    return values
-
-
 def _scattered(shape: tuple[int, ...], cells: tuple[Ints, Ints, Ints], values: Floats) -> Floats:
     array: Floats = np.full(shape, np.nan)
     array[cells] = values
@@ -310,3 +273,13 @@ def _scattered(shape: tuple[int, ...], cells: tuple[Ints, Ints, Ints], values: F
 def _numpy(array: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     return np.asarray(whole.to_numpy(zero_copy_only=False))
+
+
+def _on_one_scale(calibrations: CalibrationTable | None, shard: CandidateShard, scores: pa.Table) -> pa.Table:
+    """Calibrate the scores of one reward, where there is a calibration."""
+    if calibrations is None or not scores.num_rows:
+        return scores
+    values = calibrated_values(calibrations, shard, scores)
+    if values.null_count == len(values):  # this reward was left out of the calibration
+        return scores
+    return scores.set_column(scores.schema.get_field_index("value"), "value", values)
