@@ -12,6 +12,7 @@ from rich.text import Text
 
 from arbitrage.cli.options import JsonOption
 from arbitrage.cli.screen import Screen
+from arbitrage.cli.teachers_try import try_teachers
 
 if TYPE_CHECKING:
     from arbitrage.teachers.check import TeacherStatus
@@ -48,6 +49,9 @@ def check(
             table.add_row(teacher.name, teacher.engine.kind, " ".join(teacher.languages), _findings(status))
         Screen().print(table)
     sys.exit(0 if all(status.is_usable for status in statuses) else 4)
+
+
+teachers.command("try")(try_teachers)
 
 
 def _findings(status: "TeacherStatus") -> Text:

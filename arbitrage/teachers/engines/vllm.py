@@ -223,6 +223,11 @@ class VllmEngine:
         """Answer all requests; vLLM batches those in flight as it likes."""
         return send_all(requests, self._sample_one, self._config.max_in_flight)
 
+    def kv_cache_tokens(self) -> int:
+        """Return how many tokens the key-value cache holds."""
+        cache = self._engine.vllm_config.cache_config
+        return int(cache.num_gpu_blocks or 0) * int(cache.block_size)
+
     async def close(self) -> None:
         """Stop the engine's processes."""
         engine, self._engine = self._engine, None
