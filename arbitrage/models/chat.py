@@ -87,6 +87,7 @@ class ChatTokenizer:
     ) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
+        self._last: tuple[object, list[int]] | None = None
         self._where = f"{owner}: {model}: " if owner and model else f"{owner or model}: " if owner or model else ""
         self._options = dict(options or {})
         is_mistral = any(base.__name__ == "MistralCommonBackend" for base in type(tokenizer).__mro__)
@@ -165,13 +166,19 @@ class ChatTokenizer:
         Raises:
             DataError: the template refuses the conversation, such as two user turns in a row, or leaves out a turn.
         """
+        key = (tuple((m.role, m.content) for m in messages), is_complete)
         with self._lock:
-            try:
-                return self._encode(messages, is_complete)
-            except DataError:
-                raise
-            except Exception as error:  # of a tokenizer: a row's fault, whatever it is
-                raise DataError(f"the tokenizer refuses the conversation: {first_line(error)}") from error
+            if self._last is None or self._last[0] != key:  # samples of a prompt follow each other
+                self._last = (key, self._encoded(messages, is_complete=is_complete))
+            return list(self._last[1])
+
+    def _encoded(self, messages: Sequence[Message], *, is_complete: bool) -> list[int]:
+        try:
+            return self._encode(messages, is_complete)
+        except DataError:
+            raise
+        except Exception as error:  # of a tokenizer: a row's fault, whatever it is
+            raise DataError(f"the tokenizer refuses the conversation: {first_line(error)}") from error
 
     def count(self, text: str) -> int:
         """Return the tokens of a text alone."""

@@ -156,3 +156,17 @@ def test_half_a_character_at_the_end_is_dropped():
     assert len(spelled) > 2
     assert CHAT.decode(ids + spelled) == "ok 曜🦜"
     assert CHAT.decode(ids + spelled[:-1]) == "ok 曜"
+
+
+def test_samples_of_one_prompt_are_encoded_once() -> None:
+    calls = []
+    tokenizer = build_tokenizer()
+    chat = ChatTokenizer(tokenizer)
+    encode = chat._encode
+    chat._encode = lambda *arguments: calls.append(1) or encode(*arguments)  # type: ignore[method-assign]
+    hello, other = ((Message(role="user", content=text),) for text in ("hello", "other"))
+    first = chat.encode(hello)
+    first.append(0)  # a caller's list is its own
+    assert [chat.encode(hello), chat.encode(other), chat.encode(hello)][0] == first[:-1]
+    assert chat.encode(hello, is_complete=True) != first[:-1]
+    assert len(calls) == 4

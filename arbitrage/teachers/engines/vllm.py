@@ -60,6 +60,8 @@ class VllmConfig(EngineOptions):
         enable_prefix_caching: the samples of a prompt share its prefill.
         max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller ones).
             The CPU build takes at least the context length.
+        logprobs: sum the log-probabilities of each completion's tokens (`cumulative_logprob`); costs some
+            microseconds a token.
         args: further arguments of vLLM's `AsyncEngineArgs`, by its names, such as {kv_cache_dtype: fp8}. Those that
             can change a completion are part of the teacher's identity.
         cpus: CPU cores one replica holds.
@@ -78,6 +80,7 @@ class VllmConfig(EngineOptions):
     enforce_eager: Annotated[bool, Operational] = False
     enable_prefix_caching: Annotated[bool, Operational] = True
     max_num_batched_tokens: Annotated[int | None, Field(ge=1), Operational] = None
+    logprobs: Annotated[bool, Operational] = False
     args: EngineArgs = {}
     cpus: Annotated[float, Field(ge=0.0), Operational] = 1.0
 
@@ -258,7 +261,7 @@ class VllmEngine:
             top_p=request.top_p,
             seed=request.seed,
             max_tokens=max_tokens,
-            logprobs=0,  # of the chosen token alone
+            logprobs=0 if self._config.logprobs else None,  # 0: of the chosen token alone
             output_kind=RequestOutputKind.FINAL_ONLY,
             detokenize=bool(options.stop),  # else once, below, instead of token by token
             **_vllm_options(options),

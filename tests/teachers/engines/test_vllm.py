@@ -58,7 +58,7 @@ async def _ask_then_kill(spec: ModelSpec) -> tuple[Results, Results, EngineDiedE
     """Ask everything in one go, ask the warm ones again, then kill the engine process while it serves."""
     # Steps smaller than most prompts: in pieces, the seeded ones would end the CPU build's engine.
     config = VllmConfig(
-        device="cpu", enforce_eager=True, max_num_seqs=16, kv_cache_gb=0.25, max_num_batched_tokens=32
+        device="cpu", logprobs=True, enforce_eager=True, max_num_seqs=16, kv_cache_gb=0.25, max_num_batched_tokens=32
     )
     engine = config.build(spec)
     try:
