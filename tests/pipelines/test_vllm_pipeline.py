@@ -28,7 +28,7 @@ teachers:
 - name: iberia
   model: demo:iberia
   languages: [es, pt]
-  engine: {kind: vllm, device: cpu, enforce_eager: true, max_num_seqs: 32, kv_cache_gb: 0.25}
+  engine: {kind: vllm, device: cpu, enforce_eager: true, max_num_seqs: 32, kv_cache_gb: 0.25, logprobs: true}
   precision: fp32
   licence: Apache-2.0
   resources: {cpus: 1}
