@@ -152,7 +152,7 @@ class ReasoningSplitter:
         return SplitTokens(answer.lstrip("\n"), reasoning or None, end + 1)
 
 
-def complete(
+def completion_of(
     request: GenerationRequest,
     splitter: ReasoningSplitter,
     prompt_ids: Sequence[int],

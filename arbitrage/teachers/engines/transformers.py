@@ -39,7 +39,7 @@ from arbitrage.teachers.engines.engine import (
 from arbitrage.teachers.engines.logit_rules import Budget, LogitRules
 from arbitrage.teachers.engines.packages import check_local_model, find_package, require_package
 from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
-from arbitrage.teachers.reasoning import ReasoningSplitter, complete
+from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
 
 BATCHES_SORTED = 16
 """Prompts of this many batches are taken up together and sorted by length, so that little padding is computed."""
@@ -203,7 +203,7 @@ class TransformersEngine:
             stopped = self._stopped_after(ids[:end], stop)
             if stopped is not None:
                 is_ended, end, ids = True, stopped, ids[:stopped]
-        return complete(
+        return completion_of(
             row.request,
             self._splitter,
             row.ids,

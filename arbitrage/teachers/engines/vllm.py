@@ -30,9 +30,9 @@ from arbitrage.teachers.engines.engine import (
 )
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
 from arbitrage.teachers.engines.stream import send_all
-from arbitrage.teachers.engines.vllm_args import EngineArgs, identity_of, require_known
+from arbitrage.teachers.engines.vllm_args import EngineArgs, args_identity, require_known
 from arbitrage.teachers.engines.vllm_host import check_driver
-from arbitrage.teachers.reasoning import ReasoningSplitter, complete
+from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
 from arbitrage.text.reasoning_formats import vllm_parser
 
 AT_LEAST = "0.20"  # older ones have known holes
@@ -86,7 +86,7 @@ class VllmConfig(EngineOptions):
 
     def identity(self) -> Raw:
         """Return what can change a completion."""
-        found, args = super().identity(), identity_of(self.args)
+        found, args = super().identity(), args_identity(self.args)
         return {name: value for name, value in found.items() if name != "args"} | ({"args": args} if args else {})
 
     def build(self, spec: ModelSpec) -> "VllmEngine":
@@ -284,7 +284,7 @@ class VllmEngine:
             return Failure(request.candidate_id, "engine_error", f"vLLM ended it with '{answer.finish_reason}'")
         ids = list(answer.token_ids)
         has_end_token = answer.finish_reason == "stop" and not isinstance(answer.stop_reason, str)
-        return complete(
+        return completion_of(
             request,
             self._splitter,
             prompt_ids,

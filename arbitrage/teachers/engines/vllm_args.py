@@ -113,7 +113,7 @@ def _holds_remote_code(value: JsonValue) -> bool:
 EngineArgs = Annotated[dict[str, JsonValue], AfterValidator(_allowed)]
 
 
-def identity_of(args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+def args_identity(args: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """Return the arguments that can change a completion."""
     return {name: value for name, value in args.items() if name not in OPERATIONAL}
 
