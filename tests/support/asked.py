@@ -1,5 +1,6 @@
 """A pipeline of toy prompts asked of one fake teacher, for tests of durability."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from arbitrage.config import parse
@@ -48,14 +49,23 @@ def asked_pipeline(
     replicas: int = 1,
     gpus: float = 0.0,
     teachers: tuple[str, ...] = ("fake",),
+    own: Mapping[str, dict[str, Any]] | None = None,
 ) -> Pipeline:
-    """Ask `num_rows` toy questions of each of some fake teachers; `engine` holds the fake engine's options."""
+    """Send `num_rows` toy questions to each of some fake teachers.
+
+    Args:
+        num_rows: how many.
+        engine: options of the fake engine.
+        cpus, replicas, gpus: what a teacher takes.
+        teachers: their names.
+        own: further options of a teacher's engine, by its name.
+    """
     prompts = Step(facts_of("prompts"), ToySource(num_rows=num_rows), Prompt, scope="source")
     routes, candidates = [], []
     for name in teachers:
         raw = {
             "name": name,
-            "engine": {"kind": "fake"} | engine,
+            "engine": {"kind": "fake"} | engine | (own or {}).get(name, {}),
             "languages": ["en", "ar"],
             "resources": {"cpus": cpus, "gpus": gpus, "replicas": replicas},
         }

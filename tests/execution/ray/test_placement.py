@@ -188,13 +188,12 @@ def test_half_gpus_start_one_after_the_other(cluster: Any, tmp_path: Path) -> No
 @pytest.mark.ray
 def test_a_poisoned_prompt_in_a_shared_process_is_found(cluster: Any, tmp_path: Path, kills: str) -> None:
     """Three teachers in a few processes; one dies of a prompt, and only that prompt becomes a reject."""
-    engine = {"poison": "QUESTION 7", "poison_kills": kills, "latency_s": 0.01, "max_in_flight": 4}
-    pipeline = asked_pipeline(24, engine, cpus=0.0, teachers=("a", "b", "c"))
+    poison = {"a": {"poison": "question 7", "poison_kills": kills}}
+    engine = {"latency_s": 0.01, "max_in_flight": 4}
+    pipeline = asked_pipeline(24, engine, cpus=0.0, teachers=("a", "b", "c"), own=poison)
     manifest = run(tmp_path / "r", pipeline, RayBackend(cluster.address), shards=2)
     found = {s.name: (s.num_rows, s.num_rejected) for s in manifest.steps if s.name.startswith("generate")}
-    assert set(found) == {"generate-a", "generate-b", "generate-c"}
-    assert all(num_rows + num_rejected == 24 for num_rows, num_rejected in found.values())
-    assert all(num_rejected <= 1 for _, num_rejected in found.values())
+    assert found == {"generate-a": (23, 1), "generate-b": (24, 0), "generate-c": (24, 0)}
 
 
 def test_a_run_says_what_it_will_load_and_where(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)  # like the command line: Ray puts it first on the path of workers
     other = tmp_path / "other"
     shutil.copytree(ROOT / "arbitrage", other / "arbitrage", ignore=shutil.ignore_patterns("__pycache__"))
-    with (other / "arbitrage" / "chat.py").open("a") as changed:
+    with (other / "arbitrage" / "errors.py").open("a") as changed:
         changed.write("\n# changed\n")
     described = other / "pydantic-9.9.9.dist-info"
     described.mkdir()
