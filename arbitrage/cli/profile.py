@@ -32,8 +32,8 @@ ColumnOption = Annotated[
     typer.Option(
         "--column",
         metavar="ROLE=NAME",
-        help="Which column holds what, where it has no usual name. Roles: text, messages, language, teacher, source, "
-        "prompt_id, embedding. `meta.lang` leads into objects.",
+        help="Which column holds what, where it has no usual name. Roles: text, messages, reasoning, language, "
+        "teacher, source, prompt_id, embedding. `meta.lang` leads into objects.",
     ),
 ]
 LanguageOption = Annotated[

@@ -21,6 +21,7 @@ LANGUAGE_NAMES = ("language", "lang")
 TEACHER_NAMES = ("teacher", "model", "chosen_teacher")
 PROMPT_ID_NAMES = ("prompt_id", "question_id", "qid", "id")
 RESPONSE_NAMES = ("text", "completion", "response", "answer", "output")
+REASONING_NAMES = ("reasoning", "reasoning_content", "thinking")
 MESSAGES_NAMES = ("messages", "conversations")
 QUESTION_NAMES = ("instruction", "question")
 """Names under which a role is found in published data sets and in ours, the best first."""
@@ -244,7 +245,7 @@ class ResponseColumns(ColumnNames[ResponseRole]):
         return None if found is MISSING else found
 
 
-ProfileRole = Literal["text", "messages", "language", "teacher", "source", "prompt_id", "embedding"]
+ProfileRole = Literal["text", "messages", "reasoning", "language", "teacher", "source", "prompt_id", "embedding"]
 
 
 class ProfileColumns(ColumnNames[ProfileRole]):
@@ -253,6 +254,7 @@ class ProfileColumns(ColumnNames[ProfileRole]):
     Attributes:
         text: the text; at most one of `text` and `messages` is named.
         messages: chat messages, whose assistant turns are the texts.
+        reasoning: what the model wrote before the text, or before the last turn.
         language: the text's language, as a BCP-47 tag or a name.
         teacher: the model that wrote the text.
         source: the data set that the prompt comes from.
@@ -263,6 +265,7 @@ class ProfileColumns(ColumnNames[ProfileRole]):
     usual = {
         "text": RESPONSE_NAMES,
         "messages": (*MESSAGES_NAMES, "chosen", "turns"),
+        "reasoning": REASONING_NAMES,
         "language": LANGUAGE_NAMES,
         "teacher": TEACHER_NAMES,
         "source": ("source",),
@@ -274,6 +277,7 @@ class ProfileColumns(ColumnNames[ProfileRole]):
 
     text: str | None = Field(default=None, min_length=1)
     messages: str | None = Field(default=None, min_length=1)
+    reasoning: str | None = Field(default=None, min_length=1)
     language: str | None = Field(default=None, min_length=1)
     teacher: str | None = Field(default=None, min_length=1)
     source: str | None = Field(default=None, min_length=1)

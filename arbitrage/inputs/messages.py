@@ -36,7 +36,13 @@ _CALL_KEYS: Final = ("tool_calls", "function_call")
 _KNOWN_KEYS: Final = frozenset((*_ROLE_KEYS, *_CONTENT_KEYS, *_CALL_KEYS, "tool_call_id"))
 _PLAIN_KEYS: Final = frozenset(("role", "content"))
 _TEXT_PARTS: Final = frozenset(("text", "input_text", "output_text"))
-_THOUGHT_PARTS: Final = frozenset(("thinking", "reasoning", "redacted_thinking"))
+REASONING_FIELDS: Final = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
+"""Fields of a message that hold the reasoning before its content: vLLM ≥ 0.16 and OpenRouter; older vLLM, SGLang and
+DeepSeek; others. A server may rename its field at any time."""
+REASONING_PARTS: Final = frozenset(
+    ("thinking", "reasoning", "reasoning_content", "reasoning_text", "redacted_thinking", "summary")
+)
+"""Types of the parts of a content that are its reasoning."""
 MAX_PYTHON_CHARS: Final = 200_000
 """Longer text is not tried as a Python list; the parser takes some 100 bytes for each character."""
 
@@ -53,6 +59,19 @@ class Conversation:
     messages: tuple[Message, ...]
     num_cut: int = 0
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantTurn:
+    """A turn of the assistant.
+
+    Attributes:
+        text: its content; marks of reasoning in it are kept.
+        reasoning: what stands beside it in a field or part of its own; None where there is none.
+    """
+
+    text: str
+    reasoning: str | None = None
 
 
 def conversation(value: Any) -> Conversation:
@@ -112,7 +131,7 @@ def chat_conversation(value: Any) -> Conversation:
     return Conversation(tuple(turns), len(items) - end, tuple(notes))
 
 
-def turns_of(value: Any) -> list[str]:
+def assistant_turns(value: Any) -> list[AssistantTurn]:
     """Return the assistant's turns of a text, a list of texts, or messages in any of the usual forms.
 
     A turn without text, such as one that only calls a tool, is none.
@@ -123,14 +142,43 @@ def turns_of(value: Any) -> list[str]:
     if isinstance(value, str):
         messages = messages_in(value)
         if messages is None:
-            return [sound(value)]
+            return [AssistantTurn(sound(value))]
         value = messages
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
-        return [sound(text) for text in value]
+        return [AssistantTurn(sound(text)) for text in value]
     items = _items(value)
     turns = [(i, item) for i, item in enumerate(items) if _role(item, i) == "assistant"]
-    texts = [_content(item, i, []) for i, item in turns if not _is_silent(item)]
-    return [sound(text) for text in texts]
+    return [_assistant_turn(item, i) for i, item in turns if not _is_silent(item)]
+
+
+def turns_of(value: Any) -> list[str]:
+    """Return the texts of `assistant_turns`."""
+    return [turn.text for turn in assistant_turns(value)]
+
+
+def reasoning_beside(message: Mapping[str, Any]) -> str | None:
+    """Return the reasoning that a message holds beside its text: in a field, or as parts of its content."""
+    for field in REASONING_FIELDS:
+        if (text := reasoning_text(message.get(field)).strip()) != "":
+            return text
+    content = _first(message, _CONTENT_KEYS)
+    parts = content if isinstance(content, list) else []
+    found = [reasoning_text(p) for p in parts if isinstance(p, Mapping) and p.get("type") in REASONING_PARTS]
+    return "\n\n".join(filter(None, (text.strip() for text in found))) or None
+
+
+def reasoning_text(value: object) -> str:
+    """Return the text of reasoning: a text, a part such as `{type: thinking, thinking: …}`, or a list of parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return "".join(reasoning_text(each) for each in value)
+    if not isinstance(value, Mapping):
+        return ""
+    return next(
+        (t for key in ("text", *REASONING_FIELDS, "content", "summary") if (t := reasoning_text(value.get(key)))),
+        "",
+    )
 
 
 def trained_messages(value: Any) -> list[dict[str, Any]]:
@@ -189,6 +237,13 @@ def encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _assistant_turn(item: Mapping[str, Any], position: int) -> AssistantTurn:
+    reasoning = reasoning_beside(item) if item.keys() != _PLAIN_KEYS or isinstance(item["content"], list) else None
+    is_alone = reasoning is not None and _first(item, _CONTENT_KEYS) is None
+    text = "" if is_alone else sound(_content(item, position, []))
+    return AssistantTurn(text, None if reasoning is None else sound(reasoning))
 
 
 def _is_message(item: Any) -> bool:
@@ -309,7 +364,7 @@ def _part(part: Any, position: int, notes: list[str]) -> str:
         kind, text = part.get("type"), part.get("text")
         if isinstance(text, str) and (kind is None or kind in _TEXT_PARTS):
             return text
-        if isinstance(kind, str) and kind in _THOUGHT_PARTS:
+        if isinstance(kind, str) and kind in REASONING_PARTS:
             notes.append(f"message_part_not_read:{kind}")
             return ""
         named = kind if isinstance(kind, str) else ", ".join(map(str, part))

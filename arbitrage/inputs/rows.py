@@ -14,6 +14,7 @@ RowReject = Literal[
     "wrong_type",
     "missing_value",
     "empty_prompt",
+    "reasoning_unfinished",
     "prompt_too_long",
     "row_too_long",
     "unknown_language",

@@ -22,6 +22,7 @@ from arbitrage.inputs.values import id_text
 from arbitrage.languages import read_language
 from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, content_id, nfc
 from arbitrage.tables import to_table
+from arbitrage.text.reasoning_formats import split_foreign_text
 
 SideName = Literal["a", "b"]
 NO_ANSWER = "no_answer"
@@ -178,15 +179,17 @@ def count_lost(config: ResponseFiles, where: str) -> Counter[str]:
 
 
 def _keyed(config: ResponseFiles, where: str, lost: Counter[str]) -> Iterator[tuple[tuple[str, str | None], str]]:
-    """Yield the key and language of each answer's prompt, and the answer."""
+    """Yield the key and language of each answer's prompt, and the answer without the reasoning before it."""
     for row in config.rows(where, lost):
         key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
         if not turns:
             lost["rows without an answer"] += 1
         elif key is None:
             lost["rows without an id or a prompt"] += 1
+        elif (split := split_foreign_text(turns[-1])[0]).is_open:
+            lost["rows that end inside the reasoning"] += 1
         else:
-            yield (key, config.language(row.values)), turns[-1]
+            yield (key, config.language(row.values)), split.text
 
 
 class ResponseReader(ShardWorker):

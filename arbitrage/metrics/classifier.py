@@ -11,7 +11,7 @@ from arbitrage.contracts.metrics import Metric
 from arbitrage.errors import EngineStartError
 from arbitrage.languages import speaks
 from arbitrage.metrics.models import Precision, in_batches, load_model, owner_of, weights_of
-from arbitrage.metrics.options import Facts, Family, MetricName, MetricOptions
+from arbitrage.metrics.options import Facts, Family, MetricName, TextMetricOptions
 from arbitrage.models.labels import label_of
 from arbitrage.models.loading import load_tokenizer, longest_input
 from arbitrage.models.references import absolute_model
@@ -19,7 +19,7 @@ from arbitrage.text.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
 from arbitrage.text.text import Text
 
 
-class ClassifierMetricConfig(MetricOptions):
+class ClassifierMetricConfig(TextMetricOptions):
     """The opinion of a model of the `AutoModelForSequenceClassification` kind.
 
     Attributes:
@@ -75,7 +75,7 @@ class ClassifierMetricConfig(MetricOptions):
         """It loads one."""
         return True
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Load the model.
 
         Raises:

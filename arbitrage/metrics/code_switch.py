@@ -4,14 +4,14 @@ from collections import Counter
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.language_confusion import LETTERS_TO_IDENTIFY, expected_scripts
 from arbitrage.text.measured import NO_TEXT, TOO_SHORT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.text.prose import count_words
 from arbitrage.text.text import Text
 
 
-class CodeSwitchConfig(MetricOptions):
+class CodeSwitchConfig(TextMetricOptions):
     """The share of the text outside the language that most of it is in.
 
     A text that is all in one wrong language is not code-switched: that is what `language_confusion` measures.
@@ -39,7 +39,7 @@ class CodeSwitchConfig(MetricOptions):
             "text outside its main language", "share", 0.0, 1.0, source, "known languages, 20 letters and more"
         )
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, _measure)
 

@@ -3,13 +3,13 @@
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.measured import NO_TEXT, TOO_SHORT, Measured
 from arbitrage.text.repetition import COMPRESSION_PROBE_BYTES, compression_ratio
 from arbitrage.text.text import Text
 
 
-class CompressionConfig(MetricOptions):
+class CompressionConfig(TextMetricOptions):
     """UTF-8 bytes over those that zlib (level 6) needs. It grows with length, and with the bytes of a script."""
 
     kind: Literal["compression"] = "compression"
@@ -30,7 +30,7 @@ class CompressionConfig(MetricOptions):
         defined = f"{COMPRESSION_PROBE_BYTES} bytes and more"
         return Facts("compression ratio", "ratio", 0.0, None, "Shaib et al. 2024 [2403.00553]; RFC 1950", defined)
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, _measure)
 

@@ -27,8 +27,8 @@ CHEAP_METRICS: tuple[MetricConfig, ...] = (
     ReadabilityConfig(formula="flesch"),  # before those that ask for fewer counts
     ReadabilityConfig(formula="lix"),
     ReadabilityConfig(formula="rix"),
-    RepetitionMetricConfig(of="ngrams"),
-    RepetitionMetricConfig(of="lines"),
+    RepetitionMetricConfig(unit="ngrams"),
+    RepetitionMetricConfig(unit="lines"),
     CompressionConfig(),
     ScriptShareConfig(),
     LanguageConfusionMetricConfig(),

@@ -6,13 +6,13 @@ from pydantic import Field
 
 from arbitrage.contracts.metrics import Metric
 from arbitrage.metrics.length import words_or_reason
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.measured import Measured
 from arbitrage.text.repetition import repeated_share
 from arbitrage.text.text import Text
 
 
-class DistinctConfig(MetricOptions):
+class DistinctConfig(TextMetricOptions):
     """The share of different n-grams of words. It falls with length: compare texts of like length only.
 
     Attributes:
@@ -38,7 +38,7 @@ class DistinctConfig(MetricOptions):
         title = f"different {self.n}-grams of words"
         return Facts(title, "share", 0.0, 1.0, "Li et al. 2016 [1510.03055]", f"{self.n} words and more")
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, self._measure)
 

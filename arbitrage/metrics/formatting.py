@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.measured import NO_TEXT, Measured
 from arbitrage.text.text import Text
 
@@ -53,7 +53,7 @@ _TITLES: Mapping[str, tuple[str, str]] = {
 }
 
 
-class FormattingConfig(MetricOptions):
+class FormattingConfig(TextMetricOptions):
     """The share of lines, or of characters, that are layout.
 
     Attributes:
@@ -81,7 +81,7 @@ class FormattingConfig(MetricOptions):
         title, source = _TITLES[self.aspect]
         return Facts(title, "share", 0.0, 1.0, source, "everywhere")
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         measures: dict[str, Callable[[Text], Measured]] = {"code": _code, "emoji": _emoji}
         return TextMetric(self.metric_name, measures.get(self.aspect) or self._share_of_lines)

@@ -9,12 +9,12 @@ from pydantic import Field
 
 from arbitrage.contracts.metrics import Metric
 from arbitrage.metrics.length import words_or_reason
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.measured import Measured
 from arbitrage.text.text import Text
 
 
-class HddConfig(MetricOptions):
+class HddConfig(TextMetricOptions):
     """The expected type-token ratio of so many words drawn from the text without replacement.
 
     Attributes:
@@ -40,7 +40,7 @@ class HddConfig(MetricOptions):
         source = "McCarthy & Jarvis 2007"
         return Facts("lexical diversity (HD-D)", "share", 0.0, 1.0, source, f"{self.draws} words and more")
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, self._measure)
 

@@ -3,13 +3,13 @@
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.language_confusion import share_of
 from arbitrage.text.measured import Measured
 from arbitrage.text.text import Text
 
 
-class LanguageConfusionMetricConfig(MetricOptions):
+class LanguageConfusionMetricConfig(TextMetricOptions):
     """The share of the text that is in its language: the smaller of line and word pass rate."""
 
     kind: Literal["language_confusion"] = "language_confusion"
@@ -31,7 +31,12 @@ class LanguageConfusionMetricConfig(MetricOptions):
         defined = "known languages, 3 words and 20 letters and more; single words in scripts of one language"
         return Facts("text in its language", "share", 0.0, 1.0, source, defined)
 
-    def build(self) -> Metric:
+    @property
+    def is_of_wanted_language(self) -> bool:
+        """Reasoning, too, is compared with the prompt's language."""
+        return True
+
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, _measure)
 

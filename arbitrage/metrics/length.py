@@ -3,13 +3,13 @@
 from typing import Any, Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.measured import NO_TEXT, UNDEFINED_LANGUAGE, Measured
 from arbitrage.text.segmentation import has_sentences, has_words
 from arbitrage.text.text import Text
 
 
-class LengthConfig(MetricOptions):
+class LengthConfig(TextMetricOptions):
     """The number of characters, words or sentences.
 
     Characters are Unicode code points of the whole text. Words and sentences are those of its prose: code, formulas,
@@ -43,7 +43,7 @@ class LengthConfig(MetricOptions):
         source = "Unicode code points" if self.unit == "characters" else "Unicode TR29 (ICU)"
         return Facts(f"length in {self.unit}", self.unit, 0.0, None, source, where[self.unit])
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, _MEASURES[self.unit])
 

@@ -9,14 +9,14 @@ from pydantic import AfterValidator, Field
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.metrics.models import Precision, in_batches, load_model, owner_of, weights_of
-from arbitrage.metrics.options import Facts, Family, MetricOptions
+from arbitrage.metrics.options import Facts, Family, TextMetricOptions
 from arbitrage.models.loading import load_tokenizer, longest_input
 from arbitrage.models.references import absolute_model
 from arbitrage.text.measured import NO_TEXT, TOO_SHORT, Measured
 from arbitrage.text.text import Text
 
 
-class LikelihoodConfig(MetricOptions):
+class LikelihoodConfig(TextMetricOptions):
     """The log-likelihood of a text under a causal model, after the model's start token where it has one.
 
     Attributes:
@@ -64,7 +64,7 @@ class LikelihoodConfig(MetricOptions):
         """It loads one."""
         return True
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Load the model.
 
         Raises:

@@ -17,12 +17,12 @@ from pydantic import Field
 
 from arbitrage.contracts.metrics import Metric
 from arbitrage.metrics.length import words_or_reason
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.measured import TOO_SHORT, Measured
 from arbitrage.text.text import Text
 
 
-class MtldConfig(MetricOptions):
+class MtldConfig(TextMetricOptions):
     """Lexical diversity that does not depend on length: the mean number of words over which the ratio stays up.
 
     Attributes:
@@ -55,7 +55,7 @@ class MtldConfig(MetricOptions):
         source = "McCarthy & Jarvis 2010"
         return Facts("lexical diversity (MTLD)", "words", 1.0, None, source, f"{self.min_words} words and more")
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, self._measure)
 

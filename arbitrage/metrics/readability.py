@@ -11,7 +11,7 @@ from arbitrage.config import LanguageTag
 from arbitrage.contracts.metrics import Metric
 from arbitrage.languages import primary
 from arbitrage.metrics.formulas import FORMULAS, Counts
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.metrics.syllables import count_syllables, has_syllables
 from arbitrage.text.measured import NO_TEXT, TOO_SHORT, UNDEFINED_LANGUAGE, UNKNOWN_LANGUAGE, Measured
 from arbitrage.text.segmentation import has_sentences
@@ -37,7 +37,7 @@ FormulaName = Literal[
 ]
 
 
-class ReadabilityConfig(MetricOptions):
+class ReadabilityConfig(TextMetricOptions):
     """A readability formula.
 
     Attributes:
@@ -75,7 +75,7 @@ class ReadabilityConfig(MetricOptions):
             f"{' '.join(sorted(found.languages | set(self.also)))}; {self.min_words} words and more",
         )
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, self._measure)
 

@@ -3,13 +3,13 @@
 from typing import Literal
 
 from arbitrage.contracts.metrics import Metric
-from arbitrage.metrics.options import Facts, Family, MetricOptions, TextMetric
+from arbitrage.metrics.options import Facts, Family, TextMetric, TextMetricOptions
 from arbitrage.text.language_confusion import expected_scripts
 from arbitrage.text.measured import NO_TEXT, UNKNOWN_LANGUAGE, Measured
 from arbitrage.text.text import Text
 
 
-class ScriptShareConfig(MetricOptions):
+class ScriptShareConfig(TextMetricOptions):
     """The share of the prose's letters that are of the language's scripts (of each of the three of Japanese)."""
 
     kind: Literal["script_share"] = "script_share"
@@ -30,7 +30,12 @@ class ScriptShareConfig(MetricOptions):
         defined = "languages whose script CLDR knows, texts with letters"
         return Facts("letters of the language's script", "share", 0.0, 1.0, "Unicode TR24; CLDR", defined)
 
-    def build(self) -> Metric:
+    @property
+    def is_of_wanted_language(self) -> bool:
+        """Reasoning, too, is compared with the prompt's language."""
+        return True
+
+    def metric(self) -> Metric:
         """Build the metric."""
         return TextMetric(self.metric_name, _measure)
 

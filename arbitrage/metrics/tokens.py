@@ -8,14 +8,14 @@ from pydantic import AfterValidator
 from arbitrage.config import Raw
 from arbitrage.contracts.metrics import Metric
 from arbitrage.metrics.models import owner_of, weights_of
-from arbitrage.metrics.options import Facts, Family, MetricOptions
+from arbitrage.metrics.options import Facts, Family, TextMetricOptions
 from arbitrage.models.loading import load_tokenizer
 from arbitrage.models.references import absolute_model
 from arbitrage.text.measured import Measured
 from arbitrage.text.text import Text
 
 
-class TokensConfig(MetricOptions):
+class TokensConfig(TextMetricOptions):
     """The number of tokens by a reference tokenizer, special tokens left out.
 
     Attributes:
@@ -51,7 +51,7 @@ class TokensConfig(MetricOptions):
         """A tokenizer is loaded once."""
         return True
 
-    def build(self) -> Metric:
+    def metric(self) -> Metric:
         """Load the tokenizer.
 
         Raises:

@@ -1,5 +1,6 @@
 """One text to be measured, and how a foreign row becomes some."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -7,12 +8,17 @@ from typing import Any, Literal
 
 from arbitrage.errors import did_you_mean
 from arbitrage.inputs.columns import ColumnMap, ProfileColumns, ProfileRole
-from arbitrage.inputs.messages import turns_of
-from arbitrage.inputs.rows import InputRow, RowError, printable
-from arbitrage.inputs.values import MISSING, id_text, is_missing, number_of, shown
+from arbitrage.inputs.messages import AssistantTurn, assistant_turns, reasoning_text
+from arbitrage.inputs.rows import InputRow, RowError, count_note, printable
+from arbitrage.inputs.values import MISSING, id_text, is_missing, number_of, shown, sound, type_name
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
+from arbitrage.text.reasoning import find_reasoning
+from arbitrage.text.reasoning_formats import split_foreign_text
 
 Turns = Literal["last", "all"]
+
+_SWITCHES = frozenset(("", "on", "off", "true", "false", "yes", "no", "none", "low", "medium", "high"))
+"""Values of a column `reasoning` that says how much was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,7 @@ class ProfileEntry:
     """A text, and what it is counted under.
 
     Attributes:
+        text: without the reasoning before it.
         language: BCP-47; None where it is to be identified.
         cluster: hash of the prompt's id, equal for all texts that answer it; of the row's place where there is none.
         key: hash of the text's place, unique.
@@ -32,6 +39,7 @@ class ProfileEntry:
     cluster: int
     key: int
     embedding: tuple[float, ...] | None = None
+    reasoning: str | None = None
 
 
 class EntryBuilder:
@@ -53,14 +61,14 @@ class EntryBuilder:
         self._language = language
         self._salt = salt
 
-    def build(self, row: InputRow) -> list[ProfileEntry]:
-        """Return the texts of a row.
+    def build(self, row: InputRow, notes: Counter[str]) -> list[ProfileEntry]:
+        """Return the texts of a row; count what was told apart in them.
 
         Raises:
             RowError: there is none, or a value is of the wrong type.
         """
         values = row.values
-        texts = self._texts(values)
+        turns = self._turns_of(values, notes)
         prompt_id = id_text(self.columns.value(values, "prompt_id"))
         place = f"{self._salt}\0{row.position}"
         language, teacher, source = (
@@ -71,23 +79,36 @@ class EntryBuilder:
         cluster = hash64(f"id\0{prompt_id}" if prompt_id is not None else f"at\0{place}")
         vector = _vector(self.columns.value(values, "embedding"))
         return [
-            ProfileEntry(text, language, teacher, source, cluster, hash64(f"{place}\0{i}"), vector)
-            for i, text in enumerate(texts)
+            ProfileEntry(
+                turn.text, language, teacher, source, cluster, hash64(f"{place}\0{i}"), vector, turn.reasoning
+            )
+            for i, turn in enumerate(turns)
         ]
 
-    def _texts(self, values: Mapping[str, Any]) -> list[str]:
+    def _turns_of(self, values: Mapping[str, Any], notes: Counter[str]) -> list[AssistantTurn]:
         for role in ("text", "messages"):
             column, value = self.columns.find(values, role)
             if value is MISSING:
                 continue
             try:
-                texts = turns_of(value)
+                turns = assistant_turns(value)
+                if not turns:
+                    raise RowError("broken_messages", "no assistant turn")
+                turns[-1] = AssistantTurn(turns[-1].text, turns[-1].reasoning or self._reasoning(values, notes))
+                return [_told_apart(turn, notes) for turn in (turns[-1:] if self._turns == "last" else turns)]
             except RowError as error:
                 raise RowError(error.reason, f"column '{printable(column, 40)}': {error.detail}") from error
-            if not texts:
-                raise RowError("broken_messages", f"column '{printable(column, 40)}': no assistant turn")
-            return texts[-1:] if self._turns == "last" else texts
         raise RowError("missing_value", "the row holds no text")
+
+    def _reasoning(self, values: Mapping[str, Any], notes: Counter[str]) -> str | None:
+        """Return the reasoning that has a column of its own; a switch such as 'on' is none."""
+        column, value = self.columns.find(values, "reasoning")
+        if value is MISSING or isinstance(value, bool):
+            return None
+        text = reasoning_text(value).strip()
+        if not text and "reasoning" in self.columns.given:
+            count_note(notes, f"value_not_read:{printable(column, 40)}:{type_name(value)}")
+        return None if text.casefold() in _SWITCHES else sound(text)
 
     def _language_of(self, values: Mapping[str, Any]) -> str | None:
         column, value = self.columns.find(values, "language")
@@ -109,6 +130,21 @@ class EntryBuilder:
     def _label(self, values: Mapping[str, Any], role: ProfileRole) -> str | None:
         text = id_text(self.columns.value(values, role))
         return None if text is None else printable(text)
+
+
+def _told_apart(turn: AssistantTurn, notes: Counter[str]) -> AssistantTurn:
+    """Take the reasoning out of a turn's text."""
+    split, marks = split_foreign_text(turn.text)
+    reasoning = turn.reasoning or split.reasoning
+    if split.is_open or (reasoning and not split.text.strip()):
+        raise RowError("reasoning_unfinished", "the text ends before an answer to its reasoning")
+    if marks is not None:
+        count_note(notes, f"reasoning_taken_out:{marks.start}")
+    elif mark := find_reasoning(turn.text):
+        count_note(notes, f"reasoning_not_taken_out:{mark}")
+    if turn.reasoning:
+        count_note(notes, "reasoning_beside")
+    return AssistantTurn(split.text, reasoning)
 
 
 def hash64(text: str) -> int:

@@ -15,15 +15,13 @@ from arbitrage.contracts.metrics import Metric, SetMetric
 from arbitrage.metrics import MetricConfig, SetMetricConfig
 from arbitrage.processes.pools import end_with_parent
 from arbitrage.profile.entries import ProfileEntry
-from arbitrage.text.identify import identify
+from arbitrage.text.identify import IDENTIFIED_CHARS, identify
 from arbitrage.text.measured import Measured, Reason
 from arbitrage.text.text import Text
 
 BATCH_TEXTS = 128
 IN_FLIGHT = 4
 """Batches waiting for each worker process: enough to keep it busy, few enough to hold no more than 1,000 texts."""
-
-IDENTIFIED_CHARS = 4000
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 _CODES = {reason: np.uint8(i + 1) for i, reason in enumerate(REASONS)}
@@ -57,7 +55,7 @@ class MetricRunner:
 
     def measure(self, entries: Sequence[ProfileEntry]) -> Measurements:
         """Measure texts."""
-        texts = [Text(e.text, e.language or _identified(e.text), e.embedding) for e in entries]
+        texts = [Text(e.text, e.language or _identified(e.text), e.embedding, e.reasoning) for e in entries]
         values = np.full((len(texts), len(self._metrics)), np.nan)
         reasons = np.zeros(values.shape, dtype=np.uint8)
         for column, metric in enumerate(self._metrics):
@@ -141,7 +139,7 @@ def _with_models(
     """Put the columns of the models between the others."""
     if not dear:
         return measured
-    texts = [Text(e.text, tag, e.embedding) for e, tag in zip(batch, measured.languages, strict=True)]
+    texts = [Text(e.text, tag, e.embedding, e.reasoning) for e, tag in zip(batch, measured.languages, strict=True)]
     values = np.full((len(batch), len(cheap) + len(dear)), np.nan)
     reasons = np.zeros(values.shape, dtype=np.uint8)
     values[:, cheap], reasons[:, cheap] = measured.values_NM, measured.reasons_NM

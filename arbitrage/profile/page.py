@@ -59,7 +59,7 @@ def render(
 
 
 def _metric_facts(profile: Profile) -> Figures:
-    facts = [(config.metric_name, config.facts) for config in (*profile.metrics, *profile.set_metrics)]
+    facts = [(config.metric_name, config.stated) for config in (*profile.metrics, *profile.set_metrics)]
     return Figures(
         title="What is measured",
         corner="metric",

@@ -57,7 +57,7 @@ def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, .
     for family, title in FAMILIES.items():
         configs = [c for c in (*profile.metrics, *profile.set_metrics) if c.family == family]
         maps = [
-            _metric_map(profile, by_key, config.metric_name, _caption(config.facts), axis, labels)
+            _metric_map(profile, by_key, config.metric_name, _caption(config.stated), axis, labels)
             for config in configs
         ]
         if kept := tuple(each for each in maps if each is not None):

@@ -63,7 +63,7 @@ class ProfileReader:
                 self._refuse(row.position, row.reason, row.detail)
                 continue
             try:
-                found = self.builder.build(row)
+                found = self.builder.build(row, self.notes)
             except RowError as error:
                 self._refuse(row.position, error.reason, error.detail)
                 continue

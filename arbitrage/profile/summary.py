@@ -82,11 +82,11 @@ def as_json(profile: Profile, cells: list[CellSummary]) -> dict[str, Any]:
             {
                 "name": config.metric_name,
                 "family": config.family,
-                "title": config.facts.title,
-                "unit": config.facts.unit,
-                "range": config.facts.range,
-                "source": config.facts.source,
-                "defined": config.facts.defined,
+                "title": config.stated.title,
+                "unit": config.stated.unit,
+                "range": config.stated.range,
+                "source": config.stated.source,
+                "defined": config.stated.defined,
             }
             for config in (*profile.metrics, *profile.set_metrics)
         ],

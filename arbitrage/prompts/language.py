@@ -9,10 +9,7 @@ from arbitrage.inputs.values import is_missing, shown
 from arbitrage.languages import UNKNOWN, read_language, suggest_tag
 from arbitrage.prompts.options import ReadOptions
 from arbitrage.records import Message
-from arbitrage.text.identify import identify, is_same_language
-
-IDENTIFIED_CHARS = 4000
-"""Enough for an identifier; a long prompt costs no more than a short one."""
+from arbitrage.text.identify import IDENTIFIED_CHARS, identify, is_same_language
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,9 @@ from arbitrage.config import LanguageTag
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.records import Prompt
 from arbitrage.rewards.options import CheckOptions, CheckResult, RewardName, TextReward
-from arbitrage.text.identify import find_contradiction, identify, is_same_language
+from arbitrage.text.identify import IDENTIFIED_CHARS, find_contradiction, identify, is_same_language
 from arbitrage.text.language_confusion import language_share
 from arbitrage.text.prose import prose
-
-IDENTIFIED_CHARS = 4000
-"""Of a prompt or reference: enough for an identifier."""
 
 
 class LanguageConfusionCheckConfig(CheckOptions):

@@ -68,7 +68,7 @@ class MeasureWorker(ShardWorker):
     async def run(self, inputs: Inputs) -> Output:
         """Return the Measurements in the order of the candidates, and for each in the order of the metrics."""
         table = CandidateShard(inputs).joined()
-        texts = [Text(row.candidate.text, row.prompt.language) for row in table]
+        texts = [Text(row.candidate.text, row.prompt.language, reasoning=row.candidate.reasoning) for row in table]
         found_MC = [metric.measure(texts) for metric in self._metrics]
         rows = []
         for place, candidate in enumerate(row.candidate for row in table):

@@ -33,6 +33,9 @@ class Identified:
 
 NOTHING = Identified(UNKNOWN, 0.0, False)
 
+IDENTIFIED_CHARS = 4000
+"""Of a text: enough for an identifier."""
+
 _OWN_CODES = {"iw": "he", "jw": "jv", "bh": "bho", "ku": "ckb", "sr-ME": "sr-Latn-ME", "un": UNKNOWN}
 """CLD2's own codes where they are not today's BCP-47; its 'ku' knows Central Kurdish in Arabic script only."""
 

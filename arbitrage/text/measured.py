@@ -5,6 +5,7 @@ from typing import Literal
 
 Reason = Literal[
     "no_text",
+    "no_reasoning",
     "too_short",
     "too_few",
     "unknown_language",
@@ -16,6 +17,7 @@ Reason = Literal[
 """The closed set of reasons for a null.
 
 - `no_text`: no letter or word to measure
+- `no_reasoning`: of reasoning: none comes with the text
 - `too_short`: fewer words or letters than the definition asks for
 - `too_few`: of a set: fewer texts or words than the definition asks for
 - `unknown_language`: the text's language is not known
@@ -35,6 +37,7 @@ class Measured:
 
 
 NO_TEXT = Measured(reason="no_text")
+NO_REASONING = Measured(reason="no_reasoning")
 TOO_SHORT = Measured(reason="too_short")
 TOO_FEW = Measured(reason="too_few")
 UNKNOWN_LANGUAGE = Measured(reason="unknown_language")

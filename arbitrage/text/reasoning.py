@@ -39,7 +39,7 @@ _SENTENCE_ENDS: Final = (".", "!", "?", "。", "！", "？", "…", ":", "।", 
 _CHANNELS: Final = re.compile(r"<\|channel\|>\s{0,8}(?:analysis|commentary|thought)|<\|?channel>thought|<unused94>")
 """Control tokens that stand nowhere else: gpt-oss, Gemma."""
 
-_GLUED: Final = ("analysis", "assistantfinal")
+GLUED: Final = ("analysis", "assistantfinal")
 """gpt-oss with its control tokens skipped: 'analysisThe user asks …assistantfinalHello'."""
 
 _BEFORE_TEXT: Final = re.compile(r"(?:\s++|\ufeff|<\|[\w ]{1,40}\|>){0,40}+")
@@ -82,13 +82,13 @@ def find_reasoning(text: str, prompt: str = "") -> str | None:
         text: of the answer.
         prompt: what it answers.
     """
-    if not any(sign in text for sign in ("<", "[THINK]", "[/THINK]", "[think]", "[/think]", "◁", _GLUED[1])):
+    if not any(sign in text for sign in ("<", "[THINK]", "[/THINK]", "[think]", "[/think]", "◁", GLUED[1])):
         return None
     rest = without_code(text)
     if found := _CHANNELS.search(rest):
         return found.group()
-    if _GLUED[1] in rest and rest.lstrip().startswith(_GLUED[0]):
-        return _GLUED[1]
+    if GLUED[1] in rest and rest.lstrip().startswith(GLUED[0]):
+        return GLUED[1]
     marks = [mark for mark in _marks(rest) if not _is_quoted(rest, mark)]
     left = _left(rest, marks, prompt.casefold()) if marks else None
     return rest[left.start : left.end] if left else None

@@ -14,6 +14,7 @@ from typing import Final
 
 from arbitrage.errors import closest, did_you_mean
 from arbitrage.text.prose import without_code
+from arbitrage.text.reasoning import GLUED, find_reasoning
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,12 @@ _FORMATS: Final = (
     ReasoningFormat("hunyuan", "<think>", "</think>", ("<answer>", "</answer>")),
     ReasoningFormat("thinking", "<thinking>", "</thinking>"),
     ReasoningFormat("reasoning", "<reasoning>", "</reasoning>", ("<answer>", "</answer>")),
+    ReasoningFormat(
+        "thought",
+        "<|begin_of_thought|>",
+        "<|end_of_thought|>",
+        ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ),
 )
 
 FORMATS: Final[Mapping[str, ReasoningFormat]] = {each.name: each for each in _FORMATS}
@@ -126,8 +133,14 @@ def format_of(vocabulary: Mapping[str, int], template: str) -> ReasoningFormat |
     return None
 
 
-_BY_NAME_ALONE: Final = frozenset(("hunyuan", "thinking", "reasoning"))
+_BY_NAME_ALONE: Final = frozenset(("hunyuan", "thinking", "reasoning", "thought"))
 """Words that instructions ask for, and marks that another format has, too: only who names such a format gets it."""
+
+
+_BY_LONGEST_START: Final = sorted(
+    (each for each in _FORMATS if each.name not in ("think", "harmony")),  # `hunyuan` has the marks of `think`
+    key=lambda each: -len(each.start),
+)
 
 
 def split_text(text: str, marks: ReasoningFormat, *, begins_inside: bool | None = None) -> SplitText:
@@ -152,6 +165,29 @@ def split_text(text: str, marks: ReasoningFormat, *, begins_inside: bool | None 
     if not end:
         return SplitText("", reasoning.strip(), is_open=True)
     return SplitText(_bare(answer, marks).lstrip("\n"), reasoning.strip() or None)
+
+
+def split_foreign_text(text: str) -> tuple[SplitText, ReasoningFormat | None]:
+    """Take the reasoning out of a text of a data set, where nobody says which model wrote it.
+
+    Only what `find_reasoning` takes for reasoning is taken out: a text may speak of the marks.
+
+    Returns:
+        The parts, and the format; None where nothing was taken out.
+    """
+    if find_reasoning(text) is None:
+        return SplitText(text), None
+    rest = text.lstrip()
+    if rest.startswith(GLUED[0]):  # Harmony's marks without their control tokens
+        reasoning, _, answer = rest.removeprefix(GLUED[0]).partition(GLUED[1])
+        return SplitText(answer, reasoning.strip() or None), HARMONY
+    begun = [each for each in _BY_LONGEST_START if rest.startswith(each.start)]
+    for each in begun or [HARMONY, *_BY_LONGEST_START]:
+        if begun or each is HARMONY or (each.end in text and each.start not in text):
+            found = split_text(text, each)
+            if found.reasoning is not None or found.is_open:
+                return found, each
+    return SplitText(text), None
 
 
 def _bare(answer: str, marks: ReasoningFormat) -> str:

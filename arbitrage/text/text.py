@@ -10,6 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from arbitrage.text.identify import IDENTIFIED_CHARS, find_contradiction
 from arbitrage.text.language_confusion import Passage, contradictions, expected_scripts, passages
 from arbitrage.text.prose import Words, count_words, prose
 from arbitrage.text.scripts import count_scripts
@@ -28,11 +29,27 @@ class Text:
         text: as it is read.
         language: BCP-47, or 'und'.
         embedding: a vector that came with it, of any length above zero.
+        reasoning: what its model wrote before it.
     """
 
     text: str
     language: str
     embedding: Sequence[float] | None = field(default=None, repr=False)
+    reasoning: str | None = field(default=None, repr=False)
+
+    @cached_property
+    def reasoning_as_wanted(self) -> "Text | None":
+        """The reasoning as a text in the language of this one; None without reasoning."""
+        return Text(self.reasoning, self.language) if self.reasoning and not self.reasoning.isspace() else None
+
+    @cached_property
+    def reasoning_as_written(self) -> "Text | None":
+        """The reasoning as a text in its own language: another one where the identifier reliably says so."""
+        wanted = self.reasoning_as_wanted
+        if wanted is None:
+            return None
+        other = find_contradiction(wanted.text[:IDENTIFIED_CHARS], self.language)
+        return wanted if other is None else Text(wanted.text, other.language)
 
     @cached_property
     def prose(self) -> str:

@@ -1,6 +1,7 @@
 """`arbitrage profile`: foreign data in, figures out; bounded memory; wrong input says what, where, found, wanted."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from arbitrage.errors import ArbitrageError, ConfigError, DataError, UserError
 from arbitrage.inputs.columns import ProfileColumns
+from arbitrage.inputs.rows import InputRow, RowError
 from arbitrage.profile.entries import EntryBuilder, hash64
 from arbitrage.profile.profile import MAX_LABELS, OTHER, CellKey, Profile, profile_data
 from arbitrage.profile.reading import ProfileReader
@@ -132,6 +134,7 @@ def test_errors_name_file_key_and_what_there_is(tmp_path: Path) -> None:
         profile_of(tmp_path / "c.txt")
 
 
+@pytest.mark.model
 def test_metrics_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     path.write_text("metrics: [{kind: tokens, model: 'demo:commons'}, {kind: mtld, min_words: 20}]")
@@ -302,3 +305,93 @@ def test_the_tables_say_how_many_texts_a_mean_leaves_out_and_why(tmp_path: Path)
     assert "* mean of less than 90 % of the texts" in page.read_text(encoding="utf-8")
     [whole] = [cell for cell in summarise(profile_of(data)) if cell.key == CellKey()]
     assert not whole.figures["characters"].is_partial
+
+
+THOUGHT = "The user asks about the capital of Kenya. I recall that it is Nairobi, in East Africa."
+ANSWER = "Nairobi is the capital of Kenya."
+
+
+def _asked(content: object, **beside: object) -> dict[str, object]:
+    return {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": content, **beside}]}
+
+
+@pytest.mark.parametrize(
+    ("row", "note"),
+    [
+        (_asked(ANSWER, reasoning_content=THOUGHT), "reasoning_beside"),
+        (_asked(ANSWER, reasoning=THOUGHT), "reasoning_beside"),
+        (_asked(ANSWER, thinking=THOUGHT), "reasoning_beside"),
+        (
+            _asked([{"type": "thinking", "thinking": THOUGHT}, {"type": "text", "text": ANSWER}]),
+            "reasoning_beside",
+        ),
+        (_asked(f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"), "reasoning_taken_out:<think>"),
+        (_asked(f"{THOUGHT}\n</think>\n\n{ANSWER}"), "reasoning_taken_out:<think>"),
+        ({"text": f"<think>{THOUGHT}</think><answer>{ANSWER}</answer>"}, "reasoning_taken_out:<think>"),
+        ({"text": f"[THINK]{THOUGHT}[/THINK]{ANSWER}"}, "reasoning_taken_out:[THINK]"),
+        (
+            {
+                "text": f"<|channel|>analysis<|message|>{THOUGHT}<|end|><|start|>assistant<|channel|>final<|message|>"
+                f"{ANSWER}<|return|>"
+            },
+            "reasoning_taken_out:<|channel|>analysis<|message|>",
+        ),
+        ({"text": f"analysis{THOUGHT}assistantfinal{ANSWER}"}, "reasoning_taken_out:<|channel|>analysis<|message|>"),
+        (
+            {
+                "text": f"<|begin_of_thought|>{THOUGHT}<|end_of_thought|><|begin_of_solution|>{ANSWER}"
+                "<|end_of_solution|>"
+            },
+            "reasoning_taken_out:<|begin_of_thought|>",
+        ),
+        ({"text": ANSWER, "reasoning": THOUGHT}, "reasoning_beside"),
+        ({"text": ANSWER, "thinking": [{"type": "thinking", "thinking": THOUGHT}]}, "reasoning_beside"),
+    ],
+)
+def test_reasoning_is_no_part_of_a_text(row, note) -> None:
+    notes: Counter[str] = Counter()
+    [entry] = EntryBuilder(ProfileColumns()).build(InputRow("f:1", row), notes)
+    assert (entry.text, entry.reasoning) == (ANSWER, THOUGHT)
+    assert notes == {note: 1}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": ANSWER, "reasoning": "on"},
+        {"text": ANSWER, "reasoning": True},
+        {"text": ANSWER, "reasoning": {"effort": "high"}},
+        {"text": ANSWER},
+        {"text": "Write <think> before your reasoning and `</think>` after it."},
+        {"text": "```html\n<think>\n</think>\n```"},
+    ],
+)
+def test_what_is_no_reasoning_is_not_taken_for_it(row) -> None:
+    notes: Counter[str] = Counter()
+    [entry] = EntryBuilder(ProfileColumns()).build(InputRow("f:1", row), notes)
+    assert (entry.text, entry.reasoning, notes) == (row["text"], None, {})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"text": f"<think>{THOUGHT}"}, _asked(None, reasoning_content=THOUGHT), _asked(f"<think>{THOUGHT}</think> ")],
+)
+def test_reasoning_without_an_answer_is_left_out_and_counted(row) -> None:
+    with pytest.raises(RowError) as caught:
+        EntryBuilder(ProfileColumns()).build(InputRow("f:1", row), Counter())
+    assert caught.value.reason == "reasoning_unfinished"
+
+
+def test_the_command_says_that_reasoning_was_taken_out(tmp_path) -> None:
+    data, metrics = tmp_path / "a.jsonl", tmp_path / "m.yaml"
+    rows = [{"text": f"<think>{THOUGHT}</think>{ANSWER}"}, {"text": ANSWER}, {"text": f"<think>{THOUGHT}"}]
+    data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    metrics.write_text("defaults: false\nmetrics: [{kind: length}, {kind: length, of: reasoning}]\n")
+    result = CliRunner().invoke(app, ["profile", str(data), "--metrics", str(metrics), "--json", "-"])
+    [found] = json.loads(result.stdout)["profiles"]
+    assert found["rejected"] == {"reasoning_unfinished": 1}
+    assert found["notes"] == {"reasoning_taken_out:<think>": 1}
+    [total] = [cell for cell in found["cells"] if cell["language"] is None]
+    assert (total["metrics"]["words"]["texts"], total["metrics"]["words"]["mean"]) == (2, 6.0)
+    assert total["metrics"]["reasoning_words"]["mean"] == 17.0
+    assert total["metrics"]["reasoning_words"]["nulls"] == {"no_reasoning": 1}

@@ -11,7 +11,7 @@ from arbitrage.config import Operational, Paths, Raw
 from arbitrage.contracts.engines import Completion, Failure, GenerationFailure, GenerationRequest
 from arbitrage.errors import DataError
 from arbitrage.inputs.columns import ColumnMap, ColumnNames, pick
-from arbitrage.inputs.messages import turns_of
+from arbitrage.inputs.messages import AssistantTurn, assistant_turns
 from arbitrage.inputs.rows import RowError, count_note
 from arbitrage.inputs.values import count_of, id_text, is_missing, number_of, sound
 from arbitrage.records import FinishReason, content_id, nfc
@@ -221,12 +221,14 @@ class _RecordedRow:
         finish = read_finish(self._value(values, "finish_reason")) if has_finish else None
         if finish is not None and finish.kind in ("unknown", "absent"):
             count_note(notes, f"answers whose finish_reason is '{finish.value}': not replayed")
-        text = self._text(self._value(values, "text"))
+        turn = self._turn_in(self._value(values, "text"))
+        text = None if turn is None else turn.text
         if text is None:
             notes["answers that are null or not text"] += 1
         kind, name = ("stop", None) if finish is None else (finish.kind, finish.value)
-        reasoning = self._text(self._value(values, "reasoning"))
-        row: dict[str, Any] = {"text": text, "reasoning": reasoning or None, "kind": kind, "finish": name}
+        beside = self._turn_in(self._value(values, "reasoning"))
+        reasoning = beside.text if beside and beside.text else turn and turn.reasoning
+        row: dict[str, Any] = {"text": text, "reasoning": reasoning, "kind": kind, "finish": name}
         for role, read in _NUMBERS.items():
             value = self._value(values, role)
             row[role] = read(value)
@@ -234,15 +236,15 @@ class _RecordedRow:
                 count_note(notes, f"values of {role} that cannot be true: left out")
         return row
 
-    def _text(self, value: object) -> str | None:
+    def _turn_in(self, value: object) -> AssistantTurn | None:
         if isinstance(value, list) and all(isinstance(item, str) or item is None for item in value):
             value = value[self._turn] if self._turn < len(value) else None
         elif isinstance(value, list | Mapping):
             try:
-                value = next(reversed(turns_of(value)), None)
+                return next(reversed(assistant_turns(value)), None)
             except RowError:
                 return None
-        return sound(value) if isinstance(value, str) else None
+        return AssistantTurn(sound(value)) if isinstance(value, str) else None
 
     def _value(self, values: Mapping[str, Any], role: RecordedRole) -> Any:
         return next((pick(values, name) for name in self._columns.names[role]), None)

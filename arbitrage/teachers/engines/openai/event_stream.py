@@ -6,14 +6,12 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from arbitrage.inputs.messages import REASONING_FIELDS
+
 
 def is_stream(body: bytes) -> bool:
     """Tell whether a body is a stream of events."""
     return body[:64].lstrip().startswith((b"data:", b"event:", b": ", b":\n"))
-
-
-REASONING_FIELDS = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
-"""vLLM ≥ 0.16 and OpenRouter; older vLLM, SGLang and DeepSeek; others. A server may rename its field at any time."""
 
 
 def joined(body: bytes, parse: Callable[[bytes], object]) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any, get_args
 from pydantic_core import from_json
 
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
+from arbitrage.inputs.messages import REASONING_PARTS, reasoning_beside
 from arbitrage.inputs.values import count_of
 from arbitrage.teachers.engines.engine import Result
 from arbitrage.teachers.engines.finish_reasons import Finish, read_finish
 from arbitrage.teachers.engines.logprobs import sum_of_logprobs
-from arbitrage.teachers.engines.openai.event_stream import REASONING_FIELDS, is_stream, joined
+from arbitrage.teachers.engines.openai.event_stream import is_stream, joined
 from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpResponse
 from arbitrage.teachers.engines.openai.retry import retry_after_s
 from arbitrage.teachers.engines.openai.server_errors import ServerError, error_within, read_error
@@ -28,9 +29,6 @@ _REFUSALS = {
     "wrong_address": "that is no OpenAI-compatible endpoint",
 }
 _LEAVE_OUT = frozenset(get_args(SentParameter))
-_REASONING_PARTS = frozenset(
-    {"thinking", "reasoning", "reasoning_content", "reasoning_text", "redacted_thinking", "summary"}
-)
 
 
 class MalformedResponse(Exception):
@@ -156,7 +154,7 @@ def _result(
     if (reason := finish.reason) is None:
         return _unfinished(request, finish, text)
     usage = _object_at(answer, "usage")
-    reasoning, num_tokens = _reasoning(message), count_of(usage.get("completion_tokens"))
+    reasoning, num_tokens = reasoning_beside(message), count_of(usage.get("completion_tokens"))
     if reasoning is None and marks is not None:
         split = split_text(text, marks)
         text, reasoning = split.text, split.reasoning
@@ -180,31 +178,6 @@ def _result(
 def _object_at(found: dict[str, Any], key: str) -> dict[str, Any]:
     value = found.get(key)
     return value if isinstance(value, dict) else {}
-
-
-def _reasoning(message: dict[str, Any]) -> str | None:
-    """Return the reasoning that a server sends beside the text: in a field, or as parts of the content."""
-    for field in REASONING_FIELDS:
-        if (text := _reasoning_text(message.get(field)).strip()) != "":
-            return text
-    content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    found = [_reasoning_text(p) for p in parts if isinstance(p, dict) and p.get("type") in _REASONING_PARTS]
-    return "\n\n".join(filter(None, (text.strip() for text in found))) or None
-
-
-def _reasoning_text(value: object) -> str:
-    """Return the text of reasoning: a text, a part such as `{type: thinking, thinking: …}`, or a list of parts."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return "".join(_reasoning_text(each) for each in value)
-    if not isinstance(value, dict):
-        return ""
-    return next(
-        (t for key in ("text", *REASONING_FIELDS, "content", "summary") if (t := _reasoning_text(value.get(key)))),
-        "",
-    )
 
 
 def _unfinished(request: GenerationRequest, finish: Finish, text: str) -> Result:
@@ -267,7 +240,7 @@ def _text(content: object) -> tuple[str, str]:
             texts.append(part["text"])
         elif kind == "refusal":
             refusals.append(str(part.get("refusal"))[:200])
-        elif kind not in _REASONING_PARTS:
+        elif kind not in REASONING_PARTS:
             raise MalformedResponse(f"the answer's content has a part of type {kind[:60]}")
     return "".join(texts), " ".join(refusals)
 
