@@ -153,6 +153,7 @@ def _export(trainers: "Sequence[Trainer]", directory: "AnyPath") -> "Exported":
 
 def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
     from arbitrage.report.losses import loss_lines
+    from arbitrage.report.reasoning_view import language_pairs, reasoning_figures
     from arbitrage.report.rendering import terminal_table
     from arbitrage.report.steering import aim_figures, steering_lines
     from arbitrage.report.strategy_view import strategy_figures
@@ -164,6 +165,9 @@ def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
         console.print(terminal_table(strategy_figures(summary.judged)))
     else:
         say("no strategy can be compared: there is no score or check by which to compare them")
+    if summary.reasoning:
+        console.print(terminal_table(reasoning_figures(summary.reasoning)))
+        console.print(terminal_table(language_pairs(summary.reasoning)))
     if summary.steering:
         for aim in summary.steering.aims:
             console.print(terminal_table(aim_figures(aim, summary.steering)))

@@ -12,6 +12,10 @@ UNSCORED_ALARM = 0.1
 REASONING_ALARM = 0.05
 """Part of a teacher's candidates that hold reasoning: its server does not take it out."""
 
+UNFINISHED_ALARM = 0.05
+"""Part of a teacher's completions that end before an answer to their reasoning: paid for, and rejected. What is left
+is what could be answered after little reasoning."""
+
 MIN_CANDIDATES = 10
 """Below so many a share says nothing."""
 
@@ -44,12 +48,20 @@ class TeacherCounts:
     num_cut_off: int
     unscored: Mapping[str, int]  # reward → candidates for which the ensemble lacks its score
     num_with_reasoning: int = 0  # left in their text, by the check `reasoning_left`
+    num_unfinished: int = 0  # rejected, so no candidates: they end before an answer to their reasoning
 
 
 def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[ReportAlarm, ...]:
     """Return the alarms that the candidates of each teacher give cause for, in order of teacher."""
     found = []
     for teacher, count in sorted(counts.items()):
+        num_sampled = count.num_candidates + count.num_unfinished
+        if num_sampled >= MIN_CANDIDATES and count.num_unfinished >= UNFINISHED_ALARM * num_sampled:
+            detail = (
+                f"{count.num_unfinished:,} of {num_sampled:,} completions end before an answer to their reasoning "
+                "and are rejected; raise sampling.max_tokens, or set sampling.reasoning_budget"
+            )
+            found.append(ReportAlarm("reasoning_unfinished", teacher, detail))
         if count.num_candidates < MIN_CANDIDATES:
             continue
         of_all = f"of {count.num_candidates:,} candidates"

@@ -40,6 +40,7 @@ class GalleryCandidate:
     sample_index: int
     finish_reason: str
     text: str
+    reasoning: str | None
     final: GalleryScore | None
     scores: tuple[GalleryScore, ...]
     is_chosen: bool
@@ -113,6 +114,7 @@ def _candidate(row: JoinedCandidate, chosen: Set[str]) -> GalleryCandidate:
         sample_index=row.candidate.sample_index,
         finish_reason=row.candidate.finish_reason,
         text=shorten(row.candidate.text),
+        reasoning=shorten(row.candidate.reasoning) if row.candidate.reasoning else None,
         final=None if row.final is None else _score(row.final),
         scores=tuple(map(_score, row.scores)),
         is_chosen=row.candidate.candidate_id in chosen,
@@ -126,7 +128,9 @@ def shorten(text: str) -> str:
 
 
 def _size(prompt: GalleryPrompt) -> int:
-    return sum(len(text) for _, text in prompt.turns) + sum(len(c.text) for c in prompt.candidates)
+    return sum(len(text) for _, text in prompt.turns) + sum(
+        len(c.text) + len(c.reasoning or "") for c in prompt.candidates
+    )
 
 
 def _score(score: Score) -> GalleryScore:

@@ -16,7 +16,9 @@ from markupsafe import Markup
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import formatting, wording
 from arbitrage.report.gallery import GalleryPrompt
-from arbitrage.report.rendering import page_table
+from arbitrage.report.reasoning import ReasoningSummary
+from arbitrage.report.reasoning_view import language_pairs, reasoning_by_language, reasoning_figures
+from arbitrage.report.rendering import Figures, page_table
 from arbitrage.report.steering import (
     SteeringSummary,
     aim_figures,
@@ -109,9 +111,18 @@ def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
         languages=language_figures(summary, judged) if judged else None,
         curve=budget_chart(judged) if judged else None,
         steering_tables=_steering_tables(summary.steering) if summary.steering else None,
+        reasoning=_reasoning_tables(summary.reasoning) if summary.reasoning else None,
         gallery=gallery,
         gallery_languages=tuple(dict.fromkeys(prompt.language for prompt in gallery)),
     )
+
+
+def _reasoning_tables(found: ReasoningSummary) -> dict[str, Figures]:
+    return {
+        "by_teacher": reasoning_figures(found),
+        "by_language": reasoning_by_language(found),
+        "pairs": language_pairs(found),
+    }
 
 
 def _steering_tables(found: SteeringSummary) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from arbitrage.report.flow import FlowStage, RejectCount, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
 from arbitrage.report.losses import Loss, Note, losses_of, notes_of
 from arbitrage.report.pairing import PairBuilder, PairSummary, mix_of
+from arbitrage.report.reasoning import ReasoningBuilder, ReasoningSummary, unfinished_by_teacher
 from arbitrage.report.run_alarms import run_alarms
 from arbitrage.report.steering import SteeringSummary, steering_of
 from arbitrage.report.strategies import CurvePoint, budget_curves, compare_strategies
@@ -142,6 +143,7 @@ class RunSummary:
     losses: tuple[Loss, ...] = ()  # rows rejected, by step
     step_notes: tuple[Note, ...] = ()  # what steps counted beside their rows
     steering: SteeringSummary | None = None  # of a run that steers
+    reasoning: ReasoningSummary | None = None  # of a run in which some candidate has reasoning
 
     def to_json(self) -> str:
         """Return the summary as JSON, without NaN."""
@@ -173,10 +175,11 @@ def read(run: Run) -> RunReading:
     calibrations = measures.calibrations_of(table)
     arrays, gallery, pairs = CandidateArraysBuilder(table, calibrations), GalleryBuilder(table), PairBuilder(table)
     measured = measures.MeasureBuilder(table, calibrations)
+    reasoning, rejects = ReasoningBuilder(table), rejects_of(manifest)
     prompts: Counter[str] = Counter()
     num_candidates = num_compared = 0
     for shard in table.shards():
-        for builder in (gallery, pairs, measured):
+        for builder in (gallery, pairs, measured, reasoning):
             builder.add(shard)
         if table.is_comparable(shard):
             arrays.add(shard)
@@ -185,6 +188,11 @@ def read(run: Run) -> RunReading:
         prompts.update(shard.prompts["language"].to_pylist())
     judged = _judged(arrays.build(), manifest.plan.fingerprint)
     tally, teachers = measured.tally, arrays.teachers
+    unfinished = unfinished_by_teacher(rejects)
+    counts = {
+        teacher: _counts(tally, sorted(prompts), teacher, unfinished[teacher])
+        for teacher in sorted({*teachers, *unfinished})
+    }
     summary = RunSummary(
         **_about(manifest),
         languages=tuple(Language(tag, name_of(tag), is_rtl(tag), prompts[tag]) for tag in sorted(prompts)),
@@ -192,19 +200,20 @@ def read(run: Run) -> RunReading:
         num_prompts=prompts.total(),
         num_answers=num_candidates,
         stages=stages_of(manifest, table.routers.keys() - {table.main_route}),
-        rejects=rejects_of(manifest),
+        rejects=rejects,
         tables=_tables(tally, sorted(prompts), teachers, judged),
         judged=judged,
         pairs=pairs.build(mix_of(run)),
         num_compared=num_compared,
         notes=run.notes.lines,
         alarms=(
-            *teacher_alarms({teacher: _counts(tally, sorted(prompts), teacher) for teacher in teachers}),
+            *teacher_alarms(counts),
             *run_alarms(run),
         ),
         losses=losses_of(manifest),
         step_notes=notes_of(manifest),
         steering=steering_of(table),
+        reasoning=reasoning.build(tally, rejects),
     )
     return RunReading(summary, gallery.build())
 
@@ -250,7 +259,7 @@ def _measure_of(metric: MetricColumn, tally: Tally) -> str:
     return next((measure for measure in candidates if tally.has(measure)), measures.FINAL)
 
 
-def _counts(tally: Tally, languages: Sequence[str], teacher: str) -> TeacherCounts:
+def _counts(tally: Tally, languages: Sequence[str], teacher: str, num_unfinished: int) -> TeacherCounts:
     def count(measure: str) -> int:
         return sum(tally.cell(measure, language, teacher).count for language in languages)
 
@@ -260,6 +269,7 @@ def _counts(tally: Tally, languages: Sequence[str], teacher: str) -> TeacherCoun
         num_cut_off=int(sum(tally.cell(measures.CUT_OFF, language, teacher).total for language in languages)),
         unscored={m.removeprefix(missing): n for m in tally.cells if m.startswith(missing) and (n := count(m))},
         num_with_reasoning=int(sum(tally.cell(reasoning, language, teacher).total for language in languages)),
+        num_unfinished=num_unfinished,
     )
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.rewards.column import ColumnConfig
 from arbitrage.rewards.fake import FakeRewardConfig
-from arbitrage.rewards.language_confusion import LanguageConfusionCheckConfig
+from arbitrage.rewards.language_confusion import LanguageConfusionCheckConfig, ReasoningLanguageConfig
 from arbitrage.rewards.text_checks import (
     EmptinessConfig,
     ExactConfig,
@@ -23,6 +23,7 @@ CheckConfig = Annotated[
     EmptinessConfig
     | ExactConfig
     | LanguageConfusionCheckConfig
+    | ReasoningLanguageConfig
     | ReasoningLeftConfig
     | RefusalConfig
     | RepetitionCheckConfig

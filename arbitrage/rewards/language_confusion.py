@@ -1,12 +1,14 @@
-"""Is the answer in the language wanted? The field's best-known failure is an answer in English."""
+"""Is the answer, or its reasoning, in the language wanted? The field's best-known failure is an answer in English."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from arbitrage.config import LanguageTag
 from arbitrage.contracts.rewards import Scorable
+from arbitrage.errors import did_you_mean
+from arbitrage.languages import normalise_tag, suggest_tag
 from arbitrage.records import Prompt
 from arbitrage.rewards.options import CheckOptions, CheckResult, RewardName, TextReward
 from arbitrage.text.identify import IDENTIFIED_CHARS, find_contradiction, identify, is_same_language
@@ -59,6 +61,48 @@ class LanguageConfusionCheckConfig(CheckOptions):
         if prompt.task is not None and prompt.task in self.targets:
             return self.targets[prompt.task]
         return target_of(prompt) if prompt.task in self.translation_tasks else prompt.language
+
+
+def _expectation(value: str) -> str:
+    """Return what a config expects of reasoning: a word of its own, or a canonical tag."""
+    if value in ("prompt", "any"):
+        return value
+    found = normalise_tag(value)
+    if found and value.replace("-", "").isalnum():
+        return found
+    hint = did_you_mean(found or suggest_tag(value))
+    raise ValueError(f"'{value[:60]}' is not one of prompt, any, and no BCP-47 tag such as en{hint}")
+
+
+class ReasoningLanguageConfig(CheckOptions):
+    """The share of a candidate's reasoning that is in the language expected, 0..1, told as `language_confusion` does.
+
+    The answer's language is a figure of its own: one number for both would hide either.
+
+    Errors: `no_reasoning`, `too_short`, `no_text` (no letters), `unknown_language` (the prompt's).
+
+    Attributes:
+        filter: whether a candidate that fails the check is left out of the selection.
+        expect: `prompt` (the prompt's language), a tag such as `en`, or `any`: reasoning in any language passes.
+    """
+
+    kind: Literal["reasoning_language"] = "reasoning_language"
+    name: RewardName = "reasoning-language"
+    filter: bool = False
+    minimum: float = Field(default=0.8, ge=0.0, le=1.0)
+    expect: Annotated[str, AfterValidator(_expectation)] = "prompt"
+
+    def build(self) -> TextReward:
+        """Build the check."""
+        return TextReward(self.reward_name, self._judge)
+
+    def _judge(self, item: Scorable) -> CheckResult:
+        reasoning = item.candidate.reasoning
+        if not reasoning or reasoning.isspace():
+            return CheckResult(error="no_reasoning")
+        if self.expect == "any":
+            return CheckResult(value=1.0)
+        return check_language(reasoning, item.prompt.language if self.expect == "prompt" else self.expect)
 
 
 def target_of(prompt: Prompt) -> str | None:

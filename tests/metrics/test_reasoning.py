@@ -106,7 +106,7 @@ def test_the_step_measures_both_parts_of_candidates() -> None:
         prompt_id="p", language="en", messages=(Message(role="user", content="?"),), source="s", source_id="1"
     )
     drafts = [_candidate("a", "one two", "three four five"), _candidate("b", "one", None)]
-    inputs = Inputs({"prompts": (to_table([prompt], Prompt),), "drafts": (to_table(drafts, Candidate),)})
+    inputs = Inputs({"prompts": (to_table([prompt], Prompt),), "candidates": (to_table(drafts, Candidate),)})
     worker = MeasureStep(metrics=(LengthConfig(), LengthConfig(of="reasoning"))).build()
     rows = from_table(asyncio.run(worker.run(inputs)).table, Measurement)
     assert [(r.candidate_id, r.metric, r.value, r.reason) for r in rows] == [

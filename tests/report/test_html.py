@@ -110,7 +110,7 @@ def test_texts_cannot_become_markup(tmp_path):
 )
 def test_every_text_field_is_escaped(reading, text):
     score = GalleryScore(f"{text}@1", None, text)
-    candidate = GalleryCandidate("id", text, 0, "stop", text, score, (score,), True)
+    candidate = GalleryCandidate("id", text, 0, "stop", text, text, score, (score,), True)
     prompt = GalleryPrompt(text, "ar", text, (("user", text),), text, (candidate,), 0)
     tree = _parsed(render(reading.summary, (prompt,)))
     assert tree.scripts == 1

@@ -1,7 +1,11 @@
 """Reasoning left in an answer is found in every form, and an answer that speaks of it is left alone."""
 
 import pytest
+from pydantic import ValidationError
 
+from arbitrage.contracts.rewards import Scorable
+from arbitrage.records import Score
+from arbitrage.rewards.language_confusion import ReasoningLanguageConfig
 from arbitrage.rewards.text_checks import ReasoningLeftConfig
 from arbitrage.text.reasoning import find_reasoning
 from tests.support.scoring import a_pair
@@ -90,3 +94,62 @@ def test_reasoning_that_a_prompt_asks_for_is_reasoning(text: str) -> None:
 
 def test_the_word_think_in_a_prompt_names_no_tag() -> None:
     assert find_reasoning(LEFT["unfinished, one line"], "What do you think is the capital of France?")
+
+
+ENGLISH = "The user asks about the capital of France. I should answer in the language of the question, and be brief."
+FRENCH = "L'utilisateur demande quelle est la capitale de la France. Je dois répondre brièvement, en français."
+
+
+def _reasoned(reasoning: str | None, expect: str, language: str = "fr") -> Score:
+    pair = a_pair("Paris est la capitale de la France.")
+    item = Scorable(
+        pair.prompt.model_copy(update={"language": language}),
+        pair.candidate.model_copy(update={"reasoning": reasoning}),
+    )
+    return ReasoningLanguageConfig(expect=expect).build().score_one(item)
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "expect", "value"),
+    [
+        (FRENCH, "prompt", 1.0),
+        (ENGLISH, "prompt", 0.0),
+        (FRENCH, "en", 0.0),
+        (ENGLISH, "en", 1.0),
+        (ENGLISH, "eng", 1.0),
+        (ENGLISH, "any", 1.0),
+        (FRENCH, "any", 1.0),
+    ],
+)
+def test_reasoning_is_checked_against_the_language_expected(reasoning: str, expect: str, value: float) -> None:
+    assert _reasoned(reasoning, expect).value == value
+
+
+@pytest.mark.parametrize("expect", ["prompt", "en", "any"])
+@pytest.mark.parametrize("reasoning", [None, "", " \n"])
+def test_without_reasoning_there_is_no_value(reasoning: str | None, expect: str) -> None:
+    assert _reasoned(reasoning, expect).error == "no_reasoning"
+
+
+def test_reasoning_that_cannot_be_told_has_a_reason() -> None:
+    assert _reasoned("$x = 1$", "prompt").error == "no_text"
+    assert _reasoned("Paris", "prompt").error == "too_short"
+    assert _reasoned(ENGLISH, "prompt", "und").error == "unknown_language"
+    assert _reasoned(ENGLISH, "en", "und").value == 1.0
+
+
+def test_mixed_reasoning_passes_in_part() -> None:
+    value = _reasoned(f"{FRENCH}\n\n{ENGLISH}", "prompt").value
+    assert value is not None
+    assert 0.3 < value < 0.7
+
+
+def test_the_check_is_no_filter_unless_asked_and_names_itself() -> None:
+    config = ReasoningLanguageConfig()
+    assert (config.filter, config.expect, config.reward_name) == (False, "prompt", "reasoning-language@1")
+
+
+@pytest.mark.parametrize("expect", ["english", "", "en_US.UTF-8", "prompts"])
+def test_an_expectation_that_is_no_language_is_refused(expect: str) -> None:
+    with pytest.raises(ValidationError, match="is not one of prompt, any, and no BCP-47 tag"):
+        ReasoningLanguageConfig(expect=expect)
