@@ -387,7 +387,7 @@ def test_the_command_says_that_reasoning_was_taken_out(tmp_path) -> None:
     rows = [{"text": f"<think>{THOUGHT}</think>{ANSWER}"}, {"text": ANSWER}, {"text": f"<think>{THOUGHT}"}]
     data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     metrics.write_text("defaults: false\nmetrics: [{kind: length}, {kind: length, of: reasoning}]\n")
-    result = CliRunner().invoke(app, ["profile", str(data), "--metrics", str(metrics), "--json", "-"])
+    result = arbitrage_profile(data, "--metrics", metrics, "--json", "-")
     [found] = json.loads(result.stdout)["profiles"]
     assert found["rejected"] == {"reasoning_unfinished": 1}
     assert found["notes"] == {"reasoning_taken_out:<think>": 1}

@@ -13,7 +13,7 @@ from arbitrage.report.rendering import markdown_table, terminal_table
 from arbitrage.report.summary import read
 from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
-from tests.support.pipelines import QUESTIONS, run, write_pipeline, write_pool
+from tests.support.pipelines import QUESTIONS, run_file, write_pipeline, write_pool
 
 PRICES = {"usd_per_million_prompt_tokens": 1000.0, "usd_per_million_completion_tokens": 4000.0}
 
@@ -23,7 +23,7 @@ def _run(directory, teachers, **changes):
     pool = write_pool(directory / "teachers.yaml", **teachers)
     text = pool.read_text(encoding="utf-8").replace("licence:", f"cost: {json.dumps(PRICES)}\n  licence:")
     pool.write_text(text, encoding="utf-8")
-    run(path, directory / "run")
+    run_file(path, directory / "run")
     return open_run(directory / "run")
 
 
