@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
-from arbitrage.candidates.table import table_steps
+from arbitrage.candidates.table import CandidateTable
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import execute
@@ -77,7 +77,7 @@ def steer(data: Path, objective: str, work: Path) -> Found:
     loaded = load_pipeline(pipeline)
     execute(loaded.request(work / "run"), LocalBackend(), NoProgress())
     run = open_run(work / "run")
-    summary = steering_of(run, table_steps(run))
+    summary = steering_of(CandidateTable.of(run))
     assert summary is not None
     return as_json(summary)
 

@@ -34,6 +34,21 @@ STEP_NAME_PARSERS = re.compile(
     r"\b(?:step|name|reader)(?:\.step)?(?:\.name)?\.(?:r?partition|split|startswith|removeprefix)\(\"-?(?:[a-z]+-)?\""
 )
 
+TABLE = Path("arbitrage/candidates/table.py")
+_ID = r"(?:\.(?:prompt|candidate)_id|\[\"(?:prompt|candidate)_id\"\])"
+TABLE_JOINS = re.compile(
+    rf"""
+    \{{\s*\w+{_ID}\s*:                                  # {{row.prompt_id: row for row in rows}}
+    | \w+\[\w+{_ID}\](?:\.append|\[[^\]]*\]\s*=|\s*=)   # found[row.candidate_id].append(row)
+    | setdefault\(\s*\w+{_ID}
+    | (?:index_in|is_in)\([^)]*(?:prompt|candidate)_id
+    | dict\(\s*zip\([^)]*(?:prompt|candidate)_id
+    | \w+_pairs\([^)]*"(?:prompt|candidate)_id"
+    """,
+    re.VERBOSE,
+)
+"""Places that find rows by the id of their prompt or candidate; those of `TABLE` itself are not counted."""
+
 
 def sources(root: Path) -> Iterator[Path]:
     """Yield the Python files of the packages, in a fixed order."""
@@ -80,7 +95,7 @@ def measure(root: Path) -> dict[str, object]:
     kinds: Counter[str] = Counter()
     homes: defaultdict[str, set[str]] = defaultdict(set)
     names: Counter[str] = Counter()
-    small = files = parsers = 0
+    small = files = parsers = joins = 0
     for path in sources(root):
         text = path.read_text(encoding="utf-8")
         num_lines = len(text.splitlines())
@@ -89,6 +104,7 @@ def measure(root: Path) -> dict[str, object]:
         small += num_lines < SMALL_FILE_LINES and path.name != "__init__.py"
         names[path.name] += path.name != "__init__.py"
         parsers += len(STEP_NAME_PARSERS.findall(text))
+        joins += len(TABLE_JOINS.findall(text)) if path != root / TABLE else 0
         for name in public_names(text):
             homes[name].add(str(path.relative_to(root)))
     several = {name: sorted(where) for name, where in sorted(homes.items()) if len(where) > 1}
@@ -102,6 +118,7 @@ def measure(root: Path) -> dict[str, object]:
         "public names with several definitions": several,
         "number of public names with several definitions": len(several),
         "places that parse step names": parsers,
+        "places that join rows by id outside the candidate table": joins,
         "private words": {word: len(re.findall(pattern, prose, re.I)) for word, pattern in PRIVATE_WORDS.items()},
     }
 

@@ -24,8 +24,8 @@ class RewardMatrix:
         teachers: T names, sorted.
         rewards_PT: mean reward of a teacher's answers; NaN where the teacher is not admitted to the language.
         rewards_by_name: single rewards, (P, T) each, where several were given; `rewards_PT` is then their blend.
-        judge_PT: opinion of a judge that routers are not trained for, if there is one.
-        cost_PT: cost of asking, in the unit of the source; None if unknown.
+        judge_PT: scores of a second judge, which routers are not trained for, if there is one.
+        cost_PT: cost of a completion, in the unit of the source; None if unknown.
     """
 
     prompt_ids: tuple[str, ...]
@@ -43,7 +43,7 @@ class RewardMatrix:
 
     @property
     def admitted_PT(self) -> Bools:
-        """Tell who may be asked what."""
+        """Which teacher may be sampled for which prompt."""
         return np.isfinite(self.rewards_PT)
 
     def take(self, rows: Rows) -> "RewardMatrix":
@@ -91,8 +91,8 @@ def chosen(values_PT: Floats, choice_P: Rows) -> Floats:
 def teacher_means(rewards_PT: Floats) -> Floats:
     """Return each teacher's mean advantage over the other models, shape (T,), summing to zero.
 
-    Where not everybody was asked everything, easy prompts must not pass for good teachers: reward = prompt + teacher
-    is fitted by least squares. Teachers that no prompt links are centred each among their own.
+    Where not every teacher was sampled for every prompt, easy prompts must not pass for good teachers: reward =
+    prompt + teacher is fitted by least squares. Teachers that no prompt links are centred each among their own.
     """
     return centred(rewards_PT)[1]
 
@@ -101,7 +101,7 @@ def centred(rewards_PT: Floats) -> tuple[Floats, Floats]:
     """Remove from rewards what the prompt and the teacher contribute on average.
 
     Returns:
-        The residuals, (P, T), 0 where a teacher was not asked; and the teachers' mean advantage, (T,).
+        The residuals, (P, T), 0 where a teacher was not sampled; and the teachers' mean advantage, (T,).
     """
     asked_PT = np.isfinite(rewards_PT)
     filled_PT = np.where(asked_PT, rewards_PT, 0.0)

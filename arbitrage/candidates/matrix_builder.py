@@ -26,7 +26,7 @@ JUDGE: Final = "exact"
 
 @dataclass(frozen=True, slots=True)
 class BuiltMatrix:
-    """A matrix, and how many routed prompts are not in it: a teacher that was asked gave nothing that was scored."""
+    """A matrix, and how many routed prompts are not in it: a teacher that was sampled has no score there."""
 
     matrix: RewardMatrix
     num_dropped: int
@@ -95,7 +95,7 @@ class MatrixBuilder:
         self._blocks.append(block)
 
     def build(self) -> BuiltMatrix:
-        """Return the matrix of the prompts whose asked teachers all have a score.
+        """Return the matrix of the prompts whose admitted teachers all have a score.
 
         Raises:
             DataError: there is none.
@@ -105,7 +105,7 @@ class MatrixBuilder:
         rewards_PT = np.where(admitted_PT, self._rewards(prompts), np.nan)
         keep = np.flatnonzero((np.isfinite(rewards_PT) | ~admitted_PT).all(axis=1) & admitted_PT.any(axis=1))
         if not len(keep):
-            raise DataError(f"none of {len(prompts)} prompts has a score of every teacher that was asked")
+            raise DataError(f"none of {len(prompts)} prompts has a score of every teacher that was sampled")
         clusters: dict[str, int] = {}
         keys = (cluster_key(p.prompt_id, p.source_id, p.language) for p in prompts)
         cost_PT = self._stacked(lambda block: block.cost_PT)

@@ -140,7 +140,7 @@ def read_rewards(paths: Sequence[Path], columns: MatrixColumns, model: str) -> d
     """Read one model's mean reward on each prompt that it has rows for; NaN where none of them holds a number.
 
     Raises:
-        UserError: a file or column is not there, the model is not, or several rewards are asked for.
+        UserError: a file or column is not there, the model is not, or several rewards are named.
     """
     if len(columns.rewards) != 1:
         raise UserError("--reward-column: give one")
@@ -169,7 +169,7 @@ def blend_rewards(by_name: Mapping[str, Floats], languages: Sequence[str]) -> Fl
 def _standardised(reward_PT: Floats, code_P: Rows) -> Floats:
     """Take each language's mean from its rewards and divide by the deviation of teachers within its prompts.
 
-    Where a teacher was not asked there is nothing to take from: NaN stays NaN.
+    NaN stays NaN: a teacher that was not sampled.
     """
     scaled_PT = np.empty_like(reward_PT)
     for code in np.unique(code_P):

@@ -3,14 +3,14 @@
 A step reads the shard of its inputs; a reader of a run reads the same from files, one shard in memory at a time:
 
     shard = CandidateShard(inputs)
-    for shard in CandidateTable(open_run(path)).shards():
+    for shard in CandidateTable.of(open_run(path)).shards():
         for row in shard.joined():
             row.prompt, row.candidate, row.scores, row.final
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -174,7 +174,9 @@ class CandidateShard:
     def with_own_scores(self) -> "CandidateShard":
         """Return the same shard without final scores of candidates that are not in it."""
         is_own = pc.is_in(self.final["candidate_id"], value_set=self.candidates["candidate_id"].combine_chunks())
-        return replace(self, inputs=Inputs({**self.inputs.tables, self.final_role: (self.final.filter(is_own),)}))
+        roles = ("prompts", "routes", self.candidates_role, self.scores_role)
+        tables = {role: self.inputs.tables.get(role, ()) for role in roles}
+        return replace(self, inputs=Inputs({**tables, self.final_role: (self.final.filter(is_own),)}))
 
     def prompt_rows(self, rows: pa.Table) -> RowNumbers:
         """Return for each row of a table with `prompt_id` the number of its prompt's row.
@@ -289,19 +291,20 @@ class CandidateTable:
         run: finished or under way.
         steps: role → names of steps. `final` has at most one, which is not among `scores`.
         is_part: whether these are not all of its candidates: `final` then has rows of others, which are left out.
-
-    Raises:
-        DataError: the run has no candidate table.
     """
 
     run: Run
-    steps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    steps: Mapping[str, tuple[str, ...]]
     is_part: bool = False
 
-    def __post_init__(self) -> None:
-        """Take the steps from the run's plan, unless some are given."""
-        if not self.steps:
-            object.__setattr__(self, "steps", _steps_of(self.run))
+    @classmethod
+    def of(cls, run: Run) -> "CandidateTable":
+        """Return the table that a run's plan names.
+
+        Raises:
+            DataError: the run has no candidate table.
+        """
+        return cls(run, _steps_of(run))
 
     def shards(self) -> Iterator[CandidateShard]:
         """Yield every shard whose prompts were read, in order. Its files are read as they are used."""
@@ -374,7 +377,8 @@ class CandidateTable:
     @cached_property
     def teachers(self) -> tuple[str, ...]:
         """The teachers that were sampled, sorted."""
-        return tuple(sorted({str(self.run.step(s).config["teacher"]["name"]) for s in self.steps["candidates"]}))
+        names = {self.run.step(step).facts.teacher for step in self.steps["candidates"]}
+        return tuple(sorted(filter(None, names)))
 
     @cached_property
     def routers(self) -> Mapping[str, str]:

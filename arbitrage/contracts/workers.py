@@ -81,7 +81,7 @@ class RequestShard(Protocol):
         """The items of the shard, in the order in which they are requested and written."""
         ...
 
-    def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
+    def results(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Yield the row or the Reject of each item as it arrives, in any order.
 
         Args:

@@ -103,7 +103,7 @@ class _Asking:
     async def _ask(self, item_ids: Iterable[str], end_turn: Callable[[], None] = lambda: None) -> None:
         in_flight: set[str] = set()
         try:
-            async with aclosing(self.asked.answers(self._take(item_ids, in_flight, end_turn))) as answers:
+            async with aclosing(self.asked.results(self._take(item_ids, in_flight, end_turn))) as answers:
                 async for answer in answers:
                     self._settle(answer, in_flight)
         finally:

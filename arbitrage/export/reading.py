@@ -95,7 +95,7 @@ class CandidateSource:
     """The candidate table."""
 
     def __init__(self, run: Run) -> None:
-        self._table = CandidateTable(run)
+        self._table = CandidateTable.of(run)
         self.kind = "Candidate"
         self.step: str | None = None
         self.record: type[Record] = CandidateRow

@@ -76,7 +76,7 @@ class ProfileReader:
 
 def _candidates(path: Path) -> Iterator[InputRow | RowFault]:
     """Yield the candidates of a run beside their prompt's language and source, one shard in memory at a time."""
-    for shard in CandidateTable(open_run(path)).shards():
+    for shard in CandidateTable.of(open_run(path)).shards():
         prompts = shard.prompts.select(["language", "source"]).take(pa.array(shard.prompt_rows(shard.candidates)))
         for row, prompt in zip(shard.candidates.to_pylist(), prompts.to_pylist(), strict=True):
             yield InputRow(f"{path}:{row['candidate_id']}", row | prompt)

@@ -55,19 +55,21 @@ class LanguageRows:
     rows: tuple[StrategyRow, ...]
 
 
-def estimate_all(cube: CandidateArrays, comparison: StrategyComparison, seed: str) -> LanguageRows:
+def estimate_all(arrays: CandidateArrays, comparison: StrategyComparison, seed: str) -> LanguageRows:
     """Estimate every strategy over the whole table; the result's language is empty."""
-    return _estimate(cube, comparison.outcomes, "", content_id("report", seed))
+    return _estimate(arrays, comparison.outcomes, "", content_id("report", seed))
 
 
-def estimate_languages(cube: CandidateArrays, comparison: StrategyComparison, seed: str) -> tuple[LanguageRows, ...]:
+def estimate_languages(
+    arrays: CandidateArrays, comparison: StrategyComparison, seed: str
+) -> tuple[LanguageRows, ...]:
     """Estimate every strategy in every language, in order of tag; the best single teacher stays the overall one."""
     found = []
-    for code, language in enumerate(cube.languages):
-        inside_P = cube.language_P == code
+    for code, language in enumerate(arrays.languages):
+        inside_P = arrays.language_P == code
         if inside_P.any():
             inside = [_restrict(o, inside_P) for o in comparison.outcomes]
-            found.append(_estimate(cube.only(inside_P), inside, language, content_id("report", seed, language)))
+            found.append(_estimate(arrays.only(inside_P), inside, language, content_id("report", seed, language)))
     return tuple(found)
 
 
@@ -77,24 +79,24 @@ def _restrict(outcome: StrategyOutcome, keep_P: Bools) -> StrategyOutcome:
 
 
 def _estimate(
-    cube: CandidateArrays, outcomes: list[StrategyOutcome] | tuple[StrategyOutcome, ...], language: str, seed: str
+    arrays: CandidateArrays, outcomes: list[StrategyOutcome] | tuple[StrategyOutcome, ...], language: str, seed: str
 ) -> LanguageRows:
     metric_PX = np.stack([o.got.metric_P for o in outcomes], axis=1)
     answered_PX = np.stack([o.got.answered_P for o in outcomes], axis=1)
-    weight_PX = np.ones_like(metric_PX) if cube.metric.kind == "accuracy" else answered_PX
+    weight_PX = np.ones_like(metric_PX) if arrays.metric.kind == "accuracy" else answered_PX
     place = {(o.name, o.budget): x for x, o in enumerate(outcomes)}
     base = place.get(("best single", "one"))
     sums = [
         (metric_PX, weight_PX),
-        _against(cube, metric_PX, answered_PX, [base] * len(outcomes)),
-        _against(cube, metric_PX, answered_PX, [_rival(place, outcome) for outcome in outcomes]),
+        _against(arrays, metric_PX, answered_PX, [base] * len(outcomes)),
+        _against(arrays, metric_PX, answered_PX, [_rival(place, outcome) for outcome in outcomes]),
     ]
     numerator, denominator = (np.concatenate(parts, axis=1) for parts in zip(*sums, strict=True))
     values, differences, matched = np.split(ratios(numerator, denominator), 3)
-    draws_R = resample_ratios(numerator, denominator, cube.cluster_P, seed=int(seed[:12], 16))
+    draws_R = resample_ratios(numerator, denominator, arrays.cluster_P, seed=int(seed[:12], 16))
     draws_RX, differing_RX, matched_RX = np.split(draws_R, 3, axis=1)
-    num_clusters = len(np.unique(cube.cluster_P))
-    bounds = cube.metric.bounds
+    num_clusters = len(np.unique(arrays.cluster_P))
+    bounds = arrays.metric.bounds
     widest = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
     rows = []
     for x, outcome in enumerate(outcomes):
@@ -107,7 +109,7 @@ def _estimate(
                 coverage=float(answered_PX[:, x].mean()),
                 where_answered=_finite(ratios(metric_PX[:, [x]], answered_PX[:, [x]])[0]),
                 difference=None if x == base else estimate(differences[x], differing_RX[:, x], num_clusters, widest),
-                relative=_relative(cube, values, draws_RX, x, place[("best single", "one")], num_clusters),
+                relative=_relative(arrays, values, draws_RX, x, place[("best single", "one")], num_clusters),
                 matched=estimate(matched[x], matched_RX[:, x], num_clusters, widest),
                 gap_closed=_gap_closed(values, x, place),
                 note=outcome.note,
@@ -115,7 +117,7 @@ def _estimate(
                 compared=None if base is None else float((answered_PX[:, x] * answered_PX[:, base]).mean()),
             )
         )
-    return LanguageRows(language, cube.num_prompts, num_clusters, tuple(rows))
+    return LanguageRows(language, arrays.num_prompts, num_clusters, tuple(rows))
 
 
 def _rival(place: dict[tuple[str, Budget], int], outcome: StrategyOutcome) -> int | None:
@@ -124,7 +126,7 @@ def _rival(place: dict[tuple[str, Budget], int], outcome: StrategyOutcome) -> in
 
 
 def _against(
-    cube: CandidateArrays, metric_PX: Floats, answered_PX: Floats, rivals: Sequence[int | None]
+    arrays: CandidateArrays, metric_PX: Floats, answered_PX: Floats, rivals: Sequence[int | None]
 ) -> tuple[Floats, Floats]:
     """Return numerators and denominators of the mean difference of every strategy to its rival; zeros where none.
 
@@ -135,7 +137,7 @@ def _against(
     for x, rival in enumerate(rivals):
         if rival is None:
             continue
-        if cube.metric.kind == "accuracy":
+        if arrays.metric.kind == "accuracy":
             numerator[:, x], weight[:, x] = metric_PX[:, x] - metric_PX[:, rival], 1.0
         else:  # metric_PX / answered_PX is the mean where there is an answer
             numerator[:, x] = metric_PX[:, x] * answered_PX[:, rival] - metric_PX[:, rival] * answered_PX[:, x]
@@ -144,9 +146,9 @@ def _against(
 
 
 def _relative(
-    cube: CandidateArrays, values_X: Floats, draws_RX: Floats, x: int, base: int, num_clusters: int
+    arrays: CandidateArrays, values_X: Floats, draws_RX: Floats, x: int, base: int, num_clusters: int
 ) -> Estimate | None:
-    if cube.metric.kind != "accuracy" or base == x or values_X[base] <= 0:
+    if arrays.metric.kind != "accuracy" or base == x or values_X[base] <= 0:
         return None
     base_R = np.where(draws_RX[:, base] > 0, draws_RX[:, base], np.nan)
     return estimate(values_X[x] / values_X[base] - 1, draws_RX[:, x] / base_R - 1, num_clusters)

@@ -61,188 +61,188 @@ class CurvePoint:
     value: float
 
 
-def compare_strategies(cube: CandidateArrays) -> StrategyComparison:
+def compare_strategies(arrays: CandidateArrays) -> StrategyComparison:
     """Compute every strategy that the table allows. The table needs at least one prompt and one teacher."""
-    singles = [_single(cube, t) for t in range(len(cube.teachers))]
-    best = _best(cube, [single.got for single in singles])
-    size = _matched_size(cube)
-    outcomes = [*singles, *_one_answer(cube, singles, best)]
-    if cube.has_reward:
-        if size is not None and size < len(cube.teachers):  # else the budget `teachers` says the same
-            outcomes += _matched(cube, best, size)
-        outcomes += _every_teacher(cube, best)
-    if cube.num_samples > 1:
-        outcomes += _everything(cube)
-    return StrategyComparison(tuple(outcomes), cube.teachers[best], size)
+    singles = [_single(arrays, t) for t in range(len(arrays.teachers))]
+    best = _best(arrays, [single.got for single in singles])
+    size = _matched_size(arrays)
+    outcomes = [*singles, *_one_answer(arrays, singles, best)]
+    if arrays.has_reward:
+        if size is not None and size < len(arrays.teachers):  # else the budget `teachers` says the same
+            outcomes += _matched(arrays, best, size)
+        outcomes += _every_teacher(arrays, best)
+    if arrays.num_samples > 1:
+        outcomes += _everything(arrays)
+    return StrategyComparison(tuple(outcomes), arrays.teachers[best], size)
 
 
-def mean_of(cube: CandidateArrays, got: Yield) -> float:
+def mean_of(arrays: CandidateArrays, got: Yield) -> float:
     """Return the mean metric: over all prompts for an accuracy, over the answered ones for a score; else −inf."""
     answered = float(got.answered_P.sum())
-    weight = float(cube.num_prompts) if cube.metric.kind == "accuracy" else answered
+    weight = float(arrays.num_prompts) if arrays.metric.kind == "accuracy" else answered
     return float(got.metric_P.sum()) / weight if weight and answered else float("-inf")
 
 
-def budget_curves(cube: CandidateArrays, best_single: str) -> dict[str, tuple[CurvePoint, ...]]:
+def budget_curves(arrays: CandidateArrays, best_single: str) -> dict[str, tuple[CurvePoint, ...]]:
     """Return what m = 1, 2, … generations buy: from the best single teacher, and from m different teachers."""
-    if not cube.has_reward:
+    if not arrays.has_reward:
         return {}
-    best = cube.teachers.index(best_single)
+    best = arrays.teachers.index(best_single)
     return {
-        f"{best_single}, best of m samples": tuple(_curve(cube, _rank_samples(cube, best), cube.num_samples)),
-        "best of m teachers, one sample each": tuple(_curve(cube, _rank_teachers(cube), len(cube.teachers))),
+        f"{best_single}, best of m samples": tuple(_curve(arrays, _rank_samples(arrays, best), arrays.num_samples)),
+        "best of m teachers, one sample each": tuple(_curve(arrays, _rank_teachers(arrays), len(arrays.teachers))),
     }
 
 
 # --- budget: one answer ------------------------------------------------------------------------------------
 
 
-def _single(cube: CandidateArrays, teacher: int) -> StrategyOutcome:
-    got_PT = np.zeros(cube.asked_PT.shape, dtype=bool)
+def _single(arrays: CandidateArrays, teacher: int) -> StrategyOutcome:
+    got_PT = np.zeros(arrays.asked_PT.shape, dtype=bool)
     got_PT[:, teacher] = True
     return StrategyOutcome(
-        f"single:{cube.teachers[teacher]}", "one", _first_answers(cube, got_PT), "always this teacher"
+        f"single:{arrays.teachers[teacher]}", "one", _first_answers(arrays, got_PT), "always this teacher"
     )
 
 
-def _one_answer(cube: CandidateArrays, singles: list[StrategyOutcome], best: int) -> Iterator[StrategyOutcome]:
+def _one_answer(arrays: CandidateArrays, singles: list[StrategyOutcome], best: int) -> Iterator[StrategyOutcome]:
     yield StrategyOutcome(
         "best single",
         "one",
         singles[best].got,
-        f"{cube.teachers[best]}, picked on these same prompts: flatters the baseline, not the strategies",
+        f"{arrays.teachers[best]}, picked on these same prompts: flatters the baseline, not the strategies",
     )
-    yield _best_per_language(cube, singles)
+    yield _best_per_language(arrays, singles)
     note = "expected value of asking one eligible teacher at random"
-    yield StrategyOutcome("uniform", "one", _first_answers(cube, cube.asked_PT), note)
-    for kind in sorted(set(cube.routes) - NOT_ROUTED):
-        yield _routed(cube, kind)
-    if cube.metric.kind == "accuracy":
-        key_PT = cube.metric_PTS[:, :, 0]
-        got = best_of(rank(key_PT, key_PT, cube.asked_PT), len(cube.teachers))
+    yield StrategyOutcome("uniform", "one", _first_answers(arrays, arrays.asked_PT), note)
+    for kind in sorted(set(arrays.routes) - NOT_ROUTED):
+        yield _routed(arrays, kind)
+    if arrays.metric.kind == "accuracy":
+        key_PT = arrays.metric_PTS[:, :, 0]
+        got = best_of(rank(key_PT, key_PT, arrays.asked_PT), len(arrays.teachers))
         note = "always the best teacher for the prompt: the ceiling of every router that asks one"
         yield StrategyOutcome("oracle router", "one", Yield(got.metric_P, got.answered_P, 1.0), note, True)
 
 
-def _best_per_language(cube: CandidateArrays, singles: list[StrategyOutcome]) -> StrategyOutcome:
-    chosen_PT = np.zeros(cube.asked_PT.shape, dtype=bool)
-    for code in range(len(cube.languages)):
-        inside_P = cube.language_P == code
+def _best_per_language(arrays: CandidateArrays, singles: list[StrategyOutcome]) -> StrategyOutcome:
+    chosen_PT = np.zeros(arrays.asked_PT.shape, dtype=bool)
+    for code in range(len(arrays.languages)):
+        inside_P = arrays.language_P == code
         if inside_P.any():
-            some = cube.only(inside_P)
+            some = arrays.only(inside_P)
             chosen_PT[inside_P, _best(some, [_some(single.got, inside_P) for single in singles])] = True
     note = "the best teacher of each language, picked on these same prompts"
-    return StrategyOutcome("best per language", "one", _first_answers(cube, chosen_PT), note, True)
+    return StrategyOutcome("best per language", "one", _first_answers(arrays, chosen_PT), note, True)
 
 
-def _best(cube: CandidateArrays, yields: Sequence[Yield]) -> int:
+def _best(arrays: CandidateArrays, yields: Sequence[Yield]) -> int:
     """Return the best of several; one that answers less than half as often as another is no match for it.
 
     Absent answers lower an accuracy by themselves; a mean score may be high because only easy prompts are answered.
     """
     coverage = [float(got.answered_P.sum()) for got in yields]
     values = [
-        mean_of(cube, got) if 2 * covered >= max(coverage) else float("-inf")
+        mean_of(arrays, got) if 2 * covered >= max(coverage) else float("-inf")
         for got, covered in zip(yields, coverage, strict=True)
     ]
     return int(np.argmax(values))
 
 
-def _routed(cube: CandidateArrays, kind: str) -> StrategyOutcome:
-    route_PT = cube.routes[kind]
+def _routed(arrays: CandidateArrays, kind: str) -> StrategyOutcome:
+    route_PT = arrays.routes[kind]
     width = int(route_PT.sum(axis=1).max(initial=0))
-    if width <= 1 or not cube.has_reward:
+    if width <= 1 or not arrays.has_reward:
         return StrategyOutcome(
-            kind, "one", _first_answers(cube, route_PT), f"the teacher named by the router '{kind}'"
+            kind, "one", _first_answers(arrays, route_PT), f"the teacher named by the router '{kind}'"
         )
-    ranked = rank(cube.reward_PTS[:, :, 0], cube.metric_PTS[:, :, 0], route_PT)
+    ranked = rank(arrays.reward_PTS[:, :, 0], arrays.metric_PTS[:, :, 0], route_PT)
     note = f"the best-scored of the up to {width} teachers named by the router '{kind}'"
     return StrategyOutcome(kind, "teachers", best_of(ranked, width), note)
 
 
-def _first_answers(cube: CandidateArrays, chosen_PT: Bools) -> Yield:
+def _first_answers(arrays: CandidateArrays, chosen_PT: Bools) -> Yield:
     """Return the mean over the greedy answers of the chosen teachers, each equally likely to be asked."""
     share_PT = chosen_PT / np.maximum(chosen_PT.sum(axis=1, keepdims=True), 1)
-    judged_PT = cube.answered_PTS[:, :, 0] & np.isfinite(cube.metric_PTS[:, :, 0])
-    metric_PT = np.where(judged_PT, np.nan_to_num(cube.metric_PTS[:, :, 0]), 0.0)
+    judged_PT = arrays.answered_PTS[:, :, 0] & np.isfinite(arrays.metric_PTS[:, :, 0])
+    metric_PT = np.where(judged_PT, np.nan_to_num(arrays.metric_PTS[:, :, 0]), 0.0)
     return Yield((share_PT * metric_PT).sum(axis=1), (share_PT * judged_PT).sum(axis=1), 1.0)
 
 
 # --- larger budgets ----------------------------------------------------------------------------------------
 
 
-def _matched_size(cube: CandidateArrays) -> int | None:
-    size = min(cube.num_samples, int(np.median(cube.asked_PT.sum(axis=1))) if cube.num_prompts else 0)
+def _matched_size(arrays: CandidateArrays) -> int | None:
+    size = min(arrays.num_samples, int(np.median(arrays.asked_PT.sum(axis=1))) if arrays.num_prompts else 0)
     return size if size >= 2 else None
 
 
-def _matched(cube: CandidateArrays, best: int, size: int) -> Iterator[StrategyOutcome]:
-    teacher = cube.teachers[best]
+def _matched(arrays: CandidateArrays, best: int, size: int) -> Iterator[StrategyOutcome]:
+    teacher = arrays.teachers[best]
     yield StrategyOutcome(
         "best single",
         "matched",
-        best_of(_rank_samples(cube, best), size),
-        f"{teacher}: the best-scored of {size} samples, expected over which {size} of {cube.num_samples}",
+        best_of(_rank_samples(arrays, best), size),
+        f"{teacher}: the best-scored of {size} samples, expected over which {size} of {arrays.num_samples}",
     )
     note = f"the best-scored of {size} teachers, one sample each, expected over which {size}"
-    yield StrategyOutcome("reward", "matched", best_of(_rank_teachers(cube), size), note)
+    yield StrategyOutcome("reward", "matched", best_of(_rank_teachers(arrays), size), note)
 
 
-def _every_teacher(cube: CandidateArrays, best: int) -> Iterator[StrategyOutcome]:
-    num_teachers = len(cube.teachers)
-    if cube.num_samples >= num_teachers > 1:
-        note = f"{cube.teachers[best]}: the best-scored of {num_teachers} samples"
-        yield StrategyOutcome("best single", "teachers", best_of(_rank_samples(cube, best), num_teachers), note)
+def _every_teacher(arrays: CandidateArrays, best: int) -> Iterator[StrategyOutcome]:
+    num_teachers = len(arrays.teachers)
+    if arrays.num_samples >= num_teachers > 1:
+        note = f"{arrays.teachers[best]}: the best-scored of {num_teachers} samples"
+        yield StrategyOutcome("best single", "teachers", best_of(_rank_samples(arrays, best), num_teachers), note)
     yield StrategyOutcome(
         "reward",
         "teachers",
-        best_of(_rank_teachers(cube), num_teachers),
+        best_of(_rank_teachers(arrays), num_teachers),
         "the best-scored answer of all eligible teachers, one sample each",
     )
-    if cube.num_samples == 1:
-        yield _mix_all(cube, "teachers")
+    if arrays.num_samples == 1:
+        yield _mix_all(arrays, "teachers")
 
 
-def _everything(cube: CandidateArrays) -> Iterator[StrategyOutcome]:
-    key_PK, metric_PK, asked_PK = _flat(cube, cube.reward_PTS)
-    if cube.has_reward:
+def _everything(arrays: CandidateArrays) -> Iterator[StrategyOutcome]:
+    key_PK, metric_PK, asked_PK = _flat(arrays, arrays.reward_PTS)
+    if arrays.has_reward:
         note = "the best-scored of all recorded answers"
         yield StrategyOutcome("reward", "all", best_of(rank(key_PK, metric_PK, asked_PK), key_PK.shape[1]), note)
-    yield _mix_all(cube, "all")
-    if cube.metric.kind == "accuracy":
+    yield _mix_all(arrays, "all")
+    if arrays.metric.kind == "accuracy":
         ranked = rank(metric_PK, metric_PK, asked_PK)
         note = "the best of all recorded answers by the metric itself: the ceiling of every selection"
         yield StrategyOutcome("oracle", "all", best_of(ranked, key_PK.shape[1]), note, True)
 
 
-def _mix_all(cube: CandidateArrays, budget: Budget) -> StrategyOutcome:
-    judged_PTS = cube.answered_PTS & np.isfinite(cube.metric_PTS)
+def _mix_all(arrays: CandidateArrays, budget: Budget) -> StrategyOutcome:
+    judged_PTS = arrays.answered_PTS & np.isfinite(arrays.metric_PTS)
     num_P = judged_PTS.sum(axis=(1, 2))
-    total_P = np.where(judged_PTS, np.nan_to_num(cube.metric_PTS), 0.0).sum(axis=(1, 2))
-    asked = float(cube.asked_PT.sum(axis=1).mean()) * cube.num_samples if cube.num_prompts else 0.0
+    total_P = np.where(judged_PTS, np.nan_to_num(arrays.metric_PTS), 0.0).sum(axis=(1, 2))
+    asked = float(arrays.asked_PT.sum(axis=1).mean()) * arrays.num_samples if arrays.num_prompts else 0.0
     got = Yield(total_P / np.maximum(num_P, 1), (num_P > 0).astype(np.float64), asked)
     return StrategyOutcome("mix_all", budget, got, "every recorded answer kept, good and bad")
 
 
-def _rank_samples(cube: CandidateArrays, teacher: int) -> Ranked:
-    asked_PS = np.repeat(cube.asked_PT[:, teacher, None], cube.num_samples, axis=1)
-    return rank(cube.reward_PTS[:, teacher], cube.metric_PTS[:, teacher], asked_PS)
+def _rank_samples(arrays: CandidateArrays, teacher: int) -> Ranked:
+    asked_PS = np.repeat(arrays.asked_PT[:, teacher, None], arrays.num_samples, axis=1)
+    return rank(arrays.reward_PTS[:, teacher], arrays.metric_PTS[:, teacher], asked_PS)
 
 
-def _rank_teachers(cube: CandidateArrays) -> Ranked:
-    return rank(cube.reward_PTS[:, :, 0], cube.metric_PTS[:, :, 0], cube.asked_PT)
+def _rank_teachers(arrays: CandidateArrays) -> Ranked:
+    return rank(arrays.reward_PTS[:, :, 0], arrays.metric_PTS[:, :, 0], arrays.asked_PT)
 
 
-def _flat(cube: CandidateArrays, key_PTS: Floats) -> tuple[Floats, Floats, Bools]:
-    asked_PTS = np.broadcast_to(cube.asked_PT[:, :, None], key_PTS.shape)
-    shape = (cube.num_prompts, -1)
-    return key_PTS.reshape(shape), cube.metric_PTS.reshape(shape), asked_PTS.reshape(shape)
+def _flat(arrays: CandidateArrays, key_PTS: Floats) -> tuple[Floats, Floats, Bools]:
+    asked_PTS = np.broadcast_to(arrays.asked_PT[:, :, None], key_PTS.shape)
+    shape = (arrays.num_prompts, -1)
+    return key_PTS.reshape(shape), arrays.metric_PTS.reshape(shape), asked_PTS.reshape(shape)
 
 
-def _curve(cube: CandidateArrays, ranked: Ranked, most: int) -> Iterator[CurvePoint]:
+def _curve(arrays: CandidateArrays, ranked: Ranked, most: int) -> Iterator[CurvePoint]:
     for num_drawn in range(1, most + 1):
         got = best_of(ranked, num_drawn)
-        value = mean_of(cube, got)
+        value = mean_of(arrays, got)
         if np.isfinite(value):
             yield CurvePoint(num_drawn, got.generations, value)
 

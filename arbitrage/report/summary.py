@@ -170,7 +170,7 @@ def summarise(run: Run) -> RunSummary:
 
 def read(run: Run) -> RunReading:
     """Read a finished run once, shard by shard. Raises like `summarise`."""
-    manifest, table = run.manifest, CandidateTable(run)
+    manifest, table = run.manifest, CandidateTable.of(run)
     table.require_complete()
     calibrations = measures.calibrations_of(table)
     arrays, gallery, pairs = CandidateArraysBuilder(table, calibrations), GalleryBuilder(table), PairBuilder(table)

@@ -126,7 +126,7 @@ class RewardModelShard:
         """The candidates."""
         return score_items(self.pairs.values())
 
-    async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
+    async def results(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Yield the Score of each candidate, chunk by chunk, the next one begun before the last has ended."""
         todo = iter(item_ids)
         under_way: deque[asyncio.Task[list[Score]]] = deque()

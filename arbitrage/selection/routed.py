@@ -1,4 +1,4 @@
-"""The data set that a strategy would have made: of a table in which everybody answered, what its router asks for.
+"""The data set of a strategy, drawn from a table in which every teacher was sampled: what its router would choose.
 
 Nothing is generated to compare strategies: each is a query over the same candidates (METHODS §1, §2).
 """
@@ -17,7 +17,7 @@ from arbitrage.selection.sft import example_of, reject_of
 from arbitrage.tables import to_table
 
 Keep = Literal["best", "all", "right"]
-"""Which of the answers asked for become rows: the best-scored, every one, or one that a check calls right."""
+"""Which candidates of the chosen teachers are kept: the best-scored, every one, or one that a check calls right."""
 
 
 class RoutedSelection(PureStep):
@@ -68,13 +68,13 @@ def select_routed(
     final: Step,
     scores: Sequence[Step],
 ) -> Step:
-    """Keep what a strategy would have asked for and kept.
+    """Keep what a strategy would have sampled and kept.
 
     Args:
         config: which strategy.
         prompts: step of Prompt rows.
-        routes: steps of Route rows, each prompt in at most one: whom the strategy asks.
-        candidates: steps of Candidate rows, one for each teacher; those not asked are left out.
+        routes: steps of Route rows, each prompt in at most one: the teachers that the strategy chooses.
+        candidates: steps of Candidate rows, one for each teacher; those not chosen are left out.
         final: step of Score rows: the ensemble.
         scores: steps of Score rows that hold the oracle's check; read only where `keep` is `right`.
     """

@@ -83,7 +83,7 @@ class SteerConfig(Config):
     Attributes:
         objectives: at least one with a direction or target.
         reward: weight and floor of the final score.
-        watch: metrics that nobody asks to move, measured to see what else moves; by default all that need no model.
+        watch: metrics without an objective, measured to see what else moves; by default all that need no model.
         k: candidates of each prompt to choose from, drawn by lot; null takes all.
         shrinkage: number of candidates at which a language's mean and deviation weigh as much as the level above.
         max_reward_loss: of pairs: by how many standard deviations of reward the side away may be the better one.

@@ -91,20 +91,20 @@ class ScaleStep(PureCorpusStep):
 
     def _rows(self, metric: str, groups: dict[str, _Group]) -> list[MetricScale]:
         k = self.shrinkage
-        everybody = _Group(
+        pooled = _Group(
             pool_within(groups[language].moments for language in sorted(groups)),
             merge(groups[language].values for language in sorted(groups)),
             merge(groups[language].prompt_means for language in sorted(groups)),
         )
-        everything = level_of(everybody.moments)
-        rows = {UNKNOWN: _row(metric, UNKNOWN, everybody, everything, everybody)}
+        everything = level_of(pooled.moments)
+        rows = {UNKNOWN: _row(metric, UNKNOWN, pooled, everything, pooled)}
         for language in sorted(set(groups) - {UNKNOWN}):
             family = family_of(language)
             relatives = [m for m in sorted(groups) if family != UNKNOWN and family_of(m) == family]
             kin = level_of(pool_within(groups[m].moments for m in relatives))
             above = shrink(kin, everything, k) if len(relatives) > 1 else everything
             shrunk = shrink(level_of(groups[language].moments), above, k)
-            rows[language] = _row(metric, language, groups[language], shrunk, everybody)
+            rows[language] = _row(metric, language, groups[language], shrunk, pooled)
         return [rows[language] for language in sorted(rows)]
 
 
@@ -142,8 +142,8 @@ def _take_in(inputs: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
         groups[metric][language].prompt_means.add(key, sum(values) / len(values))
 
 
-def _row(metric: str, language: str, own: _Group, shrunk: Level, everybody: _Group) -> MetricScale:
-    told = own if own.moments.num >= MIN_VALUES else everybody
+def _row(metric: str, language: str, own: _Group, shrunk: Level, pooled: _Group) -> MetricScale:
+    told = own if own.moments.num >= MIN_VALUES else pooled
     return MetricScale(
         metric=metric,
         language=language,

@@ -34,7 +34,7 @@ CONTROL = "random_of_k"
 POLICY = "toward_vs_away"
 
 SelectReject = Literal["quota_filled", "no_opponent", "below_gap"]
-"""Why a choice becomes no row: its language has enough; nobody stands on the other side; the gap is too small."""
+"""Why a choice becomes no row: its language has enough; no candidate is on the other side; the gap is too small."""
 
 
 class SteeredPairs(Config):

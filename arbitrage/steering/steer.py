@@ -78,7 +78,7 @@ def steer(
         final: the ensemble; candidates without a score take no part.
         measures: steps of Measurement rows over those candidates.
         scales: the step of `scale_metrics`.
-        targets: the step of `look_like`, where an objective asks for it.
+        targets: the step of `look_like`, where an objective needs it.
     """
     return Step(
         facts=StepFacts(verb="steer"),

@@ -154,7 +154,7 @@ class TeacherShard:
         name = self.config.teacher.name
         return [Item(candidate_id, each.prompt.language, name) for candidate_id, each in self.requests.items()]
 
-    async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
+    async def results(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         """Send the requests, and yield a Candidate or a Reject for each item as it arrives.
 
         Raises:

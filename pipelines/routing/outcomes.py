@@ -14,7 +14,7 @@ from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
 from routers.bandit_log.outcome_log import OutcomeLog, log_routes
 
-UNSCORED = "an answer that was asked for has no score"
+UNSCORED = "a teacher that was sampled has no score"
 
 
 def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
@@ -30,16 +30,16 @@ def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
 
     Raises:
         RunDirectoryError: there is no run, or it has not finished.
-        UserError: in no part of the run was everybody asked.
-        DataError: no prompt has a score of every teacher that was asked.
+        UserError: in no part of the run was every teacher sampled.
+        DataError: no prompt has a score of every teacher that was sampled.
     """
     run = open_run(run_dir)
     _ = run.manifest  # says so if the run has not finished
-    table = CandidateTable(run)
+    table = CandidateTable.of(run)
     routes = [name for name in table.sampling_routes if _samples_all(table, name)]
     if not routes:
         raise UserError(
-            f"{run_dir}: its router did not ask everybody, so who would have been best is not known; "
+            f"{run_dir}: its router did not sample every teacher, so the best one is not known; "
             "outcomes come from runs with `router: {kind: all}`"
         )
     rewards = table.rewards if len(table.rewards) > 1 else ()
@@ -49,25 +49,25 @@ def reading_of_run(run_dir: AnyPath, with_judge: bool = True) -> MatrixReading:
 
 
 def log_of_run(run_dir: AnyPath) -> OutcomeLog:
-    """Return whom the routers of a finished run asked alone, how likely that was, and what it earned.
+    """Return which single teacher the routers of a finished run chose, with what probability, and the reward.
 
     A reward is the mean final score of the teacher's samples, filtered ones at the floor of their language.
 
     Raises:
         RunDirectoryError: there is no run, or it has not finished.
-        UserError: nobody was asked alone.
+        UserError: no prompt was sent to a single teacher.
         DataError: no answer has a score.
     """
     run = open_run(run_dir)
     _ = run.manifest  # says so if the run has not finished
-    table = CandidateTable(run)
+    table = CandidateTable.of(run)
     table = table.routed_by(table.sampling_routes)
     routes = [route for name in table.routers for part in run.tables(name) for route in from_table(part, Route)]
     alone = [route for route in routes if len(route.teachers) == 1 and route.propensity is not None]
     if not alone:
         raise UserError(
-            f"{run_dir}: its router asked nobody alone; logs come from runs with `router: {{kind: bandit}}` "
-            "or `uniform`"
+            f"{run_dir}: its router sent no prompt to a single teacher; logs come from runs with "
+            "`router: {kind: bandit}` or `uniform`"
         )
     matrix = matrix_of(table).matrix
     rewards = dict(zip(matrix.prompt_ids, np.nanmean(matrix.rewards_PT, axis=1).tolist(), strict=True))

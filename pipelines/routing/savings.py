@@ -1,4 +1,4 @@
-"""What a run that explored and then committed has saved, and how good the answers are that it got."""
+"""What a run that explored and then committed has saved, and how good its candidates are."""
 
 import json
 from collections import Counter
@@ -20,17 +20,17 @@ from routers.learning.train import RouteTrainedConfig
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A mean over prompts of one opinion, on the part of the run where it can be known.
+    """A mean over prompts of one score, on the part of the run where it is known.
 
     Attributes:
-        best_single, uniform, everybody: on the explored prompts: of the best single teacher, of one drawn at
-            random, and of the best answer of all who were asked.
+        best_single, uniform, every_teacher: on the explored prompts: of the best single teacher, of one drawn at
+            random, and of the best-scored candidate of all teachers that were sampled.
         committed: on the rest: of whom the trained router chose, the best-scored where it chose several.
     """
 
     best_single: float
     uniform: float
-    everybody: float
+    every_teacher: float
     committed: float
 
 
@@ -40,8 +40,9 @@ class Savings:
 
     Attributes:
         num_explored, num_committed: prompts with scores in either part.
-        generations, generations_of_all: answers asked for in the whole run; and had everybody been asked throughout.
-        best_single: the teacher with the best mean reward among those who were asked most.
+        generations, generations_of_all: completions requested in the whole run; and with every eligible teacher
+            sampled throughout.
+        best_single: the teacher with the best mean reward among those sampled for most prompts.
         expected: reward on the rest as the router predicted it: the best single teacher's on the explored prompts,
             and the advantage over it that was expected of those chosen.
         reward: by the final score.
@@ -69,17 +70,17 @@ class Savings:
     def lines(self) -> list[str]:
         """Say it in a few lines."""
         told = [
-            f"asked {self.generations:,} answers; asking everybody would have taken {self.generations_of_all:,} "
+            f"{self.generations:,} completions; sampling every teacher would take {self.generations_of_all:,} "
             f"({self.share_saved:.0%} saved)",
             f"reward on {self.num_committed:,} committed prompts: {self.reward.committed:.2f} "
             f"(expected {self.expected:.2f}); on {self.num_explored:,} explored ones: best single "
             f"({self.best_single}) {self.reward.best_single:.2f}, one at random {self.reward.uniform:.2f}, "
-            f"best of everybody {self.reward.everybody:.2f}",
+            f"best of every teacher {self.reward.every_teacher:.2f}",
         ]
         if self.judge:
             told.append(
                 f"exact answers: committed {self.judge.committed:.1%}; best single {self.judge.best_single:.1%}, "
-                f"one at random {self.judge.uniform:.1%}, best-scored of everybody {self.judge.everybody:.1%}"
+                f"one at random {self.judge.uniform:.1%}, best-scored of every teacher {self.judge.every_teacher:.1%}"
             )
         return told
 
@@ -88,14 +89,14 @@ def savings_of(run_dir: AnyPath) -> Savings | None:
     """Read a finished run and compare its parts; None of a pilot that did only one of them.
 
     Raises:
-        DataError: no prompt has scores of all who were asked.
+        DataError: no prompt has a score of every teacher that was sampled.
     """
     run = open_run(run_dir)
-    whole = CandidateTable(run)
-    chosen, everybody = _routes(whole)
-    if not run.shards(chosen) or not run.shards(everybody):
+    whole = CandidateTable.of(run)
+    chosen, explored = _routes(whole)
+    if not run.shards(chosen) or not run.shards(explored):
         return None
-    table = whole.routed_by([everybody, chosen])
+    table = whole.routed_by([explored, chosen])
     matrix = matrix_of(table, (JUDGE,)).matrix
     committed = {i for part in run.tables(chosen) for i in part["prompt_id"].to_pylist()}
     is_committed = np.array([prompt_id in committed for prompt_id in matrix.prompt_ids])
@@ -114,7 +115,7 @@ def savings_of(run_dir: AnyPath) -> Savings | None:
         num_explored=len(first),
         num_committed=len(rest),
         generations=sum(report.num_in for report in run.manifest.steps if report.name in table.steps["candidates"]),
-        generations_of_all=_generations_of_all(table, everybody, chosen),
+        generations_of_all=_generations_of_all(table, explored, chosen),
         best_single=matrix.teachers[single],
         expected=reward.best_single + gain,
         reward=reward,
@@ -126,17 +127,20 @@ def _routes(table: CandidateTable) -> tuple[str, str]:
     """Return the route step by the trained router, and the one by which every teacher was sampled."""
     names = table.sampling_routes
     [chosen] = [name for name in names if "router" in table.run.step(name).inputs]
-    [everybody] = [name for name in names if name != chosen]
-    return chosen, everybody
+    [explored] = [name for name in names if name != chosen]
+    return chosen, explored
 
 
 def _best_single(explored: RewardMatrix) -> int:
-    """Return the best of the teachers that may be asked most prompts: others answer their own languages only."""
-    asked_T = explored.admitted_PT.sum(axis=0)
+    """Return the best of the teachers admitted to most prompts: others serve their own languages only."""
+    admitted_T = explored.admitted_PT.sum(axis=0)
     means_T = np.array(
-        [np.nanmean(column) if num else -np.inf for column, num in zip(explored.rewards_PT.T, asked_T, strict=True)]
+        [
+            np.nanmean(column) if num else -np.inf
+            for column, num in zip(explored.rewards_PT.T, admitted_T, strict=True)
+        ]
     )
-    return int(np.argmax(np.where(asked_T == asked_T.max(), means_T, -np.inf)))
+    return int(np.argmax(np.where(admitted_T == admitted_T.max(), means_T, -np.inf)))
 
 
 def _best_scored(rewards_PT: Floats) -> Rows:
@@ -148,12 +152,12 @@ def _quality(first_PT: Floats, rest_PT: Floats, single: int, pick_first: Rows, p
     return Quality(
         best_single=float(np.nanmean(first_PT[:, single])),
         uniform=float(np.nanmean(first_PT, axis=1).mean()),
-        everybody=float(first_PT[np.arange(len(first_PT)), pick_first].mean()),
+        every_teacher=float(first_PT[np.arange(len(first_PT)), pick_first].mean()),
         committed=float(rest_PT[np.arange(len(rest_PT)), pick_rest].mean()),
     )
 
 
-def _generations_of_all(table: CandidateTable, everybody: str, chosen: str) -> int:
+def _generations_of_all(table: CandidateTable, explored: str, chosen: str) -> int:
     """Count the completions had every routed prompt been sent to every eligible teacher."""
     run = table.run
     configs = [run.step(step).config for step in table.steps["candidates"]]
@@ -161,7 +165,7 @@ def _generations_of_all(table: CandidateTable, everybody: str, chosen: str) -> i
     config = RouteTrainedConfig.model_validate_json(json.dumps(run.step(chosen).config))
     language_filter = config.choice.require_pool(config.pool)
     total = sum(
-        samples[t] for routes in run.tables(everybody) for named in routes["teachers"].to_pylist() for t in named
+        samples[t] for routes in run.tables(explored) for named in routes["teachers"].to_pylist() for t in named
     )
     for shard in run.shards(chosen):
         prompts = run.shard(table.prompts, shard)

@@ -56,7 +56,7 @@ class TrainingSet:
 
 def strategy_rows(run: Run, strategies: Sequence[StrategyConfig]) -> list[StrategyRows]:
     """Count the completions that each strategy sampled and the rows that it kept."""
-    table = CandidateTable(run)
+    table = CandidateTable.of(run)
     counts = {strategy.name: _Counts() for strategy in strategies}
     for shard in table.shards():
         exact = shard.scores(EXACT)

@@ -30,7 +30,7 @@ class Rude:
     def items(self) -> list[Item]:
         return [Item(f"c{number}", "en") for number in range(len(self._answers))]
 
-    async def answers(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
+    async def results(self, item_ids: Iterable[str]) -> AsyncGenerator[Record, None]:
         for _, answer in zip(item_ids, self._answers, strict=True):
             yield answer
 

@@ -81,7 +81,7 @@ def test_it_asks_fewer_and_gets_more_than_chance(explored: Run) -> None:
     assert saved is not None
     assert saved.generations < 0.6 * saved.generations_of_all == 0.6 * 720
     assert saved.reward.committed > saved.reward.uniform + 0.1
-    assert saved.reward.everybody >= saved.reward.best_single >= saved.reward.uniform
+    assert saved.reward.every_teacher >= saved.reward.best_single >= saved.reward.uniform
     shares = {t: sum(t in r.teachers for r in rows(explored, "route-learned", Route)) for t in ("ant", "bee", "cow")}
     assert shares["ant"] > shares["cow"]
 
@@ -104,7 +104,7 @@ def test_strategies_are_compared_where_everybody_was_asked(explored: Run) -> Non
 
 def test_the_report_says_what_was_saved(explored: Run) -> None:
     page = (build_report(explored.path).path).read_text(encoding="utf-8")
-    assert "asking everybody would have taken 720" in page
+    assert "sampling every teacher would take 720" in page
     assert "prompts that were explored; on the others a router chose" in page
     assert "carry a reference" not in page
 
@@ -192,7 +192,7 @@ def test_the_matrix_holds_mean_final_scores(tmp_path: Path) -> None:
 
 def test_a_run_that_asked_some_says_nothing_of_the_others(tmp_path: Path) -> None:
     run_file(write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[]), tmp_path / "run")
-    with pytest.raises(UserError, match="did not ask everybody"):
+    with pytest.raises(UserError, match="did not sample every teacher"):
         reading_of_run(tmp_path / "run")
 
 

@@ -76,8 +76,9 @@ def test_a_run_that_asked_everybody_has_no_log(tmp_path: Path) -> None:
     run_dir = logged_run(tmp_path / "all", {"kind": "all"})
     result = CliRunner().invoke(app, ["router", "log", str(run_dir), "--out", str(tmp_path / "log.parquet")])
     assert result.exit_code != 0
-    assert "asked nobody alone; logs come from runs with `router: {kind: bandit}` or `uniform`" in str(
-        result.exception
+    assert (
+        "sent no prompt to a single teacher; logs come from runs with `router: {kind: bandit}` or `uniform`"
+        in str(result.exception)
     )
 
 
