@@ -69,6 +69,10 @@ RENAMED_KEYS: Final = (
     Renamed("ungated", "unfiltered"),  # routers
     Renamed("gates", "filters"),  # ensemble
     Renamed("exam", "evaluation"),  # online, compare_strategies
+    Renamed("ask_more_below", "sample_more_below"),  # the router learned, explore_commit
+    Renamed("max_asked", "max_teachers"),
+    Renamed("heeds_judge", "use_judge"),  # the learner auto
+    Renamed("fidelity_minimum", "language_minimum"),  # the over-optimisation monitor
 )
 """Old keys. One is only read where the new key is known and the old one is not."""
 

@@ -97,7 +97,7 @@ class EngineStartError(TeacherError):
 
 
 class EngineDiedError(TeacherError):
-    """The engine process died while it was serving; a restarted one may go on."""
+    """The engine process died while it was serving; a restarted one may continue."""
 
     retryable = True
 

@@ -28,7 +28,7 @@ UNKNOWN = "und"
 RTL_SCRIPTS = frozenset({"Adlm", "Arab", "Hebr", "Mand", "Mend", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi"})
 
 MAX_TAG_CHARACTERS: Final = 80
-"""No real tag is longer; RFC 5646 §4.4.1 asks for 35."""
+"""No real tag is longer; RFC 5646 §4.4.1 requires 35."""
 
 _WINDOWS: Final = {"zh-chs": "zh-Hans", "zh-cht": "zh-Hant"}
 """Names of Windows before 2009 that are still met and are no tags."""

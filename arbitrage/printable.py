@@ -1,4 +1,4 @@
-"""Foreign texts made harmless where people read them: on a terminal, and in Markdown.
+"""Escape foreign texts for display on a terminal and in Markdown.
 
 A terminal obeys control characters (ESC and its C1 relatives can retitle, recolour, erase, and answer back on the
 keyboard's line), and bidirectional controls reorder what stands beside them. Markdown takes HTML, links and images.
@@ -18,7 +18,7 @@ _HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 def printable(text: str) -> str:
-    r"""Return a text with everything that a terminal would obey escaped, such as ``\x1b``; line breaks stay."""
+    r"""Return a text with all terminal control characters escaped, such as ``\x1b``; line breaks stay."""
     return UNSAFE.sub(lambda match: escaped(match[0]), text)
 
 
@@ -28,7 +28,7 @@ def one_line(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """Return a text as Markdown that shows it as it is, in one line; also in a cell of a table."""
+    """Return a text as one line of Markdown that shows it literally; also for table cells."""
     return _MARKDOWN.sub(r"\\\g<0>", one_line(text)).translate(_HTML)
 
 

@@ -1,4 +1,4 @@
-"""The nouns: every row that crosses a step border. Frozen, strict, no NaN; ids are content hashes.
+"""The records: every row that crosses a step border. Frozen, strict, no NaN; ids are content hashes.
 
 The Arrow schema of each is derived in `arbitrage.tables` and pinned by `tests/golden/schemas.json`.
 """
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Record(BaseModel):
-    """Base of all rows. `item_key`: the column the conservation law counts by; `row_key`: what no two rows share."""
+    """Base of all rows. `item_key`: the column for the accounting; `row_key`: columns that are unique in a row."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
     item_key: ClassVar[str] = "prompt_id"
@@ -100,7 +100,7 @@ class Score(Record):
 
 
 class Calibration(Record):
-    """How one reward scores one language: subtract `mean`, divide by `sd`. Written by the corpus step."""
+    """The scale of one reward in one language: subtract `mean`, divide by `sd`. Written by a corpus step."""
 
     item_key: ClassVar[str] = "language"
     row_key: ClassVar[tuple[str, ...]] = ("reward", "language")
@@ -119,7 +119,7 @@ class Calibration(Record):
 
 
 class ReviewerLevel(Record):
-    """How many points higher than its committee one reviewer scores in one language. Written by the corpus step."""
+    """How many points one reviewer scores above its committee in one language. Written by a corpus step."""
 
     item_key: ClassVar[str] = "reviewer"
     row_key: ClassVar[tuple[str, ...]] = ("role", "reviewer", "language")
@@ -131,7 +131,7 @@ class ReviewerLevel(Record):
 
 
 class RouterPart(Record):
-    """One piece of a learned router: an array, laid out flat, or JSON. Written by the corpus step that trains it."""
+    """One part of a learned router: a flattened array, or JSON. Written by the training step."""
 
     item_key: ClassVar[str] = "name"
     row_key: ClassVar[tuple[str, ...]] = ("name",)
@@ -144,7 +144,7 @@ class RouterPart(Record):
 
 
 class SftExample(Record):
-    """A conversation worth imitating."""
+    """A conversation for supervised fine-tuning."""
 
     row_key: ClassVar[tuple[str, ...]] = ("candidate_id",)
     prompt_id: str
@@ -158,7 +158,7 @@ class SftExample(Record):
 
 
 class PreferencePair(Record):
-    """Two answers to one prompt, the better one first.
+    """Two responses to one prompt, the better one first.
 
     Attributes:
         iteration: the online round that sampled them; 0 for pairs made before there was a student.
@@ -225,7 +225,7 @@ class Measurement(Record):
 
 
 class MetricScale(Record):
-    """How one metric is spread over the candidates of one language. Written by the corpus step."""
+    """Distribution of one metric over the candidates of one language. Written by a corpus step."""
 
     item_key: ClassVar[str] = "language"
     row_key: ClassVar[tuple[str, ...]] = ("metric", "language")
@@ -242,7 +242,7 @@ class MetricScale(Record):
 
 
 class TargetQuantiles(Record):
-    """How one metric is spread in one language of the data set that a run is to look like."""
+    """Distribution of one metric in one language of the target data set."""
 
     item_key: ClassVar[str] = "language"
     row_key: ClassVar[tuple[str, ...]] = ("metric", "language")
@@ -253,7 +253,7 @@ class TargetQuantiles(Record):
 
 
 class SteeringChoice(Record):
-    """What steering does with one prompt: whom it takes, whom chance takes, and who stands on the other side.
+    """Steering's choice for one prompt: the steered candidate, the control, and the farthest from the objectives.
 
     `_pull` is Σ weight · z(metric), `_reward` the final score in standard deviations of its language.
     """
@@ -273,18 +273,18 @@ class SteeringChoice(Record):
 
 
 class LanguageQuota(Record):
-    """How many prompts of a language are wanted, and how many can be had."""
+    """Wanted and available prompts of a language."""
 
     item_key: ClassVar[str] = "language"
     row_key: ClassVar[tuple[str, ...]] = ("language",)
     language: str
     wanted: int
     available: int
-    last_lot: str | None = None  # the highest lot that is kept; null keeps all
+    last_lot: str | None = None  # the largest priority hash that is kept; null keeps all
 
 
 class MixQuota(Record):
-    """How many preference pairs of a language, about safety or not, there are, are wanted at most, and are kept."""
+    """Available, wanted and kept preference pairs of a language, safety or not."""
 
     item_key: ClassVar[str] = "language"
     row_key: ClassVar[tuple[str, ...]] = ("language", "kind")
@@ -293,11 +293,11 @@ class MixQuota(Record):
     wanted: int
     available: int
     kept: int
-    last_lot: str  # the highest lot that is kept; empty where none is
+    last_lot: str  # the largest priority hash that is kept; empty if none is
 
 
 class Verdict(Record):
-    """What one judge makes of two answers to one prompt. Only a verdict that both orders agree on is a win."""
+    """One judge's verdict on two responses to one prompt. A win needs agreement of both orders."""
 
     item_key: ClassVar[str] = "match_id"
     row_key: ClassVar[tuple[str, ...]] = ("match_id",)
@@ -320,7 +320,7 @@ class Verdict(Record):
 
 
 class Reject(Record):
-    """A row that stops here, and why. Nothing vanishes."""
+    """A row that stops at a step, with the reason."""
 
     item_key: ClassVar[str] = "item_id"
     row_key: ClassVar[tuple[str, ...]] = ("item_id",)

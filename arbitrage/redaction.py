@@ -1,4 +1,4 @@
-"""Keeps secrets out of messages and files: what stands under a key that names one, and credentials in addresses.
+"""Keep secrets out of messages and files: values of secret keys, and credentials in URLs.
 
 Secrets belong into environment variables, which configs name (`api_key_env`). Where one was written into a config
 nevertheless, it must not be repeated in an error, in `run.json` or in a report.

@@ -22,14 +22,14 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A range that holds the truth with about `LEVEL` confidence."""
+    """A range that contains the true value with about `LEVEL` confidence."""
 
     low: float
     high: float
 
     @property
     def excludes_zero(self) -> bool:
-        """Tell whether both ends lie on the same side of zero."""
+        """Tell whether both ends are on the same side of zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -91,7 +91,7 @@ def estimate(
     normal clusters then hold the truth 93 to 95 times in 100 (unstretched 77 times for 3, 86 for 5, 91 for 10), of
     skewed ones less often.
 
-    Of a quantity that cannot leave a range the interval is cut to it, which loses nothing: the truth lies inside.
+    For a quantity with a limited range, the interval is cut to the range, which contains the true value.
     Where every draw sits at one end of the range (0 of 12 right) they say nothing of how sure that is; there the
     interval is that of Wilson (1927, J. Amer. Statist. Assoc. 22) for as many trials as there are clusters.
 
@@ -116,7 +116,7 @@ def estimate(
 def lower_bound(
     difference_P: Floats, cluster_P: Ints, confidence: float, *, seed: int = 0, num_resamples: int = 1000
 ) -> float:
-    """Return what the mean difference exceeds with a one-sided confidence; −∞ where fewer than two clusters tell."""
+    """Return the one-sided lower bound of the mean difference; −∞ with fewer than two clusters."""
     ones_P1 = np.ones((len(difference_P), 1))
     draws_R = resample_ratios(difference_P[:, None], ones_P1, cluster_P, seed=seed, num_resamples=num_resamples)[:, 0]
     return float(np.quantile(draws_R, 1.0 - confidence)) if np.isfinite(draws_R).all() else float("-inf")

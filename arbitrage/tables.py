@@ -1,4 +1,4 @@
-"""The only door between records and Arrow.
+"""Conversion between records and Arrow; the only place where tables are built from rows.
 
 `pa.Table.from_pylist(rows, schema)` silently drops unknown keys, truncates 1.5 to 1 and accepts null where the
 schema forbids it, so nothing else in the project builds a table from rows. Schemas carry the `huggingface` footer
@@ -23,7 +23,7 @@ from arbitrage.records import Record
 R = TypeVar("R", bound=Record)
 
 SCHEMA_VERSION = 3
-"""Enters every fingerprint; raise it when a record changes."""
+"""Part of every fingerprint; increase it when a record changes."""
 
 _SCALARS: dict[type, tuple[pa.DataType, str]] = {
     str: (pa.string(), "string"),

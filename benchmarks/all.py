@@ -307,7 +307,7 @@ def render(results: Sequence[Result]) -> str:
 
 
 def render_peers(found: Result) -> list[str]:
-    """Return the table of everybody's turn on the same server."""
+    """Return the table of all peers on the same server."""
     head = f"Side by side, {found['rows']:,} rows at 50 ms, and {found['small_rows']:,} rows at 200 ms:"
     lines = [
         head,

@@ -1,6 +1,6 @@
 """Which strategy's data makes the better student, in the demo world? Writes docs/results.{json,md} and a picture.
 
-`pipelines/compare_strategies.yaml` runs: everybody is asked, each strategy takes its rows, and the same student
+`pipelines/compare_strategies.yaml` runs: every teacher is sampled, each strategy takes its rows, and the same student
 learns from each, with several seeds.
 
     python -m benchmarks.arbitrage_table             everything: `make arbitrage-table`; run it again after a kill
@@ -54,7 +54,7 @@ def render(run_dir: Path, seconds: float | None) -> None:
 def main() -> None:
     """Parse the command line, measure, write."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.arbitrage_table", description=__doc__)
-    parser.add_argument("--run-dir", type=Path, default=ROOT / "runs/arbitrage-table", help="where the run lies")
+    parser.add_argument("--run-dir", type=Path, default=ROOT / "runs/arbitrage-table", help="run directory")
     parser.add_argument("--render", action="store_true", help="only write the documents again")
     given = parser.parse_args()
     run_dir: Path = given.run_dir.absolute()

@@ -2,13 +2,13 @@
 
 
 def between(text: str, name: str, script: str, table: str) -> str:
-    """Return a document with what lies between two marks replaced.
+    """Return a document with the text between two marks replaced.
 
     Args:
         text: of the document.
         name: of the part.
         script: that writes it, such as 'benchmarks/routing.py'.
-        table: what is to lie there.
+        table: the new text.
 
     Raises:
         ValueError: the document has no such marks.

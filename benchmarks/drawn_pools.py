@@ -1,4 +1,4 @@
-"""`auto` on pools that nobody picked: some models of a matrix, mostly on some of its languages and documents."""
+"""`auto` on pools drawn at random: some models of a matrix, mostly on some of its languages and documents."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -20,7 +20,7 @@ NUM_POOLS = 30
 BESIDE = (TableLearner(), KnnLearner(k=40))
 """What `auto` is compared with, beside the best single model."""
 MODELS = (2, 11)
-"""From so many to one less than so many."""
+"""Range of the number, upper end exclusive."""
 SHARE_OF_CLUSTERS = (0.05, 0.7)
 NEARLY_ALL = 0.95
 """Of the prompts, answered by a model that may be drawn: a pool is evaluated on what all of its models answered."""

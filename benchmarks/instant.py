@@ -2,9 +2,9 @@
 
     python -m benchmarks.instant PIPELINE.yaml RUN_DIR [--backend ray]
 
-For building large runs quickly (the `openai` engine is replaced, in this process, by one that asks nobody; on Ray
-use a pipeline with the `fake` engine). Prints one JSON line: seconds, and the process's largest resident set after
-each phase.
+For building large runs quickly (the `openai` engine is replaced, in this process, by one that sends no requests; on
+Ray use a pipeline with the `fake` engine). Prints one JSON line: seconds, and the process's largest resident set
+after each phase.
 """
 
 import json

@@ -5,7 +5,7 @@
     python -m benchmarks.kills --seed 7 --kills 10 --points random    one seed again
 
 A run is started, killed with SIGKILL, and started again until it ends by itself; then its files are compared with
-those of a run that nobody killed. What dies, and when, comes from the seed:
+those of an uninterrupted run. What dies, and when, comes from the seed:
 
   call       the driver, when the server has got its n-th call since the start (the server kills it)
   random     the driver, after a part of the time an unkilled run takes
@@ -66,7 +66,7 @@ def count_waste(calls: Calls, moments: Sequence[float], window: int, settle_s: f
     """Count calls for keys that had been answered already, against the kills their answers were lost in.
 
     An answer is lost in the first kill after its call began, or a moment before: a process takes some milliseconds to
-    die, and what the server hears and answers meanwhile nobody reads.
+    die, and the server's responses in the meantime are not read.
     """
     answered: dict[str, tuple[float, float]] = {}
     last_began: dict[str, float] = {}
@@ -138,7 +138,7 @@ def measure(backend: str, num_kills: int, options: Any, directory: Path, server:
 
 
 def compare(run_dir: Path, wanted_files: dict[str, str], wanted_rows: Counter[str]) -> dict[str, int]:
-    """Compare a killed and resumed run with one that nobody killed."""
+    """Compare a killed and resumed run with an uninterrupted one."""
     files = fingerprint_files(run_dir)
     rows, unreadable = rows_of(run_dir)
     strays = [f for f in run_dir.rglob("*") if f.is_file() and ("_journal" in f.parts or f.name.startswith("_tmp-"))]

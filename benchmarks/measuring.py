@@ -33,7 +33,7 @@ def parser_with(doc: str | None, **defaults: float) -> argparse.ArgumentParser:
 def take_turns(
     contenders: Iterable[str], repeats: int, measure: Callable[[str, int], Measures]
 ) -> dict[str, list[Measures]]:
-    """Measure everybody once in every repeat, so that a busy machine slows all alike.
+    """Measure every candidate once in every repeat, so that a busy machine slows all alike.
 
     Args:
         contenders: names, in order.

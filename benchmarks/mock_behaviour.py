@@ -20,7 +20,7 @@ class ServerConfig:
         latency: how it spreads: "constant", "uniform" (half to one and a half), "lognormal" with `sigma`.
         stragglers: share of calls that take `straggler_factor` times as long.
         limits: (from second, calls under way at most) since the first call; further ones get 429 at once.
-        limits_period_s: `limits` starts again after so many seconds; 0 never.
+        limits_period_s: `limits` starts again after this many seconds; 0 never.
         retry_after_s: `Retry-After` of a 429; below 0, none is sent.
         errors: share answered 500.
         broken: share of keys that are answered 500 at every attempt.

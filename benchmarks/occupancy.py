@@ -5,7 +5,7 @@
 
 Latency is long-tailed: lognormal, and one call in 100 takes ten times as long. From the server's log: `occupancy`
 is calls under way, averaged over time, ÷ cap, while there is still something to ask (first call's start to last
-call's start): a barrier between batches or shards shows as a dent here. `with_drain` goes on to the last answer,
+call's start): a barrier between batches or shards shows as a dent here. `with_drain` continues to the last response,
 where even a perfect client runs dry (`ideal_with_drain`: the same calls, started whenever a place is free). The
 limiter starts below the cap; `after_ramp` leaves the time out until the cap is first reached.
 """

@@ -48,7 +48,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--as", dest="label", default="now")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--models", type=Path, help="where the models lie; by default the cache of tools.real_models")
+    parser.add_argument(
+        "--models", type=Path, help="directory of the models; by default the cache of tools.real_models"
+    )
     parser.add_argument("--keep", type=Path, help="work here and keep the runs")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args()

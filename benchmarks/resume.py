@@ -1,4 +1,4 @@
-"""How long a run with a million done rows takes to go on, and to find out that nothing is left to do.
+"""How long a run with a million done rows takes to resume, and to find out that nothing is left to do.
 
     python -m benchmarks.resume                    1,000,000 rows; building them takes minutes
     python -m benchmarks.resume --rows 50000

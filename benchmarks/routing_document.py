@@ -84,7 +84,7 @@ def _drawn(found: Mapping[str, Sequence[Found]]) -> str:
 
 
 def _surely(pools: Sequence[Found], name: str) -> str:
-    """Return in how many pools the interval of the difference lies above zero, and below."""
+    """Return in how many pools the interval of the difference is above zero, and below."""
     intervals = [interval for pool in pools if (interval := pool["auto_above"][name]["interval"])]
     return f"{sum(i['low'] > 0 for i in intervals)}, {sum(i['high'] < 0 for i in intervals)}"
 

@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=["length"])
     for name, default in (("per-language", 100), ("asked", 50), ("epochs", 2), ("seeds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--work", type=Path, help="where runs and students are kept; a run that was stopped goes on")
+    parser.add_argument("--work", type=Path, help="where runs and students are kept; a stopped run resumes")
     parser.add_argument("--render", action="store_true", help="write the document from what was measured before")
     options = parser.parse_args()
     if not options.render:

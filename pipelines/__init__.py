@@ -1,4 +1,4 @@
-"""Sentences: one file per kind of run, the verbs in order; its YAML lies beside it."""
+"""Pipelines: one file per kind of run, its steps in order; its YAML is beside it."""
 
 from typing import Annotated
 

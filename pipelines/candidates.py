@@ -1,6 +1,6 @@
-"""What the recipes share: the fields of their configs, and the verbs that take more than one step.
+"""What pipelines share: fields of their configs, and groups of steps.
 
-Strategies, pairs, router labels and oracles are queries over one candidate table, so generation is paid for once.
+Strategies, pairs, router labels and oracles are queries over one candidate table, so candidates are generated once.
 """
 
 from collections import Counter
@@ -94,7 +94,7 @@ class CandidatesConfig(Config):
         return self
 
     def scorers(self) -> tuple[ScorerOptions, ...]:
-        """Return the rewards, and the committee if there is one: all that is calibrated."""
+        """Return the rewards, and the committee if there is one: all scorers that are calibrated."""
         return (*self.rewards, *((self.committee,) if self.committee else ()))
 
     def all_checks(self) -> tuple[CheckConfig, ...]:
@@ -112,7 +112,7 @@ class CandidatesConfig(Config):
         return pool.teachers if self.pool is None else pool.select(self.pool)
 
     def engines(self) -> tuple[tuple[str, TeacherConfig], ...]:
-        """Return every teacher that is sampled, as a teacher, reviewer or fuser, with the name of its step."""
+        """Return every teacher that is sampled, also reviewers and fusing teachers, with its step's name."""
         pool = self.load_pool()
         found = [(f"generate-{teacher.name}", teacher) for teacher in self.select_teachers(pool)]
         if self.committee is not None:
@@ -125,31 +125,31 @@ class CandidatesConfig(Config):
         return ()
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
-        """Return the routers by shards, for estimates; another one stands in for a router not trained yet."""
+        """Return the routers by shards, for estimates; a substitute for a router that is not trained yet."""
         return ((ALL_SHARDS, self.router),)
 
     def follow(self, run_dir: AnyPath, context: RunContext) -> None:
-        """Do the long work that follows on a finished run; nothing by default.
+        """Do long work after the steps of a finished run, such as training; nothing by default.
 
         Args:
-            run_dir: of the run.
-            context: of the caller.
+            run_dir: the run directory.
+            context: the caller's context.
         """
 
     def finish(self, run_dir: AnyPath) -> Notes:
-        """Do what remains after data sets and report; return lines and figures for the user."""
+        """Do the rest after data sets and report; return lines and figures for the user."""
         return Notes()
 
 
 @dataclass(frozen=True, slots=True)
 class ShardRange:
-    """A part of the run's shards, and its name in the names of steps."""
+    """A part of the run's shards, and its name in step names."""
 
     span: Span = ALL_SHARDS
     name: str = ""
 
     def of(self, step: Step) -> Step:
-        """Return the same step for this part alone."""
+        """Return the step for this part of the run."""
         return step.part(self.name, self.span)
 
 
@@ -162,7 +162,7 @@ class ScoreSteps:
 
     Attributes:
         steps: teacher by teacher.
-        levels: step that measures how high each reviewer of the committee scores, if there is a committee.
+        levels: step that estimates the level of each reviewer, if there is a committee.
     """
 
     steps: tuple[Step, ...]
@@ -213,13 +213,13 @@ def score_candidates(
     """Score each teacher's candidates by every reward, the committee and the checks of a config.
 
     Args:
-        config: of the pipeline.
-        pool: holds the members of the committee.
+        config: config of the pipeline.
+        pool: the pool with the committee's members.
         prompts: the prompts.
-        teachers: of `candidates`, in order.
+        teachers: the teachers of `drafts`, in order.
         candidates: one step of candidates for each teacher.
         part: of the run's shards.
-        levels: of the committee's reviewers, where another part of the run has measured them.
+        levels: the reviewers' levels, if another part of the run has estimated them.
     """
     scores = [
         [score(reward, teacher.name, prompts, step) for reward in config.rewards]
@@ -275,7 +275,7 @@ def preference_pairs(config: PairSelection, teachers: Sequence[TeacherConfig], t
     """Return the step that selects the pairs.
 
     Raises:
-        ConfigError: the policy cannot be followed with these teachers.
+        ConfigError: the policy does not work with these teachers.
     """
     config.policy.require([teacher.name for teacher in teachers])
     return select_pairs(config, table.prompts, table.candidates, table.final)

@@ -1,11 +1,11 @@
-"""Which strategy's data makes the better student? One candidate table, a data set for each strategy, one eval set.
+"""Compare strategies by the students that their data trains.
 
     candidates ─> route-<strategy> ─> select-<strategy>        the run's steps
     select-<strategy> ─> students/<strategy>-…-<seed>/          one training for each strategy, budget and seed
     evaluation prompts ─> every student ─> exact check ─> students.json, students.md, students.svg
 
-Students are trained after the steps, each in a directory of its own: a run that is killed goes on with the first that
-has not finished (docs/decisions/0017-students.md says why they are no steps).
+Students are trained after the steps, each in its own directory: a killed run resumes with the first student that is
+not finished (docs/decisions/0017-students.md explains why they are not steps).
 """
 
 from collections import Counter
@@ -82,15 +82,15 @@ class CompareStrategiesConfig(CandidatesConfig):
             raise ValueError("a strategy that keeps what is `right` needs the check `exact` under `checks`")
         most = self.sampling.n
         if greedy := [s.name for s in self.strategies if s.samples > most]:
-            raise ValueError(f"strategy '{greedy[0]}' pays for more samples than `sampling.n`, which is {most}")
+            raise ValueError(f"strategy '{greedy[0]}' needs more samples than `sampling.n`, which is {most}")
         return self
 
     def build(self) -> Pipeline:
         """Build the steps up to the strategies' data sets.
 
         Raises:
-            ConfigError: a router names a stranger, or the student's training an argument that does not exist.
-            MissingDependencyError: what trains or samples the student is not installed.
+            ConfigError: a router names an unknown teacher, or the student's training an unknown argument.
+            MissingDependencyError: a package for training or sampling the student is not installed.
         """
         require_trainable_students(self.student)
         pool = self.load_pool()
@@ -113,14 +113,14 @@ class CompareStrategiesConfig(CandidatesConfig):
         return (*self.single_strategies(self.select_teachers(self.load_pool())), *self.strategies)
 
     def single_strategies(self, teachers: Sequence[TeacherConfig]) -> tuple[StrategyConfig, ...]:
-        """Return one strategy for each teacher alone, if these are to be compared."""
+        """Return one strategy for each single teacher, if these are to be compared."""
         return tuple(single(teacher.name) for teacher in teachers) if self.singles else ()
 
     def follow(self, run_dir: AnyPath, context: RunContext) -> None:
-        """Train and evaluate the students; those that are finished stay as they are.
+        """Train and evaluate the students; finished ones are kept.
 
         Raises:
-            UserError: the run lies in an object store; the student cannot be loaded.
+            UserError: the run is in an object store; the student cannot be loaded.
             DataError: a strategy has no rows in a language in which others have some; or no eval prompt is left.
             InterruptedRunError: the stop flag was set; students that are done stay.
         """

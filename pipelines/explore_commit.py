@@ -5,7 +5,7 @@
     select: from both
 
 Prompts are assigned to shards by hash, so the first shards are a fair sample. Rewards are calibrated there, for all
-shards: every teacher was sampled, so no teacher is calibrated on the prompts that it was chosen for.
+shards: every teacher was sampled there, so calibration does not depend on the routes.
 """
 
 from collections.abc import Sequence
@@ -100,12 +100,12 @@ class ExploreCommitConfig(CandidatesConfig):
         return table.pipeline(self._datasets(table, teachers), router=router)
 
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
-        """Return who is asked: everybody on the first shards; on the rest one at random stands in for the best."""
+        """Return the routers: all teachers on the first shards; a random one instead of the learned router."""
         stand_in = UniformConfig(language_filter=self.router.language_filter, unfiltered=self.router.unfiltered)
         return (Span(0, self.explore), self.router), (Span(self.explore), stand_in)
 
     def finish(self, run_dir: AnyPath) -> Notes:
-        """Write the router as files, and say what it saved."""
+        """Write the router as files, and report the savings."""
         artifact = trained_by(run_dir)
         place = export_router(run_dir, artifact)
         saved = savings_of(run_dir)

@@ -16,11 +16,11 @@ from arbitrage.teachers.pool import TeacherConfig, TeacherPool
 from pipelines.candidates import CandidatesConfig, TableBuild, combine_scores, score_candidates
 
 FUSED = "fused"
-"""Name of the fuser in the steps that score its candidates: its own name stands for its candidates as a teacher."""
+"""Name of the fusing teacher in the steps that score fused responses; its own name is that of its candidates."""
 
 
 class FusibleConfig(CandidatesConfig):
-    """Fields of a pipeline that may fuse.
+    """Fields of a pipeline with optional fusion.
 
     Attributes:
         sft: how SFT data are selected; null writes none.
@@ -37,7 +37,7 @@ class FusibleConfig(CandidatesConfig):
         return self
 
     def fusers(self, pool: TeacherPool) -> tuple[TeacherConfig, ...]:
-        """Return the teacher that fuses, if any does."""
+        """Return the fusing teacher, if there is one."""
         return () if self.fusion is None else pool.select([self.fusion.teacher])
 
     def finish(self, run_dir: AnyPath) -> Notes:
@@ -51,7 +51,7 @@ class FusibleConfig(CandidatesConfig):
 
 
 def fuse_candidates(config: FusibleConfig, pool: TeacherPool, table: TableBuild) -> Step | None:
-    """Fuse the candidates of each prompt into one; None where the config does not ask for it."""
+    """Fuse the candidates of each prompt into one response; None if the config has no fusion."""
     if config.fusion is None:
         return None
     [fuser] = config.fusers(pool)
@@ -62,12 +62,12 @@ def fuse_candidates(config: FusibleConfig, pool: TeacherPool, table: TableBuild)
 def select_examples(
     config: FusibleConfig, sft: SftSelection, pool: TeacherPool, table: TableBuild, fused: Step | None
 ) -> Step:
-    """Select SFT data: the best candidates, or fused ones, which are scored as all others are."""
+    """Select SFT data: the best candidates, or fused responses, which are scored like candidates."""
     if config.fusion is None or fused is None:
         return select_sft(sft, table.prompts, table.candidates, table.final)
     [fuser] = config.fusers(pool)
-    # The fuser may also be in the pool. A fuser without a family is a family of its own, under this name too: it must
-    # not review its own text.
+    # The fusing teacher may also be in the pool. Without a family it is its own family, also under this name, because
+    # it must not review its own text.
     author = fuser.model_copy(update={"name": FUSED, "family": fuser.family or fuser.name})
     scores = score_candidates(config, pool, table.prompts, [author], [fused], levels=table.scores.levels)
     final = combine_scores(config, table.prompts, [fused], scores, table.calibration).part(FUSED)

@@ -1,4 +1,4 @@
-"""Two data sets or models set against each other, prompt by prompt, by one or more judges.
+"""Compare two data sets or models, prompt by prompt, by one or more judges.
 
 prompts ─> answers-a | generate-<a> ─┬─> judge-<name> ─> verdicts-<name>
         └> answers-b | generate-<b> ─┘
@@ -27,14 +27,14 @@ from routers.step import route
 
 
 class ModelSide(Config):
-    """A teacher of the pool, asked the same prompts as the other side, in the languages it declares."""
+    """A teacher of the pool that responds to the same prompts as the other side, in the languages it declares."""
 
     kind: Literal["model"] = "model"
     teacher: str
 
     @property
     def label(self) -> str:
-        """What reports call it."""
+        """Name in reports."""
         return self.teacher
 
 
@@ -42,16 +42,16 @@ Side = Annotated[ResponseFiles | ModelSide, Field(discriminator="kind")]
 
 
 class JudgeRunConfig(Config):
-    """Config of a run that judges.
+    """Config of a judge run.
 
     Attributes:
         name: of the run.
         a, b: the sides.
-        prompts: what models are asked, and where reference answers come from; by default what the data sets answer.
-        teachers: the pool file of models and judges; read only where one of them is named.
-        judges: who judges.
-        sampling: how models are asked: one answer, greedy unless told otherwise.
-        num_shards: pieces the prompts are dealt to.
+        prompts: the prompts for models, and the reference answers (default: the prompts of the data sets).
+        teachers: the pool file of models and judges; read only if one of them is named.
+        judges: the judges.
+        sampling: sampling parameters of models (default: one greedy completion).
+        num_shards: number of shards that prompts are assigned to.
     """
 
     name: RunName
@@ -68,7 +68,7 @@ class JudgeRunConfig(Config):
         if self.a == self.b:
             raise ValueError(f"both sides are {self.a.label}")
         if self.prompts is None and not self._data():
-            raise ValueError("two models need prompts to answer: give --prompts")
+            raise ValueError("two models need prompts: give --prompts")
         labels = [judge.label for judge in self.judges]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"two judges are called '{twice[0]}'; give one of them another name")
@@ -89,28 +89,28 @@ class JudgeRunConfig(Config):
         return Pipeline({}, roles)
 
     def pool(self) -> TeacherPool:
-        """Return the pool; an empty one where no teacher is named, so that no file need be there."""
+        """Return the pool; an empty one if no teacher is named, so that no pool file is needed."""
         named = any(isinstance(side, ModelSide) for side in (self.a, self.b))
         if named or any(isinstance(judge, TeacherJudge) for judge in self.judges):
             return load_pool(Path(self.teachers))
         return TeacherPool.model_construct(teachers=())
 
     def models(self) -> tuple[str, ...]:
-        """Return the teachers that compete."""
+        """Return the teachers that are compared."""
         return tuple(side.teacher for side in (self.a, self.b) if isinstance(side, ModelSide))
 
     def cautions(self) -> list[str]:
-        """Say what a reader must know before reading the figures."""
+        """Return remarks to read before the figures."""
         pool = self.pool()
         return [
-            f"{judge.label} judges {name}, of its own family: judges favour their own"
+            f"{judge.label} judges {name}, of its own family: judges prefer their own family"
             for judge in self.judges
             if isinstance(judge, TeacherJudge)
             for name in family_clashes(judge, self.models(), pool)
         ]
 
     def lost_rows(self) -> dict[str, int]:
-        """Count the rows of the data sets that can answer nothing, by side and by what is wrong with them.
+        """Count the rows of the data sets that give no response, by side and reason.
 
         Raises:
             UserError: a path matches nothing, or a column is missing.

@@ -22,7 +22,7 @@ ADAPTER: TypeAdapter[PipelineConfig] = TypeAdapter(PipelineConfig)
 
 @dataclass(frozen=True, slots=True)
 class LoadedPipeline:
-    """A validated config beside the values it came from, secrets left out of them."""
+    """A validated config, and the values that it was made from, without secrets."""
 
     config: PipelineConfig
     raw: Raw
@@ -30,12 +30,12 @@ class LoadedPipeline:
     def request(
         self, run_dir: AnyPath, shards: Sequence[int] | None = None, stall_after_s: float = STALL_AFTER_S
     ) -> RunRequest:
-        """Ask for a run of it.
+        """Return a request for a run of it.
 
         Args:
-            run_dir: where.
-            shards: the ones to do; by default all.
-            stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
+            run_dir: the run directory.
+            shards: the shards to do (default: all).
+            stall_after_s: seconds without progress after which the run ends; 0: never.
         """
         return RunRequest(
             name=self.config.name,
@@ -51,10 +51,10 @@ class LoadedPipeline:
 
 
 def require_teachers(execution: ExecutionPlan) -> None:
-    """Check that the packages and keys of every teacher with work left are there, for `execute`. No network.
+    """Check, for `execute`, that packages and keys of every teacher with work left are available. No network.
 
     Raises:
-        UserError: names the first teacher that lacks something.
+        UserError: a package or key is missing; names the first such teacher.
     """
     configs = [step.job.config for step in execution.steps if step.missing]
     teachers = {config.teacher.name: config.teacher for config in configs if isinstance(config, GenerateConfig)}

@@ -1,4 +1,4 @@
-"""Prompts to SFT examples and preference pairs, both selected from one candidate table."""
+"""SFT examples and preference pairs, selected from one candidate table."""
 
 from typing import Literal
 

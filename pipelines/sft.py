@@ -1,4 +1,4 @@
-"""Prompts to SFT examples: generate, score, keep the best."""
+"""SFT examples: generate, score, keep the best."""
 
 from typing import Literal
 

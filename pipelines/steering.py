@@ -1,4 +1,4 @@
-"""Prompts to steered data: ask, score, measure, and keep what moves towards the objectives; beside it the control.
+"""Steered data: generate, score, measure, and select towards the objectives; with a control.
 
 candidates ─> measure-<teacher> ─> scale-metrics ─> steer ─> select-steered, select-control, select-…-preference
 """
@@ -35,11 +35,11 @@ class SteeringConfig(CandidatesConfig):
     """Config of a steering run.
 
     Attributes:
-        steering: objectives, the weight and floor of the reward, and what is watched.
-        like: the data set that objectives `toward: like` are to resemble.
+        steering: objectives, weight and floor of the reward, and watched metrics.
+        like: the target data set of objectives with `toward: like`.
         quotas: rows wanted of each language; null keeps all.
-        pairs: toward against away; null writes none.
-        measuring: what a replica that measures holds, for metrics with a model.
+        pairs: the steered candidate against the farthest one; null writes none.
+        measuring: resources of a replica that measures metrics with a model.
     """
 
     kind: Literal["steering"]
@@ -51,9 +51,9 @@ class SteeringConfig(CandidatesConfig):
 
     @model_validator(mode="after")
     def _target_is_given(self) -> Self:
-        if self.steering.wants_target and self.like is None:
+        if self.steering.needs_target and self.like is None:
             raise ValueError("an objective is `toward: like`, but `like` names no data set")
-        if self.like is not None and not self.steering.wants_target:
+        if self.like is not None and not self.steering.needs_target:
             raise ValueError("`like` names a data set, but no objective is `toward: like`")
         return self
 

@@ -1,4 +1,4 @@
-"""Ask everybody and let the rewards decide afterwards: the strongest strategy of [2408.14960]."""
+"""Sample every teacher and select by reward afterwards: the strongest strategy of [2408.14960]."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -18,19 +18,19 @@ class AllConfig(LanguageFilterConfig):
         """Build the router."""
         return AllRouter(LanguageFilter(self, pool))
 
-    def asks_alone(self, member: PoolMember) -> Raw:
-        """Return the languages: each teacher gets every prompt it may be asked."""
+    def unconditional(self, member: PoolMember) -> Raw:
+        """Return the languages: a teacher gets every prompt that it is eligible for."""
         return {"asked": self.languages_open_to(member)}
 
 
 class AllRouter:
-    """All eligible teachers, in order of their names: which is best is not known before they have answered."""
+    """All eligible teachers, in order of their names: the best one is known only after generation."""
 
     def __init__(self, language_filter: LanguageFilter) -> None:
         self._filter = language_filter
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
-        """Return one route for each prompt, in order; None where nobody speaks the language."""
+        """Return one route for each prompt, in order; None where no teacher supports the language."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:

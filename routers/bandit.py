@@ -1,8 +1,8 @@
-"""Ask one teacher and learn from what it earned: Thompson sampling (1933), or greedy by a moving average.
+"""Sample one teacher and learn from its rewards: Thompson sampling (1933), or greedy by a moving average.
 
-The probability of every choice is known and logged, so that any other router can be judged on the outcomes
-(`routers.bandit_log.off_policy`). A router never learns while it routes: outcomes of earlier shards or runs come as a
-file, and the same file gives the same routes.
+The probability of every choice is logged, so that any other router can be evaluated on the log
+(`routers.bandit_log.off_policy`). A router never learns while it routes: rewards of earlier shards or runs come from
+a file, and the same file gives the same routes.
 """
 
 import math
@@ -27,22 +27,23 @@ Shares = dict[str, float]
 
 
 class BanditConfig(LanguageFilterConfig):
-    """Draw one teacher by what is believed of it in the prompt's language and task.
+    """Sample one teacher, chosen by the rewards of earlier runs in the prompt's language and task.
 
     Attributes:
         rule: `thompson` chooses a teacher with the probability that it is the best; `ema` chooses the one
             whose moving average is highest, which follows teachers that change.
-        outcomes: a Parquet file of earlier outcomes (see `routers.bandit_log.outcome_log`); without one,
-            only the prior is known.
-        prior: teacher → reward expected of it before any outcome.
+        outcomes: a Parquet file of earlier rewards (`arbitrage router log` writes it); without one, only the prior is
+            used.
+        prior: teacher → expected reward before any data.
         prior_mean: the same for teachers that `prior` does not name.
-        prior_weight: outcomes that the prior is worth to a teacher's mean, that mean to its means in languages, and
-            those to its means in their tasks.
-        noise: standard deviation of single rewards about their mean; calibrated rewards have about 1.
+        prior_weight: weight of each prior, in rewards: of the prior on a teacher's mean, of that mean on its means by
+            language, and of those on its means by task.
+        noise: standard deviation of single rewards around their mean; that of calibrated rewards is about 1.
         decay: weight of the newest outcome in the moving average.
         floor: smallest probability of each eligible teacher; at most an equal share.
-        num_draws: from the beliefs, by which `thompson` finds each teacher's chance to be the best.
-        seed: of draws and choices.
+        num_draws: number of posterior draws with which `thompson` estimates each teacher's probability of being the
+            best.
+        seed: seed of draws and choices.
     """
 
     kind: Literal["bandit"] = "bandit"
@@ -63,7 +64,7 @@ class BanditConfig(LanguageFilterConfig):
         return found if self.outcomes is None else found | {"outcomes": digest_files(Path(self.outcomes))}
 
     def build(self, pool: Sequence[PoolMember]) -> "BanditRouter":
-        """Read the outcomes; those of teachers that are not in the pool change nothing.
+        """Read the log; rewards of teachers that are not in the pool are ignored.
 
         Raises:
             ConfigError: `prior` names a teacher that is not in the pool.
@@ -82,7 +83,7 @@ class BanditConfig(LanguageFilterConfig):
 
 
 class BanditRouter:
-    """Draws by what is believed, never less than the floor."""
+    """Draws a teacher from the posterior, with at least the floor's probability for each."""
 
     def __init__(self, config: BanditConfig, posterior: Posterior, language_filter: LanguageFilter) -> None:
         self._config = config
@@ -91,11 +92,11 @@ class BanditRouter:
         self._shares = lru_cache(maxsize=4096)(self._find_shares)
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
-        """Return one route for each prompt, in order; None where nobody may be asked."""
+        """Return one route for each prompt, in order; None where no teacher is eligible."""
         return [self._one(prompt) for prompt in prompts]
 
     def shares(self, language: str, task: str = NO_TASK) -> Shares:
-        """Return the probability of each eligible teacher to be asked, by name; empty where there is none."""
+        """Return the probability of each eligible teacher, by name; empty where there is none."""
         return dict(self._shares(language, task))
 
     def _one(self, prompt: Prompt) -> Route | None:
@@ -104,7 +105,7 @@ class BanditRouter:
         if not shares:
             return None
         drawn = self._draw(prompt.prompt_id, shares)
-        expected = self._posterior.believe(drawn, prompt.language, task).mean
+        expected = self._posterior.mean_of(drawn, prompt.language, task).mean
         return Route(
             prompt_id=prompt.prompt_id,
             router=f"bandit:{self._config.rule}",
@@ -125,25 +126,25 @@ class BanditRouter:
     def _find_shares(self, language: str, task: str) -> Shares:
         """Return shares that sum to 1.
 
-        The draws from the beliefs are seeded by language and task, not by the prompt: the share of wins among them
+        The posterior draws are seeded by language and task, not by the prompt: the share of wins among them
         *is* the policy, from which each prompt's id then draws. So the logged propensity is exact, however few the
         draws are; 2000 find a chance of one half to ±0.011.
         """
         names = self._filter.eligible(language)
         if not names:
             return {}
-        beliefs = [self._posterior.believe(name, language, task) for name in names]
-        best = self._wins(beliefs, content_id("beliefs", self._config.seed, language, task, *names))
+        posteriors = [self._posterior.mean_of(name, language, task) for name in names]
+        best = self._wins(posteriors, content_id("posteriors", self._config.seed, language, task, *names))
         floor = min(self._config.floor, 1.0 / len(names))
         rest = 1.0 - floor * len(names)
         return {name: floor + rest * share for name, share in zip(names, best, strict=True)}
 
-    def _wins(self, beliefs: Sequence[Belief], seed: str) -> list[float]:
+    def _wins(self, posteriors: Sequence[Belief], seed: str) -> list[float]:
         """Return how often each is the best, summing to 1."""
-        means_T = np.array([belief.mean for belief in beliefs])
+        means_T = np.array([belief.mean for belief in posteriors])
         if self._config.rule == "ema":
-            return [float(place == means_T.argmax()) for place in range(len(beliefs))]
-        sd_T = np.sqrt([belief.variance for belief in beliefs])
-        draws_ST = np.random.default_rng(int(seed, 16)).standard_normal((self._config.num_draws, len(beliefs)))
-        counts_T = np.bincount((means_T + sd_T * draws_ST).argmax(axis=1), minlength=len(beliefs))
+            return [float(place == means_T.argmax()) for place in range(len(posteriors))]
+        sd_T = np.sqrt([belief.variance for belief in posteriors])
+        draws_ST = np.random.default_rng(int(seed, 16)).standard_normal((self._config.num_draws, len(posteriors)))
+        counts_T = np.bincount((means_T + sd_T * draws_ST).argmax(axis=1), minlength=len(posteriors))
         return [float(count) / self._config.num_draws for count in counts_T]

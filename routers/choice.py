@@ -1,4 +1,4 @@
-"""Whom to ask, given what each teacher is expected to be worth: the best, more of them where it is not sure."""
+"""Choose teachers by predicted reward: the best, and more of them where the predictions are close."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 DECIMALS: Final = 9
-"""Of expected rewards; what lies beyond depends on which prompts are predicted together."""
+"""Decimals of predicted rewards. Later digits depend on which prompts are predicted together."""
 
 
 class ChoiceConfig(LanguageFilterConfig):
@@ -28,32 +28,32 @@ class ChoiceConfig(LanguageFilterConfig):
 
     Attributes:
         top_k: number of teachers that a prompt is sent to.
-        ask_more_below: teachers whose expected reward is lower than the best by less than this are sampled
+        sample_more_below: teachers whose expected reward is lower than the best by less than this are sampled
             too, in units of the reward; 0 adds none.
-        max_asked: maximum number of teachers that a prompt is sent to, with `ask_more_below`.
+        max_teachers: maximum number of teachers that a prompt is sent to, with `sample_more_below`.
         cost_weight: λ; teachers are ranked by expected reward − λ · cost.
-        costs: of asking each teacher once, in any unit; a teacher that is not named costs nothing.
+        costs: cost of sampling each teacher once, in any unit; a teacher that is not named costs nothing.
     """
 
     top_k: int = Field(default=1, ge=1)
-    ask_more_below: float = Field(default=0.0, ge=0.0)
-    max_asked: int = Field(default=3, ge=1)
+    sample_more_below: float = Field(default=0.0, ge=0.0)
+    max_teachers: int = Field(default=3, ge=1)
     cost_weight: float = Field(default=0.0, ge=0.0)
     costs: dict[str, Annotated[float, Field(ge=0.0)]] = {}
 
     @model_validator(mode="after")
     def _weighs_something(self) -> Self:
         if self.cost_weight and not self.costs:
-            raise ValueError("cost_weight weighs `costs`, and none are given")
-        if self.ask_more_below and self.max_asked < self.top_k:
-            raise ValueError(f"max_asked is less than top_k, which is {self.top_k}")
+            raise ValueError("cost_weight needs `costs`, and none are given")
+        if self.sample_more_below and self.max_teachers < self.top_k:
+            raise ValueError(f"max_teachers is less than top_k, which is {self.top_k}")
         return self
 
     def with_predictor(self, artifact: "Artifact", pool: Sequence[PoolMember], where: str) -> "LearnedRouter":
-        """Build the router around what was learned.
+        """Build the router around a trained predictor.
 
         Raises:
-            UserError: it was learned for another pool.
+            UserError: it was trained for another pool.
             ConfigError: a name in `costs` or `unfiltered` is not in the pool.
         """
         from routers.learning.artifact import require_pool
@@ -63,7 +63,7 @@ class ChoiceConfig(LanguageFilterConfig):
         return LearnedRouter(self, artifact, language_filter)
 
     def require_pool(self, pool: Sequence[PoolMember]) -> LanguageFilter:
-        """Return who may be asked what.
+        """Return the eligible teachers by language.
 
         Raises:
             ConfigError: the pool is empty or names a teacher twice, or a name in `costs` or `unfiltered` is unknown.
@@ -75,21 +75,21 @@ class ChoiceConfig(LanguageFilterConfig):
 
 @dataclass(frozen=True, slots=True)
 class TeacherRanking:
-    """The teachers of each prompt in order of worth, those that may not be asked last; and how many are asked."""
+    """Teachers of each prompt, best first and ineligible ones last; and how many of them are chosen."""
 
     order_PT: NDArray[np.int64]
-    num_asked_P: NDArray[np.int64]
+    num_chosen_P: NDArray[np.int64]
 
 
 class LearnedRouter:
-    """Asks whom a predictor expects most of, among those who speak the language."""
+    """Sends a prompt to the eligible teachers with the highest predicted reward."""
 
     def __init__(self, config: ChoiceConfig, artifact: "Artifact", language_filter: LanguageFilter) -> None:
         self._config, self._artifact, self._filter = config, artifact, language_filter
         self._teachers = artifact.teachers
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
-        """Return one route for each prompt, in order; None where nobody speaks the language."""
+        """Return one route for each prompt, in order; None where no teacher supports the language."""
         from routers.learning.learner import one_thread
 
         if not prompts:
@@ -99,7 +99,7 @@ class LearnedRouter:
             expected_PT = np.round(self._artifact.predictor.predict(queries), DECIMALS)
         ranking = rank(self._config, expected_PT, self._admitted(queries.languages), self._costs())
         values_PT = np.take_along_axis(expected_PT, ranking.order_PT, axis=1).tolist()
-        rows = zip(prompts, ranking.order_PT.tolist(), values_PT, ranking.num_asked_P.tolist(), strict=True)
+        rows = zip(prompts, ranking.order_PT.tolist(), values_PT, ranking.num_chosen_P.tolist(), strict=True)
         return [self._one(prompt, order, values, num) for prompt, order, values, num in rows]
 
     def _one(self, prompt: Prompt, order: list[int], values: list[float], num: int) -> Route | None:
@@ -125,17 +125,17 @@ class LearnedRouter:
 
 
 def rank(config: ChoiceConfig, expected_PT: Floats, admitted_PT: Bools, cost_T: Floats) -> TeacherRanking:
-    """Put the teachers of each prompt in order; equals in order of their names.
+    """Rank the teachers of each prompt; ties go to the earlier name.
 
-    A teacher of which nothing is expected (NaN) is not asked.
+    A teacher without a prediction (NaN) is not chosen.
     """
     admitted_PT = admitted_PT & ~np.isnan(expected_PT)
     worth_PT = np.where(admitted_PT, expected_PT - config.cost_weight * cost_T, -np.inf)
     order_PT = np.argsort(-worth_PT, axis=1, kind="stable")
     best_P = worth_PT.max(axis=1, keepdims=True)
-    num_close_P = (admitted_PT & (worth_PT > best_P - config.ask_more_below)).sum(axis=1)
-    most = max(config.top_k, config.max_asked)
+    num_close_P = (admitted_PT & (worth_PT > best_P - config.sample_more_below)).sum(axis=1)
+    most = max(config.top_k, config.max_teachers)
     num_P = (
-        np.clip(num_close_P, config.top_k, most) if config.ask_more_below else np.full(len(order_PT), config.top_k)
+        np.clip(num_close_P, config.top_k, most) if config.sample_more_below else np.full(len(order_PT), config.top_k)
     )
     return TeacherRanking(order_PT, np.minimum(num_P, admitted_PT.sum(axis=1)))

@@ -1,4 +1,4 @@
-"""Ask by a table language → teachers, with back-off ("fixed routing" of multilingual arbitrage [2408.14960])."""
+"""Route by a table language → teachers, with back-off ("fixed routing" of multilingual arbitrage [2408.14960])."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -17,12 +17,14 @@ class LanguageConfig(LanguageFilterConfig):
     """Send each prompt to the first `top_k` teachers of the table's entry for its language.
 
     The entry is looked for under the tag itself, under language and script, under the language, then under its family
-    (an ISO 639-5 code, such as `roa`), then in `default`. An entry of a language asks whom it names, whatever they
-    declare; entries of families and `default` pass the language filter, and where nobody passes, the search goes on.
+    (an ISO 639-5 code, such as `roa`), then in `default`. An entry of a language applies to its teachers whatever
+    they declare. Entries of families and `default` pass the language filter, and if no teacher passes, the next entry
+    is tried.
 
     Attributes:
         table: language or family → teachers, the best first.
-        default: teachers for what the table does not cover, the best first; empty to reject such prompts.
+        default: teachers for languages that the table does not cover, the best first; empty: such prompts are
+            rejected.
         top_k: number of teachers that a prompt is sent to.
     """
 
@@ -57,7 +59,7 @@ class LanguageConfig(LanguageFilterConfig):
 
 
 class LanguageRouter:
-    """Looks a language up, backing off until somebody may be asked."""
+    """Looks a language up, backing off until an entry has an eligible teacher."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class LanguageRouter:
         self._cached = lru_cache(maxsize=4096)(self._teachers)
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
-        """Return one route for each prompt, in order; None where the table leads to nobody."""
+        """Return one route for each prompt, in order; None where no entry has an eligible teacher."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:

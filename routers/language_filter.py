@@ -1,4 +1,4 @@
-"""Eligible teachers by language: a good teacher is harmful in a language it does not support [2604.11290]."""
+"""Eligible teachers by language: a good teacher is harmful in a language that it does not support [2604.11290]."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -14,16 +14,16 @@ class LanguageFilterConfig(Config):
     """Base of all router configs.
 
     Attributes:
-        language_filter: `declared` sends a teacher only prompts in languages it declares (see `languages.speaks`),
-            so that a prompt of undetermined language goes to no teacher; `off` sends prompts in any language.
+        language_filter: `declared` sends a teacher only prompts in languages that it declares, so that a prompt of
+            undetermined language goes to no teacher; `off` sends prompts in any language.
         unfiltered: teachers that get prompts in any language, whatever they declare.
     """
 
     language_filter: Literal["declared", "off"] = "declared"
     unfiltered: tuple[str, ...] = ()
 
-    def asks_alone(self, member: PoolMember) -> Raw | None:
-        """Return what decides which prompts a teacher gets, if the other models have no say in it; else None."""
+    def unconditional(self, member: PoolMember) -> Raw | None:
+        """Return what decides a teacher's prompts if this does not depend on the other teachers; else None."""
         return None
 
     def languages_open_to(self, member: PoolMember) -> list[str] | Literal["all"]:

@@ -1,4 +1,4 @@
-"""Ask whom a router trained before expects most of: one generation where asking everybody takes one of each."""
+"""Route by a trained router: one generation per prompt, where sampling every teacher takes one of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ class LearnedConfig(ChoiceConfig):
     """Send each prompt to the teachers that a trained router predicts to be best.
 
     Attributes:
-        artifact: the directory that `arbitrage router train` wrote; on a cluster, one that every node reads. What
-            lies in it enters the fingerprint, where it lies does not.
+        artifact: the directory that `arbitrage router train` wrote; on a cluster, one that every node can read. Its
+            content enters the fingerprint, its path does not.
     """
 
     kind: Literal["learned"] = "learned"
@@ -25,7 +25,7 @@ class LearnedConfig(ChoiceConfig):
         """Return the options, and a digest in place of the path.
 
         Raises:
-            UserError: no router lies there.
+            UserError: there is no router at this path.
         """
         from routers.learning.artifact import digest_of
 
@@ -48,6 +48,6 @@ class LearnedConfig(ChoiceConfig):
         if not (directory / VALUES).is_file() or not (directory / ARRAYS).is_file():
             raise UserError(
                 f"router.artifact: {directory}: holds no learned router ({VALUES} and {ARRAYS}); "
-                "`arbitrage router train` writes one; on a cluster it must lie on a file system that every node reads"
+                "`arbitrage router train` writes one; on a cluster every node must be able to read it"
             )
         return directory

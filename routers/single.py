@@ -1,4 +1,4 @@
-"""Ask one teacher; the best single one is the reference of every report."""
+"""Sample one teacher; the best single teacher is the reference of every report."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -29,8 +29,8 @@ class SingleConfig(LanguageFilterConfig):
         language_filter.require([self.teacher], "router.teacher")
         return SingleRouter(self.teacher, language_filter)
 
-    def asks_alone(self, member: PoolMember) -> Raw:
-        """Return the languages of the one teacher; the others get nothing."""
+    def unconditional(self, member: PoolMember) -> Raw:
+        """Return the languages of the one teacher; the others get no prompts."""
         return {"asked": self.languages_open_to(member) if member.name == self.teacher else []}
 
 
@@ -42,7 +42,7 @@ class SingleRouter:
         self._filter = language_filter
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
-        """Return one route for each prompt, in order; None where the teacher does not speak the language."""
+        """Return one route for each prompt, in order; None where the teacher does not support the language."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:

@@ -1,4 +1,4 @@
-"""The verb: decide for each prompt who is asked."""
+"""The verb `route`: decide for each prompt which teachers it is sent to."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Final, Literal
@@ -35,9 +35,9 @@ class RouteConfig(StepConfig):
         return RouteWorker(self.router.build(self.pool))
 
     def identity_for(self, reader: str) -> Raw | None:
-        """Return what decides which prompts one teacher gets, where the rest of the pool has no say in it."""
+        """Return what decides one teacher's prompts if this does not depend on the rest of the pool."""
         member = next(m for m in self.pool if m.name == reader)
-        return self.router.asks_alone(member)
+        return self.router.unconditional(member)
 
 
 class RouteWorker(ShardWorker):
@@ -51,7 +51,7 @@ class RouteWorker(ShardWorker):
         return [Item(prompt.prompt_id, prompt.language) for prompt in inputs.records("prompts", Prompt)]
 
     async def run(self, inputs: Inputs) -> Output:
-        """Route the prompts; one that no teacher may answer is rejected."""
+        """Route the prompts; a prompt without an eligible teacher is rejected."""
         prompts = inputs.records("prompts", Prompt)
         pairs = list(zip(prompts, self._router.route(prompts), strict=True))
         rejects = [self._reject(prompt) for prompt, route in pairs if route is None]
@@ -63,7 +63,7 @@ class RouteWorker(ShardWorker):
 
 
 def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step, label: str | None = None) -> Step:
-    """Decide for each prompt who of the pool is asked.
+    """Decide for each prompt which teachers of the pool it is sent to.
 
     Args:
         config: the router.
@@ -84,7 +84,7 @@ def route(config: RouterConfig, pool: Sequence[PoolMember], prompts: Step, label
 
 
 def members_of(pool: Sequence[PoolMember]) -> tuple[PoolMember, ...]:
-    """Return what a router may know of the pool, in one order whatever that of the file."""
+    """Return the names and languages of a pool, in an order that does not depend on the file."""
     return tuple(
         PoolMember(name=member.name, languages=tuple(sorted(member.languages)))
         for member in sorted(pool, key=lambda member: member.name)

@@ -1,4 +1,4 @@
-"""Ask one teacher at random, all with the same chance: the control that any router must beat."""
+"""Sample one teacher at random, all with equal probability: the control that any router must beat."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,7 +9,7 @@ from routers.language_filter import LanguageFilter, LanguageFilterConfig
 
 
 class UniformConfig(LanguageFilterConfig):
-    """Send each prompt to one teacher that supports its language, drawn by the prompt's id and `seed`.
+    """Send each prompt to one teacher that supports its language, drawn by a hash of the prompt's id and `seed`.
 
     Attributes:
         seed: another seed draws other teachers.
@@ -24,14 +24,14 @@ class UniformConfig(LanguageFilterConfig):
 
 
 class UniformRouter:
-    """Draws by rendezvous hashing: of n teachers, one that joins or leaves the pool moves only 1/n of the prompts."""
+    """Draws by rendezvous hashing: a teacher that joins or leaves a pool of n changes only 1/n of the routes."""
 
     def __init__(self, seed: int, language_filter: LanguageFilter) -> None:
         self._seed = seed
         self._filter = language_filter
 
     def route(self, prompts: Sequence[Prompt]) -> list[Route | None]:
-        """Return one route for each prompt, in order; None where nobody speaks the language."""
+        """Return one route for each prompt, in order; None where no teacher supports the language."""
         return [self._one(prompt) for prompt in prompts]
 
     def _one(self, prompt: Prompt) -> Route | None:

@@ -11,8 +11,11 @@ from arbitrage.errors import ConfigError
 from arbitrage.judging import JudgeConfig
 from arbitrage.metrics import MetricConfig
 from arbitrage.rewards import CheckConfig
+from arbitrage.training.monitor.settings import MonitorConfig
 from pipelines.loading import load_pipeline
 from routers import RouterConfig
+from routers.choice import ChoiceConfig
+from routers.learning.auto import AutoLearner
 from tests.support.pipelines import write_pipeline
 
 OLD: Raw = {
@@ -70,6 +73,20 @@ def test_an_old_spelling_reads_as_the_new_one(union: Any, old: Raw, new: Raw):
         raw == {key: value for key, value in old.items() if key not in ("kind", "gate")} | {"kind": old["kind"]} | new
     )
     assert config == parse(raw, TypeAdapter(union), "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("config", "old", "new"),
+    [
+        (ChoiceConfig, {"ask_more_below": 0.1, "max_asked": 2}, {"sample_more_below": 0.1, "max_teachers": 2}),
+        (AutoLearner, {"heeds_judge": False}, {"use_judge": False}),
+        (MonitorConfig, {"probe": ["a"], "fidelity_minimum": 0.5}, {"probe": ["a"], "language_minimum": 0.5}),
+    ],
+)
+def test_old_keys_of_nested_configs_still_load(config: Any, old: Raw, new: Raw):
+    parsed, raw = parse_both(old, TypeAdapter(config), "f.yaml")
+    assert raw == new
+    assert parsed == config.model_validate(new)
 
 
 def test_a_word_that_is_old_in_one_place_stays_valid_in_another(capsys: pytest.CaptureFixture[str]):

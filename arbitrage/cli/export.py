@@ -1,4 +1,4 @@
-"""`arbitrage export` and `arbitrage report`: write a run's data sets as a trainer reads them, or its report."""
+"""`arbitrage export` and `arbitrage report`: write the data sets of a run for a trainer, or its report."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -46,7 +46,7 @@ def export(
 ) -> None:
     """Write data sets for a trainer: Parquet, a card, provenance, and the config snippet the trainer needs.
 
-    Exits with 3 if all data sets asked for are empty; with `--strict` if any is.
+    Exits with 3 if all of the requested data sets are empty; with `--strict` if any is.
     """
     from arbitrage.export.export import export_datasets
     from arbitrage.runs.paths import parse_path
@@ -57,19 +57,19 @@ def export(
     if as_json:
         print(json.dumps([*map(result_json, done.results), *map(empty_json, done.empty)]))
     else:
-        tell_exports(done.results, done.empty, str)
+        print_exports(done.results, done.empty, str)
     require_rows(done.results, done.empty, strict=strict)
 
 
-def tell_exports(
+def print_exports(
     results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport]", named: "Callable[[AnyPath], str]"
 ) -> None:
-    """Print what became of the data sets.
+    """Print which data sets were written, and which are empty.
 
     Args:
         results: those that were written.
         empty: those that have no rows.
-        named: how a place is printed.
+        named: formats a path.
     """
     for result in results:
         say(f"{result.dataset}: {result.num_rows:,} rows in {named(result.path)}")
@@ -94,7 +94,7 @@ def require_rows(results: "Sequence[ExportResult]", empty: "Sequence[EmptyExport
     """Fail where nothing was written, or, if `strict`, where some data set is empty.
 
     Raises:
-        EmptyDatasetError: so it is.
+        EmptyDatasetError: that is the case.
     """
     if empty and (strict or not results):
         raise EmptyDatasetError("; ".join(each.sentence for each in empty))

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: what each of them ends, and how.
+"""Ctrl-C and SIGTERM.
 
-Where requests are in flight, the first signal lets them arrive and the second ends the command at once; elsewhere the
-first ends it at once. Nothing that was done is lost, and the command ends with exit code 130 and one sentence.
+While requests are in flight, the first signal waits for them and the second ends the command at once; otherwise the
+first signal ends it at once. Finished work is kept, and the command ends with exit code 130 and one sentence.
 """
 
 import signal
@@ -20,12 +20,12 @@ SENTENCE = "interrupted; rerun the same command to resume"
 
 
 class Interrupted(SystemExit):
-    """A signal came. No library takes a `SystemExit` for a failure of its own and goes on."""
+    """A signal arrived. A `SystemExit`, so that no library catches it as an ordinary error."""
 
 
 @contextmanager
 def interrupted_at_once() -> "Iterator[None]":
-    """Within, the first signal ends the command. For the time before and after anything is in flight."""
+    """Within this context the first signal ends the command; used while nothing is in flight."""
 
     def end(number: int, _: object) -> None:
         raise Interrupted
@@ -42,10 +42,10 @@ def interrupted_at_once() -> "Iterator[None]":
 def interruptible(
     note: Callable[[str], None], meanwhile: str = WAITING, at_once: bool = False
 ) -> "Iterator[StopFlag]":
-    """Give the stop flag that the signals set.
+    """Provide the stop flag that the signals set.
 
     Args:
-        note: tells a person that the signal was heard.
+        note: prints a line that confirms the signal.
         meanwhile: what is waited for, such as 'waiting for requests in flight'.
         at_once: the first signal ends the command, until something is in flight (`Stop.draining`).
 
@@ -57,15 +57,15 @@ def interruptible(
     stop = StopFlag()
     stop.is_at_once = at_once
 
-    def hear(number: int, _: object) -> None:
-        if stop.is_asked or stop.is_at_once:
-            stop.is_asked = True
+    def handle(number: int, _: object) -> None:
+        if stop.is_requested or stop.is_at_once:
+            stop.is_requested = True
             raise KeyboardInterrupt
-        stop.is_asked = True
+        stop.is_requested = True
         note(f"{signal.Signals(number).name}: {meanwhile}; press Ctrl-C again to stop immediately")
 
     # A shell starts background jobs with SIGINT ignored; SIGTERM must work there all the same.
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     except (KeyboardInterrupt, DrainedError) as error:

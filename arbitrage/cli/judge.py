@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from arbitrage.cli.options import RunDirOption, SetOption, run_directory, write_out
 from arbitrage.cli.screen import Screen, say, to_json
 from arbitrage.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from arbitrage.config import Raw
     from arbitrage.judging.agreement import Labels
     from arbitrage.report.judge_report import JudgeReport
@@ -30,7 +31,7 @@ SideArgument = Annotated[
     typer.Argument(
         metavar="SIDE",
         help="Files of answers (JSONL, Parquet, a directory, a glob), or `FILE#teacher` for one; a run, "
-        "`RUN#sft` or `RUN#teacher`; or the name of a teacher, which is then asked.",
+        "`RUN#sft` or `RUN#teacher`; or the name of a teacher, which then generates responses.",
     ),
 ]
 JudgeOption = Annotated[
@@ -47,12 +48,12 @@ PromptsOption = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="What models are asked: JSONL or Parquet, or `demo`. By default what the data sets answer.",
+        help="Prompts: JSONL, Parquet, or `demo` (default: the prompts of the data sets).",
     ),
 ]
 LabelsOption = Annotated[
     list[str] | None,
-    typer.Option("--labels", metavar="FILE", help="People's verdicts: rows of prompt id and winner (a, b, tie)."),
+    typer.Option("--labels", metavar="FILE", help="Human labels: rows of prompt id and winner (a, b, tie)."),
 ]
 ColumnOption = Annotated[
     list[str] | None,
@@ -96,18 +97,16 @@ def judge(
     html_out: HtmlOutOption = None,
     is_plan: PlanOption = False,
 ) -> None:
-    """Set two data sets or models against each other: who wins how often, by language, with 95 % intervals.
+    """Compare two data sets or models: win rates by language, with 95 % intervals.
 
-    A teacher as judge sees both answers in both orders; only what both orders agree on is a win, all else a tie. Told
-    beside it: how often the judge contradicts itself, prefers a position or a length, says nothing, and how far it
-    agrees with people. Stop it and start it again: no verdict is asked for twice.
+    A judge that is a teacher sees both responses in both orders. A match is a win only if both orders agree,
+    otherwise a tie. The figures also show how often the judge contradicts itself, prefers a position or a longer
+    response, or gives no verdict, and how far it agrees with people. Rerun the command to resume; no verdict is
+    requested twice.
 
     Examples:
-
         arbitrage judge ours.jsonl theirs.parquet --judge aya-expanse-8b --html judged.html
-
         arbitrage judge runs/quickstart#sft runs/quickstart#commons --judge exact --judge reward=demo:referee
-
         arbitrage judge student teacher --prompts held_out.jsonl --judge gemma-3-27b --labels people.jsonl
     """
     from arbitrage.report.judge_page import render_judgement
@@ -117,7 +116,7 @@ def judge(
     columns = _columns(column or [])
     sides = _sides(a, b, columns)
     if prompts is None and all(side["kind"] == "model" for side in sides.values()):
-        raise UserError(f"judge: {a} and {b} are models: say by --prompts what they are asked")
+        raise UserError(f"judge: {a} and {b} are models: give their prompts by --prompts")
     config = _config(sides, [_judge(given) for given in judges], prompts, teachers, assignments or [])
     if is_plan:
         _plan(config, json_out)
@@ -183,7 +182,7 @@ def _run(
         run_dir=directory,
         num_shards=config.num_shards,
         shards=range(config.num_shards),
-        max_rejected=1.0,  # what is lost is told beside the figures
+        max_rejected=1.0,  # what is lost is shown beside the figures
         config=json.loads(config.model_dump_json()),
     )
     lost_rows = config.lost_rows()
@@ -222,7 +221,7 @@ def _side(given: str, label: str, columns: Sequence[str]) -> "Raw":
         config: Raw = json.loads(data.model_dump_json())
         return config
     if not _TEACHER_NAME.fullmatch(given) or given.endswith(_FILE_ENDINGS):
-        raise UserError(f"{given}: there is no such file or run, and no teacher can be called that")
+        raise UserError(f"{given}: there is no such file or run, and it cannot be the name of a teacher")
     return {"kind": "model", "teacher": given}
 
 
@@ -259,7 +258,7 @@ def _people(paths: Sequence[str], columns: Sequence[str]) -> "Labels | None":
 
 
 def _columns(assignments: Sequence[str]) -> dict[str, list[str]]:
-    """Sort `--column` by whose they are; one that names nobody is of both data sets."""
+    """Assign each `--column` to its data set; one without a prefix applies to both."""
     found: dict[str, list[str]] = {"a": [], "b": [], "labels": []}
     for assignment in assignments:
         role, separator, name = assignment.partition("=")
@@ -292,17 +291,14 @@ def _print(found: "JudgeReport") -> None:
 HEADING = "calls of a new run; a resumed run sends only those that are missing"
 
 
-def calls_table(found: "list[Calls]") -> Table:
+def calls_table(found: "list[Calls]") -> "Table":
     """Return a line for each teacher, task and language, and the sums."""
-    table = Table(title=HEADING)
-    for column in ("teacher", "task", "language"):
-        table.add_column(column, overflow="fold")
-    for column in ("calls", "prompt tokens", "answer tokens at most", "USD at most"):
-        table.add_column(column, justify="right")
-    for each in found:
-        table.add_row(each.teacher, each.task, each.language, *_figures([each]))
-    table.add_row("all", "all", "all", *_figures(found), style="bold")
-    return table
+    from arbitrage.report.rendering import TextRow, text_table
+
+    rows = [TextRow((each.teacher, each.task, each.language, *_figures([each]))) for each in found]
+    rows.append(TextRow(("all", "all", "all", *_figures(found)), style="bold"))
+    numbers = ("calls", "prompt tokens", "output tokens at most", "USD at most")
+    return text_table(("teacher", "task", "language"), rows, numbers=numbers, title=HEADING)
 
 
 def _figures(found: "list[Calls]") -> list[str]:

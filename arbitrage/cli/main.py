@@ -1,4 +1,4 @@
-"""`arbitrage`: the commands, and the one place where an error becomes a sentence and an exit code."""
+"""The commands of `arbitrage`; errors become one sentence and an exit code here."""
 
 import sys
 import warnings
@@ -62,7 +62,7 @@ app.add_typer(train, name="train")
 
 
 def main() -> None:
-    """Run the command line; user mistakes print a sentence, bugs a traceback."""
+    """Run the command line. User errors print one sentence; bugs print a traceback."""
     prepare_streams()
     prepare_process()
     if not sys.warnoptions:  # libraries warn their developers; -W and PYTHONWARNINGS still show them

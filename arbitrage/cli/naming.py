@@ -1,4 +1,4 @@
-"""Steps and data sets as a person reads them."""
+"""Display names of steps and data sets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,26 +14,26 @@ VERBS = {
     "score": "score",
     "check": "check",
     "calibrate": "calibrate",
-    "ensemble": "weigh",
+    "ensemble": "combine",
     "select": "select",
     "pair": "pair",
     "mix": "mix",
     "fuse": "fuse by",
     "review": "review by",
-    "adjudicate": "settle for",
+    "adjudicate": "adjudicate for",
     "answers": "read answers of",
-    "judge": "ask the judge",
+    "judge": "judge by",
     "verdicts": "read verdicts of",
 }
 
 
 def title(facts: "StepFacts") -> str:
-    """Return a step's name as a person reads it, such as 'generate aya-8b'."""
+    """Return a step's display name, such as 'generate aya-8b'."""
     return f"{VERBS.get(facts.verb, facts.verb)} {facts.subject}".strip()
 
 
 def shortest_names(data: Sequence[str]) -> list[str]:
-    """Return the shortest ends of the paths that tell them apart."""
+    """Return the shortest path suffixes that are unique."""
     parts = [Path(item).parts or (item,) for item in data]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(each[-length:]) for each in parts]

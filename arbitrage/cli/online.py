@@ -1,4 +1,4 @@
-"""`arbitrage online`: iterative preference training, a student against a reward in rounds."""
+"""`arbitrage online`: iterative preference training in rounds."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from pipelines.online.record import OnlineRecord
 
 OnlineArgument = Annotated[
-    Path, typer.Argument(metavar="ONLINE.yaml", help="What to train on what; see `pipelines/online.yaml`.")
+    Path, typer.Argument(metavar="ONLINE.yaml", help="Config file; see `pipelines/online.yaml`.")
 ]
 RayOption = Annotated[
-    str | None, typer.Option("--ray", metavar="ADDRESS", help="Do the runs on Ray: `auto`, or a cluster's address.")
+    str | None, typer.Option("--ray", metavar="ADDRESS", help="Ray cluster for the runs: `auto`, or an address.")
 ]
 
 
@@ -30,11 +30,11 @@ def online(
     ray: RayOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a student in rounds: supervised, then on offline pairs, then on pairs of what it samples itself.
+    """Train a student in rounds: supervised, then on offline pairs, then on pairs of its own samples.
 
-    After each phase the student sits an exam: the training's own reward judges it, and judges the training never saw.
-    No further round follows an alarm of the over-optimisation monitor, or a reward that rises while such a judge
-    falls. Run the same command again after an interruption: what is done stays done.
+    After each phase the student is evaluated by the training's reward and by judges that training does not use. There
+    is no further round after an alarm of the over-optimisation monitor, or when a reward rises while such a judge
+    falls. Rerun the same command to resume.
     """
     from arbitrage.cli.interrupt import interruptible
     from arbitrage.cli.session import working_in

@@ -38,7 +38,7 @@ RUNS = Path("runs")
 
 
 def run_directory(given: str | None, name: str) -> "AnyPath":
-    """Return where a run is to lie, a path made absolute."""
+    """Return the run directory; a local path is made absolute."""
     from arbitrage.runs.paths import parse_path
 
     place = parse_path(given) if given else RUNS / name
@@ -70,7 +70,7 @@ def chosen_shards(num_shards: int, only: int | None) -> range:
     """Return the shards to do.
 
     Raises:
-        UserError: more are asked for than there are.
+        UserError: the pipeline has fewer shards.
     """
     if only is not None and only > num_shards:
         raise UserError(f"--shards {only}: the pipeline has num_shards: {num_shards}")

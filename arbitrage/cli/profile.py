@@ -1,4 +1,4 @@
-"""`arbitrage profile`: what a data set carries, and how two of them differ."""
+"""`arbitrage profile`: measure a data set, or the difference between data sets."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ ColumnOption = Annotated[
     ),
 ]
 LanguageOption = Annotated[
-    str | None, typer.Option("--language", metavar="TAG", help="Of rows that do not say theirs; else identified.")
+    str | None, typer.Option("--language", metavar="TAG", help="Language of rows without one (default: identified).")
 ]
 TurnsOption = Annotated[
     str, typer.Option("--turns", metavar="last|all", help="Which assistant turns of a conversation are measured.")
@@ -74,21 +74,18 @@ def profile(
     processes: ProcessesOption = None,
     sample: SampleOption = 4096,
 ) -> None:
-    """Measure what a data set carries: length, diversity, readability, language, layout, by language and teacher.
+    """Measure a data set: length, diversity, readability, language, layout, by language and teacher.
 
-    Every metric knows where it is defined; elsewhere it is null, with a reason. Reads once; memory does not grow with
-    the rows.
+    Where a metric is not defined, its value is null, with a reason. The data is read once; memory does not grow with
+    the number of rows.
 
     Examples:
-
         arbitrage profile answers.jsonl --column text=output --column teacher=model
-
         arbitrage profile runs/quickstart --html profile.html
-
         arbitrage profile --compare teacher.jsonl data/ student.jsonl
 
-    A comparison pairs texts that answer the same prompt (`prompt_id`); without ids each text stands for itself. It
-    gives Cohen's d and Cliff's delta, intervals clustered by prompt, and holds the false discovery rate at 5 %.
+    Comparisons pair texts with the same `prompt_id`; without ids texts are independent. They give Cohen's d and
+    Cliff's delta, intervals clustered by prompt, and control the false discovery rate at 5 %.
     docs/metrics.md defines every metric.
     """
     from arbitrage.profile.page import render

@@ -1,4 +1,4 @@
-"""How a run shows itself: bars with rates and time left on a terminal, one plain line per event elsewhere."""
+"""Progress of a run: bars with rates and time left on a terminal, one plain line per event elsewhere."""
 
 import sys
 import time
@@ -39,18 +39,18 @@ class LineProgress:
         return None
 
     def planned(self, execution: ExecutionPlan) -> None:
-        """Say how much is to do."""
+        """Print the number of shards to do."""
         self._left = {s.step.name: len(s.missing) for s in execution.steps}
         self._titles = {s.step.name: title(s.step.facts) for s in execution.steps}
         total = sum(len(s.outputs) for s in execution.steps)
         self.note(f"{execution.num_missing} of {total} shards to do in {len(execution.steps)} steps")
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
-        """Say that an engine starts."""
+        """Print that an engine starts."""
         self.note(f"{pool}: replica {replicas} starts ({resources})")
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
-        """Say so every million rows."""
+        """Print a line every million rows."""
         self._pace(step.step.name, time.monotonic())
         before = self._num_read
         self._num_read += num_rows
@@ -58,7 +58,7 @@ class LineProgress:
             self.note(f"{title(step.step.facts)}: {self._num_read:,} rows")
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
-        """Say so when it was the step's last."""
+        """Print a line at the last shard of a step."""
         name = step.step.name
         pace = self._pace(name, begun_at(stats))
         pace.shard_done(stats)
@@ -69,7 +69,7 @@ class LineProgress:
             )
 
     def live(self, steps: Mapping[str, LiveStep]) -> None:
-        """Say every half minute what is under way."""
+        """Print every half minute what is under way."""
         for name in steps:
             self._pace(name, time.monotonic())
         if steps and time.monotonic() - self._told > TELL_EVERY_S:
@@ -113,7 +113,7 @@ class BarProgress:
         self._bars.stop()
 
     def planned(self, execution: ExecutionPlan) -> None:
-        """Draw a bar for each verb, filled by what is already there."""
+        """Draw a bar for each verb, filled by the shards that are complete."""
         totals: Counter[str] = Counter()
         missing: Counter[str] = Counter()
         self._verbs = {step.step.name: step.step.facts.verb for step in execution.steps}
@@ -127,7 +127,7 @@ class BarProgress:
             )
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
-        """Say that an engine starts."""
+        """Print that an engine starts."""
         self.note(f"{pool}: replica {replicas} starts ({resources})")
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
@@ -142,7 +142,7 @@ class BarProgress:
             self._count(verb, stats.num_rows, stats.completion_tokens, begun_at(stats))
 
     def live(self, steps: Mapping[str, LiveStep]) -> None:
-        """Show what has arrived in shards under way, how fast, how much is in flight, and the time left."""
+        """Show completions that have arrived, their rate, requests in flight, and the time left."""
         under_way: dict[str, list[LiveStep]] = defaultdict(list)
         for name, step in steps.items():
             under_way[self._verbs[name]].append(step)
@@ -178,16 +178,16 @@ class BarProgress:
 
 
 def progress_for(console: Screen) -> BarProgress | LineProgress:
-    """Return bars if a person watches, lines otherwise."""
+    """Return bars on a terminal, lines otherwise."""
     return BarProgress(console) if console.is_terminal else LineProgress()
 
 
 def live_sentence(step: LiveStep) -> str:
-    """Say where a step stands: '2 of 8 shards, 1,200 of 4,000 answered, 93 rows/s, 3 min 2 s left, 64 in flight'."""
+    """Describe a step's progress: '2 of 8 shards, 1,200 of 4,000 answered, 64 in flight'."""
     done = step.num_answered + step.num_replayed
     shards = step.shards_done + step.shards_left
     parts = [f"{step.shards_done:,} of {shards:,} shards" if shards else ""]
-    parts.append(f"{done:,} of {step.num_owed:,} answered" if step.num_owed else "")
+    parts.append(f"{done:,} of {step.num_items:,} answered" if step.num_items else "")
     parts += rates(step.rows_per_s or 0.0, step.tokens_per_s or 0.0)
     parts.append(f"{duration(step.seconds_left)} left" if step.seconds_left is not None else "")
     parts += [f"{number:,} {what}" for number, what in _remarks(step) if number]
@@ -201,7 +201,7 @@ def rates(rows_per_s: float, tokens_per_s: float) -> list[str]:
 
 
 def _average(pace: Pace, seconds: float) -> str:
-    """Return the rates of a step that has ended, to stand behind its time; too short a time has none."""
+    """Return the average rates of a step that has ended; empty if it was too short."""
     if seconds < 0.1:
         return ""
     return "".join(f", {rate}" for rate in rates(pace.rows_done / seconds, pace.tokens_done / seconds))

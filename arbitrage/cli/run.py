@@ -1,4 +1,4 @@
-"""`arbitrage run` and `arbitrage quickstart`: do a pipeline, export its data sets, write its report."""
+"""`arbitrage run` and `arbitrage quickstart`: run a pipeline, export its data sets, write its report."""
 
 import json
 from contextlib import nullcontext
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from arbitrage.cli.export import StrictOption, empty_json, require_rows, tell_exports
+from arbitrage.cli.export import StrictOption, empty_json, print_exports, require_rows
 from arbitrage.cli.interrupt import interruptible
 from arbitrage.cli.options import (
     JsonOption,
@@ -58,10 +58,10 @@ def run(
     as_json: JsonOption = False,
     strict: StrictOption = False,
 ) -> None:
-    """Run a pipeline: do what is missing, then export and report.
+    """Run a pipeline: compute what is missing, then export and report.
 
-    Run the same command again after an interruption: what is done stays done. Change the config and run again: only
-    what depends on the change is redone.
+    Rerun the same command to resume after an interruption. If you change the config and rerun, only what depends on
+    the change is computed again.
     """
     _run(pipeline, assignments or [], shards, run_dir, local, ray, stall_timeout, as_json, strict)
 
@@ -76,10 +76,10 @@ def quickstart(
     as_json: JsonOption = False,
     strict: StrictOption = False,
 ) -> None:
-    """Run the embedded default: the demo world's models in 14 languages, offline, on two cores.
+    """Run the demo: its models in 14 languages, offline, on two cores.
 
-    Six teachers answer held-out questions, a reward model scores the answers, the best become SFT and preference
-    data in `runs/quickstart/`; an exact checker then says which strategy was right how often.
+    Six teachers respond to held-out questions, a reward model scores the candidates, and the best ones become SFT and
+    preference data in `runs/quickstart/`. An exact checker then shows the accuracy of each strategy.
     """
     from pipelines.loading import quickstart_file
 
@@ -173,7 +173,7 @@ def _tell(report: "Report", exported: "Exported", notes: "Notes") -> None:
             console.print(terminal_table(aim_figures(aim, summary.steering)))
         for line in steering_lines(summary.steering):
             say(line)
-    tell_exports(exported.results, exported.empty, _short)
+    print_exports(exported.results, exported.empty, _short)
     for line in (*notes.lines, *loss_lines(summary.losses, summary.step_notes)):
         say(line)
     say(f"report: {_short(report.path)}")

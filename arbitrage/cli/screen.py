@@ -1,9 +1,9 @@
-"""What a command writes to the terminal: every foreign text (names, answers, errors) is made harmless first.
+"""Safe output: every foreign text (names, completions, errors) is escaped before it reaches the terminal.
 
-A terminal obeys control characters (ESC and its C1 relatives can retitle, recolour, erase, and answer back on the
-keyboard's line), and bidirectional controls reorder what stands beside them. Texts come from models, data files and
-endpoints, so none of these characters is ever passed on: they are shown escaped, as in a Python string. Rich's markup
-is off for the same reason: `[/]` in a teacher's name is a name.
+Control characters (ESC and its C1 relatives) can retitle, recolour or erase a terminal, or make it send input;
+bidirectional controls reorder the text beside them. Texts come from models, data files and endpoints, so these
+characters are shown escaped, as in a Python string. Rich's markup is off for the same reason: `[/]` in a teacher's
+name is a name.
 """
 
 import codecs
@@ -45,24 +45,24 @@ _PLAIN = {
     "\xa0": " ",
     "\u202f": " ",
 }
-"""How our own typography is written where the terminal's encoding lacks it."""
+"""ASCII replacements of our typographic characters, for terminals whose encoding lacks them."""
 
 _ERRORS = "arbitrage.plain"
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    r"""Return JSON that is safe to print: the unsafe characters as ``\u001b``, the others as they are."""
+    r"""Return JSON that is safe to print: unsafe characters as ``\u001b``, the others unchanged."""
     found = json.dumps(value, ensure_ascii=False, indent=indent)
     return UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", found)
 
 
 def say(text: object = "", file: TextIO | None = None) -> None:
-    """Print a text on stdout (or another stream), made printable."""
+    """Print a text to stdout (or another stream), escaped."""
     print(printable(str(text)), file=file, flush=file is not None)
 
 
 class Screen(Console):
-    """A console that obeys no markup and passes on no control character of what it is given."""
+    """A console that interprets no markup and escapes control characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
@@ -89,9 +89,9 @@ class Screen(Console):
 
 
 def prepare_streams() -> None:
-    """Let stdout and stderr write what their encoding lacks: our own signs plainly, foreign ones escaped.
+    """Let stdout and stderr replace characters that their encoding lacks.
 
-    A run whose last line cannot be encoded (LANG=C, cp1252) would end in a traceback although it is done.
+    Otherwise a finished run whose last line cannot be encoded (LANG=C, cp1252) would end in a traceback.
     """
     codecs.register_error(_ERRORS, _plainly)
     for stream in (sys.stdout, sys.stderr):
@@ -107,7 +107,7 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def _box(sign: str) -> str:
-    """Return what stands for a line or block of a drawn box; empty for any other sign."""
+    """Return the replacement of a box-drawing character; empty for any other character."""
     if not "\u2500" <= sign <= "\u259f":
         return ""
     return "|" if sign in "│┃║╷╵╻╹" else "-" if sign in "─━═╴╶╸╺" else "+" if sign < "\u2580" else "#"

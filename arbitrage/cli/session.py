@@ -1,8 +1,8 @@
-"""What every command sets up for its process, and where a command that runs steps works.
+"""Set up the process of a command: file permissions, import paths, working directory.
 
-Python imports from directories that others may have filled: a child process that is started with `-c` or `-m`, as
-those of a pool are, looks into its working directory first, and Ray puts the driver's working directory and the
-entries of PYTHONPATH on every worker's path. A run directory may be a download: no process of ours imports from it.
+Python imports from directories that other users may have filled: a child process that is started with `-c` or `-m`,
+such as those of a pool, searches its working directory first, and Ray puts the driver's working directory and the
+entries of PYTHONPATH on every worker's path. A run directory may be a download, so no process imports from it.
 """
 
 import os
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def prepare_process() -> None:
-    """Make files that others cannot read; keep working directories off the import paths of this and all children."""
+    """Create files without permissions for others; keep working directories off all children's import paths."""
     make_private_files()
     _keep_off_the_path(Path.cwd() if _has_cwd() else None)
 
@@ -49,7 +49,7 @@ def _has_cwd() -> bool:
 
 @contextmanager
 def working_in(run_dir: "AnyPath") -> Iterator[None]:
-    """Work in an empty directory of this process, for Ray puts it first on every worker's `sys.path`.
+    """Work in an empty directory of this process, because Ray puts it first on every worker's `sys.path`.
 
     Raises:
         RunDirectoryError: the run directory cannot be written.

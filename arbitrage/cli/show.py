@@ -1,4 +1,4 @@
-"""`arbitrage show`: read the rows of a step as a person would."""
+"""`arbitrage show`: print the rows of a step in a readable layout."""
 
 import json
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ def show(
     rejects: Annotated[bool, typer.Option("--rejects", help="Show what the step rejected instead.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show rows of a step, conversations laid out to be read, right-to-left text safe."""
+    """Show rows of a step: conversations laid out for reading, right-to-left text isolated."""
     from arbitrage.runs.run import open_run
 
     if rejects and language:
@@ -50,7 +50,7 @@ def show(
 
 
 def _languages(run: Any) -> dict[str, str]:
-    """Return prompt id → language, for steps whose rows do not say."""
+    """Return prompt id → language, for steps whose rows have no language."""
     found: dict[str, str] = {}
     for step in run.plan.table.get("prompts", ()):
         for table in run.tables(step):

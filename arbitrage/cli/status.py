@@ -1,4 +1,4 @@
-"""`arbitrage status`: how far a run is, read from its directory alone, also while it runs elsewhere."""
+"""`arbitrage status`: the progress of a run, read from its directory; also while it runs on another machine."""
 
 import json
 import time
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.live import Live
-from rich.table import Table
 
 from arbitrage.cli.naming import title
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
@@ -16,6 +15,8 @@ from arbitrage.cli.screen import Screen
 from arbitrage.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from arbitrage.contracts.steps import StepFacts
     from arbitrage.runs.manifest import LiveRun, StepReport
     from arbitrage.runs.paths import AnyPath
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 1.0
 
 IDLE_S = 3.0
-"""A run that nobody has been working on for so long is not worth watching."""
+"""`--watch` ends when no process has worked on the run for this long."""
 
 WatchOption = Annotated[
     bool, typer.Option("--watch", help="Refresh every second, until the run has finished or no process works on it.")
@@ -31,7 +32,7 @@ WatchOption = Annotated[
 
 
 def status(run: RunArgument, as_json: JsonOption = False, watch: WatchOption = False) -> None:
-    """Show how many shards of each step are complete, what was rejected, and, of a run at work, what is under way."""
+    """Show the complete shards of each step, the rejects, and, while the run is running, what is under way."""
     if watch and as_json:
         raise UserError("--watch and --json exclude each other")
     path = find_run(run)
@@ -48,7 +49,7 @@ def status(run: RunArgument, as_json: JsonOption = False, watch: WatchOption = F
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What a run directory says at one moment."""
+    """The state of a run directory at one moment."""
 
     name: str
     path: "AnyPath"
@@ -84,7 +85,7 @@ def _look(path: "AnyPath") -> _View:
 
 
 def _watch(path: "AnyPath") -> None:
-    """Draw the table again and again; where nobody sees it change, only the last one is printed."""
+    """Redraw the table until the run ends; without a terminal, only the last one is printed."""
     view, seen_at = _look(path), time.monotonic()
     with Live(_table(view), console=Screen(), auto_refresh=False) as screen:
         while not view.is_finished and time.monotonic() - seen_at < IDLE_S:
@@ -111,16 +112,19 @@ def _as_dict(view: _View) -> dict[str, object]:
     return head | {"over_budget": view.over_budget, "steps": steps}
 
 
-def _table(view: _View) -> Table:
+def _table(view: _View) -> "Table":
     from arbitrage.report.formatting import duration
+    from arbitrage.report.rendering import TextRow, text_table
 
     last = "under way" if view.live else "worker seconds"
     title_line = f"{view.name} · {_state(view)} · wall clock {duration(view.seconds)}"
-    table = Table("step", "shards", "rows", "rejected", last, title=title_line)
-    for name, (have, want) in view.done.items():
-        style = None if have == want else "yellow"
-        table.add_row(title(view.facts[name]), f"{have}/{want}", *_results(view, name), style=style)
-    return table
+    rows = [
+        TextRow(
+            (title(view.facts[name]), f"{have}/{want}", *_results(view, name)), style="" if have == want else "yellow"
+        )
+        for name, (have, want) in view.done.items()
+    ]
+    return text_table(("step", "shards", "rows", "rejected", last), rows, title=title_line)
 
 
 def _results(view: _View, step: str) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""`arbitrage teachers`: look at the pool before spending GPU hours on it."""
+"""`arbitrage teachers`: check the pool before a run."""
 
 import json
 import sys
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from arbitrage.cli.options import JsonOption
@@ -22,19 +21,20 @@ teachers = typer.Typer(help="The pool of teachers.", no_args_is_help=True)
 
 @teachers.callback()
 def _group() -> None:
-    """Look at the pool before spending GPU hours on it."""
+    """Check the pool before a run."""
 
 
 @teachers.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="Teachers to check; all by default.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Teachers to check (default: all).")] = None,
     pool: Annotated[Path, typer.Option("--pool", help="The pool file.")] = Path("teachers.yaml"),
     as_json: JsonOption = False,
 ) -> None:
-    """Check that each teacher could serve from here: packages, keys, endpoints, local models, pinned revisions.
+    """Check that every teacher is usable from this machine: packages, keys, endpoints, local models, revisions.
 
-    Needs no GPU and loads no weights. Exits with 4 if a teacher cannot serve.
+    Needs no GPU and loads no weights. Exits with 4 if a teacher is not usable.
     """
+    from arbitrage.report.rendering import TextRow, text_table
     from arbitrage.teachers.check import check_teacher
     from arbitrage.teachers.pool import load_pool
 
@@ -44,10 +44,11 @@ def check(
     if as_json:
         print(json.dumps([asdict(status) | {"is_usable": status.is_usable} for status in statuses]))
     else:
-        table = Table("teacher", "engine", "languages", "findings")
-        for teacher, status in zip(chosen, statuses, strict=True):
-            table.add_row(teacher.name, teacher.engine.kind, " ".join(teacher.languages), _findings(status))
-        Screen().print(table)
+        rows = [
+            TextRow((teacher.name, teacher.engine.kind, " ".join(teacher.languages), _findings(status)))
+            for teacher, status in zip(chosen, statuses, strict=True)
+        ]
+        Screen().print(text_table(("teacher", "engine", "languages", "findings"), rows))
     sys.exit(0 if all(status.is_usable for status in statuses) else 4)
 
 

@@ -1,4 +1,4 @@
-"""`arbitrage train`: students and reward models by TRL, from runs and exports."""
+"""`arbitrage train`: train students and reward models with TRL, on runs and exports."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -31,28 +31,34 @@ ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="M", help="A directory, a Hugging Face id, or `demo:<name>`.")
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="For checkpoints, the model and its record.")
+    Path | None, typer.Option("--out", metavar="DIR", help="Output directory: checkpoints, the model and its record.")
 ]
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE.yaml", help="All of this as YAML; what the command line says goes first."),
+    typer.Option(
+        "--config", metavar="FILE.yaml", help="Config file (YAML) with all of this; the command line overrides it."
+    ),
 ]
 ArgumentsOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="Any argument of TRL's config, such as `learning_rate=1e-5`."),
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", metavar="NAME", help="Of a run; `sft` or `preference` by default.")
+    str | None, typer.Option("--dataset", metavar="NAME", help="Data set of a run (default: `sft` or `preference`).")
 ]
 MixOption = Annotated[
     list[str] | None,
-    typer.Option("--mix", metavar="as_is|equal|TAG=WEIGHT", help="Languages' shares of the rows; repeat the last."),
+    typer.Option(
+        "--mix",
+        metavar="as_is|equal|TAG=WEIGHT",
+        help="Share of each language in the rows: `as_is`, `equal`, or `sw=2` (repeatable).",
+    ),
 ]
 RowsOption = Annotated[
-    int | None, typer.Option("--rows", min=1, help="How many rows; all the mix allows by default.")
+    int | None, typer.Option("--rows", min=1, help="Number of rows (default: all that the mix allows).")
 ]
 RepeatsOption = Annotated[
-    int | None, typer.Option("--max-repeats", min=1, help="How often a row of a scarce language may be used; 1.")
+    int | None, typer.Option("--max-repeats", min=1, help="Maximum number of times a row is used (default: 1).")
 ]
 LoraOption = Annotated[bool, typer.Option("--lora", help="Train an adapter (peft) instead of all weights.")]
 LoraSetOption = Annotated[
@@ -60,7 +66,7 @@ LoraSetOption = Annotated[
     typer.Option("--lora-set", metavar="NAME=VALUE", help="Any argument of peft's LoraConfig, such as `r=16`."),
 ]
 MergeOption = Annotated[
-    bool | None, typer.Option("--merge/--no-merge", help="Write a LoRA student as whole weights too (default).")
+    bool | None, typer.Option("--merge/--no-merge", help="Also write merged weights of a LoRA student (default).")
 ]
 MonitorOption = Annotated[
     list[str] | None,
@@ -69,24 +75,26 @@ MonitorOption = Annotated[
 MonitorSetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--monitor-set", metavar="KEY=VALUE", help="Of the monitor, such as `every=20`, `alarms.mass_drop=0.1`."
+        "--monitor-set",
+        metavar="KEY=VALUE",
+        help="Option of the monitor, such as `every=20`, `alarms.mass_drop=0.1`.",
     ),
 ]
 EarlyStopOption = Annotated[
-    bool | None, typer.Option("--early-stop", help="End training when the monitor sounds for all languages together.")
+    bool | None, typer.Option("--early-stop", help="Stop training at an alarm for all languages together.")
 ]
 
 HELP = """
 
-Run the same command again after an interruption: it goes on from the newest checkpoint, by the same steps.
-docs/training.md says what is written, and how to do without this command.
+Rerun the same command to resume from the newest checkpoint; the training takes the same steps.
+docs/training.md describes the output, and how to train without this command.
 
 Example: `arbitrage train {method} quickstart --model my/model --out students/one --set learning_rate=1e-5`
 """
 
 
 def command(method: "Method", about: str) -> Callable[..., None]:
-    """Return the command that trains by a method."""
+    """Return the command that trains with a method."""
 
     def run(
         data: DataArgument = None,
@@ -134,7 +142,7 @@ def read_config(file: Path | None, given: dict[str, Any], sets: Mapping[str, Seq
 
     Raises:
         ConfigError: the file or a value does not validate.
-        UserError: the file is of another method.
+        UserError: the file is for another method.
     """
     from arbitrage.config import as_tuple, override, parse
     from arbitrage.training.settings import TrainConfig
@@ -155,15 +163,15 @@ def read_config(file: Path | None, given: dict[str, Any], sets: Mapping[str, Seq
 
 
 for _method, _about in {
-    "sft": "Fine-tune a student on the answers that were chosen.",
-    "dpo": "Train a student to prefer the chosen answers to the rejected ones.",
-    "reward": "Train a reward model to score the chosen answers above the rejected ones.",
+    "sft": "Fine-tune a student on SFT rows.",
+    "dpo": "Train a student with DPO on preference pairs.",
+    "reward": "Train a reward model on preference pairs.",
 }.items():
     train.command(_method)(command(_method, _about))  # type: ignore[arg-type]
 
 
 def _merge(raw: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Put what is given over what was there, mapping by mapping."""
+    """Override values, mapping by mapping."""
     merged = dict(raw)
     for key, value in given.items():
         if isinstance(value, dict):
@@ -217,7 +225,7 @@ def _train(config: "TrainConfig", as_json: bool) -> None:
 def _tell(student: "TrainedStudent") -> None:
     record = student.record
     if not student.is_new:
-        say("trained before, nothing to do")
+        say("already trained, nothing to do")
     languages = ", ".join(f"{tag} {count:,}" for tag, count in record.plan.by_language.items())
     say(f"rows: {record.plan.num_rows:,} ({languages})")
     loss = record.figures.get("train_loss")

@@ -1,4 +1,4 @@
-"""`arbitrage train monitor`: look for over-optimisation in models and checkpoints that lie there."""
+"""`arbitrage train monitor`: check models and checkpoints for over-optimisation."""
 
 import json
 from dataclasses import asdict
@@ -29,17 +29,15 @@ def monitor(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="For monitor.jsonl and monitor.svg; `monitor/` in the first MODEL."
-        ),
+        typer.Option("--out", metavar="DIR", help="Output directory (default: `monitor/` in the first MODEL)."),
     ] = None,
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure six curves on a probe set and say where they look like over-optimisation.
+    """Measure six curves on a probe set, and raise an alarm where they show over-optimisation.
 
-    Mean log-likelihood of chosen and rejected answers, their margin, entropy and probability of the ten likeliest
-    tokens, and the share of sampled answers in another language; by language. docs/training.md explains them.
+    The curves: mean log-likelihood of chosen and rejected responses, their margin, entropy and probability of the ten
+    likeliest tokens, and the share of sampled responses in another language; by language. See docs/training.md.
 
     Example: `arbitrage train monitor students/one --probe quickstart --set per_language=50`
     """

@@ -17,7 +17,7 @@ SHOWN = ("loss", "eval_loss", "rewards/margins", "accuracy", "learning_rate")
 
 
 class Lines:
-    """One line for each log."""
+    """Prints one line for each log."""
 
     def __init__(self, console: Screen) -> None:
         self._console, self._started = console, time.monotonic()
@@ -34,7 +34,7 @@ class Lines:
 
 
 class Bar:
-    """A bar of steps."""
+    """Shows a bar of steps."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars, self._task = bars, bars.add_task("train", total=None, figures="")
@@ -52,7 +52,7 @@ class Bar:
 
 @contextmanager
 def training_progress(console: Screen) -> Iterator["TrainingProgress"]:
-    """Show a bar if a person watches, lines otherwise."""
+    """Return a bar on a terminal, lines otherwise."""
     if not console.is_terminal:
         yield Lines(console)
         return

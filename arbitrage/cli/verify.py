@@ -1,11 +1,10 @@
-"""`arbitrage verify`: is every file of a run as it was written?"""
+"""`arbitrage verify`: check every file of a run for damage."""
 
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Column, Table
 
 from arbitrage.cli.options import JsonOption, RunArgument, find_run
 from arbitrage.cli.screen import Screen, say, to_json
@@ -25,9 +24,9 @@ RepairOption = Annotated[
 
 
 def verify(run: RunArgument, repair: RepairOption = False, as_json: JsonOption = False) -> None:
-    """Check every file of a run against what was written: shards, rejects, counts, journals, manifest, exports.
+    """Check every file of a run: shards, rejects, counts, journals, manifest, exports.
 
-    Exit codes: 0 everything is sound; 3 something is damaged or missing, also where it was set aside.
+    Exit codes: 0 all files are intact; 3 a file is damaged or missing, also if it was set aside.
     """
     from arbitrage.execution.lock import hold_run_lock
     from arbitrage.runs.audit import audit
@@ -97,17 +96,20 @@ def _as_dict(path: "AnyPath", found: "Audit") -> dict[str, object]:
 
 
 def _print(path: "AnyPath", found: "Audit") -> None:
+    from arbitrage.report.rendering import TextRow, text_table
+
     if found.findings:
-        table = Table(Column("file", overflow="fold"), "", "what")  # a name that is cut cannot be found
-        for each in found.findings:
-            table.add_row(each.path, each.kind, each.what, style="red" if each.is_damage else None)
-        Screen().print(table)
+        rows = [
+            TextRow((each.path, each.kind, each.what), style="red" if each.is_damage else "")
+            for each in found.findings
+        ]
+        Screen().print(text_table(("file", "", "what"), rows))
     for old, new in found.set_aside.items():
         say(f"{old} is set aside as {new}")
     counted = f"{found.num_files:,} files, {found.num_bytes / 1e6:,.1f} MB read"
     if not found.damage:
-        say(f"{counted}: everything is sound")
+        say(f"{counted}: all files are intact")
     elif found.set_aside:
-        say(f"{counted}: {len(found.damage)} damaged; run the command of the run again to make them again")
+        say(f"{counted}: {len(found.damage)} damaged; rerun the run's command to make them again")
     else:
         say(f"{counted}: {len(found.damage)} damaged; `arbitrage verify {path} --repair` sets them aside")

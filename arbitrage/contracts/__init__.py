@@ -1,1 +1,1 @@
-"""The borders between parts: steps, the workers that do them, and the protocols that workers are made of."""
+"""Interfaces between the parts: steps, their workers, and the protocols that workers use."""

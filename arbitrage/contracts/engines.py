@@ -1,4 +1,4 @@
-"""What serves a teacher: requests in, completions and failures out."""
+"""The engine protocol: requests in, completions and failures out."""
 
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
@@ -123,14 +123,14 @@ NO_OPTIONS = DecodingOptions()
 
 
 class SamplingParams(DecodingOptions):
-    """Sampling parameters. Hedged sampling [2506.20544]: n − 1 warm samples and one greedy one.
+    """Sampling parameters. Hedged sampling [2506.20544]: one greedy sample and n − 1 others.
 
     Attributes:
         n: number of candidates that each teacher samples for a prompt.
         temperature: sampling temperature; 0 is greedy.
         top_p: nucleus sampling: share of the probability mass that is sampled from.
         max_tokens: maximum number of tokens of a completion, its reasoning included.
-        hedged: one of the `n` candidates is greedy (hedged sampling); where `n` is 1, it is that one.
+        hedged: one of the `n` candidates is greedy (hedged sampling); if `n` is 1, it is that one.
         seed: another seed samples other candidates.
         maker: parameters that are not given are those of each model's own `generation_config.json`.
     """
@@ -158,7 +158,7 @@ class SamplingParams(DecodingOptions):
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One candidate to be sampled. Requests of one prompt come one after the other (prefix caches like that)."""
+    """Request for one candidate. Requests of one prompt are adjacent, for prefix caching."""
 
     candidate_id: str
     prompt_id: str
@@ -169,7 +169,7 @@ class GenerationRequest:
     top_p: float
     max_tokens: int
     options: DecodingOptions = NO_OPTIONS
-    source_id: str = ""  # of the prompt: recordings made elsewhere know it by this
+    source_id: str = ""  # of the prompt: recordings may be joined on it
     language: str = "und"  # of the prompt
 
 
@@ -222,9 +222,9 @@ class Failure:
 class Engine(Protocol):
     """Runs a teacher. Yields each result as it arrives, in any order, exactly one for each request.
 
-    It takes the next request when it has room for it, no earlier: what it took and has not completed is in flight.
+    It takes the next request only when it has room for it: requests taken and not completed are in flight.
 
-    Raises (from the iterator) only what ends the whole step: TeacherAccessError, TeacherUnreachableError,
+    Raises (from the iterator) only errors that end the whole step: TeacherAccessError, TeacherUnreachableError,
     EngineDiedError.
     """
 

@@ -1,4 +1,4 @@
-"""Metrics: properties of a text, or of a set of texts, that say nothing about its quality."""
+"""Metrics: properties of a text, or of a set of texts, that do not measure quality."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -12,7 +12,7 @@ class Metric(Protocol):
 
     @property
     def name(self) -> str:
-        """What stands in profiles and objectives, such as 'mtld'."""
+        """Name in profiles and objectives, such as 'mtld'."""
         ...
 
     def measure(self, texts: Sequence[Text]) -> list[Measured]:
@@ -21,14 +21,14 @@ class Metric(Protocol):
 
 
 class Sketch(Protocol):
-    """What is remembered of a set of texts: flat in their number."""
+    """Summary of a set of texts, of bounded size."""
 
     def add(self, key: int, digest: Any) -> None:
-        """Take a text in: its digest, under a key of 64 even bits that decides which texts are remembered."""
+        """Add a text: its digest, under a key of 64 uniform bits that decides which texts are kept."""
         ...
 
     def merge(self, other: Any) -> None:
-        """Take in all that another sketch of the same metric remembers."""
+        """Add everything from another sketch of the same metric."""
         ...
 
     def value(self) -> Measured:
@@ -37,15 +37,15 @@ class Sketch(Protocol):
 
 
 class SetMetric(Protocol):
-    """A property of a set of texts: how much alike they are."""
+    """A property of a set of texts: how similar they are."""
 
     @property
     def name(self) -> str:
-        """What stands in profiles, such as 'near_duplicates'."""
+        """Name in profiles, such as 'near_duplicates'."""
         ...
 
     def digest(self, text: Text) -> Any:
-        """Return what the sketch keeps of a text, small and picklable; None if there is nothing."""
+        """Return what the sketch needs of a text, small and picklable; None if there is nothing."""
         ...
 
     def sketch(self) -> Sketch:

@@ -9,7 +9,7 @@ from arbitrage.records import Candidate, Prompt, Score
 
 @dataclass(frozen=True, slots=True)
 class Scorable:
-    """A candidate beside the prompt it answers."""
+    """A candidate with its prompt."""
 
     prompt: Prompt
     candidate: Candidate
@@ -20,7 +20,7 @@ class Reward(Protocol):
 
     @property
     def name(self) -> str:
-        """`name@version`, as it stands in Score.reward."""
+        """`name@version`, the value of Score.reward."""
         ...
 
     async def score(self, items: Sequence[Scorable]) -> list[Score]:

@@ -8,7 +8,7 @@ from arbitrage.records import Prompt, Route
 
 
 class PoolMember(Config):
-    """What a router may know of a teacher."""
+    """What a router sees of a teacher."""
 
     name: str
     languages: tuple[str, ...]

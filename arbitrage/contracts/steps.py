@@ -1,4 +1,4 @@
-"""What a run is made of: a pipeline is a DAG of `Step`.
+"""Steps: a pipeline is a DAG of `Step`.
 
 Running shard k of a step means: build the step's worker from its config, hand it shard k of each input, and store
 what it returns as shard k of its output.
@@ -29,20 +29,20 @@ def _is_none(value: object) -> bool:
 
 
 def whole_or_part(gpus: float) -> float:
-    """Return a number of GPUs that Ray can give: whole ones, or a part of one."""
+    """Return a number of GPUs that Ray accepts: whole ones, or a share of one."""
     if gpus > 1 and gpus != int(gpus):
-        raise ValueError(f"{gpus:g} GPUs cannot be held: give a whole number, or a part of one GPU such as 0.5")
+        raise ValueError(f"{gpus:g} GPUs cannot be reserved: give a whole number, or a share of one GPU such as 0.5")
     return gpus
 
 
 class Resources(Config):
-    """What one replica of a step's worker holds while it lives. A worker with none shares a process with others.
+    """Resources that one replica of a step's worker reserves. A worker without any shares a process with others.
 
     Attributes:
         cpus: CPU cores.
-        gpus: whole GPUs, or a part of one.
-        replicas: how many there are.
-        accelerator: the GPU model it needs, by Ray's name, such as "H100"; None takes any.
+        gpus: whole GPUs, or a share of one.
+        replicas: number of replicas.
+        accelerator: required GPU model, by Ray's name, such as "H100"; None: any.
     """
 
     cpus: float = Field(default=0.0, ge=0.0)
@@ -52,11 +52,11 @@ class Resources(Config):
 
     @property
     def is_nothing(self) -> bool:
-        """Whether a replica holds neither cores nor GPUs: it only waits for servers."""
+        """Whether a replica reserves neither cores nor GPUs: it only waits for servers."""
         return not self.cpus and not self.gpus
 
     def each(self) -> str:
-        """Say what one replica holds: '2 CPUs, 1 GPU (H100)'."""
+        """Return one replica's resources as text: '2 CPUs, 1 GPU (H100)'."""
         held = [_counted(self.cpus, "CPU"), _counted(self.gpus, "GPU")] if self.gpus else [_counted(self.cpus, "CPU")]
         return ", ".join(held) + (f" ({self.accelerator})" if self.accelerator else "")
 
@@ -67,8 +67,8 @@ class LoadedModel:
 
     Attributes:
         engine: what runs the model, such as "vllm"; for an endpoint, the protocol.
-        model: its reference, as the config has it.
-        precision: of the weights; None where another runs the model.
+        model: its reference in the config.
+        precision: precision of the weights; None if a server runs the model.
     """
 
     engine: str
@@ -80,14 +80,14 @@ class StepConfig(Config):
     """Config of a step: its identity enters the fingerprint, `build` makes its worker (on the machine it runs on).
 
     Attributes:
-        step_kind: names what the step does in its fingerprint, so that a class can be renamed and runs stay valid.
+        step_kind: kind of the step in its fingerprint, so that a class can be renamed without invalidating runs.
     """
 
     step_kind: ClassVar[str]
 
     def build(self) -> Any:
         """Build the worker. Heavy work (loading a model) belongs here, not in the config."""
-        raise TypeError(f"{type(self).__name__} does not say how to build its worker")
+        raise TypeError(f"{type(self).__name__} does not implement `build`")
 
     @property
     def is_remote(self) -> bool:
@@ -95,11 +95,11 @@ class StepConfig(Config):
         return False
 
     def loaded(self) -> LoadedModel | None:
-        """Return the model that the worker loads or sends requests to; None where there is none."""
+        """Return the model that the worker loads or sends requests to; None if there is none."""
         return None
 
     def identity_for(self, reader: str) -> Raw | None:
-        """Return what decides the part of the output that one reader takes, or None if that is the whole config.
+        """Return what decides the part of the output that one reader uses, or None for the whole config.
 
         With the router `all`, a teacher's step depends only on the teacher's own languages: adding a teacher to the
         pool costs only the new teacher's candidates.
@@ -167,15 +167,16 @@ Verb = Literal[
 
 
 class StepFacts(Config):
-    """What a step is, for readers of plans and finished runs. The step's name is made of it and never parsed.
+    """Facts about a step, for readers of plans and finished runs. The step's name is made of them and never parsed.
 
     Attributes:
         verb: what the step does.
-        label: tells it from other steps of the verb, such as a teacher, a router's kind or a data set.
-        part: of the run, where a pipeline does the same thing twice, such as "commit".
-        teacher: the teacher that its candidates are from, or that it scores, checks or measures the candidates of.
+        label: distinguishes it from other steps of the verb, such as a teacher, a router's kind or a data set.
+        part: part of the run, if a pipeline does the same step twice, such as "commit".
+        teacher: the teacher whose candidates it generates, scores, checks or measures.
         scorer: the reward, committee, judge or reviewer whose scores or verdicts it makes.
-        is_budgeted: its rejects are losses and count against `max_rejected`; a selector's are its decisions.
+        is_budgeted: whether its rejects are losses and count against `max_rejected`; a selector's rejects are its
+            decisions.
     """
 
     verb: Verb
@@ -192,7 +193,7 @@ class StepFacts(Config):
 
     @property
     def title(self) -> str:
-        """The step's name as a person reads it, such as "generate aya-8b-commit"."""
+        """The step's display name, such as "generate aya-8b-commit"."""
         return " ".join(filter(None, (self.verb, self.subject)))
 
     @property
@@ -203,17 +204,17 @@ class StepFacts(Config):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some of a run's shards: those from `first` on, up to `end` (not included; None: to the last)."""
+    """Some of a run's shards: from `first` up to `end` (exclusive; None: to the last)."""
 
     first: int = 0
     end: int | None = None
 
     def __contains__(self, shard: int) -> bool:
-        """Tell whether a shard is among them."""
+        """Tell whether a shard is in the span."""
         return self.first <= shard and (self.end is None or shard < self.end)
 
     def covers(self, other: "Span") -> bool:
-        """Tell whether all of another's shards are among them."""
+        """Tell whether all shards of another span are in it."""
         return self.first <= other.first and (self.end is None or (other.end is not None and other.end <= self.end))
 
 
@@ -222,19 +223,20 @@ ALL_SHARDS = Span()
 
 @dataclass(frozen=True)
 class Step:
-    """The one node type of the DAG.
+    """The only node type of the DAG.
 
     Attributes:
-        facts: what it is; its name, such as `generate-aya-8b`, is made of them and unique in the pipeline.
+        facts: its facts; its name, such as `generate-aya-8b`, is made of them and unique in the pipeline.
         config: what to do; built into a worker where it runs.
         inputs: role → the steps that feed it.
         produces: the record of its output rows.
-        resources: what a replica holds; steps with equal `pool` share replicas (and so loaded models).
-        scope: shard k → shard k; or one task over the corpus; or a source.
-        pool: the replicas' identity; by default the step's own.
-        span: the shards it does, or reads where its scope is the corpus; reading other shards of it yields no rows.
-        narrows: role → what this step's rows depend on of an input of which it reads only a part (`identity_for`).
-        version: raise it when the code changes what comes out.
+        resources: resources of a replica; steps with equal `pool` share replicas (and so loaded models).
+        scope: shard k → shard k; or one task over all shards; or a source.
+        pool: identity of the replicas (default: the step's own).
+        span: the shards it does, or reads if its scope is the corpus; reading other shards of it yields no rows.
+        narrows: role → the part of an input's identity that this step's rows depend on, if it reads only a part
+            (`identity_for`).
+        version: increase it when a change of the code changes the rows.
     """
 
     facts: StepFacts
@@ -271,7 +273,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What a pipeline file builds: the data sets it writes, and the candidate table that reports read.
+    """The result of a pipeline file: the data sets it writes, and the candidate table for reports.
 
     Attributes:
         datasets: data set name → the step that writes it.
@@ -283,5 +285,5 @@ class Pipeline:
 
     @property
     def targets(self) -> tuple[Step, ...]:
-        """Every step that is read when the run is done."""
+        """Every step whose output is needed at the end of the run."""
         return (*(step for role in self.table.values() for step in role), *self.datasets.values())

@@ -90,7 +90,7 @@ class RequestShard(Protocol):
         """
         ...
 
-    def condemned(self, item_id: str) -> Record:
+    def crash_reject(self, item_id: str) -> Record:
         """Return the Reject of an item that kills its engine whenever it is requested."""
         ...
 

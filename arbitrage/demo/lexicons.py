@@ -26,7 +26,7 @@ class Entry(BaseModel):
 
 
 class Thing(Entry):
-    """A word as an answer, and its inflected forms as templates ask for them."""
+    """A word as an answer, and its inflected forms for templates."""
 
     answer: Text
     forms: dict[str, Text]
@@ -68,7 +68,7 @@ class Colours(Entry):
 
 
 class Cycle(Entry):
-    """Names that follow each other in a circle; templates with `{name}` and `{when}`, one step away."""
+    """Names in a cyclic order; templates with `{name}` and `{when}`, one step away."""
 
     names: tuple[Text, ...]
     after: Two
@@ -78,7 +78,7 @@ class Cycle(Entry):
 
 
 class Comparisons(Entry):
-    """Animals from the smallest to the biggest; templates with `{a[form]}` and `{b[form]}`."""
+    """Animals from the smallest to the largest; templates with `{a[form]}` and `{b[form]}`."""
 
     bigger: Two
     smaller: Two
@@ -94,7 +94,7 @@ class Categories(Entry):
 
 
 class Lexicon(Entry):
-    """Everything the tasks need to know of one language."""
+    """All words and templates of one language."""
 
     language: Text
     arithmetic: Arithmetic
@@ -109,7 +109,7 @@ class Lexicon(Entry):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        """Refuse wrong cycle lengths, missing labels and templates that ask for what is not there."""
+        """Refuse wrong cycle lengths, missing labels and templates with unknown forms."""
         for cycle, length in ((self.weekdays, 7), (self.months, 12)):
             if len(set(cycle.names)) != length:
                 raise ValueError(f"{self.language}: found {len(set(cycle.names))} distinct names, wanted {length}")

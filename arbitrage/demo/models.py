@@ -1,4 +1,4 @@
-"""The models of the demo world: their names, what their cards claim, and where their files are."""
+"""The models of the demo world: names, model cards, and paths."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ MODELS_FOLDER = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class TeacherCard:
-    """What a teacher's model card says of it; like most cards, slightly optimistic."""
+    """The model card of a teacher; like most cards, slightly optimistic."""
 
     name: str
     languages: tuple[str, ...]

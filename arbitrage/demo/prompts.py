@@ -1,4 +1,4 @@
-"""Prompts from the embedded demo world, whose answers are known exactly."""
+"""Prompts from the embedded demo world, with exact answers."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Literal
@@ -14,7 +14,7 @@ from arbitrage.records import Message, Prompt, Reject, content_id, prompt_id_of
 BATCH_ROWS = 1000
 
 LICENCE = "Apache-2.0"
-"""The demo world is part of this project."""
+"""Licence of the demo world, which is part of this project."""
 
 
 class DemoPromptsConfig(StepConfig):
@@ -22,8 +22,7 @@ class DemoPromptsConfig(StepConfig):
 
     Attributes:
         per_language: number of questions of each language; fewer where the split has fewer.
-        skip: number of questions of each language that are left out first. Two sets, one beginning where the other
-            ends, share no question.
+        skip: number of questions of each language that are left out first, to make disjoint sets.
         seed: chooses the questions.
         split: the demo models were trained on `train` and not on `heldout`.
         languages: languages of the questions.
@@ -63,7 +62,7 @@ class DemoPromptsConfig(StepConfig):
 
 
 class DemoPromptReader:
-    """Reads the demo world. `source_id` is the fact in question, equal in all its wordings and translations."""
+    """Reads the demo world. `source_id` is the fact of the question, equal in all its wordings and translations."""
 
     def __init__(self, config: DemoPromptsConfig) -> None:
         self._config = config

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from arbitrage.demo.lexicons import Cycle, Lexicon
 
 MAX_TERM = 6
-"""Terms of sums and results of differences run up to this."""
+"""Maximum of the terms of sums and the results of differences."""
 
 COUNTS = range(2, 7)
 
 COUNTED_WORDS = 3
-"""Number of words of each category that are counted."""
+"""Number of words of each category in counting questions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Question:
     template: int | None = None
     num_templates: int = 1
     group: str = ""
-    """What is held out together; the instance itself if empty."""
+    """Key of questions that are held out together; the instance itself if empty."""
 
 
 def _arithmetic(lexicon: Lexicon) -> Iterator[Question]:
@@ -101,7 +101,7 @@ def _comparisons(lexicon: Lexicon) -> Iterator[Question]:
                 answer = a if (rank_a > rank_b) == (kind == "bigger") else b
                 for template in templates:
                     text = template.format(a=a.forms, b=b.forms)
-                    # A pair is held out in both orders and both directions: else one answer gives away the other.
+                    # A pair is held out in both orders and both directions: otherwise one answer reveals the other.
                     pair = "|".join(sorted((key_a, key_b)))
                     yield Question(f"{kind}({key_a},{key_b})", text, answer.answer, group=pair)
 

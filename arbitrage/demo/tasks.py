@@ -1,4 +1,4 @@
-"""The tasks of the demo world: every question with its one right answer, split by content hash."""
+"""The tasks of the demo world: every question with its exact answer, split by content hash."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ LANGUAGES: tuple[str, ...] = ("en", "es", "fr", "de", "pt", "tr", "ru", "ar", "h
 FAMILIES: tuple[str, ...] = tuple(QUESTIONS)
 
 HELDOUT_ONE_IN = 5
-"""One in this many instances is held out of training, in each language separately."""
+"""One in this many instances is held out of training, separately in each language."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def items(split: Split, language: str) -> list[DemoItem]:
 
 
 def sample_items(split: Split, languages: Sequence[str], per_language: int, seed: int) -> list[DemoItem]:
-    """Choose items by content hash, the same number from each family as far as they reach.
+    """Choose items by content hash, the same number from each family if there are enough.
 
     Args:
         split: Which side of the hold-out.

@@ -1,7 +1,7 @@
 """Accounting of a run: rows in = rows out + rejects, checked against the files; the reject budget.
 
-A step over its budget is described by how many rows it lost, the reasons, one example of each, and the place of the
-rejects.
+A step over its reject budget is reported with the number of rejects, the reasons, one example of each, and the path
+of the rejects.
 """
 
 from collections import Counter
@@ -19,14 +19,14 @@ from arbitrage.runs.paths import for_each, sizes_in
 from arbitrage.runs.verified import read_rejects
 
 MAX_DETAIL = 300
-"""Characters of a reject's detail that are shown."""
+"""Maximum number of characters shown of a reject's detail."""
 
 MAX_REASONS = 20
-"""Reasons of which an example is shown, the most frequent first."""
+"""Number of reasons with an example, the most frequent first."""
 
 
 def describe_loss(report: StepReport, planned: PlannedStep, max_rejected: float) -> str:
-    """Return what a person needs to mend a source or a teacher, some lines."""
+    """Describe a step's rejects in some lines, to repair a source or a teacher."""
     ranked = sorted(report.rejected.items(), key=lambda item: (-item[1], item[0]))
     reasons = ", ".join(f"{reason} {number}" for reason, number in ranked)
     head = (
@@ -50,7 +50,7 @@ def _examples(planned: PlannedStep, reasons: Sequence[str]) -> list[str]:
             break
         try:
             table = read_rejects(planned.job.directory, shard)
-        except ArbitrageError:  # an example is not worth an error of its own
+        except ArbitrageError:  # a missing example is no error
             continue
         rows = table.select(["item_id", "reason", "detail"]).to_pylist() if table is not None else ()
         for row in rows:
@@ -66,7 +66,7 @@ def _example(item_id: str, detail: str | None) -> str:
 
 
 class _Sums:
-    """The counts of some of a step's shards, added up."""
+    """Sums of the counts of some of a step's shards."""
 
     def __init__(self) -> None:
         self.shards: set[int] = set()
@@ -104,14 +104,14 @@ class _Account:
 
 
 class Accounts:
-    """What the shards that were done in this run counted, by step; `num_kept`: those found good after all."""
+    """Counts of the shards done in this run, by step; `num_kept`: shards that turned out to be up to date."""
 
     def __init__(self) -> None:
         self.num_kept: Counter[str] = Counter()
         self._sums: dict[str, _Sums] = {}
 
     def enter(self, step: str, shard: int, stats: ShardStats) -> None:
-        """Note a shard's counts."""
+        """Add a shard's counts."""
         self.of(step).add(shard, stats)
 
     def of(self, step: str) -> _Sums:
@@ -125,7 +125,7 @@ def check_accounts(
     """Return the manifest of a run whose shards are all complete.
 
     Raises:
-        ConservationError: the files are not what the counts say, or rows in ≠ rows out + rejected.
+        ConservationError: the files do not match the counts, or rows in ≠ rows out + rejected.
     """
     steps = tuple(_report(step, accounts) for step in execution.steps)
     return Manifest(
@@ -143,7 +143,7 @@ def check_accounts(
 def over_budget(
     reports: Sequence[StepReport], planned: Sequence[PlannedStep], max_rejected: float
 ) -> tuple[str, ...]:
-    """Return some lines for each step that lost more than its share of rows: why, with examples, and where."""
+    """Return lines for each step with more rejects than allowed: why, with examples, and where."""
     problems = []
     for report, step in zip(reports, planned, strict=True):
         share = report.num_rejected / report.num_in if report.num_in else 0.0
@@ -153,12 +153,12 @@ def over_budget(
 
 
 def now() -> str:
-    """Return the time as it is written into plans and manifests: UTC, ISO 8601, whole seconds."""
+    """Return the time for plans and manifests: UTC, ISO 8601, whole seconds."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _report(planned: PlannedStep, accounts: Accounts) -> StepReport:
-    """Add what was there before to what was done, and check each shard's counts against its files."""
+    """Add earlier shards to those of this run, and check each shard's counts against its files."""
     sums = accounts.of(planned.step.name)
     directory = planned.job.directory
     sizes = sizes_in(directory)
@@ -171,7 +171,7 @@ def _report(planned: PlannedStep, accounts: Accounts) -> StepReport:
         sums.add(shard, stats)
     missing = [k for k in planned.outputs if shard_path(directory, k).name not in sizes]
     if missing:
-        raise ConservationError(f"step {planned.step.name}: shard {missing[0]} was made and is gone")
+        raise ConservationError(f"step {planned.step.name}: shard {missing[0]} was written and has disappeared")
     by_group = tuple(
         Account(
             language=language,

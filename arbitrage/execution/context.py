@@ -1,4 +1,4 @@
-"""`RunContext`: what a caller passes to whatever drives runs and trainings."""
+"""`RunContext`: what a caller passes to code that drives runs and trainings."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,12 +14,12 @@ from arbitrage.runs.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class TrainingStep:
-    """Where a training is.
+    """State of a training.
 
     Attributes:
-        number: optimiser steps taken.
-        total: steps in all.
-        figures: what the trainer logged at this step, such as `loss`; mostly nothing.
+        number: optimiser steps so far.
+        total: number of steps in total.
+        figures: what the trainer logged at this step, such as `loss`; usually empty.
     """
 
     number: int
@@ -28,7 +28,7 @@ class TrainingStep:
 
 
 class TrainingProgress(Protocol):
-    """Shows a training while it lasts."""
+    """Shows the progress of a training."""
 
     def step(self, step: TrainingStep) -> None:
         """Show a step."""
@@ -51,14 +51,14 @@ class NoTrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """The backend, the progress display, the stop flag, and where notes go. By default: this process, in silence.
+    """The backend, the progress display, the stop flag, and a sink for notes. Default: this process, without output.
 
     Attributes:
         backend: makes the backend of a run.
         progress: makes the display of a run.
         training: makes the display of a training.
         note: shows a sentence between runs and trainings.
-        stop: once it is set, work in progress ends in a state that can be resumed.
+        stop: once it is set, running work ends in a state that can be resumed.
     """
 
     backend: Callable[[], Backend] = LocalBackend
@@ -68,6 +68,6 @@ class RunContext:
     stop: StopFlag = field(default_factory=StopFlag)
 
     def execute(self, request: RunRequest, check: Callable[[ExecutionPlan], None] = lambda _: None) -> Manifest:
-        """Do what is missing of a run. Arguments and errors as of `arbitrage.execution.run.execute`."""
+        """Compute what is missing of a run. Arguments and errors like `arbitrage.execution.run.execute`."""
         with self.progress() as progress:
             return execute(request, self.backend(), progress, self.stop, check)

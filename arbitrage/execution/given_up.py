@@ -1,4 +1,4 @@
-"""Teachers that cannot serve: their steps, and those that need them, stop; the others finish before the run fails."""
+"""Teachers that are given up: their steps, and steps that need them, stop; the others finish before the run fails."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from arbitrage.execution.plan import PlannedStep
 
 
 class GivenUp:
-    """Which steps of a run can no more be done, and why."""
+    """Steps of a run that can no longer be done, and why."""
 
     def __init__(self, steps: Sequence[PlannedStep]) -> None:
         self._steps = steps  # in topological order
@@ -15,7 +15,7 @@ class GivenUp:
         self._blocked: set[str] = set()
 
     def add(self, pool: str, error: ArbitrageError) -> None:
-        """Give the worker of a pool up."""
+        """Give up the worker of a pool."""
         self._errors.setdefault(pool, error)
         for step in self._steps:
             if step.missing and (step.job.pool == pool or self._blocked.intersection(step.upstream)):
@@ -26,10 +26,10 @@ class GivenUp:
         return step in self._blocked
 
     def raise_first(self) -> None:
-        """Raise why the first was given up, if any was; names the others."""
+        """Raise the first error, if any pool was given up; names the others."""
         if not self._errors:
             return
         (first, error), *others = self._errors.items()
-        more = f"; given up likewise: {', '.join(pool for pool, _ in others)}" if others else ""
-        error.args = (f"{error}{more}. What does not need {first} is done; rerun the same command for the rest",)
+        more = f"; also given up:{', '.join(pool for pool, _ in others)}" if others else ""
+        error.args = (f"{error}{more}. Steps that do not need {first} are done; rerun the same command for the rest",)
         raise error

@@ -14,22 +14,24 @@ from arbitrage.runs.journal import Journal, item_id_of
 from arbitrage.tables import shown, to_table, unwritable
 
 UNWRITABLE = "unwritable"
-"""Why a row stops of which a value fits no column."""
+"""Reject reason of a row with a value that does not fit into its column."""
 
 _MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd")
 
 
-async def settle(job: Job, asked: RequestShard, journal: Journal, counters: Counters, meter: LiveCounters) -> Output:
+async def settle(
+    job: Job, requests: RequestShard, journal: Journal, counters: Counters, live_counters: LiveCounters
+) -> Output:
     """Get a result for every item of the shard, and return its rows in the order of the items.
 
     Raises:
-        DrainedError: the run is stopping; what was in flight has arrived and is journaled.
-        EngineDiedError: the next attempt will look for the culprit.
+        DrainedError: the run is stopping; results in flight have arrived and are journaled.
+        EngineDiedError: the engine crashed; the next attempt searches for the cause.
         OvertakenError: another attempt has taken the shard over.
-        ExecutionError: the worker broke its contract: a result was missing, double or unexpected.
+        ExecutionError: the worker violated its contract: a result was missing, duplicate or unexpected.
     """
-    item_ids = [item.item_id for item in asked.items]
-    await _Asking(job.name, asked, journal, counters, meter).settle(item_ids)
+    item_ids = [item.item_id for item in requests.items]
+    await _ShardAttempt(job.name, requests, journal, counters, live_counters).settle(item_ids)
     answers = [journal.settled[item_id] for item_id in item_ids]
     rows = [answer for answer in answers if not isinstance(answer, Reject)]
     rejects = [answer for answer in answers if isinstance(answer, Reject)]
@@ -37,27 +39,27 @@ async def settle(job: Job, asked: RequestShard, journal: Journal, counters: Coun
 
 
 @dataclass
-class _Asking:
+class _ShardAttempt:
     """One attempt at a shard."""
 
     step: str
-    asked: RequestShard
+    requests: RequestShard
     journal: Journal
     counters: Counters
-    meter: LiveCounters
+    live_counters: LiveCounters
     overtaken: OvertakenError | None = None
 
     async def settle(self, item_ids: Sequence[str]) -> None:
-        owed = frozenset(item_ids)
+        wanted = frozenset(item_ids)
         settled = self.journal.settled
-        self.counters.num_owed = len(owed)
-        self.counters.num_replayed = sum(item_id in settled for item_id in owed)
-        for item_id in self.journal.quarantine.condemned:
-            if item_id in owed and item_id not in settled:
-                self.journal.settle(item_id, self.asked.condemned(item_id))
-        async with self.meter.turns.turn() as end_turn, self._looking_out():
-            await self._clear_suspects(owed)
-            await self._ask(item_ids, end_turn)
+        self.counters.num_items = len(wanted)
+        self.counters.num_replayed = sum(item_id in settled for item_id in wanted)
+        for item_id in self.journal.quarantine.confirmed:
+            if item_id in wanted and item_id not in settled:
+                self.journal.settle(item_id, self.requests.crash_reject(item_id))
+        async with self.live_counters.intake.hold() as end_intake, self._looking_out():
+            await self._clear_suspects(wanted)
+            await self._send(item_ids, end_intake)
         if self.overtaken is not None:
             raise self.overtaken
         if any(item_id not in settled for item_id in item_ids):
@@ -66,12 +68,12 @@ class _Asking:
     @property
     def _is_ending(self) -> bool:
         """Whether no further item is to be requested."""
-        return self.meter.is_draining or self.overtaken is not None
+        return self.live_counters.is_draining or self.overtaken is not None
 
     @asynccontextmanager
     async def _looking_out(self) -> AsyncIterator[None]:
-        """Look, while it asks, whether another attempt has taken over: this worker may be thought dead."""
-        if self.journal.is_look_due:  # it has waited long for its turn
+        """While requests are in flight, check whether another attempt has taken over this shard."""
+        if self.journal.is_look_due:  # it may have waited long for the intake lock
             await asyncio.to_thread(self.journal.require_newest)
         task = asyncio.create_task(self._look_out())
         try:
@@ -88,33 +90,33 @@ class _Asking:
             except OvertakenError as error:
                 self.overtaken = error
             except StorageError:
-                continue  # whoever writes next will say so
+                continue  # the next write will raise it
 
-    async def _clear_suspects(self, owed: frozenset[str]) -> None:
+    async def _clear_suspects(self, wanted: frozenset[str]) -> None:
         settled, quarantine = self.journal.settled, self.journal.quarantine
-        quarantine.suspects = [item_id for item_id in quarantine.suspects if item_id in owed]
+        quarantine.suspects = [item_id for item_id in quarantine.suspects if item_id in wanted]
         if not quarantine.next_group(settled):
             return
         while (group := quarantine.next_group(settled)) and not self._is_ending:
             self.journal.alone(group)
-            await self._ask(group)
+            await self._send(group)
         self.journal.alone([])
 
-    async def _ask(self, item_ids: Iterable[str], end_turn: Callable[[], None] = lambda: None) -> None:
+    async def _send(self, item_ids: Iterable[str], end_intake: Callable[[], None] = lambda: None) -> None:
         in_flight: set[str] = set()
         try:
-            async with aclosing(self.asked.results(self._take(item_ids, in_flight, end_turn))) as answers:
+            async with aclosing(self.requests.results(self._take(item_ids, in_flight, end_intake))) as answers:
                 async for answer in answers:
                     self._settle(answer, in_flight)
         finally:
             self.counters.num_in_flight -= len(in_flight)
         if in_flight:
             raise ExecutionError(
-                f"{self.step}: no result came for {len(in_flight)} items in flight, such as {min(in_flight)}"
+                f"{self.step}: no result arrived for {len(in_flight)} items in flight, such as {min(in_flight)}"
             )
 
-    def _take(self, item_ids: Iterable[str], in_flight: set[str], end_turn: Callable[[], None]) -> Iterator[str]:
-        """Hand out open items, until there are no more or the run is stopping."""
+    def _take(self, item_ids: Iterable[str], in_flight: set[str], end_intake: Callable[[], None]) -> Iterator[str]:
+        """Yield open items until there are no more or the run is stopping."""
         for item_id in item_ids:
             if self._is_ending:
                 break
@@ -123,13 +125,13 @@ class _Asking:
                 in_flight.add(item_id)
                 self.counters.num_in_flight += 1
                 yield item_id
-        end_turn()
+        end_intake()
 
     def _settle(self, answer: Record, in_flight: set[str]) -> None:
         item_id = item_id_of(answer)
         if item_id not in in_flight:
             kind = "a second result" if item_id in self.journal.settled else "an unexpected result"
-            raise ExecutionError(f"{self.step}: {kind} came: {item_id}")
+            raise ExecutionError(f"{self.step}: {kind}: {item_id}")
         in_flight.remove(item_id)
         answer = writable(answer)
         self.journal.settle(item_id, answer)
@@ -139,8 +141,8 @@ class _Asking:
 def writable(answer: Record) -> Record:
     """Return a result that can be journaled and become a row, whatever its engine returned.
 
-    A measure of a candidate that no column can hold, such as 10³⁰ tokens, becomes null: its text is sound. Any other
-    such value stops the row, with the field and the value as the reason's detail.
+    A count that no column can hold, such as 10³⁰ tokens, becomes null, because the text is usable. Any other such
+    value makes the row a reject, with the field and the value in its detail.
     """
     while (name := unwritable(answer)) is not None:
         if isinstance(answer, Candidate) and name in _MEASURES:

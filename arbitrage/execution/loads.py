@@ -15,9 +15,9 @@ class ModelPlacement:
 
     Attributes:
         pool: its name, such as "generate-aya-8b".
-        user: the teacher, reward or reviewer that is the model, such as "aya-8b".
-        model: what is loaded or sent requests.
-        resources: what each replica holds, and how many there are.
+        user: the teacher, reward or reviewer that uses the model, such as "aya-8b".
+        model: the model that is loaded or called.
+        resources: resources of each replica, and the number of replicas.
         is_remote: another machine runs the model.
     """
 
@@ -29,7 +29,7 @@ class ModelPlacement:
 
     @property
     def where(self) -> str:
-        """Which kind of node a replica needs."""
+        """The kind of node that a replica needs."""
         gpus, kind = self.resources.gpus, self.resources.accelerator
         if self.is_remote:
             return "another machine"
@@ -40,7 +40,7 @@ class ModelPlacement:
 
 
 def model_placements(execution: ExecutionPlan) -> list[ModelPlacement]:
-    """Return every model for which work is left, in the order of the steps."""
+    """Return every model with work left, in the order of the steps."""
     found: dict[str, ModelPlacement] = {}
     for step in execution.steps:
         model = step.job.config.loaded()
@@ -52,7 +52,7 @@ def model_placements(execution: ExecutionPlan) -> list[ModelPlacement]:
 
 
 def load_sentences(execution: ExecutionPlan, backend: str) -> Iterator[str]:
-    """Yield a line for each model that is loaded, and one for all that run elsewhere."""
+    """Yield a line for each model that is loaded, and one for all models that run elsewhere."""
     remote = []
     for load in model_placements(execution):
         if load.is_remote:

@@ -1,4 +1,4 @@
-"""The local backend: one process, one step after the other, light ones in one go. For debugging and small work."""
+"""The local backend: one process, one step after the other; light steps together. For debugging and small runs."""
 
 import asyncio
 from collections.abc import Collection, Sequence, Set
@@ -21,7 +21,7 @@ TICK_S = 0.5
 
 
 class LocalBackend:
-    """Runs every step in this process; an engine is loaded when its first shard needs it, freed after its last."""
+    """Runs every step in this process; an engine is loaded for its first shard and released after its last."""
 
     name = "local"
 
@@ -38,7 +38,7 @@ class _LocalRun:
         self._workers: dict[str, ShardWorker | RequestWorker] = {}
         self._retries = Retries()
         self._given_up = GivenUp(execution.steps)
-        self._meter = LiveCounters()
+        self._live_counters = LiveCounters()
         self._name = "this process"
 
     async def run(self) -> None:
@@ -53,13 +53,13 @@ class _LocalRun:
                 await self._close_unless(needed)
             self._given_up.raise_first()
         finally:
-            await asyncio.to_thread(self._meter.spent.remove)
+            await asyncio.to_thread(self._live_counters.spent.remove)
             await self._close_unless(needed=set())
 
     async def _do_chain(self, chain: Sequence[PlannedStep]) -> None:
-        """Do light steps shard by shard, each with what the one before has left in memory.
+        """Run light steps shard by shard, each on the previous one's rows in memory.
 
-        Where one fails in a way that the others may survive, the rest is left to be done step by step.
+        If one fails and others may succeed, the rest is done step by step.
         """
         steps = [step for step in chain if not self._given_up.blocks(step.step.name)]
         if len(steps) < 2:
@@ -78,18 +78,18 @@ class _LocalRun:
 
     async def _do_one(self, step: PlannedStep, worker: ShardWorker | RequestWorker, attempt: Attempt) -> None:
         if not self._keep(step, attempt.shard):
-            stats = await do_shard(step.job, worker, attempt, self._meter)
+            stats = await do_shard(step.job, worker, attempt, self._live_counters)
             self._left[step.step.name].remove(attempt.shard)
             self._watch.shard_done(step, attempt.shard, stats)
 
     async def _do_or_give_up(self, step: PlannedStep) -> None:
-        """Do a step; where its teacher cannot serve, the steps that do not need it still go on."""
+        """Run a step; if its teacher cannot serve, steps that do not need it continue."""
         try:
             await self._do_step(step)
         except TeacherError as error:
             self._given_up.add(step.job.pool, error)
             if any(s.missing and not self._given_up.blocks(s.step.name) for s in self._later(step)):
-                self._watch.progress.note(f"{step.job.pool} is given up: {error}. What does not need it goes on")
+                self._watch.progress.note(f"{step.job.pool} is given up: {error}. Steps that do not need it continue")
 
     def _later(self, step: PlannedStep) -> tuple[PlannedStep, ...]:
         steps = self._execution.steps
@@ -108,7 +108,7 @@ class _LocalRun:
             self._watch.shard_done(step, 0, do_corpus(job, job.config.build()))
 
     def _keep(self, step: PlannedStep, shard: int) -> bool:
-        """Keep a doubtful shard if its inputs came out as they were."""
+        """Keep a doubtful shard if its inputs are unchanged."""
         stats = reusable_stats(step.job, shard) if shard in step.doubtful else None
         if stats is not None:
             self._left[step.step.name].discard(shard)
@@ -116,7 +116,7 @@ class _LocalRun:
         return stats is not None
 
     async def _do_shards(self, step: PlannedStep) -> None:
-        """Try all shards until none is left; one that holds suspects is tried with no other beside it."""
+        """Run all shards; one that holds suspects runs with no other beside it."""
         session = self._execution.session
         shards = [k for k in sorted(self._left[step.step.name]) if not self._keep(step, k)]
         left = {k: Attempt(k, session, is_alone=has_suspects(step.job, k)) for k in shards}
@@ -135,12 +135,12 @@ class _LocalRun:
     async def _try_all(
         self, step: PlannedStep, attempts: list[Attempt], left: dict[int, Attempt], in_hand: set[int]
     ) -> None:
-        """Do shards, a few at a time, telling how it goes; the first error cancels the others."""
+        """Run shards, a few at a time, with progress reports; the first error cancels the others."""
         worker, waiting = self._worker(step), iter(attempts)
 
         async def some() -> None:
             for attempt in waiting:
-                if self._watch.stop.is_asked:
+                if self._watch.stop.is_requested:
                     return
                 in_hand.add(attempt.shard)
                 try:
@@ -149,7 +149,7 @@ class _LocalRun:
                     return
                 in_hand.remove(attempt.shard)
                 del left[attempt.shard]
-                await asyncio.sleep(0)  # for signals, where no worker waits for anything
+                await asyncio.sleep(0)  # for signals, if no worker waits for anything
 
         tasks = {asyncio.create_task(some()) for _ in attempts[:SHARDS_IN_HAND]}
         pending = tasks
@@ -158,17 +158,17 @@ class _LocalRun:
                 done, pending = await asyncio.wait(pending, timeout=TICK_S, return_when=asyncio.FIRST_EXCEPTION)
                 for task in done:
                     task.result()
-                self._tell(worker, in_hand, step)
+                self._report(worker, in_hand, step)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._watch.gone(self._name)
 
-    def _tell(self, worker: ShardWorker | RequestWorker, in_hand: set[int], step: PlannedStep) -> None:
-        self._meter.is_draining = self._watch.stop.is_asked
+    def _report(self, worker: ShardWorker | RequestWorker, in_hand: set[int], step: PlannedStep) -> None:
+        self._live_counters.is_draining = self._watch.stop.is_requested
         load = worker.load() if is_request_worker(worker) else Load()
-        self._watch.heard(self._name, self._meter.by_step(), load)
+        self._watch.counters_received(self._name, self._live_counters.by_step(), load)
         self._watch.tick(partial(_under_way, [step], in_hand))
 
     async def _start_again(
@@ -192,7 +192,7 @@ class _LocalRun:
         return self._workers[step.job.pool]
 
     async def _close_unless(self, needed: Set[str]) -> None:
-        """Close the other workers: all of them, also where one fails to."""
+        """Close the other workers: all of them, even if one fails to close."""
         failures = []
         for pool in sorted(self._workers.keys() - needed):
             try:
@@ -204,7 +204,7 @@ class _LocalRun:
 
 
 def _chains(steps: Sequence[PlannedStep]) -> list[list[PlannedStep]]:
-    """Return the steps in order, light steps that follow each other together: they are done shard by shard."""
+    """Return the steps in order, with consecutive light steps grouped: groups run shard by shard."""
     chains: list[list[PlannedStep]] = []
     for step in steps:
         if chains and _is_link(step) and _is_link(chains[-1][-1]):

@@ -1,13 +1,13 @@
 """The run lock: one driver for each run directory, and a token that stops workers of an earlier driver.
 
-A worker of a dead driver may live on for a moment. It carries the token of its own run, and before it publishes a
-shard it checks that the directory still holds that token. On a disk the lock is one of the operating system and ends
+A worker of a dead driver may keep running for a moment. It has the token of its own run, and before it publishes a
+shard it checks that the directory still holds that token. On a disk the lock is an operating system lock, which ends
 with the process.
 
-In an object store it is an object that its holder renews; an old one counts for nothing. Two drivers that look at the
-same moment may both find none and both write one; the later write wins. Each looks again after SETTLE_S whether the
-object is its own, so both hold the directory only if a write takes longer than that to arrive, and then the token
-check before publishing finds it. (S3 could refuse the second write by `If-None-Match`; pyarrow does not offer it.)
+In an object store it is an object that its holder renews; an old one has expired. Two drivers that start at the same
+moment may both find none and both write one; the later write wins. Each checks after SETTLE_S whether the object is
+still its own, so both hold the directory only if a write takes longer than that, and then the token check before
+publishing detects it. (S3 could refuse the second write by `If-None-Match`; pyarrow does not offer it.)
 Ages are measured by the clocks of the machines, which must agree to within about ten seconds.
 
 The object is rewritten while others read it, and reading takes two requests: the length, then that many bytes. So all
@@ -55,13 +55,13 @@ def hold_store_lock(run_dir: StorePath, token: str) -> Iterator[None]:
     held = read_store_lock(run_dir)
     if held is not None and (age := time.time() - held.renewed_at) < STALE_AFTER_S:
         raise RunDirectoryError(
-            f"{run_dir}: another process is running in it (process {held.pid} on {held.host}, last heard of "
+            f"{run_dir}: another process is running in it (process {held.pid} on {held.host}, last active "
             f"{max(age, 0):.0f} s ago); if it is dead, run again in {STALE_AFTER_S - age:.0f} s"
         )
     try:
         _write(run_dir, token)
     except StorageError:
-        run_dir.require_bucket()  # asked only now: credentials for a prefix alone may not look at the bucket
+        run_dir.require_bucket()  # only now, because credentials for a prefix may not be allowed to access the bucket
         raise
     time.sleep(SETTLE_S)
     if not _is_ours(run_dir, token):
@@ -79,7 +79,7 @@ def hold_store_lock(run_dir: StorePath, token: str) -> Iterator[None]:
 
 
 def read_store_lock(run_dir: StorePath) -> StoreLock | None:
-    """Return the lease that stands, however old, or None."""
+    """Return the current lease, however old, or None."""
     for _ in range(READ_TRIES):
         try:
             return StoreLock.model_validate_json((run_dir / LOCK_FILE).read_bytes())
@@ -91,11 +91,11 @@ def read_store_lock(run_dir: StorePath) -> StoreLock | None:
 
 
 def _renew(run_dir: StorePath, token: str, released: threading.Event) -> None:
-    """Renew until released, or lost to another. A store that cannot be reached is tried again."""
+    """Renew until released, or until another driver has taken the lock. If the store is unreachable, retry."""
     while not released.wait(RENEW_EVERY_S):
         try:
             if not _is_ours(run_dir, token):
-                return  # what this run has under way is refused when it is to be published
+                return  # this run's shards are refused when they are published
             _write(run_dir, token)
         except StorageError:
             continue
@@ -113,9 +113,9 @@ def _write(run_dir: StorePath, token: str) -> None:
 
 @contextmanager
 def hold_run_lock(run_dir: AnyPath) -> Iterator[str]:
-    """Hold the run directory for this process alone, and yield the token of this run.
+    """Hold the run directory for this process, and yield the token of this run.
 
-    The hold ends with the process, however it ends; in an object store, a minute after it ended badly.
+    The lock ends with the process; in an object store, up to a minute after a crash.
 
     Raises:
         RunDirectoryError: it cannot be written, or another process holds it.
@@ -157,7 +157,7 @@ def _lock(run_dir: Path, session: str) -> Iterator[None]:
 
 
 def require_session(run_dir: AnyPath, session: str) -> None:
-    """Refuse to publish for a run that has lost its directory to another.
+    """Refuse to publish for a run whose directory has been taken over by another.
 
     Raises:
         RunDirectoryError: another run has taken over.

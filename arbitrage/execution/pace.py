@@ -1,4 +1,4 @@
-"""How fast a step goes in this pass of a run: rows and tokens a second by the wall clock, and the time left."""
+"""Speed of a step in this pass of a run: rows and tokens per second by the wall clock, and the time left."""
 
 import time
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from arbitrage.runs.manifest import ShardStats
 
 @dataclass(slots=True)
 class Pace:
-    """What one step has done in this pass.
+    """Progress of one step in this pass.
 
     Attributes:
-        began_at: when its first shard was begun, by the monotonic clock.
-        shards_left: of this pass.
+        began_at: start of its first shard, by the monotonic clock.
+        shards_left: shards left in this pass.
     """
 
     began_at: float
@@ -29,7 +29,7 @@ class Pace:
         self.tokens_done += stats.completion_tokens
 
     def figures(self) -> dict[str, float | int]:
-        """Return what is published of it."""
+        """Return the published figures."""
         return {
             "seconds": round(time.monotonic() - self.began_at, 3),
             "shards_left": self.shards_left,
@@ -40,5 +40,5 @@ class Pace:
 
 
 def begun_at(stats: ShardStats) -> float:
-    """Return when the first shard of a step was begun, once it is done."""
+    """Return when the first shard of a step was started, after it is done."""
     return time.monotonic() - stats.seconds

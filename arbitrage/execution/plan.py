@@ -1,4 +1,4 @@
-"""Turn target steps into a plan: order, fingerprints, directories, and which shards are missing."""
+"""Plan a run: order of the steps, fingerprints, directories, and missing shards."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,11 +30,11 @@ from arbitrage.runs.verified import is_sound, mark_of
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One upstream step as a job reads it: its directory, and which of its shards answers to shard k.
+    """One input step of a job: its directory, and which of its shards belongs to shard k.
 
     Attributes:
-        span: the shards it has; to who reads others, they are empty.
-        is_narrowed: the job depends on a part of it only, and its fingerprint says on which.
+        span: the shards it has; reading others yields no rows.
+        is_narrowed: the job depends on only a part of it, which its fingerprint identifies.
     """
 
     directory: AnyPath
@@ -44,7 +44,7 @@ class Feed:
     span: Span = ALL_SHARDS
 
     def reads(self, shard: int) -> int | None:
-        """Return which of its shards answers to shard k; None if none does."""
+        """Return which of its shards belongs to shard k; None if none does."""
         if self.scope == "corpus":
             return 0
         return shard if shard in self.span else None
@@ -52,7 +52,7 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One step, ready to be shipped to wherever it runs: no reference to the rest of the DAG."""
+    """One step, ready to be sent to where it runs: without references to the rest of the DAG."""
 
     name: str
     config: StepConfig
@@ -67,19 +67,19 @@ class Job:
 
     @property
     def is_light(self) -> bool:
-        """Whether its workers hold nothing: they have their process to themselves, and live for a few shards."""
+        """Whether its workers reserve no resources: they are built for a few shards at a time."""
         return not (self.resources.cpus or self.resources.gpus) and self.pool == self.name
 
     @property
     def shipped(self) -> "Job":
-        """The job as a worker needs it: one that does shards one by one is sent without the list of all of them.
+        """The job as sent to a worker: for shard-scoped steps without the list of all shards.
 
-        It is sent with each shard, and of 10,000 shards the list alone takes 30 KB.
+        It is sent with each shard, and the list of 10,000 shards takes 30 KB.
         """
         return replace(self, shards=()) if self.scope == "shard" else self
 
     def lineage(self, shard: int, lineage: Lineage) -> dict[str, str]:
-        """Return the digests of what this shard is made from, as it lies on disk now."""
+        """Return the digests of this shard's inputs as they are on disk now."""
         reads: dict[AnyPath, int | Sequence[int]] = {}
         for feed in (f for group in self.feeds.values() for f in group if not f.is_narrowed):
             if self.scope == "corpus" and feed.scope != "corpus":
@@ -91,14 +91,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step beside its job, its fingerprint and what is left to do.
+    """A step with its job, its fingerprint and its missing shards.
 
     Attributes:
-        missing: shards to do, or to look at again.
-        doubtful: those of them that are there and sound, while an input of theirs is missing: kept where the input
-            comes out as it was.
-        incomplete: those of them of which the rejects alone are lost: their rows are taken over.
-        damaged: files that are not what was written, to be set aside.
+        missing: shards to do, or to check again.
+        doubtful: those of them that exist and are intact, but have a missing input: they are kept if that input comes
+            out the same.
+        incomplete: those of them of which only the rejects are lost: their rows are reused.
+        damaged: damaged files, to be set aside.
         recovered: counts that were lost, read from the footers of their shards.
     """
 
@@ -119,19 +119,19 @@ class PlannedStep:
 
     @property
     def certain(self) -> tuple[int, ...]:
-        """The missing shards without those that may turn out to be good."""
+        """The missing shards without the doubtful ones."""
         return tuple(k for k in self.missing if k not in self.doubtful)
 
     @property
     def held(self) -> Literal["actor", "task"]:
-        """Whether its workers hold resources and live across shards, or are built for each shard."""
+        """Whether its workers reserve resources and stay across shards, or are built for each shard."""
         heavy = self.step.resources.cpus or self.step.resources.gpus or self.step.pool
         return "actor" if heavy else "task"
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPlan:
-    """All steps of a run in topological order. `session`: the token of the run that does it (`claim`)."""
+    """All steps of a run in topological order. `session`: token of the run."""
 
     run_dir: AnyPath
     num_shards: int
@@ -144,7 +144,7 @@ class ExecutionPlan:
         return next(s for s in self.steps if s.step.name == name)
 
     def shards_left(self, pool: str) -> set[int]:
-        """Return which shards are left to the steps that share a pool of workers."""
+        """Return the missing shards of the steps that share a pool of workers."""
         return {k for s in self.steps if s.job.pool == pool for k in s.missing}
 
     @property
@@ -154,10 +154,10 @@ class ExecutionPlan:
 
 
 def plan(run_dir: AnyPath, targets: Sequence[Step], num_shards: int, shards: Sequence[int]) -> ExecutionPlan:
-    """Plan a run. Looks at the run directory and changes nothing.
+    """Plan a run. Reads the run directory and changes nothing.
 
-    Sizes of all files are compared with the counts; digests are when a file is read (`arbitrage.runs.verified`), or
-    where a shard's journal is there too.
+    Sizes of all files are compared with the counts. Digests are compared when a file is read
+    (`arbitrage.runs.verified`), or if a shard has a journal, too.
     """
     wanted = tuple(sorted(shards))
     order = topological(targets)
@@ -188,7 +188,7 @@ def plan(run_dir: AnyPath, targets: Sequence[Step], num_shards: int, shards: Seq
 
 
 def require_own_directories(execution: ExecutionPlan) -> None:
-    """Refuse directories of steps that are links: what is written or removed there would be so elsewhere.
+    """Refuse step directories that are links, because files would be written or removed elsewhere.
 
     Raises:
         StorageError: names the link.
@@ -200,10 +200,10 @@ def require_own_directories(execution: ExecutionPlan) -> None:
 
 
 def mend(execution: ExecutionPlan, note: Callable[[str], None]) -> None:
-    """Set damaged files aside, write lost counts again, and remove what was made from other inputs than today's.
+    """Set damaged files aside, write lost counts again, and remove shards made from other inputs than today's.
 
-    Only for the process that holds the run directory. Doubtful shards stay: each is compared with its inputs when
-    these are there (`reusable_stats`), and a plan made after a crash in between compares them again.
+    The caller must hold the run lock. Doubtful shards stay: each is compared with its inputs when these exist
+    (`reusable_stats`), and a plan made after a crash in between compares them again.
     """
     for planned in execution.steps:
         directory = planned.job.directory
@@ -231,10 +231,10 @@ def _drop_stale(execution: ExecutionPlan) -> None:
 
 
 def drop_temporary(execution: ExecutionPlan, is_done: bool = False) -> None:
-    """Remove what killed processes left half-written, and journals of shards that are complete.
+    """Remove temporary files of killed processes, and journals of complete shards.
 
-    Only for the process that holds the run directory; with `is_done`, after its last shard: workers of a dead run may
-    have outlived its driver by a moment, and died in their turn.
+    The caller must hold the run lock. Called again after the last shard (`is_done`), because workers of a dead run
+    may have outlived its driver and left files, too.
     """
     remove_temporary(execution.run_dir, is_deep=False)
     for planned in execution.steps:
@@ -283,7 +283,7 @@ def _job(step: Step, run_dir: AnyPath, prints: Mapping[str, str], num_shards: in
 
 @dataclass
 class _Found:
-    """What lies there of one step: see PlannedStep."""
+    """Files of one step: see PlannedStep."""
 
     missing: tuple[int, ...] = ()
     doubtful: set[int] = field(default_factory=set)
@@ -293,11 +293,11 @@ class _Found:
 
 
 def _look_at(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], lineage: Lineage) -> _Found:
-    """Find what is missing of a step.
+    """Find the missing shards of a step.
 
-    Shard k is missing if its file is, or is damaged, or was made from other inputs than today's. Where an input of
-    which the step depends is missing itself, this can only be told when it is there again: the shard is doubtful. An
-    input of which the step depends on a part only is left out: the fingerprint says that the part is the same.
+    Shard k is missing if its file is, or is damaged, or was made from other inputs than today's. If an input is
+    missing itself, this is known only after it is made again: the shard is doubtful. Inputs of which the step uses
+    only a part are not compared, because the fingerprint identifies that part.
     """
     outputs = (0,) if step.scope == "corpus" else job.shards
     files = _Files(job)
@@ -317,7 +317,7 @@ def _look_at(step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], line
 
 
 class _Files:
-    """Sizes of a step's files, from one look at each of its directories."""
+    """Sizes of a step's files, from one listing of each directory."""
 
     def __init__(self, job: Job) -> None:
         sizes = sizes_in(job.directory)
@@ -331,7 +331,7 @@ _State = Literal["missing", "incomplete", "sound"]
 
 
 def _state(job: Job, shard: int, files: _Files, lineage: Lineage, found: _Found) -> _State:
-    """Tell how a shard stands, by the sizes of its files; note what is damaged and what was recovered."""
+    """Return the state of a shard, by the sizes of its files; collect what is damaged and what was recovered."""
     if shard not in files.shards:
         return "missing"
     stats = lineage.stats(job.directory, shard)
@@ -344,7 +344,7 @@ def _state(job: Job, shard: int, files: _Files, lineage: Lineage, found: _Found)
             return "missing"
         found.recovered[shard] = stats
         lineage.learn(job.directory, shard, stats)
-    # A journal beside a complete shard: its process died before the shard was known to survive the machine's death.
+    # A journal beside a complete shard: its process died before the shard was known to be durable.
     is_doubted = shard in files.journals
     path, rejects = shard_path(job.directory, shard), rejects_path(job.directory, shard)
     if files.shards[shard] != stats.size_bytes or (is_doubted and not is_sound(path, mark_of(stats))):
@@ -361,7 +361,7 @@ def _state(job: Job, shard: int, files: _Files, lineage: Lineage, found: _Found)
 def _with_missing_inputs(
     step: Step, job: Job, upstream: Mapping[str, tuple[int, ...]], outputs: tuple[int, ...]
 ) -> set[int]:
-    """Return the shards of which an input is missing."""
+    """Return the shards with a missing input."""
     found: set[int] = set()
     for source in (s for role, sources in step.inputs.items() if role not in step.narrows for s in sources):
         lost = upstream[source.name] if source.scope == "corpus" else set(upstream[source.name]) & set(job.shards)
@@ -375,9 +375,9 @@ def _is_up_to_date(job: Job, shard: int, lineage: Lineage) -> bool:
 
 
 def _require_equal_pools(jobs: Iterable[Job]) -> None:
-    """Steps of one pool are served by one worker, built from any of their configs: these must be equal."""
+    """Steps of one pool share a worker, built from any of their configs, so these must be equal."""
     known: dict[str, Job] = {}
     for job in jobs:
         first = known.setdefault(job.pool, job)
         if job.config != first.config:
-            raise UserError(f"'{first.name}' and '{job.name}' would share a worker, but want different ones")
+            raise UserError(f"'{first.name}' and '{job.name}' would share a worker, but have different configs")

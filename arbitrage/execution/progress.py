@@ -1,6 +1,6 @@
-"""Progress of a run: what a backend reports, and the monitor that gathers, publishes and acts on it.
+"""Progress of a run: the interface for backends, and the monitor that collects and publishes it.
 
-The monitor sums the live counters, writes `_live.json`, reads the stop flag, and ends a run in which nothing moves.
+The monitor sums the live counters, writes `_live.json`, reads the stop flag, and ends a run without progress.
 """
 
 import time
@@ -20,18 +20,18 @@ from arbitrage.runs.store import replace_json
 
 
 class Progress(Protocol):
-    """Listens to a run. Called from the driver's thread only."""
+    """Receives the progress of a run. Called only from the driver's thread."""
 
     def planned(self, execution: ExecutionPlan) -> None:
         """The run is about to start."""
         ...
 
     def pool_started(self, pool: str, replicas: int, resources: str) -> None:
-        """A pool of workers holds its resources now."""
+        """A pool of workers has reserved its resources."""
         ...
 
     def rows_read(self, step: PlannedStep, num_rows: int) -> None:
-        """A source has read so many more rows."""
+        """A source has read this many more rows."""
         ...
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
@@ -39,16 +39,16 @@ class Progress(Protocol):
         ...
 
     def live(self, steps: Mapping[str, LiveStep]) -> None:
-        """What is under way now, by step; about once a second."""
+        """The live counters, by step; about once a second."""
         ...
 
     def note(self, message: str) -> None:
-        """Something a person would want to know, in one sentence."""
+        """A note for the user, in one sentence."""
         ...
 
 
 class NoProgress:
-    """Says nothing."""
+    """Reports nothing."""
 
     def planned(self, execution: ExecutionPlan) -> None:
         """Ignore."""
@@ -71,24 +71,24 @@ class NoProgress:
 
 PUBLISH_EVERY_S = 1.0
 PUBLISH_EVERY_IN_STORE_S = 4.0
-"""Each is a request, paid for, and the driver waits for it."""
+"""Interval of writing `_live.json` to a store, where each write is a paid request that the driver waits for."""
 
 
 class StopFlag:
     """Stop flag, set by the signal handler.
 
     Attributes:
-        is_asked: a signal came.
+        is_requested: a signal came.
         is_at_once: nothing is in flight, so that the first signal ends the command where it is.
     """
 
     def __init__(self) -> None:
-        self.is_asked = False
+        self.is_requested = False
         self.is_at_once = False
 
     def require_none(self) -> None:
         """Raise DrainedError if a signal came."""
-        if self.is_asked:
+        if self.is_requested:
             raise DrainedError("stopped on request")
 
     @contextmanager
@@ -113,16 +113,16 @@ class StopFlag:
 
 
 class RunMonitor:
-    """What a backend tells of its work.
+    """Collects the progress that a backend reports.
 
     Attributes:
-        accounts: the counts of what was done.
+        accounts: counts of the shards that are done.
 
     Args:
         execution: the run.
-        progress: shows a person how it goes.
-        stop: asked for by the user.
-        stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
+        progress: shows the progress.
+        stop: set by the user.
+        stall_after_s: seconds without progress after which the run ends; 0: never.
     """
 
     def __init__(self, execution: ExecutionPlan, progress: Progress, stop: StopFlag, stall_after_s: float) -> None:
@@ -160,7 +160,7 @@ class RunMonitor:
         self.progress.rows_read(step, num_rows)
 
     def shard_kept(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
-        """A shard whose inputs were made again is as it would be now, and stays."""
+        """A doubtful shard is up to date and stays."""
         self.accounts.num_kept[step.step.name] += 1
         self.shard_done(step, shard, stats)
 
@@ -169,21 +169,21 @@ class RunMonitor:
         self._num_replicas[pool] = replicas
 
     def restarted(self, step: str) -> None:
-        """A worker of the step died, and is started again."""
+        """A worker of the step died and was started again."""
         self._restarts[step] = self._restarts.get(step, 0) + 1
 
-    def heard(self, worker: str, counters: Mapping[str, Counters], load: Load) -> None:
-        """A worker has told what it has under way."""
+    def counters_received(self, worker: str, counters: Mapping[str, Counters], load: Load) -> None:
+        """A worker has reported its live counters."""
         self._counters[worker], self._loads[worker] = counters, load
         for step in counters:
             self._pace(step, time.monotonic())
 
     def gone(self, worker: str) -> None:
-        """A worker has nothing under way any more."""
+        """A worker has no shards under way any more."""
         self._counters.pop(worker, None)
 
     def live(self) -> dict[str, LiveStep]:
-        """Return what is known of each step that is under way or has been restarted."""
+        """Return the state of each step that is under way or was restarted."""
         found: dict[str, LiveStep] = {}
         for worker, counters in sorted(self._counters.items()):
             load = self._loads[worker]
@@ -210,10 +210,10 @@ class RunMonitor:
         """Publish the live counters; to be called about once a second.
 
         Args:
-            under_way: says what is being done, should nothing have moved for too long.
+            under_way: describes what is under way, for the error message.
 
         Raises:
-            StalledError: nothing has.
+            StalledError: nothing has moved for too long.
         """
         now = time.monotonic()
         if now - self._published_at < self._publish_every_s:
@@ -222,11 +222,11 @@ class RunMonitor:
         steps = self.live()
         replace_json(self._path, LiveRun(at=time.time(), steps=steps))
         self.progress.live(steps)
-        state = (self._num_done, [(s.num_answered, s.num_replayed, s.num_owed) for s in steps.values()])
+        state = (self._num_done, [(s.num_answered, s.num_replayed, s.num_items) for s in steps.values()])
         if state != self._last_state:
             self._last_state, self._moved_at = state, now
         elif self._stall_after_s and now - self._moved_at > self._stall_after_s:
             raise StalledError(
                 f"nothing has moved for {now - self._moved_at:.0f} s; under way: {under_way()}. "
-                "What is done is kept: rerun the same command to resume; raise --stall-timeout if it was only slow"
+                "Finished work is kept: rerun the same command to resume; increase --stall-timeout if it was slow"
             )

@@ -1,4 +1,4 @@
-"""Which shards can be done now: kept up to date shard by shard, so that a turn costs nothing for those that wait."""
+"""Shards that can be done now, updated shard by shard, so that a turn costs nothing for waiting shards."""
 
 import heapq
 from collections import Counter, defaultdict
@@ -8,11 +8,11 @@ from arbitrage.execution.plan import PlannedStep
 
 
 class Readiness:
-    """What is undone of each step, and what of it waits for nothing any more.
+    """Unfinished shards of each step, and which of them are ready.
 
     Attributes:
         undone: step → shards that are not complete.
-        fresh: (step, shard) that became ready since somebody last emptied it.
+        fresh: (step, shard) that became ready since this was last emptied.
     """
 
     def __init__(self, steps: Sequence[PlannedStep]) -> None:
@@ -20,7 +20,7 @@ class Readiness:
         self.fresh: list[tuple[str, int]] = []
         self._steps = {s.step.name: s for s in steps}
         self._readers: dict[str, list[PlannedStep]] = defaultdict(list)
-        self._blockers: Counter[tuple[str, int]] = Counter()  # undone shards that each undone shard waits for
+        self._blockers: Counter[tuple[str, int]] = Counter()  # shards that it waits for
         self._heaps: dict[str, list[int]] = {s.step.name: [] for s in steps}
         self._ready: dict[str, set[int]] = {s.step.name: set() for s in steps}
         for step in steps:
@@ -41,16 +41,16 @@ class Readiness:
         return shard in self._ready[step]
 
     def waits_only_for(self, step: str, shard: int, others: Set[str]) -> bool:
-        """Whether a shard is undone and could be done as soon as that shard of some other steps is."""
+        """Whether a shard is unfinished and waits only for the same shard of some other steps."""
         names = {name for name in self._steps[step].upstream if self._blocks(name, step, shard)}
         return shard in self.undone[step] and names <= others
 
     def take(self, step: str, shard: int | None = None) -> int | None:
-        """Take a ready shard, the first unless told which, and return it; None where none is ready."""
+        """Take a ready shard, by default the first, and return it; None if there is none."""
         ready, heap = self._ready[step], self._heaps[step]
         while shard is None and heap:
             first = heapq.heappop(heap)
-            shard = first if first in ready else None  # else it was taken by name
+            shard = first if first in ready else None  # otherwise it was taken by number
         if shard is not None:
             ready.remove(shard)
         return shard
@@ -61,7 +61,7 @@ class Readiness:
         heapq.heappush(self._heaps[step], shard)
 
     def done(self, step: str, shard: int) -> None:
-        """Note that a shard is complete, and what became ready by it."""
+        """Note that a shard is complete, and which others became ready."""
         undone = self.undone[step]
         if shard not in undone:
             return

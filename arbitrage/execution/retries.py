@@ -1,4 +1,4 @@
-"""When a shard whose worker died is tried again: as long as each death teaches something."""
+"""Retries of a shard whose worker died: as long as each attempt makes progress."""
 
 from collections import Counter
 
@@ -8,21 +8,21 @@ from arbitrage.runs.journal import Journal, has_journal
 from arbitrage.runs.lineage import Lineage
 
 MAX_FRUITLESS = 3
-"""Failures in a row, of one shard, that settled nothing more and narrowed no suspicion."""
+"""Maximum number of consecutive failures of one shard without a new result and without fewer suspects."""
 
 
 class Retries:
-    """Remembers what each shard's last failure had brought."""
+    """Records the progress at each shard's last failure."""
 
     def __init__(self) -> None:
         self._fruitless: Counter[tuple[str, int]] = Counter()
         self._standing: dict[tuple[str, int], tuple[int, int]] = {}
 
     def failed(self, job: Job, shard: int, cause: Exception, died: bool) -> None:
-        """Take note of a failure that trying again may help.
+        """Record a failure after which a retry may help.
 
         Raises:
-            ArbitrageError: the cause itself, or an ExecutionError that names it, when it has not helped so far.
+            ArbitrageError: the cause itself, or an ExecutionError that names it, if retries have made no progress.
         """
         key = job.name, shard
         num_settled, num_suspects = journal_progress(job, shard, died)
@@ -40,17 +40,17 @@ class Retries:
 
 
 def has_suspects(job: Job, shard: int) -> bool:
-    """Whether a shard's journal holds an item that may kill its engine."""
+    """Whether a shard's journal holds an item that may crash its engine."""
     if not has_journal(job.directory, shard):
         return False
     return journal_progress(job, shard, died=False)[1] > 0
 
 
 def journal_progress(job: Job, shard: int, died: bool) -> tuple[int, int]:
-    """Return how many items of a shard its journal has settled, and how many it suspects."""
+    """Return the number of items that a shard's journal has settled, and the number of suspects."""
     if job.scope != "shard":
         return 0, 0
     journal = Journal(job.directory, shard, job.record, job.lineage(shard, Lineage()))
     journal.replay()
     journal.quarantine.begin(journal.settled, died)
-    return len(journal.settled) + len(journal.quarantine.condemned), len(journal.quarantine.suspects)
+    return len(journal.settled) + len(journal.quarantine.confirmed), len(journal.quarantine.suspects)

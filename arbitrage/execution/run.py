@@ -1,4 +1,4 @@
-"""Do a whole run: claim the directory, plan, do what is missing, check the conservation law, publish the manifest."""
+"""Execute a run: lock the directory, plan, compute what is missing, check the accounting, publish the manifest."""
 
 import json
 import time
@@ -25,15 +25,15 @@ from arbitrage.runs.sealed import commit_sealed
 from arbitrage.runs.store import make_durable, remove
 
 STALL_AFTER_S: Final = 1800.0
-"""The run ends when nothing has moved for so long."""
+"""Default of the time without progress after which a run ends."""
 
 
 class Backend(Protocol):
-    """Does all missing shards of a plan."""
+    """Computes all missing shards of a plan."""
 
     @property
     def name(self) -> str:
-        """As it stands in the plan file."""
+        """Its name in the plan file."""
         ...
 
     def run(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
@@ -43,14 +43,14 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """Everything that says which run is wanted.
+    """Everything that defines the wanted run.
 
     Attributes:
-        num_shards: into which all prompts are dealt.
-        shards: the ones to do; fewer than all is a pilot.
-        max_rejected: share of the rows owed by reading or by a teacher that may be rejected, 0..1.
+        num_shards: number of shards that prompts are assigned to.
+        shards: the shards to do; fewer than all is a pilot.
+        max_rejected: maximum share of rejects among the rows of a source or teacher, 0..1.
         config: as the user gave it, for the manifest.
-        stall_after_s: the run ends when nothing has moved for so long; 0 waits for ever.
+        stall_after_s: seconds without progress after which the run ends; 0: never.
     """
 
     name: str
@@ -75,15 +75,15 @@ def execute(
 
     Args:
         request: what to run.
-        backend: does it.
-        progress: is told how it goes.
+        backend: runs the steps.
+        progress: receives the progress.
         stop: once set, the run starts nothing new, waits for what is in flight, and raises DrainedError.
-        check: called with the plan before the run directory is changed; raises where the run cannot be done from
-            here, such as for a teacher that is not usable.
+        check: called with the plan before the run directory is changed; raises if the run cannot be done, for example
+            because a teacher is not usable.
 
     Raises:
         RunDirectoryError: not writable, in use by another run, or holding a run of another pipeline.
-        RejectBudgetError: too many rows were lost; the data that was made stays and the manifest is published.
+        RejectBudgetError: too many rows were rejected; the data stays and the manifest is published.
         ConservationError: rows in ≠ rows out + rejected.
     """
     started = time.monotonic()
@@ -129,7 +129,7 @@ def _prepared(
     session: str,
     check: Callable[[ExecutionPlan], None],
 ) -> tuple[ExecutionPlan, RunPlan]:
-    """Plan, refuse the directory of something else, and write down what is to be done."""
+    """Plan, refuse the directory of another run, and write the plan."""
     execution = _planned(request, session)
     planned = describe(request, execution, backend.name)
     require_same_run(request.run_dir, planned, progress.note)
@@ -147,7 +147,7 @@ def _planned(request: RunRequest, session: str) -> ExecutionPlan:
 
 
 def _set_aside(run_dir: AnyPath, error: DamagedFileError, progress: Progress) -> None:
-    """Set aside a file that was found damaged when it was read; the next plan finds it missing."""
+    """Set aside a file that was found damaged while reading; the next plan finds it missing."""
     path = error.path
     if isinstance(path, Path | StorePath) and size_of(path) is not None:
         aside = set_aside(run_dir, path)
@@ -155,7 +155,7 @@ def _set_aside(run_dir: AnyPath, error: DamagedFileError, progress: Progress) ->
 
 
 def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> RunPlan:
-    """Return the plan as it is written to `run.json`."""
+    """Return the plan for `run.json`."""
     steps = tuple(
         StepPlan(
             name=planned.step.name,
@@ -188,8 +188,8 @@ def describe(request: RunRequest, execution: ExecutionPlan, backend: str) -> Run
 def require_same_run(run_dir: AnyPath, planned: RunPlan, note: Callable[[str], None]) -> None:
     """Refuse a directory that holds a run of another name or another kind of pipeline, or files but no run.
 
-    A run whose config was changed is welcome: what does not depend on the change is kept. So is one whose `run.json`
-    was lost or damaged, where the directories of its steps show that it is the same.
+    A run with a changed config is accepted: what does not depend on the change is kept. So is one whose `run.json`
+    was lost or damaged, if the directories of its steps show that it is the same.
     """
     path = run_dir / PLAN_FILE
     if path.exists():
@@ -215,7 +215,7 @@ def require_same_run(run_dir: AnyPath, planned: RunPlan, note: Callable[[str], N
 
 
 def seconds_so_far(run_dir: AnyPath) -> float:
-    """Return the wall clock of all passes that a run directory has seen; of a killed one, until it was last seen."""
+    """Return the wall clock time of all passes over a run directory; of a killed pass, until it was last active."""
     if not (run_dir / PLAN_FILE).exists():
         return 0.0
     run = open_run(run_dir)
@@ -225,7 +225,7 @@ def seconds_so_far(run_dir: AnyPath) -> float:
         RunDirectoryError,
         DamagedFileError,
         ValueError,
-    ):  # a damaged manifest or time costs the figure, not the run
+    ):  # a damaged manifest or time must not fail the run
         last = 0.0
     return round(run.plan.seconds_before + last, 3)
 
@@ -236,7 +236,7 @@ def _seconds_of_interrupted(run: Run) -> float:
 
 
 def _has_a_step(run_dir: AnyPath, planned: RunPlan) -> bool:
-    """Whether a directory of one of the run's steps is there: its name holds a digest of the step's config."""
+    """Whether a directory of one of the run's steps exists: its name holds a digest of the step's config."""
     return not {step.directory for step in planned.steps}.isdisjoint(names_in(run_dir))
 
 

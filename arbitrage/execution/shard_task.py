@@ -49,13 +49,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a worker must know of an attempt at a shard.
+    """Facts about an attempt at a shard.
 
     Attributes:
         shard: its number.
         session: the token of the run; a run that took over the directory has another.
         died: whether the last attempt ended with the death of its engine.
-        is_alone: whether it has its worker to itself, because one of its items may kill it.
+        is_alone: whether no other shard is on its worker, because one of its items may crash it.
     """
 
     shard: int
@@ -65,13 +65,13 @@ class Attempt:
 
 
 async def do_shard(
-    job: Job, worker: ShardWorker | RequestWorker, attempt: Attempt, meter: LiveCounters
+    job: Job, worker: ShardWorker | RequestWorker, attempt: Attempt, live_counters: LiveCounters
 ) -> ShardStats:
     """Run one shard of a shard-scoped job and commit it; results in its journal are not requested again.
 
     Raises:
-        ConservationError: the worker lost, doubled or invented an item.
-        DamagedFileError: a shard that is read is not what was written.
+        ConservationError: the worker lost, duplicated or invented an item.
+        DamagedFileError: an input shard is damaged.
         StorageError: the disk refused.
         RunDirectoryError: another run has taken over the directory.
         OvertakenError: another attempt has taken over the shard.
@@ -92,8 +92,8 @@ async def do_shard(
         if isinstance(begun, ShardStats):
             stats = begun
         else:
-            with meter.counting(job.name, shard) as counters:
-                output = await settle(job, begun, journal, counters, meter)
+            with live_counters.counting(job.name, shard) as counters:
+                output = await settle(job, begun, journal, counters, live_counters)
                 effort = _Effort(started, counters.num_replayed, journal.num_damaged)
                 stats = await _in_thread(lambda: _end(job, attempt, begun.items, output, lineage, effort, journal))
     except (OvertakenError, StorageError):
@@ -105,14 +105,14 @@ async def do_shard(
     except BaseException:
         await _in_thread(journal.close)
         raise
-    if meter.spent.add(job.directory, shard, stats.size_bytes):
-        await _in_thread(meter.spent.remove)
+    if live_counters.spent.add(job.directory, shard, stats.size_bytes):
+        await _in_thread(live_counters.spent.remove)
     crash_point("journal.removed")  # or is about to be
     return stats
 
 
 def is_request_worker(worker: object) -> TypeGuard[RequestWorker]:
-    """Whether a worker does shards item by item."""
+    """Whether a worker processes shards item by item."""
     kind = type(worker)
     if kind not in _is_request_worker:
         _is_request_worker[kind] = issubclass(kind, RequestWorker)  # looks for each of its methods: 50 µs
@@ -123,13 +123,13 @@ _is_request_worker: dict[type, bool] = {}
 
 
 def reusable_stats(job: Job, shard: int) -> ShardStats | None:
-    """Return the counts of a shard that is there, sound by its sizes, and made from its inputs as they are now."""
+    """Return the counts of a shard that exists, is intact by its sizes, and was made from its current inputs."""
     return _published(job, shard, job.lineage(shard, Lineage()))
 
 
 @dataclass(frozen=True, slots=True)
 class _Effort:
-    """What an attempt took: nothing that the rows depend on."""
+    """Effort of an attempt: nothing that the rows depend on."""
 
     started: float
     num_replayed: int = 0
@@ -144,23 +144,23 @@ def _begin(
     made_from: Mapping[str, str],
     lineage: Lineage,
 ) -> RequestShard | ShardStats:
-    """Read the shard and open its journal; where another attempt has finished the shard, return its counts.
+    """Read the shard and open its journal; if another attempt has finished the shard, return its counts.
 
-    Such an attempt's worker died before it could say so, or was thought dead.
+    The worker of such an attempt died before it could report, or was declared dead.
     """
     if (there := _published(job, attempt.shard, made_from)) is not None:
         return there
-    asked = worker.begin(read_inputs(job, attempt.shard, lineage))
+    requests = worker.begin(read_inputs(job, attempt.shard, lineage))
     require_session(job.directory.parent, attempt.session)
     journal.open(attempt.died)
     if _published(job, attempt.shard, made_from) is not None:
         raise OvertakenError(f"{job.name} shard {attempt.shard}: another attempt has published it")
     _take_over_rows(job, attempt.shard, journal, made_from)
-    return asked
+    return requests
 
 
 def _take_over_rows(job: Job, shard: int, journal: Journal, made_from: Mapping[str, str]) -> None:
-    """Journal the rows of a shard that is complete but for its rejects: only those items are requested again."""
+    """Journal the rows of a shard of which only the rejects are lost: only those items are requested again."""
     stats = read_stats(job.directory, shard)
     if stats is None or stats.made_from != made_from or not shard_path(job.directory, shard).exists():
         return
@@ -182,7 +182,7 @@ def _published(job: Job, shard: int, made_from: Mapping[str, str]) -> ShardStats
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Do what takes long away from the event loop, which feeds the engine meanwhile; see it through if cancelled."""
+    """Run slow work outside the event loop, which feeds the engine meanwhile; finish it even if cancelled."""
     task = asyncio.create_task(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
@@ -200,7 +200,7 @@ def _end(
     effort: _Effort,
     journal: Journal,
 ) -> ShardStats:
-    """Commit a shard that has a journal, which is durable before: the shard itself need not be."""
+    """Commit a shard with a durable journal: the shard itself need not be durable."""
     journal.close()
     return _finish(job, attempt, items_in, output, lineage, effort, journal)
 
@@ -232,15 +232,16 @@ def do_corpus(job: Job, worker: CorpusWorker) -> ShardStats:
 
 
 def read_inputs(job: Job, shard: int, lineage: Lineage) -> Inputs:
-    """Read shard k of each input: a corpus step's one table, whatever k; nothing, where an input does not reach k."""
+    """Read shard k of each input: of a corpus step its one table; empty if an input does not have shard k."""
     return Inputs({role: tuple(_read(feed, shard, lineage) for feed in feeds) for role, feeds in job.feeds.items()})
 
 
 def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lineage) -> ShardStats:
-    """Write rejects and counts, then the shard itself: its file is the mark of completion. Return the counts.
+    """Write rejects and counts, then the shard itself: its file marks completion. Return the counts.
 
-    None of them need be durable before the run ends, or before the shard's journal is removed: should the machine die
-    first, sizes or digests say so, and the shard is made again. An fsync takes longer than a shard of a hundred rows.
+    None of them needs to be durable before the run ends, or before the shard's journal is removed: if the machine
+    crashes before, sizes or digests show it, and the shard is made again. An fsync takes longer than a shard of a
+    hundred rows.
     """
     require_schema(output.table.schema, job.record)
     require_schema(output.rejects.schema, Reject)
@@ -254,7 +255,7 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lin
     stats = stats.model_copy(update={"size_bytes": data.size, "digest": bytes_digest(data)})
     with staged_bytes(path, data) as beside:
         crash_point("shard.staged")
-        remove(path)  # should there be an older one, it must not be found with the counts of this
+        remove(path)  # an older one must not be found with the new counts
         commit_stats(job.directory, shard, stats)
         crash_point("stats.committed")
         publish_staged(beside, path, data, is_durable=False)
@@ -264,7 +265,7 @@ def commit(job: Job, shard: int, output: Output, stats: ShardStats, lineage: Lin
 
 
 def with_step(rejects: pa.Table, name: str) -> pa.Table:
-    """Return rejects that name their step: workers do not know its name."""
+    """Return rejects with the name of their step, which workers do not know."""
     index = rejects.schema.get_field_index("step")
     names = pa.repeat(pa.scalar(name, pa.string()), rejects.num_rows)
     return rejects.set_column(index, rejects.schema.field(index), names)
@@ -293,7 +294,7 @@ def balance(job: Job, items_in: Sequence[Item], output: Output) -> tuple[Account
         "is listed twice in the input": _doubled(item.item_id for item in items_in),
         "is rejected twice": _doubled(_column(output.rejects, "item_id")),
         "is unexpected in the output": (done | rejected.keys()) - items.keys(),
-        "both came out and was rejected": done & rejected.keys(),
+        "is both in the output and rejected": done & rejected.keys(),
         "vanished": items.keys() - done - rejected.keys(),
     }
     for problem, ids in problems.items():
@@ -303,11 +304,11 @@ def balance(job: Job, items_in: Sequence[Item], output: Output) -> tuple[Account
 
 
 def _require_unique_rows(job: Job, table: pa.Table) -> None:
-    """No row may come twice, and every item must have the same number of scores."""
+    """No row may occur twice, and every item must have the same number of scores."""
     key = job.record.row_key
     rows = Counter(zip(*(_column(table, name) for name in key), strict=True))
     if twice := sorted(row for row, count in rows.items() if count > 1):
-        raise ConservationError(f"step {job.name}: the row {dict(zip(key, twice[0], strict=True))} came out twice")
+        raise ConservationError(f"step {job.name}: the row {dict(zip(key, twice[0], strict=True))} occurs twice")
     if job.record is Score:
         num_scores = Counter(_column(table, job.record.item_key))
         if len(set(num_scores.values())) > 1:

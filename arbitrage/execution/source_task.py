@@ -1,4 +1,4 @@
-"""Read a source once and deal its prompts to shards, streaming: memory does not grow with the number of rows."""
+"""Read a source once and assign its prompts to shards, streaming: memory does not grow with the number of rows."""
 
 import time
 from collections import Counter
@@ -34,16 +34,16 @@ from arbitrage.runs.store import (
 from arbitrage.tables import arrow_schema, empty_table, to_table
 
 BUFFERED_ROWS = 65_536
-"""Rows kept in memory between writes, over all shards; when there are more, the fullest shards are written."""
+"""Maximum number of rows in memory, over all shards; beyond it, the fullest shards are written."""
 
 GROUP_ROWS, GROUP_BYTES = 65_536, 1 << 28
-"""A row group of a Parquet file: as large as a reader likes, and no larger in memory."""
+"""Rows per row group of a Parquet file, and in memory."""
 
 
 def do_source(job: Job, worker: SourceWorker, on_rows: Callable[[int], None] = lambda _: None) -> list[ShardStats]:
     """Read everything once and commit every shard of the step; returns the counts of `job.shards`, in order.
 
-    All shards are dealt, also those beyond `job.shards`: a pilot reads its source no differently.
+    Prompts are assigned to all shards, also those not in `job.shards`: a pilot reads its source in the same way.
     """
     started = time.perf_counter()
     shards = [_ShardWriter(job.name, job.directory, shard) for shard in range(job.num_shards)]
@@ -74,7 +74,7 @@ def _committed(shard: "_ShardWriter", seconds: float) -> ShardStats:
 
 
 def _write_fullest(shards: Sequence["_ShardWriter"], buffered: int) -> int:
-    """Write shards that hold at least the mean number of rows, if too many are held; return how many still are."""
+    """Write shards with at least the mean number of rows, if too many rows are held; return how many are left."""
     if buffered < BUFFERED_ROWS:
         return buffered
     for shard in shards:
@@ -113,7 +113,7 @@ class _ShardWriter:
     def commit(self, seconds: float) -> ShardStats:
         directory, shard = self._place
         if (there := self._published()) is not None:
-            return there  # complete since an earlier run
+            return there  # complete from an earlier run
         num_rows, num_rejected = self._by_language.total(), self._by_reason.total()
         stats = ShardStats(
             num_in=num_rows + num_rejected,
@@ -168,8 +168,8 @@ class _ShardWriter:
 class _RowWriter:
     """Gathers records of one kind into one Parquet file that appears when published.
 
-    What no longer fits into memory lies in an Arrow stream until then. A Parquet file under way would keep the
-    metadata of every piece in memory: 2 GB for ten million rows in a thousand shards.
+    Rows that do not fit into memory are in an Arrow stream until then. An open Parquet file would keep the metadata
+    of every piece in memory: 2 GB for ten million rows in a thousand shards.
     """
 
     def __init__(self, path: AnyPath, record: type[Record]) -> None:
@@ -194,7 +194,7 @@ class _RowWriter:
             self._rows = []
 
     def finish(self, footer: Callable[[str], Mapping[str, str]]) -> FileMark:
-        """Write the file under its temporary name; return what it is.
+        """Write the file under its temporary name; return its size and digest.
 
         Args:
             footer: returns its key-value metadata, given the digest of its rows.
@@ -221,7 +221,7 @@ class _RowWriter:
 
     def publish(self) -> None:
         assert self._beside is not None, "finish() comes first"
-        publish(self._beside, self._path, is_durable=False)  # read again, should the machine die
+        publish(self._beside, self._path, is_durable=False)  # the source is read again if the machine crashes
         if isinstance(self._path, Path):
             self._beside = None  # it was renamed
 
@@ -256,7 +256,7 @@ class _RowWriter:
 
 
 def _groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Join pieces to row groups, the same whatever the pieces, unless texts are very long."""
+    """Join pieces to row groups, independent of the pieces' sizes, unless texts are very long."""
     held: list[pa.Table] = []
     for table in tables:
         rest = table

@@ -1,4 +1,4 @@
-"""Exports: a run's data sets as files that a trainer reads as they are. The formats:"""
+"""Exports: a run's data sets as files that a trainer reads without conversion. The formats:"""
 
 from collections.abc import Mapping
 

@@ -26,7 +26,7 @@ class ConversationSft(SftFacts, AxolotlConversation):
 
 
 def conversation_row(example: SftExample, origin: Origin) -> ConversationSft:
-    """Keep the conversation in one piece; the loss is taken on assistant turns."""
+    """Keep the conversation in one column; the loss is computed on assistant turns."""
     return ConversationSft(messages=example.messages, **sft_facts(example, origin))
 
 

@@ -1,4 +1,4 @@
-"""The data set card: YAML that the Hub and `datasets` read, and words for people.
+"""The data set card: YAML for the Hub and `datasets`, and text for people.
 
 https://github.com/huggingface/hub-docs/blob/main/datasetcard.md
 """
@@ -19,7 +19,7 @@ from arbitrage.tables import arrow_schema
 
 CARD_FILE = "README.md"
 ALL = "all"
-"""The config of all languages, loaded by default."""
+"""Name of the config of all languages, the default."""
 
 SIZES = ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (1e7, "1M<n<10M"))
 

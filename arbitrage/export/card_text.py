@@ -1,4 +1,4 @@
-"""The words of a data set card: what it is, who wrote it, under which licences, how it was chosen, what it cost."""
+"""The text of a data set card: content, teachers, licences, selection and cost."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -41,16 +41,16 @@ def body(summary: ExportSummary) -> Iterator[str]:
 
 def _what(summary: ExportSummary) -> str:
     rows = {
-        "SftExample": "conversations whose last turn was chosen among the answers of several teacher models",
-        "PreferencePair": "pairs of answers to one prompt, the better-scored one `chosen`",
-        "Candidate": "answers of all teachers to all prompts, chosen or not, with every score",
+        "SftExample": "conversations whose last turn was selected from the responses of several teacher models",
+        "PreferencePair": "pairs of responses to one prompt, the higher-scored one `chosen`",
+        "Candidate": "responses of all teachers to all prompts, selected or not, with every score",
     }[summary.source.kind]
     pilot = (
         " It is a pilot: not all shards of the prompts were run." if summary.run.manifest.status == "pilot" else ""
     )
     return (
         f"{summary.tally.num_rows} {rows}, in {len(summary.tally.languages())} languages. The answers and their "
-        f"scores are machine-generated; nobody has checked them one by one.{pilot}"
+        f"scores are machine-generated; people have not checked them individually.{pilot}"
     )
 
 
@@ -105,7 +105,7 @@ def _licences(summary: ExportSummary) -> str:
     ranked = sorted(summary.tally.licences.items(), key=lambda item: (-item[1], item[0]))
     rows = [[" + ".join(map(markdown, found)), str(count)] for found, count in ranked]
     return (
-        "Each row is bound by the licence of its prompt and those of the teachers that wrote its answers; the column "
+        "Each row is bound by the licence of its prompt and those of the teachers that wrote its responses; column "
         f"`licences` names them.\n\n{table(['bound by', 'rows'], rows)}"
     )
 

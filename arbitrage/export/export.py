@@ -1,4 +1,4 @@
-"""The verb: turn a finished run into directories that trainers read."""
+"""Export a finished run to directories that trainers read."""
 
 import hashlib
 import os
@@ -43,10 +43,10 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True)
 class EmptyExport:
-    """A data set that has no rows, and why. Nothing was written for it.
+    """A data set without rows, and why. Nothing was written for it.
 
     Attributes:
-        earlier: where an export of other rows still lies, made when the run had some; None where there is none.
+        earlier: path of an earlier export with rows, which is still there; None if there is none.
     """
 
     dataset: str
@@ -56,14 +56,14 @@ class EmptyExport:
 
     @property
     def sentence(self) -> str:
-        """The same for people."""
+        """The result in words."""
         still = f"; the export in {self.earlier} is an earlier one" if self.earlier is not None else ""
         return f"data set '{self.dataset}' {self.why}{still}"
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What became of the data sets: those that were written, and those that have no rows."""
+    """Results: data sets that were written, and those without rows."""
 
     results: tuple[ExportResult, ...]
     empty: tuple[EmptyExport, ...]
@@ -78,7 +78,7 @@ def export_run(
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
 ) -> list[ExportResult]:
-    """Write data sets like `export_datasets`, for those who need all of them.
+    """Write data sets like `export_datasets`, but require all of them.
 
     Raises:
         EmptyDatasetError: a data set has no rows to export; the others are written first.
@@ -102,19 +102,22 @@ def export_datasets(
 
     Args:
         run_dir: the run.
-        trainer: whose format. The candidate table has one format for all.
-        datasets: names; None for all that the run's pipeline writes (`candidates` is written where it is named).
-        out: where to; `<run_dir>/export` by default. An earlier export of the same name is replaced at once.
+        trainer: name of the format. The candidate table has one format for all.
+        datasets: names; None for all data sets of the run's pipeline (`candidates` is written only if named).
+        out: target directory (default: `<run_dir>/export`). An earlier export of the same name is replaced
+            atomically.
         test_fraction: share of the prompts, 0 to 1, whose rows go to the split `test`: chosen by a hash of the prompt
-            id, so the same in all data sets. Translations of one prompt are different prompts and may be parted.
-        licences: keep only rows bound by none but these (prompt and teachers; `unknown` where nobody stated one).
+            id, so the same in all data sets. Translations of one prompt are different prompts and may be in different
+            splits.
+        licences: keep only rows bound by these licences alone (of the prompt and the teachers; `unknown` if none was
+            stated).
 
     Returns:
-        The data sets that were written and those that are empty, each in the order asked for.
+        The data sets that were written and those that are empty, each in the requested order.
 
     Raises:
         RunDirectoryError: no run, or one that has not finished.
-        UserError: unknown trainer or data set, or something else lies where an export is to go.
+        UserError: unknown trainer or data set, or the target exists and is not an export.
         DataError: a name or a language cannot become the name of a file.
         StorageError: the disk refused.
     """
@@ -123,11 +126,11 @@ def export_datasets(
         raise UserError(f"test_fraction: {test_fraction} is not in [0, 1)")
     names = [require_name(n) for n in dict.fromkeys(sorted(run.plan.datasets) if datasets is None else datasets)]
     sources = {name: open_source(run, name, format) for name in names}
-    _ = run.manifest  # raises where the run has not finished
+    _ = run.manifest  # raises if the run has not finished
     allowed = None if licences is None else frozenset(licence.lower() for licence in licences)
     jobs = [Export(run, name, source, format, test_fraction, allowed) for name, source in sources.items()]
     if out is None:
-        require_no_link(run_dir / EXPORT_DIRECTORY)  # whoever made the run may have put it there
+        require_no_link(run_dir / EXPORT_DIRECTORY)  # an untrusted run may contain a link here
     written = [job.write(out or run_dir / EXPORT_DIRECTORY) for job in jobs]
     return Exported(
         results=tuple(each for each in written if isinstance(each, ExportResult)),
@@ -142,7 +145,7 @@ def _format_for(trainer: str) -> Format:
 
 
 class Export:
-    """One data set on its way out."""
+    """One data set to be exported."""
 
     def __init__(
         self,
@@ -158,7 +161,7 @@ class Export:
         self.tally = ExportTally()
 
     def write(self, out: AnyPath) -> ExportResult | EmptyExport:
-        """Write the data set below `out`; write nothing where it has no rows."""
+        """Write the data set below `out`; write nothing if it has no rows."""
         plain = self.format.trainer == "trl" or self.dataset == CANDIDATES
         target = out / (self.dataset if plain else f"{self.dataset}-{self.format.trainer}")
         with replacing(target) as beside:
@@ -217,7 +220,7 @@ class Export:
     def _skip_reason(self, entry: ExportRow) -> SkipReason | None:
         if self.allowed is not None and not self.allowed.issuperset(licence.lower() for licence in entry.licences):
             return "licence_not_allowed"
-        return entry.objection
+        return entry.reject_reason
 
     def _split_of(self, prompt_id: str) -> str:
         return "test" if is_held_out(prompt_id, self.test_fraction) else "train"
@@ -242,17 +245,17 @@ class Export:
 
 
 def is_held_out(prompt_id: str, fraction: float) -> bool:
-    """Tell whether a prompt's rows go to `test`: its hash falls below the fraction."""
+    """Tell whether a prompt's rows go to `test`: whether its hash is below the fraction."""
     digest = hashlib.blake2b(prompt_id.encode(), digest_size=8, person=b"held-out").digest()
     return int.from_bytes(digest, "big") < fraction * 2**64
 
 
 @contextmanager
 def replacing(target: AnyPath) -> Iterator[Path]:
-    """Give a directory to fill; on leaving, put it in the place of an earlier export. On an error change nothing.
+    """Provide a directory to fill; on success, it replaces an earlier export. On an error nothing changes.
 
     Raises:
-        UserError: what lies at the target is no export.
+        UserError: the target exists and is not an export.
         StorageError: the disk or the store refused.
     """
     if isinstance(target, StorePath):
@@ -265,7 +268,7 @@ def replacing(target: AnyPath) -> Iterator[Path]:
 
 @contextmanager
 def _replacing_in_store(target: StorePath) -> Iterator[Path]:
-    """Fill a directory of this machine and upload it. `provenance.json` is away meanwhile, and comes last."""
+    """Fill a local directory and upload it. `provenance.json` is removed first and uploaded last."""
     earlier = target.files()
     if earlier and target / PROVENANCE_FILE not in earlier and target / UPLOADING_FILE not in earlier:
         raise _not_ours(target)
@@ -277,7 +280,7 @@ def _replacing_in_store(target: StorePath) -> Iterator[Path]:
             return
         paths = {target / path.relative_to(beside).as_posix(): path for path in beside.rglob("*") if path.is_file()}
         last = target / PROVENANCE_FILE
-        (target / UPLOADING_FILE).write_bytes(b"")  # should this process die, the next export knows what it finds
+        (target / UPLOADING_FILE).write_bytes(b"")  # if this process dies, the next export recognises the directory
         remove(last)
         for place in sorted(paths.keys() - {last}):
             place.upload(paths[place])
@@ -294,7 +297,7 @@ def _is_export(target: AnyPath) -> bool:
 
 
 def _not_ours(target: AnyPath) -> UserError:
-    return UserError(f"{target}: exists and is no export of ours; move it away or choose another place")
+    return UserError(f"{target}: exists and is not an export; move it away or choose another directory")
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
     data/<split>/<language>.00000.parquet
 
-A '.' ends the language because no BCP-47 tag holds one: `es.*` never matches `es-419.00000.parquet`. A split is one
-flat directory: LLaMA-Factory reads no other, and `datasets` guesses the splits from it where the card is lost.
+A '.' ends the language because no BCP-47 tag contains one: `es.*` never matches `es-419.00000.parquet`. A split is
+one flat directory because LLaMA-Factory reads no other, and because `datasets` guesses the splits from it without a
+card.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from arbitrage.runs.store import storage_errors, writer_options
 ROW_GROUP_BYTES = 64 << 20
 FILE_BYTES = 500 << 20
 BUFFER_BYTES = 256 << 20
-"""Of all series together; past it the fullest is written out."""
+"""Memory limit of all series together; beyond it the largest buffer is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class DataFile:
 
 
 class FilePart(Protocol):
-    """An open file that takes tables."""
+    """An open data file."""
 
     def write(self, table: pa.Table) -> None:
         """Append rows as one group."""
@@ -66,7 +67,7 @@ class ParquetPart:
 
 
 class JsonLinesPart:
-    """A file of one JSON object a line."""
+    """A file with one JSON object per line."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")
@@ -93,14 +94,14 @@ class FileSeries:
         self.files: list[DataFile] = []
 
     def add(self, table: pa.Table) -> None:
-        """Take rows; they are written when a row group is full."""
+        """Add rows; they are written when a row group is full."""
         self._buffer.append(table)
         self.buffered_bytes += table.nbytes
         if self.buffered_bytes >= ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is buffered."""
+        """Write the buffered rows."""
         if not self._buffer:
             return
         table = pa.concat_tables(self._buffer).combine_chunks()
@@ -109,7 +110,7 @@ class FileSeries:
             self._write(group)
 
     def close(self) -> None:
-        """Write what is left and finish the last file."""
+        """Write the remaining rows and finish the last file."""
         self.flush()
         self._finish()
 
@@ -150,7 +151,7 @@ class DataWriter:
         self._series: dict[tuple[str, str], FileSeries] = {}
 
     def add(self, split: str, language: str, table: pa.Table) -> None:
-        """Take rows of one split and language."""
+        """Add rows of one split and language."""
         key = (split, language)
         if key not in self._series:
             self._series[key] = FileSeries(self._root, split, language, self._schema, self._type)
@@ -171,7 +172,7 @@ class DataWriter:
 
 
 def row_groups(table: pa.Table, limit_bytes: int) -> Iterator[pa.Table]:
-    """Cut a table in halves until each is within the limit, or a single row."""
+    """Split a table into halves until each is within the limit, or a single row."""
     if table.num_rows <= 1 or table.nbytes <= limit_bytes:
         yield table
         return

@@ -1,7 +1,7 @@
-"""What an export format is: the columns a trainer reads, built row by row, and the files it wants beside them.
+"""Export formats: the columns that a trainer reads, built row by row, and the files beside the data.
 
-Beside those columns every row says where it comes from, in columns whose names no trainer consumes
-(`tests/export/test_formats.py` holds the list of names that are).
+Every row also has provenance columns, whose names no trainer interprets (`tests/export/test_formats.py` lists the
+names that trainers do interpret).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ from arbitrage.records import Message, PreferencePair, Record, SftExample
 Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct", "nemo-rl"]
 FileType = Literal["parquet", "jsonl"]
 Objection = Literal["turns_do_not_alternate"]
-"""Why a conversation cannot be told to a trainer."""
+"""Why a conversation cannot be represented for a trainer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class RowFormat:
 
 @dataclass(frozen=True, slots=True)
 class DatasetShape:
-    """What was written, for the files and words that go with it."""
+    """Facts about a written data set, for the side files and the card."""
 
     dataset: str
     kind: str  # name of the record it was made from
@@ -40,11 +40,11 @@ class Format:
     """One trainer's format.
 
     Attributes:
-        trainer: whose.
-        file_type: of the data files.
-        rows: record name → how its rows look.
-        objection: reason why a conversation cannot be told to this trainer, or None.
-        sidecars: file name → text of the files the trainer wants beside the data.
+        trainer: name of the trainer.
+        file_type: type of the data files.
+        rows: record name → format of its rows.
+        reject_reason: reason why a conversation cannot be represented for this trainer, or None.
+        sidecars: file name → text of the files beside the data.
         usage: a Markdown block for the card that shows how to train.
     """
 
@@ -52,12 +52,12 @@ class Format:
     file_type: FileType
     rows: Mapping[str, RowFormat]
     usage: Callable[[DatasetShape], str]
-    objection: Callable[[tuple[Message, ...]], Objection | None] = lambda _: None
+    reject_reason: Callable[[tuple[Message, ...]], Objection | None] = lambda _: None
     sidecars: Callable[[DatasetShape], Mapping[str, str]] = lambda _: {}
 
 
 class SftFacts(Record):
-    """Where an SFT row comes from."""
+    """Provenance of an SFT row."""
 
     prompt_id: str
     language: str
@@ -72,7 +72,7 @@ class SftFacts(Record):
 
 
 class PairFacts(Record):
-    """Where a preference row comes from."""
+    """Provenance of a preference row."""
 
     prompt_id: str
     language: str

@@ -1,11 +1,11 @@
-"""How the licences of rows become the Hub's licence fields."""
+"""Map the licences of rows to the Hub's licence fields."""
 
 import re
 from collections.abc import Sequence
 
 from arbitrage.export.origin import UNKNOWN_LICENCE
 
-# What models and prompts are likely to carry of https://huggingface.co/docs/hub/repositories-licenses
+# Likely licences of models and prompts, from https://huggingface.co/docs/hub/repositories-licenses
 _HUB = """
     afl-3.0 apache-2.0 bsd-2-clause bsd-3-clause cc cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-nc-2.0 cc-by-nc-3.0
     cc-by-nc-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0 cc-by-nc-sa-4.0 cc-by-nd-4.0
@@ -15,7 +15,7 @@ _HUB = """
 HUB_LICENCES = frozenset(_HUB.split())
 
 _NOT_OF_A_NAME = re.compile(r"[^a-z0-9.+]+")
-"""What cannot stand in the Hub's `license_name`."""
+"""Characters that are not allowed in the Hub's `license_name`."""
 
 
 def hub_licence(licences: Sequence[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """LLaMA-Factory (read from 0.9.5): sharegpt formatting with OpenAI's tags, chosen and rejected as single messages.
 
 Given a list for `chosen` it silently makes a plain SFT example of the prompt; given turns that do not alternate it
-silently trains on an empty one. So the first is never written, and the second is skipped and counted.
+silently trains on an empty one. So we never write such lists, and skip and count such turns.
 """
 
 import json
@@ -26,7 +26,7 @@ TAGS = {
 
 
 class LlamaFactoryRanking(Record):
-    """What a `ranking: true` data set holds."""
+    """Columns of a `ranking: true` data set."""
 
     prompt: tuple[Message, ...]
     chosen: Message
@@ -38,12 +38,12 @@ class LlamaFactoryPreference(PairFacts, LlamaFactoryRanking):
 
 
 def preference_row(pair: PreferencePair, origin: Origin) -> LlamaFactoryPreference:
-    """Unpack the one message of each side."""
+    """Take the one message of each side."""
     [chosen], [rejected] = pair.chosen, pair.rejected
     return LlamaFactoryPreference(prompt=pair.prompt, chosen=chosen, rejected=rejected, **pair_facts(pair, origin))
 
 
-def objection(prompt: tuple[Message, ...]) -> Objection | None:
+def reject_reason(prompt: tuple[Message, ...]) -> Objection | None:
     """Return `turns_do_not_alternate` unless the prompt is (system)? user (assistant user)*."""
     turns = prompt[1:] if prompt[0].role == "system" else prompt
     wanted = cycle((("user", "tool"), ("assistant",)))
@@ -88,7 +88,7 @@ FORMAT = Format(
         "SftExample": RowFormat(ConversationSft, conversation_row),
         "PreferencePair": RowFormat(LlamaFactoryPreference, preference_row),
     },
-    objection=objection,
+    reject_reason=reject_reason,
     sidecars=sidecars,
     usage=usage,
 )

@@ -1,6 +1,6 @@
-"""Names that become names of files: nothing is written outside an export's directory, whatever a run claims to hold.
+"""Names that become file names: nothing is written outside an export's directory, whatever a run contains.
 
-A run directory may come from elsewhere. Names of data sets stand in its `run.json`, languages in its rows.
+A run directory may be untrusted. Names of data sets come from its `run.json`, languages from its rows.
 """
 
 import re
@@ -14,10 +14,10 @@ _TAG = re.compile(r"[A-Za-z0-9]{1,8}(-[A-Za-z0-9]{1,8}){0,9}")
 
 
 def require_name(dataset: str) -> str:
-    """Return the name of a data set that may become that of a directory.
+    """Return the name of a data set if it can be the name of a directory.
 
     Raises:
-        DataError: it may not.
+        DataError: it cannot.
     """
     if not _NAME.fullmatch(dataset):
         raise DataError(
@@ -28,10 +28,10 @@ def require_name(dataset: str) -> str:
 
 
 def require_tag(language: str, prompt_id: str) -> str:
-    """Return the language of a row that may become the name of a file.
+    """Return the language of a row if it can be part of a file name.
 
     Raises:
-        DataError: it is no language tag.
+        DataError: it is not a language tag.
     """
     if not _TAG.fullmatch(language):
         raise DataError(
@@ -41,10 +41,10 @@ def require_tag(language: str, prompt_id: str) -> str:
 
 
 def require_no_link(place: AnyPath) -> None:
-    """Refuse a directory that is a symbolic link: what is written there would lie somewhere else.
+    """Refuse a directory that is a symbolic link, because files would be written elsewhere.
 
     Raises:
         UserError: it is one.
     """
     if isinstance(place, Path) and place.is_symlink():
-        raise UserError(f"{place}: is a link; remove it, or name the place it leads to by --out")
+        raise UserError(f"{place}: is a link; remove it, or give its target by --out")

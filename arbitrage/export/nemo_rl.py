@@ -1,6 +1,6 @@
 """NeMo-RL (read from 0.6): `context` and two ranked `completions`, the lower rank preferred; SFT as `messages`.
 
-Its OpenAI-format SFT data set reads JSON lines and nothing else, so these files are JSON lines. JSON readers guess
+Its OpenAI-format SFT data set reads only JSON lines, so these files are JSON lines. JSON readers guess
 types file by file, so no column here is ever null.
 https://docs.nvidia.com/nemo/rl/latest/guides/dpo.html#datasets
 """
@@ -11,7 +11,7 @@ from arbitrage.records import Message, PreferencePair, Record, SftExample
 
 
 class RankedCompletion(Record):
-    """One side of a pair: rank 0 is the better."""
+    """One side of a pair: rank 0 is better."""
 
     rank: int
     completion: tuple[Message, ...]
@@ -49,7 +49,7 @@ def sft_row(example: SftExample, origin: Origin) -> NemoSft:
 
 
 def preference_row(pair: PreferencePair, origin: Origin) -> NemoPreference:
-    """Rank the two answers."""
+    """Rank the two responses."""
     return NemoPreference(
         context=pair.prompt,
         completions=(

@@ -1,6 +1,6 @@
-"""open-instruct (and alignment-handbook): full conversations, which differ in their last turn alone.
+"""open-instruct (and alignment-handbook): full conversations, which differ only in their last turn.
 
-Its mixer reads the split `train` unless told otherwise, so the splits keep their names.
+Its mixer reads the split `train` by default, so the splits keep their names.
 https://github.com/allenai/open-instruct/blob/main/open_instruct/dataset_transformation.py
 """
 
@@ -22,7 +22,7 @@ class OpenInstructPreference(PairFacts, TwoConversations):
 
 
 def preference_row(pair: PreferencePair, origin: Origin) -> OpenInstructPreference:
-    """Put the prompt before both answers."""
+    """Put the prompt before both responses."""
     return OpenInstructPreference(
         chosen=pair.prompt + pair.chosen, rejected=pair.prompt + pair.rejected, **pair_facts(pair, origin)
     )

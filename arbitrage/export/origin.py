@@ -1,4 +1,4 @@
-"""Where rows come from: who wrote the answers, under which licences, and what the prompts say of themselves."""
+"""Provenance of rows: teachers, licences, and the sources of prompts."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from arbitrage.records import Prompt
 from arbitrage.runs.manifest import RunPlan
 
 UNKNOWN_LICENCE = "unknown"
-"""Stands for a licence nobody stated. It is never in a set of allowed ones by accident: it must be named too."""
+"""Placeholder for a licence that was not stated. It is allowed only if it is named explicitly."""
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherFacts:
-    """What a run's plan says of one teacher."""
+    """Facts about one teacher from a run's plan."""
 
     name: str
     model: str
@@ -22,12 +22,12 @@ class TeacherFacts:
     licence: str
     precision: str
     languages: tuple[str, ...]
-    source_licences: tuple[str, ...] = ()  # of those whose answers it read, where it fused them
+    source_licences: tuple[str, ...] = ()  # of the teachers whose candidates it read, if it fused them
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where one prompt comes from, and who may have answered it."""
+    """Provenance of one prompt and its possible teachers."""
 
     source: str
     source_id: str
@@ -35,7 +35,7 @@ class Origin:
     teachers: Mapping[str, TeacherFacts]
 
     def licences(self, *teachers: str) -> tuple[str, ...]:
-        """Return the licences that bind a row made from this prompt and answers of these teachers, sorted."""
+        """Return the licences of a row made from this prompt and candidates of these teachers, sorted."""
         facts = [self._facts(name) for name in teachers]
         read = {licence for each in facts for licence in each.source_licences}
         return tuple(sorted({self.prompt_licence, *(each.licence for each in facts), *read}))
@@ -49,12 +49,12 @@ class Origin:
 
 
 def origin_of(prompt: Prompt, teachers: Mapping[str, TeacherFacts]) -> Origin:
-    """Return the origin of rows made from a prompt."""
+    """Return the provenance of rows made from a prompt."""
     return Origin(prompt.source, prompt.source_id, prompt.licence or UNKNOWN_LICENCE, teachers)
 
 
 def teachers_of(plan: RunPlan, candidates: Iterable[str]) -> dict[str, TeacherFacts]:
-    """Read from a run's plan what is known of the teachers behind the named draft steps."""
+    """Read from a run's plan the facts about the teachers of the named draft steps."""
     wanted = set(candidates)
     configs = [step.config for step in plan.steps if step.name in wanted]
     found = [_facts(config) for config in configs if isinstance(config.get("teacher"), dict)]
@@ -62,7 +62,7 @@ def teachers_of(plan: RunPlan, candidates: Iterable[str]) -> dict[str, TeacherFa
 
 
 def nothing_known_of(teacher: str) -> TeacherFacts:
-    """Return what can be said of a teacher that the plan does not describe."""
+    """Return the facts about a teacher that the plan does not describe."""
     return TeacherFacts(teacher, "", "unknown", UNKNOWN_LICENCE, "", ())
 
 

@@ -1,4 +1,4 @@
-"""`provenance.json`: how to trace an exported file back to the run, the models and the prompts that made it."""
+"""`provenance.json`: trace an exported file back to the run, the models and the prompts."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ FORMAT_VERSION = 1
 
 
 def provenance(summary: ExportSummary) -> str:
-    """Return the file's text. No clock and no name of this machine: the same export gives the same bytes."""
+    """Return the file's text, without time or host name: the same export gives the same bytes."""
     manifest, tally = summary.run.manifest, summary.tally
     value = {
         "format_version": FORMAT_VERSION,

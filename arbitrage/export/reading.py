@@ -1,4 +1,4 @@
-"""Read what is to be exported from a finished run, shard by shard, already in the trainer's shape."""
+"""Read a data set of a finished run, shard by shard, in the trainer's format."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
 CANDIDATES = "candidates"
-"""Name of the data set that every run has: its candidate table."""
+"""Name of the candidate table, a data set that every run has."""
 
 _EXPORTABLE: Mapping[str, type[SftExample | PreferencePair | SteeredExample]] = {
     "SftExample": SftExample,
@@ -26,11 +26,11 @@ _EXPORTABLE: Mapping[str, type[SftExample | PreferencePair | SteeredExample]] = 
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """One row to be written, and what is counted of it.
+    """One row to write, and its facts for the counts.
 
     Attributes:
-        teachers: who wrote its answers, the chosen one first.
-        objection: why the row cannot be told to the trainer, or None.
+        teachers: teachers of its responses, the chosen one first.
+        reject_reason: why the row cannot be represented for the trainer, or None.
     """
 
     row: Record
@@ -38,14 +38,14 @@ class ExportRow:
     language: str
     teachers: tuple[str, ...]
     licences: tuple[str, ...]
-    objection: Objection | None = None
+    reject_reason: Objection | None = None
 
 
 class ExportSource(Protocol):
     """A data set of a run."""
 
     kind: str  # name of the record it holds
-    step: str | None  # the step that chose its rows
+    step: str | None  # the step that selected its rows
     record: type[Record]  # of the rows to be written
     teachers: Mapping[str, TeacherFacts]
 
@@ -55,7 +55,7 @@ class ExportSource(Protocol):
 
 
 class SelectedSource:
-    """Rows that a selection step chose."""
+    """Rows of a selection step."""
 
     def __init__(self, run: Run, dataset: str, format: Format) -> None:
         self.step: str | None = run.plan.datasets[dataset]
@@ -69,7 +69,7 @@ class SelectedSource:
         self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._answers())
 
     def _answers(self) -> tuple[str, ...]:
-        """Return the steps whose answers it holds, fused ones last."""
+        """Return the steps with its candidates, fused ones last."""
         return (*self._plan.inputs.get("candidates", ()), *self._plan.inputs.get("fused", ()))
 
     def read(self, shard: int) -> Iterator[ExportRow]:
@@ -87,7 +87,7 @@ class SelectedSource:
                 language=item.language,
                 teachers=teachers,
                 licences=origin.licences(*teachers),
-                objection=self._format.objection(prompt.messages),
+                reject_reason=self._format.reject_reason(prompt.messages),
             )
 
 
@@ -108,7 +108,7 @@ class CandidateSource:
 
 
 def open_source(run: Run, dataset: str, format: Format) -> ExportSource:
-    """Find a data set by name.
+    """Return a data set by name.
 
     Raises:
         UserError: there is none of that name, or the trainer has no format for it; the message lists the names.
@@ -122,7 +122,7 @@ def open_source(run: Run, dataset: str, format: Format) -> ExportSource:
 
 
 def as_sft(example: SteeredExample) -> SftExample:
-    """Return a steered example as one to imitate: its strategy is the objective, or `random_of_k` of the control."""
+    """Return a steered example as an SFT row: its strategy is the objective, or `random_of_k` for the control."""
     return SftExample(
         prompt_id=example.prompt_id,
         language=example.language,
@@ -136,13 +136,13 @@ def as_sft(example: SteeredExample) -> SftExample:
 
 
 def authors(item: SftExample | PreferencePair) -> tuple[str, ...]:
-    """Return who wrote a row's answers, the one to imitate first."""
+    """Return the teachers of a row's responses, the one to imitate first."""
     if isinstance(item, SftExample):
         return (item.teacher,)
     return (item.chosen_teacher, item.rejected_teacher)
 
 
 def count_candidates(run: Run, steps: Sequence[str]) -> int:
-    """Return how many candidates the named steps hold, by the manifest."""
+    """Return the number of candidates in the named draft steps, from the manifest."""
     wanted = set(steps)
     return sum(step.num_rows for step in run.manifest.steps if step.name in wanted)

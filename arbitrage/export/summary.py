@@ -1,4 +1,4 @@
-"""What is known of an export once its data files are written: for the card, the provenance and the caller."""
+"""Facts about an export after its data files are written: for the card, the provenance and the caller."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ SkipReason = Objection | Literal["licence_not_allowed"]
 
 @dataclass(slots=True)
 class ExportTally:
-    """What is counted while rows stream by."""
+    """Counts of rows while they are written."""
 
     num_read: int = 0
     rows: Counter[tuple[str, str]] = field(default_factory=Counter)  # split, language
@@ -67,9 +67,9 @@ class ExportSummary:
 
     @property
     def shape(self) -> DatasetShape:
-        """What a format must know to write its side files."""
+        """Facts for a format's side files."""
         return DatasetShape(self.dataset, self.source.kind, tuple(self.tally.languages()), tuple(self.tally.splits()))
 
     def licences(self) -> tuple[str, ...]:
-        """Return every licence that binds some row, sorted."""
+        """Return every licence of the rows, sorted."""
         return tuple(sorted({licence for found in self.tally.licences for licence in found}))

@@ -1,7 +1,7 @@
 """TRL (read from 1.16): preference rows of three message lists, SFT rows of prompt and completion.
 
-SFTTrainer takes its loss on the completion alone where there is a `prompt` column, on the prompt too where there is
-one `messages` column: so we split. https://huggingface.co/docs/trl/dataset_formats
+SFTTrainer computes the loss only on the completion if there is a `prompt` column, and also on the prompt if there is
+a `messages` column; so we split the conversation. https://huggingface.co/docs/trl/dataset_formats
 """
 
 from arbitrage.export.format import DatasetShape, Format, PairFacts, RowFormat, SftFacts, pair_facts, sft_facts
@@ -10,14 +10,14 @@ from arbitrage.records import Message, PreferencePair, Record, SftExample
 
 
 class PromptCompletion(Record):
-    """What SFTTrainer reads."""
+    """Columns that SFTTrainer reads."""
 
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
 
 
 class PromptChosenRejected(Record):
-    """What DPOTrainer, RewardTrainer and (unpaired by TRL itself) KTOTrainer read."""
+    """Columns that DPOTrainer, RewardTrainer and (after TRL's own unpairing) KTOTrainer read."""
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]

@@ -1,4 +1,4 @@
-"""Compare the files of an export with the digests in its `provenance.json`, before anything is trained on them."""
+"""Compare the files of an export with the digests in its `provenance.json`, before training on them."""
 
 import hashlib
 import json
@@ -12,10 +12,10 @@ Problems = dict[str, str]
 
 
 def damaged_files(directory: Path) -> Problems:
-    """Return the data files of an export that are not what was written.
+    """Return the data files of an export that are damaged, with the problem.
 
     Raises:
-        DataError: `provenance.json` cannot be read, and so nothing can be checked.
+        DataError: `provenance.json` cannot be read, so nothing can be checked.
     """
     path = directory / PROVENANCE_FILE
     try:
@@ -27,7 +27,7 @@ def damaged_files(directory: Path) -> Problems:
 
 
 def require_sound(directory: Path) -> None:
-    """Refuse an export of which a data file was changed since it was written; other directories pass.
+    """Refuse an export with a damaged data file; directories without provenance are accepted.
 
     Raises:
         DamagedFileError: names the first such file.

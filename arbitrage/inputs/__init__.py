@@ -1,1 +1,1 @@
-"""Files that others wrote: one reader for prompts, recordings, answers to judge, profiles, training and matrices."""
+"""Read files of others: one reader for prompts, recordings, responses to judge, profiles, training and matrices."""

@@ -1,4 +1,4 @@
-"""Which column holds what: usual names are taken where they exist, a name that is given must exist.
+"""Which column holds what: usual names are used if they exist; a column that is named must exist.
 
 Every reader of foreign rows uses this one mechanism. What differs is its set of roles, a Literal, and their usual
 names. A reader of a config or of the command line declares them as a subclass of `ColumnNames`.
@@ -24,7 +24,7 @@ RESPONSE_NAMES = ("text", "completion", "response", "answer", "output")
 REASONING_NAMES = ("reasoning", "reasoning_content", "thinking")
 MESSAGES_NAMES = ("messages", "conversations")
 QUESTION_NAMES = ("instruction", "question")
-"""Names under which a role is found in published data sets and in ours, the best first."""
+"""Usual column names of a role, in order of preference."""
 
 MEDIA_NAMES = frozenset(("image", "images", "video", "videos", "audio", "audios"))
 """Columns that belong to a prompt and are never read."""
@@ -37,9 +37,9 @@ class ColumnMap(Generic[R]):
     """Role → columns. `meta.lang` leads into objects, `turns.0` into lists.
 
     Attributes:
-        names: role → columns that may hold it, the best first.
-        given: roles whose column was named.
-        setting: how an error names the setting of a role, such as `columns.{role}`; empty where there is none.
+        names: role → possible columns, in order of preference.
+        given: roles whose column was named explicitly.
+        setting: name of a role's setting in errors, such as `columns.{role}`; may be empty.
     """
 
     names: Mapping[R, tuple[str, ...]]
@@ -47,15 +47,15 @@ class ColumnMap(Generic[R]):
     setting: str = ""
 
     def find(self, values: Mapping[str, Any], role: R) -> tuple[str, Any]:
-        """Return the first column that says something for a role, and its value; MISSING if none does."""
+        """Return the first column with a value for a role, and the value; MISSING if there is none."""
         return find(values, self.names[role])
 
     def value(self, values: Mapping[str, Any], role: R) -> Any:
-        """Return what a row says for a role, or MISSING."""
+        """Return a row's value for a role, or MISSING."""
         return find(values, self.names[role])[1]
 
     def needed(self, present: Iterable[str]) -> list[str]:
-        """Return those of the present columns that some role may read, in their order."""
+        """Return the present columns that some role may read, in their order."""
         wanted = {name for names in self.names.values() for name in names}
         roots = {name.split(".")[0] for name in wanted if "." in name}
         return [name for name in present if name in wanted or name in roots]
@@ -89,24 +89,24 @@ class ColumnMap(Generic[R]):
 
 
 def column_map(usual: Mapping[R, tuple[str, ...]], given: Mapping[R, str | None], setting: str = "") -> ColumnMap[R]:
-    """Return the mapping of roles to their usual columns, or to those that are given.
+    """Return the mapping of roles to their usual columns, or to the named ones.
 
     Args:
         usual: every role.
-        given: role → column, None where none is named.
-        setting: how an error names the setting of a role.
+        given: role → column, None if none is named.
+        setting: name of a role's setting in errors.
     """
     named = {role: (name,) for role, name in given.items() if name is not None}
     return ColumnMap({**usual, **named}, frozenset(named), setting)
 
 
 class ColumnNames(Config, Generic[R]):
-    """Base of configs with one field for each role: the column that holds it; null takes its usual names.
+    """Base of configs with one field per role: the name of its column; null: its usual names.
 
     Attributes:
-        usual: role → its usual names, the best first.
-        instead: role → the role that is not looked for under its usual names where the former is named.
-        setting: how an error names the setting of a role.
+        usual: role → its usual names, in order of preference.
+        instead: role → the role whose usual names are ignored if the former is named.
+        setting: name of a role's setting in errors.
     """
 
     usual: ClassVar[Mapping[Any, tuple[str, ...]]]
@@ -114,7 +114,7 @@ class ColumnNames(Config, Generic[R]):
     setting: ClassVar[str] = "columns.{role}"
 
     def ignored(self) -> frozenset[R]:
-        """Return the roles that are not looked for under their usual names."""
+        """Return the roles whose usual names are ignored."""
         return frozenset(other for role, other in self.instead.items() if getattr(self, role) is not None)
 
     def mapping(self) -> ColumnMap[R]:
@@ -140,7 +140,7 @@ class ColumnNames(Config, Generic[R]):
         return cls(**given)
 
 
-@lru_cache(maxsize=64)  # rows are read one by one, each through the same few mappings
+@lru_cache(maxsize=64)  # rows are read one by one with the same few mappings
 def _mapping(columns: ColumnNames[R]) -> ColumnMap[R]:
     ignored = columns.ignored()
     usual = {role: () if role in ignored else names for role, names in columns.usual.items()}
@@ -153,7 +153,7 @@ PromptRole = Literal[
 
 
 class PromptColumns(ColumnNames[PromptRole]):
-    """Which column of a source of prompts holds what. `turns.0` and `meta.lang` lead into lists and objects.
+    """Which column of a source of prompts holds what. `turns.0` and `meta.lang` address nested values.
 
     Attributes:
         prompt: text, or chat messages; at most one of `prompt` and `messages` is named.
@@ -161,13 +161,13 @@ class PromptColumns(ColumnNames[PromptRole]):
         system: a system message, put before the others.
         context: the text that an instruction is about, such as Alpaca's `input`: appended to the text of
             `instruction`, or of any prompt if this column is named.
-        tools: what a prompt offers beside its text and cannot hold: counted as `column_not_read`.
-        language: BCP-47 tag or name of the prompt's language; identified from the text where it is absent.
+        tools: tools and similar data that a prompt cannot represent: counted as `column_not_read`.
+        language: BCP-47 tag or name of the prompt's language; identified from the text if it is missing.
         id: id of the row in its file, kept as `source_id`.
         reference: reference answer, for exact checks and judges.
         task: kind of task, for reports and routers.
         licence: licence of the prompt, for the cards of exports.
-        ignore: roles whose usual column is not to be used.
+        ignore: roles whose usual column is not used.
     """
 
     usual = {
@@ -205,17 +205,17 @@ ResponseRole = Literal["answer", "id", "prompt", "language", "reference", "sourc
 
 
 class ResponseColumns(ColumnNames[ResponseRole]):
-    """Which column of a data set of responses, or of people's labels of them, holds what.
+    """Which column of a data set of responses, or of human labels of them, holds what.
 
     Attributes:
         answer: the response: text, or messages whose last assistant turn it is.
         id: the prompt's id, which joins two data sets. Without it the prompt's text does.
         prompt: the prompt: text or messages.
         language: the prompt's language, as a BCP-47 tag or a name.
-        reference: the known right answer, for the exact checker.
+        reference: the reference answer, for the exact checker.
         source_id: the id that a prompt shares with its translations.
         teacher: the model that wrote the response, for `FILE#teacher`.
-        winner: of a person's label: a, b or tie.
+        winner: winner according to a person: a, b or tie.
     """
 
     usual = {
@@ -240,7 +240,7 @@ class ResponseColumns(ColumnNames[ResponseRole]):
     winner: str | None = Field(default=None, min_length=1)
 
     def value(self, values: Mapping[str, Any], role: ResponseRole) -> Any:
-        """Return what a row holds for a role; None where it says nothing."""
+        """Return a row's value for a role; None if there is none."""
         found = self.mapping().value(values, role)
         return None if found is MISSING else found
 
@@ -286,7 +286,7 @@ class ProfileColumns(ColumnNames[ProfileRole]):
 
 
 def find(values: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
-    """Return the first of the columns that says something, and its value; the value is MISSING if none does."""
+    """Return the first column with a value, and the value; MISSING if there is none."""
     for name in names:
         if name in values or "." in name:
             value = values[name] if name in values else pick(values, name)
@@ -296,14 +296,14 @@ def find(values: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
 
 
 def pick(values: Mapping[str, Any], name: str) -> Any:
-    """Return what a row holds under a name or at the end of a path, or MISSING."""
+    """Return a row's value under a name or path, or MISSING."""
     if name in values:
         return values[name]
     return _follow(values, name.split(".")) if "." in name else MISSING
 
 
 def offer(wanted: str, present: Sequence[str]) -> str:
-    """Return the columns there are, for an error about one that is missing."""
+    """Return the list of columns, for an error about a missing one."""
     near = closest(wanted, present)
     hint = f"; did you mean '{printable(near, 80)}'?" if near else ""
     more = f", … {len(present) - MAX_SHOWN} more" if len(present) > MAX_SHOWN else ""
@@ -331,7 +331,7 @@ def _follow(value: Any, path: Sequence[str]) -> Any:
 
 
 def _parsed(text: str) -> Any:
-    """Return what a list or object written as JSON text holds; other text leads nowhere."""
+    """Return the list or object in a JSON text; None for other text."""
     if text[:1] not in ("[", "{") or len(text) > MAX_JSON_CHARS:
         return None
     try:

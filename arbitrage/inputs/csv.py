@@ -28,7 +28,7 @@ def open_csv(file: SourceFile, delimiter: str | None = None) -> InputFile:
 
     Args:
         file: which.
-        delimiter: by default a tab in `*.tsv*`; elsewhere a comma, or what a header without commas has instead.
+        delimiter: by default a tab in `*.tsv*`; elsewhere a comma, or the delimiter of a header without commas.
 
     Raises:
         DataError: it cannot be read, or its header cannot.
@@ -36,7 +36,7 @@ def open_csv(file: SourceFile, delimiter: str | None = None) -> InputFile:
     stream = open_stream(file)
     text = _lines(stream, file)
     first = next(text, "")
-    csv.field_size_limit(MAX_ROW_BYTES)  # beyond it an unclosed quote is an error, not a full memory
+    csv.field_size_limit(MAX_ROW_BYTES)  # limit, so that an unclosed quote is an error instead of filling the memory
     reader = csv.reader(_joined(first, text), delimiter=delimiter or _delimiter(file, first))
     header = _next(reader)
     if isinstance(header, csv.Error):
@@ -57,14 +57,14 @@ def _delimiter(file: SourceFile, header: str) -> str:
 
 
 def _lines(stream: IO[bytes], file: SourceFile) -> Iterator[str]:
-    """Yield lines as text; one that is too long comes as a field that the reader refuses."""
+    """Yield lines as text; a line that is too long becomes a field that the reader refuses."""
     for line in lines_of(stream, file):
-        # A bad byte becomes a lone surrogate, which is found again in the field that holds it: only that row suffers.
+        # A bad byte becomes a lone surrogate, which identifies its field: only that row is rejected.
         yield _TOO_LONG if line is None else line.decode("utf-8", "surrogateescape")
 
 
 _TOO_LONG = "\udfff\n"
-"""No byte decodes to it."""
+"""A character that no byte decodes to."""
 
 
 def _joined(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _row(position: str, columns: tuple[str, ...], fields: list[str]) -> InputRow
 
 
 def _cell(text: str) -> str:
-    """Mark what pandas writes for whole numbers in a column where one is missing: 7.0."""
+    """Mark values such as 7.0, which pandas writes for whole numbers in a column with missing values."""
     return Untyped(text) if text.endswith(".0") and text[:-2].removeprefix("-").isdecimal() else text
 
 
@@ -109,7 +109,7 @@ def _is_foreign(text: str) -> bool:
 
 
 def _next(reader: CsvReader) -> list[str] | csv.Error | None:
-    """Return the next record, an error that concerns only it, or None at the end."""
+    """Return the next record, an error that affects only it, or None at the end."""
     try:
         return next(reader)
     except StopIteration:

@@ -1,7 +1,7 @@
 """Find the files of paths, globs and folders: their order, names and content digests.
 
-A file's name in rows and fingerprints is its path below the folder that all files of the source share, so moving the
-whole source changes nothing. A file of a folder that is not read is counted in the notes.
+A file's name in rows and fingerprints is its path below the common folder of the source, so moving the whole source
+changes nothing. Files of a folder that are not read are counted in the notes.
 """
 
 import glob
@@ -20,7 +20,7 @@ from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.rows import count_note, printable
 
 UNREAD_FOLDERS = frozenset({".git", ".cache", "__pycache__", ".ipynb_checkpoints"})
-"""Folders of tools, which hold no data: not worth a note."""
+"""Folders of tools, which hold no data: skipped without a note."""
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """The folder name that Hive and Spark give to a partition of nulls."""
@@ -46,7 +46,7 @@ class SourceFile:
 
     @property
     def identity(self) -> list[Any]:
-        """What enters a fingerprint: the name, the content, and what the folders' names add to the rows."""
+        """Part of the fingerprint: the name, the content, and the columns from folder names."""
         found: list[Any] = [self.name, digest_file(self.path)]
         return [*found, [list(pair) for pair in self.partitions]] if self.partitions else found
 
@@ -65,19 +65,19 @@ def find_files(
     where: str = "prompts.paths",
     is_data: Callable[[Path], bool] = lambda path: True,
 ) -> Found:
-    """Return the files that paths, globs and folders stand for.
+    """Return the files of paths, globs and folders.
 
     A path that exists is that file or folder, whatever characters it holds; only then is it a glob. Folders are
     searched to any depth, linked ones too, each once. Hidden files (`.` or `_`) must be named.
 
     Args:
         patterns: at least one.
-        suffixes: of the files that are taken from a folder, in lower case; case makes no difference.
-        where: what an error names.
-        is_data: called for files of a folder that have one of the suffixes; whether to take them.
+        suffixes: suffixes of files to read from a folder, in lower case; case is ignored.
+        where: name in error messages.
+        is_data: called for files of a folder with one of the suffixes; whether to read them.
 
     Raises:
-        ConfigError: a pattern matches no file, or something that is no file (a pipe, a device).
+        ConfigError: a pattern matches no file, or a pipe or device.
         DataError: a folder cannot be listed.
     """
     search = _Search(tuple(suffixes), is_data)
@@ -92,7 +92,7 @@ def find_files(
 
 
 def digest_file(path: Path) -> str:
-    """Return the BLAKE2 digest of a file's content (40 hex digits); read once while size and time stay the same.
+    """Return the BLAKE2 digest of a file's content (40 hex digits); cached while size and time stay the same.
 
     Raises:
         DataError: it cannot be read.
@@ -105,7 +105,7 @@ def digest_file(path: Path) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path for messages: bytes that are no UTF-8 and control characters are written as escapes."""
+    """Return a path for messages: invalid UTF-8 and control characters are escaped."""
     return _printable_name(str(path))
 
 
@@ -114,7 +114,7 @@ def _expand(pattern: str, search: "_Search", where: str) -> list[Path]:
     matches = [path]
     try:
         mode = path.stat().st_mode
-    except OSError as error:  # nothing there under this very name; a name that is too long; no permission
+    except OSError as error:  # no such path; a name that is too long; no permission
         if isinstance(error, PermissionError):
             raise DataError(f"{where}: {shown}: cannot be read: {error.strerror}") from error
         if path.is_symlink():
@@ -135,7 +135,7 @@ def _expand(pattern: str, search: "_Search", where: str) -> list[Path]:
 
 
 def _globbed(pattern: str) -> list[Path]:
-    """Return what a glob matches; hidden names only where the pattern itself begins so."""
+    """Return the matches of a glob; hidden names only if the pattern itself begins with a dot."""
     try:
         names = glob.glob(pattern, recursive=True)
     except (ValueError, OSError):  # a NUL byte, a name that is too long
@@ -145,7 +145,7 @@ def _globbed(pattern: str) -> list[Path]:
 
 
 class _Search:
-    """Collects files and counts what is left out. Files and folders that links lead to twice are taken once."""
+    """Collects files and counts those left out. Files and folders reached twice through links are used once."""
 
     def __init__(self, suffixes: tuple[str, ...], is_data: Callable[[Path], bool]) -> None:
         self.suffixes = suffixes
@@ -251,7 +251,7 @@ def _listed_suffixes(suffixes: Sequence[str]) -> str:
 
 
 def _printable_name(name: str) -> str:
-    """Return a name that UTF-8 can hold and a terminal can show; different names stay different."""
+    """Return a name that is valid UTF-8 and printable; different names stay different."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return (
         text
@@ -261,7 +261,7 @@ def _printable_name(name: str) -> str:
 
 
 def _partitions(path: Path) -> tuple[tuple[str, str | None], ...]:
-    """Return the columns that folders named `key=value` stand for; the innermost of one key counts."""
+    """Return the columns of folders named `key=value`; the innermost of equal keys counts."""
     found: dict[str, str | None] = {}
     for part in path.parts[:-1]:
         key, separator, value = part.partition("=")

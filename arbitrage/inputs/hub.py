@@ -1,4 +1,4 @@
-"""Rows of a data set that `datasets.load_dataset` knows: on the Hub, or a local folder."""
+"""Rows of a data set for `datasets.load_dataset`: on the Hub, or a local folder."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class HubSplit:
     """A split of a data set.
 
     Attributes:
-        name: as on the Hub, or a local folder.
-        config: the data set's configuration, where it has several.
+        name: name on the Hub, or a local folder.
+        config: the data set's configuration, if it has several.
         revision: a commit of the data set's repository.
     """
 
@@ -31,8 +31,8 @@ def open_split(split: HubSplit, label: str, needed: Callable[[Sequence[str]], li
 
     Args:
         split: which.
-        label: what rows and errors call it.
-        needed: those of the columns present that are to be read: images and sounds that nothing reads stay undecoded.
+        label: name in rows and errors.
+        needed: columns to read: others, such as images and sounds, stay undecoded.
 
     Raises:
         ConfigError: there is no such data set, configuration or split.
@@ -61,7 +61,7 @@ def _load(split: HubSplit) -> Any:
         raise DataError(f"{where}: {_reason(error)}") from error
     except OSError as error:
         raise StorageError(f"{where}: cannot be reached: {_reason(error)}") from error
-    except Exception as error:  # readers of damaged files raise what their libraries raise
+    except Exception as error:  # damaged files raise many types of errors in the libraries
         raise DataError(f"{where}: cannot be read: {type(error).__name__}: {_reason(error)}") from error
 
 
@@ -72,7 +72,7 @@ def _rows(stream: Any, label: str) -> Iterator[InputRow | RowFault]:
             values = next(rows)
         except StopIteration:
             return
-        except Exception as error:  # as above; only the library runs inside of this block
+        except Exception as error:  # as above; only library code runs inside this block
             raise DataError(f"{label}: breaks off after row {number}: {_reason(error)}") from error
         number += 1
         yield InputRow(f"{label}:{number}", values)

@@ -1,7 +1,7 @@
-"""The card of a local data set: it says which files are read, so it must not lead out of the data set's folder.
+"""Check the card of a local data set, which names the files to read: they must be inside the data set's folder.
 
-`datasets` follows `data_files` and `data_dir` of the YAML in README.md wherever they lead, also to `../` and `/etc`.
-Whoever made a folder must not decide what else of this machine becomes training data.
+`datasets` follows `data_files` and `data_dir` of the YAML in README.md to any path, also to `../` and `/etc`. An
+untrusted folder must not turn other files of this machine into training data.
 https://huggingface.co/docs/hub/datasets-manual-configuration
 """
 
@@ -18,7 +18,7 @@ from arbitrage.yaml_text import read_yaml
 
 CARDS = ("README.md", ".huggingface.yaml")
 MAX_CHARACTERS = 1_000_000
-"""A card of a data set of 5,000 configurations is half as long."""
+"""Maximum size of a card: twice that of a data set with 5,000 configurations."""
 
 _FRONT_MATTER = re.compile(r"\A\s*---[\r\n]+(.*?)[\r\n]+---(?:[\r\n]|\Z)", re.DOTALL)
 

@@ -25,7 +25,7 @@ METADATA_NAMES = frozenset(
         "training.json",
     )
 )
-"""Files that stand beside data and are none."""
+"""JSON files beside data that hold no rows."""
 
 CHUNK_BYTES = 1 << 18
 
@@ -49,12 +49,12 @@ def looks_like_rows(file: SourceFile) -> bool:
         with open_stream(file) as stream:
             first = _first_line(stream, file)[1]
     except DataError:
-        return True  # whoever reads it says what is wrong
+        return True  # reading it will report the error
     return first is None or first.lstrip()[:1] == b"[" or isinstance(_parsed(first), dict)
 
 
 class DuplicateKeyError(ValueError):
-    """A JSON object with two values under one key: which of them is meant cannot be known."""
+    """A JSON object with two values for one key, which is ambiguous."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _checked(position: str, values: Any) -> InputRow | RowFault:
 
 
 def _parsed(line: bytes) -> Any:
-    """Return a line's value; None if the line is no JSON value by itself."""
+    """Return a line's value; None if the line is not a complete JSON value."""
     try:
         return _DECODER.decode(line.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -126,7 +126,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _is_array(first: bytes, stream: IO[bytes]) -> bool:
-    """Tell whether a file is one array, given a line that begins like one; else the line is a row, if broken."""
+    """Tell whether a file is one array, given its first line; otherwise the line is a (possibly broken) row."""
     found = _parsed(first)
     if isinstance(found, list):
         return not found or isinstance(found[0], dict)
@@ -134,7 +134,7 @@ def _is_array(first: bytes, stream: IO[bytes]) -> bool:
 
 
 def _is_opened(first: bytes, stream: IO[bytes]) -> bool:
-    """Tell whether a line is the beginning of an object that goes on in the next, as pretty printers write it."""
+    """Tell whether a line begins an object that continues in the next line, as pretty printers write it."""
     text = first.strip()
     if text[-1:] not in (b"{", b"[", b",", b":") or _parsed(first) is not None:
         return False
@@ -142,7 +142,7 @@ def _is_opened(first: bytes, stream: IO[bytes]) -> bool:
 
 
 def _is_row_next(stream: IO[bytes]) -> bool:
-    """Tell whether the next line is an object by itself: then each line is a row."""
+    """Tell whether the next line is a complete object: then each line is a row."""
     line: bytes = stream.peek(CHUNK_BYTES).split(b"\n", 1)[0]  # type: ignore[attr-defined]
     return isinstance(_parsed(line), dict)
 
@@ -170,7 +170,7 @@ def _array(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[InputR
 
 
 def _documents(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[InputRow | RowFault]:
-    """Yield objects that are written over several lines, as `jq` writes them, one after the other."""
+    """Yield objects written over several lines, one after the other, as `jq` writes them."""
     text = _Text(first, stream, file)
     number, held = 0, None
     while text.peek():
@@ -189,14 +189,14 @@ def _documents(first: bytes, stream: IO[bytes], file: SourceFile) -> Iterator[In
 
 
 def _refuse_wrapped(row: InputRow | RowFault, file: SourceFile) -> None:
-    """Refuse a file that is one object whose rows lie in a list inside of it."""
+    """Refuse a file that is one object with its rows in a list inside."""
     if isinstance(row, RowFault):
         return
     for key, value in row.values.items():
         is_rows = isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
         if is_rows and not any(name in value[0] for name in ("role", "from")):
             raise DataError(
-                f"{file.shown}: is one JSON object whose rows lie under '{printable(key, 40)}', not JSON Lines; "
+                f"{file.shown}: is one JSON object with its rows under '{printable(key, 40)}', not JSON Lines; "
                 f"`jq -c '.{printable(key, 40)}[]'` makes JSON Lines of it"
             )
 
@@ -238,12 +238,12 @@ class _Text:
             except (DuplicateKeyError, RecursionError) as error:
                 raise self._broken(f"{what}: {error}") from error
             except ValueError as error:
-                # Cut off by the end of what was read so far, or broken: more text tells.
+                # Incomplete so far, or broken: read more text to decide.
                 if len(self._text) - self._at > MAX_ROW_BYTES or not self._more(size):
                     raise self._broken(f"{what}: {error}") from error
                 size *= 2
                 continue
-            if end == len(self._text) and self._more():  # a number may go on
+            if end == len(self._text) and self._more():  # a number may continue
                 continue
             self._at = end
             return value
@@ -263,6 +263,6 @@ class _Text:
 
     def _broken(self, reason: str) -> DataError:
         return DataError(
-            f"{self._file.shown}: is JSON over several lines and cannot be read as such: {reason}; JSON Lines hold "
+            f"{self._file.shown}: is JSON over several lines and cannot be read: {reason}; JSON Lines hold "
             "one object per line"
         )

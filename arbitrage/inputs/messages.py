@@ -1,8 +1,8 @@
-"""Chat messages as published data writes them, and as one text: read as turns of a conversation.
+"""Parse chat messages in the usual published forms, and single texts, as a conversation.
 
-Taken are lists of {role, content} and of {from, value}, the same as a dict of lists (old feature types of
-`datasets`), as one message, or as JSON text; contents that are texts, lists of texts or of text parts. A prompt holds
-no tool calls: they are cut with the answer that they belong to, and a conversation that needs them is refused.
+Accepted are lists of {role, content} and of {from, value}, also as a dict of lists (old feature types of `datasets`),
+as one message, or as JSON text; contents may be texts, lists of texts or text parts. A prompt cannot hold tool calls:
+they are removed with the assistant turn that they belong to, and a conversation that needs them is rejected.
 """
 
 import ast
@@ -44,16 +44,16 @@ REASONING_PARTS: Final = frozenset(
 )
 """Types of the parts of a content that are its reasoning."""
 MAX_PYTHON_CHARS: Final = 200_000
-"""Longer text is not tried as a Python list; the parser takes some 100 bytes for each character."""
+"""Longer text is not parsed as a Python list; the parser needs about 100 bytes per character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages that end with a turn to be answered.
+    """Messages that end with a user turn.
 
     Attributes:
-        num_cut: messages of the answer that was cut off behind it.
-        notes: what was left out of the messages that are kept.
+        num_cut: number of messages removed from the end.
+        notes: what was left out of the remaining messages.
     """
 
     messages: tuple[Message, ...]
@@ -105,7 +105,7 @@ def text_conversation(text: str) -> Conversation:
 
 
 def chat_conversation(value: Any) -> Conversation:
-    """Make a conversation of messages. The answer at its end, tool calls and all, is cut off before it is looked at.
+    """Make a conversation of messages. An assistant turn at the end, with its tool calls, is removed first.
 
     Raises:
         RowError: no messages, an unknown role, no user turn, a kept turn that is empty, is no text, or has to do with
@@ -134,7 +134,7 @@ def chat_conversation(value: Any) -> Conversation:
 def assistant_turns(value: Any) -> list[AssistantTurn]:
     """Return the assistant's turns of a text, a list of texts, or messages in any of the usual forms.
 
-    A turn without text, such as one that only calls a tool, is none.
+    Turns without text, such as tool calls, are left out.
 
     Raises:
         RowError: it is none of them.
@@ -152,7 +152,7 @@ def assistant_turns(value: Any) -> list[AssistantTurn]:
 
 
 def turns_of(value: Any) -> list[str]:
-    """Return the texts of `assistant_turns`."""
+    """Return the assistant turns of a text, a list of texts, or messages in any of the usual forms."""
     return [turn.text for turn in assistant_turns(value)]
 
 
@@ -182,7 +182,7 @@ def reasoning_text(value: object) -> str:
 
 
 def trained_messages(value: Any) -> list[dict[str, Any]]:
-    """Return messages as trainers read them: a role, a content (None if there is none), and what else they hold.
+    """Return messages in the form of trainers: a role, a content (None if there is none), and other keys.
 
     Raises:
         RowError: it is no list of messages, a role is unknown, or a content is no text.
@@ -206,10 +206,10 @@ def trained_messages(value: Any) -> list[dict[str, Any]]:
 
 
 def messages_in(text: str) -> list[Any] | None:
-    """Return the messages that a text is the JSON (or Python) notation of; None where it is a text like any other.
+    """Return the messages in a JSON (or Python) text; None for an ordinary text.
 
     Raises:
-        RowError: it can only be meant as messages and is broken.
+        RowError: it is clearly meant as messages, but is broken.
     """
     value = _notation(text)
     if isinstance(value, Mapping):
@@ -221,7 +221,7 @@ def messages_in(text: str) -> list[Any] | None:
 
 
 def is_blank(text: str) -> bool:
-    """Tell whether text shows nothing: spaces, control and format characters only."""
+    """Tell whether text is invisible: only spaces, control and format characters."""
     visible = text.strip()
     if not visible or visible[0].isalnum():
         return not visible
@@ -229,7 +229,7 @@ def is_blank(text: str) -> bool:
 
 
 def encodable(text: str) -> bool:
-    """Tell whether text holds no half of a surrogate pair, which no UTF-8 file can store."""
+    """Tell whether text has no lone surrogate, which UTF-8 cannot encode."""
     if text.isascii():
         return True
     try:
@@ -247,7 +247,7 @@ def _assistant_turn(item: Mapping[str, Any], position: int) -> AssistantTurn:
 
 
 def _is_message(item: Any) -> bool:
-    """Tell whether an object can only be meant as a message: it has a content, and a role that is known."""
+    """Tell whether an object is clearly a message: it has a content, and a known role."""
     if not isinstance(item, Mapping) or not any(key in item for key in (*_CONTENT_KEYS, *_CALL_KEYS)):
         return False
     role = _first(item, _ROLE_KEYS)
@@ -255,13 +255,13 @@ def _is_message(item: Any) -> bool:
 
 
 def _notation(text: str) -> Any:
-    """Return what a text that begins like a list or an object is the notation of, or None."""
+    """Return the value of a text that begins like a list or an object, or None."""
     start = text.lstrip()
     return _json_or_python(start.rstrip()) if start[:1] in ("[", "{") else None
 
 
 def _json_or_python(text: str) -> Any:
-    """Return the value of JSON text, or of a list of objects as Python prints it; None where it is neither."""
+    """Return the value of JSON text, or of a Python list of objects; None if it is neither."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -293,7 +293,7 @@ def _items(value: Any) -> Sequence[Any]:
 
 
 def _of_object(value: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the messages of a dict of lists, of one message, or of an object that holds a list of them."""
+    """Return the messages of a dict of lists, of one message, or of an object that contains a list of them."""
     for name in ("messages", "conversations"):
         if isinstance(value.get(name), list):
             return _items(value[name])
@@ -376,7 +376,7 @@ def _part(part: Any, position: int, notes: list[str]) -> str:
 
 
 def _first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
-    """Return the first value that says something, else the first that is there, else None."""
+    """Return the first non-empty value, else the first present one, else None."""
     found = [item[key] for key in keys if key in item]
     return next((value for value in found if not is_missing(value)), next((v for v in found if v is not None), None))
 
@@ -386,7 +386,7 @@ def _calls(item: Any) -> bool:
 
 
 def _is_silent(item: Mapping[str, Any]) -> bool:
-    """Tell whether a turn of the assistant has no text because it calls a tool."""
+    """Tell whether an assistant turn has no text because it calls a tool."""
     return _calls(item) and is_missing(_first(item, _CONTENT_KEYS))
 
 

@@ -1,4 +1,4 @@
-"""Counted notes of reading in words, for reports and terminals."""
+"""Notes of reading in words, for reports and terminals."""
 
 _WORDS = {
     "column_not_read": "rows whose column '{}' says something that a prompt cannot hold: it was not read",

@@ -1,4 +1,4 @@
-"""Rows of Parquet; only the needed columns are read, and never more at once than memory holds."""
+"""Rows of Parquet: only the needed columns are read, in batches that fit into memory."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -15,18 +15,18 @@ from arbitrage.inputs.streams import BOMB_BYTES, refuse_bomb
 
 BATCH_ROWS = 512
 BATCH_BYTES = 256 * 2**20
-"""A batch has fewer rows where its longest values could make it larger than this."""
+"""Maximum size of a batch; it has fewer rows if its longest values could exceed this."""
 
 SUSPECT_BYTES = 2**20
-"""Writers end a dictionary at 1 MiB: a smaller column chunk holds no value that fills the memory 512 times."""
+"""Writers end a dictionary at 1 MiB, so smaller column chunks need no check of repeated long values."""
 
 ROWS_PER_BYTE = 20
 MANY_ROWS = 1_000_000
-"""A file of more rows than this, and more than `ROWS_PER_BYTE` per byte, repeats one value: it holds no texts."""
+"""A file with more rows than this, and more than `ROWS_PER_BYTE` per byte, only repeats values: it is refused."""
 
 PARQUET_ERRORS = (OSError, pa.ArrowException, UnicodeDecodeError)  # the last one: names of columns
 UNCONVERTIBLE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowException)
-"""What making a Python value of an Arrow value raises: dates beyond the year 9999, unknown time zones, …"""
+"""Errors of converting Arrow values to Python: dates beyond the year 9999, unknown time zones, …"""
 
 
 def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]]) -> InputFile:
@@ -34,10 +34,10 @@ def open_parquet(file: SourceFile, needed: Callable[[Sequence[str]], list[str]])
 
     Args:
         file: which.
-        needed: those of the columns present that are to be read.
+        needed: selects the columns to read.
 
     Raises:
-        DataError: it is no Parquet file, names a column twice, or would unpack to more than any data.
+        DataError: it is not a Parquet file, names a column twice, or decompresses to an implausible size.
     """
     parquet = _opened(file)
     columns = tuple(parquet.schema_arrow.names)
@@ -96,11 +96,11 @@ def _checked(position: str, values: "dict[str, Any] | RowFault") -> InputRow | R
 
 
 def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | RowFault]:
-    """Return the rows; where some value cannot be converted, row by row and cell by cell."""
+    """Return the rows; if a value cannot be converted, row by row and cell by cell."""
     if not batch.num_columns:
         return [{} for _ in range(batch.num_rows)]
     if batch.nbytes > MAX_ROW_BYTES:
-        # Some row may be too long: text is not made of it before its size is known.
+        # Some row may be too long: check its size before it is converted to text.
         return [_one(batch.slice(index, 1)) for index in range(batch.num_rows)]
     try:
         return list(batch.to_pylist())
@@ -123,7 +123,7 @@ def _one(row: pa.RecordBatch) -> dict[str, Any] | RowFault:
 
 
 def _refuse_bomb(parquet: pq.ParquetFile, file: SourceFile) -> None:
-    """Refuse what the footer alone shows to be no data: rows beyond all proportion, or sizes."""
+    """Refuse a file whose footer shows an implausible number of rows or size."""
     size_bytes, num_rows = file.path.stat().st_size, parquet.metadata.num_rows
     if num_rows > MANY_ROWS and num_rows > ROWS_PER_BYTE * size_bytes:
         raise DataError(f"{file.shown}: claims {num_rows:,} rows in {size_bytes:,} bytes")
@@ -134,7 +134,7 @@ def _refuse_bomb(parquet: pq.ParquetFile, file: SourceFile) -> None:
 
 
 def _batch_rows(parquet: pq.ParquetFile, group: int, columns: Sequence[str], file: SourceFile) -> int:
-    """Return how many rows fit into a batch, however long the values are that a dictionary lets them repeat."""
+    """Return how many rows fit into a batch, with the longest values that its dictionaries allow."""
     found = parquet.metadata.row_group(group)
     if found.total_byte_size <= SUSPECT_BYTES:
         return BATCH_ROWS
@@ -143,7 +143,7 @@ def _batch_rows(parquet: pq.ParquetFile, group: int, columns: Sequence[str], fil
     names = [parquet.schema.column(i).path for i in texts]
     with pq.ParquetFile(file.path, read_dictionary=names, pre_buffer=False) as probe:
         row = next(probe.iter_batches(1, row_groups=[group], columns=columns), None)
-    # `column` ends the process where a damaged footer contradicts itself; the batch was read, so this one does not.
+    # `column` crashes on a contradictory footer; the batch was read, so this footer is consistent.
     num_values = max((found.column(i).num_values for i in texts), default=0)
     longest = max((_longest(column) for column in row.columns), default=0) if row is not None else 0
     row_bytes = longest * num_values / max(found.num_rows, 1)
@@ -157,7 +157,7 @@ def _is_of(path: str, columns: Sequence[str]) -> bool:
 
 
 def _longest(column: pa.Array) -> int:
-    """Return the bytes of the longest value in the dictionaries of a column, however deep they lie."""
+    """Return the size of the longest value in the dictionaries of a column, at any depth."""
     if isinstance(column, pa.DictionaryArray):
         return _longest(column.dictionary)
     if isinstance(column, pa.StructArray):

@@ -1,4 +1,4 @@
-"""What a file hands on: raw rows and broken ones, each with its place; and why a row can be refused."""
+"""Raw rows and unreadable rows, each with its position; and the reasons for a reject."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,18 +21,18 @@ RowReject = Literal[
     "duplicate_id",
     "duplicate_prompt",
 ]
-"""The closed set of reasons for which reading refuses a row."""
+"""The closed set of reject reasons of reading."""
 
 MAX_ROW_BYTES = 16 * 2**20
-"""Longer lines are skipped unread, so that one endless line cannot fill the memory."""
+"""Longer lines are skipped, so that one endless line cannot fill the memory."""
 
 MAX_NOTES = 100
-"""Different notes of one file. Keys of foreign objects enter notes; further ones are counted together."""
+"""Maximum number of different notes per file, because notes contain keys of foreign objects."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputRow:
-    """A row as the source holds it. `position` is unique in the source, such as `a.jsonl:17`."""
+    """A row of the source. `position` is unique in the source, such as `a.jsonl:17`."""
 
     position: str
     values: Mapping[str, Any]
@@ -49,11 +49,11 @@ class RowFault:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A piece of a source, mostly a file.
+    """A part of a source, usually a file.
 
     Attributes:
-        columns: None where each row names its own (JSON Lines).
-        notes: what is worth knowing of the piece as a whole; filled before the first row is read.
+        columns: None if each row names its own (JSON Lines).
+        notes: remarks on the whole part; filled before the first row is read.
     """
 
     name: str
@@ -64,13 +64,13 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The value of a cell that has no Python value, such as a date in the year 99,999."""
+    """A cell without a Python value, such as a date in the year 99,999."""
 
     type: str
 
 
 class RowError(ValueError):
-    """A row that is refused, raised and caught within reading only."""
+    """A rejected row; raised and caught only within reading."""
 
     def __init__(self, reason: RowReject, detail: str) -> None:
         super().__init__(detail)
@@ -79,7 +79,7 @@ class RowError(ValueError):
 
 
 def count_note(notes: Counter[str], note: str) -> None:
-    """Count a note; of more than `MAX_NOTES` different ones the rest is counted under its kind alone."""
+    """Count a note; beyond `MAX_NOTES` different ones, only its kind is counted."""
     if note in notes or len(notes) < MAX_NOTES:
         notes[note] += 1
     else:

@@ -1,4 +1,4 @@
-"""The bytes of a text file: unpacked by what they are, in UTF-8, in lines of bounded length.
+"""Bytes of a text file: decompressed by content, in UTF-8, in lines of bounded length.
 
 gzip, bzip2, xz, Zstandard and LZ4 are recognised by their first bytes, whatever the file is called.
 """
@@ -20,14 +20,14 @@ PACKED: Final = ("", ".gz", ".bz2", ".xz", ".zst", ".lz4")
 """Endings of compressed text files."""
 
 STREAM_ERRORS: Final = (OSError, EOFError, lzma.LZMAError, zlib.error, pa.ArrowException)
-"""What reading a damaged stream raises."""
+"""Errors of damaged streams."""
 
 BOM: Final = b"\xef\xbb\xbf"
 HEAD_BYTES = 64
 BOMB_BYTES = 2**30
 BOMB_RATIO = 1000
-"""A file that unpacks to more than this many times its size, and to more than 1 GiB, holds no data. Text of people
-and models shrinks 3 to 10 times, machine-made tables of one repeated value some 100 times."""
+"""A file that decompresses to more than this many times its size, and to more than 1 GiB, is refused. Texts compress
+3 to 10 times, generated tables of one repeated value about 100 times."""
 
 Kind = Literal["gzip", "bz2", "xz", "zstd", "lz4"]
 
@@ -56,7 +56,7 @@ _ENCODINGS: tuple[tuple[bytes, str], ...] = (
 
 
 def open_stream(file: SourceFile) -> IO[bytes]:
-    """Open a text file for reading bytes, unpacked, behind a byte order mark of UTF-8.
+    """Open a text file for reading bytes, decompressed, without a UTF-8 byte order mark.
 
     Raises:
         DataError: it cannot be read, is not compressed as its name says, is in another encoding than UTF-8, or is no
@@ -75,7 +75,7 @@ def open_stream(file: SourceFile) -> IO[bytes]:
 
 
 def is_parquet(file: SourceFile) -> bool:
-    """Tell whether a file is Parquet by its first bytes, or by its name where it cannot be read."""
+    """Tell whether a file is Parquet by its first bytes, or by its name if it cannot be read."""
     try:
         with file.path.open("rb") as raw:
             return raw.read(4) == b"PAR1" or file.path.name.lower().endswith(".parquet")
@@ -111,7 +111,7 @@ def read_bytes(stream: IO[bytes], size: int, file: SourceFile) -> bytes:
 
 
 def refuse_bomb(num_bytes: int, size_bytes: int, file: SourceFile) -> None:
-    """Raise DataError if what was unpacked is out of all proportion to the file."""
+    """Raise DataError if the decompressed size is implausible."""
     if num_bytes > BOMB_BYTES and num_bytes > BOMB_RATIO * size_bytes:
         raise DataError(
             f"{file.shown}: {size_bytes:,} bytes unpack to more than {num_bytes:,}: at most {BOMB_RATIO} times its "
@@ -120,7 +120,7 @@ def refuse_bomb(num_bytes: int, size_bytes: int, file: SourceFile) -> None:
 
 
 class _Metered(io.RawIOBase):
-    """Unpacked bytes, counted against the size of the file."""
+    """Decompressed bytes, counted against the size of the file."""
 
     def __init__(self, inner: IO[bytes], file: SourceFile) -> None:
         self._inner = inner
@@ -160,7 +160,7 @@ def _unpacked(file: SourceFile, kind: Kind | None) -> IO[bytes]:
 
 
 def _refuse_foreign(stream: IO[bytes], file: SourceFile) -> None:
-    """Skip a byte order mark of UTF-8; refuse other encodings and what is no text."""
+    """Skip a UTF-8 byte order mark; refuse other encodings and binary files."""
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]  # type: ignore[attr-defined]
     if head.startswith(BOM):
         stream.read(len(BOM))
@@ -173,7 +173,7 @@ def _refuse_foreign(stream: IO[bytes], file: SourceFile) -> None:
 
 
 def _wide(head: bytes) -> str | None:
-    """Name the encoding of text whose characters take two or four bytes and that has no byte order mark."""
+    """Return the encoding of text with characters of two or four bytes and without byte order mark."""
     if len(head) < 8 or b"\0" not in head[:4]:
         return None
     zeros = tuple(byte == 0 for byte in head[:8])

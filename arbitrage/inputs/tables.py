@@ -1,4 +1,4 @@
-"""A table in a file, whatever its format: opened by what it is, its columns checked, as rows or as an Arrow table."""
+"""A table in a file of any format: opened by content, with checked columns, as rows or as an Arrow table."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +18,7 @@ from arbitrage.inputs.values import MISSING, Untyped, id_text
 
 PARQUET_SUFFIXES = (".parquet",)
 SUFFIXES = (*PARQUET_SUFFIXES, *JSON_SUFFIXES, *CSV_SUFFIXES)
-"""Files that every reader takes."""
+"""Suffixes that every reader accepts."""
 
 SUFFIXES_TEXT = ".parquet, .jsonl, .ndjson, .json, .csv, .tsv (text files also compressed)"
 
@@ -30,20 +30,20 @@ Check = Callable[[Sequence[str]], None]
 
 
 def find_tables(patterns: Sequence[str], where: str, suffixes: Sequence[str] = SUFFIXES) -> Found:
-    """Return the files of tables that paths, globs and folders stand for. Raises like `find_files`."""
+    """Return the table files of paths, globs and folders. Raises like `find_files`."""
     return find_files(patterns, suffixes, where, lambda path: looks_like_rows(SourceFile(path.name, path)))
 
 
 def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = None) -> InputFile:
-    """Open a file by what it is: Parquet by its first bytes, CSV by its name, else JSON.
+    """Open a file by content: Parquet by its first bytes, CSV by its name, else JSON.
 
     Args:
         file: which.
-        needed: those of the columns present that are to be read, where a format can leave out others.
-        delimiter: of CSV.
+        needed: selects the columns to read, if the format allows it.
+        delimiter: delimiter of CSV.
 
     Raises:
-        ConfigError: the name says that it is none of these.
+        ConfigError: the name has none of these suffixes.
         DataError: it cannot be read.
     """
     name = file.path.name.lower()
@@ -59,7 +59,7 @@ def open_table(file: SourceFile, needed: Needed = list, delimiter: str | None = 
 
 
 def with_partitions(part: InputFile, file: SourceFile) -> InputFile:
-    """Add the columns that the folders' names hold to the rows of a file that lacks them."""
+    """Add the columns from folder names to the rows of a file that lacks them."""
     added = dict(file.partitions)
     if not added:
         return part
@@ -71,7 +71,7 @@ def with_partitions(part: InputFile, file: SourceFile) -> InputFile:
 
 
 def checked_rows(part: InputFile, check: Check, *, needs_one: bool) -> Iterator[InputRow | RowFault]:
-    """Yield a part's rows, its columns checked: those of a header at once, else after the first rows.
+    """Yield a part's rows after checking its columns: from the header at once, else after the first rows.
 
     Args:
         part: a file.
@@ -104,14 +104,14 @@ def checked_rows(part: InputFile, check: Check, *, needs_one: bool) -> Iterator[
 def read_columns(file: SourceFile, columns: ColumnMap[R], required: Sequence[R], faults: Counter[str]) -> pa.Table:
     """Read a file into memory as a table whose columns are named by their roles.
 
-    Each column is of one type: values that fit none together are written as ids are. A role that no column of the
-    file holds is left out.
+    Each column has one type: values of several types are written like ids. A role without a column in the file is
+    left out.
 
     Args:
         file: which.
         columns: role → columns.
         required: roles for which the file must have a column.
-        faults: takes the number of rows that cannot be read, by reason.
+        faults: gets the number of unreadable rows, by reason.
 
     Raises:
         ConfigError: a column is missing.
@@ -120,7 +120,7 @@ def read_columns(file: SourceFile, columns: ColumnMap[R], required: Sequence[R],
     if is_parquet(file) and not file.partitions:
         present = columns_of(file)
         found = columns.resolve(present, file.shown, required)
-        if set(found.values()) <= set(present):  # no path leads into objects
+        if set(found.values()) <= set(present):  # no column is a path into objects
             table = read_parquet(file, sorted(set(found.values())))
             return pa.table({role: table[name] for role, name in found.items()})
     return _table_of_rows(file, columns, required, faults)
@@ -144,10 +144,10 @@ def _table_of_rows(file: SourceFile, columns: ColumnMap[R], required: Sequence[R
 
 
 def columns_of(file: SourceFile) -> tuple[str, ...]:
-    """Return the columns of a file; of one without a header those of its first rows.
+    """Return the columns of a file; without a header those of its first rows.
 
     Raises:
-        ConfigError: it is no table.
+        ConfigError: it is not a table.
         DataError: it cannot be read.
     """
     part = open_table(file)

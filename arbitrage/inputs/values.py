@@ -1,7 +1,7 @@
-"""Single values of foreign rows: which are missing, and how ids, labels and numbers are written.
+"""Single values of foreign rows: missing values, and the canonical text of ids, labels and numbers.
 
-An id is compared as text wherever two files meet. `id_text` is the one function that writes it, so that 1, 1.0
-(pandas, where another id is missing), Decimal("1") (SQL exports) and "1" are the same id in all of them.
+Ids of different files are compared as text. Only `id_text` converts them, so that 1, 1.0 (pandas, if another id is
+missing), Decimal("1") (SQL exports) and "1" are the same id everywhere.
 """
 
 import json
@@ -16,25 +16,25 @@ from arbitrage.inputs.rows import Unreadable, printable
 from arbitrage.records import nfc
 
 MISSING: Final = object()
-"""What stands for a column that a row does not have."""
+"""Value of a column that a row does not have."""
 
 MAX_DIGITS = 1000
 MAX_ID_BITS = 3322
-"""Integers of more than a thousand digits are no ids; Python refuses to write those of more than 4,300."""
+"""Maximum number of digits of an integer id; Python refuses to write more than 4,300."""
 
 LARGEST_COUNT = 10**9
 LARGEST_NUMBER = 1e12
-"""Recorded token counts and log-probabilities beyond them are absurd: they would overflow sums, or a column."""
+"""Limits of recorded token counts and log-probabilities; larger ones would overflow sums, or a column."""
 
 
 class Untyped(str):
-    """A cell of a CSV file that reads like a whole float, `7.0`: such files do not tell numbers from text."""
+    """A cell of a CSV file that looks like a whole float, `7.0`: CSV does not distinguish numbers from text."""
 
     __slots__ = ()
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value says nothing: no column, null, NaN, NaT, or a text of blanks."""
+    """Tell whether a value is missing: no column, null, NaN, NaT, or blank text."""
     if isinstance(value, str):
         return not value or value.isspace()
     if value is None or value is MISSING:
@@ -47,7 +47,7 @@ def is_missing(value: Any) -> bool:
 
 
 def id_text(value: Any) -> str | None:
-    """Return an id as text; None where it is missing, or of a type that cannot be one (a list, an object).
+    """Return an id as text; None if it is missing, or has a type that cannot be an id (a list, an object).
 
     Whole numbers are written as integers whatever their type, other floats and decimals in the shortest form, bytes
     as their text (else in hexadecimal), dates and UUIDs as ISO 8601 and RFC 9562 write them, `{"$oid": …}` and the
@@ -72,7 +72,7 @@ def id_text(value: Any) -> str | None:
 
 
 def label_text(value: Any) -> str | None:
-    """Return a label, such as a licence or a task, as text; a list of labels is joined. None where it is neither."""
+    """Return a label, such as a licence or a task, as text; a list of labels is joined. None for other types."""
     if isinstance(value, list | tuple):
         parts = [id_text(part) for part in value]
         return ", ".join(part for part in parts if part is not None) or None
@@ -80,7 +80,7 @@ def label_text(value: Any) -> str | None:
 
 
 def count_of(value: Any) -> int | None:
-    """Return a recorded count; None where it is missing, no whole number, negative or absurd."""
+    """Return a recorded count; None if it is missing, not a whole number, negative or implausible."""
     number = number_of(value)
     if number is None or number < 0 or not number.is_integer() or number > LARGEST_COUNT:
         return None
@@ -88,7 +88,7 @@ def count_of(value: Any) -> int | None:
 
 
 def number_of(value: Any) -> float | None:
-    """Return a recorded number (of text too, as CSV holds it); None where it is missing, no number, or absurd."""
+    """Return a recorded number, also from text (CSV); None if it is missing, not a number, or implausible."""
     if is_missing(value) or isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     try:
@@ -99,7 +99,7 @@ def number_of(value: Any) -> float | None:
 
 
 def type_name(value: Any) -> str:
-    """Return the name of a value's type as JSON and Arrow name them."""
+    """Return the name of a value's type in JSON or Arrow terms."""
     if isinstance(value, Unreadable):
         return f"unreadable {value.type}"
     if value is None:
@@ -109,7 +109,7 @@ def type_name(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value for a message: its type, and its beginning."""
+    """Return a value for a message: its type, and the beginning of its text."""
     if isinstance(value, Unreadable):
         return type_name(value)
     if isinstance(value, str):

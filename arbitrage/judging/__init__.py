@@ -1,4 +1,4 @@
-"""Judges: which of two answers is better, by a teacher that reads both, by a reward, or by the exact checker."""
+"""Judges compare two responses: a teacher that reads both, a reward model, or the exact checker."""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
-"""Agreement beyond chance (Cohen's κ, 1960; Scott's π, 1955) over the verdicts a, b and tie; and people's verdicts.
+"""Agreement beyond chance (Cohen's κ, 1960; Scott's π, 1955) of the verdicts a, b and tie; and human labels.
 
-People's verdicts come as rows with a prompt's id, optionally a language, and the winner.
+Human labels are rows with a prompt's id, optionally a language, and the winner.
 """
 
 from collections import defaultdict
@@ -25,13 +25,13 @@ SEED = 12
 
 @dataclass(frozen=True, slots=True)
 class LabelAgreement:
-    """How far two who judged the same matches agree.
+    """Agreement of two sources of verdicts on the same matches.
 
     Attributes:
         num: pairs of verdicts.
         observed: share on which they agree.
-        kappa: Cohen's κ: chance is the product of both margins. None where both always say the same one thing.
-        pi: Scott's π: chance is the square of their mean margin.
+        kappa: Cohen's κ: chance agreement is the product of both margins. None if both are constant.
+        pi: Scott's π: chance agreement is the square of their mean margin.
     """
 
     num: int
@@ -64,13 +64,13 @@ def observed(table_R9: Floats) -> Floats:
 
 
 def kappa(table_R9: Floats) -> Floats:
-    """Return Cohen's κ of each table; NaN where chance alone agrees always."""
+    """Return Cohen's κ of each table; NaN if the chance agreement is 1."""
     table_R33 = _square(table_R9)
     return _beyond(table_R33, (table_R33.sum(axis=2) * table_R33.sum(axis=1)).sum(axis=1))
 
 
 def scott_pi(table_R9: Floats) -> Floats:
-    """Return Scott's π of each table; NaN where chance alone agrees always."""
+    """Return Scott's π of each table; NaN if the chance agreement is 1."""
     table_R33 = _square(table_R9)
     return _beyond(table_R33, (((table_R33.sum(axis=2) + table_R33.sum(axis=1)) / 2) ** 2).sum(axis=1))
 
@@ -95,12 +95,12 @@ _SAID: dict[str, Choice] = {
     "tie (bothbad)": "tie",
     "both_bad": "tie",
 }
-"""As people and Chatbot Arena write it, in lower case."""
+"""Spellings of the winner by people and Chatbot Arena, in lower case."""
 
 
 @dataclass
 class Labels:
-    """People's verdicts by prompt id and language; of one prompt there may be several."""
+    """Human labels by prompt id and language; a prompt may have several."""
 
     by_key: dict[tuple[str, str | None], list[Choice]] = field(default_factory=dict)
 
@@ -110,7 +110,7 @@ class Labels:
         return sum(len(found) for found in self.by_key.values())
 
     def of(self, verdict: Verdict) -> list[Choice]:
-        """Return what people say of a match."""
+        """Return the labels of a match."""
         for key in (verdict.prompt_id, verdict.source_id):
             for language in (verdict.language, None):
                 if found := self.by_key.get((key, language)):

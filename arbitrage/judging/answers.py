@@ -1,6 +1,6 @@
-"""A data set as one side of a match: its answers, found by prompt id or by the prompt's text.
+"""A data set as one side of a match: its responses, joined on prompt id or on the prompt's text.
 
-answers-a    a Candidate for each prompt that the data set answers; a Reject for each it does not
+answers-a    a Candidate for each prompt with a response in the data set; a Reject for each without
 """
 
 from collections import Counter, defaultdict, deque
@@ -26,17 +26,17 @@ from arbitrage.text.reasoning_formats import split_foreign_text
 
 SideName = Literal["a", "b"]
 NO_ANSWER = "no_answer"
-"""Why a prompt makes no match: the data set has no answer to it, or none that can be read."""
+"""Why a prompt makes no match: the data set has no response to it, or no readable one."""
 
 
 class ResponseFiles(Config):
-    """A data set of answers.
+    """A data set of responses.
 
     Attributes:
-        label: what reports call it.
+        label: name in reports.
         paths: Parquet or JSON Lines files, globs, directories.
-        prompts: shards of the run that the answers come from; without them the rows hold what was asked.
-        teacher: whose answers are taken, where the rows name several teachers; None takes all.
+        prompts: shards of the run that the responses come from; without them, the rows hold the prompts.
+        teacher: teacher whose responses are used, if the rows name several teachers; None: all.
         columns: which column holds what.
     """
 
@@ -48,15 +48,15 @@ class ResponseFiles(Config):
     columns: ResponseColumns = ResponseColumns()
 
     def identity(self) -> Raw:
-        """Name the files by their content."""
+        """Identify the files by their content."""
         return super().identity() | {"paths": _digests(self.paths), "prompts": _digests(self.prompts)}
 
     def rows(self, where: str, lost: Counter[str] | None = None) -> Iterator[InputRow]:
-        """Yield the rows that can be read. Those that cannot leave their prompts without an answer.
+        """Yield the readable rows. Prompts of unreadable rows have no response.
 
         Args:
-            where: what an error names.
-            lost: takes the number of rows that cannot be read.
+            where: name in error messages.
+            lost: gets the number of unreadable rows.
 
         Raises:
             DataError: no row is by the teacher wanted.
@@ -78,7 +78,7 @@ class ResponseFiles(Config):
             raise DataError(f"{self.label}: no row is by '{self.teacher}'; there are {', '.join(sorted(others))}")
 
     def key(self, values: Mapping[str, Any]) -> str | None:
-        """Return what a row's prompt is found by: its id, else its text; None where it has neither."""
+        """Return the key of a row's prompt: its id, else its text; None if it has neither."""
         given = id_text(self.columns.value(values, "id"))
         if given is not None:
             return given
@@ -86,7 +86,7 @@ class ResponseFiles(Config):
         return None if messages is None else text_key(messages)
 
     def language(self, values: Mapping[str, Any]) -> str | None:
-        """Return the language a row declares, canonical; None where it declares none that is known."""
+        """Return the language that a row declares, canonical; None if there is no known one."""
         given = self.columns.value(values, "language")
         return read_language(given) if isinstance(given, str) else None
 
@@ -97,11 +97,11 @@ def rows_of(
     """Yield the rows of files, globs or folders, file after file.
 
     Args:
-        paths: where they lie.
+        paths: files, globs or folders.
         columns: which column holds what; checked against each file.
-        wanted: the role without which a file is of no use.
-        where: what an error names.
-        lost: takes what lies beside the files and is not read.
+        wanted: the role that every file must have.
+        where: name in error messages.
+        lost: gets the files that are not read.
 
     Raises:
         UserError: a path matches nothing, or a column is missing.
@@ -117,7 +117,7 @@ def rows_of(
 
 
 def read_response_files(config: ResponseFiles, side: SideName, prompts: Step) -> Step:
-    """Return the step that finds a data set's answers to the prompts."""
+    """Return the step that joins a data set's responses with the prompts."""
     return Step(
         facts=StepFacts(verb="answers", label=side, teacher=side),
         config=ReadResponses(data=config, side=side),
@@ -128,7 +128,7 @@ def read_response_files(config: ResponseFiles, side: SideName, prompts: Step) ->
 
 
 class ReadResponses(StepConfig):
-    """Finds a data set's answers."""
+    """Joins a data set's responses with prompts."""
 
     step_kind: ClassVar[str] = "read_responses"
 
@@ -142,12 +142,12 @@ class ReadResponses(StepConfig):
 
 @dataclass(frozen=True, slots=True)
 class Responses:
-    """Answers by the key of their prompt and the language declared, in the order of the files."""
+    """Responses by the key of their prompt and the declared language, in the order of the files."""
 
     texts: Mapping[tuple[str, str | None], Sequence[str]] = field(default_factory=dict)
 
     def to(self, prompt: Prompt) -> Sequence[str]:
-        """Return the answers to a prompt: by our id, the source's id, or the text."""
+        """Return the responses to a prompt: by our id, the source's id, or the text."""
         for key in (prompt.prompt_id, prompt.source_id, text_key(prompt.messages)):
             for language in (prompt.language, None):
                 if found := self.texts.get((key, language)):
@@ -169,7 +169,7 @@ def load_responses(config: ResponseFiles, where: str) -> Responses:
 
 
 def count_lost(config: ResponseFiles, where: str) -> Counter[str]:
-    """Read a data set once more; count the rows that can answer nothing, by what is wrong with them.
+    """Read a data set once more; count the rows that give no response, by reason.
 
     Raises like `read_answers`.
     """
@@ -179,28 +179,28 @@ def count_lost(config: ResponseFiles, where: str) -> Counter[str]:
 
 
 def _keyed(config: ResponseFiles, where: str, lost: Counter[str]) -> Iterator[tuple[tuple[str, str | None], str]]:
-    """Yield the key and language of each answer's prompt, and the answer without the reasoning before it."""
+    """Yield the key and language of each response's prompt, and the response."""
     for row in config.rows(where, lost):
-        key, turns = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
-        if not turns:
-            lost["rows without an answer"] += 1
+        key, messages = config.key(row.values), _turns(config.columns.value(row.values, "answer"))
+        if not messages:
+            lost["rows without a response"] += 1
         elif key is None:
             lost["rows without an id or a prompt"] += 1
-        elif (split := split_foreign_text(turns[-1])[0]).is_open:
+        elif (split := split_foreign_text(messages[-1])[0]).is_open:
             lost["rows that end inside the reasoning"] += 1
         else:
             yield (key, config.language(row.values)), split.text
 
 
 class ResponseReader(ShardWorker):
-    """Looks answers up, shard after shard."""
+    """Looks responses up for the prompts of shards."""
 
     def __init__(self, side: SideName, found: Responses) -> None:
         self._side = side
         self._answers = found
 
     def items(self, inputs: Inputs) -> list[Item]:
-        """List the answers there are, and one for each prompt that has none."""
+        """List the responses, and one item for each prompt without any."""
         return [
             Item(self._id(prompt, index), prompt.language, self._side)
             for prompt in inputs.records("prompts", Prompt)
@@ -208,7 +208,7 @@ class ResponseReader(ShardWorker):
         ]
 
     async def run(self, inputs: Inputs) -> Output:
-        """Return a Candidate for each answer, in the order of the prompts, and a Reject for each prompt without."""
+        """Return a Candidate for each response, in the order of the prompts, and a Reject for each other prompt."""
         rows: list[Candidate] = []
         rejects: list[Reject] = []
         for prompt in inputs.records("prompts", Prompt):
@@ -235,7 +235,7 @@ class ResponseReader(ShardWorker):
 
 
 def messages_in(value: Any) -> tuple[Message, ...] | None:
-    """Return what was asked, of text or a list of messages; None where it is neither."""
+    """Return the prompt's messages, from text or a list of messages; None if it is neither."""
     if value is None:
         return None
     try:
@@ -245,7 +245,7 @@ def messages_in(value: Any) -> tuple[Message, ...] | None:
 
 
 def text_key(messages: Sequence[Message]) -> str:
-    """Return what stands for a prompt that has no id: a hash of its turns."""
+    """Return the key of a prompt without an id: a hash of its messages."""
     return content_id("text", *(part for m in messages for part in (m.role, nfc(m.content).strip())))
 
 

@@ -1,14 +1,13 @@
-"""A committee as a reward (after GRA [2504.12322], METHODS §5): reviewers, and an adjudicator for open cases.
+"""A committee as a reward (after GRA [2504.12322], METHODS §5): reviewers, and an adjudicator for open candidates.
 
     review-<reviewer>-<teacher> ─┬─> adjudicate-<teacher> ─┬─> calibrate-committee ─┐
                                  │   (open candidates)     │   (reviewers' levels)  │
                                  └─────────────────────────┴────────────────────────┴─> score-committee-<teacher>
 
-A candidate's score is the adjudicator's where it was called, else the mean of the reviews that could be read, less
-what its reviewers score higher than the committee does (`arbitrage.judging.levels`). A review that cannot be read is
-left out, never the candidate: else a reviewer whose output about one teacher is unreadable would remove its
-candidates. A candidate below `accept` is not selected: the ensemble filters it. No member reviews a teacher of its
-own family.
+A candidate's score is the adjudicator's if it was called, else the mean of the readable reviews, corrected for the
+levels of its reviewers (`arbitrage.judging.levels`). An unreadable review is left out, but not its candidate:
+otherwise a reviewer whose output about one teacher is unreadable would remove that teacher's candidates. A candidate
+below `accept` is not selected: the ensemble filters it. No member reviews a teacher of its own family.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,15 +35,15 @@ from arbitrage.teachers.quoting import QUESTION_VERSION, greedy, requests_about
 
 
 class CommitteeConfig(ReviewTerms, ScorerOptions):
-    """Reviewers and how they come to one score, 1 to 10.
+    """The reviewers, and how their reviews become one score from 1 to 10.
 
     Attributes:
-        reviewers: teachers of the pool file, whether or not they answer in this run.
-        adjudicators: who gives the final score of answers that are contested, or of which fewer than two reviews can
-            be read: the first that is of another family than the answer's teacher.
-        max_spread: standard deviation of the reviews above which an answer is contested; null: no adjudication.
-        min_reviews: readable reviews without which an answer has no score, unless an adjudicator gave one.
-        accept: score below which an answer is rejected; null rejects none.
+        reviewers: teachers of the pool file; they need not be sampled in this run.
+        adjudicators: teachers that give the final score of candidates that are contested or have fewer than two
+            readable reviews: the first one of another family than the candidate's teacher.
+        max_spread: standard deviation of the reviews above which a candidate is contested; null: no adjudication.
+        min_reviews: readable reviews that a score needs, unless an adjudicator gave one.
+        accept: candidates with a lower score are not selected; null: no threshold.
     """
 
     version: ClassVar[int] = 3
@@ -67,12 +66,12 @@ class CommitteeConfig(ReviewTerms, ScorerOptions):
 
     @property
     def least(self) -> float | None:
-        """The score below which an answer is rejected."""
+        """The score below which a candidate is not selected."""
         return self.accept
 
     @property
     def members(self) -> tuple[str, ...]:
-        """All teachers it asks."""
+        """All teachers of the committee."""
         return tuple(dict.fromkeys((*self.reviewers, *(self.adjudicators if self.max_spread is not None else ()))))
 
 
@@ -82,7 +81,7 @@ class Committee:
 
     Attributes:
         scores: one for each teacher.
-        levels: how high each reviewer scores.
+        levels: the step with the reviewers' levels.
     """
 
     scores: tuple[Step, ...]
@@ -101,11 +100,11 @@ def committee(
 
     Args:
         config: the committee.
-        pool: where its members are described.
+        pool: the pool with its members.
         candidates: the teachers, each with the step of its candidates.
         prompts: the prompts.
-        part: makes of a step the one for a part of the run's shards; applied to the steps in between.
-        levels: of the reviewers, where another part of the run has shown them.
+        part: returns a step for a part of the run's shards; applied to the intermediate steps.
+        levels: the reviewers' levels, if another part of the run has measured them.
 
     Raises:
         UserError: a member is not in the pool.
@@ -137,7 +136,7 @@ def _reviewing(
     candidates: Step,
     part: Callable[[Step], Step],
 ) -> dict[str, tuple[Step, ...]]:
-    """Return the steps that sum up one teacher's reviews, by role."""
+    """Return the steps that combine one teacher's reviews, by role."""
     reviewers = _others(config.reviewers, pool, teacher)
     if len(reviewers) < QUORUM:
         raise ConfigError(
@@ -198,13 +197,13 @@ def _adjudicate(
 
 
 def _others(names: Sequence[str], pool: TeacherPool, teacher: TeacherConfig) -> list[TeacherConfig]:
-    """Return those of other families than a teacher; who names no family is a family of one."""
+    """Return the teachers of other families; a teacher without a family is its own family."""
     own = teacher.family or teacher.name
     return [other for other in pool.select(names) if (other.family or other.name) != own]
 
 
 class AdjudicateStep(GenerateConfig):
-    """Asks the adjudicator about answers that are contested or short of reviews, and shows it the reviews."""
+    """Requests the adjudicator's score of contested or under-reviewed candidates, and shows it the reviews."""
 
     step_kind: ClassVar[str] = "adjudicate"
 
@@ -213,17 +212,19 @@ class AdjudicateStep(GenerateConfig):
     max_spread: float
 
     def identity(self) -> Raw:
-        """Return what can change a review, and which reviewer reviews which teacher."""
+        """Return the settings that can change a review, and which reviewer reviews which teacher."""
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "max_spread": self.max_spread}
         return super().identity() | own | {"question": QUESTION_VERSION}
 
     def requests(self, inputs: Inputs) -> list[TeacherRequest]:
-        """List a question for each open answer."""
+        """List a request for each open candidate."""
         return [
-            asked
+            request
             for each in reviewed(inputs)
             if each.is_open(self.max_spread)
-            for asked in requests_about(self, each.item.prompt, settled_id(each.item.candidate), self._question(each))
+            for request in requests_about(
+                self, each.item.prompt, settled_id(each.item.candidate), self._question(each)
+            )
         ]
 
     def _question(self, each: Reviewed) -> str:
@@ -231,7 +232,7 @@ class AdjudicateStep(GenerateConfig):
 
 
 class CommitteeStep(ScorerStep, PureStep):
-    """Sums up reviews. Named `reward` as in other steps that score. Error of its Scores: `too_few_reviews`."""
+    """Combines reviews. Its field is named `reward` as in other scoring steps."""
 
     step_kind: ClassVar[str] = "committee"
 
@@ -257,7 +258,7 @@ class CommitteeStep(ScorerStep, PureStep):
         language = each.item.prompt.language
         final = settlement(each, settled) if each.is_open(self.reward.max_spread) else None
         if final is not None and final.score is not None:
-            # Of contested candidates the adjudicator's word counts: how it differs there is what it was called for.
+            # For contested candidates the adjudicator's score is used unchanged: it was called to decide.
             level = levels.mean([("adjudicator", final.reviewer)], language) if each.is_short else 0.0
             return CheckResult(value=_on_scale(final.score - level))
         if len(each.scores) < self.reward.min_reviews:

@@ -1,4 +1,4 @@
-"""What verdicts come to: win rates with paired clustered intervals, and how far their judge can be trusted."""
+"""Figures from verdicts: win rates with paired clustered intervals, and the reliability of a judge."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ ALL = ""
 SEED = 11
 
 SHARE, DIFFERENCE = (0.0, 1.0), (-1.0, 1.0)
-"""Between which values shares lie, and differences of shares and correlations."""
+"""Ranges of shares, and of differences of shares and correlations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How a judge behaves, whoever wins.
+    """Behaviour of a judge, independent of the winner.
 
     Attributes:
         num_failed: matches with a verdict or score missing: they count as ties.
-        errors: why, by verdict (two orders) or score (two sides).
-        num_identical: matches whose answers say the same: ties without being asked.
+        errors: reasons, by verdict (two orders) or score (two sides).
+        num_identical: matches with equal responses: ties without a call.
         num_inconsistent: matches on which the two orders disagree: ties.
-        consistency: share of matches, of those judged in both orders, on which the orders agree.
-        first_position: share of verdicts, ties left out, that prefer the answer that stood first; 0.5 is fair.
+        consistency: share of the matches judged in both orders on which the orders agree.
+        first_position: share of verdicts, without ties, that prefer the response shown first; 0.5 is unbiased.
         length: correlation of winning (A 1, tie 0, B −1) with log(length of A ÷ length of B).
     """
 
@@ -51,7 +51,7 @@ class WinRateRow:
     Attributes:
         a_wins, b_wins, ties: shares; they add up to 1.
         win_rate: wins of A and half the ties.
-        net: wins of A less wins of B: the paired difference.
+        net: wins of A minus wins of B: the paired difference.
     """
 
     language: str
@@ -67,7 +67,7 @@ class WinRateRow:
 
 @dataclass(frozen=True, slots=True)
 class SourceFigures:
-    """How far a judge agrees with people, or with another judge, on what was judged, in one language (or all)."""
+    """Agreement of a judge with people, or with another judge, on the matches it judged, in one language (or all)."""
 
     other: str
     language: str
@@ -76,7 +76,7 @@ class SourceFigures:
 
 @dataclass(frozen=True, slots=True)
 class JudgeFigures:
-    """All there is to say by one judge: all languages first, then each by name; beside people and later judges."""
+    """All figures of one judge: all languages first, then each by name; agreement with people and later judges."""
 
     judge: str
     asks_twice: bool
@@ -85,24 +85,24 @@ class JudgeFigures:
 
 
 PEOPLE = "people"
-"""Who wrote the labels."""
+"""Name of the source of the labels."""
 
 
 def figures_of(
     verdicts: Mapping[str, Sequence[Verdict]], asks_twice: Mapping[str, bool], labels: Labels | None = None
 ) -> list[JudgeFigures]:
-    """Sum up verdicts, by judge.
+    """Summarise verdicts, by judge.
 
     Args:
         verdicts: of each judge, on the same matches.
-        asks_twice: whether the judge was asked in both orders.
-        labels: people's verdicts on them.
+        asks_twice: whether the judge judged both orders.
+        labels: human labels of them.
     """
     return [
         JudgeFigures(
             judge,
             asks_twice[judge],
-            tuple(_standing(language, found, asks_twice[judge]) for language, found in _by_language(rows)),
+            tuple(_row(language, found, asks_twice[judge]) for language, found in _by_language(rows)),
             tuple(_agreements(judge, verdicts, labels)),
         )
         for judge, rows in verdicts.items()
@@ -115,7 +115,7 @@ def _by_language(rows: Sequence[Verdict]) -> list[tuple[str, list[Verdict]]]:
     return [(ALL, list(rows)), *parts] if len(parts) != 1 else [(ALL, list(rows))]
 
 
-def _standing(language: str, rows: Sequence[Verdict], asks_twice: bool) -> WinRateRow:
+def _row(language: str, rows: Sequence[Verdict], asks_twice: bool) -> WinRateRow:
     clusters = _clusters(rows)
     wins = {side: np.array([row.winner == side for row in rows], dtype=np.float64) for side in ("a", "b", "tie")}
     ones = np.ones(len(rows))
@@ -163,7 +163,7 @@ def _consistent(rows: Sequence[Verdict]) -> tuple[Floats, Floats]:
 
 
 def _first(rows: Sequence[Verdict]) -> tuple[Floats, Floats]:
-    """Count, for each match, the verdicts that prefer the first answer, and those that prefer either."""
+    """Count, for each match, the verdicts that prefer the first response, and those that prefer either."""
     first = np.array([(row.a_first == "a") + (row.b_first == "b") for row in rows], dtype=np.float64)
     either = np.array([(row.a_first in ("a", "b")) + (row.b_first in ("a", "b")) for row in rows], dtype=np.float64)
     return first, either

@@ -1,14 +1,14 @@
-"""How high each reviewer scores, so that a candidate's score does not depend on which of its reviews could be read.
+"""Levels of reviewers, so that a candidate's score does not depend on which of its reviews are readable.
 
-An additive model over all candidates that two or more have scored: score = candidate + level of the reviewer + noise.
-The candidates' own parts are free, so that a reviewer which reads the better candidates is not taken for a mild one.
+An additive model over all candidates that two or more members have scored: score = candidate + level + noise. The
+candidates' effects are free, so that a reviewer of better candidates does not get a higher level.
 Levels are in points and 0 on average over the reviewers: a candidate with all its reviews keeps their plain mean.
 
     all languages' level = shrink(reviewer, 0)        language's level = shrink(language, all languages' level)
 
 with the same weight as in `arbitrage.rewards.shrinkage`: n / (n + k) for n scores beside another reviewer's. An
-adjudicator is known from the candidates it was given for want of reviews, not from the contested ones: there it
-differs because it knows better.
+adjudicator's level is estimated from the candidates with too few reviews, not from the contested ones, where it is
+meant to differ.
 """
 
 from collections import defaultdict
@@ -28,16 +28,16 @@ from arbitrage.statistics import Floats
 from arbitrage.tables import to_table
 
 SHRINKAGE = 20.0
-"""k: scores beside another reviewer's at which half of a level is believed."""
+"""k: number of shared scores at which a level is shrunk by half."""
 
 DIGITS = 4
-"""Decimals of a level: levels that cancel each other give 0, so that equal reviews give equal scores."""
+"""Decimals of a level: levels that cancel each other give exactly 0, so that equal reviews give equal scores."""
 
 Member = tuple[Literal["reviewer", "adjudicator"], str]
 
 
 class LevelsStep(PureCorpusStep):
-    """Finds the levels of a committee's members."""
+    """Estimates the levels of a committee's members."""
 
     step_kind: ClassVar[str] = "reviewer_levels"
 
@@ -67,13 +67,13 @@ class LevelsStep(PureCorpusStep):
 
 @dataclass(slots=True)
 class Together:
-    """Candidates of one language that the same members have scored: how many, and the sum of each member's scores."""
+    """Candidates of one language scored by the same members: their number, and the sum of each member's scores."""
 
     num: int = 0
     sums: list[float] = field(default_factory=list)
 
     def add(self, scores: Sequence[float]) -> None:
-        """Take in one candidate's scores, in the order of the members."""
+        """Add one candidate's scores, in the order of the members."""
         self.num += 1
         self.sums = [a + b for a, b in zip(self.sums or [0.0] * len(scores), scores, strict=True)]
 
@@ -99,7 +99,7 @@ def levels_of(groups: Mapping[str, Groups]) -> list[ReviewerLevel]:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """The normal equations of the additive model, the candidates' parts eliminated, over M members."""
+    """The normal equations of the additive model, without the candidates' effects, over M members."""
 
     num_M: Floats
     matrix_MM: Floats
@@ -121,7 +121,7 @@ def _sums(found: Iterable[Groups], members: Sequence[Member]) -> _Sums:
 
 
 def _fitted(sums: _Sums, members: Sequence[Member], above_M: Floats) -> Floats:
-    """Return levels that lean on those above, 0 on average over the reviewers."""
+    """Return levels shrunk towards those above, 0 on average over the reviewers."""
     leaning = sums.matrix_MM + SHRINKAGE * np.eye(len(members))
     found_M: Floats = above_M + np.linalg.solve(leaning, sums.right_M - sums.matrix_MM @ above_M)
     is_reviewer = [role == "reviewer" for role, _ in members]

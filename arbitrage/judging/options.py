@@ -1,4 +1,4 @@
-"""What all judges share: a name, the steps from the responses of two sides to verdicts, and the verdict as a row."""
+"""What all judges share: a name, the steps from the responses of two sides to verdicts, and the verdict record."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,19 +16,19 @@ class JudgeOptions(Config):
     """Base of the judges' configs.
 
     Attributes:
-        name: in tables and step names; by default what the judge is made of says it.
+        name: name in tables and step names (default: made from the judge's config).
     """
 
     name: RewardName | None = None
 
     @property
     def label(self) -> str:
-        """The judge's name, as tables and steps show it."""
-        raise TypeError(f"{type(self).__name__} does not say its name")
+        """The judge's name in tables and steps."""
+        raise TypeError(f"{type(self).__name__} does not implement `label`")
 
     @property
     def asks_twice(self) -> bool:
-        """Whether the order of answers can matter, so that each match is judged in both."""
+        """Whether the order of responses can matter, so that each match is judged in both orders."""
         return False
 
     def teachers(self, pool: TeacherPool) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ class JudgeOptions(Config):
         Raises:
             UserError: it names a teacher that is not in the pool.
         """
-        raise TypeError(f"{type(self).__name__} does not say how it judges")
+        raise TypeError(f"{type(self).__name__} does not implement `verdicts`")
 
 
 How = Literal["consistent", "inconsistent", "scored", "identical", "failed"]
@@ -66,6 +66,6 @@ def verdict_of(match: Match, judge: str, winner: Choice, how: How, **facts: Any)
 
 
 def is_mute(rows: Sequence[Verdict]) -> bool:
-    """Tell whether a judge gave not one verdict, though there were answers that differ."""
+    """Tell whether a judge gave no verdict at all, although some responses differ."""
     judged = [row for row in rows if row.how != "identical"]
     return bool(judged) and all(row.how == "failed" for row in judged)

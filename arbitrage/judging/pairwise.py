@@ -1,7 +1,7 @@
-"""What a generative judge is asked about two answers, and how its verdict is read [2306.05685, 2310.05470].
+"""The request to an LLM judge of two responses, and how its verdict is read [2306.05685, 2310.05470].
 
-The verdict stands in the last line, after a short reason (`arbitrage.judging.replies`). The question shows no line
-that could be copied as a verdict: small models repeat what they are shown.
+The verdict is in the last line, after a short reason (`arbitrage.judging.replies`). The request contains no line that
+could be copied as a verdict, because small models repeat what they are shown.
 """
 
 import re
@@ -23,7 +23,7 @@ DEFAULT_CRITERIA = (
 )
 
 Unreadable = Literal["empty_reply", "truncated_reply", "no_verdict", "contradictory_reply", "echoed_instruction"]
-"""Why a reply holds no verdict."""
+"""Why a reply has no verdict."""
 
 _UNREADABLE: dict[Fault, Unreadable] = {
     "empty": "empty_reply",
@@ -51,7 +51,7 @@ _CHOICES: Scale[Literal[1, 2, "tie"]] = Scale(
 
 
 def question_of(match: Match, order: Order, criteria: str, *, with_reference: bool) -> str:
-    """Return what the judge is asked about two answers, the named one first."""
+    """Return the request about two responses, the named one first."""
     mark = mark_for(*_texts(match))
     first, second = (match.a, match.b) if order == "a_first" else (match.b, match.a)
     reference = match.prompt.reference if with_reference else None
@@ -81,7 +81,7 @@ def verdict_in(reply: Candidate, match: Match, order: Order) -> tuple[Choice | N
 
 
 def verdict_code(match: Match, order: Order) -> str:
-    """Return the code that the line of the verdict bears."""
+    """Return the code in the line of the verdict."""
     return code_for(f"verdict {order}", *_texts(match))
 
 

@@ -1,4 +1,4 @@
-"""The prompts that two data sets answer, as a source: taken from a run, or from the rows themselves."""
+"""The prompts of two data sets to compare: taken from a run, or from the rows themselves."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,13 +20,13 @@ from arbitrage.runs.store import read_table
 from arbitrage.tables import from_table
 
 Keys = dict[str, dict[str | None, InputRow]]
-"""What a prompt is found by → the language declared → a row that holds it."""
+"""Key of a prompt → declared language → a row with the prompt."""
 
 _COPIED: tuple[ResponseRole, ...] = ("prompt", "language", "reference")
 
 
 class JudgePrompts(StepConfig):
-    """All prompts that one of the data sets answers. What only one answers is refused where its answer is missing."""
+    """All prompts of the data sets. The step that reads the responses rejects prompts with only one response."""
 
     step_kind: ClassVar[str] = "judge_prompts"
 
@@ -43,7 +43,7 @@ def judge_prompts(sides: Sequence[ResponseFiles]) -> Step:
 
 
 class JudgePromptReader:
-    """Reads prompts of runs as they are, then what is left from the rows of files. Holds all prompts in memory."""
+    """Reads prompts of runs, then the remaining prompts from the rows of files. Holds all prompts in memory."""
 
     def __init__(self, sides: Sequence[ResponseFiles]) -> None:
         self._sides = sides
@@ -98,13 +98,13 @@ def _keys(sides: Sequence[ResponseFiles], known: set[str]) -> Keys:
 
 
 def _joined(keys: Keys) -> Keys:
-    """Put rows without an id to those that ask the same, in the same language, under an id."""
+    """Join rows without an id with rows of the same prompt and language that have one."""
     ids: dict[str, dict[str | None, str]] = {}
     for key, by_language in keys.items():
         for language, row in by_language.items():
-            asked = messages_in(row.values["prompt"]) if row.values["id"] is not None else None
-            if asked is not None:
-                ids.setdefault(text_key(asked), {}).setdefault(language, key)
+            prompt_messages = messages_in(row.values["prompt"]) if row.values["id"] is not None else None
+            if prompt_messages is not None:
+                ids.setdefault(text_key(prompt_messages), {}).setdefault(language, key)
     for text in sorted(ids.keys() & keys.keys()):
         for language, row in sorted(keys.pop(text).items(), key=str):
             key, tag = _home(text, language, ids[text])
@@ -116,7 +116,7 @@ def _joined(keys: Keys) -> Keys:
 
 
 def _home(text: str, language: str | None, ids: Mapping[str | None, str]) -> tuple[str, str | None]:
-    """Return the id and language that a row belongs to; where one side leaves the language open, the only ones."""
+    """Return the id and language of a row; if one side does not state the language, the only one."""
     if language not in ids and len(ids) == 1 and (language is None or None in ids):
         [(tag, key)] = ids.items()
         return key, tag
@@ -124,14 +124,14 @@ def _home(text: str, language: str | None, ids: Mapping[str | None, str]) -> tup
 
 
 def _one_of(key: str, values: dict[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what two rows of one id say, the earlier one first.
+    """Return the values of two rows of one id, the earlier one first.
 
     Raises:
-        DataError: they ask different things, so that the id joins what does not belong together.
+        DataError: their prompts differ, so the id joins different prompts.
     """
-    asked = [_last_turn(each["prompt"]) for each in (earlier, values)]
-    if None not in asked and asked[0] != asked[1]:
-        one, other = (str(text)[:60] for text in asked)
+    prompt_messages = [_last_turn(each["prompt"]) for each in (earlier, values)]
+    if None not in prompt_messages and prompt_messages[0] != prompt_messages[1]:
+        one, other = (str(text)[:60] for text in prompt_messages)
         raise DataError(
             f"the id '{key}' stands for different prompts, '{one}' and '{other}'; name the column of the id "
             "(--column id=NAME) or of the prompt, or give --prompts"
@@ -140,13 +140,13 @@ def _one_of(key: str, values: dict[str, Any], earlier: Mapping[str, Any]) -> dic
 
 
 def _last_turn(prompt: Any) -> str | None:
-    """Return what is asked at last, white space aside."""
-    asked = messages_in(prompt)
-    return " ".join(nfc(asked[-1].content).split()) if asked else None
+    """Return the last message of the prompt, without extra white space."""
+    prompt_messages = messages_in(prompt)
+    return " ".join(nfc(prompt_messages[-1].content).split()) if prompt_messages else None
 
 
 def _one_each(key: str, by_language: Mapping[str | None, InputRow]) -> Iterator[InputRow]:
-    """Yield one row for each language of a key; a row that declares none belongs to the only one there is."""
+    """Yield one row for each language of a key; a row that declares none belongs to the only language."""
     silent = by_language.get(None)
     declared = [row for language, row in sorted(by_language.items(), key=str) if language is not None]
     if silent is not None and len(declared) > 1:
@@ -161,7 +161,7 @@ def _one_each(key: str, by_language: Mapping[str | None, InputRow]) -> Iterator[
 
 
 def _values(side: ResponseFiles, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a row says of its prompt, under the names that readers of prompts know."""
+    """Return a row's values under the column names of prompt readers."""
     found: dict[str, Any] = {role: side.columns.value(values, role) for role in _COPIED}
     return {
         **found,
@@ -175,6 +175,6 @@ def _said(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _grouped(prompt: Prompt, groups: Mapping[str, str]) -> Prompt:
-    """Give a prompt of ours, known by its own id, back the id that its translations share."""
+    """Return a prompt with the source id that its translations share."""
     group = groups.get(prompt.prompt_id) if prompt.source_id == prompt.prompt_id else None
     return prompt if group is None else prompt.model_copy(update={"source_id": group})

@@ -1,8 +1,8 @@
 """Parse the verdict in the output of a judge, a reviewer or an adjudicator.
 
-A reply ends in a line that bears a code and the verdict: `Verdict laruteku: 2`. The code is made from the texts that
-were judged and occurs in none of them (`teachers.asking.code_for`), so that no quotation can pass for a verdict. Only
-the last line counts, and only what follows the thoughts of a reasoning model.
+A reply ends in a line with a code and the verdict: `Verdict laruteku: 2`. The code is derived from the judged texts
+and occurs in none of them (`teachers.quoting.code_for`), so that a quotation cannot be read as a verdict. Only the
+last line counts, and only text after the reasoning.
 """
 
 import json
@@ -19,10 +19,10 @@ from arbitrage.teachers.quoting import repeats
 T = TypeVar("T")
 
 Fault = Literal["empty", "truncated", "no_verdict", "contradictory", "echo", "out_of_range"]
-"""Why a reply holds no verdict. `echo`: it repeats the instruction."""
+"""Why a reply has no verdict. `echo`: it repeats the instruction."""
 
 LONGEST_REPLY = 200_000
-"""Characters of a reply that are read, the last ones."""
+"""Number of characters, at the end of a reply, that are read."""
 
 _LONGEST_LINE = 200
 _THOUGHTS_END = re.compile(
@@ -37,10 +37,10 @@ _THOUGHTS_BEGIN = re.compile(
 _ENDS_OF_LINE = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _NO_CONTENT = re.compile(r"(?:```\w*|~~~\w*|-{3,}|\*{3,}|</s>|<\|\w+\|>|<end_of_turn>)?")
 
-# what may stand around the parts of the last line, markup and up to three words in front; bounded by _LONGEST_LINE
+# allowed around the parts of the last line: markup, and up to three words before; bounded by _LONGEST_LINE
 _IN_FRONT = (
     r"[\s*_`#>\"'“”„«\[({|【「『《〈-]*(?:\d{1,2}[.)]\s*)?(?:[^\W\d_]+[\s*_`\"':\[({|【「『《〈-]+){0,3}"
-    r"(?:[^\W\d_]+)?"  # scripts that put no space between words: '判定laruteku: 2'
+    r"(?:[^\W\d_]+)?"  # scripts without spaces between words: '判定laruteku: 2'
 )
 _AROUND = " \t*_`\"'“”„«»:=[](){}|→【】「」『』《》〈〉–—-"
 _BETWEEN = f"[\\s{re.escape(_AROUND)}]{{1,20}}?"
@@ -57,11 +57,11 @@ _VALUE_KEYS = frozenset({"verdict", "score", "choice", "winner", "rating", "bett
 
 @dataclass(frozen=True, slots=True)
 class Scale(Generic[T]):
-    """The verdicts there may be.
+    """The allowed verdicts.
 
     Attributes:
-        pattern: of a verdict's text in lower case, without groups; digits are those of ASCII.
-        value: what the text means; None where it lies outside the scale.
+        pattern: pattern of a verdict's text in lower case, without groups; digits are ASCII.
+        value: meaning of the text; None if it is outside the scale.
     """
 
     pattern: str
@@ -70,12 +70,12 @@ class Scale(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply(Generic[T]):
-    """What a reply says.
+    """The content of a reply.
 
     Attributes:
-        value: the verdict; None where there is none.
+        value: the verdict; None if there is none.
         fault: why there is none.
-        reason: the words in front of the verdict, without thoughts; all of them where there is no verdict.
+        reason: the words before the verdict, without reasoning; all words if there is no verdict.
     """
 
     value: T | None
@@ -87,10 +87,10 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
     """Read the verdict of a reply.
 
     Args:
-        reply: what was said.
-        code: of the question.
-        instruction: how the question said to reply: text that repeats it is not a verdict.
-        scale: the verdicts there may be.
+        reply: the judge's output.
+        code: code of the request.
+        instruction: the instruction on how to reply: text that repeats it is not a verdict.
+        scale: the allowed verdicts.
     """
     said = without_reasoning(reply.text[-LONGEST_REPLY:])
     is_whole = reply.finish_reason is FinishReason.STOP
@@ -103,7 +103,7 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
     if structured is not None:
         return _judged(scale, structured, words)
     last = _last_line([_coded(line, code) for line in lines[-2:]], scale)
-    is_cut = not is_whole and not _ENDS_OF_LINE.match(said[-1])  # '1' may have been the beginning of '10'
+    is_cut = not is_whole and not _ENDS_OF_LINE.match(said[-1])  # '1' may be the beginning of '10'
     if last is None or is_cut:
         fault: Fault = "truncated" if not is_whole else "echo" if repeats(text, instruction, code) else "no_verdict"
         return ParsedReply(None, fault, words)
@@ -115,16 +115,16 @@ def read_reply(reply: Candidate, code: str, instruction: str, scale: Scale[T]) -
 
 
 def without_reasoning(text: str) -> str | None:
-    """Return what follows the thoughts of a reasoning model; None where they have no end."""
+    """Return the text after the reasoning; None if the reasoning has no end."""
     ends = [match.end() for match in _THOUGHTS_END.finditer(text)]
     said = text[ends[-1] :] if ends else text
     return None if _THOUGHTS_BEGIN.match(said) else said
 
 
 def _plain(line: str) -> str:
-    """Return a line with one kind of digits and brackets, without marks over letters and what has no shape.
+    """Return a line with ASCII digits and brackets, without combining marks and invisible characters.
 
-    Some characters stand for eighteen: a line is cut where it has become longer than a reply may be.
+    Some characters expand to eighteen, so a line is cut at the maximum length of a reply.
     """
     if line.isascii():
         return line
@@ -143,7 +143,7 @@ def _plain_character(character: str) -> str:
 
 
 def _coded(text: str, code: str) -> str:
-    """Return a text with one character in place of the code, without markup and the angle brackets of the form."""
+    """Return a text with one character instead of the code, without markup and the angle brackets of the form."""
     for spelled in (code, code.upper(), code.capitalize()):
         text = text.replace(spelled, _CODE)
     return _PLACEHOLDER.sub(r"\1", _TEX.sub(r"\1", _TAG.sub("", text)))
@@ -157,9 +157,9 @@ def _judged(scale: Scale[T], text: str, reason: str) -> ParsedReply[T]:
 
 
 def _last_line(lines: Sequence[str], scale: Scale[T]) -> str | None:
-    """Return the verdict's text, where the last line holds the code, the verdict, and nothing else of weight.
+    """Return the verdict's text if the last line holds only the code and the verdict.
 
-    The verdict may stand in a line of its own behind the code's.
+    The verdict may be in its own line after the code's.
     """
     ends_in_code = _CODE not in lines[-1] and lines[0].rstrip(_AROUND).endswith(_CODE)
     line = " ".join(lines) if ends_in_code else lines[-1]
@@ -171,18 +171,18 @@ def _last_line(lines: Sequence[str], scale: Scale[T]) -> str | None:
 
 @cache
 def _patterns(verdict: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return what matches the last line, and every verdict that bears the code, wherever it stands.
+    """Return the pattern of the last line, and the pattern of every verdict with the code, anywhere.
 
-    In the text `_CODE` stands for the code: patterns that hold it would be compiled for every reply, at 1 ms each.
+    `_CODE` replaces the code in the text: otherwise patterns would be compiled for every reply, at 1 ms each.
     """
     marked = f"{_CODE}{_BETWEEN}{_BEGINS}({verdict}){_ENDS}"
     return re.compile(f"{_IN_FRONT}{marked}{_BEHIND}", re.IGNORECASE), re.compile(marked, re.IGNORECASE)
 
 
 def _structured(text: str, code: str) -> str | None:
-    """Return the verdict's text of a reply that is one JSON object and bears the code; None for other replies.
+    """Return the verdict's text of a reply that is one JSON object with the code; None for other replies.
 
-    Either a key bears the code, `{"reason": "…", "Score laruteku": 8}`, or a value is the code:
+    Either a key contains the code, `{"reason": "…", "Score laruteku": 8}`, or a value is the code:
     `{"code": "laruteku", "score": 8}`.
     """
     if not (text.startswith("{") and text.endswith("}")):

@@ -1,6 +1,6 @@
-"""What a reviewer is asked of one answer, and how its score is read: 1 to 10, after a short reason.
+"""The request to a reviewer of one response, and how its score is read: 1 to 10, after a short reason.
 
-The question shows no line that could be copied as a score: an example such as `7` is what small models then answer.
+The request contains no line that could be copied as a score, because small models copy examples such as `7`.
 """
 
 import re
@@ -42,7 +42,7 @@ DEFAULT_CRITERIA = (
 Unreadable = Literal[
     "empty_review", "truncated_review", "no_score", "contradictory_review", "echoed_instruction", "out_of_range"
 ]
-"""Why a reply holds no score."""
+"""Why a reply has no score."""
 
 _UNREADABLE: dict[Fault, Unreadable] = {
     "empty": "empty_review",
@@ -59,7 +59,7 @@ _DIGITS = re.compile(r"\d+(?:[.,]\d+)?")
 
 
 def _number(text: str) -> float | None:
-    """Return the number of '8', '7.5', '7,5', '9/10', '9 out of 10', '8分'; None where it is not on the scale."""
+    """Return the number of '8', '7.5', '7,5', '9/10', '9 out of 10', '8分'; None if it is not on the scale."""
     found = _DIGITS.match(text)
     score = float(found[0].replace(",", ".")) if found else _NUMERALS[text[0]]
     return score if LOWEST <= score <= HIGHEST else None
@@ -73,12 +73,12 @@ _SCORES: Scale[float] = Scale(
 
 
 class ReviewTerms(Config):
-    """What reviewers are told.
+    """Instructions for reviewers.
 
     Attributes:
-        criteria: what makes an answer good, in words that reviewers read.
-        with_reference: show them the prompt's known right answer, where there is one.
-        max_tokens: of a review; it is greedy.
+        criteria: what makes a response good; reviewers read this text.
+        with_reference: show the prompt's reference, if there is one.
+        max_tokens: maximum tokens of a review; reviews are greedy.
     """
 
     criteria: str = DEFAULT_CRITERIA
@@ -88,7 +88,7 @@ class ReviewTerms(Config):
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """One reviewer's score of one answer, or why there is none; and the reason it gave."""
+    """One reviewer's score of one response, or why there is none; and its reason."""
 
     reviewer: str
     score: float | None
@@ -97,7 +97,7 @@ class Review:
 
 
 class ReviewStep(GenerateConfig):
-    """Asks one reviewer about answers. Names no generator, so that all candidates share one engine."""
+    """Requests reviews from one reviewer. Names no generating teacher, so that all drafts share one engine."""
 
     step_kind: ClassVar[str] = "review"
 
@@ -105,16 +105,16 @@ class ReviewStep(GenerateConfig):
     with_reference: bool
 
     def identity(self) -> Raw:
-        """Return what can change a reply."""
+        """Return the settings that can change a reply."""
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
         return super().identity() | own
 
     def requests(self, inputs: Inputs) -> list[TeacherRequest]:
-        """List a question for each answer."""
+        """List a request for each candidate."""
         return [
-            asked
+            request
             for item in CandidateShard(inputs).joined()
-            for asked in requests_about(self, item.prompt, review_id(item.candidate), self._question(item))
+            for request in requests_about(self, item.prompt, review_id(item.candidate), self._question(item))
         ]
 
     def _question(self, item: Scorable) -> str:
@@ -144,12 +144,12 @@ def review(terms: ReviewTerms, reviewer: TeacherConfig, generator_name: str, pro
 
 
 def review_id(candidate: Candidate) -> str:
-    """Return the id of the question about an answer: the `prompt_id` of the reply to it."""
+    """Return the id of the request about a candidate: the `prompt_id` of the reply to it."""
     return content_id("review", candidate.candidate_id)
 
 
 def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews: Sequence[Review] = ()) -> str:
-    """Return what a reviewer is asked about an answer; with reviews, what the adjudicator is asked."""
+    """Return the request about a response; with reviews, the request to the adjudicator."""
     mark = mark_for(*_texts(item, reviews))
     reference = item.prompt.reference if with_reference else None
     return paragraphs(
@@ -171,14 +171,14 @@ def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews:
 
 
 def read_review(reply: Candidate, item: Scorable, reviews: Sequence[Review] = ()) -> Review:
-    """Read the score of a reply to `question_of` the same answer and reviews."""
+    """Read the score of a reply to `question_of` the same response and reviews."""
     found = read_reply(reply, score_code(item, reviews), _ending(item, reviews), _SCORES)
     error = None if found.fault is None else _UNREADABLE[found.fault]
     return Review(reply.teacher, found.value, error, found.reason)
 
 
 def score_code(item: Scorable, reviews: Sequence[Review] = ()) -> str:
-    """Return the code that the line of the score bears."""
+    """Return the code in the line of the score."""
     return code_for("score", *_texts(item, reviews))
 
 
@@ -190,7 +190,7 @@ def _ending(item: Scorable, reviews: Sequence[Review]) -> str:
 
 
 def _shown(review: Review) -> str:
-    """Return a review as the adjudicator reads it: the code of its own last line is none of theirs."""
+    """Return a review as shown to the adjudicator, without the code of its own last line."""
     return f"{review.text}\n\nScore: {review.score:g}".strip() if review.score is not None else review.text
 
 

@@ -1,4 +1,4 @@
-"""Candidates with the reviews they got, joined and read: the same to whoever sums reviews up."""
+"""Candidates with their reviews, joined and parsed."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from arbitrage.judging.review import Review, read_review, review_id
 from arbitrage.records import Candidate, content_id
 
 QUORUM = 2
-"""Reviewers that each teacher needs, and readable reviews below which an adjudicator is called [2504.12322]."""
+"""Minimum number of reviewers of each teacher, and of readable reviews without adjudication [2504.12322]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """An answer and its reviews, in the order of the reviewers' names."""
+    """A candidate and its reviews, in the order of the reviewers' names."""
 
     item: Scorable
     reviews: tuple[Review, ...]
@@ -34,16 +34,16 @@ class Reviewed:
 
     @property
     def is_short(self) -> bool:
-        """Whether fewer reviews can be read than a mean takes."""
+        """Whether there are too few readable reviews for a mean."""
         return len(self.scores) < QUORUM
 
     def is_open(self, max_spread: float | None) -> bool:
-        """Tell whether an adjudicator is called: the reviews lie far apart, or too few of them can be read."""
+        """Tell whether an adjudicator is called: the reviews differ too much, or too few of them are readable."""
         return max_spread is not None and (self.is_short or pstdev(self.scores) > max_spread)
 
 
 def reviewed(inputs: Inputs) -> list[Reviewed]:
-    """Join a shard's answers to their reviews, in the order of the candidates."""
+    """Join a shard's candidates with their reviews, in the order of the drafts."""
     found: defaultdict[str, list[Candidate]] = defaultdict(list)
     for reply in sorted(inputs.records("reviews", Candidate), key=lambda reply: reply.teacher):
         found[reply.prompt_id].append(reply)
@@ -54,16 +54,16 @@ def reviewed(inputs: Inputs) -> list[Reviewed]:
 
 
 def settled_id(candidate: Candidate) -> str:
-    """Return the id of the question to the adjudicator: the `prompt_id` of the reply to it."""
+    """Return the id of the request to the adjudicator: the `prompt_id` of the reply to it."""
     return content_id("adjudicate", candidate.candidate_id)
 
 
 def settlement(each: Reviewed, replies: Mapping[str, Candidate]) -> Review | None:
-    """Return what the adjudicator says of an answer; None where it gave no reply.
+    """Return the adjudicator's review of a candidate; None if it gave no reply.
 
     Args:
-        each: the answer and its reviews.
-        replies: of the adjudicator, by the id of the question.
+        each: the candidate and its reviews.
+        replies: the adjudicator's replies, by the id of the request.
     """
     reply = replies.get(settled_id(each.item.candidate))
     return None if reply is None else read_review(reply, each.item, each.readable)

@@ -1,4 +1,4 @@
-"""Judges that score each answer by itself: a reward model, or the exact checker. No order can sway them."""
+"""Judges that score each response separately: a reward model, or the exact checker. The order does not matter."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -20,11 +20,11 @@ from arbitrage.text.exact_match import Match as ExactMatch
 
 
 class RewardJudge(JudgeOptions):
-    """A reward model or recorded scores: the higher score wins, uncalibrated: both answers are in one language.
+    """A reward model or recorded scores: the higher score wins. Uncalibrated: both responses are in one language.
 
     Attributes:
-        reward: as in a pipeline's `rewards`.
-        margin: raw points by which a score must be higher; less is a tie.
+        reward: config like in a pipeline's `rewards`.
+        margin: difference in raw points that a win needs; a smaller one is a tie.
     """
 
     kind: Literal["reward"] = "reward"
@@ -33,7 +33,7 @@ class RewardJudge(JudgeOptions):
 
     @property
     def label(self) -> str:
-        """The name given, else the reward's."""
+        """The given name, else the reward's."""
         return self.name or self.reward.name
 
     def verdicts(self, sides: Sides, pool: TeacherPool) -> Step:
@@ -44,10 +44,10 @@ class RewardJudge(JudgeOptions):
 
 
 class ExactJudge(JudgeOptions):
-    """The exact checker: right beats wrong. Prompts without a known right answer are failures, and counted.
+    """The exact checker: a correct response beats an incorrect one. Prompts without a reference are failures.
 
     Attributes:
-        match: how an answer is compared with the reference, as the check `exact` has it.
+        match: how a response is compared with the reference, as in the check `exact`.
     """
 
     kind: Literal["exact"] = "exact"
@@ -55,7 +55,7 @@ class ExactJudge(JudgeOptions):
 
     @property
     def label(self) -> str:
-        """The name given, else 'exact'."""
+        """The given name, else 'exact'."""
         return self.name or "exact"
 
     def verdicts(self, sides: Sides, pool: TeacherPool) -> Step:
@@ -107,7 +107,7 @@ class CompareScores(PureStep):
 
 
 def _value(row: JoinedCandidate) -> float | str:
-    """Return a candidate's score, or why it has none."""
+    """Return a response's score, or why it has none."""
     if not row.scores:
         return "unscored"
     found = row.scores[0]

@@ -19,15 +19,15 @@ from arbitrage.runs.layout import shard_path
 from arbitrage.runs.run import PLAN_FILE, Run, open_run
 
 PREFERRED = ("sft", "steered", "preference")
-"""Data set of a run that is used where none is named: the first of these that exists."""
+"""Default data set of a run: the first of these that exists."""
 
 
 def data_side(given: str, label: str, columns: ResponseColumns) -> ResponseFiles | None:
-    """Return the data set that is meant, or None where nothing on the disk is.
+    """Return the data set, or None if there is no such file or run.
 
     Args:
-        given: by the user.
-        label: what reports call it.
+        given: the user's text.
+        label: name in reports.
         columns: which column holds what.
 
     Raises:
@@ -44,14 +44,14 @@ def data_side(given: str, label: str, columns: ResponseColumns) -> ResponseFiles
 
 
 def _run_side(given: str, label: str, run: Run, part: str, columns: ResponseColumns) -> ResponseFiles:
-    _ = run.manifest  # says so if the run has not finished
+    _ = run.manifest  # raises if the run has not finished
     paths = [path for step in _steps_of(given, run, part) for path in _shards(run, step)]
     [prompts] = run.plan.table["prompts"]
     return ResponseFiles(label=label, paths=tuple(paths), prompts=tuple(_shards(run, prompts)), columns=columns)
 
 
 def _steps_of(given: str, run: Run, part: str) -> list[str]:
-    """Return the steps that hold a run's part: a data set, or what one teacher answered."""
+    """Return the steps of a run's part: a data set, or the candidates of one teacher."""
     parts = {name: [step] for name, step in run.plan.datasets.items()}
     for step in run.plan.table.get("candidates", ()):
         parts.setdefault(str(run.step(step).config["teacher"]["name"]), []).append(step)
@@ -64,14 +64,14 @@ def _steps_of(given: str, run: Run, part: str) -> list[str]:
 
 
 def _shards(run: Run, step: str) -> list[str]:
-    run.require_sound(step)  # the files are read by their paths from here on
+    run.require_sound(step)  # from here on the files are read by their paths
     paths = [shard_path(run.directory(step), shard) for shard in run.shards(step)]
     return [str(Path(str(path)).absolute()) for path in paths if path.exists()]
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """The steps that hold what is judged: prompts, and the answers of A and of B."""
+    """The steps to judge: prompts, and the responses of A and of B."""
 
     prompts: Step
     a: Step
@@ -84,7 +84,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Match:
-    """Two answers to one prompt."""
+    """Two responses to one prompt."""
 
     prompt: Prompt
     a: Candidate
@@ -92,12 +92,12 @@ class Match:
 
     @cached_property
     def match_id(self) -> str:
-        """Hash of both answers' ids: the same for every judge."""
+        """Hash of both responses' ids: the same for every judge."""
         return content_id("match", self.a.candidate_id, self.b.candidate_id)
 
     @property
     def is_identical(self) -> bool:
-        """Tell whether both say the same, up to Unicode form and surrounding space: a tie without calling a judge."""
+        """Tell whether both are equal, up to Unicode form and surrounding space: a tie without a call."""
         return nfc(self.a.text).strip() == nfc(self.b.text).strip()
 
     @property
@@ -107,9 +107,9 @@ class Match:
 
 
 def matches(inputs: Inputs) -> list[Match]:
-    """Join a shard's prompts to both sides' answers, the k-th sample of A to the k-th of B, in order of prompt id.
+    """Join a shard's prompts with both sides' responses, the k-th of A with the k-th of B, in order of prompt id.
 
-    A prompt that a side did not answer makes no match; the side's own step has counted why.
+    A prompt without a response of one side makes no match; that side's step has counted the reason.
     """
     a, b = (CandidateShard(inputs, candidates_role=side, scores_role="").by_prompt() for side in ("a", "b"))
     return [

@@ -1,6 +1,6 @@
-"""A judge that reads: any teacher, asked about each match twice, with either answer first.
+"""A teacher as judge: it judges each match twice, once with each response first.
 
-judge-<name>       the replies, journaled: an AnswerWorker, as for any teacher
+judge-<name>       the replies, journaled like any teacher's completions
 verdicts-<name>    the verdicts: a pure function of the replies
 """
 
@@ -22,11 +22,11 @@ from arbitrage.teachers.pool import TeacherPool
 from arbitrage.teachers.quoting import QUESTION_VERSION, greedy, requests_about
 
 NO_REPLY = "no_reply"
-"""The judge's engine gave nothing; the rejects of `judge-<name>` say why."""
+"""The judge's engine gave no reply; the rejects of `judge-<name>` have the reason."""
 
 
 READING_VERSION = 3
-"""Raise it when replies are read in another way."""
+"""Increase it when replies are read differently."""
 
 
 class TeacherJudge(JudgeOptions):
@@ -34,9 +34,9 @@ class TeacherJudge(JudgeOptions):
 
     Attributes:
         teacher: its name in the pool file.
-        criteria: what makes an answer the better one, in words the judge reads.
-        with_reference: show the judge the prompt's known right answer, where there is one.
-        max_tokens: of a reply; it is greedy.
+        criteria: what makes a response better; the judge reads this text.
+        with_reference: show the judge the prompt's reference, if there is one.
+        max_tokens: maximum tokens of a reply; replies are greedy.
     """
 
     kind: Literal["teacher"] = "teacher"
@@ -47,7 +47,7 @@ class TeacherJudge(JudgeOptions):
 
     @property
     def label(self) -> str:
-        """The name given, else the teacher's."""
+        """The given name, else the teacher's."""
         return self.name or self.teacher
 
     @property
@@ -90,7 +90,7 @@ class TeacherJudge(JudgeOptions):
 
 
 class JudgeStep(GenerateConfig):
-    """Asks the judge about each match, in both orders."""
+    """Requests a verdict about each match, in both orders."""
 
     step_kind: ClassVar[str] = "judge"
 
@@ -99,18 +99,18 @@ class JudgeStep(GenerateConfig):
     with_reference: bool
 
     def identity(self) -> Raw:
-        """Return what can change a reply."""
+        """Return the settings that can change a reply."""
         own = {"criteria": self.criteria, "with_reference": self.with_reference, "question": QUESTION_VERSION}
         return super().identity() | own
 
     def requests(self, inputs: Inputs) -> list[TeacherRequest]:
-        """List the questions: two for each match whose answers differ, one after the other."""
+        """List the requests: two for each match whose responses differ, one after the other."""
         return [
-            asked
+            request
             for match in matches(inputs)
             if not match.is_identical
             for order in ORDERS
-            for asked in requests_about(self, match.prompt, question_id(match, order), self._question(match, order))
+            for request in requests_about(self, match.prompt, question_id(match, order), self._question(match, order))
         ]
 
     def _question(self, match: Match, order: Order) -> str:
@@ -149,7 +149,7 @@ class ReadVerdicts(PureStep):
 
 
 def question_id(match: Match, order: Order) -> str:
-    """Return the id of a question: the `prompt_id` of the reply to it."""
+    """Return the id of a request: the `prompt_id` of the reply to it."""
     return content_id("judge", match.match_id, order)
 
 

@@ -1,4 +1,4 @@
-"""What can be measured of texts: one file a metric, each with its source, range, unit, and where it is defined."""
+"""Metrics of texts: one file a metric, each with its source, range, unit, and where it is defined."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Any property that a Hugging Face sequence classifier tells: toxicity, sentiment, register, educational value."""
+"""Any property that a Hugging Face sequence classifier predicts: toxicity, sentiment, register, educational value."""
 
 from collections.abc import Sequence
 from math import isfinite
@@ -20,19 +20,20 @@ from arbitrage.text.text import Text
 
 
 class ClassifierMetricConfig(TextMetricOptions):
-    """The opinion of a model of the `AutoModelForSequenceClassification` kind.
+    """The output of a sequence classifier, loaded with `AutoModelForSequenceClassification`.
 
     Attributes:
-        name: what it tells, such as 'toxicity'.
+        name: name of the property, such as 'toxicity'.
         model: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
-        label: whose value is taken: its name in the model's config, or its number. A model with several needs it.
-        scale: `softmax` where the labels exclude each other, `sigmoid` where they do not, `logit` for raw values.
-        windows: a text longer than the model takes is cut into windows; the value is their `max` or their `mean`.
-        max_tokens: of a window; by default the model's own limit.
-        languages: that the model knows; others are `undefined_language`. Empty: all.
-        precision: of weights and arithmetic.
-        batch_size: windows in one forward pass.
+        label: label whose value is used: its name in the model's config, or its number; required if there are
+            several.
+        scale: `softmax` for labels that exclude each other, `sigmoid` for others, `logit` for raw values.
+        windows: texts longer than the model's limit are split into windows; the value is their `max` or `mean`.
+        max_tokens: length of a window (default: the model's own limit).
+        languages: languages that the model supports; others are `undefined_language`. Empty: all.
+        precision: precision of weights and arithmetic.
+        batch_size: number of windows in one forward pass.
     """
 
     kind: Literal["classifier"] = "classifier"
@@ -48,7 +49,7 @@ class ClassifierMetricConfig(TextMetricOptions):
     batch_size: Annotated[int, Field(ge=1), Operational] = 32
 
     def identity(self) -> Raw:
-        """Name the weights by what is in them, not by where they lie."""
+        """Identify local weights by their content instead of their path."""
         return super().identity() | {"model": weights_of(self.model, self.revision)}
 
     @property
@@ -58,7 +59,7 @@ class ClassifierMetricConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside other models' opinions."""
+        """The group of metrics that it is shown in."""
         return "model"
 
     @property
@@ -104,7 +105,7 @@ class ClassifierMetric:
 
     @property
     def name(self) -> str:
-        """What stands in profiles and objectives."""
+        """Name in profiles and objectives."""
         return self._config.metric_name
 
     def measure(self, texts: Sequence[Text]) -> list[Measured]:

@@ -1,4 +1,4 @@
-"""Does a text change its language on the way?"""
+"""Does a text change its language within itself?"""
 
 from collections import Counter
 from typing import Literal
@@ -15,8 +15,8 @@ class CodeSwitchConfig(TextMetricOptions):
     """The share of the text outside the language that most of it is in.
 
     A text that is all in one wrong language is not code-switched: that is what `language_confusion` measures.
-    Passages of 60 letters are told apart by language, words within them by script; names in Latin letters are
-    left out.
+    The language of passages of 60 letters is identified, and the script of words within them; names in Latin letters
+    are left out.
     """
 
     kind: Literal["code_switch"] = "code_switch"
@@ -28,7 +28,7 @@ class CodeSwitchConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside `language_confusion`."""
+        """The group of metrics that it is shown in."""
         return "language"
 
     @property

@@ -1,4 +1,4 @@
-"""How far a text can be packed: redundancy of any kind."""
+"""How well a text compresses: redundancy of any kind."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from arbitrage.text.text import Text
 
 
 class CompressionConfig(TextMetricOptions):
-    """UTF-8 bytes over those that zlib (level 6) needs. It grows with length, and with the bytes of a script."""
+    """Compression ratio: UTF-8 bytes divided by zlib's (level 6). It depends on length and on the script's bytes."""
 
     kind: Literal["compression"] = "compression"
 
@@ -21,7 +21,7 @@ class CompressionConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside repetition."""
+        """The group of metrics that it is shown in."""
         return "repetition"
 
     @property

@@ -1,4 +1,4 @@
-"""What is measured where nobody says what: everything that needs no model."""
+"""The default metrics: all that need no model."""
 
 from arbitrage.metrics import MetricConfig, SetMetricConfig
 from arbitrage.metrics.code_switch import CodeSwitchConfig
@@ -24,7 +24,7 @@ CHEAP_METRICS: tuple[MetricConfig, ...] = (
     HddConfig(),
     DistinctConfig(),
     ReadabilityConfig(formula="gunning_fog"),
-    ReadabilityConfig(formula="flesch"),  # before those that ask for fewer counts
+    ReadabilityConfig(formula="flesch"),  # before formulas that need fewer counts
     ReadabilityConfig(formula="lix"),
     ReadabilityConfig(formula="rix"),
     RepetitionMetricConfig(unit="ngrams"),

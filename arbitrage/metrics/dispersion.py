@@ -1,4 +1,4 @@
-"""How far apart the meanings of a set lie, where vectors come with the texts."""
+"""Semantic diversity of a set of texts that come with embeddings."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from arbitrage.text.text import Text
 
 
 class DispersionConfig(MetricOptions):
-    """The mean cosine distance between two embeddings of the set: exact, and flat in the number of texts."""
+    """The mean cosine distance between two embeddings of the set: exact; memory does not grow with the texts."""
 
     kind: Literal["dispersion"] = "dispersion"
 
@@ -24,7 +24,7 @@ class DispersionConfig(MetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other properties of sets."""
+        """The group of metrics that it is shown in."""
         return "set"
 
     @property
@@ -46,11 +46,11 @@ class Dispersion:
 
     @property
     def name(self) -> str:
-        """What stands in profiles."""
+        """Name in profiles."""
         return self._name
 
     def digest(self, text: Text) -> NDArray[np.float64] | None:
-        """Return the embedding, scaled to length 1; None without one, or where it is zero or not finite."""
+        """Return the embedding, scaled to length 1; None if there is none, or if it is zero or not finite."""
         if text.embedding is None:
             return None
         found = np.asarray(text.embedding, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Distinct-n: how many of a text's n-grams are different ones (Li et al. 2016, [1510.03055])."""
+"""Distinct-n: the share of different n-grams in a text (Li et al. 2016, [1510.03055])."""
 
 from typing import Literal
 
@@ -13,10 +13,10 @@ from arbitrage.text.text import Text
 
 
 class DistinctConfig(TextMetricOptions):
-    """The share of different n-grams of words. It falls with length: compare texts of like length only.
+    """The share of different n-grams of words. It falls with length, so compare only texts of similar length.
 
     Attributes:
-        n: words in an n-gram; 1 gives the type-token ratio.
+        n: number of words in an n-gram; 1 gives the type-token ratio.
     """
 
     kind: Literal["distinct"] = "distinct"
@@ -29,7 +29,7 @@ class DistinctConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other measures of diversity."""
+        """The group of metrics that it is shown in."""
         return "diversity"
 
     @property

@@ -1,4 +1,4 @@
-"""How much of a text is layout: lists, headings, tables, emphasis, code, emoji (CommonMark, GFM, Unicode TR51)."""
+"""The share of layout in a text: lists, headings, tables, emphasis, code, emoji (CommonMark, GFM, Unicode TR51)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ _INLINE_MARKS = (
 _OPENS = re.compile("|".join([_LINES["lists"], _LINES["headings"], _LINES["tables"], _QUOTE]))
 _HOLDS = re.compile(_INLINE_MARKS)
 _HELD = ("*", "_", "`", "[")
-"""What bold text and every match of `_HOLDS` holds one of: plain lines are spared the search."""
+"""Characters of which bold text and every match of `_HOLDS` has at least one: plain lines are not searched."""
 
 _BOLD_BEGINS, _BOLD_ENDS = re.compile(r"(?:\*\*|__)(?=\S)"), re.compile(r"(?<=\S)(?:\*\*|__)")
 
@@ -40,7 +40,7 @@ _EMOJI = (
 )
 
 _MAYBE_EMOJI = re.compile("[\ufe0f\u20e3\u231a-\u2bff\U0001f000-\U0001faff]")
-"""What every emoji holds one of; most texts hold none, and are spared the longer search."""
+"""Characters of which every emoji has at least one; most texts have none, and are not searched further."""
 
 _TITLES: Mapping[str, tuple[str, str]] = {
     "lists": ("lines that are items of a list", "CommonMark 0.31"),
@@ -72,7 +72,7 @@ class FormattingConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other aspects."""
+        """The group of metrics that it is shown in."""
         return "format"
 
     @property

@@ -1,4 +1,4 @@
-"""Readability formulas: what each computes of a text's counts, and in which languages it was found to hold.
+"""Readability formulas: their computation from a text's counts, and the languages for which they were validated.
 
 Every formula is a pure function of counts, so that peers' values can be checked on peers' counts.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What the formulas know of a text.
+    """Counts of a text, the input of the formulas.
 
     Attributes:
         words: at least 1.
@@ -36,9 +36,9 @@ class Formula:
 
     Attributes:
         compute: value of the counts in a language (primary subtag).
-        languages: primary subtags for which it was fitted or found to hold.
-        source: who published it.
-        unit: what the values are.
+        languages: primary subtags for which it was fitted or validated.
+        source: publication.
+        unit: unit of the values.
         needs_syllables: whether syllables are counted.
     """
 

@@ -15,10 +15,10 @@ from arbitrage.text.text import Text
 
 
 class HddConfig(TextMetricOptions):
-    """The expected type-token ratio of so many words drawn from the text without replacement.
+    """The expected type-token ratio of a fixed number of words, drawn from the text without replacement.
 
     Attributes:
-        draws: words drawn; shorter texts are `too_short`.
+        draws: number of words drawn; shorter texts are `too_short`.
     """
 
     kind: Literal["hdd"] = "hdd"
@@ -31,7 +31,7 @@ class HddConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other measures of diversity."""
+        """The group of metrics that it is shown in."""
         return "diversity"
 
     @property
@@ -50,10 +50,10 @@ class HddConfig(TextMetricOptions):
 
 
 def hdd(tokens: Sequence[str], draws: int = 42) -> float:
-    """Return Σ over types of the chance to be drawn at least once, over the number of draws, 0..1.
+    """Return Σ over types of the probability of being drawn at least once, over the number of draws, 0..1.
 
     Args:
-        tokens: at least as many as are drawn.
+        tokens: at least as many as `draws`.
         draws: tokens drawn without replacement.
     """
     num_types = Counter(Counter(tokens).values())
@@ -62,7 +62,7 @@ def hdd(tokens: Sequence[str], draws: int = 42) -> float:
 
 @lru_cache(maxsize=1 << 16)
 def _missed(num_tokens: int, count: int, draws: int) -> float:
-    """Return the chance that none of `count` equal tokens is drawn: C(N − count, draws) / C(N, draws)."""
+    """Return the probability that none of `count` equal tokens is drawn: C(N − count, draws) / C(N, draws)."""
     chance = 1.0
     for i in range(count):
         chance *= (num_tokens - draws - i) / (num_tokens - i) if num_tokens - draws > i else 0.0

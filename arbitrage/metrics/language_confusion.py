@@ -1,4 +1,4 @@
-"""Is a text in the language it is said to be in?"""
+"""Is a text in its stated language?"""
 
 from typing import Literal
 
@@ -21,7 +21,7 @@ class LanguageConfusionMetricConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside script share and code-switching."""
+        """The group of metrics that it is shown in."""
         return "language"
 
     @property

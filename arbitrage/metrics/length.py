@@ -1,4 +1,4 @@
-"""How long a text is."""
+"""Length of a text."""
 
 from typing import Any, Literal
 
@@ -12,8 +12,8 @@ from arbitrage.text.text import Text
 class LengthConfig(TextMetricOptions):
     """The number of characters, words or sentences.
 
-    Characters are Unicode code points of the whole text. Words and sentences are those of its prose: code, formulas,
-    addresses, bullets and numbers of items are none.
+    Characters are Unicode code points of the whole text. Words and sentences are those of its prose, without code,
+    formulas, addresses, bullets and item numbers.
 
     Attributes:
         unit: what is counted.
@@ -29,7 +29,7 @@ class LengthConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other lengths."""
+        """The group of metrics that it is shown in."""
         return "length"
 
     @property

@@ -1,4 +1,4 @@
-"""How likely a text is under a causal language model."""
+"""Likelihood of a text under a causal language model."""
 
 from collections.abc import Sequence
 from math import isfinite, log
@@ -22,11 +22,11 @@ class LikelihoodConfig(TextMetricOptions):
     Attributes:
         model: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
-        per: `token` gives mean nats a token, never above 0; `byte` gives bits for each UTF-8 byte, never below 0,
-            which can be compared across tokenizers.
-        max_tokens: longer texts are measured up to there; by default the model's own limit.
-        precision: of weights and arithmetic.
-        batch_size: texts in one forward pass.
+        per: `token` gives mean nats per token, at most 0; `byte` gives bits per UTF-8 byte, at least 0, comparable
+            across tokenizers.
+        max_tokens: longer texts are measured up to this limit (default: the model's own).
+        precision: precision of weights and arithmetic.
+        batch_size: number of texts in one forward pass.
     """
 
     kind: Literal["likelihood"] = "likelihood"
@@ -38,7 +38,7 @@ class LikelihoodConfig(TextMetricOptions):
     batch_size: Annotated[int, Field(ge=1), Operational] = 8
 
     def identity(self) -> Raw:
-        """Name the weights by what is in them, not by where they lie."""
+        """Identify local weights by their content instead of their path."""
         return super().identity() | {"model": weights_of(self.model, self.revision)}
 
     @property
@@ -48,7 +48,7 @@ class LikelihoodConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside other models' opinions."""
+        """The group of metrics that it is shown in."""
         return "model"
 
     @property
@@ -89,7 +89,7 @@ class LikelihoodMetric:
 
     @property
     def name(self) -> str:
-        """What stands in profiles and objectives."""
+        """Name in profiles and objectives."""
         return self._config.metric_name
 
     def measure(self, texts: Sequence[Text]) -> list[Measured]:
@@ -113,7 +113,7 @@ class LikelihoodMetric:
         return row if len(row) > 1 else TOO_SHORT
 
     def _sum(self, ids: Any, mask: Any) -> list[float]:
-        """Return the log-likelihood of each row but for its first token, in nats."""
+        """Return the log-likelihood of each row without its first token, in nats."""
         logits = self._model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
         found = logits.log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
         return [float(value) for value in (found * mask[:, 1:]).sum(-1).tolist()]
@@ -128,7 +128,7 @@ class LikelihoodMetric:
         return Measured(-nats / log(2) / self._num_bytes(row, text))
 
     def _num_bytes(self, row: Sequence[int], text: Text) -> int:
-        """Return the UTF-8 bytes of what was read: all of the text, but for a first token and beyond the limit."""
+        """Return the UTF-8 bytes of the measured text: without a first token, and up to the limit."""
         read = text.text
         if not self._start or len(row) == self._room:
             read = self._tokenizer.decode(row[len(self._start) or 1 :])

@@ -1,4 +1,4 @@
-"""Loading the models that measure: tokenizers, classifiers, causal language models, on Hugging Face transformers."""
+"""Load the models of metrics: tokenizers, classifiers, causal language models, with Hugging Face transformers."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -12,7 +12,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 @lru_cache(maxsize=64)
 def weights_of(model: str, revision: str | None) -> str:
-    """Return what tells two sets of weights apart: the digest of a directory's files, else id and revision."""
+    """Return the identity of weights: the digest of a directory's files, else id and revision."""
     found = revision_of(model, revision)
     return found if local_directory(model) else f"{model}@{found}"
 
@@ -40,20 +40,20 @@ def load_model(metric: str, model: str, revision: str | None, precision: Precisi
 
 
 def owner_of(metric: str) -> str:
-    """Return what an error about a metric's model begins with."""
+    """Return the beginning of an error message about a metric's model."""
     return f"metric '{metric}'"
 
 
 def in_batches(
     rows: Sequence[Sequence[int]], batch_size: int, forward: Callable[[Any, Any], list[float]], model: Any
 ) -> list[float | None]:
-    """Run rows of token ids through a model, those of like length together; None for a row that it refuses.
+    """Run rows of token ids through a model, in batches of similar length; None for a row on which it fails.
 
     Args:
         rows: each at least one token.
         batch_size: rows in one forward pass.
         forward: (ids, attention mask), both of shape (rows, tokens), padded at the end → a value for each row.
-        model: says what pads; one that has no such token gets rows one by one.
+        model: its padding token is used; without one, rows are run one by one.
     """
     pad = loading.padding_id(model.config.get_text_config())
     size = 1 if pad is None else batch_size

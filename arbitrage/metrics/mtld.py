@@ -1,8 +1,8 @@
 """MTLD, the measure of textual lexical diversity (McCarthy & Jarvis 2010, doi:10.3758/BRM.42.2.381).
 
-The text is cut into factors: stretches over which the type-token ratio stays up. MTLD is the words of the text over
-the number of factors; the rest of the text counts as the part of a factor that its ratio has fallen. The mean of
-reading forwards and backwards is taken. Implementations differ in three choices, all of them options here:
+The text is split into factors: passages over which the type-token ratio stays high. MTLD is the number of words over
+the number of factors; the rest of the text counts as a part of a factor, in proportion to the fall of its ratio. The
+mean of reading forwards and backwards is taken. Implementations differ in three choices, all of them options here:
 
     ours                      a factor ends where the ratio falls below 0.72, however short it is
     lexicalrichness           … reaches 0.72 or falls below it: `factor="at_or_below"`
@@ -23,14 +23,14 @@ from arbitrage.text.text import Text
 
 
 class MtldConfig(TextMetricOptions):
-    """Lexical diversity that does not depend on length: the mean number of words over which the ratio stays up.
+    """Lexical diversity independent of length: the mean number of words over which the type-token ratio stays high.
 
     Attributes:
-        threshold: of the type-token ratio, that ends a factor.
+        threshold: type-token ratio that ends a factor.
         factor: whether the ratio must fall below the threshold, or may equal it.
-        factor_words: shortest factor.
-        min_words: shorter texts are `too_short`; the source finds MTLD stable from 100 words on. So are texts that
-            repeat no word at all.
+        factor_words: minimum length of a factor.
+        min_words: shorter texts are `too_short`, and so are texts that repeat no word; according to the source, MTLD
+            is stable from 100 words on.
     """
 
     kind: Literal["mtld"] = "mtld"
@@ -46,7 +46,7 @@ class MtldConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other measures of diversity."""
+        """The group of metrics that it is shown in."""
         return "diversity"
 
     @property
@@ -70,7 +70,7 @@ class MtldConfig(TextMetricOptions):
 def mtld(
     tokens: Sequence[str], threshold: float = 0.72, *, at_or_below: bool = False, factor_words: int = 1
 ) -> float | None:
-    """Return the mean of MTLD read forwards and backwards; None where no token occurs twice within a factor."""
+    """Return the mean of MTLD forwards and backwards; None where no token occurs twice within a factor."""
     both = [
         _factors(order, threshold, at_or_below=at_or_below, factor_words=factor_words)
         for order in (tokens, reversed(tokens))
@@ -79,7 +79,7 @@ def mtld(
 
 
 def _factors(tokens: Iterable[str], threshold: float, *, at_or_below: bool, factor_words: int) -> float:
-    """Return the number of factors, the last one in part."""
+    """Return the number of factors; the last one counts in part."""
     limit = nextafter(threshold, 1.0) if at_or_below else threshold
     factors = 0.0
     types: set[str] = set()

@@ -1,13 +1,14 @@
-"""How much of a set near-duplicate removal would take away (Broder 1997; bottom-k sketches, Cohen & Kaplan 2007).
+"""The share of a set that near-duplicate removal would drop (Broder 1997; bottom-k sketches, Cohen & Kaplan 2007).
 
-Two texts are near-duplicates where the shingles of 8 letters that they share are `threshold` of all that either
-has (Jaccard). Each text is known by the 64 smallest hashes of its shingles, from which the Jaccard index is estimated
-with a standard error of at most 0.06. Texts are compared that share four of their eight smallest hashes: a pair at
-the threshold of 0.8 is found with a chance of 0.99, and a phrase that all share costs no comparisons.
+Two texts are near-duplicates if the Jaccard index of their shingles of 8 letters is at least `threshold`. A text is
+represented by the 64 smallest hashes of its shingles, from which the Jaccard index is estimated with a standard error
+of at most 0.06. Only texts that share four of their eight smallest hashes are compared: a pair at the threshold of
+0.8 is found with probability 0.99, and a phrase that all texts share costs no comparisons.
 
-Flat in the number of texts: from `max_texts` on, only those are kept whose smallest hash lies below a falling limit.
-Copies are thereby kept or dropped together; each text is weighted by one over its chance to be kept. A pair is then
-found with the chance `threshold` at least instead of 0.99, so the share of a huge set may be low by a fifth.
+Memory does not grow with the number of texts: beyond `max_texts`, only texts whose smallest hash is below a falling
+limit are kept. Copies are kept or dropped together; each text is weighted by one over its probability to be kept. A
+pair is then found with probability `threshold` at least instead of 0.99, so the share of a huge set may be too low by
+a fifth.
 """
 
 from collections import Counter
@@ -29,7 +30,7 @@ NUM_HASHES = 64
 NUM_KEYS = 8
 MIN_SHARED_KEYS = 4
 MAX_COMPARED = 50
-"""Kept texts that are remembered under one hash."""
+"""Maximum number of texts kept under one hash."""
 
 Hashes = NDArray[np.uint64]
 
@@ -39,11 +40,11 @@ _POWERS = np.array([pow(_PRIME, i, 1 << 64) for i in (1, 2, 4)], dtype=np.uint64
 
 
 class NearDuplicatesConfig(MetricOptions):
-    """The share of texts that are near-duplicates of one that is kept.
+    """The share of texts that are near-duplicates of an earlier one.
 
     Attributes:
-        threshold: least Jaccard index of near-duplicates.
-        max_texts: remembered exactly; above, a sample.
+        threshold: smallest Jaccard index of near-duplicates.
+        max_texts: number of texts that are compared exactly; beyond it, a sample is.
     """
 
     kind: Literal["near_duplicates"] = "near_duplicates"
@@ -57,7 +58,7 @@ class NearDuplicatesConfig(MetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other properties of sets."""
+        """The group of metrics that it is shown in."""
         return "set"
 
     @property
@@ -87,7 +88,7 @@ class NearDuplicates:
 
     @property
     def name(self) -> str:
-        """What stands in profiles."""
+        """Name in profiles."""
         return self._config.metric_name
 
     def digest(self, text: Text) -> Signature | None:
@@ -100,7 +101,7 @@ class NearDuplicates:
 
 
 def signature_of(text: str) -> Signature | None:
-    """Return the signature of a text, case and the kind of blanks left out of account; None without a letter."""
+    """Return the signature of a text, ignoring case and kinds of blanks; None without a letter."""
     plain = " ".join(text.casefold().split())
     if not any(map(str.isalnum, plain)):
         return None
@@ -133,7 +134,7 @@ def jaccard(one: Hashes, other: Hashes) -> float:
 
 
 class _Sketch:
-    """Signatures by key; `limit` is the hash below which a text's smallest must lie."""
+    """Signatures by key; a text is kept if its smallest hash is below `limit`."""
 
     def __init__(self, threshold: float, max_texts: int) -> None:
         self._threshold = threshold
@@ -142,14 +143,14 @@ class _Sketch:
         self._kept: dict[int, Signature] = {}
 
     def add(self, key: int, digest: Signature) -> None:
-        """Remember a text if its smallest hash lies below the limit."""
+        """Keep a text if its smallest hash is below the limit."""
         if int(digest.hashes[0]) < self._limit:
             self._kept[key] = digest
             if len(self._kept) > self._max_texts:
                 self._shrink()
 
     def merge(self, other: Any) -> None:
-        """Take in what another sketch remembers."""
+        """Add the texts of another sketch."""
         self._limit = min(self._limit, other._limit)
         self._kept |= other._kept
         self._kept = {key: found for key, found in self._kept.items() if int(found.hashes[0]) < self._limit}
@@ -185,7 +186,7 @@ class _Sketch:
         return any(jaccard(found.hashes, self._kept[key].hashes) >= self._threshold for key in near)
 
     def _shrink(self) -> None:
-        """Halve the limit until half of the room is free, or copies of one text are all that is left."""
+        """Halve the limit until half of the room is free, or only copies of one text are left."""
         smallest = sorted(int(found.hashes[0]) for found in self._kept.values())
         middle = smallest[len(smallest) // 2]
         self._limit = middle if middle > smallest[0] else middle + 1

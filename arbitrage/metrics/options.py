@@ -1,4 +1,4 @@
-"""What the configs of all metrics have in common, and the facts that each states about itself."""
+"""Options that all metrics share, and the facts that each metric states about itself."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ Family = Literal["length", "diversity", "readability", "repetition", "language",
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a reader of a figure must know.
+    """Facts that a reader of a figure needs.
 
     Attributes:
         title: the metric in words.
@@ -53,7 +53,7 @@ class MetricOptions(Config):
     """Base of the metric configs.
 
     Attributes:
-        name: stands in profiles and objectives; by default made of the kind and its options.
+        name: name in profiles and objectives (default: made of the kind and its options).
     """
 
     name: MetricName | None = None
@@ -65,18 +65,18 @@ class MetricOptions(Config):
 
     @property
     def usual_name(self) -> str:
-        """The name of a metric that was given none."""
-        raise TypeError(f"{type(self).__name__} does not say its usual name")
+        """The default name."""
+        raise TypeError(f"{type(self).__name__} does not implement `usual_name`")
 
     @property
     def family(self) -> Family:
-        """Beside which others it is shown."""
-        raise TypeError(f"{type(self).__name__} does not say its family")
+        """The group of metrics that it is shown in."""
+        raise TypeError(f"{type(self).__name__} does not implement `family`")
 
     @property
     def facts(self) -> Facts:
         """Source, unit, range, and where it is defined."""
-        raise TypeError(f"{type(self).__name__} does not state its facts")
+        raise TypeError(f"{type(self).__name__} does not implement `facts`")
 
     @property
     def stated(self) -> Facts:
@@ -85,7 +85,7 @@ class MetricOptions(Config):
 
     @property
     def is_model(self) -> bool:
-        """Whether it loads a model, and so is measured in one process only."""
+        """Whether it loads a model; it is then measured in one process only."""
         return False
 
 
@@ -146,7 +146,7 @@ class ReasoningMetric:
 
     @property
     def name(self) -> str:
-        """What stands in profiles and objectives."""
+        """Name in profiles and objectives."""
         return self._metric.name
 
     def measure(self, texts: Sequence[Text]) -> list[Measured]:
@@ -165,7 +165,7 @@ class TextMetric:
 
     @property
     def name(self) -> str:
-        """What stands in profiles and objectives."""
+        """Name in profiles and objectives."""
         return self._name
 
     def measure(self, texts: Sequence[Text]) -> list[Measured]:

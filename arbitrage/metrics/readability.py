@@ -1,4 +1,4 @@
-"""How hard a text is to read, by formulas that were fitted to its language; elsewhere null."""
+"""Readability of a text, by formulas that were fitted to its language; null in other languages."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ class ReadabilityConfig(TextMetricOptions):
     """A readability formula.
 
     Attributes:
-        formula: which.
-        also: further languages in which to compute it all the same; not for `flesch`, whose weights are fitted.
+        formula: name of the formula.
+        also: further languages in which it is computed; not for `flesch`, whose weights are fitted to each language.
         min_words: shorter texts are `too_short`.
     """
 
@@ -58,7 +58,7 @@ class ReadabilityConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other formulas."""
+        """The group of metrics that it is shown in."""
         return "readability"
 
     @property
@@ -98,13 +98,13 @@ class ReadabilityConfig(TextMetricOptions):
 
 
 def count(words: Sequence[str], num_sentences: int, language: str, *, with_syllables: bool = True) -> Counts:
-    """Count what the formulas ask for.
+    """Count words, letters, syllables and sentences for the formulas.
 
     Args:
         words: at least one.
         num_sentences: at least 1.
-        language: by whose patterns syllables are counted.
-        with_syllables: leave them 0 otherwise.
+        language: language of the syllable patterns.
+        with_syllables: whether to count syllables; otherwise they are 0.
     """
     shapes = Counter(map(_shapes(language if with_syllables else None).__getitem__, words))
     return Counts(
@@ -119,7 +119,7 @@ def count(words: Sequence[str], num_sentences: int, language: str, *, with_sylla
 
 
 class _Shapes(dict[str, tuple[int, int]]):
-    """Letters and syllables of words in a language, 0 syllables in none; forgotten when there are too many."""
+    """Cache of letters and syllables of words in a language (0 syllables without patterns)."""
 
     def __init__(self, language: str | None) -> None:
         self._language = language
@@ -138,7 +138,7 @@ def _shapes(language: str | None) -> _Shapes:
 
 
 def _counts(text: Text, with_syllables: bool) -> Counts:
-    """Return the counts of a text; those of the last text are kept, as several formulas ask for them."""
+    """Return the counts of a text; those of the last text are cached, because several formulas need them."""
     kept: dict[bool, Counts] = text.__dict__.setdefault("_readability_counts", {})
     found = kept.get(True) or kept.get(with_syllables)
     if found is None:

@@ -1,4 +1,4 @@
-"""How much a text says again."""
+"""Repetition within a text."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from arbitrage.text.text import Text
 
 
 class RepetitionMetricConfig(TextMetricOptions):
-    """The share of a text that stood there before.
+    """The share of a text that repeats earlier text.
 
     Attributes:
         unit: `ngrams` of 4 words (8 characters where there are no spaces), or `lines` of 12 characters and more.
@@ -45,16 +45,14 @@ class RepetitionMetricConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the compression ratio."""
+        """The group of metrics that it is shown in."""
         return "repetition"
 
     @property
     def facts(self) -> Facts:
         """Rae et al. 2021, whose filters use the same shares."""
         defined = f"{MIN_UNITS} words and more" if self.unit == "ngrams" else "texts with a line of 12 characters"
-        return Facts(
-            f"{self.unit} that stood there before", "share", 0.0, 1.0, "Rae et al. 2021 [2112.11446]", defined
-        )
+        return Facts(f"{self.unit} that occurred before", "share", 0.0, 1.0, "Rae et al. 2021 [2112.11446]", defined)
 
     def metric(self) -> Metric:
         """Build the metric."""

@@ -1,4 +1,4 @@
-"""Is a text written in its language's script?"""
+"""Is a text written in the script of its language?"""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ from arbitrage.text.text import Text
 
 
 class ScriptShareConfig(TextMetricOptions):
-    """The share of the prose's letters that are of the language's scripts (of each of the three of Japanese)."""
+    """The share of the prose's letters that are in a script of the language (Japanese has three)."""
 
     kind: Literal["script_share"] = "script_share"
 
@@ -21,7 +21,7 @@ class ScriptShareConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside `language_confusion`."""
+        """The group of metrics that it is shown in."""
         return "language"
 
     @property

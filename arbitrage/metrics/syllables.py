@@ -1,9 +1,9 @@
 """Syllables by hyphenation patterns (Liang 1983; the LibreOffice dictionaries, by `pyphen`).
 
-A word has one syllable more than it has places for a hyphen, two letters from either end at the nearest. That is
+A word has one syllable more than it has hyphenation points, which are at least two letters from either end. That is
 what `textstat` counts outside English and what `textdescriptives` counts everywhere. Hyphenation keeps short
-syllables at the ends of a word together with their neighbours ("again" counts one), so counts are low by a tenth to a
-fifth; formulas are compared within a language, where that does not matter.
+syllables at the ends of a word together with their neighbours ("again" counts one), so counts are too low by a tenth
+to a fifth. This is acceptable because formulas are compared within one language.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from functools import lru_cache
 from arbitrage.languages import base_of
 
 MARGIN_LETTERS = 2
-"""From either end of a word to the nearest hyphen."""
+"""Minimum number of letters between a hyphen and either end of a word."""
 
 Levels = tuple[int, tuple[int, ...]]
-"""Where in a pattern the first level stands, and the levels; an odd one allows a hyphen."""
+"""Position of the first level in a pattern, and the levels; an odd level allows a hyphen."""
 
 
 @lru_cache(maxsize=256)
@@ -33,14 +33,14 @@ def count_syllables(word: str, language: str) -> int:
 
 
 class _Patterns:
-    """Patterns, and all their beginnings: a search ends where no pattern begins so (4 times as fast as `pyphen`)."""
+    """Patterns, and all their prefixes, at which a search can end (4 times as fast as `pyphen`)."""
 
     def __init__(self, patterns: Mapping[str, Levels]) -> None:
         self._nodes: dict[str, Levels | None] = {key[:end]: None for key in patterns for end in range(1, len(key))}
         self._nodes.update(patterns)
 
     def count_hyphens(self, word: str) -> int:
-        """Return the number of places for a hyphen."""
+        """Return the number of hyphenation points."""
         pointed = f".{word}."
         size = len(pointed)
         levels = [0] * (size + 1)

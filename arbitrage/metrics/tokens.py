@@ -1,4 +1,4 @@
-"""How long a text is for a given model."""
+"""Length of a text in tokens of a model."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ class TokensConfig(TextMetricOptions):
     """The number of tokens by a reference tokenizer, special tokens left out.
 
     Attributes:
-        model: whose tokenizer: a directory, a Hugging Face id, or `demo:<name>`.
+        model: model of the tokenizer: a directory, a Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
     """
 
@@ -28,7 +28,7 @@ class TokensConfig(TextMetricOptions):
     revision: str | None = None
 
     def identity(self) -> Raw:
-        """Name the weights by what is in them, not by where they lie."""
+        """Identify the tokenizer by its content instead of its path."""
         return super().identity() | {"model": weights_of(self.model, self.revision)}
 
     @property
@@ -38,7 +38,7 @@ class TokensConfig(TextMetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other lengths."""
+        """The group of metrics that it is shown in."""
         return "length"
 
     @property
@@ -69,7 +69,7 @@ class TokenCounter:
 
     @property
     def name(self) -> str:
-        """What stands in profiles and objectives."""
+        """Name in profiles and objectives."""
         return self._name
 
     def measure(self, texts: Sequence[Text]) -> list[Measured]:

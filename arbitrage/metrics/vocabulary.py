@@ -1,4 +1,4 @@
-"""How many different words a set of texts uses: of so many words, so that sets of any size compare (Heaps 1978)."""
+"""Vocabulary size of a set of texts: in a fixed number of words, so that sets of any size compare (Heaps 1978)."""
 
 import heapq
 from math import log
@@ -18,12 +18,12 @@ Words = NDArray[np.uint32]
 
 
 class VocabularyConfig(MetricOptions):
-    """The different words among so many words of a set, or the rate at which new ones come.
+    """The number of different words in a fixed number of words, or the rate at which new words appear.
 
-    The words are those of texts drawn at random. Flat in the number of texts: what is not drawn is not remembered.
+    The words are those of texts drawn at random. Memory does not grow with the number of texts.
 
     Attributes:
-        num_words: sets of fewer are `too_few`.
+        num_words: number of words; smaller sets are `too_few`.
         report: `types` gives the number of different words; `growth` Heaps' exponent between a tenth of the words and
             all of them: 1 where every word is new, 0 where none is.
     """
@@ -39,7 +39,7 @@ class VocabularyConfig(MetricOptions):
 
     @property
     def family(self) -> Family:
-        """Beside the other properties of sets."""
+        """The group of metrics that it is shown in."""
         return "set"
 
     @property
@@ -64,15 +64,15 @@ class VocabularyMetric:
 
     @property
     def name(self) -> str:
-        """What stands in profiles."""
+        """Name in profiles."""
         return self._config.metric_name
 
     def digest(self, text: Text) -> Words | None:
-        """Return a hash of each word of a text, in order; None where words cannot be told."""
+        """Return a hash of each word of a text, in order; None where words are not defined."""
         if not has_words(text.language) or not text.words:
             return None
         hashes, limit = text.word_hashes, self._config.num_words
-        return hashes if len(hashes) <= limit else hashes[:limit]  # uncut, it is sent once for all that ask for it
+        return hashes if len(hashes) <= limit else hashes[:limit]  # uncut, it is sent only once
 
     def sketch(self) -> Sketch:
         """Return the sketch of an empty set."""
@@ -80,7 +80,7 @@ class VocabularyMetric:
 
 
 class _Sketch:
-    """The texts of the smallest keys that hold `num_words` words between them, as a heap: largest key first."""
+    """The texts with the smallest keys that have `num_words` words in total, as a heap: largest key first."""
 
     def __init__(self, config: VocabularyConfig) -> None:
         self._config = config
@@ -88,7 +88,7 @@ class _Sketch:
         self._num_words = 0
 
     def add(self, key: int, digest: Words) -> None:
-        """Remember a text while the words do not suffice without it."""
+        """Keep a text while the other texts have too few words without it."""
         if self._num_words >= self._config.num_words and -key < self._heap[0][0]:
             return
         heapq.heappush(self._heap, (-key, digest.tobytes()))
@@ -97,7 +97,7 @@ class _Sketch:
             self._num_words -= len(heapq.heappop(self._heap)[1]) // 4
 
     def merge(self, other: Any) -> None:
-        """Take in what another sketch remembers."""
+        """Add the texts of another sketch."""
         for key, words in other._heap:
             self.add(-key, np.frombuffer(words, np.uint32))
 

@@ -1,4 +1,4 @@
-"""Chat messages to token ids, such that nothing a message says can act as a control token.
+"""Convert chat messages to token ids so that no text of a message can become a control token.
 
 A message may hold the text `<|im_end|>`. Rendering the template and tokenising the result would turn it into the
 control token, and the rest of the message into a turn of its own. Here every control token inside a message is cut
@@ -32,14 +32,14 @@ _PRIVATE_USE = range(0xE000, 0xF900)
 
 @dataclass(frozen=True, slots=True)
 class ChatFormat:
-    """What `arbitrage teachers check` says of a model's chat template.
+    """Facts about a model's chat template, for `arbitrage teachers check`.
 
     Attributes:
-        kind: `template`, `mistral` (tokens are put together by mistral-common), or `none`.
-        system: how a system turn is written: as one, in front of the user's, or not at all.
-        takes_history: whether earlier answers can be shown.
-        takes_parts: whether content goes as a list of parts.
-        writes_date: whether prompts hold the date of the day.
+        kind: `template`, `mistral` (mistral-common assembles the tokens), or `none`.
+        system: how a system turn is written: as a turn, before the user's text, or not at all.
+        takes_history: whether earlier assistant turns are supported.
+        takes_parts: whether content is passed as a list of parts.
+        writes_date: whether prompts contain the current date.
     """
 
     kind: str
@@ -60,11 +60,11 @@ class ChatTokenizer:
     Args:
         tokenizer: a transformers tokenizer.
         options: passed to the template, such as {"enable_thinking": False}; `chat_template` names one of several.
-        owner: what an error begins with, such as "teacher 'x'".
-        model: where the tokenizer comes from: a processor's template is looked for there.
+        owner: beginning of error messages, such as "teacher 'x'".
+        model: source of the tokenizer, where a processor's template is searched.
         revision: commit of a Hugging Face id.
-        local_files_only: never reach for the network.
-        judges_answers: conversations end with an answer to be judged.
+        local_files_only: never download.
+        judges_answers: conversations end with a response to be judged.
         effort: `sampling.reasoning_effort`, handed to the template.
         template: source of a template in place of the model's.
 
@@ -124,7 +124,7 @@ class ChatTokenizer:
 
     @property
     def has_template(self) -> bool:
-        """Whether conversations are written in the model's own format; otherwise they are plain text."""
+        """Whether conversations use the model's own template; otherwise they are plain text."""
         return self._is_mistral or self._template is not None
 
     @cached_property
@@ -139,11 +139,11 @@ class ChatTokenizer:
 
     @property
     def closing(self) -> tuple[int, ...]:
-        """The special tokens behind a complete conversation that the tokenizer, not a template, puts there."""
+        """Special tokens that the tokenizer, not a template, appends to a complete conversation."""
         return self._closing
 
     def format(self) -> ChatFormat:
-        """Describe what the template takes, by trying it out."""
+        """Describe the template's features, by testing it."""
         if self._template is None:
             return ChatFormat("mistral" if self._is_mistral else "none", "as such", True, False, False)
         user, with_system = self._shape("user"), self._shape("system", "user")
@@ -161,7 +161,7 @@ class ChatTokenizer:
 
         Args:
             messages: the turns.
-            is_complete: the last turn is an answer to be judged; otherwise the ids end where an answer begins.
+            is_complete: the last turn is a response to be judged; otherwise the ids end where a completion begins.
 
         Raises:
             DataError: the template refuses the conversation, such as two user turns in a row, or leaves out a turn.
@@ -177,15 +177,15 @@ class ChatTokenizer:
             return self._encode(messages, is_complete)
         except DataError:
             raise
-        except Exception as error:  # of a tokenizer: a row's fault, whatever it is
+        except Exception as error:  # any error of a tokenizer rejects only this row
             raise DataError(f"the tokenizer refuses the conversation: {first_line(error)}") from error
 
     def count(self, text: str) -> int:
-        """Return the tokens of a text alone."""
+        """Return the number of tokens of a text alone."""
         return len(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def decode(self, ids: Sequence[int], kept: frozenset[int] = frozenset()) -> str:
-        """Return the text of ids, white space kept, control tokens left out but for those to be kept.
+        """Return the text of ids, without control tokens, with unchanged white space.
 
         An answer cut off in the middle of a character loses that half: some tokens are bytes of UTF-8.
         """
@@ -219,7 +219,7 @@ class ChatTokenizer:
         return [*ids, *self._closing] if is_complete else ids
 
     def _encode_mistral(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
-        """Let mistral-common put the ids together: it never reads a control token out of a message."""
+        """Let mistral-common assemble the ids: it never reads control tokens from a message."""
         turns = [{"role": m.role, "content": m.content} for m in messages]
         options = self._options | ({"continue_final_message": True} if is_complete else {})
         ids = list(self._tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, **options))
@@ -245,7 +245,7 @@ class ChatTokenizer:
         return choose_template(found, self._options.get("chat_template"))
 
     def _require_usable(self, *, judges_answers: bool) -> None:
-        """Refuse a template that a user's turn does not come out of, be it alone or after a system turn."""
+        """Refuse a template that drops a user turn, alone or after a system turn."""
         turns = [Message(role="user", content="zq0qz")]
         if judges_answers:
             turns.append(Message(role="assistant", content="zq1qz"))
@@ -281,7 +281,7 @@ class ChatTokenizer:
                 start = match.start() + 1
         cut += self._cut_end(content[start:], mark)
         if self._controls.search(self._normalised(cut)):
-            return mark.join(content)  # another spelling of a control token: let no two characters touch
+            return mark.join(content)  # another spelling of a control token: separate all characters
         return cut
 
     def _cut_end(self, text: str, mark: str) -> str:
@@ -326,7 +326,7 @@ def effort_options(effort: str | None, template: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """A model's files beside those that a tokenizer reads."""
+    """A model's files besides those that a tokenizer reads."""
 
     model: str | None
     revision: str | None
@@ -388,7 +388,7 @@ _NO_FRAME: tuple[tuple[int, ...], tuple[int, ...]] = (), ()
 
 
 def _frame(tokenizer: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the special tokens that a tokenizer by itself puts in front of a text and behind it."""
+    """Return the special tokens that a tokenizer puts before and after a text."""
     bare, whole = (tuple(tokenizer("x", add_special_tokens=adds)["input_ids"]) for adds in (False, True))
     for start in range(len(whole) - len(bare) + 1):
         if whole[start : start + len(bare)] == bare:

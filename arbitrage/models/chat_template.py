@@ -1,4 +1,4 @@
-"""Whether a model has a chat template, read from its files alone: no tokenizer is loaded, nothing is downloaded."""
+"""Whether a model has a chat template, from its files alone: nothing is loaded or downloaded."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,16 @@ from arbitrage.models.references import DEMO_PREFIX, local_directory
 
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 OWN_FORMAT_FILES = ("tekken.json",)
-"""Of mistral-common, which puts a conversation's tokens together itself."""
+"""Tokenizer files of mistral-common, which assembles a conversation's tokens itself."""
 
 CONFIG_FILE = "tokenizer_config.json"
 PROCESSOR_FILE = "processor_config.json"
 MOST_BYTES = 1 << 26
-"""A larger tokenizer config is left unread: it cannot be one."""
+"""Maximum size of a tokenizer config; larger files are not read."""
 
 
 def has_chat_template(model: str, revision: str | None = None) -> bool | None:
-    """Tell whether a model has a chat template; None where its files cannot be seen from here.
+    """Tell whether a model has a chat template; None if its files are not on this machine.
 
     Args:
         model: a directory, or a Hugging Face id, looked up in the cache of this machine.

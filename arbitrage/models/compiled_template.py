@@ -37,7 +37,7 @@ RESERVED = frozenset(
         "tokenizer_kwargs",
     ]
 )
-"""Names that `template_options` cannot give: they are the renderer's own."""
+"""Names that `template_options` cannot set, because the renderer sets them."""
 
 _SEARCHING_METHODS = frozenset(
     [
@@ -65,8 +65,8 @@ class CompiledTemplate:
     """A template with its variables.
 
     Attributes:
-        searched: the control tokens that it looks for in messages.
-        writes_date: whether it writes the date of today, so that prompts differ from day to day.
+        searched: control tokens that it searches for in messages.
+        writes_date: whether it writes the current date, so that prompts differ from day to day.
     """
 
     def __init__(self, source: str, variables: Mapping[str, Any], controls: Sequence[str]) -> None:
@@ -74,11 +74,11 @@ class CompiledTemplate:
 
         Args:
             source: Jinja.
-            variables: what it may name beside the messages: special tokens and options.
+            variables: variables besides the messages: special tokens and options.
             controls: texts of control tokens.
 
         Raises:
-            TemplateError: it is not Jinja.
+            TemplateError: it is not valid Jinja.
         """
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
@@ -87,7 +87,7 @@ class CompiledTemplate:
             compiled = _compile_jinja_template(source)
             self._environment = compiled.environment
             operands = _operands(self._environment.parse(source))
-        except Exception as error:  # of a stranger's template: also RecursionError, SyntaxError
+        except Exception as error:  # untrusted templates also raise RecursionError, SyntaxError
             raise TemplateError(f"the chat template is not valid: {first_line(error)}") from error
         self.searched = tuple(token for token in controls if any(token in text for text in operands))
         self.writes_date = "strftime_now" in source
@@ -97,12 +97,12 @@ class CompiledTemplate:
         """Return the conversation as text.
 
         Args:
-            turns: with what the template looks for renamed.
-            is_complete: no answer is to follow.
-            stand_ins: token that is looked for → what stands for it in the turns.
+            turns: messages, with the searched tokens renamed.
+            is_complete: no completion is to follow.
+            stand_ins: searched token → its replacement in the messages.
 
         Raises:
-            DataError: the template raises, whatever it is.
+            DataError: the template raises any error.
         """
         try:
             text = self._compiled(stand_ins or {}).render(
@@ -112,7 +112,7 @@ class CompiledTemplate:
                 add_generation_prompt=not is_complete,
                 **self._variables,
             )
-        except Exception as error:  # TemplateError, TypeError, RecursionError, …: all are the template's refusal
+        except Exception as error:  # TemplateError, TypeError, RecursionError, …: all mean that the template refuses
             why = str(error) if isinstance(error, JinjaError) and str(error) else first_line(error)
             raise DataError(f"the chat template refuses the conversation: {why}") from error
         return str(text)

@@ -1,6 +1,6 @@
-"""What a model's directory says of itself, read without loading it: config, weights' headers, tokenizer files.
+"""Read a model directory without loading the model: config, headers of the weights, tokenizer files.
 
-A loader believes these files. A size of 10^9 in `config.json` is allocated before it is compared with the weights, so
+A loader trusts these files. A size of 10^9 in `config.json` is allocated before it is compared with the weights, so
 sizes are compared here first; the safetensors header (https://github.com/huggingface/safetensors#format) holds every
 tensor's shape in the first kilobytes of a file of gigabytes.
 """
@@ -28,7 +28,7 @@ TOKENIZER_FILES = (
 MAX_HEADER_BYTES = 100_000_000  # of safetensors itself
 MAX_JSON_BYTES = 64 << 20
 _PACKED = 64
-"""Eight weights of four bits lie in an int32, and some layers share theirs: counts are compared this loosely."""
+"""Tolerance in comparing counts: eight 4-bit weights are in one int32, and some layers share weights."""
 
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -54,16 +54,16 @@ _BOUNDS = {
     "type_vocab_size": 1_000_000,
     "num_labels": 1_000_000,
 }
-"""Largest sizes taken for one, an order above the largest models known."""
+"""Largest plausible sizes, an order of magnitude above the largest known models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What the headers of a model's safetensors files hold.
+    """Content of the headers of a model's safetensors files.
 
     Attributes:
         shapes: tensor → its shape.
-        dtype: PyTorch's name of the type that most of the numbers have; None for others than usual ones.
+        dtype: PyTorch's name of the type of most numbers; None for unusual types.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
@@ -71,7 +71,7 @@ class Weights:
 
     @property
     def num_elements(self) -> int:
-        """Numbers stored, packed ones counted as one."""
+        """Number of stored numbers; packed ones count as one."""
         return sum(prod(shape) for shape in self.shapes.values())
 
 
@@ -79,7 +79,7 @@ def read_model_config(directory: Path) -> dict[str, Any]:
     """Return `config.json`.
 
     Raises:
-        DataError: it is absent, no JSON object, or holds sizes that no model has.
+        DataError: it is missing, not a JSON object, or has implausible sizes.
     """
     path = directory / "config.json"
     config = _json_object(path)
@@ -95,7 +95,7 @@ def read_model_config(directory: Path) -> dict[str, Any]:
 
 
 def read_weights(directory: Path) -> Weights:
-    """Return what the headers of `*.safetensors` hold.
+    """Return the headers of `*.safetensors`.
 
     Raises:
         DataError: there are none, one is truncated or not readable, or one that the index names is missing.
@@ -118,10 +118,10 @@ def read_weights(directory: Path) -> Weights:
 
 
 def check_model_files(directory: Path) -> str:
-    """Return the architecture of a model whose files look loadable.
+    """Return the architecture of a model whose files can be loaded.
 
     Raises:
-        DataError: config, weights or tokenizer are missing or broken, or do not fit together.
+        DataError: config, weights or tokenizer are missing, broken or inconsistent.
     """
     config = read_model_config(directory)
     _compare(directory, config, read_weights(directory))
@@ -131,7 +131,7 @@ def check_model_files(directory: Path) -> str:
 
 
 def _compare(directory: Path, config: Mapping[str, Any], weights: Weights) -> None:
-    """Refuse sizes that the weights cannot have: a loader would allocate them first."""
+    """Refuse sizes that contradict the weights: a loader would allocate memory for them first."""
     allowed = max(weights.num_elements, 1) * _PACKED
     for where, part in _parts(config):
         width = max(_size(part.get(name)) for name in ("hidden_size", "d_model", "n_embd")) or 1

@@ -1,4 +1,4 @@
-"""Which output of a sequence classifier is meant: never a default where the model has several."""
+"""Choose an output of a sequence classifier: there is no default if the model has several."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ from arbitrage.errors import EngineStartError
 
 
 def label_of(wanted: int | str | None, model_config: Any, *, owner: str, model: str) -> int:
-    """Return the number of the label that is wanted.
+    """Return the number of the wanted label.
 
     Args:
-        wanted: its number or its name in the model's config; None where the model has one alone.
+        wanted: its number or its name in the model's config; None if the model has only one.
         model_config: of transformers.
-        owner: what an error begins with.
-        model: as it was given.
+        owner: beginning of the error message.
+        model: the model's reference.
 
     Raises:
         EngineStartError: the model has several and none is named, or it has no such label.
@@ -30,12 +30,12 @@ def label_of(wanted: int | str | None, model_config: Any, *, owner: str, model: 
     raise EngineStartError(
         f"{owner}: {model} has {len(names)} labels and {problem}: set `label` to one of {known}{more}"
         if names
-        else f"{owner}: {model} has no labels: it is no sequence classifier"
+        else f"{owner}: {model} has no labels: it is not a sequence classifier"
     )
 
 
 def label_names(model_config: Any) -> list[str]:
-    """Return the names of a model's outputs, in order; LABEL_0, LABEL_1, … where the config has none."""
+    """Return the names of a model's outputs, in order; LABEL_0, LABEL_1, … if the config has none."""
     number = getattr(model_config, "num_labels", None)
     names = [f"LABEL_{i}" for i in range(number if isinstance(number, int) else 0)]
     stated = getattr(model_config, "id2label", None)

@@ -1,7 +1,7 @@
-"""Load models and tokenizers with transformers, such that what comes back is what the files hold, or one sentence.
+"""Load models and tokenizers with transformers; missing weights and broken files are errors of one sentence.
 
-transformers fills weights that the files lack with random numbers and warns; so a base model named as a reward model
-would score at random. Here that is an error.
+transformers initialises missing weights at random and only warns, so a base model used as a reward model would give
+random scores. Here this is an error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,24 +35,24 @@ OFFSET_POSITIONS = frozenset(
         "xmod",
     ]
 )
-"""Architectures that count positions from `pad_token_id + 1`: their table is that much longer than an input."""
+"""Architectures that number positions from `pad_token_id + 1`: their table is longer than the longest input."""
 
 _LENGTHS = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "seq_length")
 _SANE_LENGTH = 100_000_000
-"""transformers writes 10^30 as a tokenizer's length where none is known."""
+"""transformers writes 10^30 as a tokenizer's length if it is unknown."""
 
 
 @contextmanager
 def loading(owner: str, thing: str, by: str = "") -> Iterator[None]:
-    """Turn whatever a library raises at a model's files into one sentence.
+    """Turn any exception that a library raises for a model's files into one sentence.
 
     Broken files make transformers, tokenizers and PyTorch raise every type there is: AttributeError, TypeError,
     RecursionError, a bare Exception, and a Rust panic, which is no Exception at all.
 
     Args:
-        owner: what the error begins with, such as "teacher 'x'".
+        owner: beginning of the error message, such as "teacher 'x'".
         thing: what is loaded.
-        by: what loads it, such as "vLLM".
+        by: the library that loads it, such as "vLLM".
 
     Raises:
         MissingDependencyError: it needs a package that is not installed.
@@ -74,7 +74,7 @@ def loading(owner: str, thing: str, by: str = "") -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an exception says, with its type's name where that says more."""
+    """Return the first line of an exception's message, with its type's name if that is more informative."""
     lines = str(error).strip().splitlines()
     line = lines[0][:300] if lines else ""
     is_clear = line and isinstance(error, OSError | ValueError | RuntimeError | ImportError)
@@ -87,8 +87,8 @@ def load_tokenizer(model: str, revision: str | None, owner: str, *, local_files_
     Args:
         model: directory, Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
-        owner: what an error begins with.
-        local_files_only: never reach for the network.
+        owner: beginning of error messages.
+        local_files_only: never download.
 
     Raises:
         EngineStartError: it cannot be loaded.
@@ -110,10 +110,10 @@ def load_model(
     Args:
         model: directory, Hugging Face id, or `demo:<name>`.
         revision: commit of a Hugging Face id.
-        owner: what an error begins with.
+        owner: beginning of error messages.
         loader: the `transformers` class that loads it.
         dtype: PyTorch's name of the precision, or "auto" for that of the files.
-        may_lack: beginnings of the names of weights that may be new, such as a head that is to be trained.
+        may_lack: prefixes of weights that may be missing, such as a head to be trained.
 
     Raises:
         EngineStartError: it cannot be loaded, or its files lack weights.
@@ -138,7 +138,7 @@ def load_model(
 
 
 def check_weights(model: str, revision: str | None, owner: str, *, loader: str, may_lack: Sequence[str] = ()) -> None:
-    """Check that a model's files hold all of its weights, without reading them; otherwise like `load_model`."""
+    """Check that a model's files have all of its weights, without reading them; otherwise like `load_model`."""
     with loading(owner, model):
         import transformers
 
@@ -170,10 +170,10 @@ def _require_all(found: Any, info: Mapping[str, Any], owner: str, model: str, ma
 
 
 def load_config(model: str, revision: str | None, owner: str, by: str = "") -> Any:
-    """Load a model's config; a padding token that its vocabulary does not hold is none.
+    """Load a model's config; a padding token outside the vocabulary becomes None.
 
     Raises:
-        EngineStartError: it cannot be loaded, or does not fit the weights.
+        EngineStartError: it cannot be loaded, or does not match the weights.
     """
     with loading(owner, model, by):
         directory = local_directory(model)
@@ -189,7 +189,7 @@ def load_config(model: str, revision: str | None, owner: str, by: str = "") -> A
 
 
 def dtype_of(model: str, config: Any) -> str | None:
-    """Return PyTorch's name of the precision a model is kept in: what its config says, else what its files hold."""
+    """Return PyTorch's name of a model's precision: from its config, else from its files."""
     stated = str(config.dtype).removeprefix("torch.") if getattr(config, "dtype", None) is not None else None
     directory = local_directory(model)
     found = stated or (read_weights(directory).dtype if directory else None)
@@ -197,7 +197,7 @@ def dtype_of(model: str, config: Any) -> str | None:
 
 
 def padding_id(config: Any) -> int | None:
-    """Return a text config's padding token; None where the vocabulary has no such one: old Llamas have −1."""
+    """Return a text config's padding token; None if it is not in the vocabulary: old Llamas have −1."""
     pad, size = getattr(config, "pad_token_id", None), getattr(config, "vocab_size", None)
     if not isinstance(pad, int) or isinstance(pad, bool) or pad < 0:
         return None
@@ -205,7 +205,7 @@ def padding_id(config: Any) -> int | None:
 
 
 def longest_input(config: Any, tokenizer: Any = None) -> int | None:
-    """Return how many tokens a model takes, or None where neither it nor its tokenizer says.
+    """Return the maximum number of input tokens, or None if neither the model nor its tokenizer states it.
 
     RoBERTa and its relatives number positions from `pad_token_id + 1`: a table of 514 takes 512 tokens.
     """
@@ -219,7 +219,7 @@ def longest_input(config: Any, tokenizer: Any = None) -> int | None:
 
 
 def _size(value: object) -> int | None:
-    """Return a usable length: XLNet says −1 where it has no limit, and files hold anything."""
+    """Return a usable length: XLNet has −1 for no limit, and files may hold anything."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return None
     return int(value) if 1 <= value < _SANE_LENGTH else None

@@ -1,4 +1,4 @@
-"""Where a model's weights are, and which version of them."""
+"""Model references: paths, Hugging Face ids and `demo:` names, and their revisions."""
 
 import hashlib
 import os
@@ -11,13 +11,13 @@ from arbitrage.config import note_renamed, resolved_path
 from arbitrage.errors import DataError
 
 DEMO_PREFIX = "demo:"
-"""`demo:<name>` is a model, or a file, of the demo world that ships with the package."""
+"""Prefix of models and files of the demo world, which ships with the package."""
 
 _OLD_PREFIX = "world:"
-_DEMO_PACKAGE = "arbitrage.demo"  # its files are read from here, its code is not imported
+_DEMO_PACKAGE = "arbitrage.demo"  # only its files are read, its code is not imported
 
 UNPINNED = "unpinned"
-"""Revision of a Hugging Face id that names no commit: the same name may mean other weights tomorrow."""
+"""Revision of a Hugging Face id without a commit, whose weights may change."""
 
 _HF_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,7 +25,7 @@ _CHUNK_BYTES = 1 << 22
 
 
 def absolute_model(model: str) -> str:
-    """Return a model reference that means the same in every working directory.
+    """Return a model reference that is independent of the working directory.
 
     Raises:
         ValueError: neither an existing directory nor a possible Hugging Face id, nor a model of the demo world.
@@ -45,7 +45,7 @@ def local_directory(model: str) -> Path | None:
     """Return the directory of a local model, or None for a Hugging Face id.
 
     Raises:
-        DataError: the directory has gone.
+        DataError: the directory does not exist any more.
     """
     if shipped := shipped_path(current_reference(model)):
         return shipped
@@ -82,19 +82,19 @@ def shipped_path(reference: str) -> Path | None:
 
 
 def loadable(model: str) -> str:
-    """Return what `from_pretrained` understands: a directory or a Hugging Face id."""
+    """Return the argument for `from_pretrained`: a directory or a Hugging Face id."""
     directory = local_directory(model)
     return str(directory) if directory else model
 
 
 def revision_of(model: str, revision: str | None) -> str:
-    """Return what pins the weights: the digest of a local model's files, else the revision, else `UNPINNED`."""
+    """Return the revision of weights: the digest of a local model's files, else the revision, else `UNPINNED`."""
     directory = local_directory(model)
     return digest_files(directory) if directory else revision or UNPINNED
 
 
 def is_pinned(model: str, revision: str | None) -> bool:
-    """Tell whether the reference can only ever mean one set of weights."""
+    """Tell whether the reference always means the same weights."""
     return local_directory(model) is not None or bool(revision and _COMMIT.fullmatch(revision))
 
 

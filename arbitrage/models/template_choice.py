@@ -11,15 +11,15 @@ PROCESSOR_FILES = ("chat_template.jinja", "chat_template.json", "processor_confi
 
 
 class TemplateError(Exception):
-    """The template cannot be used; says why in one sentence."""
+    """The template cannot be used; the message is one sentence."""
 
 
 def choose_template(found: object, wanted: object) -> str | None:
-    """Return the template's source, or None where the model has none.
+    """Return the template's source, or None if the model has none.
 
     Args:
-        found: a source, or name → source, as a tokenizer's `chat_template` holds them.
-        wanted: `template_options.chat_template`: the name of one of several, or a source of one's own.
+        found: a source, or name → source, as in a tokenizer's `chat_template`.
+        wanted: `template_options.chat_template`: the name of one of several, or the user's own source.
 
     Raises:
         TemplateError: there are several and none is the default, or no such name.
@@ -60,13 +60,13 @@ def _listed(named: Mapping[str, str]) -> str:
 
 
 def processor_template(open_file: Callable[[str], Path | None]) -> object:
-    """Return the template out of a processor's files, where the tokenizer's own files hold none.
+    """Return the template from a processor's files, if the tokenizer's own files have none.
 
     Args:
         open_file: name of a file of the model → its path on this machine, or None.
 
     Raises:
-        TemplateError: such a file is there and cannot be read.
+        TemplateError: such a file exists but cannot be read.
     """
     for name in PROCESSOR_FILES:
         path = open_file(name)

@@ -1,4 +1,4 @@
-"""The form in which a chat template renders every turn of a conversation, found by rendering placeholders.
+"""Find the message format in which a chat template renders every turn, by rendering placeholders.
 
 A template is a program from a repository. Some read `content` as a list of parts and print nothing for a text, some
 have no system role, some render only the first turn, some raise any Python error. So each sequence of roles is
@@ -19,23 +19,23 @@ _PART_AS_TEXT = re.compile(r"""['"]type['"]\s*:\s*['"]text['"]""")
 _PLACEHOLDER = re.compile(r"zq(\d+)qz")
 
 Folding = Literal["none", "later", "all"]
-"""Which system turns are put in front of the user turn that follows: none, those after the first turn, all."""
+"""Which system turns are merged into the next user turn: none, those after the first turn, all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the turns of a conversation are handed to the template.
+    """The form of messages for the template.
 
     Attributes:
-        folding: of system turns.
-        parts: roles whose content goes as a list of parts.
+        folding: which system turns are merged into user turns.
+        parts: roles whose content is passed as a list of parts.
     """
 
     folding: Folding = "none"
     parts: frozenset[str] = frozenset()
 
     def apply(self, turns: Sequence[Turn]) -> list[Turn]:
-        """Bring turns with texts into this shape."""
+        """Convert messages to this shape."""
         return [
             {**turn, "content": [{"type": "text", "text": turn["content"]}]} if turn["role"] in self.parts else turn
             for turn in fold_system(turns, self.folding)
@@ -43,17 +43,17 @@ class Shape:
 
 
 class Shapes:
-    """Which shape each sequence of roles needs, found by rendering placeholders."""
+    """The shape for each sequence of roles, found by rendering placeholders."""
 
     def __init__(self, template: CompiledTemplate) -> None:
         self._template = template
         self._known: dict[tuple[tuple[str, ...], bool], Shape | str] = {}
 
     def shape_of(self, roles: tuple[str, ...], *, is_complete: bool) -> Shape:
-        """Return the shape in which the template writes every turn's text.
+        """Return the shape in which the template renders every turn's text.
 
         Raises:
-            DataError: there is none: it refuses these roles, or leaves out a turn.
+            DataError: there is none: the template refuses these roles, or drops a turn.
         """
         key = roles, is_complete
         if key not in self._known:
@@ -105,7 +105,7 @@ def _subsets(roles: frozenset[str]) -> list[frozenset[str]]:
 
 
 def fold_system(turns: Sequence[Turn], folding: Folding = "all") -> list[Turn]:
-    """Put system turns in front of the user turn that follows them, a blank line between."""
+    """Merge system turns into the user turn that follows them, separated by a blank line."""
     if folding == "none":
         return list(turns)
     kept = list(turns[:1]) if folding == "later" else []

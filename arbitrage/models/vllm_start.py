@@ -1,4 +1,4 @@
-"""Start vLLM's `AsyncLLM`, for teachers and for reward models: environment, arguments, and errors that say why."""
+"""Start vLLM's `AsyncLLM` for teachers and reward models: environment, arguments, and informative errors."""
 
 import os
 from collections import deque
@@ -11,7 +11,7 @@ from arbitrage.processes.stderr_tail import causes, stderr_tail
 
 ENVIRONMENT: Mapping[str, str] = {
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",  # its warnings are of its own choices, six of them at every start on CPUs
+    "VLLM_LOGGING_LEVEL": "ERROR",  # its six warnings at every start on CPUs concern its own defaults
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # standard output is for results
     # FlashInfer compiles its sampler on first use and needs nvcc and ninja for it, which the wheels do not bring
     # (vllm-project/vllm#49497). Seeded and greedy rows, all of ours, take vLLM's own sampler anyway.
@@ -19,23 +19,23 @@ ENVIRONMENT: Mapping[str, str] = {
     # The process that starts the engine has threads: a fork of it may hang on a lock that a thread held.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
 }
-"""What vLLM must find in the environment of the process that starts it; a value the user has set stays."""
+"""Environment variables for vLLM; a value set by the user is kept."""
 
 _FAILURES = (OSError, ValueError, KeyError, RuntimeError, TypeError, AttributeError, ImportError)
-"""What vLLM raises for a model it cannot load; its own errors are added where they exist."""
+"""Errors of vLLM for a model that it cannot load; its own error types are added if they exist."""
 
 
 def set_environment() -> None:
-    """Set what vLLM reads from the environment. Before vLLM is imported."""
+    """Set vLLM's environment variables. Call it before vLLM is imported."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 def executor(tensor_parallel_size: int) -> str | None:
-    """Return how the ranks of an engine are started: as processes of this host, all of a replica's GPUs being here.
+    """Return how the ranks of an engine are started: as processes of this host, which has all of a replica's GPUs.
 
-    Left to itself vLLM finds the placement group of the Ray actor it runs in and starts its ranks as Ray actors,
-    which want one bundle for each GPU: "Placement group bundle cannot have more than 1 GPU".
+    By default vLLM finds the placement group of its Ray actor and starts its ranks as Ray actors, which need one
+    bundle for each GPU: "Placement group bundle cannot have more than 1 GPU".
     """
     return "mp" if tensor_parallel_size > 1 else None
 
@@ -44,9 +44,9 @@ def start_engine(who: str, model: str, arguments: Mapping[str, object]) -> Any:
     """Return a running `AsyncLLM`.
 
     Args:
-        who: names the teacher or reward in an error, such as "teacher 'a'".
-        model: as the user gave it, for the error.
-        arguments: of vLLM's `AsyncEngineArgs`; those that are None are left to vLLM.
+        who: name of the teacher or reward in errors, such as "teacher 'a'".
+        model: the model's reference, for errors.
+        arguments: arguments of vLLM's `AsyncEngineArgs`; None: vLLM's default.
 
     Raises:
         EngineStartError: with the last errors that the engine's processes logged.
@@ -71,7 +71,7 @@ def _why(error: Exception, lines: Sequence[str]) -> str:
     own = (str(error) or type(error).__name__).strip().splitlines()[0][:300]
     if "root cause above" not in str(error):
         return own
-    return f"{own.partition('. ')[0]}: {causes(lines) or 'its processes ended without a word'}"
+    return f"{own.partition('. ')[0]}: {causes(lines) or 'its processes ended without a message'}"
 
 
 def checkpoint_quantization(model: str, revision: str | None) -> str | None:

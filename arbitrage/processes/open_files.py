@@ -1,23 +1,23 @@
-"""Room for open files: most Linux logins allow 1,024 of them, and raise that on demand to a far higher hard limit."""
+"""The limit on open files: most Linux logins allow 1,024, and can raise it to a much higher hard limit."""
 
 import os
 import resource
 import threading
 
 SPARE = 256
-"""Kept for everything else: shards, journals, pipes, libraries."""
+"""Reserved for everything else: shards, journals, pipes, libraries."""
 
 _lock = threading.Lock()
 _reserved = 0
 
 
 def reserve(wanted: int, least: int = 1) -> int:
-    """Raise the soft limit so that this many files more can be open; return for how many there is room.
+    """Raise the soft limit so that this many more files can be open; return the number that is granted.
 
     Args:
-        wanted: files, or connections.
-        least: granted in any case. Where the hard limit is near, a caller gets at most half of what is left, so that
-            others get something, too.
+        wanted: number of files or connections.
+        least: granted in any case. If the hard limit is near, a caller gets at most half of the rest, so that others
+            get some, too.
     """
     global _reserved
     with _lock:
@@ -29,14 +29,14 @@ def reserve(wanted: int, least: int = 1) -> int:
 
 
 def release(granted: int) -> None:
-    """Give back what `reserve` granted."""
+    """Release what `reserve` granted."""
     global _reserved
     with _lock:
         _reserved -= granted
 
 
 def most_allowed() -> int:
-    """Return how many files may be open once the soft limit is raised, less the spare ones."""
+    """Return how many files can be open once the soft limit is raised, minus the reserve."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1] - SPARE if _has_limit() else 2**31
 
 
@@ -45,7 +45,7 @@ def _has_limit() -> bool:
 
 
 def _raised_to(wanted: int) -> int:
-    """Raise the soft limit to what is wanted, as far as the hard one allows; return it."""
+    """Raise the soft limit as wanted, as far as the hard limit allows; return it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 2**31
@@ -53,7 +53,7 @@ def _raised_to(wanted: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        except (OSError, ValueError):  # macOS allows less than it says
+        except (OSError, ValueError):  # macOS allows fewer than it reports
             soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return soft
 

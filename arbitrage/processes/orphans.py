@@ -1,9 +1,9 @@
-"""Engine processes end with the process that started them, however it ends.
+"""End engine processes when the process that started them ends for any reason.
 
-vLLM's EngineCore waits for ever for a parent that was killed, and keeps its GPU (vllm-project/vllm#55510). It has no
-hook for code of ours, so a small helper process waits on a pipe whose other end only the parent holds; the kernel
-closes it when the parent is gone. What to end is known by a variable in its environment, which all processes that an
-engine starts inherit.
+vLLM's EngineCore waits forever for a parent that was killed, and keeps its GPU (vllm-project/vllm#55510). It has no
+hook for our code, so a small helper process waits on a pipe whose other end only the parent holds; the kernel closes
+it when the parent ends. The helper then ends the processes that have a certain environment variable, which all
+processes of an engine inherit.
 """
 
 import os
@@ -48,8 +48,8 @@ end(signal.SIGKILL)
 
 @lru_cache(maxsize=1)
 def end_engines_with_this_process() -> None:
-    """Have every process that is started from now on end when this one is gone. Call it before an engine starts."""
-    if not os.path.isdir("/proc/self"):  # another system than Linux: nothing to look the processes up in
+    """End every process that is started from now on when this one ends. Call it before an engine starts."""
+    if not os.path.isdir("/proc/self"):  # not Linux: processes cannot be looked up in /proc
         return
     value = f"{os.getpid()}-{os.urandom(4).hex()}"
     environ = {name: text for name, text in os.environ.items() if name != MARK}

@@ -1,4 +1,4 @@
-"""Processes that share the work: how many fit this machine; they end with the one that began them."""
+"""Process pools: how many processes fit this machine; they end with their parent."""
 
 import math
 import multiprocessing
@@ -15,7 +15,7 @@ CPU_QUOTA_V1 = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), Path("/sys/fs/cgroup
 
 
 def num_cpus() -> int:
-    """Return the cores that this process may use: those of its container or job, at least 1.
+    """Return the number of cores that this process may use, of its container or job; at least 1.
 
     A container of two cores on a host of 64 sees 64 with `os.cpu_count`.
     """
@@ -25,7 +25,7 @@ def num_cpus() -> int:
 
 
 def _cpu_quota() -> float | None:
-    """Return the share of time that the control group of this process may use, in cores; None for all."""
+    """Return the CPU limit of this process's control group, in cores; None: no limit."""
     try:
         quota, period = CPU_QUOTA.read_text(encoding="ascii").split()
     except (OSError, ValueError):
@@ -40,12 +40,13 @@ def _cpu_quota() -> float | None:
 
 
 def end_with_parent(work: AbstractContextManager[object] | None = None) -> None:
-    """End this process when the one that started it is gone, be it by SIGKILL.
+    """End this process when its parent ends, even by SIGKILL.
 
-    The initializer of a pool: its processes would wait for ever.
+    The initializer of a pool, whose processes would otherwise wait forever.
 
     Args:
-        work: entered before the end, so that who holds this lock while at work may finish; by default nobody may.
+        work: acquired before the end, so that a process that holds this lock can finish its work; by default it ends
+            at once.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:

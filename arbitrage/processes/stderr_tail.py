@@ -1,4 +1,4 @@
-"""The last lines that this process and the processes it starts write to stderr, while all of it still goes there."""
+"""Capture the last lines that this process and its children write to stderr, and still pass them on."""
 
 import os
 import re
@@ -14,14 +14,14 @@ JOIN_S = 2.0
 
 _ERROR = re.compile(r"\b(\w{1,100}(?:\.\w{1,100}){0,20}(?:Error|Exception|Interrupt|Killed)): ?(.{0,300})")
 _PREFIX = re.compile(r"^\(.{0,80}?\)\s*|^(?:ERROR|WARNING|INFO) [\d-]+ [\d:.]+ \[.{0,80}?\]\s*")
-"""What vLLM puts before each line: `(EngineCore pid=12) ERROR 11-30 12:00:00 [core.py:940] `."""
+"""Prefix of vLLM's lines: `(EngineCore pid=12) ERROR 11-30 12:00:00 [core.py:940] `."""
 
 
 @contextmanager
 def stderr_tail() -> Iterator[deque[str]]:
-    """Collect the last lines written to stderr within the block, by C libraries and child processes too.
+    """Collect the last lines written to stderr within the block, including those of C libraries and child processes.
 
-    A child keeps writing there after the block: its lines still arrive where stderr went before.
+    A child may keep writing after the block: its lines still go to the original stderr.
     """
     lines: deque[str] = deque(maxlen=MAX_LINES)
     before = os.dup(2)
@@ -36,14 +36,14 @@ def stderr_tail() -> Iterator[deque[str]]:
     except BaseException:
         _flush()
         os.dup2(before, 2)
-        pump.join(JOIN_S)  # the children that failed are ending; their last words are what is looked for
+        pump.join(JOIN_S)  # the failed children are ending, and their last lines are needed
         raise
     _flush()
     os.dup2(before, 2)
 
 
 def causes(lines: Sequence[str]) -> str:
-    """Return the last errors named in log lines, as one text; the last lines where none is; "" of nothing."""
+    """Return the last errors named in log lines, as one text; without any, the last lines; "" if there are none."""
     plain = [text for line in lines if (text := _without_prefix(line))]
     found = [f"{m[1].rpartition('.')[2]}: {m[2]}" for line in plain if (m := _ERROR.search(line))]
     known = [text for text in dict.fromkeys(found) if "See root cause above" not in text]
@@ -81,7 +81,7 @@ def _write_all(onward: int, data: bytes) -> None:
     try:
         while data:
             data = data[os.write(onward, data) :]
-    except OSError:  # stderr is gone; go on emptying the pipe, or the engine would stop
+    except OSError:  # stderr is closed; keep reading the pipe, otherwise the engine would block
         return
 
 

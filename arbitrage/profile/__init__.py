@@ -1,1 +1,1 @@
-"""What a data set carries: every metric by language, teacher and source, and how two data sets differ."""
+"""Profiles of data sets: every metric by language, teacher and source, and differences between data sets."""

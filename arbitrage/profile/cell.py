@@ -1,4 +1,4 @@
-"""All that is remembered of the texts of one language, teacher or source: flat in their number."""
+"""Statistics of the texts of one language, teacher or source, in constant memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,7 +26,7 @@ class ProfileCell:
         self.sketches: list[Sketch] = [metric.sketch() for metric in set_metrics]
 
     def add(self, rows: NDArray[np.int64], clusters: Hashes, keys: Hashes, found: Measurements) -> None:
-        """Take in some rows of a batch."""
+        """Add some rows of a batch."""
         values, reasons = found.values_NM[rows], found.reasons_NM[rows]
         self.num_texts += len(rows)
         for reason in range(1, len(REASONS) + 1):

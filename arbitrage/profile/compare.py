@@ -1,4 +1,4 @@
-"""Compares data sets: what teachers, the data made of them, and a student trained on it have in common.
+"""Compare data sets: teachers' data, the data selected from it, and the output of a student trained on it.
 
 Given several sets in the order of inheritance, each is compared with the next, and the first with the last.
 """
@@ -14,7 +14,7 @@ from arbitrage.profile.profile import CellKey, Profile
 from arbitrage.text.measured import Measured
 
 RATE = 0.05
-"""Of discoveries that may be false."""
+"""False discovery rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class MetricShift:
     """One metric in one language, from one set to another.
 
     Attributes:
-        q: smallest false discovery rate at which the shift counts; None where no interval could be had.
+        q: smallest false discovery rate at which the shift is a discovery; None without an interval.
     """
 
     language: str
@@ -32,13 +32,13 @@ class MetricShift:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the shift counts at `RATE`."""
+        """Whether the shift is a discovery at `RATE`."""
         return self.q is not None and self.q <= RATE
 
 
 @dataclass(frozen=True, slots=True)
 class SetShift:
-    """A metric of the set, in one language; without an interval."""
+    """A metric of the whole set, in one language; without an interval."""
 
     language: str
     metric: str
@@ -48,7 +48,7 @@ class SetShift:
 
 @dataclass(frozen=True, slots=True)
 class ProfileComparison:
-    """From one data set to another."""
+    """Comparison of two data sets."""
 
     before: str
     after: str

@@ -1,10 +1,9 @@
-"""How far two data sets lie apart in one language: effect sizes, intervals by clusters of prompts, error control.
+"""Differences between two data sets in one language: effect sizes, intervals by clusters of prompts, error control.
 
 - Cohen's d: difference of means over the pooled standard deviation, of all texts (Cohen 1988).
-- Cliff's delta: how much likelier a text of the second set is to exceed one of the first than to fall below it, −1..1
-  (Cliff 1993); of the samples.
-- Intervals and p-values: whole prompts are drawn, the same in both sets (`arbitrage.statistics`), so that texts which
-  answer one prompt are paired. p is two-sided, of a normal with the bootstrap's standard error.
+- Cliff's delta: P(second > first) − P(second < first) over texts of the samples, −1..1 (Cliff 1993).
+- Intervals and p-values: whole prompts are resampled, the same in both sets (`arbitrage.statistics`), so that texts
+  for one prompt are paired. p is two-sided, of a normal with the bootstrap's standard error.
 - Over all metrics and languages of a comparison the false discovery rate is held by Benjamini & Hochberg (1995).
 """
 
@@ -21,7 +20,7 @@ from arbitrage.statistics import Interval, resample_ratios
 
 NUM_RESAMPLES = 1000
 MIN_CLUSTERS = 10
-"""Below so many prompts on either side a bootstrap says little, and nothing is said."""
+"""Minimum number of prompts on either side for an interval."""
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +30,9 @@ class Effect:
     """One metric in two sets.
 
     Attributes:
-        d: Cohen's d, positive where the second is higher; None where nothing varies or a side has no values.
-        interval: of d.
-        delta: Cliff's.
+        d: Cohen's d, positive if the second is higher; None if nothing varies or a side has no values.
+        interval: interval of d.
+        delta: Cliff's delta.
         p: None without an interval.
     """
 
@@ -48,7 +47,7 @@ class Effect:
 
 
 def effects(before: ProfileCell, after: ProfileCell, seed: int) -> list[Effect]:
-    """Return the effect in each metric; the same draws of prompts serve all."""
+    """Return the effect in each metric; all use the same resamples of prompts."""
     samples = before.sample.rows(), after.sample.rows()
     draws_RM = _draws(*samples, seed)
     spread_M = _pooled(before, after)
@@ -67,7 +66,7 @@ def effects(before: ProfileCell, after: ProfileCell, seed: int) -> list[Effect]:
 
 
 def cliffs_delta(before: NDArray[np.float32], after: NDArray[np.float32]) -> float | None:
-    """Return P(after > before) − P(after < before), NaN left out; None where a side is empty."""
+    """Return P(after > before) − P(after < before), without NaN; None if a side is empty."""
     one, other = (np.sort(side[~np.isnan(side)]) for side in (before, after))
     if not len(one) or not len(other):
         return None
@@ -121,7 +120,7 @@ def _by_cluster(values_NM: Floats, index_N: NDArray[np.intp], num_clusters: int)
 
 
 def _pooled(before: ProfileCell, after: ProfileCell) -> Floats:
-    """Return the root of the mean of both variances: sides of unequal size weigh the same."""
+    """Return the root of the mean of both variances: sides of unequal size have equal weight."""
     one, other = (np.nan_to_num(cell.deviations_M) for cell in (before, after))
     return np.asarray(np.sqrt((one**2 + other**2) / 2))
 

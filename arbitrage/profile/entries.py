@@ -1,4 +1,4 @@
-"""One text to be measured, and how a foreign row becomes some."""
+"""Turn rows of data sets into texts to measure."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,13 +23,13 @@ _SWITCHES = frozenset(("", "on", "off", "true", "false", "yes", "no", "none", "l
 
 @dataclass(frozen=True, slots=True)
 class ProfileEntry:
-    """A text, and what it is counted under.
+    """A text, with its language, teacher and source.
 
     Attributes:
         text: without the reasoning before it.
-        language: BCP-47; None where it is to be identified.
-        cluster: hash of the prompt's id, equal for all texts that answer it; of the row's place where there is none.
-        key: hash of the text's place, unique.
+        language: BCP-47; None if it is to be identified.
+        cluster: hash of the prompt's id, equal for all texts of one prompt; without an id, of the row's position.
+        key: hash of the text's position, unique.
     """
 
     text: str
@@ -52,9 +52,9 @@ class EntryBuilder:
 
         Args:
             columns: which column holds what.
-            turns: of several assistant turns, the last or all.
-            language: of rows that do not say theirs; None identifies it.
-            salt: tells the rows of this data set from those of another.
+            turns: which assistant turns of a conversation: the last or all.
+            language: language of rows without one; None identifies it.
+            salt: distinguishes the rows of this data set from those of another.
         """
         self.columns: ColumnMap[ProfileRole] = columns.mapping()
         self._turns = turns
@@ -65,7 +65,7 @@ class EntryBuilder:
         """Return the texts of a row; count what was told apart in them.
 
         Raises:
-            RowError: there is none, or a value is of the wrong type.
+            RowError: there is no text, or a value has a wrong type.
         """
         values = row.values
         turns = self._turns_of(values, notes)
@@ -148,7 +148,7 @@ def _told_apart(turn: AssistantTurn, notes: Counter[str]) -> AssistantTurn:
 
 
 def hash64(text: str) -> int:
-    """Hash to 64 even bits."""
+    """Hash to 64 uniformly distributed bits."""
     return int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "big")
 
 

@@ -1,4 +1,4 @@
-"""Measures batches of texts, here or in worker processes: numbers and small digests come back, no texts."""
+"""Measure batches of texts, here or in worker processes, which return numbers and small digests, no texts."""
 
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -21,7 +21,7 @@ from arbitrage.text.text import Text
 
 BATCH_TEXTS = 128
 IN_FLIGHT = 4
-"""Batches waiting for each worker process: enough to keep it busy, few enough to hold no more than 1,000 texts."""
+"""Batches queued for each worker process: enough to keep it busy, but at most 1,000 texts."""
 
 REASONS: tuple[Reason, ...] = get_args(Reason)
 _CODES = {reason: np.uint8(i + 1) for i, reason in enumerate(REASONS)}
@@ -31,13 +31,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What was found of N texts by M metrics and S set metrics.
+    """Results for N texts by M metrics and S set metrics.
 
     Attributes:
         languages: of each text, given or identified.
-        values_NM: NaN where there is a reason.
-        reasons_NM: 0, or 1 + the place in `REASONS`.
-        digests_SN: what each set metric wants to know of each text.
+        values_NM: NaN if there is a reason.
+        reasons_NM: 0, or 1 + the position in `REASONS`.
+        digests_SN: digest of each text for each set metric.
     """
 
     languages: list[str]
@@ -47,7 +47,7 @@ class Measurements:
 
 
 class MetricRunner:
-    """Built metrics."""
+    """The built metrics."""
 
     def __init__(self, metrics: Sequence[MetricConfig], set_metrics: Sequence[SetMetricConfig]) -> None:
         self._metrics: list[Metric] = [config.build() for config in metrics]
@@ -65,7 +65,7 @@ class MetricRunner:
 
 
 def write_column(values: Floats, reasons: NDArray[np.uint8], column: int, found: Sequence[Measured]) -> None:
-    """Write what one metric found into its column."""
+    """Write the results of one metric into its column."""
     for row, measured in enumerate(found):
         if measured.value is None:
             reasons[row, column] = _CODES[measured.reason or "not_finite"]
@@ -83,17 +83,17 @@ def measure_all(
 
     Args:
         entries: texts; a few batches are read ahead.
-        metrics: of each text; columns come in this order.
-        set_metrics: of sets.
-        num_processes: workers; with 1 everything is done here.
+        metrics: metrics of texts; columns are in this order.
+        set_metrics: metrics of sets.
+        num_processes: number of workers; with 1 everything runs in this process.
     """
     cheap = [i for i, config in enumerate(metrics) if not config.is_model]
-    dear = [i for i, config in enumerate(metrics) if config.is_model]
-    models = [metrics[i].build() for i in dear]
+    with_model = [i for i, config in enumerate(metrics) if config.is_model]
+    models = [metrics[i].build() for i in with_model]
     found = _measure_cheap(entries, [metrics[i] for i in cheap], set_metrics, num_processes)
     with closing(found):
         for batch, measured in found:
-            yield batch, _with_models(batch, measured, cheap, dear, models)
+            yield batch, _with_models(batch, measured, cheap, with_model, models)
 
 
 def _measure_cheap(
@@ -133,17 +133,17 @@ def _with_models(
     batch: Sequence[ProfileEntry],
     measured: Measurements,
     cheap: Sequence[int],
-    dear: Sequence[int],
+    with_model: Sequence[int],
     models: Sequence[Metric],
 ) -> Measurements:
-    """Put the columns of the models between the others."""
-    if not dear:
+    """Insert the columns of metrics with a model between the others."""
+    if not with_model:
         return measured
     texts = [Text(e.text, tag, e.embedding, e.reasoning) for e, tag in zip(batch, measured.languages, strict=True)]
-    values = np.full((len(batch), len(cheap) + len(dear)), np.nan)
+    values = np.full((len(batch), len(cheap) + len(with_model)), np.nan)
     reasons = np.zeros(values.shape, dtype=np.uint8)
     values[:, cheap], reasons[:, cheap] = measured.values_NM, measured.reasons_NM
-    for column, model in zip(dear, models, strict=True):
+    for column, model in zip(with_model, models, strict=True):
         write_column(values, reasons, column, model.measure(texts))
     return Measurements(measured.languages, values, reasons, measured.digests_SN)
 

@@ -1,4 +1,4 @@
-"""Profiles and comparisons as one self-contained page, in the looks of the run report."""
+"""Profiles and comparisons as one self-contained page, in the style of the run report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from arbitrage.report.rendering import Column, Figures, Row, ungrouped
 
 @dataclass(frozen=True, slots=True)
 class ProfileView:
-    """One data set as it is shown."""
+    """One data set as shown."""
 
     profile: Profile
     languages: Heatmap
@@ -30,7 +30,7 @@ class ProfileView:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonView:
-    """One comparison as it is shown."""
+    """One comparison as shown."""
 
     comparison: ProfileComparison
     num_tested: int
@@ -43,7 +43,7 @@ class ComparisonView:
 def render(
     profiles: Sequence[Profile], summaries: Sequence[Sequence[CellSummary]], comparisons: Sequence[ProfileComparison]
 ) -> str:
-    """Return the page: comparisons first, then each data set by language and teacher, then what is measured."""
+    """Return the page: comparisons first, then each data set by language and teacher, then the definitions."""
     views = [
         ProfileView(profile, language_map(profile, cells), sections(profile, cells))
         for profile, cells in zip(profiles, summaries, strict=True)

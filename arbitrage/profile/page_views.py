@@ -20,7 +20,7 @@ FAMILIES = {
     "language": "Language",
     "format": "Layout",
     "model": "By models",
-    "set": "Of all texts together",
+    "set": "All texts together",
 }
 
 
@@ -47,7 +47,7 @@ def language_map(profile: Profile, cells: Sequence[CellSummary]) -> Heatmap:
 
 
 def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, ...]:
-    """Return for each family a map of each metric: languages × teachers, or sources where there are only those."""
+    """Return for each family a map of each metric: languages × teachers, or sources if there are only those."""
     axis = "teacher" if len(profile.teachers) > 1 else "source" if len(profile.sources) > 1 else None
     if axis is None:
         return ()
@@ -66,7 +66,7 @@ def sections(profile: Profile, cells: Sequence[CellSummary]) -> tuple[Section, .
 
 
 def shift_map(found: ProfileComparison) -> Heatmap | None:
-    """Return metrics × languages: Cohen's d, marked where it is clear; None without a common language."""
+    """Return metrics × languages: Cohen's d, with a mark if it is clear; None without a common language."""
     by_place = {(shift.metric, shift.language): shift for shift in found.shifts}
     rows = []
     for name in dict.fromkeys(shift.metric for shift in found.shifts):
@@ -86,7 +86,7 @@ def shift_map(found: ProfileComparison) -> Heatmap | None:
 
 
 def set_shift_map(found: ProfileComparison) -> Heatmap | None:
-    """Return metrics of sets × languages: before → after; None where no language has both."""
+    """Return metrics of sets × languages: before → after; None if no language has both."""
     by_place = {(shift.metric, shift.language): shift for shift in found.set_shifts}
     rows = []
     for name in dict.fromkeys(shift.metric for shift in found.set_shifts):
@@ -122,7 +122,7 @@ def _metric_map(
 
 
 def _caption(facts: Facts) -> str:
-    """Return what the figures are, and their unit where that does not say so already."""
+    """Return the metric's title, with its unit if the title does not contain it."""
     return facts.title if facts.unit in facts.title else f"{facts.title}, {facts.unit}"
 
 
@@ -132,7 +132,7 @@ def _key(language: str, axis: str, label: str) -> CellKey:
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A figure and its text; `is_partial` where it leaves out more than a few of the texts."""
+    """A figure and its text; `is_partial` if it leaves out more than a few of the texts."""
 
     value: float | None
     text: str = ABSENT
@@ -152,7 +152,7 @@ def _note(shown: Iterable[_Shown]) -> str:
 
 
 def _tinted(shown: Sequence[_Shown]) -> list[HeatmapCell]:
-    """Return cells from blank at the lowest value to three quarters of the hue at the highest."""
+    """Return cells from blank at the lowest value to three quarters of the colour at the highest."""
     present = [each.value for each in shown if each.value is not None]
     low, high = (min(present), max(present)) if present else (0.0, 0.0)
     span = (high - low) or 1.0

@@ -1,4 +1,4 @@
-"""Profiles a data set: every metric, for all texts and by language, teacher and source."""
+"""Profile a data set: every metric, for all texts and by language, teacher and source."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,16 +15,16 @@ from arbitrage.profile.reading import ProfileReader
 from arbitrage.profile.settings import ProfileSettings
 
 MAX_LABELS = 200
-"""Teachers and sources that are told apart; later ones are one, '(other)', so that memory stays flat."""
+"""Maximum number of teachers and sources; later ones are one group, '(other)', so that memory is bounded."""
 
 OTHER = "(other)"
 SAMPLE_ROWS = 4096
-"""Of a cell; the standard error of a median's rank is then 0.8 %, at most."""
+"""Rows sampled per cell; the standard error of a median's rank is then at most 0.8 %."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class CellKey:
-    """Which texts a cell holds; None stands for all."""
+    """The texts of a cell; None stands for all."""
 
     language: str | None = None
     teacher: str | None = None
@@ -33,7 +33,7 @@ class CellKey:
 
 @dataclass
 class Profile:
-    """What a data set carries."""
+    """The profile of a data set."""
 
     name: str
     metrics: tuple[MetricConfig, ...]
@@ -46,23 +46,23 @@ class Profile:
 
     @property
     def num_texts(self) -> int:
-        """Texts that were measured."""
+        """Number of measured texts."""
         return self.cells[CellKey()].num_texts
 
     @property
     def languages(self) -> list[str]:
-        """Languages, that of most texts first."""
+        """Languages, by number of texts."""
         found = {k.language: c.num_texts for k, c in self.cells.items() if k == CellKey(language=k.language)}
         return sorted((tag for tag in found if tag is not None), key=lambda tag: (-found[tag], tag))
 
     @property
     def teachers(self) -> list[str]:
-        """Teachers, by name."""
+        """Teachers, sorted by name."""
         return sorted({key.teacher for key in self.cells if key.teacher is not None})
 
     @property
     def sources(self) -> list[str]:
-        """Sources, by name."""
+        """Sources, sorted by name."""
         return sorted({key.source for key in self.cells if key.source is not None})
 
 
@@ -75,14 +75,14 @@ def profile_data(
     max_rows: int = SAMPLE_ROWS,
     on_texts: Callable[[int], None] = lambda num: None,
 ) -> Profile:
-    """Read a data set once and profile it, in memory that is flat in its rows.
+    """Read a data set once and profile it, in memory that does not grow with its rows.
 
     Args:
-        name: of the data set, in what is shown.
-        reader: of its texts.
-        settings: what is measured.
-        num_processes: that measure.
-        max_rows: of the sample that each cell keeps for quantiles and intervals.
+        name: display name of the data set.
+        reader: reader of its texts.
+        settings: which metrics are measured.
+        num_processes: number of worker processes.
+        max_rows: rows that each cell samples for quantiles and intervals.
         on_texts: called with the number of texts after each batch.
 
     Raises:
@@ -113,7 +113,7 @@ class _Cells:
         self._labels: dict[str, set[str]] = {"teacher": set(), "source": set()}
 
     def add(self, entries: Sequence[ProfileEntry], found: Measurements) -> None:
-        """Take in a batch: each text into every cell it belongs to."""
+        """Add a batch: each text to all of its cells."""
         clusters = np.array([entry.cluster for entry in entries], dtype=np.uint64)
         keys = np.array([entry.key for entry in entries], dtype=np.uint64)
         rows: dict[CellKey, list[int]] = {}

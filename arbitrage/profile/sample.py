@@ -1,8 +1,8 @@
-"""A sample of rows that is flat in their number, and keeps the answers to one prompt together.
+"""A sample of rows of bounded size that keeps the texts of one prompt together.
 
-Rows are kept whose cluster has one of the smallest hashes ("bottom-k"). So a prompt is in the samples of two data
-sets or in neither, as far as both go: paired comparisons survive sampling, and no order of rows matters.
-With no more rows than `max_rows`, all are kept and whatever is computed of them is exact.
+Rows whose cluster has one of the smallest hashes are kept ("bottom-k"). So a prompt is in the samples of both data
+sets or of neither: comparisons stay paired, and the order of rows does not matter. With at most `max_rows` rows, all
+are kept and the figures are exact.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Sampled:
 
 
 class RowSample:
-    """Remembers at most twice `max_rows` rows."""
+    """Holds at most twice `max_rows` rows."""
 
     def __init__(self, num_values: int, max_rows: int) -> None:
         self._max_rows = max_rows
@@ -38,7 +38,7 @@ class RowSample:
         return not self._is_cut
 
     def add(self, clusters_N: Hashes, keys_N: Hashes, values_NM: Floats) -> None:
-        """Take rows in.
+        """Add rows.
 
         Args:
             clusters_N: hash of each row's cluster.
@@ -62,7 +62,7 @@ class RowSample:
         return Sampled(clusters[order], values[order])
 
     def _shrink(self) -> None:
-        """Keep the first whole clusters that fit; of a cluster that does not fit alone, the first rows."""
+        """Keep the first whole clusters that fit; of a cluster that alone does not fit, the first rows."""
         clusters, keys, values = (np.concatenate(columns) for columns in zip(*self._parts, strict=True))
         order = np.lexsort((keys, clusters))
         last = clusters[order[self._max_rows]]  # the first that does not fit

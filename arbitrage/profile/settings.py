@@ -1,4 +1,4 @@
-"""What is measured, as a YAML file says it."""
+"""The YAML file of a profile's metrics."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,9 +16,9 @@ class ProfileSettings(Config):
     """The metrics of a profile.
 
     Attributes:
-        defaults: whether those that need no model are measured, too.
-        metrics: of each text.
-        set_metrics: of all texts of a language, and of a teacher in it.
+        defaults: whether the metrics that need no model are measured, too.
+        metrics: metrics of texts.
+        set_metrics: metrics of sets of texts: of a language, and of a teacher in it.
     """
 
     defaults: bool = True
@@ -27,14 +27,14 @@ class ProfileSettings(Config):
 
     @property
     def all_metrics(self) -> tuple[MetricConfig, ...]:
-        """Every metric of a text; one of this file replaces the default of its name."""
+        """All metrics of texts; one in this file replaces the default of its name."""
         own = {config.metric_name for config in self.metrics}
         kept = [config for config in CHEAP_METRICS if config.metric_name not in own]
         return (*(kept if self.defaults else ()), *self.metrics)
 
     @property
     def all_set_metrics(self) -> tuple[SetMetricConfig, ...]:
-        """Every metric of a set; one of this file replaces the default of its name."""
+        """All metrics of sets; one in this file replaces the default of its name."""
         own = {config.metric_name for config in self.set_metrics}
         kept = [config for config in CHEAP_SET_METRICS if config.metric_name not in own]
         return (*(kept if self.defaults else ()), *self.set_metrics)

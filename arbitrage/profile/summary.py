@@ -1,4 +1,4 @@
-"""The figures of a profile, ready to be written as JSON or shown."""
+"""The figures of a profile, for JSON and display."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from arbitrage.text.measured import Measured
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 MEASURED_OF_ALL = 0.9
-"""Part of the texts that has to have a value for a mean to be shown without a mark."""
+"""Share of the texts that must have a value for a mean without a mark."""
 
 PARTIAL = "*"
 PARTIAL_NOTE = f"{PARTIAL} mean of less than {MEASURED_OF_ALL:.0%} of the texts".replace("%", " %")
@@ -21,12 +21,12 @@ PARTIAL_NOTE = f"{PARTIAL} mean of less than {MEASURED_OF_ALL:.0%} of the texts"
 
 @dataclass(frozen=True, slots=True)
 class MetricFigures:
-    """One metric over the texts of a cell; None where no text has a value.
+    """One metric over the texts of a cell; None if no text has a value.
 
     Attributes:
         num: texts with a value.
         deviation: standard deviation; None below two values.
-        quantiles: at `QUANTILES`; of the cell's sample, exact where that holds every text.
+        quantiles: at `QUANTILES`; of the cell's sample, exact if it holds every text.
         nulls: reason → texts without a value.
     """
 
@@ -40,12 +40,12 @@ class MetricFigures:
 
     @property
     def is_partial(self) -> bool:
-        """Whether a mean leaves out so many texts that a reader has to be told."""
+        """Whether a mean leaves out so many texts that it is marked."""
         return self.num < MEASURED_OF_ALL * (self.num + sum(self.nulls.values()))
 
     @property
     def why_null(self) -> str:
-        """The reasons for having no value and their share of the texts, the most frequent first; '' of none."""
+        """The reasons for missing values and their share of the texts, the most frequent first; may be empty."""
         total = self.num + sum(self.nulls.values())
         return ", ".join(
             f"{reason} {n / total:.0%}".replace(" 0%", " <1%").replace("%", " %")
@@ -71,7 +71,7 @@ def summarise(profile: Profile) -> list[CellSummary]:
 
 
 def as_json(profile: Profile, cells: list[CellSummary]) -> dict[str, Any]:
-    """Return a profile as JSON values. Every figure that is null has its reasons beside it."""
+    """Return a profile as JSON values. Every null figure has its reasons beside it."""
     return {
         "name": profile.name,
         "rows": profile.num_rows,

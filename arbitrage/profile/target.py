@@ -1,4 +1,4 @@
-"""The verb `look_like`: how metrics are spread, by language, in the data set that a run is to look like.
+"""The step `look_like`: the distribution of metrics, by language, in the target data set of a run.
 
 Read as `arbitrage profile` reads: Parquet or JSON Lines, ours or foreign, the language identified where absent.
 """
@@ -26,22 +26,22 @@ from arbitrage.tables import to_table
 
 
 class TargetData(Config):
-    """The data set to look like.
+    """The target data set.
 
     Attributes:
         paths: files, globs or directories of Parquet or JSON Lines.
-        columns: which column holds what, where it has no usual name.
-        language: of rows that do not say theirs; null identifies it.
+        columns: which column holds what, if it has no usual name.
+        language: language of rows without one; null identifies it.
         min_texts: languages with fewer values of a metric have no target, and are not steered by it.
     """
 
-    paths: Annotated[Paths, Operational]  # identified by what the files hold
+    paths: Annotated[Paths, Operational]  # identified by the files' content
     columns: ProfileColumns = ProfileColumns()
     language: LanguageTag | None = None
     min_texts: int = Field(default=20, ge=2)
 
     def identity(self) -> Raw:
-        """Name the files by what they hold, wherever they lie."""
+        """Identify the files by their content instead of their paths."""
         return super().identity() | {
             "files": [file.identity[1:] for file in find_tables(self.paths, "like.paths").files]
         }
@@ -52,7 +52,7 @@ class TargetData(Config):
 
 
 class TargetStep(PureCorpusStep):
-    """Measures the target. What feeds it plays no part."""
+    """Measures the target; independent of its inputs."""
 
     step_kind: ClassVar[str] = "profile_target"
 
@@ -65,7 +65,7 @@ class TargetStep(PureCorpusStep):
         Raises:
             DataError: no language has enough texts.
         """
-        del shards  # the target lies outside the run
+        del shards  # the target is not part of the run
         names = [metric.metric_name for metric in self.metrics]
         samples: dict[tuple[str, str], Sample] = defaultdict(Sample)
         counts: dict[tuple[str, str], int] = defaultdict(int)
@@ -95,7 +95,7 @@ class TargetStep(PureCorpusStep):
 
 
 def look_like(data: TargetData, metrics: Sequence[MetricConfig]) -> Step:
-    """Find the quantiles of metrics in a data set, by language."""
+    """Compute the quantiles of metrics in a data set, by language."""
     return Step(
         facts=StepFacts(verb="target", label="profile"),
         config=TargetStep(data=data, metrics=tuple(metrics)),

@@ -36,7 +36,7 @@ def clear_shifts(found: ProfileComparison) -> list[MetricShift]:
 
 
 def shift_figures(found: ProfileComparison, most: int = MAX_SHIFTS) -> Figures:
-    """Return the largest clear shifts, and how many there are."""
+    """Return the largest clear shifts, and their number."""
     clear = clear_shifts(found)
     shown = clear[:most]
     effects = [Estimate(s.effect.d or 0.0, s.effect.interval) for s in shown]
@@ -75,7 +75,7 @@ NUMBER = NumberForm(write=number)
 
 
 def mean_of(found: MetricFigures) -> str:
-    """Return a mean, marked where it is not that of nearly all texts."""
+    """Return a mean, with a mark if it covers too few of the texts."""
     return number(found.mean) + (PARTIAL if found.num and found.is_partial else "")
 
 
@@ -107,7 +107,7 @@ def _means_by(profile: Profile, axis: str, columns: Sequence[CellSummary], total
 
 
 def _about_means(profile: Profile, shown: Sequence[CellSummary], num_columns: int, total: CellSummary) -> list[str]:
-    """Say what the table does not hold."""
+    """Say what the table leaves out."""
     notes = [f"{num_columns - len(shown)} more in --json and --html"] if len(shown) < num_columns else []
     if any(cell.figures[m.metric_name].is_partial for cell in (total, *shown) for m in profile.metrics):
         notes.append(PARTIAL_NOTE)

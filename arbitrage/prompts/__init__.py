@@ -1,4 +1,4 @@
-"""Where prompts come from; `PromptsConfig` is the union of their configs."""
+"""Sources of prompts; `PromptsConfig` is the union of their configs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Turns one raw row into a Prompt, or says why not."""
+"""Turn a raw row into a Prompt, or say why it is rejected."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ from arbitrage.records import Message, Prompt, prompt_id_of
 
 @dataclass
 class PromptBuilder:
-    """Builds the prompts of one source, counting in `notes` what is worth knowing but no reason to refuse a row.
+    """Builds the prompts of one source; `notes` counts what is unusual but no reason for a reject.
 
-    A column that is optional never costs a row: a value of a type that it cannot have is left out and counted.
+    An optional column never causes a reject: a value of a wrong type is left out and counted.
     """
 
     options: ReadOptions
@@ -27,14 +27,14 @@ class PromptBuilder:
     def __post_init__(self) -> None:
         self._columns = self.options.columns.mapping()
         names = self._columns.names
-        # `instruction` and `question` come last: beside messages they are but a part of them.
+        # `instruction` and `question` come last: beside messages they are only a part of them.
         self._prompt_names = (*names["prompt"][:1], *names["messages"], *names["prompt"][1:])
         self._media = MEDIA_NAMES - set(self._prompt_names)
         self._beside = {name.split(".")[0] for name in (*names["tools"], *self._media)}
         self._system, self._context = ({n.split(".")[0] for n in names[role]} for role in ("system", "context"))
 
     def build(self, row: InputRow, source: str) -> tuple[Prompt, str | None]:
-        """Return the prompt of a row, and the id that the row gives itself.
+        """Return the prompt of a row, and the row's own id.
 
         Raises:
             RowError: the row cannot be a prompt.
@@ -101,7 +101,7 @@ class PromptBuilder:
         return messages
 
     def _with_context(self, found: Conversation, column: str, values: Mapping[str, Any]) -> tuple[Message, ...]:
-        """Put what an instruction is about behind it, as Alpaca's `input` and Dolly's `context` are meant."""
+        """Append the context of an instruction, such as Alpaca's `input` and Dolly's `context`."""
         name, value = self._columns.find(values, "context")
         if value is MISSING or name == column:
             return found.messages
@@ -126,7 +126,7 @@ class PromptBuilder:
         return self._checked(column, value, text)
 
     def _reference(self, values: Mapping[str, Any]) -> str | None:
-        """Return the right answer. Of several none can be compared with an answer: they are left out and counted."""
+        """Return the reference answer. Several references cannot be compared: they are left out and counted."""
         column, value = self._columns.find(values, "reference")
         if value is MISSING:
             return None
@@ -135,7 +135,7 @@ class PromptBuilder:
         return self._checked(column, value, id_text(value))
 
     def _checked(self, column: str, value: Any, text: str | None) -> str | None:
-        """Return text, made fit for storing; count a value that is no text and is left out."""
+        """Return text that can be stored; a value that is not text is left out and counted."""
         if text is not None:
             return text if text.isascii() else sound(text)
         if not is_missing(value) and value not in ([], {}):

@@ -1,4 +1,4 @@
-"""Says in which language a prompt is: the tag that is given, checked against the text, or the one identified."""
+"""Decide the language of a prompt: the given tag, checked against the text, or the identified language."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from arbitrage.text.identify import IDENTIFIED_CHARS, identify, is_same_language
 
 @dataclass(frozen=True, slots=True)
 class LanguageDecision:
-    """A language, the identifier's confidence where it was run, and the language it found instead of a given tag."""
+    """The language, the identifier's confidence if it ran, and the language that it found instead of a given tag."""
 
     language: str
     confidence: float | None = None
@@ -25,10 +25,10 @@ def decide_language(value: Any, column: str, messages: tuple[Message, ...], opti
     """Decide on the language of a prompt.
 
     Args:
-        value: what the row's language column holds, MISSING without one.
+        value: value of the row's language column, MISSING if there is none.
         column: its name, for errors.
         messages: the prompt.
-        options: how given tags are read, and whether texts are identified.
+        options: how tags are read, and whether texts are identified.
 
     Raises:
         RowError: the value is no language.
@@ -46,7 +46,7 @@ def decide_language(value: Any, column: str, messages: tuple[Message, ...], opti
 def _given(value: Any, column: str, options: ReadOptions) -> str | None:
     if is_missing(value):
         return None
-    if isinstance(value, list) and len(value) == 1:  # as the cards of data sets write it
+    if isinstance(value, list) and len(value) == 1:  # the spelling in data set cards
         [value] = value
     if not isinstance(value, str):
         raise RowError("wrong_type", f"the language in column '{printable(column, 40)}' is {shown(value)}, not text")

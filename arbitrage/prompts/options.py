@@ -15,14 +15,14 @@ class ReadOptions(Config):
         columns: which column holds which part of a prompt.
         language: language of rows without one.
         language_names: the source's own names of languages → tags, such as {"Brazilian": "pt-BR"}.
-        identify: `check` identifies where no tag is given, and counts where a given tag and the text disagree;
-            `missing` only the former; `off` neither (rows without a tag are "und").
+        identify: `check` identifies prompts without a tag, and counts prompts whose tag and text disagree; `missing`
+            only identifies prompts without a tag; `off` does neither (rows without a tag are "und").
         licence: licence of rows without one.
-        source: value of `Prompt.source`; by default the file or data set.
-        max_chars: longer prompts (all turns together) are rejected.
-        trailing_answer: a conversation that ends with an answer has it cut off, or is rejected.
-        repeats: a row whose prompt was read before is rejected, or is the same prompt (`merge`): for tables of
-            answers, in which each prompt stands as often as it was answered. Counted as `merged_rows`.
+        source: value of `Prompt.source` (default: the file or data set).
+        max_chars: maximum length of a prompt, all messages together; longer ones are rejected.
+        trailing_answer: whether an answer at the end of a conversation is cut off, or the row is rejected.
+        repeats: whether a row with the same prompt as an earlier row is rejected, or merged with it (`merge`): for
+            tables with one row for each response. Merged rows are counted as `merged_rows`.
     """
 
     columns: PromptColumns = PromptColumns()

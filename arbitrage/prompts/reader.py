@@ -1,4 +1,4 @@
-"""The worker of every prompt source: raw rows in, batches of prompts and rejects out, exact duplicates rejected.
+"""The worker of every prompt source: reads raw rows, yields batches of prompts and rejects; rejects exact duplicates.
 
 Hashes of prompts take ten bytes each: 100 MB for ten million rows, where a set of ints would take 800 MB.
 """
@@ -19,13 +19,13 @@ from arbitrage.records import Prompt, Reject
 
 SMALLEST_MERGE = 1 << 16
 MERGED_SHARE = 16
-"""New hashes are merged when they are more than the smallest merge, and than this share of the merged ones."""
+"""New hashes are merged when there are more of them than the minimum, and than this share of the merged ones."""
 
 
 class SeenHashes:
     """A set of 64-bit hashes: new ones in a Python set, all others in one sorted array.
 
-    Two different things share a hash once in 370,000 sources of ten million rows.
+    The probability that two different prompts of ten million share a hash is 1 in 370,000.
     """
 
     def __init__(self, smallest_merge: int = SMALLEST_MERGE) -> None:
@@ -53,7 +53,7 @@ class SeenHashes:
 
 BATCH_ROWS = 1000
 BATCH_CHARS = 4_000_000
-"""A batch ends at whichever comes first; 4 M characters keep it under 16 MB."""
+"""A batch ends at the first of these limits; 4 M characters keep it under 16 MB."""
 
 
 class PromptReader:
@@ -80,7 +80,7 @@ class PromptReader:
 
 
 class _Reading:
-    """One pass over a source: the batch being filled, and what was seen."""
+    """One pass over a source: the current batch, and the hashes read so far."""
 
     def __init__(self, options: ReadOptions) -> None:
         self._columns = options.columns.mapping()

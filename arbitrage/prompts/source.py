@@ -1,4 +1,4 @@
-"""The base of all source configs: options of reading, and the pieces there are to read."""
+"""The base of all source configs: reading options, and the parts to read."""
 
 from collections.abc import Iterator
 from typing import ClassVar, Final
@@ -12,18 +12,18 @@ PROMPTS: Final = StepFacts(verb="prompts", is_budgeted=True)
 
 
 class SourceConfig(ReadOptions, StepConfig):
-    """A place where prompts come from."""
+    """A source of prompts."""
 
     step_kind: ClassVar[str] = "read_prompts"
 
     def parts(self) -> Iterator[InputFile]:
-        """Open the source's pieces, one after the other, in a fixed order.
+        """Open the source's parts, one after the other, in a fixed order.
 
         Raises:
-            ConfigError: there is no such thing.
+            ConfigError: a part does not exist.
             DataError: it cannot be read.
         """
-        raise TypeError(f"{type(self).__name__} does not say how it is read")
+        raise TypeError(f"{type(self).__name__} does not implement `parts`")
 
     def build(self) -> PromptReader:
         """Build the worker that reads this source."""

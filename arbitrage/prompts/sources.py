@@ -1,4 +1,4 @@
-"""Sources of prompts in files and data sets. How they are read is a matter of `arbitrage.inputs`."""
+"""Sources of prompts in files and data sets; `arbitrage.inputs` reads the formats."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ class FileSourceConfig(SourceConfig):
         return find_tables(self.paths, "prompts.paths", self.suffixes)
 
     def parts(self) -> Iterator[InputFile]:
-        """Open one file after the other; what is not read is a note of the first."""
+        """Open one file after the other; files that are not read are a note of the first."""
         found = self.found()
         for number, file in enumerate(found.files):
             part = with_partitions(self.open_file(file), file)
@@ -53,7 +53,7 @@ class FileSourceConfig(SourceConfig):
 
     def open_file(self, file: SourceFile) -> InputFile:
         """Open one file of this kind."""
-        raise TypeError(f"{type(self).__name__} does not say how a file is read")
+        raise TypeError(f"{type(self).__name__} does not implement `open_file`")
 
 
 class JsonlConfig(FileSourceConfig):
@@ -64,7 +64,7 @@ class JsonlConfig(FileSourceConfig):
     kind: Literal["jsonl"] = "jsonl"
 
     def open_file(self, file: SourceFile) -> InputFile:
-        """Open a file; its columns are only known from its rows."""
+        """Open a file; its columns are known only after its rows."""
         return open_jsonl(file)
 
 
@@ -98,12 +98,12 @@ class ParquetConfig(FileSourceConfig):
 
 
 class DatasetConfig(SourceConfig):
-    """A split of a data set, streamed: nothing is stored. Code that comes with a data set is never run.
+    """A split of a data set, streamed without a local copy. Code that comes with a data set is never run.
 
     Attributes:
-        name: as on the Hub, or a local folder.
-        config: the data set's configuration, where it has several.
-        revision: a commit of the data set's repository; without one a run cannot be repeated for sure.
+        name: name on the Hub, or a local folder.
+        config: the data set's configuration, if it has several.
+        revision: commit of the data set's repository; without it, a run may not be reproducible.
         split: which split of the data set is read.
     """
 

@@ -1,4 +1,4 @@
-"""The verb: read prompts; and how many there are, for plans."""
+"""The step `prompts`, and counts of a source for plans."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from arbitrage.records import Prompt
 
 @dataclass(frozen=True, slots=True)
 class PromptCounts:
-    """What a source holds: language → prompts and characters of all their turns, reason → rejected rows, notes."""
+    """Counts of a source: language → prompts and characters, reason → rejected rows, notes."""
 
     num_prompts: Mapping[str, int]
     num_chars: Mapping[str, int]
@@ -22,12 +22,12 @@ class PromptCounts:
 
 
 def read_prompts(config: PromptsConfig) -> Step:
-    """Read prompts from outside, refusing broken rows and exact duplicates."""
+    """Read prompts from a source; reject broken rows and exact duplicates."""
     return Step(PROMPTS, config, Prompt, scope="source")
 
 
 def count_prompts(config: PromptsConfig) -> PromptCounts:
-    """Read the whole source once and count what it holds, keeping nothing.
+    """Read the whole source once and count its prompts; keeps no prompt.
 
     Raises:
         ConfigError: files or columns are not there.

@@ -1,1 +1,1 @@
-"""What a run did, for people: strategies compared with intervals, and one self-contained HTML file."""
+"""The report of a run: strategies compared with intervals, and one self-contained HTML file."""

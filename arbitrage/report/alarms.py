@@ -1,23 +1,23 @@
-"""What a reader must not overlook: figures so far from the usual that the data may be worth nothing."""
+"""Alarms: figures so unusual that the data may be worthless."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 CUT_OFF_ALARM = 0.5
-"""Part of a teacher's candidates that end at the token limit: from here on most of its texts have no end."""
+"""Share of a teacher's candidates that end at the token limit, from which there is an alarm."""
 
 UNSCORED_ALARM = 0.1
-"""Part of a teacher's candidates without a score: they cannot be selected, however good they are."""
+"""Share of a teacher's candidates without a score, which cannot be selected, from which there is an alarm."""
 
 REASONING_ALARM = 0.05
-"""Part of a teacher's candidates that hold reasoning: its server does not take it out."""
+"""Share of a teacher's candidates with reasoning in their text, from which there is an alarm."""
 
 UNFINISHED_ALARM = 0.05
 """Part of a teacher's completions that end before an answer to their reasoning: paid for, and rejected. What is left
 is what could be answered after little reasoning."""
 
 MIN_CANDIDATES = 10
-"""Below so many a share says nothing."""
+"""Minimum number of candidates or replies for an alarm on a share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,17 @@ class ReportAlarm:
 
 @dataclass(frozen=True, slots=True)
 class TeacherCounts:
-    """What became of one teacher's candidates."""
+    """Counts of one teacher's candidates."""
 
     num_candidates: int
     num_cut_off: int
-    unscored: Mapping[str, int]  # reward → candidates for which the ensemble lacks its score
+    unscored: Mapping[str, int]  # reward → candidates without its score
     num_with_reasoning: int = 0  # left in their text, by the check `reasoning_left`
     num_unfinished: int = 0  # rejected, so no candidates: they end before an answer to their reasoning
 
 
 def teacher_alarms(counts: Mapping[str, TeacherCounts]) -> tuple[ReportAlarm, ...]:
-    """Return the alarms that the candidates of each teacher give cause for, in order of teacher."""
+    """Return the alarms about the candidates of each teacher, in order of teacher."""
     found = []
     for teacher, count in sorted(counts.items()):
         num_sampled = count.num_candidates + count.num_unfinished

@@ -1,4 +1,4 @@
-"""Put numbers with intervals to strategies: over all prompts, and in each language."""
+"""Estimate every strategy with intervals: over all prompts, and in each language."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,18 @@ class StrategyRow:
     """One strategy's figures. Differences are paired, on the same prompts and resamples.
 
     Attributes:
-        value: mean metric; of an accuracy over all prompts, absent answers counting 0.
-        generations_per_prompt: what it pays, on average.
-        coverage: part of the prompts it answers.
-        where_answered: mean metric over the prompts it answers; None if it answers none.
-        difference: to the best single teacher, in units of the metric; of scores over the prompts that both answer.
-        relative: the same divided by the best single teacher's value; None for scores, which have no zero.
-        matched: difference to the best single teacher at this same larger budget: its best of m samples.
-        gap_closed: part of the way from best single to oracle router; None for scores.
+        value: mean metric; for an accuracy over all prompts, with 0 for absent responses.
+        generations_per_prompt: mean number of generations.
+        coverage: share of the prompts with a response.
+        where_answered: mean metric over the prompts with a response; None without any.
+        difference: difference to the best single teacher, in units of the metric; for scores over the prompts for
+            which both have a response.
+        relative: the difference divided by the best single teacher's value; None for scores, which have no zero.
+        matched: difference to the best single teacher at the same larger budget: its best of m samples.
+        gap_closed: share of the gap from best single to oracle router; None for scores.
         note: how it chooses.
-        uses_hindsight: it looked at the metric; no pipeline can.
-        compared: part of the prompts that both it and the best single teacher answer.
+        uses_hindsight: it uses the metric itself, which no pipeline can.
+        compared: share of the prompts for which both it and the best single teacher have a response.
     """
 
     name: str
@@ -128,10 +129,10 @@ def _rival(place: dict[tuple[str, Budget], int], outcome: StrategyOutcome) -> in
 def _against(
     arrays: CandidateArrays, metric_PX: Floats, answered_PX: Floats, rivals: Sequence[int | None]
 ) -> tuple[Floats, Floats]:
-    """Return numerators and denominators of the mean difference of every strategy to its rival; zeros where none.
+    """Return numerators and denominators of every strategy's mean difference to its reference (zeros without one).
 
-    An absent answer is wrong, so accuracies are compared on all prompts. Scores are compared on the prompts that both
-    answer: else a strategy that answers only the easy ones would lead.
+    An absent response is wrong, so accuracies are compared on all prompts. Scores are compared on the prompts for
+    which both have a response; otherwise a strategy that covers only easy prompts would lead.
     """
     numerator, weight = np.zeros_like(metric_PX), np.zeros_like(metric_PX)
     for x, rival in enumerate(rivals):

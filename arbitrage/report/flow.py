@@ -1,4 +1,4 @@
-"""The data flow as it went: rows at every arrow, and what stopped there."""
+"""The data flow of a run: rows between the stages, and rejects."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,34 +7,34 @@ from dataclasses import dataclass, replace
 from arbitrage.runs.manifest import Manifest, StepPlan, StepReport
 
 _ONE_STAGE = frozenset({"generate", "review", "adjudicate", "score", "check", "measure"})
-"""Verbs with a step for each teacher, shown as one stage; the others are stages of their own."""
+"""Verbs with one step per teacher, which are shown as one stage; other steps are stages of their own."""
 
 MAX_NAMED = 2
-"""Rewards that a stage's title names."""
+"""Maximum number of rewards in a stage's title."""
 
 RECORDS = {
     "SftExample": "SFT examples",
     "PreferencePair": "preference pairs",
     "SteeredExample": "steered examples",
 }
-"""Records whose plural is no plain word."""
+"""Plurals of records that are not simply the lower-case name with an s."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowStage:
-    """One box of the picture: steps of one verb added up.
+    """One box of the data flow: the sums over the steps of one verb.
 
     Attributes:
-        name: verb, or step name where the verb has one step for each purpose.
-        title: the same for people.
+        name: verb, or step name if the verb has one step for each purpose.
+        title: display name.
         steps: names of the steps in it.
-        record: what its rows are.
-        num_in: items it owed an answer for.
+        record: kind of its rows.
+        num_in: items, rows in.
         num_rows: rows written.
         rejected: reason → items.
         seconds: worker time.
-        depth: longest way from a source, in stages: equal depths run side by side.
-        of: the part of the run or the teacher that all its steps are for; empty where they differ.
+        depth: longest path from a source, in stages: equal depths run side by side.
+        of: the part of the run or the teacher that all its steps are for; empty if they differ.
     """
 
     name: str
@@ -50,13 +50,13 @@ class FlowStage:
 
     @property
     def rows(self) -> str:
-        """What its rows are, in the plural."""
+        """The name of its rows, in the plural."""
         return RECORDS.get(self.record) or f"{self.record.lower()}s"
 
 
 @dataclass(frozen=True, slots=True)
 class RejectCount:
-    """Items stopped at one step for one reason; `stage`: the step's verb, or its name where it selects a data set."""
+    """Items rejected at one step for one reason; `stage`: the step's verb, or its name if it selects a data set."""
 
     step: str
     reason: str
@@ -67,10 +67,10 @@ class RejectCount:
 
 
 def stages_of(manifest: Manifest, left_out: Collection[str]) -> tuple[FlowStage, ...]:
-    """Add up the steps of a run into stages, in the order of the plan.
+    """Group the steps of a run into stages, in the order of the plan. Routes made for comparison are left out.
 
-    Steps of one verb are one stage where they run side by side, at one depth: a committee's scores, which wait for
-    its reviews, and the scores of fused answers are stages of their own.
+    Steps of one verb at the same depth are one stage. A committee's scores, which wait for its reviews, and the
+    scores of fused responses are stages of their own.
 
     Args:
         manifest: of the run.
@@ -96,7 +96,7 @@ def stages_of(manifest: Manifest, left_out: Collection[str]) -> tuple[FlowStage,
 
 
 def rejects_of(manifest: Manifest) -> tuple[RejectCount, ...]:
-    """List what stopped where and why, most first."""
+    """List rejects by step and reason, most first."""
     counts: Counter[tuple[str, str, str, str | None]] = Counter()
     for report in manifest.steps:
         for account in report.accounts:
@@ -127,7 +127,7 @@ def _stage(name: str, reports: Sequence[StepReport], plans: Sequence[StepPlan], 
 
 
 def _title(name: str, plans: Sequence[StepPlan]) -> str:
-    """Return what a stage is called: 'score: referee', 'generate', 'select sft'."""
+    """Return a stage's title: 'score: referee', 'generate', 'select sft'."""
     facts = plans[0].facts
     rewards = sorted({plan.facts.scorer for plan in plans if plan.facts.scorer and plan.facts.verb == "score"})
     if rewards and len(rewards) <= MAX_NAMED:

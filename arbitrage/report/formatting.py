@@ -1,4 +1,4 @@
-"""Numbers as people read them. None is '–'."""
+"""Format numbers for display. None is '–'."""
 
 import math
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def share(value: float) -> str:
-    """Return the part of prompts answered: 0.1234 as '12 %', and '100 %' for nothing less than all."""
+    """Return a share: 0.1234 as '12 %'; only 1 is '100 %'."""
     rounded = round(100 * value)
     if rounded == 100 and value < 1.0 - 1e-9:
         return "> 99 %"
@@ -78,14 +78,14 @@ def moment(timestamp: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NumberForm:
-    """How the numbers of a column are written, and their intervals: '52.1 % [48.0, 56.3]'.
+    """How the numbers of a column and their intervals are written: '52.1 % [48.0, 56.3]'.
 
     Attributes:
         digits: decimals.
-        scale: what a number is multiplied by: 100 for shares.
-        unit: stands behind the number, not within the interval.
-        is_signed: positive numbers have a plus, as differences do; the ends of intervals have none.
-        write: writes the number in place of all this.
+        scale: factor of the number: 100 for shares.
+        unit: written after the number, not in the interval.
+        is_signed: positive numbers have a plus, as differences do; the ends of intervals do not.
+        write: formats the number instead of all this.
     """
 
     digits: int = 2

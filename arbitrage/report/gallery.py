@@ -1,4 +1,4 @@
-"""A few prompts of each language with all their candidates, for people to read side by side."""
+"""Sample prompts of each language with all their candidates side by side."""
 
 from collections import defaultdict
 from collections.abc import Set
@@ -13,13 +13,13 @@ from arbitrage.records import Prompt, Score, SftExample
 
 PER_LANGUAGE = 10
 MAX_CHARACTERS = 2000
-"""Longer texts are cut for display."""
+"""Maximum number of characters shown of a text."""
 
 MAX_CANDIDATES = 24
-"""More candidates of one prompt are counted, not shown."""
+"""Maximum number of candidates shown for a prompt; the others are counted."""
 
 MAX_TOTAL_CHARACTERS = 3_000_000
-"""Fewer prompts of each language are shown where the whole would be longer: a report stays under about 10 MB."""
+"""Maximum number of characters in total; if needed, fewer prompts are shown, so that a report stays below 10 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class GalleryScore:
 
 @dataclass(frozen=True, slots=True)
 class GalleryCandidate:
-    """One answer as shown."""
+    """One candidate as shown."""
 
     candidate_id: str
     teacher: str
@@ -60,7 +60,7 @@ class GalleryPrompt:
 
 
 class GalleryBuilder:
-    """Keeps, of each language, the prompts with candidates that have the smallest ids: hashes, so a fair sample."""
+    """Keeps the prompts of each language with the smallest ids: content hashes, so a random sample."""
 
     def __init__(self, table: CandidateTable, per_language: int = PER_LANGUAGE) -> None:
         self._table = table
@@ -70,7 +70,7 @@ class GalleryBuilder:
         self._chosen: set[str] = set()
 
     def add(self, shard: CandidateShard) -> None:
-        """Take in one shard."""
+        """Add one shard."""
         part = shard.of_prompts(self._add_prompts(shard))
         self._shards.append(part)
         if self._table.sft is not None:
@@ -122,7 +122,7 @@ def _candidate(row: JoinedCandidate, chosen: Set[str]) -> GalleryCandidate:
 
 
 def shorten(text: str) -> str:
-    """Cut a text to what is shown, saying how much is missing."""
+    """Cut a text to its display length, with the number of omitted characters."""
     missing = len(text) - MAX_CHARACTERS
     return text if missing <= 0 else f"{text[:MAX_CHARACTERS]}… [+{missing:,} characters]"
 

@@ -1,4 +1,4 @@
-"""Alarms about judges that compare two answers: no verdict, always the same one, one position, no agreement."""
+"""Alarms about judges that compare two responses: no verdicts, constant verdicts, position bias, no agreement."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,16 +11,16 @@ from arbitrage.report.alarms import MIN_CANDIDATES, ReportAlarm
 from arbitrage.report.reply_alarms import CONSTANT, LEAST_AGREEMENT, Replies, unreadable_alarms
 
 ONE_SIDED = 0.8
-"""Part of the verdicts for one position from which on the position decides, not the answers."""
+"""Share of the verdicts for one position, from which there is an alarm about position bias."""
 
 LEAST_CONSISTENCY = 0.5
-"""Part of the matches on which both orders agree, below which most verdicts are those of the order."""
+"""Share of the matches on which both orders agree, below which there is an alarm about consistency."""
 
 Position = Literal["first", "second", "tie"]
 
 _SAID: dict[Position, str] = {
-    "first": "name the answer that stands first",
-    "second": "name the answer that stands second",
+    "first": "name the response shown first",
+    "second": "name the response shown second",
     "tie": "are ties",
 }
 
@@ -29,9 +29,9 @@ def judge_alarms(figures: JudgeFigures, rows: Sequence[Verdict], lost: Mapping[s
     """Return the alarms about one judge.
 
     Args:
-        figures: of the judge.
-        rows: its verdicts.
-        lost: why its engine gave no reply → how often.
+        figures: figures of the judge.
+        rows: verdicts of the judge.
+        lost: reason why its engine gave no reply → count.
     """
     who = f"judge {figures.judge}"
     judged = [row for row in rows if row.how != "identical"]
@@ -43,7 +43,7 @@ def judge_alarms(figures: JudgeFigures, rows: Sequence[Verdict], lost: Mapping[s
 
 
 def _replies(rows: Sequence[Verdict], lost: Mapping[str, int]) -> dict[str, Replies]:
-    """Count replies by language; a missing one by why the engine gave none."""
+    """Count replies by language; a missing one by the engine's reason."""
     errors: dict[str, Counter[str]] = {row.language: Counter() for row in rows}
     for row in rows:
         errors[row.language].update(error.partition(":")[2] or error for error in row.errors)
@@ -65,7 +65,7 @@ def _positions(who: str, figures: JudgeFigures, rows: Sequence[Verdict]) -> Iter
     [(most, number)] = said.most_common(1)
     if number >= CONSTANT * said.total():
         kind = "constant_scores" if most == "tie" else "position_bias"
-        detail = f"{number:,} of {said.total():,} verdicts {_SAID[most]}: it does not compare the answers"
+        detail = f"{number:,} of {said.total():,} verdicts {_SAID[most]}: it does not compare the responses"
         yield ReportAlarm(kind, who, detail)
     elif winners >= MIN_CANDIDATES and max(said["first"], said["second"]) >= ONE_SIDED * winners:
         which: Position = "first" if said["first"] > said["second"] else "second"
@@ -78,7 +78,7 @@ def _positions(who: str, figures: JudgeFigures, rows: Sequence[Verdict]) -> Iter
 
 
 def _preferred(row: Verdict) -> Iterator[Position]:
-    """Yield which position each verdict on a match prefers."""
+    """Yield the position that each verdict on a match prefers."""
     for choice, first in ((row.a_first, "a"), (row.b_first, "b")):
         if choice is not None:
             yield "tie" if choice == "tie" else "first" if choice == first else "second"
@@ -88,7 +88,7 @@ def _scores(who: str, rows: Sequence[Verdict]) -> Iterator[ReportAlarm]:
     scores = Counter(score for row in rows for score in (row.a_score, row.b_score) if score is not None)
     if scores.total() >= MIN_CANDIDATES:
         [(score, number)] = scores.most_common(1)
-        if number == scores.total():  # a checker that says right or wrong may well find nearly all right
+        if number == scores.total():  # an exact checker may find nearly all responses right
             yield ReportAlarm("constant_scores", who, f"all {number:,} scores are {score:g}")
 
 
@@ -99,7 +99,7 @@ def _agreement(who: str, figures: JudgeFigures) -> Iterator[ReportAlarm]:
             continue
         other = "people" if source.other == PEOPLE else f"judge {source.other}"
         if found.kappa is None:
-            detail = f"Cohen’s κ with {other} is undefined on {found.num:,} verdicts: both always say the same"
+            detail = f"Cohen’s κ with {other} is undefined on {found.num:,} verdicts: both are constant"
             yield ReportAlarm("no_agreement", who, detail)
         elif found.kappa.value < LEAST_AGREEMENT:
             detail = f"its verdicts agree with {other} hardly more than by chance (Cohen’s κ {found.kappa.value:.2f}"

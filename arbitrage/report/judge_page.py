@@ -1,4 +1,4 @@
-"""The figures of judges as tables, and as one self-contained page: win rates drawn with their intervals."""
+"""Judge figures as tables, and as one self-contained page: win rates drawn with their intervals."""
 
 from collections.abc import Iterator, Sequence
 
@@ -39,13 +39,13 @@ def judge_tables(found: JudgeReport) -> Iterator[Figures]:
 
 
 def judge_lines(found: JudgeReport) -> list[str]:
-    """Return what was left out, and what to be careful about."""
+    """Return the rows that were left out, and cautions."""
     lost = [f"left out: {what}: {count:,}" for what, count in found.lost.items()]
     return [*lost, *(f"caution: {caution}" for caution in found.cautions)]
 
 
 def verdict_on(found: JudgeReport, standings: Sequence[WinRateRow]) -> str:
-    """Say who wins, in a sentence that claims no more than the interval does."""
+    """State the winner in a sentence that claims no more than the interval does."""
     net = standings[0].net
     if net is None or net.interval is None:
         return f"{found.a} and {found.b}: too few prompts to tell them apart"
@@ -87,7 +87,7 @@ def win_figures(found: JudgeReport, figures: JudgeFigures) -> Figures:
 
 
 def reliability_figures(figures: JudgeFigures) -> Figures:
-    """Return how far a judge can be trusted, by language."""
+    """Return figures on the judge's reliability, by language."""
     columns = [
         Column("no verdict", COUNT),
         Column("identical responses", COUNT, short="identical"),
@@ -111,7 +111,7 @@ def reliability_figures(figures: JudgeFigures) -> Figures:
 
 
 def agreement_figures(figures: JudgeFigures) -> Figures:
-    """Return how far a judge agrees with other judges and with people's labels."""
+    """Return the judge's agreement with other judges and with human labels."""
     rows = [
         Row(
             source.other,

@@ -1,4 +1,4 @@
-"""A finished run of judges, summed up for a terminal, a page and scripts."""
+"""Summary of a finished judge run for a terminal, a page and scripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,10 +17,10 @@ from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
 MANY_FAILED = 0.05
-"""Share of matches without a verdict above which a reader is warned."""
+"""Share of matches without a verdict above which there is a warning."""
 
 BIASED = 0.1
-"""How far the first-position rate may lie from a half before a reader is warned."""
+"""Difference of the first-position rate from a half above which there is a warning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class JudgeReport:
     """A against B.
 
     Attributes:
-        num_prompts: that were read.
-        num_matches: pairs of answers; each judge judged the same.
-        lost: why prompts made no match and rows no answer, in words → how many.
-        cautions: what a reader must know before the figures.
-        alarms: what makes a judge's verdicts doubtful.
-        mute: judges that gave not one verdict, and so have no figures, each with the reasons in a sentence.
+        num_prompts: number of prompts read.
+        num_matches: pairs of responses; each judge judged the same pairs.
+        lost: why prompts made no match and rows no response, in words → count.
+        cautions: remarks to read before the figures.
+        alarms: reasons to doubt a judge's verdicts.
+        mute: judges without any verdict, and so without figures, each with the reasons.
     """
 
     a: str
@@ -47,7 +47,7 @@ class JudgeReport:
     mute: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON values; the language '' stands for all."""
+        """Return everything as JSON values; the language '' stands for all."""
         return asdict(self)
 
 
@@ -63,14 +63,14 @@ def judge_report(
 
     Args:
         run: the run.
-        labels: what the sides are called.
-        asks_twice: judge → whether it was asked in both orders.
-        people: labels to compare with.
-        cautions: what is known before reading.
-        lost_rows: rows of the data sets that could answer nothing, by what is wrong with them, in words.
+        labels: names of the sides.
+        asks_twice: judge → whether it judged both orders.
+        people: human labels to compare with.
+        cautions: cautions known in advance.
+        lost_rows: description → number of rows of the data sets that give no response.
 
     Raises:
-        DataError: no prompt is answered by both sides, no judge gave a verdict, or no label meets a match.
+        DataError: no prompt has responses of both sides, no judge gave a verdict, or no label belongs to a match.
     """
     verdicts = {judge: _verdicts(run, judge) for judge in asks_twice}
     lost = {**_lost(run, labels), **(lost_rows or {})}
@@ -78,8 +78,8 @@ def judge_report(
     if not num_matches:
         why = ", ".join(f"{what}: {count}" for what, count in lost.items())
         raise DataError(
-            f"{labels[0]} and {labels[1]} answer no prompt in common{f' ({why})' if why else ''}; "
-            "rows that do not hold what was asked need --prompts"
+            f"{labels[0]} and {labels[1]} have responses to no prompt in common{f' ({why})' if why else ''}; "
+            "rows without the prompt need --prompts"
         )
     mute = {judge: _silence(rows) for judge, rows in verdicts.items() if is_mute(rows)}
     if len(mute) == len(verdicts):
@@ -87,7 +87,7 @@ def judge_report(
     verdicts = {judge: rows for judge, rows in verdicts.items() if judge not in mute}
     if people is not None and not any(people.of(row) for rows in verdicts.values() for row in rows):
         raise DataError(
-            f"--labels: none of {people.num} labels meets a match: their ids are not those of the prompts"
+            f"--labels: none of {people.num} labels belongs to a match: their ids are not those of the prompts"
         )
     figures = figures_of(verdicts, asks_twice, people)
     prompts = _report(run, run.plan.table["prompts"][0]).num_rows
@@ -122,12 +122,12 @@ def _lost(run: Run, labels: tuple[str, str]) -> dict[str, int]:
     for side, label in zip(("a", "b"), labels, strict=True):
         for route in run.step(roles[side][0]).inputs.get("routes", ()):
             if unasked := _report(run, route).num_rejected:
-                found[f"{label}: not asked in the language"] = unasked
+                found[f"{label}: not sampled in the language"] = unasked
     return found
 
 
 def _unanswered(run: Run, judge: str) -> Mapping[str, int]:
-    """Return why a judge's engine gave no reply, such as a prompt that is too long for it → how often."""
+    """Return why a judge's engine gave no reply, such as a prompt that is too long for it → count."""
     name = f"judge-{judge}"
     return _report(run, name).rejected if any(step.name == name for step in run.plan.steps) else {}
 
@@ -137,7 +137,7 @@ def _report(run: Run, step: str) -> StepReport:
 
 
 def _warnings(figures: JudgeFigures) -> list[str]:
-    """Say what follows from missing verdicts and a preferred position: also where they are too few for an alarm."""
+    """Warn of missing verdicts and position bias, also if there are too few for an alarm."""
     overall = figures.standings[0]
     trust, lines = overall.reliability, []
     if trust.num_failed > MANY_FAILED * overall.num_matches:
@@ -149,5 +149,5 @@ def _warnings(figures: JudgeFigures) -> list[str]:
     first = trust.first_position
     if first is not None and abs(first.value - 0.5) > BIASED:
         which = "first" if first.value > 0.5 else "second"
-        lines.append(f"{figures.judge} prefers the answer that stands {which}: most of that is held as ties")
+        lines.append(f"{figures.judge} prefers the response shown {which}; most of these verdicts count as ties")
     return lines

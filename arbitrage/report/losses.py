@@ -1,4 +1,4 @@
-"""What a run left out or noticed, step by step: so that nothing is dropped without a word."""
+"""Rejects and notes of a run, step by step, so that nothing is dropped silently."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from arbitrage.runs.manifest import Manifest, StepReport
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something a step counted that is no reason to reject a row.
+    """Something that a step counted, without rejecting a row.
 
     Attributes:
-        key: as the step wrote it; after the first ':' stands what it is about.
+        key: as the step wrote it; details follow the first ':'.
         count: how often.
-        sentence: the same for people.
+        sentence: the note in words.
     """
 
     step: str
@@ -26,7 +26,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Rows that stopped at a step: how many of how many, and why."""
+    """Rows rejected at a step: how many of how many, and why."""
 
     step: str
     num_in: int
@@ -36,7 +36,7 @@ class Loss:
 
     @property
     def sentence(self) -> str:
-        """The same for people: '12 of 480 rejected (timeout 10, too_long 2)'."""
+        """The loss in words: '12 of 480 rejected (timeout 10, too_long 2)'."""
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.items())
         return f"{self.num_rejected:,} of {self.num_in:,} rejected ({reasons})"
 
@@ -58,22 +58,23 @@ def losses_of(manifest: Manifest) -> tuple[Loss, ...]:
 
 
 def describe_note(key: str, count: int) -> str:
-    """Return a note in words; one with an unknown key is shown as it is, never left out."""
+    """Return a note in words; an unknown key is shown unchanged."""
     words = note_text(key)
     return f"{key}: {count:,}" if words == key else f"{count:,} {words}"
 
 
 MAX_NOTES = 4
-"""Notes of one kind and step, and losses of one verb, that have lines of their own; the report has all."""
+"""Maximum number of notes of one kind and step, and of losses of one verb, with their own lines; the report has
+all."""
 
 
 def loss_lines(losses: Sequence[Loss], notes: tuple[Note, ...]) -> list[str]:
-    """Return what was rejected and what was noticed, as lines for a terminal."""
+    """Return rejects and notes as lines for a terminal."""
     return [*shorter_losses(losses, MAX_NOTES), *(f"note: {line}" for line in shorter_notes(notes, MAX_NOTES))]
 
 
 def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
-    """Return the losses as lines for a terminal; those of more than `most` steps of one verb added up in one line."""
+    """Return the losses as lines for a terminal; more than `most` steps of one verb are summed in one line."""
     grouped: dict[str, list[Loss]] = defaultdict(list)
     for loss in losses:
         grouped[loss.verb].append(loss)
@@ -91,7 +92,7 @@ def shorter_losses(losses: Sequence[Loss], most: int) -> list[str]:
 
 
 def shorter_notes(notes: tuple[Note, ...], most: int) -> list[str]:
-    """Return the notes as lines for a terminal: of each step and kind one, its examples joined, `most` of them."""
+    """Return the notes as lines for a terminal: one for each step and kind with its examples, at most `most`."""
     grouped: dict[tuple[str, str], list[Note]] = defaultdict(list)
     for note in notes:
         grouped[note.step, note.key.partition(":")[0]].append(note)

@@ -1,4 +1,4 @@
-"""What was measured of every answer, by language and teacher: tokens, cost, cut-off, checks failed, rewards."""
+"""Measurements of every candidate, by language and teacher: tokens, cost, cut-off, failed checks, rewards."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,13 +17,13 @@ COST = "cost_usd"
 RAW, CALIBRATED, FAILS, UNUSABLE = "raw ", "calibrated ", "fails ", "unusable "
 
 UNSCORED = "unscored:"
-"""How the ensemble's error begins where a score is missing."""
+"""Beginning of the ensemble's error for a missing score."""
 
 DEFAULT_MINIMUM = 0.5
 
 
 class MeasureBuilder:
-    """Takes in shards and fills a tally."""
+    """Adds shards to a tally."""
 
     def __init__(self, table: CandidateTable, calibrations: CalibrationTable | None) -> None:
         self.tally = Tally()
@@ -31,7 +31,7 @@ class MeasureBuilder:
         self._calibrations = calibrations
 
     def add(self, shard: CandidateShard) -> None:
-        """Take in one shard."""
+        """Add one shard."""
         self._add_candidates(shard)
         self._add_rewards(shard)
         self._add_checks(shard)

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page without network access, on which no text of a candidate can run as code.
+"""`report.html`: one self-contained page without network access, in which no text of a candidate can run as code.
 
 Texts pass through Jinja's autoescape; a content security policy allows only the page's own script, by its hash.
 """
@@ -38,9 +38,9 @@ def render_page(template: str, *, package: str = "arbitrage.report", **values: A
     """Render a template that takes `title`, `style`, `script` and `policy` besides its own values.
 
     Args:
-        template: its name.
+        template: name of the template.
         package: whose templates are looked through before those of reports.
-        values: what it shows.
+        values: values of the template.
     """
     style, script = _asset("report.css"), _asset("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -76,7 +76,7 @@ REPORT_FILE = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A page that was written, and the figures on it."""
+    """A written page, and its figures."""
 
     path: AnyPath
     summary: RunSummary

@@ -1,4 +1,4 @@
-"""What the preference pairs look like: how wide their gaps are, and who is set against whom."""
+"""Statistics of the preference pairs: score gaps, and chosen against rejected teachers."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class MixRow:
-    """Pairs of one language, about safety or not: wanted at most, available, kept."""
+    """Pairs of one language, safety or not: wanted, available, kept."""
 
     language: str
     kind: str
@@ -44,7 +44,7 @@ class PairSummary:
         by_language: number of pairs.
         teachers: names, sorted.
         chosen_by_rejected: number of pairs; rows are chosen teachers, columns rejected ones.
-        mix: what was kept of each language and kind, where the run asks for a mix.
+        mix: pairs kept by language and kind, if the run has a mix.
     """
 
     num_pairs: int
@@ -58,14 +58,14 @@ class PairSummary:
 
 
 def mix_of(run: Run) -> tuple[MixRow, ...]:
-    """Return what a run kept of its pairs, by language and kind; nothing where it asks for no mix."""
+    """Return the pairs that a run kept, by language and kind; empty without a mix."""
     steps = run.plan.table.get("mix", ())
     rows = [row for step in steps for row in from_table(run.table(step), MixQuota)]
     return tuple(MixRow(row.language, row.kind, row.wanted, row.available, row.kept) for row in rows)
 
 
 class PairBuilder:
-    """Takes in shards."""
+    """Adds up shards."""
 
     def __init__(self, table: CandidateTable) -> None:
         self._table = table
@@ -75,7 +75,7 @@ class PairBuilder:
         self._policies: set[str] = set()
 
     def add(self, shard: CandidateShard) -> None:
-        """Take in one shard."""
+        """Add one shard."""
         if self._table.pairs is None:
             return
         pairs = shard.inputs.table(self._table.pairs, PreferencePair)

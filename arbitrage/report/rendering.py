@@ -1,10 +1,10 @@
 """Tables of figures: one value, and its three renderers for a terminal, a page and a Markdown document.
 
-Whoever has figures lays them out once, as columns of numbers with their form. What only fits one medium is marked so
-in the column: a page draws estimates on an axis, a terminal of 80 columns has short headings and fewer columns.
+A table is defined once, as columns of numbers with their format. Columns say which media show them: a page draws
+estimates on an axis, a terminal of 80 columns has short headings and fewer columns.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -26,7 +26,7 @@ Medium = Literal["terminal", "page", "markdown"]
 EVERY_MEDIUM: tuple[Medium, ...] = ("terminal", "page", "markdown")
 
 Emphasis = Literal["", "strong", "faint"]
-"""Of a row: `strong` for what the reader came for, `faint` for what is there for comparison only."""
+"""Emphasis of a row: `strong` for the main figures, `faint` for figures that are only for comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Plot:
 
     Attributes:
         label: how a tick is written.
-        rule_at: a vertical line stands at this value, to compare with.
+        rule_at: value of a vertical reference line.
     """
 
     axis: Axis
@@ -49,26 +49,26 @@ class Plot:
 
     @property
     def rule(self) -> float | None:
-        """Where the vertical line stands, 0 to 100."""
+        """Position of the vertical line, 0 to 100."""
         return None if self.rule_at is None else self.axis.place(self.rule_at)
 
     def dot(self, value: Value) -> Dot | None:
-        """Return where a cell's estimate stands."""
+        """Return the position of a cell's estimate."""
         return dot(self.axis, value) if isinstance(value, Estimate) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of figures, or of words.
+    """A column of figures, or of text.
 
     Attributes:
         heading: what the figures are.
-        form: how they are written; None for words, which are set to the left.
-        short: heading where 80 columns have to do.
+        form: format of numbers; None for text, which is left-aligned.
+        short: heading on a terminal of 80 columns.
         media: where the column is shown.
-        plot: on a page the figures are drawn, not written.
-        overflow: on a terminal, what becomes of words that do not fit; figures are never cut.
-        is_faint: of less interest than the others.
+        plot: draw the figures on a page instead of writing them.
+        overflow: what happens on a terminal to text that does not fit; figures are never cut.
+        is_faint: of secondary interest.
         css: classes of its cells on a page.
     """
 
@@ -83,7 +83,7 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether the column is set to the right."""
+        """Whether the column is right-aligned."""
         return self.form is not None
 
     def text(self, value: Value) -> str:
@@ -95,17 +95,17 @@ class Column:
         return (self.form or NumberForm()).value(value)
 
     def interval(self, value: Value) -> str:
-        """Return the interval of an estimate; empty where there is none."""
+        """Return the interval of an estimate; empty if there is none."""
         return self.form.interval(value) if self.form and isinstance(value, Estimate) else ""
 
     def full(self, value: Value) -> str:
-        """Return a value, and its interval behind it."""
+        """Return a value with its interval."""
         return f"{self.text(value)} {self.interval(value)}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A value with a note in small print, for which a terminal has no room: such as of how many texts it is."""
+    """A value with a note in small print, which a terminal does not show, such as the number of texts."""
 
     value: Value
     note: str = ""
@@ -125,8 +125,8 @@ class Row:
 
     Attributes:
         name: what the line is about.
-        tag: language tag: beside the name, and in its place on a terminal.
-        note: in small print under the name, on a page.
+        tag: language tag: beside the name, or instead of it on a terminal.
+        note: in small print below the name, on a page.
         is_hollow: dots are drawn hollow.
         css: classes on a page.
     """
@@ -143,7 +143,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Lines that belong together, under a title or none."""
+    """Rows that belong together, with or without a title."""
 
     rows: tuple[Row, ...]
     title: str = ""
@@ -152,15 +152,15 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A table ready to be shown.
+    """A table, ready to be rendered.
 
     Attributes:
-        title: stands above it on a terminal; a page has headings of its own.
-        corner: what the names of the rows are.
+        title: title on a terminal; pages have their own headings.
+        corner: heading of the row names.
         columns: one for each cell of a row.
-        notes: what a reader must know to read it.
-        is_dense: on a terminal, columns stand close together and long names are folded, to fit 80 of them.
-        short_corner: `corner` where 80 columns have to do.
+        notes: notes that explain the table.
+        is_dense: on a terminal, columns are close together and long names are folded, to fit 80 columns.
+        short_corner: `corner` on a terminal of 80 columns.
     """
 
     title: str
@@ -192,7 +192,7 @@ def ungrouped(rows: Sequence[Row]) -> tuple[Group, ...]:
 
 
 def total_first(rows: Sequence[Row]) -> tuple[Group, ...]:
-    """Return lines of which the first sums up the others, set apart and strong."""
+    """Return rows of which the first summarises the others, set apart and strong."""
     return tuple(Group(tuple(part)) for part in (rows[:1], rows[1:]) if part)
 
 
@@ -241,6 +241,35 @@ def terminal_table(figures: Figures) -> Table:
 
 def _value(cell: Value | Cell) -> Value:
     return cell.value if isinstance(cell, Cell) else cell
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """A row of a `text_table`; `ends_section`: a line follows."""
+
+    cells: tuple[str | Text, ...]
+    style: str = ""
+    ends_section: bool = False
+
+
+def text_table(
+    texts: Sequence[str], rows: Iterable[TextRow], *, numbers: Sequence[str] = (), title: str = ""
+) -> Table:
+    """Return a terminal table of states and plans, with lines between its columns; long texts are folded.
+
+    Args:
+        texts: headings of left-aligned columns.
+        rows: a cell for each column, `texts` first.
+        numbers: headings of right-aligned columns.
+    """
+    table = Table(title=title or None)
+    for heading in texts:
+        table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(*row.cells, style=row.style or None, end_section=row.ends_section)
+    return table
 
 
 # --- page ----------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Alarms about those that grade: judges, reviewers and adjudicators whose replies are no evidence."""
+"""Alarms about judges, reviewers and adjudicators whose replies are not usable."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,23 +12,23 @@ from arbitrage.report.reviews import CommitteeReviews, Reviews
 from arbitrage.statistics import Floats
 
 MANY_UNREADABLE = 0.1
-"""Part of the replies without a verdict, above which what is left may be another sample than all."""
+"""Share of replies without a verdict above which the rest may be a biased sample."""
 
 CONSTANT = 0.9
-"""Part of the verdicts that are one and the same, from which on they tell nothing apart."""
+"""Share of identical verdicts from which they distinguish nothing."""
 
 LEAST_AGREEMENT = 0.1
-"""Rank correlation or κ below which two that grade the same texts agree hardly more than by chance."""
+"""Rank correlation or κ below which two judges of the same texts hardly agree more than by chance."""
 
 FEW_REVIEWS = 0.1
-"""Part of a teacher's candidates that rest on fewer than two readable reviews."""
+"""Share of a teacher's candidates with fewer than two readable reviews."""
 
 _MOST_LANGUAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """Replies in one language: how many hold a verdict, and why others hold none."""
+    """Replies in one language: how many have a verdict, and why others have none."""
 
     num_readable: int
     errors: Mapping[str, int]
@@ -65,7 +65,7 @@ def committee_alarms(found: CommitteeReviews) -> tuple[ReportAlarm, ...]:
 
 
 def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[ReportAlarm]:
-    """Yield an alarm where too many replies hold no verdict, over all or in some languages alone."""
+    """Yield an alarm if too many replies have no verdict, in total or in some languages."""
     everything = _sum(by_language.values())
     worst = sorted(
         (tag for tag, found in by_language.items() if found.has_many_unreadable),
@@ -76,7 +76,7 @@ def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[
             f"{everything.num_unreadable:,} of {everything.num:,} replies hold no verdict ({_reasons(everything)})"
         )
         others = f"; worst in {_languages(worst, by_language)}" if worst and len(by_language) > 1 else ""
-        yield ReportAlarm("unreadable", who, f"{detail}{others}; read some of them, or take another model")
+        yield ReportAlarm("unreadable", who, f"{detail}{others}; read some of them, or use another model")
     elif worst:
         reasons = _reasons(_sum(by_language[tag] for tag in worst))
         yield ReportAlarm(
@@ -85,7 +85,7 @@ def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[
 
 
 def rank_correlation(together: Mapping[tuple[float, float], int]) -> float | None:
-    """Return Spearman's ρ of pairs of scores, given how often each pair occurs; None where one never varies."""
+    """Return Spearman's ρ of pairs of scores, given how often each pair occurs; None if one of them is constant."""
     pairs = np.array(sorted(together), dtype=np.float64).reshape(-1, 2)
     weights = np.array([together[float(one), float(other)] for one, other in pairs], dtype=np.float64)
     x, y = (_ranks(pairs[:, column], weights) for column in (0, 1))
@@ -104,7 +104,7 @@ def _of(who: str, reviews: Reviews) -> Iterator[ReportAlarm]:
     if scores.total() >= MIN_CANDIDATES:
         [(score, number)] = scores.most_common(1)
         if number >= CONSTANT * scores.total():
-            detail = f"{number:,} of {scores.total():,} scores are {score:g}; they tell no answer from another"
+            detail = f"{number:,} of {scores.total():,} scores are {score:g}; they do not distinguish candidates"
             yield ReportAlarm("constant_scores", who, detail)
 
 
@@ -113,7 +113,7 @@ def _disagreement(found: CommitteeReviews) -> Iterator[ReportAlarm]:
         number, correlation = together.total(), rank_correlation(together)
         if number >= 2 * MIN_CANDIDATES and correlation is not None and correlation < LEAST_AGREEMENT:
             detail = (
-                f"their scores of the same {number:,} answers hardly agree (rank correlation {correlation:.2f}); "
+                f"their scores of the same {number:,} candidates hardly agree (rank correlation {correlation:.2f}); "
                 "at least one of them does not measure quality"
             )
             yield ReportAlarm("no_agreement", f"reviewers {one} and {other}", detail)
@@ -128,14 +128,15 @@ def _few_reviews(found: CommitteeReviews) -> Iterator[ReportAlarm]:
             yield ReportAlarm("few_reviews", teacher, detail + more)
         unsettled = found.num_unsettled[teacher]
         if total >= MIN_CANDIDATES and unsettled > FEW_REVIEWS * total:
-            detail = f"the adjudicator gave no score to {unsettled:,} of {total:,} candidates that were left to it"
+            detail = f"the adjudicator gave no score to {unsettled:,} of {total:,} candidates that it had to decide"
             yield ReportAlarm("unsettled", teacher, detail)
 
 
 def _gone(found: CommitteeReviews) -> Iterator[ReportAlarm]:
     if found.num_gone:
         detail = (
-            f"{found.num_gone:,} shards of reviews are gone and could not be looked at; run it again to remake them"
+            f"{found.num_gone:,} shards of reviews are missing and were not checked; "
+            "rerun the run's command to make them again"
         )
         yield ReportAlarm("unread_reviews", "committee", detail)
 

@@ -1,4 +1,4 @@
-"""The reviews of a finished run, read again as the committee read them: by reviewer, teacher and language."""
+"""The reviews of a finished run, read again like the committee did: by reviewer, teacher and language."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,23 +15,23 @@ from arbitrage.runs.manifest import StepPlan
 from arbitrage.runs.run import Run
 
 NO_REPLY = "no_reply"
-"""The reviewer's engine gave nothing: the prompt was too long for it, or the endpoint failed."""
+"""The reviewer's engine gave no reply: the prompt was too long, or the endpoint failed."""
 
 
 @dataclass(slots=True)
 class Reviews:
-    """What one reviewer or adjudicator gave.
+    """Scores of one reviewer or adjudicator.
 
     Attributes:
-        scores: language → score → how often it was given.
-        errors: language → why a reply holds no score, and how often.
+        scores: language → score → count.
+        errors: language → reason why a reply has no score → count.
     """
 
     scores: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
     errors: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def add(self, language: str, review: Review | None) -> None:
-        """Count one review; None where no reply arrived."""
+        """Count one review; None for a missing reply."""
         if review is None or review.score is None:
             self.errors[language][NO_REPLY if review is None else review.error or "no_score"] += 1
         else:
@@ -40,15 +40,15 @@ class Reviews:
 
 @dataclass(slots=True)
 class CommitteeReviews:
-    """What a committee did.
+    """All reviews of a committee.
 
     Attributes:
         by_reviewer: reviewer → its reviews.
-        by_adjudicator: adjudicator → its reviews of the answers that were open.
-        together: two reviewers → their scores of the same answer → how often.
+        by_adjudicator: adjudicator → its reviews of the contested candidates.
+        together: two reviewers → their scores of the same candidate → count.
         num_readable: teacher → readable scores (the adjudicator's counts) → candidates.
         num_unsettled: teacher → contested candidates whose adjudicator gave no score.
-        num_gone: shards that could not be looked at, because files of them are gone.
+        num_gone: shards that could not be read, because files of them are missing.
     """
 
     by_reviewer: defaultdict[str, Reviews] = field(default_factory=lambda: defaultdict(Reviews))
@@ -62,7 +62,7 @@ class CommitteeReviews:
 
 
 def reviews_of(run: Run) -> CommitteeReviews:
-    """Read all reviews of a run; nothing where it has no committee. Holds counts alone, whatever the run's size."""
+    """Read all reviews of a run; empty without a committee. Memory does not grow with the run."""
     found = CommitteeReviews()
     for step, shard in _shards(run):
         if _is_there(run, step, shard):
@@ -73,10 +73,10 @@ def reviews_of(run: Run) -> CommitteeReviews:
 
 
 def committee_inputs(run: Run) -> Iterator[Inputs]:
-    """Yield what the steps that sum up reviews read, shard by shard.
+    """Yield the inputs of the steps that combine reviews, shard by shard.
 
     Raises:
-        StorageError: a shard is gone.
+        StorageError: a shard is missing.
     """
     return (_inputs(run, step, shard) for step, shard in _shards(run))
 

@@ -1,4 +1,4 @@
-"""What steering did to data: before, control, steered; what it cost in reward; what else moved; what fell short."""
+"""The effect of steering: before, control, steered; its cost in reward; other changes; missing rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from arbitrage.statistics import Estimate, Floats, estimate, ratios, resample_ra
 from arbitrage.steering.objectives import REWARD
 
 ALL = ""
-"""Stands for all languages together."""
+"""Key of all languages together."""
 
 SEED = 4
 
@@ -23,8 +23,8 @@ class SteeringShift:
     """One metric in one language (or all): means over the kept prompts, with clustered 95 % intervals.
 
     Attributes:
-        num: prompts where both the control's and the steered answer have a value; only these are compared.
-        before: over all candidates of these prompts, each prompt weighing alike.
+        num: prompts for which both the control and the steered candidate have a value; only these are compared.
+        before: over all candidates of these prompts, with equal weight for each prompt.
         difference: steered − control, in the metric's unit.
         effect: the same in standard deviations of each prompt's language.
     """
@@ -41,7 +41,7 @@ class SteeringShift:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveFigures:
-    """An objective in words, and what became of it: all languages first."""
+    """An objective as text, and its effect: all languages first."""
 
     metric: str
     label: str
@@ -67,12 +67,12 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True)
 class SteeringSummary:
-    """Everything the report says of steering.
+    """All figures about steering.
 
     Attributes:
         aims: the objectives, in the order given.
         cost: the reward: all languages first.
-        others: of the metrics nobody asked to move, over all languages, the largest effect first.
+        others: metrics without an objective, over all languages, the largest effect first.
         num_cases: kept prompts.
     """
 
@@ -106,7 +106,7 @@ def steering_of(table: CandidateTable) -> SteeringSummary | None:
 
 
 def _shifts(rows: SteeringRows) -> list[SteeringShift]:
-    """Compare in all languages together, then in each."""
+    """Compare over all languages together, then in each."""
     names = sorted({name for trio in rows.trios for name in (*trio.steered, *trio.control)})
     found = _compare(ALL, names, rows.trios, rows)
     for language in sorted({trio.language for trio in rows.trios}):
@@ -115,7 +115,7 @@ def _shifts(rows: SteeringRows) -> list[SteeringShift]:
 
 
 def _compare(language: str, names: Sequence[str], trios: Sequence[Trio], rows: SteeringRows) -> list[SteeringShift]:
-    """Return one Shift for each metric with a value; every column sees the same resamples."""
+    """Return one SteeringShift for each metric with a value; all metrics use the same resamples."""
     values_P5X = np.zeros((len(trios), 5 * len(names)))
     weight_PX = np.zeros((len(trios), len(names)))
     for p, trio in enumerate(trios):
@@ -152,7 +152,7 @@ def _shift(name: str, language: str, num: int, means_5: Floats, draws_R5: Floats
     before, control, steered, difference, effect = (
         estimate(float(mean), draws_R5[:, column], num_clusters) for column, mean in enumerate(means_5)
     )
-    if name.startswith(CHECK):  # a verdict has no scale of its own: its difference says it all
+    if name.startswith(CHECK):  # a check has no scale of its own, so only its difference is shown
         effect = difference
     return SteeringShift(name, language, num, before, control, steered, difference, effect)
 
@@ -178,7 +178,7 @@ _MEANS = tuple(Column(heading, NUMBER) for heading in ("before", "control", "ste
 
 
 def aim_figures(aim: ObjectiveFigures, found: SteeringSummary) -> Figures:
-    """Return what became of an objective, all languages first; a terminal shows beside it what it cost."""
+    """Return the effect of an objective, all languages first; on a terminal with its cost in reward."""
     costs = {shift.language: shift.difference for shift in found.cost}
     return Figures(
         title=f"Steered to {aim.label}, on {found.num_cases:,} prompts",
@@ -199,7 +199,7 @@ def aim_figures(aim: ObjectiveFigures, found: SteeringSummary) -> Figures:
 
 
 def cost_figures(found: SteeringSummary) -> Figures:
-    """Return what steering cost in reward, all languages first."""
+    """Return the cost of steering in reward, all languages first."""
     return Figures(
         title="Reward by language",
         corner="language",
@@ -209,7 +209,7 @@ def cost_figures(found: SteeringSummary) -> Figures:
 
 
 def moved_figures(found: SteeringSummary) -> Figures:
-    """Return what became of the metrics without an objective, the largest effect first."""
+    """Return the changes of metrics without an objective, the largest effect first."""
     rows = [Row(shift.metric, (shift.num, *_means(shift), shift.effect)) for shift in found.others]
     return Figures(
         title="Metrics without an objective",
@@ -245,7 +245,7 @@ def shortfall_figures(found: SteeringSummary) -> Figures:
 
 
 def steering_lines(found: SteeringSummary) -> Iterator[str]:
-    """Yield for a terminal: the share of right answers, what else moved, and the languages with too few rows."""
+    """Yield lines for a terminal: the share of correct responses, other changes, and languages with too few rows."""
     for shift in found.others:
         if shift.metric.removeprefix(CHECK).startswith(EXACT):
             means = " → ".join(NUMBER.value(each) for each in _means(shift))

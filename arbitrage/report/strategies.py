@@ -1,7 +1,7 @@
 """Arbitrage strategies [2408.14960] as queries over one candidate table: nothing is generated to compare them.
 
-Every strategy is judged on the same recorded answers, and says how many generations it pays for each prompt, so that
-like is compared with like (METHODS §1, §2). Sample 0 of a teacher is its greedy answer.
+Every strategy is evaluated on the same recorded candidates, with its number of generations per prompt, so that
+strategies are compared at equal cost (METHODS §1, §2). Sample 0 of a teacher is its greedy one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,22 +14,22 @@ from arbitrage.candidates.arrays import Bools, CandidateArrays, Floats
 from arbitrage.report.ranking import Ranked, Yield, best_of, rank
 
 Budget = Literal["one", "matched", "teachers", "all"]
-"""Answers paid for each prompt: one; m of one teacher or of m teachers; one of each teacher; every one recorded."""
+"""Candidates sampled per prompt: one; m of one teacher or of m teachers; one of each teacher; all recorded ones."""
 
 NOT_ROUTED = frozenset({"all", "uniform", "single"})
-"""Routers that are strategies of their own here, computed without their routes."""
+"""Routers that are strategies here and are computed without their routes."""
 
 
 @dataclass(frozen=True, slots=True)
 class StrategyOutcome:
-    """What one strategy yields.
+    """Result of one strategy.
 
     Attributes:
         name: as in METHODS §2, such as `single:aya-8b`.
-        budget: which strategies it may be compared with.
+        budget: which strategies it can be compared with.
         got: yield for each prompt.
-        note: what a reader must know to read the number right.
-        uses_hindsight: chosen by looking at the metric itself; no pipeline can do this.
+        note: explanation of the figure.
+        uses_hindsight: chosen by the metric itself, which no pipeline can do.
     """
 
     name: str
@@ -41,7 +41,7 @@ class StrategyOutcome:
 
 @dataclass(frozen=True, slots=True)
 class StrategyComparison:
-    """All strategies on one table, and the two they are compared with."""
+    """All strategies on one table, and the references that they are compared with."""
 
     outcomes: tuple[StrategyOutcome, ...]
     best_single: str  # the teacher
@@ -54,7 +54,7 @@ class StrategyComparison:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """What m generations for each prompt buy."""
+    """Result of m generations per prompt."""
 
     num_drawn: int
     generations: float
@@ -68,7 +68,7 @@ def compare_strategies(arrays: CandidateArrays) -> StrategyComparison:
     size = _matched_size(arrays)
     outcomes = [*singles, *_one_answer(arrays, singles, best)]
     if arrays.has_reward:
-        if size is not None and size < len(arrays.teachers):  # else the budget `teachers` says the same
+        if size is not None and size < len(arrays.teachers):  # otherwise the budget `teachers` shows the same
             outcomes += _matched(arrays, best, size)
         outcomes += _every_teacher(arrays, best)
     if arrays.num_samples > 1:
@@ -77,14 +77,14 @@ def compare_strategies(arrays: CandidateArrays) -> StrategyComparison:
 
 
 def mean_of(arrays: CandidateArrays, got: Yield) -> float:
-    """Return the mean metric: over all prompts for an accuracy, over the answered ones for a score; else −inf."""
+    """Return the mean metric: over all prompts for an accuracy, over those with a response for a score; else −inf."""
     answered = float(got.answered_P.sum())
     weight = float(arrays.num_prompts) if arrays.metric.kind == "accuracy" else answered
     return float(got.metric_P.sum()) / weight if weight and answered else float("-inf")
 
 
 def budget_curves(arrays: CandidateArrays, best_single: str) -> dict[str, tuple[CurvePoint, ...]]:
-    """Return what m = 1, 2, … generations buy: from the best single teacher, and from m different teachers."""
+    """Return the result of m = 1, 2, … generations: from the best single teacher, and from m different teachers."""
     if not arrays.has_reward:
         return {}
     best = arrays.teachers.index(best_single)
@@ -110,17 +110,17 @@ def _one_answer(arrays: CandidateArrays, singles: list[StrategyOutcome], best: i
         "best single",
         "one",
         singles[best].got,
-        f"{arrays.teachers[best]}, picked on these same prompts: flatters the baseline, not the strategies",
+        f"{arrays.teachers[best]}, picked on these same prompts: overestimates the baseline, not the strategies",
     )
     yield _best_per_language(arrays, singles)
-    note = "expected value of asking one eligible teacher at random"
+    note = "expected value of sampling one eligible teacher at random"
     yield StrategyOutcome("uniform", "one", _first_answers(arrays, arrays.asked_PT), note)
     for kind in sorted(set(arrays.routes) - NOT_ROUTED):
         yield _routed(arrays, kind)
     if arrays.metric.kind == "accuracy":
         key_PT = arrays.metric_PTS[:, :, 0]
         got = best_of(rank(key_PT, key_PT, arrays.asked_PT), len(arrays.teachers))
-        note = "always the best teacher for the prompt: the ceiling of every router that asks one"
+        note = "always the best teacher for the prompt: the upper bound of every router that samples one"
         yield StrategyOutcome("oracle router", "one", Yield(got.metric_P, got.answered_P, 1.0), note, True)
 
 
@@ -136,9 +136,9 @@ def _best_per_language(arrays: CandidateArrays, singles: list[StrategyOutcome]) 
 
 
 def _best(arrays: CandidateArrays, yields: Sequence[Yield]) -> int:
-    """Return the best of several; one that answers less than half as often as another is no match for it.
+    """Return the best of several; one with less than half as many responses as another is left out.
 
-    Absent answers lower an accuracy by themselves; a mean score may be high because only easy prompts are answered.
+    Absent responses lower an accuracy anyway; a mean score may be high because only easy prompts have responses.
     """
     coverage = [float(got.answered_P.sum()) for got in yields]
     values = [
@@ -161,7 +161,7 @@ def _routed(arrays: CandidateArrays, kind: str) -> StrategyOutcome:
 
 
 def _first_answers(arrays: CandidateArrays, chosen_PT: Bools) -> Yield:
-    """Return the mean over the greedy answers of the chosen teachers, each equally likely to be asked."""
+    """Return the mean over the greedy candidates of the chosen teachers, each with equal probability."""
     share_PT = chosen_PT / np.maximum(chosen_PT.sum(axis=1, keepdims=True), 1)
     judged_PT = arrays.answered_PTS[:, :, 0] & np.isfinite(arrays.metric_PTS[:, :, 0])
     metric_PT = np.where(judged_PT, np.nan_to_num(arrays.metric_PTS[:, :, 0]), 0.0)
@@ -211,7 +211,7 @@ def _everything(arrays: CandidateArrays) -> Iterator[StrategyOutcome]:
     yield _mix_all(arrays, "all")
     if arrays.metric.kind == "accuracy":
         ranked = rank(metric_PK, metric_PK, asked_PK)
-        note = "the best of all recorded answers by the metric itself: the ceiling of every selection"
+        note = "the best of all recorded answers by the metric itself: the upper bound of every selection"
         yield StrategyOutcome("oracle", "all", best_of(ranked, key_PK.shape[1]), note, True)
 
 
@@ -219,8 +219,8 @@ def _mix_all(arrays: CandidateArrays, budget: Budget) -> StrategyOutcome:
     judged_PTS = arrays.answered_PTS & np.isfinite(arrays.metric_PTS)
     num_P = judged_PTS.sum(axis=(1, 2))
     total_P = np.where(judged_PTS, np.nan_to_num(arrays.metric_PTS), 0.0).sum(axis=(1, 2))
-    asked = float(arrays.asked_PT.sum(axis=1).mean()) * arrays.num_samples if arrays.num_prompts else 0.0
-    got = Yield(total_P / np.maximum(num_P, 1), (num_P > 0).astype(np.float64), asked)
+    generations = float(arrays.asked_PT.sum(axis=1).mean()) * arrays.num_samples if arrays.num_prompts else 0.0
+    got = Yield(total_P / np.maximum(num_P, 1), (num_P > 0).astype(np.float64), generations)
     return StrategyOutcome("mix_all", budget, got, "every recorded answer kept, good and bad")
 
 

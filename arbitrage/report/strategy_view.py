@@ -1,4 +1,4 @@
-"""Strategies as the report and the terminal show them: tables over all prompts and by language, and the curve."""
+"""Strategies in the report and on the terminal: tables over all prompts and by language, and the curve."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,13 +22,13 @@ COVERAGE = NumberForm(write=share)
 GENERATIONS = NumberForm(write=lambda number: f"{number:.1f}".removesuffix(".0"))
 RELATIVE = NumberForm(digits=1, scale=100, unit="%", is_signed=True)
 
-HINDSIGHT = Badge("hindsight", "chosen by looking at the metric itself; no pipeline can")
+HINDSIGHT = Badge("hindsight", "chosen by the metric itself, which no pipeline can do")
 ANSWERS_FEW = Badge(
-    "answers few", "answers less than half as many prompts as others: its mean may be high because they are easy"
+    "answers few", "covers less than half as many prompts as others: its mean may be high because they are easy"
 )
 
 StrategyColumn = tuple[Column, Callable[[StrategyRow], Value]]
-"""A column, and how its value is read off a strategy."""
+"""A column, and how its value is computed from a strategy."""
 
 
 def strategy_figures(judged: Judged) -> Figures:
@@ -42,7 +42,7 @@ def strategy_figures(judged: Judged) -> Figures:
             rows = tuple(_strategy_row(judged, row, columns) for row in inside)
             groups.append(Group(rows, _title(budget, inside), _SHORT[budget]))
     is_accuracy = judged.metric.kind == "accuracy"
-    absent = "absent answers are wrong" if is_accuracy else "means and differences are over the prompts answered"
+    absent = "absent responses are wrong" if is_accuracy else "figures are over the prompts with a response"
     title = f"Strategies judged by {judged.metric.name} on {judged.overall.num_prompts:,} prompts"
     return Figures(
         title=title if judged.metric.is_held_out else f"{title}\n{NOT_EVIDENCE}",
@@ -50,7 +50,7 @@ def strategy_figures(judged: Judged) -> Figures:
         columns=tuple(column for column, _ in columns),
         groups=tuple(groups),
         notes=(
-            f"best single teacher: {judged.best_single}; ans.: share of prompts answered ({absent}); "
+            f"best single teacher: {judged.best_single}; ans.: share of prompts with a response ({absent}); "
             "gen.: generations per prompt",
         ),
         is_dense=True,
@@ -97,7 +97,7 @@ def _strategy_row(judged: Judged, row: StrategyRow, columns: Sequence[StrategyCo
 
 
 def language_figures(summary: RunSummary, judged: Judged) -> Figures:
-    """Return what the main strategies reach in each language, and reward − best single, the largest gain first."""
+    """Return the main strategies' results in each language, and reward − best single, the largest gain first."""
     wanted = _main_strategies(judged)
     last = ("reward", next((b for b in ("all", "teachers") if judged.row("reward", b)), "all"))
     names = {language.tag: language.name for language in summary.languages}
@@ -148,7 +148,7 @@ def _main_strategies(judged: Judged) -> list[tuple[tuple[str, Budget], str]]:
 
 
 def _partial(judged: Judged, row: StrategyRow | None) -> Cell:
-    """Return a value, and of which share of the prompts it is the mean where that is not all."""
+    """Return a value, with the share of the prompts that it covers if that is not all."""
     if row is None or row.value is None:
         return Cell(None)
     is_partial = judged.metric.kind == "score" and row.coverage < 0.995
@@ -189,7 +189,7 @@ def _signed_tick(judged: Judged, value: float) -> str:
 
 
 def budget_chart(judged: Judged) -> LineChart | None:
-    """Return what every further generation adds, over generations per prompt; None without a curve of two points."""
+    """Return the result over generations per prompt; None without a curve of two points."""
     form = metric_form(judged.metric)
     lines = {
         name: [LinePoint(p.generations, p.value, f"m = {p.num_drawn}: {form.value(p.value)}") for p in points]

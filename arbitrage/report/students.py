@@ -1,8 +1,9 @@
-"""Students compared: exact accuracy of each strategy's students, pooled over seeds, and how far they beat the rest.
+"""Students compared: exact accuracy of each strategy's students, pooled over seeds, and paired differences.
 
-Intervals draw clusters of questions and, for each strategy by itself, seeds: what another sample of questions and
-another training would have given. Of S seeds S − 1 are drawn, as of clusters, so that few seeds do not look too sure
-(Rao and Wu, 1988; see `arbitrage.statistics`). Three seeds still say little about the spread between trainings.
+Intervals resample clusters of questions and, separately for each strategy, seeds: the variation with another sample
+of questions and another training. S − 1 of S seeds are drawn, as for clusters, so that intervals of few seeds are not
+too narrow (Rao and Wu, 1988; see `arbitrage.statistics`). Three seeds still show little of the variance between
+trainings.
 """
 
 import json
@@ -35,11 +36,11 @@ class StudentResults:
     """All students of one training set, one for each seed.
 
     Attributes:
-        strategy: whose data they were trained on.
-        budgets: at which budgets the strategy affords this training set.
+        strategy: strategy of their training set.
+        budgets: budgets at which the strategy has this training set.
         rows, generations: size of the training set, and the completions that were sampled for it.
-        right: share of its rows that are right; None where it is not known.
-        right_PS: 1 where the student of a seed answers an eval prompt right, 0 where wrong or not at all.
+        right: share of its rows that are correct; None if unknown.
+        right_PS: 1 if the student of a seed gives the correct response to an eval prompt, else 0.
     """
 
     strategy: str
@@ -52,10 +53,10 @@ class StudentResults:
 
 @dataclass(frozen=True, slots=True)
 class StudentPlace:
-    """Eval results of the students of one training set: over all prompts, or in a language.
+    """Eval results of the students of one training set: over all prompts, or in one language.
 
     Attributes:
-        accuracy: mean over seeds of the share of eval prompts answered right.
+        accuracy: mean over seeds of the share of eval prompts with a correct response.
         difference: to the students of the best single teacher, on the same prompts; None for these themselves.
     """
 
@@ -65,7 +66,7 @@ class StudentPlace:
 
 @dataclass(frozen=True, slots=True)
 class StudentRow:
-    """One line of the table. `by_seed` holds the accuracy of each student, in the order of the seeds."""
+    """One row of the table. `by_seed` holds the accuracy of each student, in the order of the seeds."""
 
     strategy: str
     budgets: tuple[str, ...]
@@ -82,8 +83,8 @@ class StudentFigures:
     """The table.
 
     Attributes:
-        best_single: the teacher whose students do best on this same eval set, which flatters the baseline.
-        start: accuracy before any training; None where it was not measured.
+        best_single: the teacher whose students are best on this same eval set, which overestimates the baseline.
+        start: accuracy before any training; None if it was not measured.
     """
 
     num_questions: int
@@ -95,7 +96,7 @@ class StudentFigures:
     rows: tuple[StudentRow, ...]
 
     def at(self, budget: str) -> list[StudentRow]:
-        """Return the lines of a budget, best first."""
+        """Return the rows of a budget, best first."""
         return sorted((r for r in self.rows if budget in r.budgets), key=lambda r: -r.overall.accuracy.value)
 
     def to_json(self) -> str:
@@ -109,10 +110,10 @@ def compare_students(
     """Compare students on one eval set.
 
     Args:
-        eval_set: the prompts.
+        eval_set: the eval prompts.
         students: one entry for each training set; at least one of a single teacher, at every budget.
         seeds: names of the columns of `right_PS`.
-        start_P: 1 where the student answered right before any training.
+        start_P: 1 if the base model gives the correct response.
     """
     means = [float(one.right_PS.mean()) for one in students]
     singles = [x for x, one in enumerate(students) if one.strategy.startswith(SINGLE)]
@@ -174,7 +175,7 @@ def _places(
 
 
 def _over_seeds(drawn_RLS: Floats, random: np.random.Generator) -> Floats:
-    """Return the mean over S − 1 of S seeds, drawn anew for every resample and training set."""
+    """Return the mean over S − 1 of S seeds, drawn again for every resample and training set."""
     num_seeds = drawn_RLS.shape[2]
     if num_seeds == 1:
         return drawn_RLS[:, :, 0]

@@ -1,4 +1,4 @@
-"""Students compared, as tables, as a picture, and in a few lines for a terminal."""
+"""Comparison of students as tables, as a picture, and as lines for a terminal."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,17 +9,17 @@ from arbitrage.report.rendering import Badge, Column, Figures, Row, markdown_tab
 from arbitrage.report.students import SINGLE, StudentFigures, StudentRow
 
 BUDGETS = {
-    "rows": "At matched rows: one row for each of the same prompts, whatever it costs to get it",
+    "rows": "At matched rows: one row for each of the same prompts, whatever it costs to generate it",
     "generations": "At matched generations: a strategy that samples several teachers gets fewer rows for them",
 }
 
-BEST_SINGLE = Badge("best single", "the teacher whose students do best, on these very questions")
+BEST_SINGLE = Badge("best single", "the teacher whose students are best on these same questions")
 WHOLE_POINTS = NumberForm(digits=0, scale=100, is_signed=True)
 PLAIN_SHARE = NumberForm(digits=0, scale=100)
 
 
 def students_markdown(figures: StudentFigures) -> str:
-    """Return a table for each budget, and one of the languages."""
+    """Return a table for each budget, and one by language."""
     tables = [*(budget_figures(figures, budget) for budget in BUDGETS), students_by_language(figures)]
     return "\n".join(map(markdown_table, tables))
 
@@ -42,7 +42,7 @@ def students_picture(figures: StudentFigures) -> str:
 
 
 def budget_figures(figures: StudentFigures, budget: str) -> Figures:
-    """Return one line for each strategy, best first."""
+    """Return one row for each strategy, best first."""
     rows = [
         Row(
             row.strategy,
@@ -77,7 +77,7 @@ def budget_figures(figures: StudentFigures, budget: str) -> Figures:
 
 
 def students_by_language(figures: StudentFigures) -> Figures:
-    """Return one line for each language, where the best single teacher's students are weakest first."""
+    """Return one row for each language, with the best single teacher's weakest language first."""
     rows = {row.strategy: row for row in figures.at("rows")}
     shown = [rows[figures.best_single], *(row for name, row in rows.items() if not name.startswith(SINGLE))]
     best = _best_of(figures)
@@ -127,7 +127,7 @@ def _both_budgets(row: StudentRow, other: Mapping[str, StudentRow]) -> list[Mark
 
 
 def _language_panel(figures: StudentFigures, best: StudentRow) -> DotPanel:
-    """Draw what the best strategy gains over the best single teacher, where that one is weakest first."""
+    """Draw the gain of the best strategy over the best single teacher, with the latter's weakest language first."""
     return DotPanel(
         f"{best.strategy} − {figures.best_single}, points; from where the latter is weakest",
         [(name_of(tag), [Mark(best.languages[tag].difference, _hover(best))]) for tag in _weakest_first(figures)],
@@ -142,7 +142,7 @@ def _hover(row: StudentRow) -> str:
 
 
 def _best_of(figures: StudentFigures) -> StudentRow | None:
-    """Return `reward` where it is among the strategies of several teachers, else their best; never an oracle."""
+    """Return `reward` if it is among the strategies of several teachers, else the best of them; never an oracle."""
     named: Mapping[str, StudentRow] = {
         row.strategy: row
         for row in figures.at("rows")

@@ -1,4 +1,4 @@
-"""A run in numbers: what both the HTML report and the terminal say."""
+"""A run in numbers: the content of both the HTML report and the terminal output."""
 
 import json
 from collections import Counter
@@ -38,7 +38,7 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredFigures:
-    """A measure of answers, by language (rows) and teacher (columns)."""
+    """A measurement of candidates, by language (rows) and teacher (columns)."""
 
     name: str
     grid: Grid
@@ -46,7 +46,7 @@ class MeasuredFigures:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One check: how many answers fail it, and of how many it could tell; by language and teacher."""
+    """One check: how many candidates fail it, and for how many it has a result; by language and teacher."""
 
     name: str
     failed: Grid
@@ -54,13 +54,13 @@ class Failed:
 
     @property
     def has_any(self) -> bool:
-        """Whether any answer fails."""
+        """Whether any candidate fails."""
         return any(value for row in self.failed for value in row)
 
 
 @dataclass(frozen=True, slots=True)
 class RewardGrids:
-    """One reward before and after calibration (None: not calibrated), and of how many answers it has a score."""
+    """One reward before and after calibration (None: not calibrated), and its number of scored candidates."""
 
     name: str
     raw: Grid
@@ -73,11 +73,11 @@ class Tables:
     """All language × teacher tables.
 
     Attributes:
-        wins: part of each language's SFT rows (without them: of its best-scored answers) that each teacher gave.
-        answers: number of answers.
-        metric: mean of the metric over the answers for which it has a value; `measured` counts those.
-        fails: for each check, the answers that fail it.
-        shut: for each reason, the number of answers that could not be chosen.
+        wins: share of each language's SFT rows (without them: of its best-scored candidates) by teacher.
+        answers: number of candidates.
+        metric: mean of the metric over the candidates with a value; `measured` counts those.
+        fails: for each check, the candidates that fail it.
+        shut: for each reason, the number of candidates that could not be selected.
     """
 
     wins: Grid
@@ -94,26 +94,26 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Strategies compared: over everything and by language."""
+    """Strategies compared: over all prompts and by language."""
 
     metric: MetricColumn
     best_single: str
     matched_size: int | None
-    max_asked: int
+    max_teachers: int
     num_samples: int
     overall: LanguageRows
     by_language: tuple[LanguageRows, ...]
     curves: dict[str, tuple[CurvePoint, ...]]
 
     def row(self, name: str, *budgets: str) -> StrategyRow | None:
-        """Return the first strategy of that name at one of the budgets, in order of the budgets given."""
+        """Return the first strategy of this name at one of the budgets, in the order given."""
         rows = {(row.name, row.budget): row for row in self.overall.rows}
         return next((rows[(name, b)] for b in budgets if (name, b) in rows), None)  # type: ignore[index]
 
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """Everything the report says, but for the gallery's texts."""
+    """All content of the report except the gallery's texts."""
 
     name: str
     pipeline: str
@@ -138,10 +138,10 @@ class RunSummary:
     judged: Judged | None
     pairs: PairSummary | None
     num_compared: int | None = None  # prompts of the shards on which strategies are compared; None: of all
-    notes: tuple[str, ...] = ()  # what the pipeline itself has to say
+    notes: tuple[str, ...] = ()  # remarks of the pipeline itself
     alarms: tuple[ReportAlarm, ...] = ()
     losses: tuple[Loss, ...] = ()  # rows rejected, by step
-    step_notes: tuple[Note, ...] = ()  # what steps counted beside their rows
+    step_notes: tuple[Note, ...] = ()  # notes of steps
     steering: SteeringSummary | None = None  # of a run that steers
     reasoning: ReasoningSummary | None = None  # of a run in which some candidate has reasoning
 
@@ -152,7 +152,7 @@ class RunSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunReading:
-    """One pass over a run: its summary, and the sample of candidates to read."""
+    """One pass over a run: its summary, and a sample of candidates."""
 
     summary: RunSummary
     gallery: tuple[GalleryPrompt, ...]
@@ -163,7 +163,7 @@ def summarise(run: Run) -> RunSummary:
 
     Raises:
         RunDirectoryError: the run has not finished.
-        DataError: it has no candidate table, or a row names one that is not there.
+        DataError: it has no candidate table, or a row names a candidate that is missing.
     """
     return read(run).summary
 
@@ -245,7 +245,7 @@ def _judged(arrays: CandidateArrays | None, seed: str) -> Judged | None:
         metric=arrays.metric,
         best_single=comparison.best_single,
         matched_size=comparison.matched_size,
-        max_asked=int(arrays.asked_PT.sum(axis=1).max()),
+        max_teachers=int(arrays.asked_PT.sum(axis=1).max()),
         num_samples=arrays.num_samples,
         overall=estimate_all(arrays, comparison, seed),
         by_language=estimate_languages(arrays, comparison, seed),
@@ -254,7 +254,7 @@ def _judged(arrays: CandidateArrays | None, seed: str) -> Judged | None:
 
 
 def _measure_of(metric: MetricColumn, tally: Tally) -> str:
-    """Return under which measure the metric's values are tallied."""
+    """Return the name of the measure that holds the metric's values."""
     candidates = (measures.EXACT + metric.name, measures.CALIBRATED + metric.name, measures.RAW + metric.name)
     return next((measure for measure in candidates if tally.has(measure)), measures.FINAL)
 
@@ -280,7 +280,7 @@ def _tables(tally: Tally, languages: Sequence[str], teachers: Sequence[str], jud
     names = sorted(m.removeprefix(measures.RAW) for m in tally.cells if m.startswith(measures.RAW))
     checks = sorted(m for m in tally.cells if m.startswith(measures.FAILS) and tally.has(m))
     fails = [(m.removeprefix(measures.FAILS), m) for m in checks]
-    if "truncation" not in dict(fails):  # every engine says why it stopped, whether or not a check looks
+    if "truncation" not in dict(fails):  # every engine gives a finish reason, with or without a check
         fails.insert(0, ("truncation", measures.CUT_OFF))
     metric = _measure_of(judged.metric, tally) if judged else measures.FINAL
     return Tables(

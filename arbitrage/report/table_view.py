@@ -42,13 +42,13 @@ class TableView:
 
 
 def table_view(summary: RunSummary) -> TableView:
-    """Lay out every table of a run."""
+    """Build all heatmaps of a run."""
     tables, teachers = summary.tables, summary.teachers
     labels = [(language.name, language.tag) for language in summary.languages]
     return TableView(
         wins=_any(
             heatmap(
-                "Share of the chosen answers",
+                "Share of the chosen responses",
                 labels,
                 teachers,
                 tables.wins,
@@ -91,7 +91,7 @@ def _metric(summary: RunSummary, labels: Labels) -> Heatmap | None:
 
 
 def _fails(check: Failed, answers: Grid, labels: Labels, teachers: Sequence[str]) -> Heatmap:
-    """Draw the part of all answers that fail a check; in figures where they are few, for 1 of 1 is not 100 %."""
+    """Draw the share of candidates that fail a check; as numbers if they are few, because 1 of 1 is not 100 %."""
     cells = [list(zip(*rows, strict=True)) for rows in zip(check.failed, answers, strict=True)]
     grid = tuple(tuple((failed or 0.0) / num if num else None for failed, num in row) for row in cells)
     notes = tuple(
@@ -99,12 +99,12 @@ def _fails(check: Failed, answers: Grid, labels: Labels, teachers: Sequence[str]
         for row in cells
     )
     untold = sum(v or 0.0 for row in answers for v in row) - sum(v or 0.0 for row in check.checked for v in row)
-    caption = f"Fails {check.name}" + (f" (it cannot tell of {compact(untold)} answers)" if untold > 0 else "")
+    caption = f"Fails {check.name}" + (f" (no result for {compact(untold)} candidates)" if untold > 0 else "")
     return heatmap(caption, labels, teachers, grid, _short_percent, hue="alarm", limits=(0.0, 0.5), notes=notes)
 
 
 def _shares(counted: Grid, answers: Grid) -> tuple[tuple[str, ...], ...]:
-    """Return, beside every mean, of which part of the answers it is; empty where of all."""
+    """Return for every mean the share of the candidates it covers; empty if it covers all."""
     return tuple(
         tuple(f"of {share(n / num)}" if n and num and n < num else "" for n, num in zip(*rows, strict=True))
         for rows in zip(counted, answers, strict=True)
@@ -130,7 +130,7 @@ def _reward(grids: RewardGrids, answers: Grid, labels: Labels, teachers: Sequenc
 
 
 def _shut(summary: RunSummary, labels: Labels) -> Heatmap | None:
-    """Languages × reasons, teachers added up."""
+    """Languages × reasons, summed over teachers."""
     shut = summary.tables.shut
     grid = tuple(
         tuple(sum(v or 0.0 for v in measured.grid[i]) or None for measured in shut) for i in range(len(labels))
@@ -138,7 +138,7 @@ def _shut(summary: RunSummary, labels: Labels) -> Heatmap | None:
     names = [why_not(measured.name) for measured in shut]
     return _any(
         heatmap(
-            "Answers that could not be chosen",
+            "Candidates that could not be selected",
             labels,
             names,
             grid,
@@ -151,7 +151,7 @@ def _shut(summary: RunSummary, labels: Labels) -> Heatmap | None:
 
 
 def _rejects(rejects: Sequence[RejectCount], labels: Labels) -> Heatmap | None:
-    """Languages × (stage, reason), teachers added up; languages that no prompt is in come last."""
+    """Languages × (stage, reason), summed over teachers; languages without a prompt come last."""
     counts: Counter[tuple[str, str]] = Counter()
     for r in rejects:
         counts[(r.language, f"{r.stage}: {r.reason}")] += r.count
@@ -198,7 +198,7 @@ def _from_zero(grid: Grid) -> tuple[float, float]:
 
 
 def _softly(grid: Grid) -> tuple[float, float]:
-    """Sums have no natural upper end: the largest is tinted, not painted."""
+    """Sums have no natural maximum, so the largest value gets a lighter colour."""
     return 0.0, 1.7 * _from_zero(grid)[1]
 
 

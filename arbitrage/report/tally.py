@@ -1,4 +1,4 @@
-"""Counts and sums by language and teacher, added up shard by shard."""
+"""Counts and sums by language and teacher, added shard by shard."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class TallyCell:
-    """How many values, and their sum."""
+    """A number of values, and their sum."""
 
     count: int
     total: float
 
     def plus(self, count: int, total: float) -> "TallyCell":
-        """Return the cell of both."""
+        """Return the sum of both cells."""
         return TallyCell(self.count + count, self.total + total)
 
 
 Grid = tuple[tuple[float | None, ...], ...]
-"""Rows are languages, columns teachers; None where nothing was measured."""
+"""Rows are languages, columns teachers; None without a value."""
 
 _NOTHING = TallyCell(0, 0.0)
 
@@ -42,11 +42,11 @@ class Tally:
                 into[key] = into.get(key, _NOTHING).plus(row["value_count"], float(row["value_sum"]))
 
     def cell(self, measure: str, language: str, teacher: str) -> TallyCell:
-        """Return one cell, empty where nothing was added."""
+        """Return one cell; empty if nothing was added."""
         return self.cells.get(measure, {}).get((language, teacher), _NOTHING)
 
     def has(self, measure: str) -> bool:
-        """Tell whether anything was added under a measure."""
+        """Tell whether anything was added for a measure."""
         return bool(self.cells.get(measure))
 
     def means(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
@@ -58,11 +58,11 @@ class Tally:
         return tuple(tuple(_total(self.cell(measure, lang, t)) for t in teachers) for lang in languages)
 
     def counts(self, measure: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
-        """Return the number of values in every cell; None where nothing was added."""
+        """Return the number of values in every cell; None if nothing was added."""
         return tuple(tuple(self.cell(measure, lang, t).count or None for t in teachers) for lang in languages)
 
     def shares(self, measure: str, among: str, languages: Sequence[str], teachers: Sequence[str]) -> Grid:
-        """Return the part of each language's count that falls to each teacher; None where `among` counts nothing."""
+        """Return the share of each teacher in each language's count; None if `among` counts nothing."""
         rows = []
         for language in languages:
             counts = [self.cell(measure, language, t).count for t in teachers]

@@ -1,4 +1,4 @@
-"""The sentences of the report: the verdict, and what a reader must know before believing it."""
+"""Sentences of the report: the headline, and caveats."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from arbitrage.report.summary import Judged, RunSummary
 from arbitrage.statistics import Estimate
 
 NOT_EVIDENCE = "selected by the same score: not evidence"
-"""Stands wherever strategies are compared by a score that had a say in the selection."""
+"""Shown wherever strategies are compared by a score that also selects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Headline:
     """The headline: two values, their difference, and whether it is clear of zero.
 
     Attributes:
-        shares: which part of the prompts either side answers; empty where both answer all.
-        is_evidence: the score by which they are compared had no say in the selection.
+        shares: share of the prompts with a response on either side; empty if both cover all.
+        is_evidence: the score that compares them was not used in the selection.
     """
 
     value: str
@@ -33,25 +33,25 @@ class Headline:
     difference: str
     interval: str
     relative: str
-    is_better: bool | None  # None: the interval holds zero
+    is_better: bool | None  # None: the interval includes zero
     budget: str
     shares: str
     is_evidence: bool
 
 
 def headline(judged: Judged | None) -> Headline | None:
-    """Return reward-based arbitrage against the best single teacher, or None where one of them is missing."""
+    """Return reward-based arbitrage against the best single teacher, or None if one of them is missing."""
     if judged is None:
         return None
     row, base = judged.row("reward", "all", "teachers"), judged.row("best single", "one")
-    if row is None or base is None or judged.max_asked < 2:
+    if row is None or base is None or judged.max_teachers < 2:
         return None
     return _verdict(judged, row, base, row.difference)
 
 
 def matched_headline(judged: Judged | None) -> Headline | None:
-    """Return the same at an equal number of generations; None where the run recorded too few samples."""
-    if judged is None or judged.max_asked < 2:
+    """Return the same at an equal number of generations; None if the run has too few samples."""
+    if judged is None or judged.max_teachers < 2:
         return None
     for budget in ("teachers", "matched"):
         row, base = judged.row("reward", budget), judged.row("best single", budget)
@@ -61,24 +61,24 @@ def matched_headline(judged: Judged | None) -> Headline | None:
 
 
 def why_not(error: str) -> str:
-    """Return in words why an ensemble gave no score, from what stands in its `Score.error`."""
+    """Return in words why an ensemble gave no score, from `Score.error`."""
     kind, _, what = error.partition(":")
     words = {"filter": f"fails {what}", "unscored": f"no score by {what}", "candidate": f"teacher failed: {what}"}
     return words.get(kind, error)
 
 
 def caveats(summary: RunSummary) -> list[str]:
-    """Return what a reader must know before believing the figures, most important first."""
+    """Return remarks to read before the figures, most important first."""
     found = []
     if summary.status != "complete":
         found.append(
             f"A pilot: {summary.num_shards_done} of {summary.num_shards} shards. "
-            "Shards are dealt by hash, so they are a fair sample of the whole."
+            "Prompts are assigned to shards by hash, so they are a fair sample of the whole."
         )
     judged = summary.judged
     if judged is None:
         nothing = (
-            "Nothing judges these answers (no reward, no exact check gave a value): no strategy can be compared."
+            "There is no score to compare by (no value of a reward or exact check): strategies cannot be compared."
         )
         return [*found, nothing]
     return [*found, *_about_metric(judged), *_about_table(summary, judged)]
@@ -98,20 +98,20 @@ def _about_metric(judged: Judged) -> list[str]:
 def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
     found = []
     best = judged.row("best single", "one")
-    if judged.max_asked < 2:
+    if judged.max_teachers < 2:
         found.append(
-            "Only one teacher was asked for each prompt, so teachers are seen on different prompts and strategies "
+            "Only one teacher was sampled for each prompt, so teachers are seen on different prompts and strategies "
             "cannot be compared on one table."
         )
     elif best is not None and best.coverage < 0.99:
         found.append(
             f"The best single teacher answers {percent(best.coverage)} of the prompts; where it answers it reaches "
-            f"{metric_form(judged.metric).value(best.where_answered)}. Absent answers count as wrong."
+            f"{metric_form(judged.metric).value(best.where_answered)}. Absent responses count as wrong."
             if judged.metric.kind == "accuracy"
             else f"The best single teacher answers {percent(best.coverage)} of the prompts; values are means over "
             "the prompts that a strategy answers, differences over those that both sides answer."
         )
-    if judged.matched_size is None and judged.max_asked >= 2:
+    if judged.matched_size is None and judged.max_teachers >= 2:
         found.append(
             "One sample was drawn of each teacher, so arbitrage cannot be set against best-of-m of one teacher at "
             "the same budget; draw several (sampling.n) to see it."
@@ -125,7 +125,7 @@ def _about_table(summary: RunSummary, judged: Judged) -> list[str]:
     if num_compared < summary.num_prompts:
         found.append(
             f"Strategies are compared on the {compact(num_compared)} prompts that were explored; on the others a "
-            "router chose whom to ask."
+            "router chose the teachers."
         )
     if num_judged < num_compared:
         found.append(

@@ -1,11 +1,11 @@
-"""The verb `calibrate`: how each reward scores each language, as a small table.
+"""The step `calibrate`: the scale of each reward in each language, as a small table.
 
-The levels are language, family (ISO 639-5) and all; `arbitrage.rewards.shrinkage` says how a level leans on the next:
+The levels are language, family (ISO 639-5) and all; each is shrunk towards the next (`arbitrage.rewards.shrinkage`):
 
     family' = shrink(family, all)        language' = shrink(language, family')
 
-Variances and slopes of family and all are pooled *within* languages. A family of one language adds nothing, so there
-the language leans on all directly.
+Variances and slopes of family and all are pooled *within* languages. A family of one language adds nothing, so that
+language is shrunk directly towards all.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,10 +32,10 @@ class CalibrateConfig(Config):
     """How raw scores are put on a common scale.
 
     Attributes:
-        method: `standard` subtracts the mean and divides by the deviation; `rank` maps each language's quantiles to
-            those of the normal distribution, for rewards whose tails differ by language.
-        shrinkage: k, the number of scores at which a group weighs as much as the level above.
-        length_control: take out of each score what its log length explains within the language.
+        method: `standard` subtracts the mean and divides by the standard deviation; `rank` maps each language's
+            quantiles to those of the normal distribution, for rewards whose tails differ by language.
+        shrinkage: k, the number of scores at which a group has the same weight as the level above.
+        length_control: subtract from each score the part that its log length explains within the language.
     """
 
     method: Literal["standard", "rank"] = "standard"
@@ -56,7 +56,7 @@ class _Group:
 
 
 class CalibrateStep(PureCorpusStep):
-    """Calibrates the rewards that feed it."""
+    """Calibrates its input rewards."""
 
     step_kind: ClassVar[str] = "calibrate"
 
@@ -100,7 +100,7 @@ class CalibrateStep(PureCorpusStep):
 
 
 def calibrate(config: CalibrateConfig, prompts: Step, candidates: Sequence[Step], scores: Sequence[Step]) -> Step:
-    """Calibrate rewards over the whole corpus. Check steps among `scores` are left out: checks need no scale.
+    """Calibrate rewards over all shards. Check steps among `scores` are left out, because checks need no calibration.
 
     Raises:
         ConfigError: no reward is among the scores.

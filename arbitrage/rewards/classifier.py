@@ -1,6 +1,6 @@
 """Sequence-classification reward models: one forward pass, one raw logit.
 
-Raw, because the sigmoid that serving engines put on top reaches exactly 1.0 near logit 17 and makes ties.
+The logit is raw, because the sigmoid that serving engines apply reaches exactly 1.0 near logit 17 and makes ties.
 """
 
 import asyncio
@@ -23,21 +23,21 @@ from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, sc
 
 
 class RewardModelConfig(RewardOptions):
-    """A reward model of the `AutoModelForSequenceClassification` kind.
+    """A reward model, loaded with `AutoModelForSequenceClassification`.
 
     Attributes:
         model: a directory, a Hugging Face id, or `demo:<name>` for a model of the shipped demo world.
         revision: commit of a Hugging Face id.
-        engine: both give the same values within 1e-3 in fp32.
-        label: which logit is the reward: its number or its name in the model's config. A model with several needs it.
-        max_tokens: longest conversation; by default the model's own limit, with `vllm` at most 16,384.
+        engine: `transformers` or `vllm`; both give the same values within 1e-3 in fp32.
+        label: which logit is the reward: its number or its name in the model's config; required if there are several.
+        max_tokens: maximum length of a conversation (default: the model's own limit; with `vllm` at most 16,384).
         truncate: cut longer conversations at the end instead of leaving them unscored (`too_long`).
-        precision: of weights and arithmetic; the score itself is computed in fp32.
+        precision: precision of weights and arithmetic; the score itself is computed in fp32.
         template_options: passed to the chat template.
-        batch_size: conversations in one forward pass, sorted by length (`transformers`).
-        threads: CPU threads of one replica; None leaves PyTorch's choice.
-        gpu_memory_utilization: share of each GPU's memory that vLLM takes; its CPU build takes 1 GB.
-        tensor_parallel_size: GPUs over which vLLM spreads one replica; ask for as many in `resources`.
+        batch_size: number of conversations in one forward pass, sorted by length (`transformers`).
+        threads: CPU threads per replica; None: PyTorch's default.
+        gpu_memory_utilization: share of each GPU's memory that vLLM uses; its CPU build uses 1 GB.
+        tensor_parallel_size: number of GPUs for one vLLM replica; set `resources.gpus` to the same number.
         enforce_eager: vLLM compiles nothing: starts faster, runs slower.
     """
 
@@ -62,13 +62,13 @@ class RewardModelConfig(RewardOptions):
     resources: Annotated[Resources, Operational] = Resources(cpus=1.0)
 
     def identity(self) -> Raw:
-        """Name the weights by what is in them, not by where they lie."""
-        # No label means that there is one alone: the first, as older configs said.
+        """Identify local weights by their content instead of their path."""
+        # No label means the only one: the first, as in older configs.
         return super().identity() | {"model": _weights_of(self.model, self.revision), "label": self.label or 0}
 
     @property
     def owner(self) -> str:
-        """What an error about the model begins with."""
+        """The beginning of an error message about the model."""
         return f"reward '{self.name}'"
 
     @property
@@ -83,7 +83,7 @@ class RewardModelConfig(RewardOptions):
             EngineStartError: the model cannot be loaded, or has no such label.
             MissingDependencyError: the engine is not installed.
         """
-        load_config(self.model, self.revision, self.owner)  # broken files are named before anything else is
+        load_config(self.model, self.revision, self.owner)  # report broken files first
         tokenizer = load_tokenizer(self.model, self.revision, self.owner)
         chat = ChatTokenizer(
             tokenizer,
@@ -100,8 +100,8 @@ class LogitEngine(Protocol):
     """A loaded classifier.
 
     Attributes:
-        max_length: longest input in tokens; None if the model does not say.
-        pad_id: the token that a decoder's pooling passes over at the end of an input.
+        max_length: maximum input in tokens; None if the model does not say.
+        pad_id: the token that a decoder's pooling skips at the end of an input.
     """
 
     max_length: int | None
@@ -153,7 +153,7 @@ class RewardModel:
             ids = self._chat.encode([*item.prompt.messages, answer], is_complete=True)
         except DataError:
             return CheckResult(error="bad_chat")
-        # Transformers pools at the last token that is not padding, vLLM at the last: say the same to both.
+        # Transformers pools at the last token that is not padding, vLLM at the last: give both the same input.
         while len(ids) > 1 and ids[-1] == self._engine.pad_id:
             ids.pop()
         if self._max_length and len(ids) > self._max_length:
@@ -163,7 +163,7 @@ class RewardModel:
         return ids
 
     def _cut(self, ids: Sequence[int], length: int) -> list[int]:
-        """Return the beginning of a conversation, closed as the tokenizer closes a text that it cuts."""
+        """Return the beginning of a conversation, with the tokenizer's closing token."""
         closing = [token for token in self._chat.closing if token != self._engine.pad_id][-length:]
         return [*ids[: length - len(closing)], *closing]
 

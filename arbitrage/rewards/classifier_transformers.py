@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 class TransformersClassifier:
-    """A loaded model. Batches run in a thread, one at a time, whoever asks."""
+    """A loaded model. Batches run in a thread, one at a time."""
 
     def __init__(self, config: "RewardModelConfig", tokenizer: Any) -> None:
         self._model = _load(config)
         self.max_length = longest_input(self._model.config, tokenizer)
         self.pad_id = padding_id(self._model.config.get_text_config())
         self._label = label_of(config.label, self._model.config, owner=config.owner, model=config.model)
-        # A decoder without a padding token cannot tell where a padded row ends.
+        # A decoder without a padding token cannot find the end of a padded row.
         self._batch_size = 1 if self.pad_id is None else config.batch_size
         self._lock = threading.Lock()
 
     async def logits(self, rows: Sequence[list[int]]) -> list[float | None]:
-        """Return the raw logit of each row, in order. Batches hold rows of like length."""
+        """Return the raw logit of each row, in order. Batches hold rows of similar length."""
         order = sorted(range(len(rows)), key=lambda i: (len(rows[i]), rows[i]))
         found: dict[int, float | None] = {}
         for start in range(0, len(order), self._batch_size):

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from arbitrage.rewards.classifier import RewardModelConfig
 
 MAX_IN_FLIGHT = 512
-"""Requests the engine knows of at one time: enough to fill any batch, few enough to keep its queue short."""
+"""Maximum number of requests in the engine: enough to fill any batch, with a short queue."""
 
 
 CPU_CACHE_BYTES = 1 << 30
-"""By default the CPU build would take half of the machine's memory."""
+"""Memory of the key-value cache; by default the CPU build would use half of the machine's memory."""
 
 LONGEST_BY_DEFAULT = 16_384
-"""Tokens of a conversation where `max_tokens` is not given."""
+"""Maximum tokens of a conversation if `max_tokens` is not given."""
 
 
 class VllmClassifier:
@@ -60,7 +60,7 @@ class VllmClassifier:
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        # The default activation is a sigmoid (or a softmax): ask for the logits themselves.
+        # The default activation is a sigmoid (or a softmax): request the logits themselves.
         params = PoolingParams(task="classify", use_activation=False)
         number = f"{self._name}-{next(self._numbers)}"
         async with self._slots:
@@ -116,11 +116,11 @@ def engine_args(
 
 
 def _require_gpus(config: "RewardModelConfig", is_cpu_build: bool) -> None:
-    """Refuse a replica that would take GPUs it does not hold: Ray hides none from a worker that asked for none."""
+    """Refuse a replica that would use GPUs it does not reserve: Ray hides none from a worker that reserves none."""
     gpus, ranks = config.resources.gpus, config.tensor_parallel_size
     if not is_cpu_build and gpus == 0:
         raise UserError(
-            f"reward '{config.name}': resources.gpus is 0, but the vLLM here is the GPU build, which would take "
+            f"reward '{config.name}': resources.gpus is 0, but the installed vLLM is the GPU build, which would take "
             f"a GPU that others hold; add resources: {{gpus: {ranks}}}"
         )
     if gpus and ranks > 1 and gpus != ranks:
@@ -130,9 +130,9 @@ def _require_gpus(config: "RewardModelConfig", is_cpu_build: bool) -> None:
 
 
 def _longest(model: str, config: "RewardModelConfig") -> int:
-    """Return the longest input where the config says nothing: the model's own limit, but no more than 16,384.
+    """Return the default maximum length: the model's own limit, but at most 16,384.
 
-    vLLM wants room in its key-value cache for one input of this length. Skywork-Reward-V2-Llama-3.1-8B states
+    vLLM reserves its key-value cache for one input of this length. Skywork-Reward-V2-Llama-3.1-8B states
     131,072 positions, and that is 16 GiB.
     """
     from vllm.engine.arg_utils import AsyncEngineArgs

@@ -1,4 +1,4 @@
-"""Scores that lie in a file already: of people, of an earlier run, of a metric computed elsewhere."""
+"""Scores from a file: human ratings, an earlier run's scores, or a metric computed elsewhere."""
 
 from collections import Counter
 from math import isfinite
@@ -30,10 +30,10 @@ class ColumnConfig(RewardOptions):
     Attributes:
         path: a file.
         value: the column of scores (numbers or booleans).
-        prompt: the column that says which prompt, as `prompt_key` of our prompts.
-        prompt_key: what that column holds: our `prompt_id`, or the `source_id` that the prompts came with.
-        teacher: the column of teacher names; null if the answer's text is enough.
-        text: the column of answers, compared in Unicode form C; null to go by prompt and teacher alone.
+        prompt: the column that identifies the prompt, see `prompt_key`.
+        prompt_key: what that column holds: our `prompt_id`, or the `source_id` of the prompts.
+        teacher: the column of teacher names; null if the response text is sufficient.
+        text: the column of response texts, compared in Unicode form C; null to use only prompt and teacher.
     """
 
     kind: Literal["column"] = "column"
@@ -46,7 +46,7 @@ class ColumnConfig(RewardOptions):
     text: str | None = None
 
     def identity(self) -> Raw:
-        """Name the file by its content."""
+        """Identify the file by its content."""
         return super().identity() | {"path": digest_files(Path(self.path))}
 
     @property
@@ -95,7 +95,7 @@ _AMBIGUOUS = float("inf")
 
 
 def _read(path: Path, columns: ColumnMap[Role]) -> list[list[Any]]:
-    """Return the columns of keys, written as ids are, and the column of numbers."""
+    """Return the key columns, written like ids, and the column of numbers."""
     if not path.is_file():
         raise DataError(f"{shown_path(path)}: is not a file that can be read")
     try:

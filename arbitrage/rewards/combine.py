@@ -1,4 +1,4 @@
-"""The verb `ensemble`: one calibrated score for each candidate, none for one that fails a filter."""
+"""The step `ensemble`: one final score for each candidate; none for a candidate that fails a filter."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
@@ -31,11 +31,11 @@ class EnsembleConfig(Config):
     """How the scores of a candidate are combined into its final score.
 
     Attributes:
-        weights: weight of each reward or check, by name; only proportions matter, and a negative weight counts
-            against.
-        filters: names of checks, and of rewards with a minimum, that a candidate must pass to be selected; by default
-            those with `filter: true` and all such rewards.
-        missing: a candidate without one of the weighted scores gets no final score (`error`) or the weighted mean of
+        weights: weight of each reward or check, by name; only proportions matter; a negative weight lowers the final
+            score.
+        filters: names of checks, and of rewards with a minimum, that a candidate must pass to be selected (default:
+            those with `filter: true` and all such rewards).
+        missing: a candidate without one of the weighted scores gets no final score (`error`), or the weighted mean of
             the others (`skip`).
         name: name of the combined score in step names and in `Score.reward`.
     """
@@ -54,7 +54,7 @@ class FilterRule(Config):
 
 
 class EnsembleStep(PureStep):
-    """An ensemble with its filters resolved. `raw` names the scores that are combined without calibration.
+    """An ensemble with resolved filters. `raw` names the scores that are combined without calibration.
 
     Errors of its Scores: `candidate:<why>` (the teacher failed), `filter:<check>`, `unscored:<reward>`.
     """
@@ -128,10 +128,10 @@ def combine(
         prompts: the prompts.
         candidates: one step for each teacher.
         scores: score and check steps over those candidates.
-        calibration: the step of `calibrate`; None weighs raw scores, for ablations.
+        calibration: the step of `calibrate`; None combines raw scores, for ablations.
 
     Raises:
-        ConfigError: a weight or filter names nothing among the scores, or two rewards share a name.
+        ConfigError: a weight or filter names no score, or two rewards share a name.
     """
     rewards, checks = _rewards(scores), _checks(scores)
     for name in sorted(rewards.keys() & checks.keys()):

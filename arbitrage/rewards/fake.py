@@ -1,4 +1,4 @@
-"""A reward of no opinion: a number drawn from the hash of the answer. For tests and dry runs."""
+"""A reward without meaning: a number drawn from a hash of the text, for tests and dry runs."""
 
 from statistics import NormalDist
 from typing import Literal
@@ -40,5 +40,5 @@ class FakeRewardConfig(RewardOptions):
         return CheckResult(value=noise + bias + self.per_character * len(text))
 
     def _uniform(self, purpose: str, text: str) -> float:
-        # Strictly between 0 and 1, for inv_cdf.
+        # strictly between 0 and 1, as inv_cdf requires
         return (int(content_id("fake-reward", self.seed, purpose, text)[:13], 16) + 0.5) / 16**13

@@ -1,4 +1,4 @@
-"""Is the answer, or its reasoning, in the language wanted? The field's best-known failure is an answer in English."""
+"""Is the response in the wanted language? The best-known failure is a response in English."""
 
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
@@ -17,23 +17,23 @@ from arbitrage.text.prose import prose
 
 
 class LanguageConfusionCheckConfig(CheckOptions):
-    """The share of the answer that is in the language wanted, 0..1, code, formulas, addresses and names left out.
+    """The share of the response in the wanted language, 0..1; code, formulas, addresses and names are ignored.
 
-    Wanted is the prompt's language; for a translation its target, which is, in this order: what `targets` says of
-    the task; the prompt's language, if the text to be translated is reliably in another one (so is the language
-    column of translation data usually meant); the language of the reference translation. Where none of these tells
-    the target, the check abstains: it does not guess from the instruction.
+    The wanted language is the prompt's; for a translation it is the target language, which is the first of: the entry
+    of `targets` for the task; the prompt's language, if the text to be translated is reliably in another one (the
+    usual meaning of the language column in translation data); the language of the reference translation. If none of
+    these is available, the check gives no score: it does not interpret the instruction.
 
-    An answer of one or two words is judged by script alone: 0 where that is wrong, 1 where it belongs to the
-    wanted language only, else the check abstains.
+    A response of one or two words is judged only by its script: 0 if it is wrong, 1 if it belongs only to the wanted
+    language, otherwise there is no score.
 
     Errors: `too_short` (see above), `no_text` (no letters), `unknown_language` (the prompt's), `no_target_language`
     (of a translation), `exempt`.
 
     Attributes:
-        translation_tasks: values of `Prompt.task` that ask for a translation.
-        targets: value of `Prompt.task` → the language its answers are to be in, such as {"into-german": "de"}.
-        exempt_tasks: values of `Prompt.task` whose answers may be in any language.
+        translation_tasks: values of `Prompt.task` that mean a translation.
+        targets: value of `Prompt.task` → wanted language of the response, such as {"into-german": "de"}.
+        exempt_tasks: values of `Prompt.task` whose responses may be in any language.
     """
 
     version: ClassVar[int] = 2
@@ -106,9 +106,9 @@ class ReasoningLanguageConfig(CheckOptions):
 
 
 def target_of(prompt: Prompt) -> str | None:
-    """Return the language that a translation is to be in, None where the prompt does not tell.
+    """Return the target language of a translation; None if the prompt does not show it.
 
-    A prompt that is in the language it is tagged with may ask for any other.
+    A prompt in its tagged language may request a translation into any other.
     """
     source = _beginning("\n".join(m.content for m in prompt.messages if m.role == "user"))
     if find_contradiction(source, prompt.language):
@@ -124,7 +124,7 @@ def target_of(prompt: Prompt) -> str | None:
 
 
 def check_language(text: str, language: str) -> CheckResult:
-    """Return the share of a text that is in a language, or why it cannot be told."""
+    """Return the share of a text that is in a language, or the reason why there is none."""
     found = language_share(text, language)
     return CheckResult(found.value, found.reason)
 

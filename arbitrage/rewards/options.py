@@ -1,4 +1,4 @@
-"""Base configs of rewards and checks, and `TextReward`, which makes a `Reward` of a pure function.
+"""Base configs of rewards and checks, and `TextReward`, a `Reward` made from a pure function.
 
 Rewards and checks have a plain name in configs and `name@version` in `Score.reward`.
 """
@@ -19,30 +19,30 @@ RewardName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]*[a-
 
 
 def versioned(name: str, version: int, model: str | None = None) -> str:
-    """Return `name@version`, with the first 8 digits of a model's digest where there is a model."""
+    """Return `name@version`, with the first 8 digits of a model's digest if there is a model."""
     return f"{name}@{version}" if model is None else f"{name}@{version}-{model[:8]}"
 
 
 class ScorerOptions(Config):
-    """Base of the configs of rewards and committees: scorers on a scale of their own, which is calibrated.
+    """Base of the configs of rewards and committees: scorers on an open scale, which are calibrated.
 
     Attributes:
         name: part of step names and, before the '@', of Score.reward.
     """
 
     version: ClassVar[int] = 1
-    """Raise it when the code changes what comes out."""
+    """Increase it when a change of the code changes scores."""
 
     name: RewardName = "reward"
 
     @property
     def reward_name(self) -> str:
-        """`name@version`, as it stands in Score.reward."""
+        """`name@version`, the value of Score.reward."""
         return versioned(self.name, self.version)
 
     @property
     def least(self) -> float | None:
-        """Candidates with a smaller raw score are not selected; None: no limit."""
+        """Minimum raw score of selected candidates; None: no minimum."""
         return None
 
 
@@ -64,12 +64,12 @@ class CheckOptions(Config):
 
     Attributes:
         name: in `ensemble` and, before the '@', in Score.reward.
-        filter: whether a candidate that fails the check is left out of the selection.
+        filter: whether a candidate that fails the check is not selected.
         minimum: a candidate with a smaller value fails; values are between 0 and 1 (best).
     """
 
     version: ClassVar[int] = 1
-    """Raise it when the code changes what comes out."""
+    """Increase it when a change of the code changes scores."""
 
     name: RewardName = "check"
     filter: bool = True
@@ -77,7 +77,7 @@ class CheckOptions(Config):
 
     @property
     def reward_name(self) -> str:
-        """`name@version`, as it stands in Score.reward."""
+        """`name@version`, the value of Score.reward."""
         return versioned(self.name, self.version)
 
 
@@ -90,7 +90,7 @@ class CheckResult:
 
 
 class TextReward:
-    """A `Reward` made of a pure function."""
+    """A `Reward` made from a pure function."""
 
     def __init__(self, name: str, judge: Callable[[Scorable], CheckResult]) -> None:
         self._name = name
@@ -98,7 +98,7 @@ class TextReward:
 
     @property
     def name(self) -> str:
-        """`name@version`, as it stands in Score.reward."""
+        """`name@version`, the value of Score.reward."""
         return self._name
 
     def score_one(self, item: Scorable) -> Score:
@@ -110,7 +110,7 @@ class TextReward:
         return [self.score_one(item) for item in items]
 
     async def close(self) -> None:
-        """Hold nothing, release nothing."""
+        """Do nothing: there is nothing to release."""
 
 
 def score_of(item: Scorable, reward: str, result: CheckResult) -> Score:

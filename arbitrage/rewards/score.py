@@ -144,7 +144,7 @@ class RewardModelShard:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
 
-    def condemned(self, item_id: str) -> Record:
+    def crash_reject(self, item_id: str) -> Record:
         """Return a Score without a value for a candidate that crashes the model's engine."""
         prompt_id = self.pairs[item_id].prompt.prompt_id
         return Score(

@@ -1,4 +1,4 @@
-"""Statistics of a group of scores, and how a small group is shrunk toward a larger one (empirical Bayes).
+"""Statistics of groups of scores, and shrinkage of a small group towards a larger one (empirical Bayes).
 
 A group of n scores has weight w = n / (n + k), the level above it 1 − w. Means, variances, length slopes and the
 curves of the rank method are all shrunk alike. `Moments` are running sums: memory does not grow with the number of
@@ -15,7 +15,7 @@ from statistics import NormalDist, fmean
 from arbitrage.candidates.calibration import Curve
 
 SAMPLE_SIZE = 2048
-"""Scores kept for each reward and language by the rank method: quantiles within ±0.02 at 95 %."""
+"""Number of scores sampled per reward and language by the rank method: quantiles within ±0.02 at 95 %."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Moments:
     products: float = 0.0
 
     def add(self, value: float, log_length: float) -> None:
-        """Take in one score."""
+        """Add one score."""
         self.num += 1
         delta = value - self.mean
         length_delta = log_length - self.length_mean
@@ -71,7 +71,7 @@ class Sample:
     _heap: list[tuple[int, float]] = field(default_factory=list)  # (−key, value): the largest key on top
 
     def add(self, key: int, value: float) -> None:
-        """Take in one score; keys are hashes."""
+        """Add one score; keys are hashes."""
         if len(self._heap) < SAMPLE_SIZE:
             heapq.heappush(self._heap, (-key, value))
         elif -key > self._heap[0][0]:
@@ -82,12 +82,12 @@ class Sample:
         return list(self._heap)
 
     def values(self) -> list[float]:
-        """Return the sampled scores, rising."""
+        """Return the sampled scores in ascending order."""
         return sorted(value for _, value in self._heap)
 
 
 def merge(samples: Iterable[Sample]) -> Sample:
-    """Merge samples into one that is as fair: the smallest keys of all."""
+    """Merge samples into one random sample: the smallest keys of all."""
     merged = Sample()
     for sample in samples:
         for negated, value in sample.pairs():
@@ -96,7 +96,7 @@ def merge(samples: Iterable[Sample]) -> Sample:
 
 
 NUM_KNOTS = 65
-"""Quantiles kept of each group by the rank method."""
+"""Number of quantiles stored for each group by the rank method."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,12 @@ class Level:
 
     @property
     def sd(self) -> float:
-        """Standard deviation; 1 where all scores are equal, so that dividing by it is harmless."""
+        """Standard deviation; 1 if all scores are equal, so that one can divide by it."""
         return sqrt(self.variance) or 1.0
 
 
 def level_of(moments: Moments, sample: Sequence[float] = ()) -> Level:
-    """Describe a group by its moments and, for the rank method, by a rising sample of its scores."""
+    """Describe a group by its moments and, for the rank method, by an ascending sample of its scores."""
     sd = sqrt(moments.variance) or 1.0
     slope = moments.products / moments.length_squares / sd if moments.length_squares > 0.0 else 0.0
     curve = curve_of(sample, 1.0 / sd) if sample else None
@@ -125,7 +125,7 @@ def level_of(moments: Moments, sample: Sequence[float] = ()) -> Level:
 
 
 def shrink(own: Level, above: Level, k: float) -> Level:
-    """Return a group as it is believed to be: n / (n + k) itself, the rest the level above."""
+    """Return the shrunken group: weight n / (n + k) for itself, the rest for the level above."""
     w = own.num / (own.num + k)
 
     def mix(a: float, b: float) -> float:
@@ -147,7 +147,7 @@ def shrink(own: Level, above: Level, k: float) -> Level:
 
 
 def curve_of(values: Sequence[float], slope: float) -> Curve:
-    """Map the quantiles of rising values to those of the standard normal distribution; ties share their mean."""
+    """Map the quantiles of ascending values to those of the standard normal distribution; ties share their mean."""
     num = min(len(values), NUM_KNOTS)
     shares = [(i + 0.5) / num for i in range(num)]
     points = [(_quantile(values, p), NormalDist().inv_cdf(p)) for p in shares]
@@ -159,7 +159,7 @@ def _quantile(values: Sequence[float], share: float) -> float:
     position = min(max(share * len(values) - 0.5, 0.0), len(values) - 1.0)
     low = int(position)
     high = min(low + 1, len(values) - 1)
-    # Not a + t·(b − a): that rounds differently where a = b, and would break ties.
+    # Not a + t·(b − a), which rounds differently for a = b and would break ties.
     return (
         values[low] if values[low] == values[high] else values[low] + (position - low) * (values[high] - values[low])
     )

@@ -1,9 +1,9 @@
-"""Checks of one candidate's text: 1 is good, 0 is bad, null where the check does not apply.
+"""Checks of one candidate's text: 1 is good, 0 is bad, null if the check does not apply.
 
-`emptiness` (nothing is said), `truncation` (cut off: a student would learn to stop mid-sentence), `repetition` (words
-where there are spaces, characters where there are none), `refusal` (short texts that open with a phrase of
-`refusals.yaml`), `reasoning_left` (reasoning in the place of the final response), `exact` (the known right response;
-for reports and the oracle, and with a weight for the ensemble).
+`emptiness` (no content), `truncation` (cut off: a student would learn to stop mid-sentence), `repetition` (of words,
+or of characters in scripts without spaces), `refusal` (short texts that begin with a phrase of `refusals.yaml`),
+`reasoning_left` (reasoning instead of the final response), `exact` (equal to the reference; for reports, the oracle,
+and with a weight for the ensemble).
 """
 
 import re
@@ -26,9 +26,9 @@ from arbitrage.text.scripts import SPACELESS, count_scripts
 
 
 class EmptinessConfig(CheckOptions):
-    """1 where the answer has at least `min_characters` letters, digits or symbols, else 0.
+    """1 if the response has at least `min_characters` letters, digits or symbols, else 0.
 
-    Spaces, punctuation, control and format characters say nothing; an emoji or '+' does.
+    Spaces, punctuation, control and format characters do not count; an emoji or '+' does.
 
     Attributes:
         min_characters: number of letters, digits or symbols that are enough.
@@ -52,7 +52,7 @@ class EmptinessConfig(CheckOptions):
 
 
 class TruncationConfig(CheckOptions):
-    """1 where the teacher stopped by itself, 0 where it ran into `max_tokens`."""
+    """1 if the completion ended by itself, 0 if it was cut off at `max_tokens`."""
 
     kind: Literal["truncation"] = "truncation"
     name: RewardName = "truncation"
@@ -72,7 +72,7 @@ class RepetitionCheckConfig(CheckOptions):
     Errors: `too_short` (fewer than `MIN_UNITS` words, and no more characters than so few words have).
 
     Attributes:
-        compression_limit: plain length over zlib's (level 6), above which an answer counts as repetitive. Answers
+        compression_limit: plain length over zlib's (level 6), above which a response counts as repetitive. Responses
             of six models in six languages: median 2.0 to 2.8, 99 of 100 below 4.3, loops from 7 to 18.
     """
 
@@ -91,7 +91,7 @@ class RepetitionCheckConfig(CheckOptions):
 
 
 def check_repetition(text: str, compression_limit: float) -> CheckResult:
-    """Return how little a text repeats itself: 1 not at all, 0 nothing but."""
+    """Return how little a text repeats itself: 1 not at all, 0 completely."""
     loop = loop_at_end(text)
     ngrams = repeated_ngrams(text)
     if ngrams is None and not loop:
@@ -107,19 +107,20 @@ def _excess(text: str, limit: float) -> float:
 
 
 OPENING_CHARACTERS = 120
-"""A refusal begins with itself; later on the same words are part of a story."""
+"""A refusal is at the beginning; later in a text the same words are usually part of its content."""
 
 GAP_CHARACTERS = 40
-"""What '…' in a phrase may stand for."""
+"""Text that '…' in a phrase matches."""
 
 _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'"})
 
 
 class RefusalConfig(CheckOptions):
-    """0 where a short answer opens with a refusal in any of the known languages, else 1.
+    """0 if a short response begins with a refusal in any of the known languages, else 1.
 
     Attributes:
-        max_characters: longer answers go on to answer after all; in spaceless scripts a third of it.
+        max_characters: longer responses usually answer after the refusal, and pass; in scripts without spaces a third
+            of it.
     """
 
     kind: Literal["refusal"] = "refusal"
@@ -135,7 +136,7 @@ class RefusalConfig(CheckOptions):
 
 
 def is_refusal(text: str, max_characters: int) -> bool:
-    """Tell whether a text is short and opens with a refusal."""
+    """Tell whether a text is short and begins with a refusal."""
     scripts = count_scripts(text)
     spaceless = sum(n for script, n in scripts.items() if script in SPACELESS)
     limit = max_characters // 3 if spaceless * 2 > sum(scripts.values()) else max_characters
@@ -143,7 +144,7 @@ def is_refusal(text: str, max_characters: int) -> bool:
 
 
 def fold(text: str) -> str:
-    """Return a text as the phrases are written: NFKC, case folded, straight apostrophes, single spaces."""
+    """Return a text in the form of the phrases: NFKC, case folded, straight apostrophes, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_STRAIGHT).split())
 
 
@@ -167,11 +168,11 @@ def _regex(phrase: str) -> str:
 
 
 class ReasoningLeftConfig(CheckOptions):
-    """0 where the answer still holds reasoning (`<think>…</think>`, a closing tag alone, `[THINK]`, …), else 1.
+    """0 if the response still holds reasoning (`<think>…</think>`, only a closing tag, `[THINK]`, …), else 1.
 
-    Part of every pipeline, whether it is named under `checks` or not; name it with `filter: false` to count such
-    answers and select them all the same. Answers that speak of these tags in code, in quotation marks or within a
-    sentence pass, and so do XML and HTML documents and formats that the prompt asks for.
+    Part of every pipeline, also if `checks` does not name it; name it with `filter: false` to count such responses
+    but still select them. Responses that mention these tags in code, in quotation marks or within a sentence pass,
+    and so do XML and HTML documents and formats that the prompt requests.
     """
 
     kind: Literal["reasoning_left"] = "reasoning_left"
@@ -188,14 +189,14 @@ def _reasoning_left_judge(item: Scorable) -> CheckResult:
 
 
 class ExactConfig(CheckOptions):
-    """1 where the answer is `Prompt.reference`, 0 where not.
+    """1 if the response equals `Prompt.reference`, else 0.
 
-    Errors: `no_reference` where the prompt has none.
+    Errors: `no_reference` if the prompt has none.
 
     Attributes:
-        match: what of the answer is compared. `auto`: its last number (what is boxed or behind '####', if anything
-            is) where the reference is a number, else all of it. `whole`, `last_number`, `contains` (the reference
-            anywhere, as whole words), `final_answer` (what is boxed, behind '####' or 'Answer:', or the last line).
+        match: which part of the response is compared. `auto`: its last number (a boxed one or the one after '####',
+            if there is one) if the reference is a number, else all of it. `whole`, `last_number`, `contains` (the
+            reference anywhere, as whole words), `final_answer` (boxed, after '####' or 'Answer:', or the last line).
     """
 
     kind: Literal["exact"] = "exact"

@@ -1,1 +1,1 @@
-"""Runs on disk: where shards lie, how they are committed, what the manifest says, how a finished run is read."""
+"""Runs on disk: file names, commits, the manifest, reading a finished run."""

@@ -1,4 +1,4 @@
-"""`arbitrage verify`: check every file of a run directory against what was written, and set damaged files aside.
+"""`arbitrage verify`: check every file of a run directory for damage, and set damaged files aside.
 
 They are moved below `<run>/_damaged/`, never deleted, and the next run makes them again.
 """
@@ -44,7 +44,7 @@ def set_aside(run_dir: AnyPath, path: AnyPath) -> str:
 
 
 def _copy_aside(run_dir: AnyPath, path: StorePath, below: str) -> str:
-    """A store cannot move: copy, then remove."""
+    """Copy and then remove, because a store cannot move objects."""
     assert isinstance(run_dir, StorePath)
     target, number = run_dir / DAMAGED / below, 1
     while target.exists():
@@ -56,7 +56,7 @@ def _copy_aside(run_dir: AnyPath, path: StorePath, below: str) -> str:
 
 
 def _free(path: Path) -> Path:
-    """Return a name that nothing has yet: what was set aside earlier stays."""
+    """Return an unused name, so that earlier files stay."""
     target, number = path, 1
     while target.exists() or target.is_symlink():
         number += 1
@@ -69,7 +69,7 @@ KNOWN = {PLAN_FILE, MANIFEST_FILE, NOTES_FILE, REPORT_FILE, LIVE_FILE, "_lock", 
 PARTS = {"_rejects", "_stats", "_journal"}
 
 Kind = Literal["damaged", "missing", "dropped lines", "export", "stray"]
-"""`stray`: nothing that the run wrote or reads; the others are damage. `export`: a file of an export."""
+"""`stray`: a file that the run neither wrote nor reads; the others are damage. `export`: a file of an export."""
 
 _STEP = re.compile(r".+-[0-9a-f]{12}")
 
@@ -79,7 +79,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One file that is not as it was written."""
+    """One file that is damaged, missing or unknown."""
 
     path: str  # below the run directory
     kind: Kind
@@ -87,17 +87,17 @@ class Finding:
 
     @property
     def is_damage(self) -> bool:
-        """Whether the run needs the file as it was."""
+        """Whether the file is damaged or missing."""
         return self.kind != "stray"
 
 
 @dataclass
 class Audit:
-    """What was found.
+    """The result of an audit.
 
     Attributes:
-        num_files: that were read.
-        num_bytes: of them.
+        num_files: number of files read.
+        num_bytes: their size.
         findings: in the order of the directory.
         set_aside: old name → new name of the files that a repair moved, both below the run directory.
     """
@@ -109,12 +109,12 @@ class Audit:
 
     @property
     def damage(self) -> list[Finding]:
-        """The findings that the run must be mended of."""
+        """The findings that a repair is needed for."""
         return [finding for finding in self.findings if finding.is_damage]
 
 
 def is_run_directory(place: AnyPath) -> bool:
-    """Whether a directory is, or was, that of a run: also where its `run.json` is lost."""
+    """Whether a directory is, or was, a run directory: also if its `run.json` is lost."""
     names = names_in(place)
     return PLAN_FILE in names or MANIFEST_FILE in names or any(_STEP.fullmatch(name) for name in names)
 
@@ -125,9 +125,9 @@ def audit(run_dir: AnyPath) -> Audit:
 
 
 def repair(run_dir: AnyPath, found: Audit) -> None:
-    """Set damaged files aside, so that the next run makes them again; only for who holds the run directory.
+    """Set damaged files aside, so that the next run makes them again; the caller must hold the run lock.
 
-    Where a shard is gone, the manifest goes too: the run is no longer complete.
+    Without one of its shards a run is not complete, so its manifest is removed as well.
     """
     names = [finding.path for finding in found.damage if finding.kind == "damaged"]
     if any(
@@ -159,7 +159,7 @@ class _Auditor:
                 self._step(name, planned.get(name, ()) if is_finished else ())
             elif name not in KNOWN:
                 is_ours = name.startswith(TEMPORARY)
-                self._find(name, "stray", "a killed process left it" if is_ours else "is no file of a run")
+                self._find(name, "stray", "a killed process left it" if is_ours else "is not a file of a run")
             elif self._is_link(self._run_dir / name):
                 self._find(name, "damaged", "is a link, and links in a run directory are not followed")
         return self._audit
@@ -173,7 +173,7 @@ class _Auditor:
         shards = numbered(names, ".parquet")
         for other in names:
             if other not in PARTS and other not in shards.values():
-                what = "a killed process left it" if other.startswith(TEMPORARY) else "is no file of a step"
+                what = "a killed process left it" if other.startswith(TEMPORARY) else "is not a file of a step"
                 self._find(f"{name}/{other}", "stray", what)
             elif other in PARTS and self._is_link(directory / other):
                 self._find(f"{name}/{other}", "damaged", "is a link, and links in a run directory are not followed")

@@ -1,8 +1,8 @@
-"""Named points at which a test makes a process die as if by power loss: `ARBITRAGE_CRASH_AT=<point>:<n>[:<file>]`.
+"""Test hook: a process kills itself at a named point: `ARBITRAGE_CRASH_AT=<point>:<n>[:<file>]`.
 
-At its n-th pass of the point the process kills itself with SIGKILL. Where a file is named, the first to die makes it
-and writes the time into it (`time.monotonic`), and while it exists nobody else dies: workers inherit the variable.
-`benchmarks/kills.py` uses them to show that a run survives its death anywhere.
+At its n-th pass of the point the process kills itself with SIGKILL. If a file is named, the first process creates it
+before it dies and writes the time into it (`time.monotonic`); while it exists, no other process dies (workers inherit
+the variable). `benchmarks/kills.py` uses it to kill runs anywhere.
 """
 
 import os
@@ -24,17 +24,17 @@ CrashPoint = Literal[
 VARIABLE = "ARBITRAGE_CRASH_AT"
 
 _passes: Counter[str] = Counter()
-_wanted = os.environ.get(VARIABLE, "")  # looked up once: each answer passes a point
+_wanted = os.environ.get(VARIABLE, "")  # looked up once, because each result passes a point
 
 
 def arm(wanted: str) -> None:
-    """Set the point at which this process dies, as the variable does for a process that starts; empty: nowhere."""
+    """Set the point at which this process dies, like the environment variable; empty: none."""
     global _wanted
     _wanted = wanted
 
 
 def crash_point(name: CrashPoint) -> None:
-    """Die here if the environment says so."""
+    """Kill this process here if the environment variable says so."""
     if not _wanted:
         return
     point, number, marker = (*_wanted.split(":", 2), "", "")[:3]

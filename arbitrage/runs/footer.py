@@ -1,4 +1,4 @@
-"""A shard's counts in its own footer: should its `_stats` be lost, they are made again from there, not its rows."""
+"""A copy of a shard's counts in its own footer: if its `_stats` are lost, the shard need not be made again."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ from arbitrage.tables import arrow_schema
 
 
 def footer(stats: ShardStats) -> Mapping[str, str]:
-    """Return what a shard's file says of itself: nothing that differs where the same shard is made again."""
+    """Return the footer of a shard's file: only values that are equal when the same shard is made again."""
     lasting = stats.model_copy(
         update={"seconds": 0.0, "num_replayed": 0, "num_damaged_lines": 0, "size_bytes": 0, "digest": ""}
     )
@@ -24,7 +24,7 @@ def footer(stats: ShardStats) -> Mapping[str, str]:
 
 
 def stats_from_footer(directory: AnyPath, shard: int, record: type[Record]) -> ShardStats | None:
-    """Return the counts that a shard's footer holds, or None where the shard is not sound.
+    """Return the counts in a shard's footer, or None if the shard is damaged.
 
     Every page of the file is read and checked against the checksum it was written with.
     """

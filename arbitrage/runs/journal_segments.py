@@ -1,4 +1,4 @@
-"""A journal in an object store, where nothing can be appended: lines are gathered and written as objects in turn."""
+"""A journal in an object store, which cannot append: lines are collected and written as a sequence of objects."""
 
 import threading
 import time
@@ -8,18 +8,18 @@ from arbitrage.runs.crash import crash_point
 from arbitrage.runs.paths import StorePath
 
 SEGMENT_EVERY_S = 2.0
-"""What the death of a machine may lose. Each segment is a request, paid for: 1,800 an hour and shard."""
+"""Maximum time lost when a machine dies. Each segment is a paid request: 1,800 per hour and shard."""
 
 FIRST_AFTER_S = 0.05
-"""An attempt's first two segments go at once: they name the items given to the engine, which may kill us."""
+"""The first two segments are written at once: they name the items sent to the engine, which may crash the process."""
 
 SEGMENT_BYTES = 1 << 20
 
 
 class SegmentWriter:
-    """Gathers lines; a thread writes them, whole, as `<attempt>-00001.jsonl`, `<attempt>-00002.jsonl`, …
+    """Collects lines; a thread writes them as whole objects, `<attempt>-00001.jsonl`, `<attempt>-00002.jsonl`, …
 
-    A line is durable when its segment is there: what was gathered since the last one dies with this process.
+    A line is durable once its segment is written; lines collected since the last one are lost if this process dies.
     """
 
     def __init__(self, directory: StorePath, attempt: int) -> None:
@@ -33,18 +33,18 @@ class SegmentWriter:
 
     @property
     def first(self) -> str | None:
-        """Name of the first segment, once it is there."""
+        """Name of the first segment, once it is written."""
         return self._name(1) if self._num_there else None
 
     def write(self, data: bytes) -> None:
-        """Take a line. Raises StorageError where the store refused an earlier one."""
+        """Add a line. Raises StorageError if the store refused an earlier one."""
         with self._changed:
             self._raise()
             self._gathered += data
             self._changed.notify()
 
     def close(self) -> None:
-        """Write what is left and wait until it is there."""
+        """Write the remaining lines and wait for them."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
@@ -65,9 +65,7 @@ class SegmentWriter:
                     self._changed.wait(left)
                 segment, self._gathered = bytes(self._gathered), bytearray()
                 is_last = self._is_closing
-            if (
-                self._num_there
-            ):  # the first may hold no more than the attempt's beginning, and the engine is asked after it
+            if self._num_there:  # the first may hold only the beginning of the attempt; requests are sent after it
                 not_before = time.monotonic() + SEGMENT_EVERY_S
             if segment:
                 crash_point("journal.sync")

@@ -1,9 +1,9 @@
-"""Names on disk and the deal of prompts to shards.
+"""File names of a run, and the assignment of prompts to shards.
 
     <run>/<step>-<fingerprint>/shard-00007.parquet            rows; a file that exists is complete
     <run>/<step>-<fingerprint>/_rejects/shard-00007.parquet   what stopped here, if anything did
     <run>/<step>-<fingerprint>/_stats/shard-00007.json        counts by language and teacher, seconds, tokens
-    <run>/<step>-<fingerprint>/_journal/shard-00007/          answers as they arrive, while the shard is under way
+    <run>/<step>-<fingerprint>/_journal/shard-00007/          results as they arrive, while the shard is under way
     <run>/_damaged/<step>-<fingerprint>/shard-00007.parquet   what was found damaged and is made again
 
 On a disk a file is written beside its place and renamed. In an object store it is written once, under its final
@@ -35,22 +35,22 @@ def shard_of(prompt_id: str, num_shards: int) -> int:
 
 
 def shard_path(directory: AnyPath, shard: int) -> AnyPath:
-    """Return where shard rows lie."""
+    """Return the path of a shard's rows."""
     return directory / f"shard-{shard:05d}.parquet"
 
 
 def rejects_path(directory: AnyPath, shard: int) -> AnyPath:
-    """Return where a shard's rejects lie."""
+    """Return the path of a shard's rejects."""
     return _part(directory, "_rejects") / f"shard-{shard:05d}.parquet"
 
 
 def stats_path(directory: AnyPath, shard: int) -> AnyPath:
-    """Return where a shard's counts lie."""
+    """Return the path of a shard's counts."""
     return _part(directory, "_stats") / f"shard-{shard:05d}.json"
 
 
 def journal_directory(directory: AnyPath, shard: int) -> AnyPath:
-    """Return where a shard's journal lies while it is under way."""
+    """Return the directory of a shard's journal."""
     return _part(directory, "_journal") / f"shard-{shard:05d}"
 
 
@@ -60,17 +60,17 @@ def _part(directory: AnyPath, name: str) -> AnyPath:
 
 
 def shards_in(directory: AnyPath) -> set[int]:
-    """Return which shards of a step are there, from one look at its directory."""
+    """Return the shards of a step that exist, from one listing of its directory."""
     return set(numbered(names_in(directory), ".parquet"))
 
 
 def journaled_in(directory: AnyPath) -> set[int]:
-    """Return which shards of a step have a journal, from one look at its directory."""
+    """Return the shards of a step that have a journal, from one listing of its directory."""
     return set(numbered(names_in(directory / "_journal"), ""))
 
 
 def numbered(names: Iterable[str], suffix: str) -> dict[int, str]:
-    """Return shard → name, of the names that a shard's file with this suffix may have; others are passed over."""
+    """Return shard → name, of file names with this suffix; other names are ignored."""
     found = {}
     for name in names:
         match = _SHARD.fullmatch(name.removesuffix(suffix)) if name.endswith(suffix) else None
@@ -83,7 +83,8 @@ def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) 
     """Return step name → fingerprint, for steps in topological order.
 
     Hashed: config identity, scope, version, produced schema and the fingerprints of the inputs; for a source the
-    number of shards it deals to, for a corpus step which shards it sees. Never hashed: workers, GPUs, batch sizes.
+    number of shards that it writes, for a corpus step the shards that it sees. Never hashed: workers, GPUs, batch
+    sizes.
     """
     found: dict[str, str] = {}
     for step in steps:
@@ -108,9 +109,9 @@ def fingerprints(steps: Sequence[Step], num_shards: int, shards: Sequence[int]) 
 
 
 def _read(fingerprint: str, source: Step, reader: Step) -> Raw | str:
-    """Return what a reader's fingerprint holds of an input: also where it ends, if the reader goes beyond that.
+    """Return an input's part of a reader's fingerprint: with the input's span, if the reader sees more shards.
 
-    So a step may do more shards than it did, and what lies there stays good.
+    So a step's span can grow without invalidating its existing shards.
     """
     if source.scope == "corpus" or source.span.covers(reader.span):
         return fingerprint

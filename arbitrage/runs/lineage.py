@@ -1,4 +1,4 @@
-"""From which content a shard was made: what tells a shard that is merely there from one that is up to date."""
+"""Lineage of shards: digests of the inputs that a shard was made from, to decide whether it is up to date."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from arbitrage.runs.recent import Recent, identity_of
 from arbitrage.runs.sealed import UnsealedError, commit_sealed, unseal
 
 RECENT_BYTES, STATS_BYTES = 1 << 24, 1 << 12
-"""Counts kept in memory, and what those of a shard take."""
+"""Memory for cached counts, and the size of one shard's counts."""
 
 _recent: Recent[ShardStats] = Recent(RECENT_BYTES)
 
@@ -32,7 +32,7 @@ def read_stats(directory: AnyPath, shard: int) -> ShardStats | None:
 
 
 def commit_stats(directory: AnyPath, shard: int, stats: ShardStats) -> None:
-    """Write a shard's counts: not durably, since its footer holds them too."""
+    """Write a shard's counts; without fsync, because its footer holds them too."""
     path = stats_path(directory, shard)
     commit_sealed(path, stats, is_durable=False)
     _recent.put(path, identity_of(path), stats, STATS_BYTES)
@@ -45,7 +45,7 @@ class ContentDigest:
         self._hash = hashlib.blake2b(digest_size=10, person=b"content")
 
     def update(self, table: pa.Table) -> None:
-        """Take in more rows. Where tables are cut makes a difference."""
+        """Add more rows. The digest depends on how rows are split into tables."""
         for batch in table.combine_chunks().to_batches():
             self._hash.update(batch.serialize())
 
@@ -62,30 +62,30 @@ def content_digest(table: pa.Table) -> str:
 
 
 class Lineage:
-    """Looks up, and remembers, what is known of shards."""
+    """Reads and caches the counts of shards."""
 
     def __init__(self) -> None:
         self._stats: dict[tuple[AnyPath, int], ShardStats | None] = {}
 
     def look_up(self, directory: AnyPath, shards: Sequence[int]) -> None:
-        """Read the counts of many shards of a step ahead of their use."""
+        """Read the counts of many shards of a step in advance."""
         read = for_each(directory, lambda k: read_stats(directory, k), shards)
         self._stats.update({(directory, k): stats for k, stats in zip(shards, read, strict=True)})
 
     def learn(self, directory: AnyPath, shard: int, stats: ShardStats) -> None:
-        """Take over a shard's counts that were found elsewhere."""
+        """Cache a shard's counts that were read elsewhere."""
         self._stats[directory, shard] = stats
 
     def stats(self, directory: AnyPath, shard: int) -> ShardStats | None:
-        """Return a shard's counts, as `read_stats` does."""
+        """Return a shard's counts, like `read_stats`."""
         if (directory, shard) not in self._stats:
             self._stats[directory, shard] = read_stats(directory, shard)
         return self._stats[directory, shard]
 
     def made_from(self, reads: Mapping[AnyPath, int | Sequence[int]]) -> dict[str, str]:
-        """Return step name → digest of what is read of it: of one shard, or of several together.
+        """Return step name → digest of the rows that are read from it: of one shard, or of several together.
 
-        By name, not by directory: the fingerprints of inputs are in the reader's own.
+        By name, not by directory, because the reader's fingerprint already contains those of its inputs.
         """
         return {
             step_name(path.name): self._content(path, read)

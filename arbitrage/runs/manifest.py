@@ -15,7 +15,7 @@ from arbitrage.runs.paths import AnyPath, path_component, read_bytes
 
 
 class Account(Config):
-    """The conservation law for one language and teacher in one step: num_in = num_out + rejected."""
+    """Accounting of one language and teacher in one step: num_in = num_out + rejected."""
 
     language: str
     teacher: str | None
@@ -25,7 +25,7 @@ class Account(Config):
 
 
 class FileMark(Config):
-    """What a file must be."""
+    """Expected size and digest of a file."""
 
     size_bytes: int
     digest: str
@@ -41,18 +41,18 @@ class ShardStats(Config):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
-    num_replayed: int = 0  # items answered by an earlier attempt and read from its journal
+    num_replayed: int = 0  # items completed by an earlier attempt and read from its journal
     notes: dict[str, int] = {}  # counters a step wants shown, such as language disagreements
-    num_damaged_lines: int = 0  # of the journal: dropped, and their items answered again
+    num_damaged_lines: int = 0  # of the journal: dropped, and their items generated again
     size_bytes: int = 0  # of the shard's file
     digest: str = ""  # of the shard's file: to find damage
-    content: str = ""  # digest of its rows: what was made from them stays good as long as it is the same
+    content: str = ""  # digest of its rows: shards made from them are valid while it stays the same
     rejects: FileMark | None = None  # of the shard's rejects, if it has any
     made_from: dict[str, str] = {}  # name of each step that was read → `content` of the shard that was
 
 
 class StepPlan(Config):
-    """One step as planned: what it is, and enough to find and read its files."""
+    """One step as planned: its facts, and where its files are."""
 
     name: str
     facts: StepFacts
@@ -66,12 +66,12 @@ class StepPlan(Config):
 
 
 class StepReport(Config):
-    """One step as done, summed over its shards."""
+    """One step as completed, summed over its shards."""
 
     name: str
     num_shards: int
     num_reused: int  # shards found complete
-    num_in: int  # items owed
+    num_in: int  # items, rows in
     num_rows: int  # rows written (several per item where a step says so)
     num_rejected: int
     rejected: dict[str, int]
@@ -80,13 +80,13 @@ class StepReport(Config):
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
-    num_replayed: int = 0  # items answered by an attempt that did not live to finish its shard
-    num_damaged_lines: int = 0  # of journals: dropped, and their items answered again
+    num_replayed: int = 0  # items completed by an attempt that did not finish its shard
+    num_damaged_lines: int = 0  # of journals: dropped, and their items generated again
     notes: dict[str, int] = {}
 
 
 class Notes(Config):
-    """`notes.json`: what a pipeline has to say of a finished run besides its data sets."""
+    """`notes.json`: what a pipeline reports about a finished run besides its data sets."""
 
     lines: tuple[str, ...] = ()  # for people
     figures: dict[str, Any] = {}  # the same, for scripts
@@ -99,7 +99,7 @@ class RunPlan(Config):
     name: str
     pipeline: str
     fingerprint: str
-    num_shards: int  # into which prompts are dealt
+    num_shards: int  # that prompts are assigned to
     shards: tuple[int, ...]  # those this run does
     config: dict[str, Any]
     steps: tuple[StepPlan, ...]  # in topological order
@@ -111,12 +111,12 @@ class RunPlan(Config):
 
     @cached_property
     def facts(self) -> dict[str, StepFacts]:
-        """What each step is, by name."""
+        """Facts of each step, by name."""
         return {step.name: step.facts for step in self.steps}
 
     @model_validator(mode="after")
     def _names_stay_below(self) -> Self:
-        """Whoever made a run directory, its plan must not lead out of it, nor out of the directory of an export."""
+        """Refuse names that lead out of the run directory or of an export's directory, whoever wrote the plan."""
         try:
             for step in self.steps:
                 path_component(step.directory, "the step directory")
@@ -128,11 +128,11 @@ class RunPlan(Config):
 
 
 class Manifest(Config):
-    """`manifest.json`: the plan, what became of it, and in which environment."""
+    """`manifest.json`: the plan, the results, and the environment."""
 
     plan: RunPlan
-    status: Literal["complete", "pilot"]  # pilot: not all shards were asked for
-    over_budget: tuple[str, ...] = ()  # steps that lost more rows than max_rejected allows, each a sentence
+    status: Literal["complete", "pilot"]  # pilot: only some of the shards were requested
+    over_budget: tuple[str, ...] = ()  # steps with more rejects than max_rejected allows, one sentence each
     steps: tuple[StepReport, ...]
     seconds: float  # wall clock of the last pass; `plan.seconds_before` holds that of the passes before
     finished_at: str
@@ -143,13 +143,13 @@ class Manifest(Config):
 LIVE_FILE = "_live.json"
 
 FRESH_S = 10.0
-"""A file older than this is no longer being written: its driver has ended."""
+"""If the file is older than this, its driver has ended."""
 
 
 class LiveStep(Config):
     """Counters of the shards of one step that are under way."""
 
-    num_owed: int = 0
+    num_items: int = 0
     num_replayed: int = 0
     num_answered: int = 0
     num_rejected: int = 0
@@ -180,9 +180,9 @@ class LiveStep(Config):
 
     @property
     def seconds_left(self) -> float | None:
-        """Time left for the step at the pace so far; None where nothing is done yet, or nothing is left."""
-        answered = self.num_shards * self.num_answered / self.num_owed if self.num_owed else 0.0
-        replayed = self.num_shards * self.num_replayed / self.num_owed if self.num_owed else 0.0
+        """Estimated time left for the step; None if nothing is done yet, or nothing is left."""
+        answered = self.num_shards * self.num_answered / self.num_items if self.num_items else 0.0
+        replayed = self.num_shards * self.num_replayed / self.num_items if self.num_items else 0.0
         done, left = self.shards_done + answered, self.shards_left - answered - replayed
         return self.seconds * left / done if done > 0 and left > 0 and self.seconds >= 1.0 else None
 
@@ -195,13 +195,13 @@ class LiveRun(Config):
 
 
 def read_live(run_dir: AnyPath) -> LiveRun | None:
-    """Return where the run stands, or None if no driver is running."""
+    """Return the live state of a run, or None if no driver is running."""
     found = _last(run_dir)
     return found if found and time.time() - found.at < FRESH_S else None
 
 
 def last_seen(run_dir: AnyPath) -> float | None:
-    """Return when the last pass of a run was at work for the last time, in seconds since the epoch; None: unknown."""
+    """Return when the last pass of a run was last active, in seconds since the epoch; None: unknown."""
     found = _last(run_dir)
     return found.at if found else None
 
@@ -210,4 +210,4 @@ def _last(run_dir: AnyPath) -> LiveRun | None:
     try:
         return LiveRun.model_validate_json(read_bytes(run_dir / LIVE_FILE))
     except (OSError, ValidationError, StorageError):
-        return None  # shown, not used: what cannot be read is not shown
+        return None  # only for display: an unreadable file is not shown

@@ -1,8 +1,8 @@
-"""Where files lie: on a disk, or in an object store (`s3://bucket/prefix`, `gs://…`) by way of pyarrow.fs.
+"""Paths of files: on a disk, or in an object store (`s3://bucket/prefix`, `gs://…`) through pyarrow.fs.
 
-A `AnyPath` is a `pathlib.Path`, or a `StorePath` with the few methods of one that runs need. Endpoint, region and
-credentials of a store come from the usual environment variables of the process that opens it: a StorePath is a name
-and nothing else, so it may be written down and sent to another machine.
+`AnyPath` is a `pathlib.Path`, or a `StorePath` with the few methods of a path that runs need. Endpoint, region and
+credentials of a store come from the usual environment variables of the process that opens it: a StorePath is only a
+name, so it may be written down and sent to another machine.
 https://arrow.apache.org/docs/python/filesystems.html
 """
 
@@ -27,15 +27,15 @@ from arbitrage.errors import RunDirectoryError, StorageError, UserError
 SCHEMES = ("s3", "gs")
 
 CONNECT_TIMEOUT_S, ATTEMPTS, GS_RETRY_S = 3.0, 4, 10
-"""A store that is silent is given up after 12 to 25 s; pyarrow's defaults take 100 s on S3 and 15 minutes on GS."""
+"""A silent store is given up after 12 to 25 s; pyarrow's defaults are 100 s on S3 and 15 minutes on GS."""
 
 REQUESTS_AT_ONCE = 16
-"""To a store. A request takes 10 to 50 ms, and a plan makes one for each shard of each step."""
+"""Concurrent requests to a store. One takes 10 to 50 ms, and a plan makes one for each shard of each step."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class StorePath:
-    """An object, or a prefix of objects. There are no directories: what is written is there, with its parents.
+    """An object, or a prefix of objects. There are no directories: writing an object creates its parents.
 
     Every method raises StorageError where the store cannot be reached or refuses.
     """
@@ -55,11 +55,11 @@ class StorePath:
 
     @property
     def parent(self) -> "StorePath":
-        """The prefix this lies under."""
+        """The parent prefix."""
         return StorePath(self.uri.rpartition("/")[0])
 
     def exists(self) -> bool:
-        """Whether there is an object of this name, and so a complete one."""
+        """Whether there is an object of this name; an object is always complete."""
         with self._errors("read"):
             return bool(self._fs.get_file_info(self._key).type == fs.FileType.File)
 
@@ -71,7 +71,7 @@ class StorePath:
             except FileNotFoundError:
                 raise
             except OSError:
-                # The body broke off, as when the object was replaced meanwhile: the SDK retries requests alone.
+                # The body broke off, e.g. because the object was replaced: the SDK retries only requests.
                 if not self.exists():
                     raise
                 return self._read_once()
@@ -90,13 +90,13 @@ class StorePath:
             return self._fs.open_input_file(self._key)
 
     def write_bytes(self, data: "bytes | pa.Buffer") -> None:
-        """Write the object, or another in its place: the whole at once or not at all."""
-        # All in one write: a stream that is closed publishes what it has, so none may stop half-way.
+        """Write or replace the object, atomically."""
+        # In one write: closing a stream publishes what it has, so a partial object would be possible otherwise.
         with self._errors("written"), self._fs.open_output_stream(self._key) as stream:
             stream.write(data)
 
     def upload(self, path: Path) -> None:
-        """Write the object from a file of this machine, which is mapped, not read into memory."""
+        """Write the object from a local file, which is mapped, not read into memory."""
         if path.stat().st_size == 0:
             self.write_bytes(b"")
             return
@@ -139,10 +139,10 @@ class StorePath:
             self._fs.delete_dir_contents(self._key, missing_dir_ok=True)
 
     def require_bucket(self) -> None:
-        """Look whether the bucket is there.
+        """Check that the bucket exists.
 
         Raises:
-            RunDirectoryError: it is not.
+            RunDirectoryError: it does not.
         """
         with self._errors("read"):
             found = self._fs.get_file_info(self._key.partition("/")[0]).type
@@ -167,7 +167,7 @@ class StorePath:
 
     @contextmanager
     def _errors(self, done: str) -> Iterator[None]:
-        """Translate what pyarrow raises; that an object is missing is for the caller to judge."""
+        """Translate pyarrow's errors; a missing object is left to the caller."""
         try:
             yield
         except FileNotFoundError:
@@ -180,10 +180,10 @@ AnyPath = Path | StorePath
 
 
 def parse_path(text: str) -> AnyPath:
-    """Return the place that a user names.
+    """Parse a path or store name given by a user.
 
     Raises:
-        UserError: a store's name that is none, or that holds options or credentials.
+        UserError: the store name is invalid, or holds options or credentials.
     """
     scheme, separator, key = text.partition("://")
     if not separator:
@@ -202,7 +202,7 @@ def parse_path(text: str) -> AnyPath:
 
 
 def read_bytes(place: AnyPath) -> bytes:
-    """Return a file's content; on a disk never that of a file elsewhere, to which a link was put in its place.
+    """Return a file's content; never through a link that was put in its place.
 
     Raises:
         FileNotFoundError: there is none.
@@ -220,7 +220,7 @@ def read_bytes(place: AnyPath) -> bytes:
 
 
 def open_unlinked(path: Path, buffering: int = -1) -> BinaryIO:
-    """Open a file for reading, unless it is a link or no file at all; `buffering` as of `open`. Raises OSError."""
+    """Open a file for reading; refuse links and special files. `buffering` as for `open`. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     file = os.fdopen(descriptor, "rb", buffering)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -230,14 +230,14 @@ def open_unlinked(path: Path, buffering: int = -1) -> BinaryIO:
 
 
 def why(error: OSError) -> str:
-    """Return what is wrong, for people: a link in the place of a file is called a link."""
+    """Return a readable reason for an error: a link in the place of a file is called a link."""
     if error.errno == errno.ELOOP:
         return "it is a link, and links in a run directory are not followed"
     return error.strerror or str(error)
 
 
 def sizes_in(place: AnyPath) -> dict[str, int]:
-    """Return name → size in bytes of the files directly below a place; none where it does not exist."""
+    """Return name → size in bytes of the files directly below a path; empty if it does not exist."""
     if isinstance(place, StorePath):
         return place.sizes()
     try:
@@ -248,7 +248,7 @@ def sizes_in(place: AnyPath) -> dict[str, int]:
 
 
 def size_of(place: AnyPath) -> int | None:
-    """Return the size of a file in bytes; None where there is none, -1 where a link or a directory is."""
+    """Return the size of a file in bytes; None if there is none, -1 for a link or a directory."""
     if isinstance(place, StorePath):
         return place.size()
     try:
@@ -266,7 +266,7 @@ def _size(entry: "os.DirEntry[str]") -> int:
 
 
 def require_no_links(root: Path, parts: Sequence[str]) -> None:
-    """Refuse a directory below a root that is a link: who writes through it writes elsewhere.
+    """Refuse a directory below a root that is a link, because writing through it writes elsewhere.
 
     Raises:
         StorageError: it is one.
@@ -279,15 +279,15 @@ def require_no_links(root: Path, parts: Sequence[str]) -> None:
 
 
 MAX_NAME_BYTES = 200
-"""File systems take 255; the rest is for what is put before and behind."""
+"""File systems allow 255; the rest is for prefixes and suffixes."""
 
 
 def path_component(text: str, what: str) -> str:
-    """Return a text that is to be the name of a file or directory, as it is.
+    """Return a text unchanged if it can be the name of a file or directory.
 
     Args:
         text: the name.
-        what: what it names, for the message, such as "the data set".
+        what: what is named, for the message, such as "the data set".
 
     Raises:
         UserError: it would lead elsewhere ('..', '/', an absolute path), is empty, hidden, too long, or holds
@@ -310,16 +310,16 @@ def path_component(text: str, what: str) -> str:
 
 
 def require_distinct_names(names: Iterable[str], what: str) -> None:
-    """Refuse names that differ by case alone: on some file systems they are one.
+    """Refuse names that differ only by case: on some file systems they are the same.
 
     Raises:
-        UserError: two are the same but for case, or for the way their accents are written.
+        UserError: two differ only by case, or by the encoding of accents.
     """
     known: dict[str, str] = {}
     for name in names:
         key = unicodedata.normalize("NFC", name).casefold()
         if (other := known.setdefault(key, name)) != name:
-            raise UserError(f"{what} {other!r} and {name!r} differ by case alone; rename one of them")
+            raise UserError(f"{what} {other!r} and {name!r} differ only by case; rename one of them")
 
 
 def _is_encodable(text: str) -> bool:
@@ -331,7 +331,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def names_in(place: AnyPath) -> list[str]:
-    """Return the names directly below a place, sorted; none where it does not exist."""
+    """Return the names directly below a path, sorted; empty if it does not exist."""
     if isinstance(place, StorePath):
         return place.names()
     try:
@@ -341,7 +341,7 @@ def names_in(place: AnyPath) -> list[str]:
 
 
 def files_below(place: AnyPath) -> list[AnyPath]:
-    """Return all files below a place, sorted."""
+    """Return all files below a path, sorted."""
     if isinstance(place, StorePath):
         return list(place.files())
     return sorted(path for path in place.rglob("*") if path.is_file())
@@ -352,7 +352,7 @@ R = TypeVar("R")
 
 
 def for_each(place: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return the function's results in order: in a store, where requests take their time, several at once."""
+    """Return the function's results in order; in a store, several calls run at once."""
     if isinstance(place, StorePath):
         with ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="store") as threads:
             return list(threads.map(function, items))
@@ -363,7 +363,7 @@ def for_each(place: AnyPath, function: Callable[[T], R], items: Iterable[T]) -> 
 def _filesystem(scheme: str, bucket: str) -> Any:
     if scheme == "gs":
         return fs.FileSystem.from_uri(f"gs://{bucket}?retry_limit_seconds={GS_RETRY_S}")[0]
-    # Not from a URI: there the patience cannot be set. This way AWS_ENDPOINT_URL is not heard, so it is passed on.
+    # Not from a URI, which cannot set time limits. This constructor ignores AWS_ENDPOINT_URL, so it is passed on.
     endpoint = urlsplit(os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or "")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return fs.S3FileSystem(

@@ -1,7 +1,6 @@
-"""Small files of a run that this process has just written or read, decoded: the next step need not read them again.
+"""Cache of small files that this process has just written or read, decoded, so that the next step need not read them.
 
-Bounded, so memory does not grow with the run. A file that was replaced or changed since has another inode or another
-time and is read, and so checked, again.
+The cache is bounded. A file that was replaced or changed has another inode or time, and is read and checked again.
 """
 
 import threading
@@ -17,7 +16,7 @@ Identity = tuple[int, int, int, int, int]
 
 
 def identity_of(path: AnyPath) -> Identity | None:
-    """Return what a file has in common with itself only: None in a store, where it is read whole each time.
+    """Return the identity of a file version (inode, size, times); None in a store.
 
     Raises:
         FileNotFoundError: there is none.
@@ -35,7 +34,7 @@ def identity_of(path: AnyPath) -> Identity | None:
 
 
 class Recent(Generic[T]):
-    """The values of the files that were used last. Safe for threads.
+    """The values of the most recently used files. Thread-safe.
 
     Args:
         max_bytes: of all values together; a value larger than an eighth of it is not kept.
@@ -48,7 +47,7 @@ class Recent(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, path: AnyPath, identity: Identity | None) -> T | None:
-        """Return the value of a file, if it is held and the file is still the same."""
+        """Return the cached value of a file, if the file is unchanged."""
         with self._lock:
             found = self._held.get(str(path))
             if found is None or found[0] != identity:
@@ -57,7 +56,7 @@ class Recent(Generic[T]):
             return found[1]
 
     def put(self, path: AnyPath, identity: Identity | None, value: T, size_bytes: int) -> None:
-        """Hold the value of a file; what was used longest ago goes."""
+        """Cache the value of a file; the least recently used ones are dropped."""
         with self._lock:
             self._drop(str(path))
             if identity is None or size_bytes > self._max_bytes // 8:

@@ -29,7 +29,7 @@ class Run:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """What the run did.
+        """The results of the run.
 
         Raises:
             RunDirectoryError: the run has not finished.
@@ -37,13 +37,13 @@ class Run:
         path = self.path / MANIFEST_FILE
         if not path.exists():
             raise RunDirectoryError(
-                f"{self.path}: the run has not finished (no {MANIFEST_FILE}); run it again to resume"
+                f"{self.path}: the run has not finished (no {MANIFEST_FILE}); rerun the same command to resume"
             )
         return load_sealed(path, Manifest, remedy_for(self.path))
 
     @cached_property
     def notes(self) -> Notes:
-        """What the pipeline has to say of the finished run; mostly nothing."""
+        """What the pipeline reported about the finished run; mostly empty."""
         path = self.path / NOTES_FILE
         return load_sealed(path, Notes, remedy_for(self.path)) if path.exists() else Notes()
 
@@ -66,7 +66,7 @@ class Run:
         )
 
     def directory(self, step: str) -> AnyPath:
-        """Return where a step's shards lie.
+        """Return the directory of a step's shards.
 
         Raises:
             StorageError: it is a link, and so leads elsewhere.
@@ -112,12 +112,12 @@ class Run:
         return pa.concat_tables(self.tables(step))
 
     def require_sound(self, step: str) -> None:
-        """Compare all shards of a step with their digests, for who reads the files itself. Raises like `tables`."""
+        """Compare all shards of a step with their digests, before others read the files. Raises like `tables`."""
         for shard in self.readable(step):
             require_sound_shard(self.directory(step), shard)
 
     def readable(self, step: str) -> list[int]:
-        """Return the shards to read: all of a finished run, so that one that is gone is missed."""
+        """Return the shards to read: all of a finished run, so that a missing one is an error."""
         wanted = self.shards(step)
         if self.is_finished:
             return list(wanted)

@@ -26,7 +26,7 @@ _SEAL = re.compile(rb',\n "checksum": "([0-9a-f]{20})"\n\}\n\Z')
 
 
 class UnsealedError(ValueError):
-    """The text is not what was written: says in a few words what is wrong."""
+    """The text is damaged; the message says how."""
 
 
 def seal(value: BaseModel) -> bytes:
@@ -36,17 +36,17 @@ def seal(value: BaseModel) -> bytes:
 
 
 def unseal(data: bytes, model: type[M]) -> M:
-    """Return the model that was sealed.
+    """Return the model in a sealed text.
 
     Raises:
-        UnsealedError: the text was cut or changed, or is of another version.
+        UnsealedError: the text was truncated or changed, or is from another version.
     """
     found = _SEAL.search(data[-64:])
     if found is None:
-        raise UnsealedError("it has no checksum at its end: it was cut off, or is no such file")
+        raise UnsealedError("it has no checksum at its end: it was truncated, or is another kind of file")
     body = data[: len(data) - len(found.group())]
     if _checksum(body) != found[1].decode():
-        raise UnsealedError("its checksum does not fit its text")
+        raise UnsealedError("its checksum does not match its text")
     try:
         return model.model_validate_json(body + b"\n}")
     except ValidationError as error:
@@ -65,8 +65,8 @@ def load_sealed(path: AnyPath, model: type[M], remedy: str) -> M:
 
     Args:
         path: of the file.
-        model: what it holds.
-        remedy: what to do where it is damaged, a clause.
+        model: type of its content.
+        remedy: what to do about a damaged file, a clause.
 
     Raises:
         DamagedFileError: it is not what was written; or is missing.
@@ -80,7 +80,7 @@ def load_sealed(path: AnyPath, model: type[M], remedy: str) -> M:
 
 
 def remedy_for(run_dir: AnyPath) -> str:
-    """Return what makes a run's damaged files again, a clause for an error's end."""
+    """Return how to repair damaged files of a run, a clause for the end of an error."""
     name = run_dir if isinstance(run_dir, Path) else str(run_dir)
     return f"run `arbitrage verify {name} --repair`, then the command of the run again, which makes it again"
 

@@ -1,8 +1,8 @@
-"""Journals of shards that are complete: removed, several at a time, once the shards survive the death of the machine.
+"""Remove the journals of complete shards, in batches, once the shards would survive a crash of the machine.
 
-A shard is renamed into its place without an fsync, which takes longer than a small shard itself: until a sync of the
-file system has taken all shards of a batch, their journals stay. Should the machine die before, the shard's size or
-digest says that it is not whole, and it is made again from its journal: nothing is generated again.
+A shard is renamed into place without an fsync, which takes longer than a small shard itself; its journal stays until
+a sync of the file system has written all shards of the batch. If the machine crashes before, the shard's size or
+digest shows that it is incomplete, and it is made again from its journal: nothing is generated again.
 """
 
 import threading
@@ -16,11 +16,11 @@ from arbitrage.runs.store import make_durable
 from arbitrage.runs.verified import is_sound, mark_of
 
 MAX_SHARDS, MAX_BYTES = 32, 1 << 22
-"""Complete shards whose journals may stay: a journal takes several times the disk that its shard does."""
+"""Maximum number of complete shards with a journal: a journal is several times as large as its shard."""
 
 
 class SpentJournals:
-    """The journals that a worker has no more use for. Safe for threads."""
+    """Journals that a worker no longer needs. Thread-safe."""
 
     def __init__(self) -> None:
         self._shards: list[tuple[AnyPath, int]] = []
@@ -28,7 +28,7 @@ class SpentJournals:
         self._lock = threading.Lock()
 
     def add(self, directory: AnyPath, shard: int, size_bytes: int) -> bool:
-        """Take note that a shard is published; return whether it is time to call `remove`.
+        """Register a published shard; return whether it is time to call `remove`.
 
         Args:
             directory: of the step.
@@ -39,7 +39,7 @@ class SpentJournals:
             self._shards.append((directory, shard))
             self._num_bytes += size_bytes
             is_full = len(self._shards) >= MAX_SHARDS or self._num_bytes >= MAX_BYTES
-        return is_full or isinstance(directory, StorePath)  # where it is durable, and its owner may be on any node
+        return is_full or isinstance(directory, StorePath)  # there it is durable, and its owner may be on any node
 
     def remove(self) -> None:
         """Make the shards durable, and remove their journals."""
@@ -49,14 +49,14 @@ class SpentJournals:
 
 
 def remove_spent(directory: AnyPath, shards: Iterable[int]) -> None:
-    """Remove journals that another process left beside complete shards, those of damaged shards excepted."""
+    """Remove journals that another process left beside complete shards, except those of damaged shards."""
     _remove((directory, shard) for shard in shards if _is_complete(directory, shard))
 
 
 def _is_complete(directory: AnyPath, shard: int) -> bool:
     stats = read_stats(directory, shard)
     if stats is None or not is_sound(shard_path(directory, shard), mark_of(stats)):
-        return False  # it is set aside by the next plan, and made again from its journal
+        return False  # the next plan sets it aside, and it is made again from its journal
     return stats.rejects is None or is_sound(rejects_path(directory, shard), stats.rejects)
 
 

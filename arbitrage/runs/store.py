@@ -1,4 +1,4 @@
-"""Commit and read files so that a name which exists is complete.
+"""Commit and read files so that a file that exists is complete.
 
 On a disk: write beside, fsync, rename, fsync the directory. In an object store: write once, under the final name.
 """
@@ -25,7 +25,7 @@ COMPRESSION = "zstd"
 COMPRESSION_LEVEL = 3
 
 SMALL_BYTES = 1 << 16
-"""Of rows in memory, as Arrow sends them: a shard of some hundred short rows."""
+"""In-memory size of the rows: a shard of some hundred short rows."""
 
 
 def commit_table(path: AnyPath, table: pa.Table) -> None:
@@ -65,7 +65,7 @@ def commit_bytes(path: AnyPath, data: bytes | pa.Buffer, is_durable: bool = True
     Args:
         path: the name.
         data: the whole content.
-        is_durable: whether it must survive the death of the machine from here on.
+        is_durable: whether it must survive a crash of the machine from here on.
 
     Raises:
         StorageError: the disk refused (full, read-only, gone); nothing is left under the final name.
@@ -100,15 +100,15 @@ def publish_staged(beside: Path | None, path: AnyPath, data: bytes | pa.Buffer, 
 
 
 def replace_json(path: AnyPath, value: BaseModel) -> None:
-    """Write a model as JSON in place of an older one; never half, but not durably: for what is soon outdated."""
+    """Write a model as JSON in place of an older one: atomic, but without fsync, for files that are soon outdated."""
     commit_bytes(path, (value.model_dump_json() + "\n").encode(), is_durable=False)
 
 
 def read_table(path: AnyPath, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one Parquet file that is no shard of a run (those are checked: `verified`); `columns`: of these alone.
+    """Read a Parquet file that is not a shard of a run (`verified` reads those); `columns`: only these.
 
     Raises:
-        DataError: it is missing or not Parquet.
+        DataError: it is missing or is not Parquet.
     """
     try:
         if isinstance(path, StorePath):
@@ -158,7 +158,7 @@ def remove(path: AnyPath) -> None:
 
 
 def publish(beside: Path, path: AnyPath, is_durable: bool = True) -> None:
-    """Give a finished, temporary file its final name; durably, unless told otherwise."""
+    """Give a finished temporary file its final name; with fsync by default."""
     if isinstance(path, StorePath):
         path.upload(beside)
         return
@@ -171,7 +171,7 @@ def publish(beside: Path, path: AnyPath, is_durable: bool = True) -> None:
 
 
 def make_durable(directory: AnyPath) -> None:
-    """Return when everything written below a directory survives the death of the machine."""
+    """Return when everything written below a directory would survive a crash of the machine."""
     if isinstance(directory, StorePath):
         return
     with storage_errors(directory):
@@ -185,7 +185,7 @@ def make_durable(directory: AnyPath) -> None:
 
 
 def temporary_beside(path: AnyPath) -> Path:
-    """Return a temporary name in the same directory, invisible to data set readers; for `open_new`.
+    """Return a temporary name in the same directory, ignored by data set readers; for `open_new`.
 
     No two writers share one, also where processes on two machines have the same number. For a store, a name among
     this machine's temporary files; the caller removes the file in any case.
@@ -197,7 +197,7 @@ def temporary_beside(path: AnyPath) -> Path:
 
 
 def open_new(path: Path) -> BinaryIO:
-    """Create a file and open it for writing; what stands there already, a link too, is not written through.
+    """Create a file and open it for writing; an existing file or link is not written through.
 
     Raises OSError.
     """
@@ -225,9 +225,9 @@ def write_new(path: Path, data: bytes | pa.Buffer) -> None:
 
 
 def remove_temporary(directory: AnyPath, is_deep: bool = True) -> None:
-    """Remove what killed processes left half-written in a directory, and unless told otherwise below it."""
+    """Remove temporary files of killed processes in a directory and, by default, below it."""
     if isinstance(directory, StorePath):
-        return  # nothing is ever half-written there
+        return  # a store has no partial files
     for path in directory.glob(f"{'**/' if is_deep else ''}{TEMPORARY}*"):
         if path.is_symlink() or path.is_file():
             remove(path)

@@ -1,4 +1,4 @@
-"""Read shards and rejects of a run, each checked against the size and digest its counts hold before it is used.
+"""Read shards and rejects of a run; each is checked against the size and digest in its counts first.
 
 A file is read whole and hashed once for each process; after that its size, times and inode say that it is the same.
 """
@@ -20,7 +20,7 @@ from arbitrage.runs.sealed import remedy_for
 from arbitrage.runs.store import bytes_digest
 
 FACTS = b"arbitrage.shard"
-"""Key of a shard's footer under which its counts lie, in case its `_stats` are lost."""
+"""Key of the counts in a shard's footer, in case its `_stats` are lost."""
 
 SMALL_BYTES = 1 << 20
 """Below this, starting threads takes longer than decoding."""
@@ -28,8 +28,8 @@ SMALL_BYTES = 1 << 20
 RECENT_BYTES = 1 << 26
 """Tables kept in memory: enough for the shards under way."""
 
-_known: dict[tuple[str, Identity], str] = {}  # a file → the digest it was found to have
-_recent: Recent[tuple[str, pa.Table]] = Recent(RECENT_BYTES)  # a file → the digest of its bytes, and its rows
+_known: dict[tuple[str, Identity], str] = {}  # file → its digest
+_recent: Recent[tuple[str, pa.Table]] = Recent(RECENT_BYTES)  # file → the digest of its bytes, and its rows
 
 
 def read_shard(
@@ -40,8 +40,8 @@ def read_shard(
     Args:
         directory: of the step.
         shard: its number.
-        columns: of these alone.
-        stats: the shard's counts, where they have been read already.
+        columns: columns to read (default: all).
+        stats: the shard's counts, if they have been read already.
 
     Raises:
         DamagedFileError: it is missing, or is not what was written.
@@ -65,7 +65,7 @@ def require_sound_shard(directory: AnyPath, shard: int) -> None:
 
 
 def is_sound(path: AnyPath, mark: FileMark) -> bool:
-    """Whether a file is there and what it must be."""
+    """Whether a file exists and is intact."""
     try:
         return difference(read_bytes(path), mark) is None
     except FileNotFoundError:
@@ -73,12 +73,12 @@ def is_sound(path: AnyPath, mark: FileMark) -> bool:
 
 
 def shard_mark(directory: AnyPath, shard: int, stats: ShardStats | None = None) -> FileMark:
-    """Return what a shard's file must be. Raises DamagedFileError where its counts are missing or damaged."""
+    """Return the expected size and digest of a shard's file. Raises DamagedFileError without its counts."""
     return mark_of(stats or _require_stats(directory, shard))
 
 
 def mark_of(stats: ShardStats) -> FileMark:
-    """Return what the file of a shard with these counts must be."""
+    """Return the expected size and digest of the file of a shard with these counts."""
     return FileMark(size_bytes=stats.size_bytes, digest=stats.digest)
 
 
@@ -97,7 +97,7 @@ def read_verified(path: AnyPath, mark: FileMark, run_dir: AnyPath, columns: Sequ
 
 
 def remember(path: AnyPath, digest: str, table: pa.Table) -> None:
-    """Keep the rows of a file that was just written, for who reads it next."""
+    """Cache the rows of a file that was just written."""
     _keep(path, identity_of(path), digest, table)
 
 
@@ -128,7 +128,7 @@ def _sound_bytes(path: AnyPath, mark: FileMark, run_dir: AnyPath, identity: Iden
 
 
 def difference(data: bytes, mark: FileMark) -> str | None:
-    """Return what tells a content from what it must be, or None if nothing does."""
+    """Return how a content differs from the expected one, or None."""
     if len(data) != mark.size_bytes:
         return f"expected {mark.size_bytes} bytes, found {len(data)}"
     if (found := bytes_digest(data)) != mark.digest:

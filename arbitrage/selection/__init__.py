@@ -1,4 +1,4 @@
-"""Choose from the candidate table: SFT examples and preference pairs."""
+"""Select from the candidate table: SFT examples and preference pairs."""
 
 from typing import Annotated
 
@@ -10,4 +10,4 @@ PairPolicy = Annotated[
     BestVsWorst | BestVsRandom | MaxGap | StrongVsWeak | NativeVsTranslated | OnPolicy,
     Field(discriminator="kind"),
 ]
-"""Which two answers are set against each other."""
+"""Policy that proposes pairs of candidates."""

@@ -1,4 +1,4 @@
-"""Choose SFT examples where answers were fused: the fused one, or the best of those it was made from."""
+"""Select SFT examples with fusion: the fused response, or the best candidate it was made from."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -12,15 +12,15 @@ from arbitrage.selection.sft import SFT, SftSelection, example_of, reject_of
 from arbitrage.tables import to_table
 
 FUSION: Literal["fusion"] = "fusion"
-"""The strategy of fused rows; the others have that of the selection."""
+"""Strategy of fused rows; the others have that of the selection."""
 
 
 class FusedSelection(PureStep):
-    """Which answers become SFT examples.
+    """How SFT examples are selected with fusion.
 
     Attributes:
-        sft: as without fusion.
-        only_if_better: keep a fused answer only where it scores higher than the best of the others.
+        sft: selection without fusion.
+        only_if_better: use a fused response only if it scores higher than the best candidate.
     """
 
     step_kind: ClassVar[str] = "select_fused"
@@ -56,20 +56,20 @@ class FusedSelection(PureStep):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Answers, and the step of their final scores."""
+    """Candidates, and the step of their final scores."""
 
     candidates: tuple[Step, ...]
     final: Step
 
 
 def select_fused(config: FusedSelection, prompts: Step, answers: Scored, fused: Scored) -> Step:
-    """Choose SFT examples.
+    """Select SFT examples.
 
     Args:
         config: what to keep.
         prompts: step of Prompt rows; each becomes one example or one Reject.
-        answers: what the teachers wrote.
-        fused: what was made of it.
+        answers: the teachers' candidates.
+        fused: the fused responses.
     """
     inputs = {
         "prompts": (prompts,),

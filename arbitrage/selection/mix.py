@@ -1,10 +1,10 @@
-"""The mix of preference pairs: rows by language, and the share of them that is about safety (METHODS §6).
+"""The mix of preference pairs: rows by language, and the share of safety pairs (METHODS §6).
 
     pair-preference ─> mix-preference (corpus) ─┐
           └────────────────────────────────────┴─> select-preference
 
-What exceeds a quota is left out in the order of a hash of the prompt, so that what remains is a fair sample. Within a
-language, safety pairs are reduced to the wanted fraction; where there are too few, no other pair is dropped for them.
+Pairs beyond a quota are dropped in the order of a hash of the prompt, so that the rest is a fair sample. Within a
+language, safety pairs are reduced to the wanted fraction; if there are too few, no other pair is dropped for them.
 """
 
 from collections import defaultdict
@@ -25,9 +25,9 @@ class QuotaConfig(Config):
     """Rows wanted of each language.
 
     Attributes:
-        default: of languages not named; null keeps all of theirs.
+        default: rows of each language that is not named; null keeps all of them.
         languages: tag → rows.
-        seed: of the lots.
+        seed: seed of the priority hash.
     """
 
     default: int | None = Field(default=None, ge=0)
@@ -38,8 +38,8 @@ class QuotaConfig(Config):
         """Return how many rows of a language are wanted; None for all."""
         return self.languages.get(language, self.default)
 
-    def lot(self, prompt_id: str) -> str:
-        """Return the lot a prompt draws: the lowest are kept."""
+    def priority(self, prompt_id: str) -> str:
+        """Return the priority hash of a prompt: the smallest ones are kept."""
         return content_id("quota", self.seed, prompt_id)
 
 
@@ -47,15 +47,15 @@ Kind = Literal["general", "safety"]
 KINDS: tuple[Kind, Kind] = ("general", "safety")
 
 MixReject = Literal["quota_filled", "safety_share_filled"]
-"""Why a prompt's pairs are left out: its language has enough, or safety has its share."""
+"""Why a prompt's pairs are dropped: its language has enough rows, or safety has its share."""
 
 
 class SafetyShare(Config):
-    """How much of the pairs is about safety.
+    """The share of safety pairs.
 
     Attributes:
-        tasks: values of `Prompt.task` that mark a prompt as one about safety.
-        fraction: share of the pairs of each language, at most.
+        tasks: values of `Prompt.task` that mark safety prompts.
+        fraction: maximum share of safety pairs in each language.
     """
 
     tasks: tuple[str, ...] = Field(default=("safety",), min_length=1)
@@ -63,12 +63,12 @@ class SafetyShare(Config):
 
 
 class MixConfig(Config):
-    """What the set of pairs is made of.
+    """Quotas of preference pairs by language, and the share of safety.
 
     Attributes:
-        quotas: pairs wanted of each language, both kinds together; null keeps all.
-        safety: the share of safety pairs; null does not tell them apart.
-        seed: of the lots by which prompts are left out.
+        quotas: pairs wanted of each language, safety included; null keeps all.
+        safety: the share of safety pairs; null does not distinguish them.
+        seed: seed of the priority hash by which prompts are dropped.
     """
 
     quotas: QuotaConfig | None = None
@@ -82,15 +82,15 @@ class MixConfig(Config):
         return self
 
     def kind(self, prompt: Prompt) -> Kind:
-        """Tell whether a prompt is about safety."""
+        """Tell whether a prompt is a safety prompt."""
         return "safety" if self.safety is not None and prompt.task in self.safety.tasks else "general"
 
-    def lot(self, prompt_id: str) -> str:
-        """Return the lot a prompt draws: the lowest are kept."""
-        return QuotaConfig(seed=self.seed).lot(prompt_id)
+    def priority(self, prompt_id: str) -> str:
+        """Return the priority hash of a prompt: the smallest ones are kept."""
+        return QuotaConfig(seed=self.seed).priority(prompt_id)
 
     def general_wanted(self, language: str, general: int, safety: int) -> int:
-        """Return how many pairs not about safety are kept at most, of so many of both kinds that there are."""
+        """Return the maximum number of pairs that are not about safety, given the numbers available of both kinds."""
         quota = self._quota(language)
         if quota is None:
             return general
@@ -98,7 +98,7 @@ class MixConfig(Config):
         return quota if self.safety is None else quota - min(safety, floor(self.safety.fraction * quota + 1e-9))
 
     def safety_wanted(self, language: str, num_general: int) -> int:
-        """Return how many pairs about safety are kept at most beside so many others."""
+        """Return the maximum number of safety pairs beside a number of others."""
         fraction, quota = 0.0 if self.safety is None else self.safety.fraction, self._quota(language)
         share = floor(fraction / (1 - fraction) * num_general + 1e-9)
         return share if quota is None else min(share, quota - num_general)
@@ -108,13 +108,13 @@ class MixConfig(Config):
 
 
 def mixed(config: MixConfig, prompts: Step, pairs: Step, facts: StepFacts) -> Step:
-    """Return the step that keeps the mix; the table of what was kept is its input `mix`.
+    """Return the step that keeps the mix; its input `mix` is the table of what is kept.
 
     Args:
         config: the mix.
-        prompts: step of Prompt rows; they say the task.
+        prompts: step of Prompt rows, with their tasks.
         pairs: step of PreferencePair rows.
-        facts: of the step.
+        facts: facts of the step.
     """
     inputs = {"prompts": (prompts,), "pairs": (pairs,)}
     mix = Step(
@@ -128,18 +128,18 @@ def mixed(config: MixConfig, prompts: Step, pairs: Step, facts: StepFacts) -> St
 
 
 class MixStep(PureCorpusStep):
-    """Finds the highest lot that is kept of each language and kind. Holds about a hundred bytes for each prompt."""
+    """Finds the largest priority hash that is kept of each language and kind."""
 
     step_kind: ClassVar[str] = "mix"
 
     mix: MixConfig
 
     def run(self, shards: Iterable[Inputs]) -> Output:
-        """Return a row for each language and kind, sorted; a language with a quota and no pair is named too."""
+        """Return a row for each language and kind, sorted; also for a language with a quota but no pair."""
         lots: defaultdict[tuple[str, Kind], list[tuple[str, int]]] = defaultdict(list)
         for shard in shards:
             for prompt, pairs in _by_prompt(shard):
-                lots[prompt.language, self.mix.kind(prompt)].append((self.mix.lot(prompt.prompt_id), len(pairs)))
+                lots[prompt.language, self.mix.kind(prompt)].append((self.mix.priority(prompt.prompt_id), len(pairs)))
         named = set(self.mix.quotas.languages) if self.mix.quotas is not None else set()
         rows: list[MixQuota] = []
         for language in sorted(named | {language for language, _ in lots}):
@@ -156,7 +156,7 @@ class MixStep(PureCorpusStep):
 
 
 Lots = Sequence[tuple[str, int]]
-"""The lot of each prompt, and how many pairs it has."""
+"""Priority hash of each prompt, and its number of pairs."""
 
 
 def _total(lots: Lots) -> int:
@@ -164,34 +164,34 @@ def _total(lots: Lots) -> int:
 
 
 def _row(language: str, kind: Kind, lots: Lots, wanted: int) -> MixQuota:
-    """Keep whole prompts, lowest lots first, while their pairs fit."""
+    """Keep whole prompts, smallest priority hashes first, while their pairs fit."""
     kept, last = 0, ""
-    for lot, num in lots:
+    for priority, num in lots:
         if kept + num > wanted:
             break
-        kept, last = kept + num, lot
+        kept, last = kept + num, priority
     return MixQuota(language=language, kind=kind, wanted=wanted, available=_total(lots), kept=kept, last_lot=last)
 
 
 class KeepStep(PureStep):
-    """Keeps the pairs of the prompts whose lots are low enough."""
+    """Keeps the pairs of prompts up to the last priority hash."""
 
     step_kind: ClassVar[str] = "keep"
 
     mix: MixConfig
 
     def items(self, inputs: Inputs) -> list[Item]:
-        """Owe pairs or a Reject for each prompt that has a pair."""
+        """List the prompts that have a pair; each gives pairs or a Reject."""
         return [Item(prompt.prompt_id, prompt.language) for prompt, _ in _by_prompt(inputs)]
 
     async def run(self, inputs: Inputs) -> Output:
-        """Keep or leave out all pairs of a prompt."""
+        """Keep or drop all pairs of a prompt."""
         last = {(row.language, row.kind): row.last_lot for row in inputs.records("mix", MixQuota)}
         kept: list[PreferencePair] = []
         rejects: list[Reject] = []
         for prompt, pairs in _by_prompt(inputs):
             kind = self.mix.kind(prompt)
-            if self.mix.lot(prompt.prompt_id) <= last[prompt.language, kind]:
+            if self.mix.priority(prompt.prompt_id) <= last[prompt.language, kind]:
                 kept += pairs
                 continue
             reason: MixReject = "safety_share_filled" if kind == "safety" else "quota_filled"
@@ -200,7 +200,7 @@ class KeepStep(PureStep):
 
 
 def _by_prompt(inputs: Inputs) -> list[tuple[Prompt, list[PreferencePair]]]:
-    """Return the prompts that have a pair beside their pairs, in order of prompt id."""
+    """Return the prompts that have a pair, with their pairs, in order of prompt id."""
     pairs: defaultdict[str, list[PreferencePair]] = defaultdict(list)
     for pair in inputs.records("pairs", PreferencePair):
         pairs[pair.prompt_id].append(pair)

@@ -59,13 +59,13 @@ class PairSelection(PureStep):
         return Output(to_table(pairs, PreferencePair), to_table(rejects, Reject))
 
     def _keep(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        distinct: dict[tuple[str, str], Proposal] = {}  # two samples may say the same: one pair, not two
+        distinct: dict[tuple[str, str], Proposal] = {}  # two samples may be equal: one pair, not two
         for proposal in proposals:
-            if len(distinct) < self.max_pairs and self._objection(proposal) is None:
+            if len(distinct) < self.max_pairs and self._drop_reason(proposal) is None:
                 distinct.setdefault((proposal.chosen.text, proposal.rejected.text), proposal)
         return list(distinct.values())
 
-    def _objection(self, proposal: Proposal) -> GuardReject | None:
+    def _drop_reason(self, proposal: Proposal) -> GuardReject | None:
         if proposal.chosen.text == proposal.rejected.text:
             return "identical_text"
         if proposal.gap == 0:
@@ -105,7 +105,7 @@ class PairSelection(PureStep):
         elif len(ranked.candidates) == 1:
             reason = "one_candidate"
         else:
-            reason = (self._objection(proposals[0]) if proposals else None) or "no_opponent"
+            reason = (self._drop_reason(proposals[0]) if proposals else None) or "no_opponent"
         return Reject(item_id=ranked.prompt.prompt_id, reason=reason, detail=ranked.census())
 
 

@@ -1,7 +1,7 @@
-"""Pair policies: which two answers are set against each other (METHODS §6).
+"""Pair policies: which two candidates become chosen and rejected (METHODS §6).
 
-A policy proposes (chosen, rejected) in order of preference; the guards of `arbitrage.selection.pairs` then drop what
-would teach nothing or teach it wrongly. A policy never looks at a text.
+A policy proposes (chosen, rejected) in order of preference; the filters of `arbitrage.selection.pairs` then drop
+ties, small gaps, equal texts and length mismatches. A policy never reads a text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,14 @@ from arbitrage.records import content_id
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A pair as a policy would have it."""
+    """A pair proposed by a policy."""
 
     chosen: RankedCandidate
     rejected: RankedCandidate
 
     @property
     def gap(self) -> float:
-        """Calibrated points by which the chosen answer is better; negative where the score disagrees."""
+        """Calibrated points by which the chosen candidate is better; negative if the score disagrees."""
         return self.chosen.value - self.rejected.value
 
 
@@ -34,11 +34,11 @@ class Policy(Config):
 
     @property
     def named(self) -> tuple[str, ...]:
-        """The teachers it names, which must be in the pool."""
+        """The teachers named by the policy, which must be in the pool."""
         return ()
 
     def require(self, pool: Sequence[str]) -> None:
-        """Check that it can be followed with the teachers of a pool.
+        """Check that the policy works with the teachers of a pool.
 
         Raises:
             ConfigError: it names a teacher that is not in the pool.
@@ -65,7 +65,7 @@ class BestVsWorst(Policy):
 
 
 class BestVsRandom(Policy):
-    """The best candidate against the others, in an order by priority hash: harder negatives than the worst.
+    """The best candidate against the others, in an order by priority hash: less easy negatives than the worst.
 
     Attributes:
         seed: another seed gives another order.
@@ -85,7 +85,7 @@ class BestVsRandom(Policy):
 
 
 class MaxGap(Policy):
-    """All pairs, the widest gap first, so that the widest one that passes is kept; candidates may be reused."""
+    """All pairs, the largest gap first, so that the largest one that passes is kept; candidates may be reused."""
 
     kind: Literal["max_gap"] = "max_gap"
 
@@ -95,10 +95,10 @@ class MaxGap(Policy):
 
 
 class StrongVsWeak(Policy):
-    """A strong teacher's best answer against a weaker teacher's best; where the score disagrees there is no pair.
+    """A strong teacher's best candidate against a weaker teacher's best; no pair if the score disagrees.
 
     Attributes:
-        teachers: names, strongest first; answers of others are not used.
+        teachers: names, strongest first; candidates of others are not used.
     """
 
     kind: Literal["strong_vs_weak"] = "strong_vs_weak"
@@ -125,14 +125,14 @@ class StrongVsWeak(Policy):
 
 
 class NativeVsTranslated(Policy):
-    """A native answer against a translated one: it steers away from translationese.
+    """A native candidate against a translated one, which reduces translationese.
 
-    The best native answer stands against each translated one, the best of these first: the harder, the more is to be
-    learned. Translated answers are never chosen, native ones never rejected; where the score disagrees there is no
-    pair. Both sides translated is what harms (METHODS §6), and cannot happen here.
+    The best native candidate is paired with each translated one, the best of these first, because harder pairs teach
+    more. Translated candidates are never chosen, native ones never rejected; there is no pair if the score disagrees.
+    Pairs with both sides translated are harmful (METHODS §6) and cannot occur here.
 
     Attributes:
-        translated: names of the teachers whose answers are translations; all others answer natively.
+        translated: names of the teachers whose candidates are translations; all others are native.
     """
 
     kind: Literal["native_vs_translated"] = "native_vs_translated"
@@ -144,10 +144,10 @@ class NativeVsTranslated(Policy):
         return self.translated
 
     def require(self, pool: Sequence[str]) -> None:
-        """Check, besides, that somebody answers natively."""
+        """Check also that the pool has a native teacher."""
         super().require(pool)
         if all(name in self.translated for name in pool):
-            raise ConfigError("pairs.policy.translated: names the whole pool; nobody is left to answer natively")
+            raise ConfigError("pairs.policy.translated: names the whole pool; at least one teacher must be native")
 
     def propose(self, ranked: Sequence[RankedCandidate]) -> Iterator[Proposal]:
         """Yield proposals from candidates ranked best first."""
@@ -159,10 +159,10 @@ class NativeVsTranslated(Policy):
 
 
 class OnPolicy(Policy):
-    """Pairs with exactly one side from the student itself, the widest gap first; either side may win.
+    """Pairs with exactly one side from the student itself, the largest gap first; either side may win.
 
     Attributes:
-        student: the name under which the student is registered as a teacher.
+        student: the student's name as a teacher.
     """
 
     kind: Literal["on_policy"] = "on_policy"

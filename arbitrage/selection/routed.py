@@ -1,4 +1,4 @@
-"""The data set of a strategy, drawn from a table in which every teacher was sampled: what its router would choose.
+"""The data set that a strategy would have made, from a table in which every teacher was sampled.
 
 Nothing is generated to compare strategies: each is a query over the same candidates (METHODS §1, §2).
 """
@@ -21,13 +21,14 @@ Keep = Literal["best", "all", "right"]
 
 
 class RoutedSelection(PureStep):
-    """What a strategy keeps.
+    """How a strategy selects rows.
 
     Attributes:
         strategy: label of the rows.
-        keep: `right` takes the best-scored of those that `judge` gives most: an oracle, no pipeline can do this.
-        samples: so many answers of each teacher count, the greedy one first.
-        judge: plain name of the check that an oracle looks at.
+        keep: `right` keeps the best by score among those with the highest value of `judge`: an oracle, which no
+            pipeline can be.
+        samples: number of candidates of each teacher that count, the greedy one first.
+        judge: plain name of the check that the oracle uses.
     """
 
     step_kind: ClassVar[str] = "select_routed"
@@ -55,7 +56,7 @@ class RoutedSelection(PureStep):
             for one in ranked.candidates
             if one.candidate.teacher in teachers and one.candidate.sample_index < self.samples
         ]
-        if self.keep == "right":  # the sort is stable: among equals the best-scored stays first
+        if self.keep == "right":  # the sort is stable: among ties the best by score stays first
             found.sort(key=lambda one: -(value_by(self.judge, one.scores) or 0.0))
         return found if self.keep == "all" else found[:1]
 
@@ -68,12 +69,12 @@ def select_routed(
     final: Step,
     scores: Sequence[Step],
 ) -> Step:
-    """Keep what a strategy would have sampled and kept.
+    """Select the rows that a strategy would have sampled and kept.
 
     Args:
-        config: which strategy.
+        config: the strategy.
         prompts: step of Prompt rows.
-        routes: steps of Route rows, each prompt in at most one: the teachers that the strategy chooses.
+        routes: steps of Route rows, each prompt in at most one: the strategy's routes.
         candidates: steps of Candidate rows, one for each teacher; those not chosen are left out.
         final: step of Score rows: the ensemble.
         scores: steps of Score rows that hold the oracle's check; read only where `keep` is `right`.

@@ -15,11 +15,11 @@ SftReject = NothingUsable | Literal["below_min_score"]
 
 
 class SftSelection(PureStep):
-    """Which answers become SFT examples.
+    """How SFT examples are selected.
 
     Attributes:
-        mode: `best` keeps the best-scored answer of each prompt; `all` every usable one (the `mix_all` control).
-        min_score: lowest score kept, in calibrated points (standard deviations); none by default.
+        mode: `best` keeps the best candidate of each prompt; `all` every usable one (the `mix_all` control).
+        min_score: minimum score, in calibrated points (standard deviations); none by default.
         strategy: label of the rows.
     """
 
@@ -50,7 +50,7 @@ SFT = StepFacts(verb="select", label="sft")
 
 
 def select_sft(config: SftSelection, prompts: Step, candidates: Sequence[Step], final: Step) -> Step:
-    """Choose SFT examples from the candidate table.
+    """Select SFT examples from the candidate table.
 
     Args:
         config: what to keep.
@@ -63,7 +63,7 @@ def select_sft(config: SftSelection, prompts: Step, candidates: Sequence[Step], 
 
 
 def example_of(prompt: Prompt, candidate: RankedCandidate, strategy: str) -> SftExample:
-    """Return an answer as an example to imitate."""
+    """Return a candidate as an SFT example."""
     return SftExample(
         prompt_id=prompt.prompt_id,
         language=prompt.language,
@@ -77,6 +77,6 @@ def example_of(prompt: Prompt, candidate: RankedCandidate, strategy: str) -> Sft
 
 
 def reject_of(ranked: PromptCandidates) -> Reject:
-    """Say why a prompt has no example."""
+    """Return the Reject of a prompt without an example."""
     reason: SftReject = "below_min_score" if ranked.candidates else ranked.why_nothing()
     return Reject(item_id=ranked.prompt.prompt_id, reason=reason, detail=ranked.census())

@@ -1,1 +1,1 @@
-"""Active inheritance: choose sampled answers by properties one can measure but not differentiate [2407.01490]."""
+"""Active inheritance: select candidates by properties that can be measured but not differentiated [2407.01490]."""

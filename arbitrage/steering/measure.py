@@ -1,4 +1,4 @@
-"""The verb `measure`: all metrics of one teacher's answers. Not journaled: what is lost is measured again."""
+"""The step `measure`: all metrics of one teacher's candidates. Not journaled: a lost shard is measured again."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -16,7 +16,7 @@ from arbitrage.text.text import Text
 
 
 class MeasureStep(StepConfig):
-    """Measures answers, metric after metric."""
+    """Measures candidates by all metrics."""
 
     step_kind: ClassVar[str] = "measure"
 
@@ -40,10 +40,10 @@ def measure(
 
     Args:
         metrics: with unique names.
-        teacher_name: the step is called `measure-<teacher_name>`.
-        prompts: the prompts; they say the language.
+        teacher_name: name in the step's name, `measure-<teacher_name>`.
+        prompts: the prompts, with their languages.
         candidates: the teacher's answers.
-        resources: what a replica holds; for metrics with a model.
+        resources: resources of a replica, for metrics with a model.
     """
     return Step(
         facts=StepFacts(verb="measure", label=teacher_name, teacher=teacher_name),
@@ -56,7 +56,7 @@ def measure(
 
 
 class MeasureWorker(ShardWorker):
-    """Measures shard after shard."""
+    """Measures shards."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self._metrics = metrics
@@ -66,7 +66,7 @@ class MeasureWorker(ShardWorker):
         return score_items(CandidateShard(inputs).joined())
 
     async def run(self, inputs: Inputs) -> Output:
-        """Return the Measurements in the order of the candidates, and for each in the order of the metrics."""
+        """Return the Measurements in the order of the candidates, and of the metrics within each."""
         table = CandidateShard(inputs).joined()
         texts = [Text(row.candidate.text, row.prompt.language, reasoning=row.candidate.reasoning) for row in table]
         found_MC = [metric.measure(texts) for metric in self._metrics]

@@ -1,4 +1,4 @@
-"""What data is steered to: metrics with a direction or a target, bounds, and a floor under the reward."""
+"""What data is steered towards: metrics with a direction or a target, bounds, and a floor under the reward."""
 
 from collections.abc import Sequence
 from typing import Literal, Self
@@ -10,19 +10,19 @@ from arbitrage.metrics import MetricConfig
 from arbitrage.metrics.defaults import CHEAP_METRICS
 
 REWARD = "reward"
-"""Under this name the final score is scaled beside the metrics."""
+"""Name of the final score among the scaled metrics."""
 
 
 class Objective(Config):
-    """One metric, and where it is to go.
+    """One metric, and its direction, target or bounds.
 
     Attributes:
         metric: any metric of one text.
-        toward: `up` or `down`; a value in the metric's unit, to come near to; `like`, the distribution of the
-            data set `like`; or null, where only bounds matter.
-        weight: of its standard deviations against those of the reward and the other objectives.
-        floor: lowest value allowed, in the metric's unit, included.
-        ceiling: highest value allowed, included.
+        toward: `up` or `down`; a target value in the metric's unit; `like`, the distribution in the data set `like`;
+            or null, if there are only bounds.
+        weight: weight of this metric, in standard deviations, against the reward and the other objectives.
+        floor: lowest value allowed, in the metric's unit, inclusive.
+        ceiling: highest value allowed, inclusive.
         missing: a candidate without a value counts as average (`neutral`) or is not chosen (`drop`). Bounds always
             drop it. Where the metric is undefined in the language, neither bounds nor `drop` apply.
     """
@@ -37,7 +37,7 @@ class Objective(Config):
     @model_validator(mode="after")
     def _wants_something(self) -> Self:
         if self.toward is None and not self.has_bounds:
-            raise ValueError(f"{self.name}: says neither where it is to go (`toward`) nor a floor or ceiling")
+            raise ValueError(f"{self.name}: has no `toward`, `floor` or `ceiling`")
         if self.floor is not None and self.ceiling is not None and self.floor > self.ceiling:
             raise ValueError(f"{self.name}: the floor {self.floor:g} is above the ceiling {self.ceiling:g}")
         return self
@@ -53,23 +53,24 @@ class Objective(Config):
         return self.floor is not None or self.ceiling is not None
 
     def allows(self, value: float) -> bool:
-        """Tell whether a value lies within the bounds."""
+        """Tell whether a value is within the bounds."""
         return (self.floor is None or value >= self.floor) and (self.ceiling is None or value <= self.ceiling)
 
     @property
     def label(self) -> str:
-        """Say it in a word: 'mtld:up', 'characters:120', 'lists:within'."""
+        """Return a short label: 'mtld:up', 'characters:120', 'lists:within'."""
         to = f"{self.toward:g}" if isinstance(self.toward, float) else self.toward
         return f"{self.name}:{to or 'within'}"
 
 
 class RewardTerm(Config):
-    """What quality weighs, and below which quality nothing is chosen.
+    """The weight of the reward, and the floor under it.
 
     Attributes:
-        weight: of the reward's standard deviations; 0 leaves only the floor.
-        floor_quantile: share of the language's candidates, by final score, that may not be chosen; null for no floor.
-        floor_z: the same in standard deviations from the language's mean; both may be given.
+        weight: weight of the reward, in standard deviations; 0 leaves only the floor.
+        floor_quantile: share of the language's candidates, the lowest by final score, that is not chosen; null: no
+            floor.
+        floor_z: the same floor in standard deviations from the language's mean; both may be given.
     """
 
     weight: float = Field(default=1.0, ge=0.0)
@@ -83,11 +84,14 @@ class SteerConfig(Config):
     Attributes:
         objectives: at least one with a direction or target.
         reward: weight and floor of the final score.
-        watch: metrics without an objective, measured to see what else moves; by default all that need no model.
-        k: candidates of each prompt to choose from, drawn by lot; null takes all.
-        shrinkage: number of candidates at which a language's mean and deviation weigh as much as the level above.
-        max_reward_loss: of pairs: by how many standard deviations of reward the side away may be the better one.
-        seed: of all lots.
+        watch: further metrics to measure, without an objective, to show what else changes (default: all that need no
+            model).
+        k: number of candidates of each prompt to choose from, in pseudo-random order; null: all.
+        shrinkage: number of candidates at which a language's mean and deviation have the same weight as those of the
+            level above.
+        max_reward_loss: of pairs: maximum reward, in standard deviations, by which the rejected candidate may be
+            better.
+        seed: seed of the pseudo-random order.
     """
 
     objectives: tuple[Objective, ...] = Field(min_length=1)
@@ -101,7 +105,7 @@ class SteerConfig(Config):
     @model_validator(mode="after")
     def _goes_somewhere(self) -> Self:
         if all(objective.toward is None for objective in self.objectives):
-            raise ValueError("no objective says where it is to go; give one of them `toward`")
+            raise ValueError("no objective has a direction; give one of them `toward`")
         names = [objective.name for objective in self.objectives]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two objectives for '{twice[0]}'; put bounds and `toward` into one")
@@ -111,21 +115,21 @@ class SteerConfig(Config):
 
     @property
     def metrics(self) -> tuple[MetricConfig, ...]:
-        """All that is measured: the objectives' metrics, then those watched."""
+        """All metrics to measure: those of the objectives, then the watched ones."""
         return with_watched([objective.metric for objective in self.objectives], self.watch)
 
     @property
     def label(self) -> str:
-        """Say the objectives in a word: 'mtld:up+characters:120'."""
+        """Return the labels of the objectives: 'mtld:up+characters:120'."""
         return "+".join(objective.label for objective in self.objectives)
 
     @property
-    def wants_target(self) -> bool:
-        """Whether some objective is to look like a data set."""
+    def needs_target(self) -> bool:
+        """Whether an objective is `toward: like`."""
         return any(objective.toward == "like" for objective in self.objectives)
 
 
-def with_watched(asked: Sequence[MetricConfig], watched: Sequence[MetricConfig]) -> tuple[MetricConfig, ...]:
-    """Return the metrics asked for, then those watched of other names; no name twice."""
-    found = {metric.metric_name: metric for metric in (*reversed(watched), *reversed(asked))}
-    return tuple(found[name] for name in dict.fromkeys(m.metric_name for m in (*asked, *watched)))
+def with_watched(wanted: Sequence[MetricConfig], watched: Sequence[MetricConfig]) -> tuple[MetricConfig, ...]:
+    """Return the wanted metrics, then the watched ones with other names; no name twice."""
+    found = {metric.metric_name: metric for metric in (*reversed(watched), *reversed(wanted))}
+    return tuple(found[name] for name in dict.fromkeys(m.metric_name for m in (*wanted, *watched)))

@@ -1,4 +1,4 @@
-"""How one candidate stands to the objectives, and which of a prompt's candidates steering and chance take."""
+"""Rank the candidates of a prompt by the objectives, and choose the steered one and the control."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,35 +10,35 @@ from arbitrage.steering.objectives import REWARD, Objective, SteerConfig
 from arbitrage.steering.scale import ScaleTable, share_of, value_at
 
 SteeringReject = NothingUsable | Literal["below_reward_floor", "out_of_bounds", "unmeasured"]
-"""Why a prompt has no steered answer. `unmeasured`: no answer that might be chosen has a value to steer by."""
+"""Why a prompt has no steered candidate. `unmeasured`: no eligible candidate has a value of an objective."""
 
 UNDEFINED = ("undefined_language", "unknown_language")
 """Reasons for which a metric has no value in a whole language."""
 
 Found = Mapping[str, Measurement]
-"""Metric → what was measured of one candidate."""
+"""Metric → measurement of one candidate."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidatePosition:
-    """One candidate.
+    """Scores of one candidate.
 
     Attributes:
-        pull: Σ weight · z(metric), each towards its objective.
+        objective_score: Σ weight · z(metric), each towards its objective.
         reward: the final score in standard deviations of its language.
-        total: what steering ranks by: weight · reward + pull.
-        is_measured: some objective with a direction or target has a value.
-        is_good: it is not below the reward floor.
-        objection: why it may not be chosen, or None.
+        total: the score that steering ranks by: weight · reward + objective_score.
+        is_measured: an objective with a direction or target has a value.
+        is_above_floor: the reward is not below the floor.
+        reason: why it is not eligible, or None.
     """
 
     one: RankedCandidate
-    pull: float
+    objective_score: float
     reward: float
     total: float
     is_measured: bool
-    is_good: bool
-    objection: SteeringReject | None
+    is_above_floor: bool
+    reason: SteeringReject | None
 
     @property
     def candidate_id(self) -> str:
@@ -48,7 +48,7 @@ class CandidatePosition:
 
 @dataclass(frozen=True, slots=True)
 class SteeredChoice:
-    """Whom steering and chance take of one prompt's candidates, and who is farthest from the objectives."""
+    """The steered candidate and the control of one prompt, and the candidate farthest from the objectives."""
 
     steered: CandidatePosition
     control: CandidatePosition
@@ -56,28 +56,28 @@ class SteeredChoice:
 
 
 class CandidateChooser:
-    """Weighs candidates by the scales and the target of a run."""
+    """Ranks candidates by the scales and the target of a run."""
 
     def __init__(self, config: SteerConfig, scales: ScaleTable, targets: Sequence[TargetQuantiles] = ()) -> None:
         self._config = config
         self._scales = scales
         self._targets = {(target.metric, target.language): target for target in targets}
 
-    def considered(self, candidates: Sequence[RankedCandidate]) -> list[RankedCandidate]:
-        """Return the k usable candidates that steering and chance choose from: drawn by lot, in order of id."""
+    def candidates_of(self, candidates: Sequence[RankedCandidate]) -> list[RankedCandidate]:
+        """Return the k usable candidates to choose from: in pseudo-random order by hash, then by id."""
         seed, k = self._config.seed, self._config.k
         drawn = sorted(candidates, key=lambda c: content_id("considered", seed, c.candidate.candidate_id))
         return sorted(drawn[:k], key=lambda c: c.candidate.candidate_id)
 
-    def stand(
+    def positions(
         self, prompt: Prompt, candidates: Sequence[RankedCandidate], found: Mapping[str, Found]
     ) -> list[CandidatePosition]:
-        """Weigh the candidates of one prompt, in the order given.
+        """Score the candidates of one prompt, in the order given.
 
         Args:
-            prompt: says the language.
+            prompt: the prompt, with its language.
             candidates: usable candidates.
-            found: candidate id → what was measured of it.
+            found: candidate id → its measurements.
         """
         all_found = [found.get(one.candidate.candidate_id, {}) for one in candidates]
         goals = {o.name: self._goal(o, prompt.language, all_found) for o in self._config.objectives}
@@ -86,26 +86,27 @@ class CandidateChooser:
             for one, measured in zip(candidates, all_found, strict=True)
         ]
 
-    def choose(self, standings: Sequence[CandidatePosition]) -> SteeredChoice | SteeringReject:
-        """Take the best that may be chosen, one by lot of all, and the farthest; or say why there is none."""
-        allowed = [s for s in standings if s.objection is None]
+    def choose(self, positions: Sequence[CandidatePosition]) -> SteeredChoice | SteeringReject:
+        """Choose the best eligible candidate, a pseudo-random control, and the farthest; or say why there is none."""
+        allowed = [s for s in positions if s.reason is None]
         if not allowed:
-            reasons = {s.objection for s in standings}
+            reasons = {s.reason for s in positions}
             return next(r for r in ("unmeasured", "out_of_bounds", "below_reward_floor") if r in reasons)
         if not any(s.is_measured for s in allowed):
             return "unmeasured"
         steered = min(allowed, key=lambda s: (-s.total, s.candidate_id))
-        control = min(standings, key=self._lot)
+        control = min(positions, key=self._priority)
         limit = steered.reward + self._config.max_reward_loss
         others = [
             s
-            for s in standings
-            if s.is_good and s.is_measured and s.reward <= limit and s.one.text != steered.one.text
+            for s in positions
+            if s.is_above_floor and s.is_measured and s.reward <= limit and s.one.text != steered.one.text
         ]
-        return SteeredChoice(steered, control, min(others, key=lambda s: (s.pull, s.candidate_id), default=None))
+        away = min(others, key=lambda s: (s.objective_score, s.candidate_id), default=None)
+        return SteeredChoice(steered, control, away)
 
-    def _lot(self, standing: CandidatePosition) -> str:
-        candidate = standing.one.candidate
+    def _priority(self, position: CandidatePosition) -> str:
+        candidate = position.one.candidate
         return content_id("random_of_k", self._config.seed, candidate.prompt_id, candidate.candidate_id)
 
     def _standing(
@@ -113,18 +114,18 @@ class CandidateChooser:
     ) -> CandidatePosition:
         objectives = self._config.objectives
         terms = [self._term(o, language, value_of(found, o.name), goals[o.name]) for o in objectives]
-        pull = sum(o.weight * term for o, term in zip(objectives, terms, strict=True) if term is not None)
+        objective_score = sum(o.weight * term for o, term in zip(objectives, terms, strict=True) if term is not None)
         reward = self._z(REWARD, language, one.value)
-        is_good = self._is_good(language, one.value, reward)
-        objection = _objection(objectives, found, is_good)
+        is_above_floor = self._is_good(language, one.value, reward)
+        reason = _objection(objectives, found, is_above_floor)
         return CandidatePosition(
             one=one,
-            pull=pull,
+            objective_score=objective_score,
             reward=reward,
-            total=self._config.reward.weight * reward + pull,
+            total=self._config.reward.weight * reward + objective_score,
             is_measured=any(term is not None for term in terms),
-            is_good=is_good,
-            objection=objection,
+            is_above_floor=is_above_floor,
+            reason=reason,
         )
 
     def _is_good(self, language: str, score: float, reward: float) -> bool:
@@ -138,10 +139,10 @@ class CandidateChooser:
         return 0.0 if scale is None else (value - scale.mean) / scale.sd
 
     def _goal(self, objective: Objective, language: str, found: Sequence[Found]) -> float | None:
-        """Return the value a prompt's answer is to come near to, in the metric's unit; None where there is none.
+        """Return the target value for a prompt, in the metric's unit; None if there is none.
 
-        `like` moves whole distributions with the least effort: the share of prompts whose mean lies below this
-        prompt's mean is looked up in the target.
+        `like` matches whole distributions with the smallest changes: the prompt's mean value has a rank among all
+        prompts, and the target is the value at this rank in the target data set.
         """
         if isinstance(objective.toward, float):
             return objective.toward
@@ -173,8 +174,8 @@ def _is_undefined(measured: Measurement | None) -> bool:
     return measured is not None and measured.reason in UNDEFINED
 
 
-def _objection(objectives: Sequence[Objective], found: Found, is_good: bool) -> SteeringReject | None:
-    if not is_good:
+def _objection(objectives: Sequence[Objective], found: Found, is_above_floor: bool) -> SteeringReject | None:
+    if not is_above_floor:
         return "below_reward_floor"
     for objective in objectives:
         measured = found.get(objective.name)

@@ -1,6 +1,6 @@
-"""The verb `scale`: the distribution of each metric, and of the final score, in each language, as a small table.
+"""The step `scale`: the distribution of each metric, and of the final score, in each language, as a small table.
 
-Only candidates with a final score count: those that steering may choose. A language with few candidates is shrunk
+Only candidates with a final score count, because only they can be chosen. A language with few candidates is shrunk
 toward its family and that toward all, as for rewards (`arbitrage.rewards.shrinkage`). Quantile functions are rising
 tuples, evenly spaced from 0 to 1; `share_of` is their inverse.
 """
@@ -24,11 +24,11 @@ from arbitrage.steering.objectives import REWARD
 from arbitrage.tables import to_table
 
 NUM_QUANTILES = 101
-"""Kept of each distribution: every per cent."""
+"""Number of quantiles stored for each distribution: one per cent apart."""
 
 
 def quantiles_of(rising: Sequence[float]) -> tuple[float, ...]:
-    """Return the quantiles of rising values (linear between order statistics: type 7); empty of none."""
+    """Return the quantiles of ascending values (linear between order statistics: type 7); empty if there are none."""
     if not rising:
         return ()
     top = len(rising) - 1
@@ -41,12 +41,12 @@ def value_at(quantiles: Sequence[float], share: float) -> float:
     left = int(place)
     right = min(left + 1, len(quantiles) - 1)
     low, high = quantiles[left], quantiles[right]
-    # equal ends are told apart first: a + t·(b − a) may round to another number
+    # equal ends first: a + t·(b − a) may round to another number
     return low if low == high else low + (place - left) * (high - low)
 
 
 def share_of(quantiles: Sequence[float], value: float) -> float:
-    """Return the share, 0..1, that lies below a value; of ties the middle."""
+    """Return the share, 0..1, of values below a value; ties count half."""
     if len(quantiles) < 2:
         return 0.5
     first, last = bisect_left(quantiles, value), bisect_right(quantiles, value)
@@ -60,7 +60,7 @@ def share_of(quantiles: Sequence[float], value: float) -> float:
 
 
 MIN_VALUES = 20
-"""A language with fewer values takes the quantiles of all."""
+"""A language with fewer values gets the quantiles of all languages."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class _Group:
 
 
 class ScaleStep(PureCorpusStep):
-    """Scales what feeds it. Holds a few numbers and two samples for each metric and language.
+    """Computes scales. `shrinkage`: number of values at which a group has the same weight as the level above.
 
     Attributes:
         shrinkage: number of values at which a group weighs as much as the level above.
@@ -109,7 +109,7 @@ class ScaleStep(PureCorpusStep):
 
 
 def scale_metrics(shrinkage: float, prompts: Step, measures: Sequence[Step], final: Step) -> Step:
-    """Find the moments and quantiles of all metrics and of the final score, by language."""
+    """Compute moments and quantiles of all metrics and of the final score, by language."""
     return Step(
         facts=StepFacts(verb="scale", label="metrics"),
         config=ScaleStep(shrinkage=shrinkage),
@@ -143,7 +143,7 @@ def _take_in(inputs: Inputs, groups: dict[str, dict[str, _Group]]) -> None:
 
 
 def _row(metric: str, language: str, own: _Group, shrunk: Level, pooled: _Group) -> MetricScale:
-    told = own if own.moments.num >= MIN_VALUES else pooled
+    quantile_source = own if own.moments.num >= MIN_VALUES else pooled
     return MetricScale(
         metric=metric,
         language=language,
@@ -153,8 +153,8 @@ def _row(metric: str, language: str, own: _Group, shrunk: Level, pooled: _Group)
         raw_sd=sqrt(own.moments.variance),
         mean=shrunk.mean,
         sd=shrunk.sd,
-        quantiles=quantiles_of(told.values.values()),
-        prompt_quantiles=quantiles_of(told.prompt_means.values()),
+        quantiles=quantiles_of(quantile_source.values.values()),
+        prompt_quantiles=quantiles_of(quantile_source.prompt_means.values()),
     )
 
 
@@ -165,5 +165,5 @@ class ScaleTable:
         self._rows = {(row.metric, row.language): row for row in rows}
 
     def row(self, metric: str, language: str) -> MetricScale | None:
-        """Return the scale of a metric in a language, of an unseen one that of all; None if nothing was measured."""
+        """Return the scale of a metric in a language (of all languages for an unseen one), or None."""
         return self._rows.get((metric, language)) or self._rows.get((metric, UNKNOWN))

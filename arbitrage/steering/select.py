@@ -1,6 +1,6 @@
-"""Write what steering chose: SFT rows, the random-of-k control on the same prompts, and preference pairs.
+"""Write what steering chose: SFT rows, the control rows on the same prompts, and preference pairs.
 
-The verb `quota` says how many prompts of each language are kept, and which, in the order of a hash.
+The step `quota` says how many prompts of each language are kept, and which, in the order of a hash.
 """
 
 import heapq
@@ -38,10 +38,10 @@ SelectReject = Literal["quota_filled", "no_opponent", "below_gap"]
 
 
 class SteeredPairs(Config):
-    """Which pairs are made of the steered answer and the one farthest from the objectives.
+    """How pairs of the steered candidate and the one farthest from the objectives are made.
 
     Attributes:
-        min_gap: least difference of Σ weight · z(metric); at least above zero.
+        min_gap: smallest difference of Σ weight · z(metric); always above zero.
     """
 
     min_gap: float = Field(default=0.5, gt=0.0)
@@ -51,9 +51,9 @@ class SelectStep(PureStep):
     """Writes one kind of rows from the choices of `steer`.
 
     Attributes:
-        rows: what is written.
+        rows: kind of rows to write.
         objective: label of the rows.
-        quotas: rows wanted of each language, as the quota step was told.
+        quotas: rows wanted of each language, as in the quota step.
         min_gap: of pairs.
     """
 
@@ -99,7 +99,7 @@ class SelectStep(PureStep):
         limit = quotas.get(choice.language)
         if self.quotas is None or limit is None or limit.last_lot is None:
             return True
-        return self.quotas.lot(choice.prompt_id) <= limit.last_lot
+        return self.quotas.priority(choice.prompt_id) <= limit.last_lot
 
     def _example(self, taken: JoinedCandidate, measured: Mapping[str, Measurement]) -> SteeredExample:
         """Return the candidate that steering, or chance, has taken, with all its measurements."""
@@ -156,10 +156,10 @@ def select_steered(
     """Write a data set of the choices.
 
     Args:
-        config: which.
+        config: what to write.
         prompts: the prompts.
         candidates: steps of Candidate rows, one for each teacher.
-        measures: steps of Measurement rows; examples carry all that was measured.
+        measures: steps of Measurement rows; examples carry all their measurements.
         choices: the step of `steer`; each row becomes one row or one Reject.
         quotas: the step of `quota`, if there are quotas.
     """
@@ -181,21 +181,21 @@ def _reply(candidate: Candidate) -> tuple[Message, ...]:
 
 
 class QuotaStep(PureCorpusStep):
-    """Counts what there is against what is wanted."""
+    """Compares the available rows with the wanted ones."""
 
     step_kind: ClassVar[str] = "steering_quotas"
 
     quotas: QuotaConfig
 
     def run(self, shards: Iterable[Inputs]) -> Output:
-        """Return one row for each language with a quota, sorted; one without any prompt is named too."""
+        """Return one row for each language with a quota, sorted; also for languages without any prompt."""
         available: Counter[str] = Counter()
         lowest: dict[str, list[int]] = defaultdict(list)  # negated: the highest on top
         for shard in shards:
             table = shard.table("choices", SteeringChoice)
             for prompt_id, language in zip(*(table[c].to_pylist() for c in ("prompt_id", "language")), strict=True):
                 available[language] += 1
-                lot, wanted = int(self.quotas.lot(prompt_id), 16), self.quotas.wanted(language)
+                lot, wanted = int(self.quotas.priority(prompt_id), 16), self.quotas.wanted(language)
                 if wanted is None or wanted == 0:
                     continue
                 if len(lowest[language]) < wanted:
@@ -220,7 +220,7 @@ class QuotaStep(PureCorpusStep):
 
 
 def steering_quota(config: QuotaConfig, choices: Step) -> Step:
-    """Find the highest lot that is kept of each language with a quota."""
+    """Find the largest priority hash that is kept in each language with a quota."""
     return Step(
         facts=StepFacts(verb="quota", label="steered"),
         config=QuotaStep(quotas=config),

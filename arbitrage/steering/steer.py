@@ -1,8 +1,8 @@
-"""The verb `steer`: of each prompt's candidates, whom steering takes, whom chance takes, and who is farthest away.
+"""The step `steer`: for each prompt, choose the steered candidate, the control, and the candidate farthest away.
 
     total = w_r · z(reward) + Σ wᵢ · z(metricᵢ)        z within the language [2407.01490]
 
-Chance draws from the same k candidates, above the reward floor or not: it takes random-of-k, the fair baseline.
+The control is drawn from the same k candidates, above the reward floor or not: random-of-k, the fair baseline.
 """
 
 from collections import defaultdict
@@ -25,18 +25,18 @@ from arbitrage.tables import from_table, to_table
 
 
 class ResolvedObjective(Config):
-    """An objective in words: the name of its metric, and where it is to go."""
+    """An objective as text: the name of its metric, and its direction or target."""
 
     metric: str
     label: str
 
 
 class SteerStep(PureStep):
-    """Chooses by objectives. What is watched plays no part.
+    """Chooses by objectives. Watched metrics are not used.
 
     Attributes:
-        steer: the objectives, the reward, the lots.
-        aims: names and labels of the objectives, for who reads the plan.
+        steer: the objectives, the reward, the seed.
+        aims: names and labels of the objectives, for readers of the plan.
     """
 
     step_kind: ClassVar[str] = "steer"
@@ -72,13 +72,13 @@ def steer(
     """Choose among candidates.
 
     Args:
-        config: objectives, reward and lots.
+        config: objectives, reward and seed.
         prompts: each becomes a SteeringChoice or a Reject.
         candidates: steps of Candidate rows, one for each teacher.
-        final: the ensemble; candidates without a score take no part.
+        final: the ensemble; candidates without a score are not considered.
         measures: steps of Measurement rows over those candidates.
         scales: the step of `scale_metrics`.
-        targets: the step of `look_like`, where an objective needs it.
+        targets: the step of `look_like`, if an objective needs it.
     """
     return Step(
         facts=StepFacts(verb="steer"),
@@ -112,8 +112,8 @@ def measured_by_candidate(
 
 def _decide(judge: CandidateChooser, ranked: PromptCandidates, found: Mapping[str, Found]) -> SteeringChoice | Reject:
     prompt = ranked.prompt
-    considered = judge.considered(ranked.candidates)
-    choice = judge.choose(judge.stand(prompt, considered, found)) if considered else ranked.why_nothing()
+    considered = judge.candidates_of(ranked.candidates)
+    choice = judge.choose(judge.positions(prompt, considered, found)) if considered else ranked.why_nothing()
     if not isinstance(choice, SteeredChoice):
         return Reject(item_id=prompt.prompt_id, reason=choice, detail=ranked.census())
     steered, control, away = choice.steered, choice.control, choice.away
@@ -122,12 +122,12 @@ def _decide(judge: CandidateChooser, ranked: PromptCandidates, found: Mapping[st
         language=prompt.language,
         considered=tuple(c.candidate.candidate_id for c in considered),
         steered_id=steered.candidate_id,
-        steered_pull=steered.pull,
+        steered_pull=steered.objective_score,
         steered_reward=steered.reward,
         control_id=control.candidate_id,
-        control_pull=control.pull,
+        control_pull=control.objective_score,
         control_reward=control.reward,
         away_id=away.candidate_id if away else None,
-        away_pull=away.pull if away else None,
+        away_pull=away.objective_score if away else None,
         away_reward=away.reward if away else None,
     )

@@ -1,4 +1,4 @@
-"""Teachers: models that answer. The engines that can serve one:"""
+"""Teachers: models that generate training data. The engines that can serve one:"""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`arbitrage teachers check`: could this teacher answer from here? Needs no GPU, loads no weights."""
+"""`arbitrage teachers check`: is this teacher usable from this machine? Needs no GPU, loads no weights."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ from arbitrage.teachers.pool import TeacherConfig, usable_languages
 
 @dataclass(frozen=True, slots=True)
 class TeacherStatus:
-    """What was found out about one teacher."""
+    """Findings about one teacher."""
 
     name: str
     findings: tuple[UsabilityCheck, ...]
 
     @property
     def is_usable(self) -> bool:
-        """Tell whether nothing stands in the way."""
+        """Tell whether there is no error."""
         return all(finding.level != "error" for finding in self.findings)
 
 
 def check_teacher(teacher: TeacherConfig) -> TeacherStatus:
-    """Find out what stands in the way of a teacher, and what a careful user should know.
+    """Find errors that make a teacher unusable, and warnings.
 
     Uses the network only to check that an endpoint serves the model.
     """
@@ -31,10 +31,10 @@ def check_teacher(teacher: TeacherConfig) -> TeacherStatus:
 
 
 def require_ready(teachers: Sequence[TeacherConfig]) -> None:
-    """Check, before anything starts, that packages and keys of all teachers are there. No network.
+    """Check, before anything starts, that packages and keys of all teachers are available. No network.
 
     Raises:
-        UserError: of the first teacher that lacks something.
+        UserError: a package or key of a teacher is missing; names the first one.
     """
     for teacher in teachers:
         teacher.engine.require(teacher.spec())
@@ -43,12 +43,12 @@ def require_ready(teachers: Sequence[TeacherConfig]) -> None:
 def _pinning(teacher: TeacherConfig) -> UsabilityCheck:
     if teacher.is_pinned:
         return UsabilityCheck("ok", "revision", teacher.revision or "the content of local files")
-    return UsabilityCheck("warn", "revision", "not pinned: the same name may mean other weights tomorrow")
+    return UsabilityCheck("warn", "revision", "not pinned: the weights under this name may change")
 
 
 def _licence(teacher: TeacherConfig) -> UsabilityCheck:
     if teacher.licence is None:
-        return UsabilityCheck("warn", "licence", "not stated: what its answers may be used for is unknown")
+        return UsabilityCheck("warn", "licence", "not stated: the permitted use of its completions is unknown")
     return UsabilityCheck("ok", "licence", teacher.licence)
 
 

@@ -1,7 +1,7 @@
-"""The verb `fuse`: ask one teacher to write one answer from the best of several, leaving out their worst parts.
+"""The step `fuse`: one teacher writes a response from the best candidates, leaving out their worst parts.
 
 [2510.00931] (METHODS §7): best-of-5 61.0, fused 65.4 on open-ended work; it loses where the answer is constrained
-(mathematics), so tasks choose. It gains from two answers on and is flat past seven.
+(mathematics), so it can be limited to tasks. Gains begin at two candidates and end at seven.
 """
 
 import re
@@ -40,7 +40,7 @@ INSTRUCTION = (
 )
 
 ECHO = "echoed_instruction"
-"""Why a fused answer is refused: the prompt then keeps the best of the answers."""
+"""Why a fused response is rejected; the prompt then keeps the best candidate."""
 
 _MARK = re.compile(r"^\[request ([0-9a-f]{8})\]$", re.MULTILINE)
 
@@ -48,14 +48,14 @@ _ENDING = "Write your answer to the user and nothing else: no word about the ans
 
 
 class FusionConfig(Config):
-    """Who fuses what.
+    """The fusing teacher, and which prompts it fuses.
 
     Attributes:
         teacher: name in the pool file; sampled only in the languages it declares.
-        max_candidates: answers it reads, at most: the best by score, no two alike.
+        max_candidates: maximum number of candidates it reads: the best by score, without duplicates.
         tasks: fuse only prompts of these tasks; null fuses all.
-        except_tasks: tasks whose prompts keep the best answer, such as those with one right answer.
-        only_if_better: keep a fused answer only where it scores higher than the best of those it was made from.
+        except_tasks: tasks whose prompts keep the best candidate, such as those with one correct answer.
+        only_if_better: keep a fused response only if it scores higher than the best candidate it was made from.
         instruction: the instruction that the teacher gets.
         sampling: sampling parameters; those not given come from its entry in the pool file.
     """
@@ -69,7 +69,7 @@ class FusionConfig(Config):
     sampling: SamplingParams = SamplingParams()
 
     def wants(self, prompt: Prompt) -> bool:
-        """Tell whether the task of a prompt is one to fuse."""
+        """Tell whether prompts of a task are fused."""
         return prompt.task not in self.except_tasks and (self.tasks is None or prompt.task in self.tasks)
 
 
@@ -81,15 +81,15 @@ def fuse(
     final: Step,
     licences: Sequence[str],
 ) -> Step:
-    """Return the step `fuse-<teacher>`: a Candidate for each prompt with at least two usable answers.
+    """Return the step `fuse-<teacher>`: a Candidate for each prompt with at least two usable candidates.
 
     Args:
-        config: who fuses what.
+        config: the fusion config.
         fuser: the teacher's entry.
         prompts: step of Prompt rows.
         candidates: steps of Candidate rows, one for each teacher.
         final: step of Score rows, at most one for each candidate: the ensemble.
-        licences: of the teachers who drafted: they bind what is made of their answers.
+        licences: licences of the drafting teachers, which apply to fused responses, too.
     """
     step = FuseStep(
         teacher=fuser,
@@ -112,18 +112,18 @@ def fuse(
 
 @dataclass(frozen=True, slots=True)
 class FusionSource:
-    """A text, by the best answer that gives it, and by how many answers it is given: agreement is worth knowing."""
+    """A text, its best candidate, and the number of candidates with this text: agreement is useful information."""
 
     best: RankedCandidate
     num: int
 
     def title(self, place: int) -> str:
-        """Return what stands over it."""
+        """Return the title above the text."""
         return f"answer {place}" if self.num == 1 else f"answer {place}, given {self.num} times"
 
 
 class FuseStep(GenerateConfig):
-    """Samples the fuser. `source_licences` are for exports, and change no candidate."""
+    """Samples the fusing teacher. `source_licences` are for exports, and change no candidate."""
 
     step_kind: ClassVar[str] = "fuse"
 
@@ -137,7 +137,7 @@ class FuseStep(GenerateConfig):
         return super().identity() | {"fusion": fusion, "question": QUESTION_VERSION}
 
     def requests(self, inputs: Inputs) -> list[TeacherRequest]:
-        """List a question for each prompt that has two answers to fuse."""
+        """List a request for each prompt that has two candidates to fuse."""
         tags = usable_languages(self.teacher)
         found = []
         for ranked in rank_candidates(CandidateShard(inputs)):
@@ -149,7 +149,7 @@ class FuseStep(GenerateConfig):
         return found
 
     def flaw_of(self, sent: TeacherRequest, completion: Completion) -> str | None:
-        """Reject an answer that repeats the instruction, or holds the marks around the quoted answers."""
+        """Reject a response that repeats the instruction, or holds the marks around the quoted candidates."""
         marks = _MARK.findall(sent.request.messages[-1].content)
         is_leak = any(mark in completion.text for mark in marks)
         is_echo = any(repeats(completion.text, each) for each in (self.fusion.instruction, MATERIAL, _ENDING))
@@ -162,7 +162,7 @@ class FuseStep(GenerateConfig):
 
 
 def question_of(prompt: Prompt, read: Sequence[FusionSource], instruction: str) -> str:
-    """Return the fuser's prompt. The answers are in an order that does not depend on their scores."""
+    """Return the fusing teacher's prompt. The order of the candidates does not depend on their scores."""
     shown = sorted(read, key=lambda source: content_id("shown", source.best.candidate.candidate_id))
     mark = mark_for(conversation(prompt), *(source.best.text for source in shown))
     answers = (quoted(source.title(place), source.best.text, mark) for place, source in enumerate(shown, start=1))
@@ -171,7 +171,7 @@ def question_of(prompt: Prompt, read: Sequence[FusionSource], instruction: str) 
 
 
 def distinct(ranked: Sequence[RankedCandidate]) -> list[FusionSource]:
-    """Return the different texts, that of the best answer first, and how often each was given."""
+    """Return the different texts, that of the best candidate first, and how often each occurs."""
     times = Counter(candidate.text for candidate in ranked)
     first = {candidate.text: candidate for candidate in reversed(ranked)}
     return [FusionSource(each, times[each.text]) for each in ranked if first[each.text] is each]

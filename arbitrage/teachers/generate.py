@@ -1,4 +1,4 @@
-"""The verb `generate`: sample one teacher for the prompts routed to it."""
+"""The step `generate`: sample one teacher for the prompts routed to it."""
 
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
@@ -42,7 +42,7 @@ def generate(teacher: TeacherConfig, prompts: Step, routes: Step, sampling: Samp
         produces=Candidate,
         inputs={"prompts": (prompts,), "routes": (routes,)},
         resources=teacher.held_resources(),
-        pool=facts.name,  # one client or engine for all shards, also where it holds no cores
+        pool=facts.name,  # one client or engine for all shards, also if it reserves no cores
         narrows={} if routed is None else {"routes": {"asked": routed, "version": routes.version}},
         version=VERSION,
     )
@@ -54,7 +54,7 @@ class GenerateConfig(StepConfig):
     Attributes:
         teacher: the teacher to sample.
         sampling: complete sampling parameters.
-        revision: what pins the weights, read once when the run is planned.
+        revision: revision of the weights, read once when the run is planned.
     """
 
     step_kind: ClassVar[str] = "generate"
@@ -64,7 +64,7 @@ class GenerateConfig(StepConfig):
     revision: str
 
     def identity(self) -> Raw:
-        """Return what can change a candidate."""
+        """Return the settings that can change a candidate."""
         return {"teacher": self.teacher.identity_at(self.revision), "sampling": self.sampling.identity()}
 
     @property
@@ -86,7 +86,7 @@ class GenerateConfig(StepConfig):
     def requests(self, inputs: Inputs) -> "list[TeacherRequest]":
         """List a shard's requests: prompts that begin alike are adjacent, a prompt's samples are in order.
 
-        Steps that send a teacher something else than the prompt override this.
+        Steps that send another text than the prompt override this.
         """
         name = self.teacher.name
         shard = CandidateShard(inputs)
@@ -150,7 +150,7 @@ class TeacherShard:
 
     @property
     def items(self) -> list[Item]:
-        """One item for each request."""
+        """List one item for each request."""
         name = self.config.teacher.name
         return [Item(candidate_id, each.prompt.language, name) for candidate_id, each in self.requests.items()]
 
@@ -170,9 +170,9 @@ class TeacherShard:
                     raise ExecutionError(f"{engine} returned an unexpected result: {result.candidate_id}")
                 yield self._record(each, result)
 
-    def condemned(self, item_id: str) -> Record:
-        """Reject a prompt that kills the engine."""
-        return self._reject(Failure(item_id, "engine_died", "the engine died whenever this prompt was sent"))
+    def crash_reject(self, item_id: str) -> Record:
+        """Reject a prompt that crashes the engine."""
+        return self._reject(Failure(item_id, "engine_died", "the engine crashed whenever this prompt was sent"))
 
     def _record(self, sent: TeacherRequest, result: Completion | Failure) -> Candidate | Reject:
         if isinstance(result, Failure):
@@ -218,8 +218,9 @@ class TeacherShard:
 def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) -> list[GenerationRequest]:
     """Return the n requests of a prompt, ids and seeds from hashes.
 
-    Hedged sampling [2506.20544]: sample 0 is greedy, the n − 1 others are warm; so with n = 1 the only sample is
-    greedy. An id does not depend on n, and a greedy one not on temperature, top_p and seed.
+    Hedged sampling [2506.20544]: sample 0 is greedy, the n − 1 others use the temperature; so with n = 1 the only
+    sample is greedy. An id does not depend on n; a greedy sample's id does not depend on temperature, top_p and seed
+    either.
     """
     requests = []
     of_warm, of_greedy = (sampling.options(is_greedy=is_greedy) for is_greedy in (False, True))
@@ -249,12 +250,12 @@ def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) ->
 
 
 def _beginning(prompt: Prompt) -> tuple[list[str], str]:
-    """Sort prompts that begin alike next to each other: an engine computes a common beginning once."""
+    """Sort prompts with a common beginning next to each other: an engine computes the beginning once."""
     return [message.content for message in prompt.messages], prompt.prompt_id
 
 
 def sound(text: str) -> str:
-    """Replace lone surrogates, which a JSON answer may hold and UTF-8 cannot."""
+    """Replace lone surrogates, which a JSON response may hold and UTF-8 cannot."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,4 +1,4 @@
-"""`teachers.yaml`: who may answer, in which languages, on which engine, at what cost."""
+"""`teachers.yaml`: the pool of teachers, with their languages, engines and costs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,13 +63,13 @@ class SamplingDefaults(DecodingOptions):
 
 
 class Cost(Config):
-    """What answers cost: by token, or by the hour of a GPU.
+    """Price of completions: by token, or by the hour of a GPU.
 
     Attributes:
         usd_per_million_prompt_tokens: price of an endpoint.
         usd_per_million_completion_tokens: price of an endpoint.
-        usd_per_gpu_hour: rent of one GPU; needs `tokens_per_second`.
-        tokens_per_second: completion tokens of one replica, an estimate.
+        usd_per_gpu_hour: price of one GPU; needs `tokens_per_second`.
+        tokens_per_second: completion tokens per second of one replica, an estimate.
     """
 
     usd_per_million_prompt_tokens: Annotated[float, Field(ge=0.0)] = 0.0
@@ -94,13 +94,13 @@ class Cost(Config):
 
 
 class TeacherResources(Config):
-    """What one replica holds; None leaves it to the engine (vLLM: a GPU for each tensor-parallel rank).
+    """Resources of one replica; None: the engine's default (vLLM: a GPU for each tensor-parallel rank).
 
     Attributes:
         cpus: CPU cores.
-        gpus: whole GPUs, or a part of one: 0.5 shares a GPU with others, and its memory likewise.
-        replicas: how many there are.
-        accelerator: the GPU model it needs, by Ray's name, such as "H100", "A100" or "L4"; None takes any.
+        gpus: whole GPUs, or a share of one: 0.5 shares a GPU and its memory with others.
+        replicas: number of replicas.
+        accelerator: required GPU model, by Ray's name, such as "H100", "A100" or "L4"; None: any.
     """
 
     cpus: Annotated[float, Field(ge=0.0)] | None = None
@@ -112,22 +112,23 @@ class TeacherResources(Config):
 class TeacherConfig(Config):
     """One teacher.
 
-    What it may answer, what it costs and where it runs stay out of its identity: changing them must not throw away
-    answers that are already there (which prompts it gets is the router's config, and that has the languages).
+    Its languages, cost and resources are not part of its identity: changing them must not invalidate completions that
+    already exist. (Languages are part of the router's identity, which decides the teacher's prompts.)
 
     Attributes:
-        name: as it stands in routes and candidates.
-        engine: what serves it.
-        model: a Hugging Face id, a directory, `demo:<name>`, or the name an endpoint serves it by.
+        name: name in routes and candidates.
+        engine: the engine that serves it.
+        model: a Hugging Face id, a directory, `demo:<name>`, or its name at an endpoint.
         revision: commit of a Hugging Face id.
-        languages: languages in which it may be sampled. Routers send it prompts in others only if
-            the config names it.
-        verified_languages: languages in which this very build was checked. The only languages not in Latin script
-            in which a 4-bit build may be sampled (quantisation costs most there [2407.03211]).
-        precision: how the weights are held. Another precision is another teacher: give it another name.
+        languages: languages in which it may be sampled. Routers send it prompts in other languages only if their
+            config names it.
+        verified_languages: languages in which this exact build was checked. In languages that are not in Latin
+            script, a 4-bit build may be sampled only if they are listed here (quantisation costs most there
+            [2407.03211]).
+        precision: precision of the weights. Another precision is another teacher: give it another name.
         licence: SPDX identifier, or the name of the licence where SPDX has none.
-        context_length: tokens of prompt and answer together; None for the model's own limit.
-        family: models of one maker; a reviewer should be of another.
+        context_length: maximum tokens of prompt and completion together; None for the model's own limit.
+        family: model family; reviewers of its candidates are of other families.
         template_options: passed to the chat template, such as {enable_thinking: false}.
         chat_template: a Jinja template of your own, a file or its text, in place of the model's; for base models,
             such as one that shows a few examples before the prompt (with `sampling: {stop: [...]}`).
@@ -135,9 +136,9 @@ class TeacherConfig(Config):
             the field in which an endpoint sends it; `none`: nothing is split; else a format (think, harmony, mistral,
             …) or the name of vLLM's `--reasoning-parser` for it.
         sampling: its own sampling parameters; those of the run override them.
-        cost: what answers cost.
-        resources: what a replica holds, and how many there are.
-        notes: for people.
+        cost: price of its completions.
+        resources: resources of a replica, and the number of replicas.
+        notes: remarks for people.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=80)
@@ -186,11 +187,11 @@ class TeacherConfig(Config):
         return self
 
     def identity(self) -> Raw:
-        """Return what tells this teacher's answers from another's. Reads a local model's files to digest them."""
+        """Return the identity of this teacher's completions. Reads a local model's files to digest them."""
         return self.identity_at(self.weights_revision())
 
     def identity_at(self, revision: str) -> Raw:
-        """Return the identity of weights whose revision is known already; reads no files."""
+        """Return the identity for a known revision of the weights; reads no files."""
         pinned_by_digest = self.engine.loads_model and local_directory(self.model) is not None
         model = "" if pinned_by_digest else self.model  # a copy elsewhere is the same teacher
         found = super().identity() | {"model": model, "revision": revision}
@@ -200,7 +201,7 @@ class TeacherConfig(Config):
         return found
 
     def weights_revision(self) -> str:
-        """Return what pins the answers: a digest of local files, a commit, or "unpinned"."""
+        """Return the revision of the weights: a digest of local files, a commit, or "unpinned"."""
         recorded = self.engine.recorded_revision()
         if recorded is not None:
             return recorded
@@ -210,13 +211,13 @@ class TeacherConfig(Config):
 
     @property
     def is_pinned(self) -> bool:
-        """Tell whether the same config can only mean the same weights."""
+        """Tell whether the config always means the same weights."""
         if not self.engine.needs_model:
             return True
         return is_pinned(self.model, self.revision) if self.engine.loads_model else self.revision is not None
 
     def spec(self, sampling: SamplingParams | None = None) -> ModelSpec:
-        """Return what the engine must know; `sampling`: of all requests that it will get."""
+        """Return what the engine needs."""
         return ModelSpec(
             teacher=self.name,
             model=self.model,
@@ -232,7 +233,7 @@ class TeacherConfig(Config):
         )
 
     def held_resources(self) -> Resources:
-        """Return what one replica holds, and the number of replicas."""
+        """Return the resources of one replica, and the number of replicas."""
         cpus, gpus = self.resources.cpus, self.resources.gpus
         return Resources(
             cpus=self.engine.num_cpus() if cpus is None else cpus,
@@ -242,7 +243,7 @@ class TeacherConfig(Config):
         )
 
     def resolved_sampling(self, wanted: SamplingParams) -> SamplingParams:
-        """Return complete sampling parameters.
+        """Return sampling parameters: the run's explicit values, else the teacher's, else the defaults.
 
         Of each the first value counts that is given: by the run, by the teacher's entry, by the model's maker (where
         run or entry say `maker`); else the default.
@@ -300,7 +301,7 @@ class TeacherPool(Config):
         """Return the named teachers, in the order given.
 
         Raises:
-            UserError: one is not in the pool; names the nearest that is.
+            UserError: one is not in the pool; names the most similar one.
         """
         by_name = {teacher.name: teacher for teacher in self.teachers}
         for name in names:
@@ -321,12 +322,12 @@ def load_pool(path: Path) -> TeacherPool:
 
 
 def pool_members(teachers: Sequence[TeacherConfig]) -> list[PoolMember]:
-    """Return what routers may know, 4-bit builds only in Latin scripts and in the languages verified."""
+    """Return what routers see of the pool; 4-bit builds only in Latin scripts and in verified languages."""
     return [PoolMember(name=teacher.name, languages=usable_languages(teacher)) for teacher in teachers]
 
 
 def usable_languages(teacher: TeacherConfig) -> tuple[str, ...]:
-    """Return the languages in which a teacher may be sampled: the declared ones, of a 4-bit build the safe ones."""
+    """Return the languages in which a teacher may be sampled: all declared ones; for a 4-bit build the safe ones."""
     if teacher.precision != "int4":
         return teacher.languages
     return tuple(tag for tag in teacher.languages if script_of(tag) == "Latn" or tag in teacher.verified_languages)

@@ -1,7 +1,7 @@
-"""Ask a teacher about texts that others wrote: quoted as material, between lines that no text can forge.
+"""Requests about texts that others wrote, quoted between marked lines that no text can forge.
 
-The author of a quoted text may have written it against the reader: with lines that look like ours, verdicts, orders.
-Every mark and code is therefore made from the quoted texts themselves and occurs in none of them.
+The author of a quoted text may try to manipulate the reader, with lines that look like ours, verdicts or
+instructions. So every mark and code is derived from the quoted texts and occurs in none of them.
 """
 
 import re
@@ -22,10 +22,10 @@ MATERIAL = (
 )
 
 QUESTION_VERSION = 2
-"""Raise it when the wording or the marks of questions change: the replies to earlier ones are then not taken."""
+"""Increase it when the wording or the marks of questions change: earlier replies are then not reused."""
 
 ECHO_WORDS = 12
-"""A text that repeats this many words of an instruction in a row is an echo of it: that does not happen by chance."""
+"""A text that repeats this many words of an instruction in a row is an echo of it."""
 
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
 _WORD = re.compile(r"\w+")
@@ -44,20 +44,20 @@ def requests_about(config: GenerateConfig, prompt: Prompt, question_id: str, tex
 
 
 def greedy(teacher: TeacherConfig, max_tokens: int) -> SamplingParams:
-    """Return the sampling parameters of judges and reviewers: one greedy answer."""
+    """Return the sampling parameters of judges and reviewers: one greedy completion."""
     return teacher.resolved_sampling(SamplingParams(n=1, temperature=0.0, top_p=1.0, max_tokens=max_tokens))
 
 
 def mark_for(*texts: str) -> str:
-    """Return eight hex digits that are made from the texts and occur in none of them, for the lines around them."""
+    """Return eight hex digits derived from the texts that occur in none of them, for the lines around them."""
     return _free("mark", lambda digest: digest[:8], texts)
 
 
-@lru_cache(maxsize=32)  # of one question the code is needed for every reply
+@lru_cache(maxsize=32)  # the code of a question is needed for every reply
 def code_for(purpose: str, *texts: str) -> str:
-    """Return a word that is made from the texts and occurs in none of them, for a line that a reply must hold.
+    """Return a word derived from the texts that occurs in none of them, for a line that a reply must contain.
 
-    It has the letters of a name: small models take a code with digits for the score itself.
+    It has only letters, because small models confuse a code with digits with the score.
 
     Args:
         purpose: what the code is for: different purposes have different codes.
@@ -67,7 +67,7 @@ def code_for(purpose: str, *texts: str) -> str:
 
 
 def quoted(title: str, text: str, mark: str) -> str:
-    """Return a text between two lines that name it and bear the mark.
+    """Return a text between two lines with its title and the mark.
 
     A line of the text that looks like such a line, with whatever mark, gets a backslash in front.
     """
@@ -76,42 +76,42 @@ def quoted(title: str, text: str, mark: str) -> str:
 
 
 def repeats(text: str, instruction: str, code: str = "") -> bool:
-    """Tell whether a text repeats `ECHO_WORDS` words of an instruction in a row; the code counts as no word."""
+    """Tell whether a text repeats `ECHO_WORDS` words of an instruction in a row, not counting the code."""
     words, original = ([w for w in _WORD.findall(each.casefold()) if w != code] for each in (text, instruction))
     runs = {tuple(original[i : i + ECHO_WORDS]) for i in range(len(original) - ECHO_WORDS + 1)}
     return any(tuple(words[i : i + ECHO_WORDS]) in runs for i in range(len(words) - ECHO_WORDS + 1))
 
 
 def conversation(prompt: Prompt) -> str:
-    """Return a prompt's messages as text; of a single turn its text alone."""
+    """Return a prompt's messages as text; for a single message only its text."""
     if len(prompt.messages) == 1:
         return prompt.messages[0].content
     return "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
 
 
 def language_line(prompt: Prompt) -> str:
-    """Return the line about the answer's language; empty where it is not known."""
+    """Return the line about the expected language; empty if it is unknown."""
     if prompt.language == UNKNOWN:
         return ""
     return f"The user writes {name_of(prompt.language)} and wants an answer in it, unless the user asks for another."
 
 
 def paragraphs(parts: Sequence[str]) -> str:
-    """Join what is not empty, a blank line between."""
+    """Join the texts that are not empty, with blank lines between."""
     return "\n\n".join(part for part in parts if part)
 
 
 def _visible(text: str) -> str:
-    """Return text as a reader sees it: compatibility forms unified, characters without a shape left out."""
+    """Return text as a reader sees it: compatibility forms unified, invisible characters removed."""
     if text.isascii():
         return text
     return "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
 
 
 def _free(purpose: str, spell: Callable[[str], str], texts: Sequence[str]) -> str:
-    """Return the first code that no text holds.
+    """Return the first code that no text contains.
 
-    Another spelling counts: other case, full-width letters, invisible characters or spaces in between.
+    Other spellings count, too: other case, full-width letters, invisible characters or spaces in between.
     """
     bare = [_bare(text) for text in texts]
     codes = (spell(content_id(purpose, attempt, *texts)) for attempt in count())
@@ -128,5 +128,5 @@ def _word(digest: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Return the letters and digits of a text alone, in one case."""
+    """Return only the letters and digits of a text, in one case."""
     return _NO_WORD.sub("", text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()

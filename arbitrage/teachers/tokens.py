@@ -1,4 +1,4 @@
-"""How many tokens a teacher makes of a character, by language: the ground of every estimate of time and money.
+"""Tokens per character by teacher and language: the basis of all estimates of time and money.
 
 Tokens per character differ by tokenizer and language (Burmese costs 3.5 times the bytes of English), so estimates
 use the teacher's own tokenizer where it is on this machine, and a table by script where it is not.
@@ -44,16 +44,16 @@ TOKENS_PER_CHARACTER: Mapping[str, float] = {
     "Thai": 0.49,
     "Tibt": 2.27,
 }
-"""Measured on NTREX-128 with Mistral's Tekken (131k entries) by `benchmarks/tokens_per_character.py`: a stand-in for
-multilingual tokenizers of that size, for teachers whose own is not here."""
+"""Measured on NTREX-128 with Mistral's Tekken (131k entries) by `benchmarks/tokens_per_character.py`: used for
+teachers whose own tokenizer is not on this machine."""
 
 OTHER_SCRIPTS = 1.0
 
 TOKENS_PER_TURN = 5
-"""Of a ChatML turn: its two marks, the role, two line breaks."""
+"""Tokens of a ChatML turn besides its text: two marks, the role, two line breaks."""
 
 TOKENS_BEFORE_ANSWER = 3
-"""What opens the answer: a mark, the role, a line break."""
+"""Tokens before the completion: a mark, the role, a line break."""
 
 
 def tokens_per_character(
@@ -76,7 +76,7 @@ def tokens_per_character(
 
 
 def template_tokens(teacher: TeacherConfig, conversations: Sequence[Sequence[Message]]) -> float:
-    """Return the tokens that a prompt has beside what its turns say: what the chat template writes, on average.
+    """Return the mean number of tokens that the chat template adds to a prompt.
 
     A default system prompt is part of it; with short prompts it is most of what an engine reads. Where the teacher's
     tokenizer is not on this machine, TOKENS_PER_TURN and TOKENS_BEFORE_ANSWER stand in for it.
@@ -114,7 +114,7 @@ def _chat(teacher: TeacherConfig) -> ChatTokenizer | None:
 
 
 def _tokenizer(teacher: TeacherConfig) -> Any:
-    """Return the teacher's tokenizer if it is on this machine; never reaches for the network."""
+    """Return the teacher's tokenizer if it is on this machine; never downloads it."""
     return _loaded(teacher.model, teacher.revision) if teacher.engine.loads_model else None
 
 

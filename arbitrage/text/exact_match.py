@@ -1,4 +1,4 @@
-"""Whether a response is the known right one: as a whole, by its last number, or by its final answer.
+"""Compare a response with the reference: as a whole, by its last number, or by its final answer.
 
 Texts are compared after the normalisation that their language allows.
 """
@@ -13,13 +13,13 @@ from arbitrage.text.numbers import is_number, numbers_in, read_number
 from arbitrage.text.scripts import SPACELESS, count_scripts
 
 _ARABIC_MARKS = re.compile("[\u0610-\u061a\u0640\u064b-\u065f\u0670]")
-"""Tatweel and the vowel signs (tashkeel), which ordinary spelling leaves out."""
+"""Tatweel and vowel signs (tashkeel), which ordinary spelling omits."""
 
 _TURKISH_CAPITALS = str.maketrans({"I": "ı", "İ": "i"})
 
 
 def is_correct(language: str, answer: str, reference: str) -> bool:
-    """Tell whether an answer equals the reference, whatever its case, digits, outer punctuation and spacing.
+    """Tell whether a response equals the reference, ignoring case, kinds of digits, outer punctuation and spacing.
 
     The same word in another language is wrong, and so is an empty answer or a sentence around the answer.
 
@@ -33,7 +33,7 @@ def is_correct(language: str, answer: str, reference: str) -> bool:
 
 
 def normalise_answer(language: str, text: str) -> str:
-    """Return the form in which answers are compared: NFKC, folded case, ASCII digits, no outer punctuation."""
+    """Return the form for comparison: NFKC, case folded, ASCII digits, no outer punctuation."""
     text = unicodedata.normalize("NFKC", text)
     text = "".join(_ascii_digit(char) for char in text if unicodedata.category(char) != "Cf")
     if language == "tr":
@@ -78,13 +78,13 @@ _ANSWER_WORDS: Final = (
     "उत्तर", "উত্তর", "సమాధానం", "பதில்", "ಉತ್ತರ", "ഉത്തരം", "જવાબ", "ਜਵਾਬ", "คำตอบ", "ចម្លើយ", "အဖြေ", "ຄຳຕອບ",
     "答案", "答え", "回答", "答", "정답", "답", "መልስ",
 )  # fmt: skip
-"""What stands before an answer, in the languages of MGSM and of most models."""
+"""Words before a final answer, in the languages of MGSM and of most models."""
 
 _ARE: Final = "is|ist|est|es|é|è|jest|to|adalah|ni|là|は|是|为|為"
 
 
 def is_match(match: Match, language: str, answer: str, reference: str) -> bool:
-    """Tell whether an answer is right.
+    """Tell whether a response matches the reference.
 
     Args:
         match: `whole` compares all of the answer, whatever its case, digits, outer punctuation and spacing;
@@ -114,7 +114,7 @@ def is_match(match: Match, language: str, answer: str, reference: str) -> bool:
 
 
 def final_answer(text: str) -> str:
-    """Return the part of a text that gives its answer."""
+    """Return the final answer in a text."""
     if found := _boxed(text) or _behind_hashes(text):
         return found
     if elements := _ELEMENT.findall(text):
@@ -127,7 +127,7 @@ def final_answer(text: str) -> str:
 
 
 def _boxed(text: str) -> str | None:
-    """Return what stands in the last `\\boxed{}`."""
+    """Return the content of the last `\boxed{}`."""
     boxes = deque(_BOXED.finditer(text), maxlen=1)
     if not boxes:
         return None
@@ -140,7 +140,7 @@ def _boxed(text: str) -> str | None:
 
 
 def _behind_hashes(text: str) -> str | None:
-    """Return the line behind the last '####', as GSM8K ends its solutions."""
+    """Return the line after the last '####', as GSM8K ends its solutions."""
     _, hashes, rest = text.rpartition("####")
     line = rest.strip().partition("\n")[0].strip()
     return line if hashes and line else None

@@ -1,4 +1,4 @@
-"""Say which language a text is in, by Compact Language Detector 2 (https://github.com/CLD2Owners/cld2).
+"""Identify the language of a text with Compact Language Detector 2 (https://github.com/CLD2Owners/cld2).
 
 CLD2 identifies 165 languages and returns "unknown" rather than guess. By
 `benchmarks/language_identification.py`, one core:
@@ -18,12 +18,12 @@ from arbitrage.languages import UNKNOWN, base_of, names_script, normalise_tag, p
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """What a text seems to be written in.
+    """Result of language identification.
 
     Attributes:
-        language: BCP-47, or 'und' where CLD2 does not know.
+        language: BCP-47, or 'und' if CLD2 does not know.
         confidence: share of the text's letters that CLD2 took for that language, 0..1.
-        is_reliable: CLD2 stands by it; False for guesses on short or mixed text.
+        is_reliable: whether CLD2 reports it as reliable; False for guesses on short or mixed text.
     """
 
     language: str
@@ -37,7 +37,7 @@ IDENTIFIED_CHARS = 4000
 """Of a text: enough for an identifier."""
 
 _OWN_CODES = {"iw": "he", "jw": "jv", "bh": "bho", "ku": "ckb", "sr-ME": "sr-Latn-ME", "un": UNKNOWN}
-"""CLD2's own codes where they are not today's BCP-47; its 'ku' knows Central Kurdish in Arabic script only."""
+"""CLD2's codes that differ from BCP-47; its 'ku' is only Central Kurdish in Arabic script."""
 
 _UNFIT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
@@ -56,13 +56,13 @@ _RELATED = {
     "ak": "ak fat tw",
     "rw": "rn rw",
 }
-"""Written forms so close that confusing them is no mistake worth a fail: a name for each group, and its members."""
+"""Groups of languages so similar in writing that confusing them is no failure: name → members."""
 
 
 def identify(text: str) -> Identified:
     """Identify the language of plain text.
 
-    Where CLD2 is sure of nothing, its best guess is returned as unreliable; text without letters gives 'und'.
+    If nothing is reliable, CLD2's best guess is returned as unreliable; text without letters gives 'und'.
     """
     found = _detect(text)
     if found.language == UNKNOWN:
@@ -72,7 +72,7 @@ def identify(text: str) -> Identified:
 
 
 def find_contradiction(text: str, language: str) -> Identified | None:
-    """Return what a text is reliably written in if that is not the given language, else None.
+    """Return the language a text is reliably in if that is not the given language, else None.
 
     Run twice, the second time with the given language as a hint: that halves false alarms on short text (Tatoeba:
     1.4 %; NTREX: 0.2 %) and costs no detection of English (98 to 99.8 % found). Against a language that CLD2 does
@@ -91,13 +91,13 @@ def find_contradiction(text: str, language: str) -> Identified | None:
 
 
 def is_confirmed(text: str, language: str) -> bool:
-    """Tell whether a text is reliably in a language itself, in whatever script."""
+    """Tell whether a text is reliably in a language, in any script."""
     found = _detect(text)
     return found.is_reliable and base_of(found.language) == base_of(language)
 
 
 def _is_other_chinese(found: str, declared: str) -> bool:
-    """Tell whether a text is in Traditional characters where the tag says Simplified, or the reverse.
+    """Tell whether a text is in Traditional characters but its tag says Simplified, or the reverse.
 
     CLD2 says 'zh' for Simplified; a tag says either by its script or its region, and 'zh' says neither.
     """
@@ -107,7 +107,7 @@ def _is_other_chinese(found: str, declared: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def is_same_language(one: str, other: str) -> bool:
-    """Tell whether two tags name one language, give or take region, script, macrolanguage and near relatives.
+    """Tell whether two tags name the same language, ignoring region, script, macrolanguage and close relatives.
 
     'zh-TW' and 'zh', 'nb' and 'no', 'cmn' and 'yue', 'hr' and 'sr-Latn', 'id' and 'ms' are the same here.
     """
@@ -116,7 +116,7 @@ def is_same_language(one: str, other: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_identifiable(tag: str) -> bool:
-    """Return whether CLD2 identifies a language (or a near relative of it)."""
+    """Return whether CLD2 identifies a language (or a close relative of it)."""
     return _group(tag) in _known_groups()
 
 
@@ -153,7 +153,7 @@ def _group(tag: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _hint(tag: str) -> str:
-    """Return CLD2's code for a language that it identifies: its own if there is one, else that of a near relative."""
+    """Return CLD2's code for a language that it identifies: its own, else that of a close relative."""
     codes = _codes()
     near = [code for code in codes if _group(_tag(code)) == _group(tag)]
     same = [code for code in near if primary(_tag(code)) == primary(tag)]

@@ -1,4 +1,4 @@
-"""How much of a text is in a language. The field's best-known failure is an answer in English.
+"""How much of a text is in a language. The best-known failure of models is a response in English.
 
 After the Language Confusion Benchmark [2406.20052], graded: line pass rate by language identification, word pass rate
 by script. The share is the smaller of the two.
@@ -18,21 +18,22 @@ from arbitrage.text.scripts import SCRIPTS, SPACELESS, code_points, count_script
 
 WORDS_TO_IDENTIFY = 3.0
 LETTERS_TO_IDENTIFY = 20
-"""Shorter text is identified wrongly once in twenty times (`benchmarks/language_identification.py`)."""
+"""Minimum number of letters; one in twenty shorter texts is misidentified
+(`benchmarks/language_identification.py`)."""
 
 LETTERS_PER_PASSAGE = 60
-"""Lines are put together until they hold this many letters: from there on 2 to 7 of 1,000 raise a false alarm."""
+"""Lines are joined until they have this many letters: then 2 to 7 of 1,000 give a false alarm."""
 
 SPACELESS_LETTERS = 3
-"""A letter of a spaceless script says as much as this many others."""
+"""Weight of a letter of a script without spaces, in letters of other scripts."""
 
 NO_LANGUAGE = frozenset({"mis", "mul", "und", "zxx"})
-"""Tags of no, several or unknown languages (ISO 639-2)."""
+"""Tags for no, several or unknown languages (ISO 639-2)."""
 
 OWN_SCRIPTS = frozenset(
     {"Armn", "Geor", "Grek", "Hang", "Hira", "Kana", "Khmr", "Knda", "Laoo", "Mlym", "Sinh", "Taml", "Telu", "Thai"}
 )
-"""Scripts of one language: a single word in it says which."""
+"""Scripts of a single language: one word identifies it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ class Passage:
 
 
 def language_share(text: str, language: str) -> Measured:
-    """Return the share of a text that is in a language, 0..1, or why it is undefined.
+    """Return the share of a text that is in a language, 0..1, or the reason why it is undefined.
 
-    Code, formulas, addresses and names are left out. A text of one or two words is judged by script alone: 0 where
-    that is wrong, 1 where it belongs to that language only, else it is `too_short`.
+    Code, formulas, addresses and names are ignored. A text of one or two words is judged only by its script: 0 if it
+    is wrong, 1 if it belongs only to that language, else `too_short`.
     """
     rest = prose(text)
     parts = passages(rest)
@@ -58,7 +59,7 @@ def language_share(text: str, language: str) -> Measured:
 def share_of(
     text: str, language: str, words: Words, parts: Sequence[Passage], others: Callable[[], Sequence[str | None]]
 ) -> Measured:
-    """Return `language_share` of what is prose already.
+    """Return `language_share` of a text that is already prose.
 
     Args:
         text: prose.
@@ -74,7 +75,7 @@ def share_of(
         return NO_TEXT
     share = words.share(scripts)
     num_letters = sum(part.num_letters for part in parts)
-    if share < 0.5 and not names_script(language):  # another script than is known of the language
+    if share < 0.5 and not names_script(language):  # a script that the language is not known to use
         share = max(share, _share_confirmed(parts, language, num_letters))
     if words.num < WORDS_TO_IDENTIFY or num_letters < LETTERS_TO_IDENTIFY:
         if share < 0.5:
@@ -85,14 +86,14 @@ def share_of(
 
 
 def contradictions(parts: Sequence[Passage], language: str) -> list[str | None]:
-    """Return for each passage what it is reliably written in if that is not the given language, else None."""
+    """Return for each passage the language it is reliably in if that is not the given one, else None."""
     found = (find_contradiction(part.text, language) for part in parts)
     pairs = zip(parts, found, strict=True)
     return [o.language if o and not _is_beyond_cld2(part.text, language, o.language) else None for part, o in pairs]
 
 
 def _is_beyond_cld2(text: str, language: str, found: str) -> bool:
-    """Tell whether CLD2 takes a language in an unusual script for a relative because it does not know it there.
+    """Tell whether CLD2 takes a language in an unusual script for a relative, because it does not know it there.
 
     South Azerbaijani in Arabic letters becomes Uzbek, Punjabi becomes Urdu; and a neighbour: Tajik in Latin letters
     becomes Uzbek.
@@ -113,7 +114,7 @@ _KNOWN_TO_CLD2 = {
     "tt": frozenset({"Latn"}),
     "uz": frozenset({"Arab", "Cyrl"}),
 }
-"""Scripts besides the usual one in which CLD2 tells a language from its relatives."""
+"""Other scripts in which CLD2 distinguishes a language from its relatives."""
 
 
 def _share_confirmed(parts: Sequence[Passage], language: str, num_letters: int) -> float:
@@ -122,12 +123,12 @@ def _share_confirmed(parts: Sequence[Passage], language: str, num_letters: int) 
 
 
 def expected_scripts(language: str) -> frozenset[str]:
-    """Return the scripts a language is written in; empty where the tag names none."""
+    """Return the scripts of a language; empty if they are unknown."""
     return frozenset() if primary(language) in NO_LANGUAGE else scripts_of_language(language)
 
 
 def passages(text: str) -> list[Passage]:
-    """Split into lines, short ones together with those that follow; what is left at the end joins the last."""
+    """Split into lines; short ones are joined with those that follow, a short rest with the last one."""
     whole: list[Passage] = []
     pending: list[str] = []
     num_letters = 0
@@ -149,7 +150,7 @@ def _passage(lines: Sequence[str], num_letters: int) -> Passage:
 
 
 _WEIGHTS = np.array([SPACELESS_LETTERS if script in SPACELESS else int(script != "") for script in SCRIPTS])
-"""What a letter of each script counts."""
+"""Weight of a letter of each script."""
 
 
 def _letters_by_line(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""What a measurement comes to: a number, or the reason why there is none. Never NaN, never a wrong number."""
+"""The result of a measurement: a number, or the reason why there is none. Never NaN."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,19 +18,19 @@ Reason = Literal[
 
 - `no_text`: no letter or word to measure
 - `no_reasoning`: of reasoning: none comes with the text
-- `too_short`: fewer words or letters than the definition asks for
-- `too_few`: of a set: fewer texts or words than the definition asks for
+- `too_short`: fewer words or letters than the definition needs
+- `too_few`: of a set: fewer texts or words than the definition needs
 - `unknown_language`: the text's language is not known
-- `undefined_language`: the metric means nothing in that language
+- `undefined_language`: the metric is not defined in that language
 - `no_embedding`: no vector came with the text
 - `model_error`: the model refused the text
-- `not_finite`: the model answered NaN or infinity
+- `not_finite`: the model returned NaN or infinity
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Exactly one of a value and the reason for having none."""
+    """Either a value or the reason for having none."""
 
     value: float | None = None
     reason: Reason | None = None

@@ -1,4 +1,4 @@
-"""Numbers as people write them: digits of every script, decimal comma or point, groups of thousands, fractions."""
+"""Parse numbers as people write them: digits of every script, decimal comma or point, thousands, fractions."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 MAX_DIGITS: Final = 40
-"""Longer runs of digits are no quantities."""
+"""Longer runs of digits are not numbers but codes."""
 
 MAX_EXPONENT: Final = 100
 
@@ -26,14 +26,14 @@ _POWER: Final = re.compile(r"(?<=10)[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]{1,4}")
 _MINUS: Final = str.maketrans(dict.fromkeys("−–‒﹣－", "-"))
 
 Readings = frozenset[Fraction]
-"""What a number may mean: '1.234' is 1234 to some and 1.234 to others."""
+"""Possible values of a number: '1.234' may be 1234 or 1.234."""
 
 
 def numbers_in(text: str) -> Iterator[Readings]:
-    """Yield what each number of a text may mean, in order. A number that is part of a name ('H2O', 'GPT-4') is none.
+    """Yield the possible values of each number in a text, in order, except numbers within names ('H2O', 'GPT-4').
 
-    Where one mark stands before three digits, both of its readings are given, whatever the language: models write
-    '18,250' in French as well as '18 250' and '18.250'. '18,000' is never 18.
+    With one mark before three digits, both readings are given in every language, because models mix them: in French
+    they write '18,250', '18 250' and '18.250'. '18,000' is never 18.
     """
     for match in _NUMBER.finditer(_plain(text)):
         if found := _readings(match):
@@ -41,14 +41,14 @@ def numbers_in(text: str) -> Iterator[Readings]:
 
 
 def read_number(text: str) -> Readings:
-    """Return what a text that `is_number` may mean; '1.234' as programs write it is 1.234."""
+    """Return the possible values of a text for which `is_number` is true; '1.234' in program style is 1.234."""
     if _AS_PROGRAMS_WRITE.fullmatch(text.strip()):
         return frozenset({Fraction(text.strip())})
     return next(numbers_in(text), frozenset())
 
 
 def is_number(text: str) -> bool:
-    """Tell whether a text is one number, with nothing beside it but signs ('$18', '42 %')."""
+    """Tell whether a text is one number, with only signs beside it ('$18', '42 %')."""
     plain = _plain(text)
     matches = list(_NUMBER.finditer(plain))
     return len(matches) == 1 and not any(map(str.isalnum, plain[: matches[0].start()] + plain[matches[0].end() :]))

@@ -1,4 +1,4 @@
-"""What of an answer is prose in a language: its words, without code, formulas, addresses, and names."""
+"""The prose of a text: its words, without code, formulas, addresses, and names."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _NOT_PROSE = (
     (("\\[",), r"(?<!\\)\\\[(?:[^\\]|\\[^\[\]])++\\\]"),
     (("\\(",), r"(?<!\\)\\\((?:[^\\]|\\[^()])++\\\)"),
     (("$",), r"\$[^$\s][^$\n]*\$"),
-    (("<",), r"<[/!|]?[a-zA-Z][^<>\n]*>"),  # markup, and control tokens that a teacher wrote out
+    (("<",), r"<[/!|]?[a-zA-Z][^<>\n]*>"),  # markup, and control tokens that a teacher wrote as text
     (("://",), r"\b(?:https?|ftp)://\S+"),
     (("www.",), r"\bwww\.\S+"),
     (("@",), r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}\.[\w.-]+"),  # mail addresses, as long as RFC 5321 allows
@@ -48,15 +48,15 @@ _FIRST = np.zeros(1, dtype=np.int64)
 _SPACELESS = np.array([script in SPACELESS for script in SCRIPTS])
 
 MAX_NAME_WORDS = 3
-"""Longer runs of capitalised Latin words inside another script are a title or a sentence, not a name."""
+"""Maximum length of a name: longer runs of capitalised Latin words in another script are titles or sentences."""
 
 CHARACTERS_PER_WORD = 2.0
-"""In spaceless scripts; about right for Chinese and Japanese, and near enough for a share."""
+"""Letters per word in scripts without spaces: approximate, for Chinese and Japanese."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """Words of a text by script; names and symbols are counted nowhere."""
+    """Words of a text by script; names and symbols are not counted."""
 
     by_script: Mapping[str, float]
 

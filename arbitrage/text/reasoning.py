@@ -1,9 +1,9 @@
-"""Find reasoning that a server left in the text of an answer: tags and channels that its parser should have removed.
+"""Find reasoning in the text of a response: tags and channels that the server's parser should have removed.
 
 The forms are those of the models that write them: `<think>` (DeepSeek, Qwen, Nemotron), `[THINK]` (Magistral),
 `<|channel|>analysis` (gpt-oss), `<|START_THINKING|>` (Command A), `◁think▷` (Kimi), `<|begin_of_thought|>`,
-`<seed:think>`, `<unused94>thought` (Gemma), and words that instructions ask for: `<reasoning>`, `<thought>`.
-Nothing is split here, only found.
+`<seed:think>`, `<unused94>thought` (Gemma), and elements that prompts request: `<reasoning>`, `<thought>`.
+This module finds reasoning; it does not split it off.
 """
 
 import re
@@ -15,41 +15,41 @@ from typing import Final
 from arbitrage.text.prose import without_code
 
 MIN_LETTERS: Final = 12
-"""Of a pair of tags in the middle of a text; 'wrap it in <think>…</think>' holds fewer between them."""
+"""Minimum letters between a pair of tags in the middle of a text; 'wrap it in <think>…</think>' has fewer."""
 
 _OWN = "think|thinking|seed:think|longcat_think|thinking_mode"
-"""Elements that models write of themselves, and that no document has."""
+"""Elements that models write unprompted, and that do not occur in documents."""
 
-_ASKED_FOR = (
+_REQUESTED = (
     "thought|thoughts|reasoning|reflection|scratchpad|analysis|rationale|inner_monologue|chain_of_thought|cot"
 )
-"""Elements that instructions ask for; an XML document may have them, too."""
+"""Elements that prompts request; an XML document may contain them, too."""
 
 _MARKS: Final = re.compile(
-    rf"<(?P<close>/)?(?:(?P<own>{_OWN})|(?P<asked>{_ASKED_FOR}))(?:\s[^<>\n]{{0,100}})?>"
+    rf"<(?P<close>/)?(?:(?P<own>{_OWN})|(?P<requested>{_REQUESTED}))(?:\s[^<>\n]{{0,100}})?>"
     r"|(?P<open_like>\[THINK\]|◁think▷|<\|(?:begin_of_thought|start_thought|START_THINKING|think|thinking)\|>)"
     r"|(?P<close_like>\[/THINK\]|◁/think▷|<\|(?:end_of_thought|end_thought|END_THINKING|/think|/thinking)\|>)",
     re.IGNORECASE,
 )
 
-_NAMES: Final = re.compile(f"{_OWN}|{_ASKED_FOR}", re.IGNORECASE)
+_NAMES: Final = re.compile(f"{_OWN}|{_REQUESTED}", re.IGNORECASE)
 _ROOT: Final = re.compile(r"<([A-Za-z][\w.:-]{0,100})[\s>]")
 _SENTENCE_ENDS: Final = (".", "!", "?", "。", "！", "？", "…", ":", "।", "؟")
 
 _CHANNELS: Final = re.compile(r"<\|channel\|>\s{0,8}(?:analysis|commentary|thought)|<\|?channel>thought|<unused94>")
-"""Control tokens that stand nowhere else: gpt-oss, Gemma."""
+"""Control tokens that occur nowhere else: gpt-oss, Gemma."""
 
 GLUED: Final = ("analysis", "assistantfinal")
 """gpt-oss with its control tokens skipped: 'analysisThe user asks …assistantfinalHello'."""
 
 _BEFORE_TEXT: Final = re.compile(r"(?:\s++|\ufeff|<\|[\w ]{1,40}\|>){0,40}+")
-"""What may stand before the first word of an answer: blanks and control tokens."""
+"""Text allowed before the first word of a response: blanks and control tokens."""
 
 _QUOTES: Final = frozenset("\"'«»“”„‘’‚‹›「」『』（）()《》〈〉*_~")
-"""A mark between two of these is mentioned, not used."""
+"""Quotation marks: a tag between two of these is mentioned, not used."""
 
 _LOOK: Final = 40
-"""Characters looked at on each side of a mark for the line's beginning or end."""
+"""Number of characters searched on each side of a tag for the line's beginning or end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class _Mark:
     """A tag.
 
     Attributes:
-        is_own: models write it of themselves.
-        forms: how the prompt would name it.
-        text_to_next: what stands between it and the next mark, or the end.
+        is_own: whether models write it unprompted.
+        forms: spellings in a prompt that names it.
+        text_to_next: text between it and the next mark, or the end.
     """
 
     start: int
@@ -71,16 +71,16 @@ class _Mark:
 
 
 def find_reasoning(text: str, prompt: str = "") -> str | None:
-    """Return the mark by which reasoning was left in an answer, or None where there is none.
+    """Return the tag of reasoning left in a response, or None.
 
-    Code is left out, and so is a mark in quotation marks or in the middle of a sentence: those speak of reasoning.
-    An answer that is one XML or HTML element holds a document. Where the prompt names the very mark, the answer may
-    speak of it, too, and only reasoning of some length between two marks counts; and an element such as
-    `<reasoning>` is then the format that is asked for.
+    Code is ignored, and so is a tag in quotation marks or in the middle of a sentence: such text is about reasoning.
+    A response that is one XML or HTML element is a document. If the prompt names the same tag, the response may
+    mention it, too, and only reasoning of some length between two tags counts; an element such as `<reasoning>` is
+    then the requested format.
 
     Args:
-        text: of the answer.
-        prompt: what it answers.
+        text: text of the response.
+        prompt: its prompt.
     """
     if not any(sign in text for sign in ("<", "[THINK]", "[/THINK]", "[think]", "[/think]", "◁", GLUED[1])):
         return None
@@ -97,13 +97,13 @@ def find_reasoning(text: str, prompt: str = "") -> str | None:
 def _marks(text: str) -> Iterator[_Mark]:
     found = list(_MARKS.finditer(text))
     for match, following in zip_longest(found, found[1:]):
-        name = (match["own"] or match["asked"] or match.group()).casefold()
+        name = (match["own"] or match["requested"] or match.group()).casefold()
         yield _Mark(
             start=match.start(),
             end=match.end(),
-            is_own=not match["asked"],
+            is_own=not match["requested"],
             is_close=bool(match["close"] or match["close_like"]),
-            forms=(f"<{name}", f"</{name}") if match["own"] or match["asked"] else (name,),
+            forms=(f"<{name}", f"</{name}") if match["own"] or match["requested"] else (name,),
             text_to_next=text[match.end() : following.start() if following else len(text)],
         )
 
@@ -131,7 +131,7 @@ def _left(text: str, marks: Sequence[_Mark], prompt: str) -> _Mark | None:
 
 
 def _is_left_at_start(text: str, first: _Mark, is_closed: bool, is_named: bool) -> bool:
-    """Tell whether a tag at the very beginning opens reasoning; an answer may also begin by naming the tag."""
+    """Tell whether a tag at the very beginning opens reasoning; a response may also begin by naming the tag."""
     if not first.is_own:
         return not is_named and (is_closed or _ends_line(text, first))
     return _holds_reasoning(text, first, is_closed) if is_named else True
@@ -143,7 +143,7 @@ def _holds_reasoning(text: str, mark: _Mark, is_closed: bool) -> bool:
 
 
 def _ends_reasoning(text: str, mark: _Mark, is_named: bool) -> bool:
-    """Tell whether a closing tag without an opening one ends what the chat template opened."""
+    """Tell whether a closing tag without an opening one ends reasoning that the chat template opened."""
     is_alone = _begins_line(text, mark) or _ends_line(text, mark)
     if is_alone or is_named:
         return is_alone

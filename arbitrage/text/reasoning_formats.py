@@ -134,7 +134,7 @@ def format_of(vocabulary: Mapping[str, int], template: str) -> ReasoningFormat |
 
 
 _BY_NAME_ALONE: Final = frozenset(("hunyuan", "thinking", "reasoning", "thought"))
-"""Words that instructions ask for, and marks that another format has, too: only who names such a format gets it."""
+"""Elements that prompts request, and marks of several formats: used only if the format is named explicitly."""
 
 
 _BY_LONGEST_START: Final = sorted(

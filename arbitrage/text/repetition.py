@@ -1,4 +1,4 @@
-"""How much a text goes round in circles: words where there are spaces, characters where there are none."""
+"""Repetition in a text: of words, or of characters in scripts without spaces."""
 
 import re
 import zlib
@@ -12,25 +12,26 @@ NGRAM_CHARACTERS = 8
 """Two to four words of Chinese or Thai."""
 
 MIN_UNITS = 24
-"""Words, or pairs of characters, below which an answer has no room to go round in circles."""
+"""Minimum number of words, or pairs of characters, for a measurement."""
 
 MAX_WORD_CHARACTERS = 12
-"""Where few words are longer than this on average, they are none ('<h2><h2>…', '，，，'), and characters count."""
+"""If there are fewer words per character than this ('<h2><h2>…', '，，，'), characters are counted instead."""
 
 COMPRESSION_PROBE_BYTES = 400
-"""Below this zlib's own overhead decides the ratio."""
+"""Minimum size in bytes; for smaller texts zlib's overhead dominates the ratio."""
 
 TAIL_CHARACTERS = 6_000
-"""Of the end of a text, in which a loop is looked for."""
+"""Number of characters at the end of a text that are searched for a loop."""
 
 TAIL_PROBE = 24
-"""Characters at the very end that must have stood there before."""
+"""Number of characters at the very end that must occur before."""
 
 MIN_LOOP_CHARACTERS, MIN_LOOP_TIMES = 300, 4
-"""Of a loop at the end: a refrain is shorter or sung less often. East Asian characters count three times."""
+"""Minimum length of a loop at the end: a refrain is shorter or less frequent. East Asian characters count three
+times."""
 
 MAX_UNIT_CHARACTERS, MIN_UNIT_LOOP_CHARACTERS, MIN_UNIT_TIMES = 8, 64, 16
-"""A unit as short as this is a loop sooner: '，' or '<br>' many times over."""
+"""Units up to this length need fewer repetitions: '，' or '<br>'."""
 
 _RULE = re.compile(r"([-=_*.~#+:|─━═])\1{3,119}(?!\1)")
 """A line drawn with one character, a dotted leader: layout as long as it fits on a line."""
@@ -39,7 +40,7 @@ _RULE = re.compile(r"([-=_*.~#+:|─━═])\1{3,119}(?!\1)")
 def repeated_ngrams(text: str, letters: Mapping[str, int] | None = None) -> float | None:
     """Return the share of n-grams that have occurred before, 0..1: of 4 words, or of 8 characters without spaces.
 
-    Characters count in scripts without spaces, and where there are hardly any words for so many characters.
+    Characters are counted in scripts without spaces, and in texts with very few words for their length.
 
     None for a text that is too short to repeat itself.
 
@@ -62,10 +63,10 @@ def repeated_share(units: Sequence[str], size: int) -> float:
 
 
 def loop_at_end(text: str) -> float:
-    """Return which part of a loop at the end of a text stood there before, 0..1; 0 where it ends in no loop.
+    """Return the share of a loop at the end of a text that repeats earlier text, 0..1; 0 without a loop.
 
-    A teacher that falls into a loop stays in it until it is cut off, so the loop is at the end, however long and
-    however good the answer before it.
+    A teacher that starts to loop continues until it is cut off, so the loop is at the end, however long the text
+    before it is.
     """
     tail = text[-2 * TAIL_CHARACTERS :].rstrip()
     if _place_before(tail) < 0:  # most texts end here
@@ -85,12 +86,12 @@ def loop_at_end(text: str) -> float:
 
 
 def _place_before(text: str) -> int:
-    """Return where the end of a text stood before, the last time; -1 where it did not."""
+    """Return the last earlier position of a text's end; -1 if there is none."""
     return text.rfind(text[-TAIL_PROBE:], 0, len(text) - 1)
 
 
 def _length_of_period(text: str, period: int) -> int:
-    """Return how many characters at the end equal those a period before them."""
+    """Return how many characters at the end equal those one period before."""
     low, high = 0, len(text) - period
     while low < high:  # where the last m do, the last m - 1 do
         middle = (low + high + 1) // 2
@@ -102,7 +103,7 @@ def _length_of_period(text: str, period: int) -> int:
 
 
 def repeated_lines(text: str) -> float:
-    """Return the share of the characters of lines (of 12 or more) that have stood there before."""
+    """Return the share of characters in lines (of 12 or more) that occurred before."""
     lines = Counter(stripped for line in text.splitlines() if len(stripped := line.strip()) >= 12)
     total = sum(len(line) * times for line, times in lines.items())
     return sum(len(line) * (times - 1) for line, times in lines.items()) / total if total else 0.0

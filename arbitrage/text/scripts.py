@@ -1,4 +1,4 @@
-"""Which script a text is written in, by ISO 15924 code, from the names of its characters (UAX #24 in the small)."""
+"""The script of a text, as an ISO 15924 code, from the names of its characters (a simplified UAX #24)."""
 
 import unicodedata
 from collections import Counter, defaultdict
@@ -72,7 +72,7 @@ _COMPOUND = {
 
 @cache
 def script_of_letter(char: str) -> str | None:
-    """Return the script of a letter or of a mark that only letters carry; None for everything else."""
+    """Return the script of a letter or of a mark on letters; None for everything else."""
     if unicodedata.category(char)[0] not in "LM":
         return None
     words = unicodedata.name(char, "").removeprefix("HALFWIDTH ").removeprefix("FULLWIDTH ").split(" ", 1)
@@ -85,7 +85,7 @@ _UNSEEN = 0xFF
 
 
 class CharacterTable:
-    """A number for each character, 0..254, found out when it is first met; whole texts are looked up at once."""
+    """A number for each character, 0..254, computed when it first occurs; whole texts are looked up at once."""
 
     def __init__(self, function: Callable[[str], int]) -> None:
         self._function = function
@@ -102,23 +102,23 @@ class CharacterTable:
 
 
 def code_points(text: str) -> Points:
-    """Return the code points of a text, halves of surrogate pairs included."""
+    """Return the code points of a text, including lone surrogates."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
 
 
 SCRIPTS = ("", *sorted(set(_NAMES.values())))
-"""The number of a script is its place here; characters of none have 0."""
+"""A script's number is its position here; characters without a script have 0."""
 
 _TABLE = CharacterTable(lambda char: SCRIPTS.index(script_of_letter(char) or ""))
 
 
 def script_numbers(points: Points) -> NDArray[np.uint8]:
-    """Return for each code point the number of its script in `SCRIPTS`; 0 where it is no letter."""
+    """Return for each code point the number of its script in `SCRIPTS`; 0 if it is not a letter."""
     return _TABLE.of(points)
 
 
 def count_scripts(text: str) -> Counter[str]:
-    """Count the letters of each script; digits, punctuation, spaces and unknown scripts count nowhere."""
+    """Count the letters of each script; digits, punctuation, spaces and unknown scripts are not counted."""
     counts = np.bincount(script_numbers(code_points(text)), minlength=1)
     return Counter({SCRIPTS[number]: int(counts[number]) for number in np.flatnonzero(counts) if number})
 
@@ -137,7 +137,7 @@ introduced by 2031), Tatar (diaspora, the law of 1999) and Uyghur (on keyboards 
 
 @lru_cache(maxsize=4096)
 def scripts_of_language(tag: str) -> frozenset[str]:
-    """Return the scripts a language's letters may come from ('ja' → Hani, Hira, Kana); empty if unknown.
+    """Return the scripts of a language's letters ('ja' → Hani, Hira, Kana); empty if unknown.
 
     A tag that names a script is taken at its word. Else these are all in which CLDR has the language written: today
     in the tag's region, or anywhere where it names none ('sr' → Cyrl, Latn; 'pa-PK' → Arab).

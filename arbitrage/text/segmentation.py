@@ -28,7 +28,7 @@ _ABBREVIATION = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _ENDING_CHARACTERS = 13
-"""Of a sentence: the longest abbreviation, some spaces, and the character before it."""
+"""Number of characters at the end of a sentence that are checked for an abbreviation."""
 
 _HAS_WORD = re.compile(r"[^\W_]")
 
@@ -46,7 +46,7 @@ def has_sentences(language: str) -> bool:
 
 
 def split_words(text: str, language: str) -> list[str]:
-    """Return the words of a text, in order and as they are written."""
+    """Return the words of a text, in order, unchanged."""
     from icu4py.breakers import WordBreaker
 
     found = [

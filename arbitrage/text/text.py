@@ -1,4 +1,4 @@
-"""A text with its language, and what several metrics need of it, each worked out once."""
+"""A text with its language, and values that several metrics need, each computed once."""
 
 import re
 from collections import Counter
@@ -23,12 +23,12 @@ search leaps from one to the next."""
 
 @dataclass(frozen=True)
 class Text:
-    """What metrics measure.
+    """A text to be measured.
 
     Attributes:
-        text: as it is read.
+        text: the text, unchanged.
         language: BCP-47, or 'und'.
-        embedding: a vector that came with it, of any length above zero.
+        embedding: an embedding of the text, of any length above zero.
         reasoning: what its model wrote before it.
     """
 
@@ -58,17 +58,17 @@ class Text:
 
     @cached_property
     def num_visible(self) -> int:
-        """Its characters that are no blanks."""
+        """The number of its characters that are not blank."""
         return len("".join(self.text.split()))
 
     @cached_property
     def words(self) -> list[str]:
-        """The words of its prose, as they are written."""
+        """The words of its prose, unchanged."""
         return split_words(self.prose, self.language)
 
     @cached_property
     def folded_words(self) -> list[str]:
-        """The words of its prose without difference of case."""
+        """The words of its prose, case folded."""
         return list(map(str.casefold, self.words))
 
     @cached_property
@@ -98,5 +98,5 @@ class Text:
 
     @cached_property
     def contradictions(self) -> list[str | None]:
-        """For each passage, the other language that it is reliably in; None where it is in the text's own."""
+        """For each passage, the other language that it is reliably in; None if it is in the text's own."""
         return contradictions(self.passages, self.language)

@@ -1,1 +1,1 @@
-"""Training: students and reward models, by TRL, on the rows of exports and runs."""
+"""Training of students and reward models with TRL, on the rows of exports and runs."""

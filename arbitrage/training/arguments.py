@@ -1,6 +1,6 @@
 """Arguments of a trainer, given as YAML values and validated against the dataclass that the trainer documents.
 
-TRL's configs and peft's have 40 to 140 fields that change from version to version: none of them is repeated here.
+TRL's configs and peft's have 40 to 140 fields that change from version to version, so none of them is repeated here.
 """
 
 import dataclasses
@@ -22,9 +22,9 @@ def checked(given: Values, target: type, where: str) -> dict[str, Any]:
     """Return the arguments in the types that a dataclass declares.
 
     Args:
-        given: name → value; a number may be given as text, as in `1e-5`, which YAML takes for text.
+        given: name → value; a number may be given as text, such as `1e-5`, which YAML reads as text.
         target: the dataclass.
-        where: what an error names.
+        where: name in error messages.
 
     Raises:
         ConfigError: one line for each argument that is unknown (with the nearest that exist) or of a wrong type.
@@ -50,7 +50,7 @@ def build(values: Values, target: type, where: str) -> Any:
     """Build the dataclass from checked arguments.
 
     Raises:
-        ConfigError: its own checks refuse them.
+        ConfigError: the dataclass's own checks refuse them.
     """
     try:
         return target(**values)
@@ -59,7 +59,7 @@ def build(values: Values, target: type, where: str) -> Any:
 
 
 def _typed(value: Any, adapter: TypeAdapter[Any]) -> Any:
-    """Convert a value; one alone where a list is wanted, as in `loss_type: ipo`, becomes a list of it."""
+    """Convert a value; a single value for a list, as in `loss_type: ipo`, becomes a list of it."""
     try:
         return adapter.validate_python(value)
     except ValidationError:

@@ -1,11 +1,11 @@
-"""Where a killed training run goes on: the newest checkpoint that was written to its end."""
+"""Resume a killed training run: find its newest complete checkpoint."""
 
 import json
 from pathlib import Path
 
 PREFIX = "checkpoint-"
 STATE_FILE = "trainer_state.json"
-"""Written last of a checkpoint's files (transformers, `Trainer._save_checkpoint`)."""
+"""The last file of a checkpoint to be written (transformers, `Trainer._save_checkpoint`)."""
 
 
 def checkpoints(directory: Path) -> list[Path]:
@@ -15,12 +15,12 @@ def checkpoints(directory: Path) -> list[Path]:
 
 
 def newest_checkpoint(directory: Path) -> Path | None:
-    """Return the checkpoint to go on from, or None."""
+    """Return the checkpoint to resume from, or None."""
     return next(reversed(checkpoints(directory)), None)
 
 
 def step_of(checkpoint: Path) -> int | None:
-    """Return the optimiser steps taken before a checkpoint; None where it is no complete one."""
+    """Return the optimiser steps taken before a checkpoint; None if it is not a complete one."""
     try:
         step = json.loads((checkpoint / STATE_FILE).read_text(encoding="utf-8"))["global_step"]
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""How many rows of each language a student sees, and which."""
+"""How many rows of each language a student is trained on, and which."""
 
 import hashlib
 import math
@@ -27,18 +27,18 @@ Weights = Annotated[
         custom_error_message="is not one of as_is, equal, or a mapping of languages to weights",
     ),
 ]
-"""One word for all languages, or a weight for each."""
+"""`as_is`, `equal`, or a weight for each language."""
 
 
 class RowMixConfig(Config):
     """The share of each language among the training rows.
 
     Attributes:
-        weights: `as_is`, the languages' shares in the data; `equal`, the same share for each; or language → weight,
+        weights: `as_is`: the languages' shares in the data; `equal`: the same share for each; or language → weight,
             which leaves out the languages that are not named.
-        rows: how many in all; by default as many as the weights allow.
-        max_repeats: how often a row may be used, where a language has fewer than its share.
-        seed: another seed chooses other rows. A smaller `rows` chooses a part of what a larger one does.
+        rows: number of rows in total (default: as many as the weights allow).
+        max_repeats: maximum number of times a row is used, if a language has fewer rows than its share.
+        seed: another seed chooses other rows. A smaller `rows` chooses a subset of a larger one.
     """
 
     weights: Weights = "as_is"
@@ -48,7 +48,7 @@ class RowMixConfig(Config):
 
     @property
     def is_all(self) -> bool:
-        """Whether every row is taken once."""
+        """Whether every row is used once."""
         return self.weights == "as_is" and self.rows is None
 
 
@@ -57,11 +57,12 @@ def choose_rows(languages: Sequence[str], keys: Sequence[str], mix: RowMixConfig
 
     Args:
         languages: of each row.
-        keys: what tells rows apart wherever they stand, such as prompt ids; equal keys are told apart by position.
+        keys: keys that identify rows independent of their position, such as prompt ids; equal keys are distinguished
+            by position.
         mix: the shares wanted.
 
     Returns:
-        Positions, ascending; a row that is used twice stands there twice.
+        Positions, ascending; a row that is used twice occurs twice.
 
     Raises:
         DataError: a language has no rows, or too few.
@@ -101,7 +102,7 @@ def row_counts(held: Mapping[str, int], mix: RowMixConfig) -> dict[str, int]:
         # 1e-9: 10 * 0.3 / 0.1 is 29.999…, not 30
         return {tag: math.floor(most * weight / total + 1e-9) for tag, weight in weights.items()}
     counts = _apportion({tag: mix.rows * weight / total for tag, weight in weights.items()}, mix.rows)
-    short = [f"{tag} {counts[tag]:,} wanted, {room[tag]:,} there" for tag in counts if counts[tag] > room[tag]]
+    short = [f"{tag} {counts[tag]:,} wanted, {room[tag]:,} available" for tag in counts if counts[tag] > room[tag]]
     if short:
         raise DataError(f"mix of {mix.rows:,} rows: too few of some languages ({'; '.join(short)}); see max_repeats")
     return counts

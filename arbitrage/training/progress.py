@@ -1,4 +1,4 @@
-"""The trainer callback that reports steps to a `RunContext` and stops at its stop flag."""
+"""Trainer callback that reports steps to a `RunContext` and obeys its stop flag."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ def progress_callback(progress: TrainingProgress, stop: StopFlag) -> Any:
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
                 progress.step(TrainingStep(state.global_step, state.max_steps))
-            if stop.is_asked:
+            if stop.is_requested:
                 control.should_save = control.should_training_stop = True
 
         def on_log(

@@ -1,4 +1,4 @@
-"""`training.json`: what a student was trained on and how, to be read by people and by whoever trains on."""
+"""`training.json`: what a student was trained on and how, for people and for later steps."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +21,11 @@ W = TypeVar("W", bound=_Written)
 
 
 class TrainingPlan(_Written):
-    """What decides which weights come out; written before the first step, so that nothing else goes on from there.
+    """Everything that determines the weights; written before the first step, so that no other training resumes here.
 
     Attributes:
         revision: digest of a local model's files, else the commit.
-        data_digest: of the rows, in order, after the mix.
+        data_digest: digest of the rows, in order, after the mix.
         by_language: language → rows trained on.
         arguments, lora: as they were given.
         stops_by: the monitor that may end training early, or None.
@@ -46,16 +46,16 @@ class TrainingPlan(_Written):
 
 
 class TrainingRecord(_Written):
-    """What was done.
+    """The result of a training.
 
     Attributes:
-        effective: every argument of TRL's config as it was used.
-        num_steps: optimiser steps taken, those before an interruption included.
-        resumed_from: the step at which this process went on, or None.
+        effective: every argument of TRL's config with its effective value.
+        num_steps: optimiser steps, including those before an interruption.
+        resumed_from: the step from which this process resumed, or None.
         stopped: why training ended before its last step, or None.
-        alarms: of the monitor, in words.
-        seconds: this process took.
-        figures: the trainer's own, such as `train_loss`, which is left out where this process saw only a part.
+        alarms: alarms of the monitor, in words.
+        seconds: wall clock time of this process.
+        figures: the trainer's figures, such as `train_loss`, which is left out if this process did only a part.
     """
 
     plan: TrainingPlan
@@ -78,7 +78,7 @@ def read_record(directory: Path) -> TrainingRecord | None:
     """Return the record of a finished training run, or None.
 
     Raises:
-        RunDirectoryError: the file is not one of ours.
+        RunDirectoryError: the file is not a training record.
     """
     return _read(directory / RECORD_FILE, TrainingRecord)
 
@@ -89,7 +89,7 @@ def read_plan(directory: Path) -> TrainingPlan | None:
 
 
 def differences(found: TrainingPlan, wanted: TrainingPlan) -> list[str]:
-    """Return what tells two plans apart, but for how often something is logged, saved or evaluated."""
+    """Return the differences of two plans, ignoring how often something is logged, saved or evaluated."""
     one, other = (_comparable(plan) for plan in (found, wanted))
     return [
         f"{name}: {one.get(name, 'not set')} there, {other.get(name, 'not set')} wanted"
@@ -109,7 +109,7 @@ WATCHING = (
     "push_to_hub",
     "hub_",
 )
-"""Arguments that begin so do not change the weights."""
+"""Prefixes of arguments that do not change the weights."""
 
 
 def _comparable(plan: TrainingPlan) -> dict[str, Any]:

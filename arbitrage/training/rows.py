@@ -1,4 +1,4 @@
-"""The rows a trainer sees: read from exports, runs or files, brought into TRL's shape, mixed by language."""
+"""The rows of a trainer: read from exports, runs or files, in TRL's shape, mixed by language."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
-    """What is trained on, and what is held out by the export's `test` split.
+    """Training rows, and held-out rows from the export's `test` split.
 
     Attributes:
-        train: columns of TRL's shape and no other.
-        test: likewise; None where nothing was held out.
+        train: only columns of TRL's shape.
+        test: likewise; None if nothing was held out.
         by_language: language → training rows.
-        digest: of the training rows, in order.
-        notes: what lies beside the files and was not read.
+        digest: digest of the training rows, in order.
+        notes: files beside the data that were not read.
     """
 
     train: "Dataset"
@@ -40,12 +40,12 @@ class TrainingRows:
 
 
 def load_rows(sources: Sequence[Path], method: Method, mix: RowMixConfig) -> TrainingRows:
-    """Read rows and choose a mix of them.
+    """Read rows and select a mix of them.
 
     Args:
         sources: exports' directories, files, globs.
-        method: whose shape.
-        mix: of the training rows; those held out stay as they are.
+        method: training method, which determines the columns.
+        mix: mix of the training rows; held-out rows are not mixed.
 
     Raises:
         ConfigError: a source matches no file.
@@ -75,7 +75,7 @@ def load_rows(sources: Sequence[Path], method: Method, mix: RowMixConfig) -> Tra
 def read_split(sources: Sequence[Path], method: Method, split: Literal["train", "test"]) -> "Dataset | None":
     """Read one split of each source: the columns of TRL's shape, `language` and `row_key`.
 
-    Sources that are no exports are all `train`. None where no source has the split. Raises like `load_rows`.
+    Sources that are not exports have only `train`. None if no source has the split. Raises like `load_rows`.
     """
     found = [read_shaped(files, method) for source in sources if (files := _files(source, split).files)]
     return _joined(found) if found else None

@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""Settings of a training run."""
 
 from typing import Annotated, Any, Literal
 

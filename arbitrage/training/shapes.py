@@ -30,14 +30,14 @@ KEY = "row_key"
 """Columns beside the trainer's: the row's language, and what tells rows apart."""
 
 UNDETERMINED = "und"
-"""The language of rows that do not say theirs (ISO 639-2)."""
+"""Language of rows without one (ISO 639-2)."""
 
 SHAPES: dict[Method, tuple[tuple[str, ...], ...]] = {
     "sft": (("prompt", "completion"), ("messages",)),
     "dpo": (("prompt", "chosen", "rejected"), ("chosen", "rejected")),
     "reward": (("prompt", "chosen", "rejected"), ("chosen", "rejected")),
 }
-"""Columns that a method can be trained on, the best first."""
+"""Columns that a method can train on, in order of preference."""
 
 _ROLES = (*(name for shapes in SHAPES.values() for shape in shapes for name in shape), LANGUAGE, "prompt_id")
 _COLUMNS = column_map({role: (role,) for role in _ROLES}, {})
@@ -47,8 +47,8 @@ BATCH_ROWS = 1000
 def read_shaped(files: Sequence[SourceFile], method: Method) -> "Dataset":
     """Read files in order: a trainer's columns, `language` and `row_key`.
 
-    Conversations in one column `messages` are split before their last turn, so that the loss is on the answer. The
-    rows lie in a temporary file of this process, not in its memory.
+    Conversations in one column `messages` are split before their last turn, so that the loss is on the response. The
+    rows are in a temporary file of this process, not in its memory.
 
     Args:
         files: at least one.
@@ -86,7 +86,7 @@ def _written(rows: Iterator[dict[str, Any]], file: SourceFile) -> Path:
 
 @cache
 def _scratch() -> Path:
-    """Return a folder that goes with the process."""
+    """Return a temporary directory that is removed with the process."""
     folder = TemporaryDirectory(prefix="arbitrage-rows-")
     _held.append(folder)
     return Path(folder.name)
@@ -140,7 +140,7 @@ def _columns(present: Sequence[str], method: Method, where: str) -> tuple[str, .
 
 
 def _value(value: Any, name: str, where: str) -> Any:
-    """Return a text as it is, and messages in the form that trainers read; None where there is neither."""
+    """Return a text unchanged, and messages in the trainers' form; None if it is neither."""
     if is_missing(value):
         return None
     if isinstance(value, str):
@@ -153,7 +153,7 @@ def _value(value: Any, name: str, where: str) -> Any:
         value = messages
     is_one = isinstance(value, Mapping) and not any(isinstance(inner, list) for inner in value.values())
     if is_one or not isinstance(value, list | Mapping):
-        wanted = "wants a message list ({role, content}) or a text"
+        wanted = "expected a message list ({role, content}) or a text"
         raise DataError(f"{where}: {name}: {wanted}, found something else: {shown(value)}")
     try:
         return trained_messages(value)
@@ -170,7 +170,7 @@ def _check_kinds(values: Mapping[str, Any], kinds: dict[str, str], where: str) -
     if len({*own.values(), *kinds.values()}) > 1:
         found = ", ".join(f"{name}: {kind}" for name, kind in own.items())
         raise DataError(
-            f"{where}: wants message lists ({{role, content}}) or texts in all of its columns, found {found}"
+            f"{where}: expected message lists ({{role, content}}) or texts in all of its columns, found {found}"
         )
 
 
@@ -179,7 +179,7 @@ def _kind(value: Any) -> str:
 
 
 def _problem(value: Any, name: str) -> str | None:
-    """Return what is wrong with a text or a list of messages, or None."""
+    """Return the problem of a text or a list of messages, or None."""
     if value is None or value == []:
         return "is empty"
     if isinstance(value, str):
@@ -191,4 +191,4 @@ def _problem(value: Any, name: str) -> str | None:
             return f"holds a message of the {message['role']} without content"
     if name == "messages" and value[-1]["role"] != "assistant":
         return f"ends with a turn of the {value[-1]['role']}, not of the assistant"
-    return "holds an answer to nothing" if name == "messages" and len(value) == 1 else None
+    return "holds only an answer, without a prompt" if name == "messages" and len(value) == 1 else None

@@ -1,4 +1,4 @@
-"""Where rows come from: runs are exported beside the student first, so that what was trained on lies there."""
+"""Sources of training rows: runs are exported beside the student first, so that the training data is kept there."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ def _absolute(source: str) -> str:
 
 
 Source = Annotated[str, AfterValidator(_absolute)]
-"""A run directory (also `s3://…`), an export's directory, a file, a glob."""
+"""A run directory (also `s3://…`), an export's directory, a file, or a glob."""
 
 
 def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main: bool = True) -> list[Path]:
@@ -24,12 +24,12 @@ def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main
 
     Args:
         sources: runs, exports, files, globs.
-        dataset: of each run.
+        dataset: data set of each run.
         folder: runs are exported to `<folder>/<position>/<dataset>`.
-        is_main: whether this process writes; the others find what the main process has written.
+        is_main: whether this process writes; the others use what the main process has written.
 
     Raises:
-        RunDirectoryError: a place in a store is no run, or a run has not finished.
+        RunDirectoryError: a path in a store is not a run, or a run has not finished.
         UserError: a run has no such data set.
         DataError: the data set has no rows.
     """
@@ -45,7 +45,7 @@ def local_sources(sources: Sequence[str], dataset: str, folder: Path, *, is_main
                 export_run(place, "trl", [dataset], target)
             found.append(target / dataset)
         elif isinstance(place, StorePath):
-            raise RunDirectoryError(f"{place}: is no run directory (no {PLAN_FILE})")
+            raise RunDirectoryError(f"{place}: is not a run directory (no {PLAN_FILE})")
         else:
             require_sound(place)
             found.append(place)

@@ -1,4 +1,4 @@
-"""The verb: train a student, from where an interrupted run stood."""
+"""Train a student, resuming an interrupted training."""
 
 import shutil
 import time
@@ -53,7 +53,7 @@ class TrainedStudent:
     Attributes:
         path: the weights and the tokenizer.
         record: what it was trained on.
-        is_new: False where it had been trained before, and nothing was done.
+        is_new: False if it had been trained before, and nothing was done.
     """
 
     path: Path
@@ -66,18 +66,18 @@ def train(
 ) -> TrainedStudent:
     """Train a student or a reward model with TRL.
 
-    The output directory decides what there is to do: nothing where `training.json` lies; the rest where a checkpoint
-    does; everything elsewhere. An interrupted run that goes on takes the steps it would have taken.
+    The output directory decides what is done: nothing if it holds `training.json`; the rest if it holds a checkpoint;
+    everything otherwise. A resumed training takes the same steps as an uninterrupted one.
 
     Args:
-        config: what to train on what.
+        config: what to train, and on what.
         context: shows and stops the training.
-        callbacks: further ones of the trainer.
+        callbacks: further callbacks of the trainer.
 
     Raises:
         ConfigError: an argument is unknown or of a wrong type.
         UserError: the model cannot be loaded, or TRL refuses.
-        RunDirectoryError: the output directory holds the training of something else.
+        RunDirectoryError: the output directory holds another training.
         DataError: the data cannot be read, or has too few rows of a language.
         InterruptedRunError: the stop flag was set; a checkpoint has been written.
         MissingDependencyError: the extra `train` is not installed.
@@ -113,7 +113,7 @@ def _train(
 
 
 def _note_dropped(trainer: "Trainer", rows: TrainingRows, progress: TrainingProgress) -> None:
-    """Note how many rows the trainer leaves out, which TRL does silently; packed rows cannot be counted."""
+    """Note how many rows the trainer drops, which TRL does silently; packed rows cannot be counted."""
     is_packed = getattr(trainer.args, "packing", False)
     dropped = 0 if is_packed else len(rows.train) - len(trainer.train_dataset)
     if dropped > 0:
@@ -124,7 +124,7 @@ def _note_dropped(trainer: "Trainer", rows: TrainingRows, progress: TrainingProg
 
 
 def require_trainable(config: TrainConfig) -> Any:
-    """Check, before there is any data, that a training could start; return TRL's config.
+    """Check, before there is any data, that a training can start; return TRL's config.
 
     Raises:
         ConfigError: an argument is unknown or of a wrong type.
@@ -144,13 +144,13 @@ def _run(
     stop: StopFlag,
     watcher: ModelMonitor | None,
 ) -> TrainingRecord:
-    """Take the steps that are left, write the student and its record."""
+    """Take the remaining steps, write the student and its record."""
     out, started = Path(config.out), time.monotonic()
     checkpoint = newest_checkpoint(out)
     if checkpoint:
         progress.note(f"resumes from {checkpoint.name}")
     figures = _take_steps(trainer, checkpoint, watcher)
-    if stop.is_asked and trainer.state.global_step < trainer.state.max_steps:
+    if stop.is_requested and trainer.state.global_step < trainer.state.max_steps:
         raise InterruptedRunError(
             f"interrupted at step {trainer.state.global_step} of {trainer.state.max_steps}; "
             "rerun the same command to resume"
@@ -180,19 +180,19 @@ def _run(
 
 
 def _take_steps(trainer: "Trainer", checkpoint: Path | None, watcher: ModelMonitor | None) -> dict[str, float]:
-    """Take the steps that are left, and return the trainer's figures.
+    """Take the remaining steps, and return the trainer's figures.
 
-    A trainer that goes on from its last step takes one too many; its `train_…` figures are of its own steps alone.
+    A trainer that resumes from its last step takes one too many; its `train_…` figures cover only its own steps.
     """
     if checkpoint is not None and _load_if_over(trainer, checkpoint, watcher):
         return {}
     metrics = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None).metrics
-    told = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
-    return {name: value for name, value in told.items() if checkpoint is None or not name.startswith("train_")}
+    logged = {name: float(value) for name, value in metrics.items() if isinstance(value, int | float)}
+    return {name: value for name, value in logged.items() if checkpoint is None or not name.startswith("train_")}
 
 
 def _load_if_over(trainer: "Trainer", checkpoint: Path, watcher: ModelMonitor | None) -> bool:
-    """Load a checkpoint after which there is no step to take; return whether it is one."""
+    """Load a checkpoint that has no steps left; return whether it is one."""
     from transformers.trainer_callback import TrainerState
 
     state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
@@ -207,7 +207,7 @@ def _load_if_over(trainer: "Trainer", checkpoint: Path, watcher: ModelMonitor | 
 
 @contextmanager
 def _exporting(out: Path, arguments: Any) -> Iterator[Path]:
-    """Give a folder for exports of runs; on leaving, they take the place of earlier ones, but not after an error."""
+    """Provide a directory for exports of runs; on success, they replace earlier ones."""
     from accelerate import PartialState
 
     beside, target, is_main = out / f"_tmp-{DATA_FOLDER}", out / DATA_FOLDER, arguments.process_index == 0
@@ -246,12 +246,12 @@ def _plan(config: TrainConfig, rows: TrainingRows) -> TrainingPlan:
 
 
 def _already(out: Path, plan: TrainingPlan) -> TrainingRecord | None:
-    """Return the record where all is done; refuse a directory in which something else was trained."""
+    """Return the record of a finished training; refuse a directory with another training."""
     found, record = read_plan(out), read_record(out)
     if record is None and newest_checkpoint(out) is None:
         return None
     if found is None:
-        raise RunDirectoryError(f"{out}: holds checkpoints of a training that was not ours; choose another --out")
+        raise RunDirectoryError(f"{out}: holds checkpoints of another program's training; choose another --out")
     if different := differences(found, plan):
         raise RunDirectoryError(
             f"{out}: holds another training ({'; '.join(different)}); choose another --out, or remove that one"
@@ -266,10 +266,10 @@ def _why_stopped(trainer: "Trainer", watcher: ModelMonitor | None) -> str | None
 
 
 def _effective(arguments: Any) -> dict[str, Any]:
-    """Return every argument in use, without secrets and places of this machine."""
-    told = arguments.to_dict() | {name: getattr(arguments, name, None) for name in ("eos_token", "pad_token")}
+    """Return every effective argument, without secrets and local paths."""
+    logged = arguments.to_dict() | {name: getattr(arguments, name, None) for name in ("eos_token", "pad_token")}
     left_out = ("output_dir", "logging_dir", "hub_token")
-    return {name: value for name, value in sorted(told.items()) if name not in left_out and _is_plain(value)}
+    return {name: value for name, value in sorted(logged.items()) if name not in left_out and _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:
@@ -287,7 +287,7 @@ def _versions() -> dict[str, str]:
 
 
 def require_trl() -> None:
-    """Check that what trains is installed. Raises MissingDependencyError."""
+    """Check that TRL and its packages are installed. Raises MissingDependencyError."""
     from importlib.util import find_spec
 
     missing = [name for name in ("trl", "peft", "accelerate") if find_spec(name) is None]

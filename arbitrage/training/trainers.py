@@ -1,4 +1,4 @@
-"""Build the TRL trainer that a config asks for; nothing of what it does is done here.
+"""Build the TRL trainer of a config.
 
 https://huggingface.co/docs/trl: SFTTrainer, DPOTrainer, RewardTrainer.
 """
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback
 
 CLASSES: dict[Method, str] = {"sft": "SFT", "dpo": "DPO", "reward": "Reward"}
-"""Method → what TRL's config and trainer begin with."""
+"""Method → prefix of TRL's config and trainer."""
 
 TASK_TYPES: dict[Method, str] = {"sft": "CAUSAL_LM", "dpo": "CAUSAL_LM", "reward": "SEQ_CLS"}
 
 DEFAULTS: dict[str, Any] = {"disable_tqdm": True, "report_to": "none", "save_total_limit": 2}
-"""Where we differ from TRL: progress is shown by the caller, and old checkpoints do not fill the disk."""
+"""Defaults that differ from TRL's: the caller shows progress, and old checkpoints do not fill the disk."""
 
 ON_CPU: dict[str, Any] = {"bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
-"""TRL's defaults are for GPUs: without one it refuses bf16, and recomputing saves memory that nobody lacks."""
+"""Defaults without a GPU, where TRL refuses bf16, and gradient checkpointing saves memory that is not scarce."""
 
 
 def given_arguments(config: TrainConfig) -> dict[str, Any]:
-    """Return the arguments that a config gives, in the types of TRL's config.
+    """Return the given arguments, in the types of TRL's config.
 
     Raises:
         ConfigError: an argument does not exist, or has a wrong type.
@@ -55,7 +55,7 @@ def training_arguments(config: TrainConfig) -> Any:
 
 
 def adapter_config(config: TrainConfig) -> Any:
-    """Return peft's config of the adapter, or None where all weights are trained.
+    """Return peft's config of the adapter, or None if all weights are trained.
 
     Raises:
         ConfigError: an argument does not exist, or has a wrong type.
@@ -64,7 +64,7 @@ def adapter_config(config: TrainConfig) -> Any:
         return None
     from peft import LoraConfig
 
-    # A new reward head must be trained whole, an adapter on random weights learns nothing.
+    # A new reward head must be trained fully: an adapter on random weights learns nothing.
     head = {"modules_to_save": ["score"]} if config.method == "reward" else {}
     defaults = {"task_type": TASK_TYPES[config.method], "target_modules": "all-linear", **head}
     return build(defaults | checked(config.lora, LoraConfig, "lora"), LoraConfig, "lora")
@@ -73,11 +73,11 @@ def adapter_config(config: TrainConfig) -> Any:
 def build_trainer(
     config: TrainConfig, arguments: Any, rows: TrainingRows, callbacks: Sequence["TrainerCallback"]
 ) -> "Trainer":
-    """Load the model and hand everything to TRL.
+    """Load the model and build the trainer.
 
     Raises:
         UserError: the model cannot be loaded, or TRL refuses the combination.
-        DataError: rows are held out for no evaluation, or an evaluation has none.
+        DataError: an evaluation is configured without held-out rows.
     """
     import trl
     from transformers import PrinterCallback
@@ -105,7 +105,7 @@ def build_trainer(
 
 
 def _require_rows(trainer: "Trainer", arguments: Any) -> None:
-    """Refuse to train on rows of which the trainer left none: it drops those longer than `max_length`."""
+    """Refuse to train if the trainer dropped all rows: it drops those longer than `max_length`."""
     limit = f"arguments.max_length ({getattr(arguments, 'max_length', None)} tokens)"
     if not len(trainer.train_dataset):
         raise DataError(f"no rows to train on: all are longer than {limit}")
@@ -116,14 +116,14 @@ def _require_rows(trainer: "Trainer", arguments: Any) -> None:
 def save_student(trainer: "Trainer", out: Path, *, is_adapter: bool, merge: bool, dtype: str | None = None) -> Path:
     """Write the weights and the tokenizer; return the directory to load.
 
-    A LoRA student is its adapter in `adapter/`, and whole in `model/` where it is to be merged.
+    A LoRA student is written as an adapter to `adapter/`, and with merged weights to `model/` if `merge` is set.
 
     Args:
         trainer: after its last step.
-        out: of the training.
-        is_adapter: an adapter was trained.
-        merge: write it as whole weights too.
-        dtype: PyTorch's name of the precision of whole weights; None leaves the one they were trained in.
+        out: output directory of the training.
+        is_adapter: whether an adapter was trained.
+        merge: also write merged weights.
+        dtype: PyTorch's name of the precision of full weights; None: the precision of the training.
     """
     if not is_adapter:
         _cast(trainer.accelerator.unwrap_model(trainer.model), trainer, dtype)
@@ -133,13 +133,13 @@ def save_student(trainer: "Trainer", out: Path, *, is_adapter: bool, merge: bool
         _cast(merged, trainer, dtype)
         merged.save_pretrained(out / "model", safe_serialization=True)
         trainer.processing_class.save_pretrained(out / "model")
-    for folder in ("adapter", "model"):  # a pickle of this machine's paths; `training.json` says the same in words
+    for folder in ("adapter", "model"):  # a pickle with local paths; `training.json` has the same information
         (out / folder / "training_args.bin").unlink(missing_ok=True)
     return out / ("model" if merge or not is_adapter else "adapter")
 
 
 def student_dtype(config: TrainConfig) -> str | None:
-    """Return the precision of a student's weights: its base's, unless `model_init_kwargs` asks for another.
+    """Return the precision of a student's weights: its base's, unless `model_init_kwargs` sets another.
 
     TRL trains in fp32, so that small steps are not rounded away; a bf16 base has a bf16 student nevertheless.
     """
@@ -149,7 +149,7 @@ def student_dtype(config: TrainConfig) -> str | None:
 
 
 def name_base(out: Path, config: TrainConfig) -> None:
-    """Put the base's name into the model cards, where TRL knows none: that of a directory."""
+    """Put the base's name into the model cards, where TRL has none for a directory."""
     nameless = "[None](https://huggingface.co/None)"
     for card in [
         path for path in (out / "README.md", out / "model/README.md", out / "adapter/README.md") if path.is_file()
@@ -169,7 +169,7 @@ def _cast(model: Any, trainer: "Trainer", dtype: str | None) -> None:
 
 
 def quieten() -> None:
-    """Keep TRL from telling its makers about this machine, and libraries from drawing bars of their own."""
+    """Disable TRL's telemetry, and progress bars of libraries."""
     import datasets
     from huggingface_hub import constants
     from transformers.utils import logging as transformers_logging
@@ -188,7 +188,7 @@ def _target(config: TrainConfig) -> type:
 
 
 def check_base(config: TrainConfig) -> None:
-    """Check what training starts from: its files, all of its weights, its tokenizer and chat template.
+    """Check the base model: its files, weights, tokenizer and chat template.
 
     Raises:
         UserError: TRL would fail on it, or train on random weights or on prompts without their text.
@@ -200,7 +200,7 @@ def check_base(config: TrainConfig) -> None:
         loader = "AutoModelForSequenceClassification" if config.method == "reward" else "AutoModelForCausalLM"
         head = ("score.", "classifier.") if config.method == "reward" else ()
         if config.method != "reward" and any("Classification" in kind for kind in kinds):
-            raise UserError(f"{owner}: {', '.join(kinds)} scores texts and writes none")
+            raise UserError(f"{owner}: {', '.join(kinds)} scores texts and cannot generate")
         check_weights(config.model, config.revision, owner, loader=loader, may_lack=head)
         tokenizer = load_tokenizer(config.model, config.revision, owner)
         chat = ChatTokenizer(tokenizer, owner=owner, model=config.model, revision=config.revision)

@@ -3,7 +3,7 @@
     benchmarks/peers/install.sh                      once: a venv for each peer
     python -m benchmarks.peers.compare               whoever is installed, against the raw client, us local and on Ray
 
-Everybody takes a turn in every repeat. `steady` and `end_to_end` are rows a second as in
+Every peer takes a turn in every repeat. `steady` and `end_to_end` are rows a second as in
 orchestration_efficiency.py, ratios are to the raw client's steady rate of the same repeat. `small`: a job of 500
 rows at 200 ms; `after_start_s` runs from the first call at the server to the end of the process, `total_s` from the
 start of the process.

@@ -21,10 +21,10 @@ from pipelines.online.evaluation import SEED, EvalGains, EvalScores
 
 @dataclass(frozen=True, slots=True)
 class HackingAlarm:
-    """One that sounded.
+    """One alarm.
 
     Attributes:
-        stage: the student that it sounds for.
+        stage: the student of the alarm.
         since: the earlier student it is compared with.
         reward, judge: their names.
         reward_gain, judge_gain: mean paired differences of the two students' scores.
@@ -39,7 +39,7 @@ class HackingAlarm:
 
     @property
     def sentence(self) -> str:
-        """Say what happened."""
+        """The alarm in words."""
         return (
             f"{self.stage}: since {self.since} the reward '{self.reward}' rose by {self.reward_gain:.3f} while the "
             f"unseen judge '{self.judge}' fell by {-self.judge_gain:.3f}"
@@ -49,10 +49,10 @@ class HackingAlarm:
 def hacking_alarms(
     scores: Mapping[str, Mapping[str, EvalScores]], rewards: Sequence[str], judges: Sequence[str]
 ) -> list[HackingAlarm]:
-    """Say where a reward scores the last student higher, and an unseen judge lower, than an earlier student.
+    """Return alarms if a reward scores the last student higher, and an unseen judge lower, than an earlier one.
 
-    Both must be likely real: the bounds are those of a 95 % interval of paired differences, clustered by what is
-    asked, and share its error among the earlier students (Bonferroni).
+    Both differences must be significant: the bounds are those of a 95 % interval of paired differences, clustered by
+    prompt, corrected for the number of earlier students (Bonferroni).
 
     Args:
         scores: stage → judge → scores, in the order of training.
@@ -70,7 +70,7 @@ def hacking_alarms(
 
 
 def before_hacking(stages: Sequence[str], sound: str, alarms: Sequence[HackingAlarm]) -> str:
-    """Return the last student to trust: of `sound` and those since which the reward was hacked, the earliest."""
+    """Return the last trusted student: of `sound` and those before a hacked reward, the earliest."""
     return min([sound, *(alarm.since for alarm in alarms)], key=stages.index)
 
 
@@ -80,15 +80,15 @@ def _is_positive(gains: EvalGains, num_tests: int) -> bool:
 
 
 def monitor_of(config: OnlineMonitorConfig, held_out: Path) -> MonitorConfig:
-    """Return the monitor of a phase; `held_out`: pairs that no phase trains on, where the config names no probe."""
+    """Return the monitor of a phase; `held_out`: pairs that no phase trains on, used if the config names no probe."""
     given = {name: getattr(config, name) for name in MonitorConfig.model_fields}
     return MonitorConfig(**given | {"probe": config.probe or (str(held_out),)})
 
 
 def joined_curves(phases: Sequence[Path]) -> list[Check]:
-    """Return the checks of phases one after the other; each begins at the step at which the one before ended.
+    """Return the checks of the phases one after the other, with continuous steps.
 
-    A phase begins with the weights that the one before it ended with: its first check is left out.
+    A phase starts with the final weights of the one before, so its first check is left out.
 
     Raises:
         DataError: a file is not one of a monitor's.

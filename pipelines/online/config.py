@@ -34,10 +34,10 @@ from pipelines.preference import PreferenceConfig
 
 
 class PhaseConfig(Config):
-    """How a phase trains.
+    """Training options of a phase.
 
     Attributes:
-        arguments: of TRL's SFTConfig or DPOConfig.
+        arguments: arguments of TRL's SFTConfig or DPOConfig.
         lora: arguments of peft's LoraConfig; none trains all weights.
         mix: how many rows of each language.
     """
@@ -51,13 +51,13 @@ class RoundsConfig(PhaseConfig):
     """The online rounds.
 
     Attributes:
-        number: how many.
-        prompts: prompts of the rounds; by default those of `data`.
-        share_prompts: each round asks its own shards of the prompts, so that none is asked twice; false asks all of
-            them in every round.
-        opponents: teachers whose answers the student's are set against; by default all of `data`; none pairs the
-            student's samples with each other.
-        policy: which two answers make a pair; by default `on_policy`, and `best_vs_worst` for the student alone.
+        number: number of rounds.
+        prompts: prompts of the rounds (default: those of `data`).
+        share_prompts: whether each round uses its own shards of the prompts, so that no prompt is used twice; false:
+            all prompts in every round.
+        opponents: teachers whose candidates are paired with the student's (default: all of `data`); empty: the
+            student's samples are paired with each other.
+        policy: pair policy (default: `on_policy`, or `best_vs_worst` without opponents).
         min_gap, max_pairs: as in `pairs` of a preference pipeline.
         sampling: sampling parameters of the student and the opponents.
     """
@@ -77,8 +77,8 @@ class EvaluationConfig(Config):
 
     Attributes:
         prompts: held-out prompts, which no phase trains on.
-        judges: those that training never sees. The rewards of `data` judge beside them.
-        sampling: sampling parameters of the students: by default one completion, greedy.
+        judges: judges that training does not use. The rewards of `data` are evaluated, too.
+        sampling: sampling parameters of the students (default: one greedy completion).
         early_stop: no further round when a reward rises while a judge falls.
     """
 
@@ -92,8 +92,8 @@ class OnlineMonitorConfig(MonitorConfig):
     """The over-optimisation monitor of preference training.
 
     Attributes:
-        probe: by default the pairs of `data` that are held out of training.
-        early_stop: end a phase, and all rounds, when an alarm sounds for all languages together.
+        probe: probe rows (default: the pairs of `data` that are held out of training).
+        early_stop: stop a phase, and all rounds, at an alarm for all languages together.
         held_out: share of the prompts of `data` that are held out for it.
     """
 
@@ -106,15 +106,15 @@ class OnlineConfig(Config):
     """Config of iterative preference training.
 
     Attributes:
-        name: it lives in `runs/<name>/` unless told otherwise.
-        data: a preference pipeline: its SFT rows and pairs begin the training, its rewards, checks
-            and calibration rank what the student samples.
-        data_run: where the run of `data` lies, or is to lie; by default beside the students.
-        student: the student as a teacher of the pool; `model` is where it starts.
-        sft: the supervised phase; null where the student is fine-tuned already.
-        dpo: the phase on the pairs of `data`; null goes on to the rounds at once.
+        name: name of the training; its directory is `runs/<name>/` by default.
+        data: a preference pipeline: its SFT rows and pairs begin the training; its rewards, checks and calibration
+            rank the student's samples.
+        data_run: directory of the run of `data` (default: beside the students).
+        student: the student as a teacher of the pool; `model` is its base model.
+        sft: the supervised phase; null if the student is already fine-tuned.
+        dpo: the phase on the pairs of `data`; null: online rounds from the beginning.
         rounds: the online rounds.
-        monitor: watches the preference phases; null does without.
+        monitor: the monitor of the preference phases; null: none.
         evaluation: how students are evaluated.
         seed: of training (TRL's `seed`) and of the student's samples.
     """
@@ -139,7 +139,7 @@ class OnlineConfig(Config):
         if self.sft is not None and self.data.sft is None:
             raise ValueError("sft: `data` selects no SFT rows (its `sft` is null)")
         if self.dpo is None and not self.rounds.number:
-            raise ValueError("dpo, rounds: neither is wanted, so there is nothing to train on pairs")
+            raise ValueError("dpo, rounds: both are off, so there is no preference training")
         if self.rounds.share_prompts and self.rounds.number > self.data.num_shards:
             raise ValueError(
                 f"rounds.number: {self.rounds.number} rounds cannot share {self.data.num_shards} shards; "
@@ -165,7 +165,7 @@ class OnlineConfig(Config):
         """
         pool = load_pool(Path(self.data.teachers))
         if self.student.name in pool.names:
-            raise ConfigError(f"student.name: '{self.student.name}' is a teacher of {self.data.teachers} already")
+            raise ConfigError(f"student.name: '{self.student.name}' is already a teacher of {self.data.teachers}")
         pool.select(self.opponents)
 
     @property
@@ -199,18 +199,18 @@ def load_online(path: Path, assignments: Sequence[str] = ()) -> OnlineConfig:
 
 
 def _seen_in_training(judge: RewardJudge | ExactJudge | TeacherJudge, data: PreferenceConfig) -> str | None:
-    """Say where the training uses a judge; None where it does not."""
+    """Say where the training uses a judge; None if it does not."""
     if isinstance(judge, RewardJudge):
         same = [reward.name for reward in data.rewards if _essence(reward) == _essence(judge.reward)]
         return f"it is the reward '{same[0]}' of `data`" if same else None
     if isinstance(judge, ExactJudge):
         weights = data.ensemble.weights if data.ensemble else {}
-        heard = [
+        matching = [
             check.name for check in data.checks if check.kind == "exact" and (check.filter or check.name in weights)
         ]
-        return f"the check '{heard[0]}' of `data` selects by it" if heard else None
+        return f"the check '{matching[0]}' of `data` selects by it" if matching else None
     members = data.committee.members if data.committee else ()
-    return "it sits in the committee of `data`" if judge.teacher in members else None
+    return "it is in the committee of `data`" if judge.teacher in members else None
 
 
 def _essence(reward: Config) -> Any:
@@ -223,7 +223,7 @@ class Stage:
 
     Attributes:
         name: `start`, `sft`, `dpo`, `round-1`, …; also its directory.
-        iteration: the round of a stage that follows a round, else 0.
+        iteration: the round after which the stage is, else 0.
     """
 
     name: str
@@ -235,7 +235,7 @@ class Stage:
 
 
 def first_stage(config: OnlineConfig) -> Stage:
-    """Return the student that preference training begins with: every evaluation compares with its responses."""
+    """Return the student at the start of preference training, which every evaluation compares with."""
     return Stage("sft" if config.sft is not None else "start")
 
 

@@ -1,4 +1,4 @@
-"""The runs that make training rows: the offline one, and one for each round with the student among the teachers.
+"""Runs that make training rows: the offline run, and one per round in which the student is a teacher.
 
 A student gets an entry in a pool file, so that pipelines, judges and other runs can sample it.
 """
@@ -27,9 +27,9 @@ def student_entry(config: OnlineConfig, model: str, name: str | None = None) -> 
     """Return the student's entry with the weights of a stage.
 
     Args:
-        config: describes the student.
-        model: where the stage's weights lie.
-        name: of the entry; by default the student's.
+        config: the config of the student.
+        model: directory of the stage's weights.
+        name: name of the entry (default: the student's).
     """
     revision = config.student.revision if model == config.student.model else None
     return config.student.model_copy(
@@ -56,7 +56,7 @@ PAIRS_FOLDER = "pairs"
 
 
 def offline_rows(config: OnlineConfig, out: Path, context: RunContext) -> Path:
-    """Do what is missing of the run of `data`; return the folder of its exported data sets.
+    """Complete the run of `data`; return the directory of its exported data sets.
 
     Raises:
         ArbitrageError: like `execute` and `export_run`.
@@ -70,14 +70,14 @@ def offline_rows(config: OnlineConfig, out: Path, context: RunContext) -> Path:
 
 
 def round_run(config: OnlineConfig, stage: Stage, model: str, out: Path, context: RunContext) -> Path:
-    """Let the student of the stage before sample, and the reward rank; return the run with the round's pairs.
+    """Sample the previous stage's student and rank the candidates; return the run with the round's pairs.
 
     Args:
-        config: says how.
-        stage: of the round.
+        config: the config.
+        stage: the stage after the round.
         model: the student's weights.
-        out: of the whole training.
-        context: of the caller.
+        out: output directory of the whole training.
+        context: the caller's context.
     """
     folder = stage.folder(out)
     pool = write_pool(folder, [student_entry(config, model)], Path(config.data.teachers))

@@ -1,6 +1,6 @@
 """The evaluation after each stage: the student's responses to held-out prompts against those of the first student.
 
-The training's own rewards score them, and judges that the training never sees.
+They are scored by the training's own rewards, and by judges that the training does not use.
 """
 
 from collections import defaultdict
@@ -32,11 +32,11 @@ SEED = 17
 
 @dataclass(frozen=True, slots=True)
 class EvalScores:
-    """What one judge gives one student.
+    """Scores of one student by one judge.
 
     Attributes:
-        by_prompt: prompt → score: of a judge that scores, its score; of others 1 for a response better than the first
-            student's, 0 for a worse one, ½ for a tie.
+        by_prompt: prompt → score: of a judge that scores, its score; of other judges 1 for a response better than the
+            first student's, 0 for a worse one, ½ for a tie.
         clusters: prompt → cluster key, shared with its translations.
     """
 
@@ -88,10 +88,10 @@ def evaluate_stage(
 
     Args:
         config: names the eval prompts and the judges.
-        stage: of the student.
+        stage: the student's stage.
         models: stage name → weights, the first student's first.
-        out: of the whole training.
-        context: of the caller.
+        out: output directory of the whole training.
+        context: the caller's context.
 
     Raises:
         DataError: a judge gives no verdict.
@@ -109,7 +109,7 @@ def evaluate_stage(
 
 
 def evaluation_config(config: OnlineConfig, stage: Stage, sides: Sequence[str], pool: Path) -> JudgeRunConfig:
-    """Return the judgement of a stage; `sides`: the first student's entry in the pool file, and this one's."""
+    """Return the judge run of a stage; `sides`: the pool entries of the first student and of this one."""
     first, student = sides
     return JudgeRunConfig(
         name=f"{config.name}-{stage.name}-evaluation",

@@ -29,7 +29,7 @@ class EvalScore(_Written):
     """Eval result of a student by one judge.
 
     Attributes:
-        mean: of the scores, None where there is none; `low`, `high`: its 95 % interval, clustered by prompt.
+        mean: mean of the scores, None if there are none; `low`, `high`: its 95 % interval, clustered by prompt.
         gain: the mean paired difference to the first student; `gain_low`, `gain_high`: likewise.
     """
 
@@ -43,14 +43,14 @@ class EvalScore(_Written):
 
 
 class StageRecord(_Written):
-    """A student.
+    """The record of a student.
 
     Attributes:
         iteration: the online round, 0 before the first.
         model: directory of its weights.
         num_rows, num_steps: it was trained on, and by.
         stopped: why its training ended early, or None.
-        alarms: of the monitor within the phase, in words.
+        alarms: alarms of the monitor within the phase, in words.
         scores: judge → eval result; None where the stage was not evaluated.
     """
 
@@ -65,16 +65,16 @@ class StageRecord(_Written):
 
 
 class OnlineRecord(_Written):
-    """All students.
+    """The record of all students.
 
     Attributes:
-        config: as it was given.
+        config: config as given.
         rewards, judges: names of those that training uses, and of the unseen ones.
         stages: in the order of training.
         alarms: of the monitor over all phases and of the evaluations, in words.
-        ended: why there were fewer rounds than wanted; None where there were all.
-        student: the stage to use: the last one before any alarm; where a reward was hacked, the one since which it
-            was.
+        ended: why there were fewer rounds than configured; None if there were not.
+        student: the stage to use: the last one before any alarm; after reward hacking, the earlier one that the alarm
+            compares with.
     """
 
     format_version: int = FORMAT_VERSION
@@ -94,7 +94,7 @@ def stage_record(
     scores: Mapping[str, EvalScores] | None,
     first: Mapping[str, EvalScores] | None,
 ) -> StageRecord:
-    """Sum up a stage; without a training it is where everything starts."""
+    """Summarise a stage; without a training it is the start."""
     return StageRecord(
         name=stage.name,
         iteration=stage.iteration,
@@ -130,7 +130,7 @@ def _numbers(found: Estimate | None) -> tuple[float | None, float | None, float 
 
 
 def stage_figures(record: OnlineRecord) -> Figures:
-    """Return the students in the order of training: what each judge gives, and the gain over the first student."""
+    """Return the students in the order of training: scores by each judge, and gains over the first student."""
     judges, first = (*record.rewards, *record.judges), record.stages[0].name
     rows = []
     for stage in record.stages:
@@ -162,10 +162,10 @@ def judged_panel(
     """Return the panel of a judge: a thick line through the stages' means with their intervals, over thin lines.
 
     Args:
-        title: what is judged.
+        title: title of the panel.
         stages: names, in the order of training.
-        lines: thin, such as one for each seed; x is the position of a stage.
-        means: of each stage.
+        lines: thin lines, such as one for each seed; x is the position of a stage.
+        means: mean of each stage.
     """
     thick = PlotLine("mean", [(float(x), found.value) for x, found in enumerate(means) if found], is_main=True)
     whiskers = [

@@ -1,7 +1,7 @@
-"""Train a student by iterative preference training; resume an interrupted one.
+"""Train a student by iterative preference training; resume an interrupted training.
 
-There is no state beside the files: finished runs, trainings and evaluations are recognised and left alone, so that
-resuming, and adding rounds, are the same as starting.
+There is no state besides the files: finished runs, trainings and evaluations are recognised and skipped, so resuming
+and adding rounds work like starting.
 """
 
 import json
@@ -38,15 +38,15 @@ def training_config(
     """Return the training of a stage.
 
     Args:
-        config: of all phases.
-        stage: which student is to be made.
-        model: where it starts.
+        config: config of all phases.
+        stage: the student to be trained.
+        model: its base model.
         data: a run or an export.
-        out: of the whole training.
-        held_out: pairs to watch; None for the supervised phase, which is not watched.
+        out: output directory of the whole training.
+        held_out: pairs for the monitor; None for the supervised phase, which has no monitor.
 
     Raises:
-        ConfigError: an argument is not one that can be given.
+        ConfigError: an argument cannot be set.
     """
     phase, monitor = phase_of(config, stage), config.monitor
     found = TrainConfig(
@@ -82,27 +82,27 @@ def require_arguments(config: OnlineConfig) -> None:
 
 
 def phase_of(config: OnlineConfig, stage: Stage) -> PhaseConfig:
-    """Return how a stage is trained."""
+    """Return the phase of a stage."""
     phase = config.rounds if stage.iteration else config.sft if stage.name == "sft" else config.dpo
     return phase or PhaseConfig()
 
 
 def method_of(stage: Stage) -> Method:
-    """Return by what a stage is trained: the supervised phase by itself, all others by pairs."""
+    """Return the method of a stage: SFT for the supervised phase, DPO for all others."""
     return "sft" if stage.name == "sft" else "dpo"
 
 
 def train_online(config: OnlineConfig, out: Path, context: RunContext | None = None) -> OnlineRecord:
-    """Train by all phases that are wanted, evaluate each student, and stop at an alarm.
+    """Train through all phases, evaluate each student, and stop at an alarm.
 
     Args:
-        config: what to do.
-        out: students, runs, evaluations and `online.json` go here.
-        context: of the caller.
+        config: the config.
+        out: directory of students, runs, evaluations and `online.json`.
+        context: the caller's context.
 
     Raises:
         ConfigError: the student has a teacher's name, or an argument of TRL does not exist.
-        RunDirectoryError: a directory holds a training of something else.
+        RunDirectoryError: a directory holds another training.
         DataError: a phase has no rows, or a judge gives no verdict.
         MissingDependencyError: the extra `train` is not installed.
         InterruptedRunError: it was stopped; the same call resumes it.
@@ -115,7 +115,7 @@ def train_online(config: OnlineConfig, out: Path, context: RunContext | None = N
 
 
 class _Rounds:
-    """The students trained up to now."""
+    """The students trained so far."""
 
     def __init__(self, config: OnlineConfig, out: Path, context: RunContext) -> None:
         self._config, self._out, self._context = config, out, context
@@ -131,7 +131,7 @@ class _Rounds:
         self._begin(rows)
         ended = None
         for stage in preference_stages(self._config):
-            if self._context.stop.is_asked:
+            if self._context.stop.is_requested:
                 raise InterruptedRunError(f"interrupted before {stage.name}; rerun the same command to resume")
             self._context.note(f"{stage.name}: from {self._stages[-1].name}")
             self._train_stage(stage, rows)
@@ -144,7 +144,7 @@ class _Rounds:
         return self._write(ended)
 
     def _begin(self, rows: Path) -> None:
-        """Make the student that preference training begins with."""
+        """Return the student at the start of preference training."""
         stage, start = first_stage(self._config), self._config.student.model
         self._models[stage.name] = start
         if self._config.sft is not None:
@@ -153,7 +153,7 @@ class _Rounds:
         self._stages.append(stage)
 
     def _train_stage(self, stage: Stage, rows: Path) -> None:
-        """Make the pairs of a stage, and train on them the student of the stage before."""
+        """Make the pairs of a stage, and train the previous stage's student on them."""
         before, pairs = self._models[self._stages[-1].name], rows / "preference"
         if stage.iteration:
             pairs = round_run(self._config, stage, before, self._out, self._context)

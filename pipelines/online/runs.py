@@ -1,4 +1,4 @@
-"""The runs of an online training: what is missing of each is done, and a finished one is left alone."""
+"""The runs of an online training: complete what is missing; skip finished ones."""
 
 import json
 
@@ -15,9 +15,9 @@ from pipelines.preference import PreferenceConfig
 def complete_run(
     context: RunContext, config: PreferenceConfig | JudgeRunConfig, run: AnyPath, shards: range | None = None
 ) -> None:
-    """Do what is missing of a run; `shards`: of these alone. Raises like `execute`.
+    """Complete a run; `shards`: only these. Raises like `execute`.
 
-    A finished run is not even locked, so that several students may share one.
+    A finished run is not locked, so that several students can share it.
     """
     if isinstance(config, JudgeRunConfig):
         kind, max_rejected = "judge", 1.0  # rows that an evaluation loses are shown beside its figures

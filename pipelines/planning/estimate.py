@@ -1,4 +1,4 @@
-"""What a run would take, before anything starts: asks, tokens and money by teacher and language."""
+"""Estimate a run before it starts: requests, tokens and cost by teacher and language."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -20,10 +20,10 @@ from pipelines.planning.reviewer_calls import Readings, Task, readers
 
 SAMPLES_PER_LANGUAGE = 200
 CONVERSATIONS_PER_LANGUAGE = 20
-"""Rendered with each teacher's chat template, to count what it writes around a prompt."""
+"""A prompt rendered with each teacher's chat template, to count the template's tokens."""
 
 GUESSED_SHARE = 0.5
-"""Share of max_tokens that an answer is guessed to use where none has been seen yet."""
+"""Share of max_tokens that a completion is assumed to use if there are none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,11 @@ class RunEstimate:
     """One teacher in one language, at one task.
 
     Attributes:
-        generations: calls; of adjudicators and fusers at most, for who is asked what shows as answers come.
+        generations: calls; for adjudicators and fusing teachers an upper bound, because the calls depend on the
+            completions.
         completion_tokens: expected; the bound is `max_completion_tokens`.
-        is_measured: the expectation comes from answers of this very step that are already there.
-        is_counted: prompt tokens are the teacher's own, its chat template's included, not a table's.
+        is_measured: the expectation comes from existing completions of this step.
+        is_counted: prompt tokens are counted with the teacher's own tokenizer and chat template, not with a table.
     """
 
     task: Task
@@ -52,11 +53,11 @@ class RunEstimate:
 
 @dataclass(frozen=True, slots=True)
 class RequestCounts:
-    """What the router would ask, over the shards of the run."""
+    """Requests of the router, over the shards of the run."""
 
     num_prompts: Counter[str]  # by language
     rejected: Counter[str]  # by reason
-    asked: Counter[tuple[str, str]]  # (teacher, language) → prompts
+    num_requests: Counter[tuple[str, str]]  # (teacher, language) → prompts
     characters: Counter[tuple[str, str]]
     samples: dict[str, list[str]]
     conversations: list[tuple[Message, ...]]
@@ -68,47 +69,47 @@ def count_requests(
 ) -> RequestCounts:
     """Read the prompts and route them, keeping only counts and a few samples of each language.
 
-    Prompts are those of the run's shards; asked are those that a teacher has not answered yet.
+    Prompts are those of the run's shards; counted are those without a completion by the teacher.
     """
     members, shards = pool_members(teachers), set(execution.shards)
     routers = [(span, router.build(members)) for span, router in config.routers()]
     missing = {t.name: execution.shards_left(f"generate-{t.name}") for t in teachers}
-    asks = RequestCounts(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
+    requests = RequestCounts(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
     num_answers = {t.name: t.resolved_sampling(config.sampling).n for t in teachers}
     reading = readers(execution, lambda step: _length(execution, step))
     for batch in config.prompts.build().read():
-        asks.rejected.update(r.reason for r in batch.rejects if shard_of(r.item_id, config.num_shards) in shards)
+        requests.rejected.update(r.reason for r in batch.rejects if shard_of(r.item_id, config.num_shards) in shards)
         dealt = [(p, k) for p in batch.prompts if (k := shard_of(p.prompt_id, config.num_shards)) in shards]
         for span, router in routers:
             mine = [(p, k) for p, k in dealt if k in span]
             for (prompt, shard), route in zip(mine, router.route([p for p, _ in mine]), strict=True):
-                _count(asks, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
-                asks.readings.count(
+                _count(requests, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
+                requests.readings.count(
                     reading, prompt, shard, {t: num_answers[t] for t in (route.teachers if route else ())}
                 )
-    return asks
+    return requests
 
 
 def estimate(
-    config: CandidatesConfig, teachers: Sequence[TeacherConfig], asks: RequestCounts, execution: ExecutionPlan
+    config: CandidatesConfig, teachers: Sequence[TeacherConfig], requests: RequestCounts, execution: ExecutionPlan
 ) -> list[RunEstimate]:
-    """Estimate tokens and money, by teacher and language: who answers, in the order of the pool; then who reads."""
+    """Estimate tokens and cost by teacher and language: generation first, then calls that read candidates."""
     found: list[RunEstimate] = []
     for teacher in teachers:
-        ratios, is_counted = tokens_per_character(teacher, asks.samples)
-        frame = template_tokens(teacher, asks.conversations)
+        ratios, is_counted = tokens_per_character(teacher, requests.samples)
+        frame = template_tokens(teacher, requests.conversations)
         sampling = teacher.resolved_sampling(config.sampling)
         seen = mean_completion_tokens(execution, f"generate-{teacher.name}")
         found += [
-            _estimate(teacher, language, asks, sampling, ratios[language], frame, is_counted, seen)
-            for language in sorted(asks.num_prompts)
-            if asks.asked[teacher.name, language]
+            _estimate(teacher, language, requests, sampling, ratios[language], frame, is_counted, seen)
+            for language in sorted(requests.num_prompts)
+            if requests.num_requests[teacher.name, language]
         ]
-    return found + [_estimate_reading(asks, key, execution) for key in sorted(asks.readings.calls)]
+    return found + [_estimate_reading(requests, key, execution) for key in sorted(requests.readings.calls)]
 
 
 def mean_completion_tokens(execution: ExecutionPlan, step: str) -> float | None:
-    """Return the mean length, in tokens, of a step's answers that earlier runs left in this directory."""
+    """Return the mean length, in tokens, of a step's completions from earlier runs in this directory."""
     planned = execution.step(step)
     lengths: list[float] = []
     for shard in sorted(shards_in(planned.job.directory))[:4]:
@@ -118,33 +119,33 @@ def mean_completion_tokens(execution: ExecutionPlan, step: str) -> float | None:
     return sum(lengths) / len(lengths) if lengths else None
 
 
-def _count(asks: RequestCounts, prompt: Prompt, teachers: Sequence[str] | None) -> None:
+def _count(requests: RequestCounts, prompt: Prompt, teachers: Sequence[str] | None) -> None:
     text = "\n".join(m.content for m in prompt.messages)
-    asks.num_prompts[prompt.language] += 1
-    if len(asks.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
-        if len(asks.samples[prompt.language]) < CONVERSATIONS_PER_LANGUAGE:
-            asks.conversations.append(prompt.messages)
-        asks.samples[prompt.language].append(text)
+    requests.num_prompts[prompt.language] += 1
+    if len(requests.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
+        if len(requests.samples[prompt.language]) < CONVERSATIONS_PER_LANGUAGE:
+            requests.conversations.append(prompt.messages)
+        requests.samples[prompt.language].append(text)
     for teacher in teachers or ():
-        asks.asked[teacher, prompt.language] += 1
-        asks.characters[teacher, prompt.language] += len(text)
+        requests.num_requests[teacher, prompt.language] += 1
+        requests.characters[teacher, prompt.language] += len(text)
     if teachers is None:
-        asks.rejected["no_teacher"] += 1
+        requests.rejected["no_teacher"] += 1
 
 
 def _estimate(
     teacher: TeacherConfig,
     language: str,
-    asks: RequestCounts,
+    requests: RequestCounts,
     sampling: SamplingParams,
     ratio: float,
     frame: float,
     is_counted: bool,
     seen: float | None,
 ) -> RunEstimate:
-    num_prompts = asks.asked[teacher.name, language]
+    num_prompts = requests.num_requests[teacher.name, language]
     generations = num_prompts * sampling.n
-    prompt_tokens = round(asks.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
+    prompt_tokens = round(requests.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
     most = generations * sampling.max_tokens
     completion_tokens = round(most * GUESSED_SHARE if seen is None else generations * seen)
     gpus = teacher.held_resources().gpus
@@ -152,7 +153,7 @@ def _estimate(
         task="answer",
         teacher=teacher.name,
         language=language,
-        prompts=asks.asked[teacher.name, language],
+        prompts=requests.num_requests[teacher.name, language],
         generations=generations,
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
@@ -163,12 +164,12 @@ def _estimate(
     )
 
 
-def _estimate_reading(asks: RequestCounts, key: tuple[Task, str, str], execution: ExecutionPlan) -> RunEstimate:
-    """Estimate what one who reads answers takes in one language."""
+def _estimate_reading(requests: RequestCounts, key: tuple[Task, str, str], execution: ExecutionPlan) -> RunEstimate:
+    """Estimate the calls of a teacher that reads candidates, in one language."""
     task, name, language = key
-    found, config = asks.readings, asks.readings.configs[task, name]
-    teacher, calls = config.teacher, asks.readings.calls[key]
-    ratios, is_counted = tokens_per_character(teacher, {language: asks.samples[language]})
+    found, config = requests.readings, requests.readings.configs[task, name]
+    teacher, calls = config.teacher, requests.readings.calls[key]
+    ratios, is_counted = tokens_per_character(teacher, {language: requests.samples[language]})
     frame = template_tokens(teacher, [(Message(role="user", content="x"),)])
     prompt_tokens = round(found.characters[key] * ratios[language] + calls * frame) + found.quoted[key]
     steps = [s.step for s in execution.steps if s.step.config == config]
@@ -192,7 +193,7 @@ def _estimate_reading(asks: RequestCounts, key: tuple[Task, str, str], execution
 
 
 def _length(execution: ExecutionPlan, step: Step) -> float:
-    """Return the tokens that an answer of a step is expected to have."""
+    """Return the expected tokens of a completion of a step."""
     seen = mean_completion_tokens(execution, step.name)
     most = step.config.sampling.max_tokens if isinstance(step.config, GenerateConfig) else 0
     return most * GUESSED_SHARE if seen is None else seen

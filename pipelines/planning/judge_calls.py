@@ -1,4 +1,4 @@
-"""What a run that judges asks of teachers, before anything starts, and what that costs at most."""
+"""Calls of a judge run, before it starts, and their maximum cost."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ from pipelines.planning.estimate import SAMPLES_PER_LANGUAGE
 from pipelines.planning.reviewer_calls import FRAME_TOKENS
 
 Texts = Callable[[Prompt], Sequence[str | None]]
-"""Prompt → a side's answers to it; None stands for one that is not written yet."""
+"""Prompt → a side's responses; None for one that is not generated yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """What one teacher is asked in one language, if nothing is there yet.
+    """Calls to one teacher in one language, in a new run.
 
     Attributes:
-        calls: of a judge, two for each match whose answers are not known to be equal.
-        prompt_tokens: that it reads in all of them; of answers not written yet, at most.
-        max_completion_tokens: of all replies together.
-        max_cost_usd: of all of that; None where the pool file names no prices.
+        calls: for a judge, two for each match whose responses are not known to be equal.
+        prompt_tokens: prompt tokens of all calls; for responses not generated yet, at most.
+        max_completion_tokens: maximum tokens of all replies together.
+        max_cost_usd: maximum cost; None if the pool file has no prices.
     """
 
     task: Literal["answer", "judge"]
@@ -44,12 +44,12 @@ class Calls:
 
 @dataclass(slots=True)
 class _Load:
-    """What somebody is to read in one language: calls, characters in all, and answers that are not written yet."""
+    """Texts to read in one language: calls, total characters, and responses not generated yet."""
 
     calls: int = 0
     characters: int = 0
     unwritten: int = 0
-    references: int = 0  # characters of known right answers, for judges that are shown them
+    references: int = 0  # characters of references, for judges that see them
 
     def add(self, calls: int, characters: int, unwritten: int = 0) -> None:
         self.calls += calls
@@ -59,7 +59,7 @@ class _Load:
 
 @dataclass(frozen=True, slots=True)
 class _Survey:
-    """What the prompts ask of each side and of any judge."""
+    """What the prompts require of each side and of any judge."""
 
     sides: Mapping[str, tuple[_Load, _Load]]
     judged: Mapping[str, _Load]
@@ -67,7 +67,7 @@ class _Survey:
 
 
 def count_calls(config: JudgeRunConfig) -> list[Calls]:
-    """Count calls by task, teacher and language. Reads the prompts and the data sets; asks nobody.
+    """Count calls by task, teacher and language. Reads the prompts and the data sets; sends no requests.
 
     Raises:
         UserError: a teacher is not in the pool, or a path matches nothing.
@@ -84,16 +84,16 @@ def _survey(config: JudgeRunConfig, pool: TeacherPool) -> _Survey:
     judged: defaultdict[str, _Load] = defaultdict(_Load)
     samples: defaultdict[str, list[str]] = defaultdict(list)
     for prompt in _prompts(config):
-        asked = "\n".join(message.content for message in prompt.messages)
+        prompt_text = "\n".join(message.content for message in prompt.messages)
         if len(samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
-            samples[prompt.language].append(asked)
+            samples[prompt.language].append(prompt_text)
         ours, theirs = a(prompt), b(prompt)
         for load, texts in zip(sides[prompt.language], (ours, theirs), strict=True):
-            load.add(len(texts), len(asked))
+            load.add(len(texts), len(prompt_text))
         for match in zip(ours, theirs, strict=False):
             if not _is_equal(*match):
                 load = judged[prompt.language]
-                load.add(2, len(asked) + sum(map(len, filter(None, match))), match.count(None))
+                load.add(2, len(prompt_text) + sum(map(len, filter(None, match))), match.count(None))
                 load.references += 2 * len(prompt.reference or "")
     return _Survey(sides, judged, samples)
 
@@ -133,7 +133,7 @@ def _calls(
     frame: int = 0,
     longest: int = 0,
 ) -> Iterator[Calls]:
-    """Yield what a teacher is asked, by language; `frame`: tokens around what is quoted; `longest`: of an answer."""
+    """Yield the calls of a teacher, by language; `frame`: tokens around quoted texts; `longest`: of a response."""
     ratios, _ = tokens_per_character(teacher, samples)
     for language, load in sorted(loads.items()):
         if load.calls:

@@ -1,4 +1,4 @@
-"""Who reads answers in a run, and how much, before anything starts: reviewers, adjudicators, the fuser."""
+"""Calls that read candidates, before a run starts: reviewers, adjudicators, the fusing teacher."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ from arbitrage.teachers.generate import GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, usable_languages
 
 Task = Literal["answer", "review", "adjudicate", "fuse"]
-"""What a teacher is asked to do."""
+"""Task of a teacher."""
 
 FRAME_TOKENS = 250
-"""Of a question about answers, beside what is quoted: the criteria, the marks, how to reply."""
+"""Tokens of a request about candidates besides the quoted texts: criteria, marks, instructions."""
 
 _TASKS: tuple[tuple[type[GenerateConfig], Task], ...] = (
     (ReviewStep, "review"),
@@ -28,16 +28,16 @@ _TASKS: tuple[tuple[type[GenerateConfig], Task], ...] = (
 )
 
 Lengths = Callable[[Step], float]
-"""Step → tokens that one of its answers is expected to have."""
+"""Step → expected tokens of one of its completions."""
 
 
 @dataclass(frozen=True, slots=True)
 class PromptReadingStep:
-    """A step whose teacher is asked about answers of others.
+    """A step whose teacher reads candidates of other teachers.
 
     Attributes:
-        shards: those left to do.
-        quoted: tokens of one answer, and of the reviews beside it.
+        shards: shards left to do.
+        quoted: tokens of one candidate, and of the reviews beside it.
     """
 
     task: Task
@@ -47,17 +47,17 @@ class PromptReadingStep:
     quoted: float
 
     def reads(self, prompt: Prompt, answers: Mapping[str, int]) -> int:
-        """Return the answers to a prompt that it reads; answers: teacher → how many it gives."""
+        """Return the candidates of a prompt that it reads; answers: teacher → number of candidates."""
         return _read_by(self.step, prompt, answers)
 
     def calls(self, prompt: Prompt, answers: Mapping[str, int]) -> int:
-        """Return the calls about a prompt, at most: one for each answer; of a fuser, one for all."""
+        """Return the maximum number of calls about a prompt: one per candidate; for fusion one in total."""
         reads = self.reads(prompt, answers)
         return min(reads, 1) if self.task == "fuse" else reads
 
 
 def readers(execution: ExecutionPlan, length: Lengths) -> list[PromptReadingStep]:
-    """Return the steps that ask teachers about answers."""
+    """Return the steps whose teachers read candidates."""
     found = []
     for planned in execution.steps:
         config, task = planned.step.config, _task_of(planned.step)
@@ -70,7 +70,7 @@ def readers(execution: ExecutionPlan, length: Lengths) -> list[PromptReadingStep
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Calls about answers, by (task, teacher, language)."""
+    """Calls about candidates, by (task, teacher, language)."""
 
     prompts: Counter[tuple[Task, str, str]] = field(default_factory=Counter)
     calls: Counter[tuple[Task, str, str]] = field(default_factory=Counter)
@@ -79,7 +79,7 @@ class Readings:
     configs: dict[tuple[Task, str], GenerateConfig] = field(default_factory=dict)
 
     def count(self, readers: list[PromptReadingStep], prompt: Prompt, shard: int, answers: Mapping[str, int]) -> None:
-        """Count what one prompt asks of them."""
+        """Add the calls about one prompt."""
         seen = set()
         num_characters = sum(len(message.content) for message in prompt.messages)
         for reader in readers:
@@ -110,7 +110,7 @@ def _read_by(step: Step, prompt: Prompt, answers: Mapping[str, int]) -> int:
 
 
 def _written(source: Step, prompt: Prompt, answers: Mapping[str, int]) -> int:
-    """Return how many answers to a prompt a step writes, at most."""
+    """Return the maximum number of candidates that a step writes for a prompt."""
     if isinstance(source.config, FuseStep):
         return min(1, _read_by(source, prompt, answers))
     return answers.get(source.config.teacher.name, 0) if isinstance(source.config, GenerateConfig) else 0

@@ -1,4 +1,4 @@
-"""The router that a run trained: read it, write it as files, say what it is."""
+"""The trained router of a run: read it, write it as files, describe it."""
 
 import tempfile
 from pathlib import Path
@@ -11,11 +11,11 @@ from routers.learning.packing import unpack
 from routers.learning.train import ROUTER_STEP
 
 FEW_PROMPTS = 256
-"""With fewer, learned routers did worse than the best single teacher (docs/routing.md, sample efficiency)."""
+"""With fewer prompts, learned routers were worse than the best single teacher (docs/routing.md)."""
 
 
 def trained_by(run_dir: AnyPath) -> Artifact:
-    """Return what the step `train-router` of a run has learned.
+    """Return the router trained by the step `train-router` of a run.
 
     Raises:
         RunDirectoryError: there is no run, or it trains no router.
@@ -25,19 +25,19 @@ def trained_by(run_dir: AnyPath) -> Artifact:
 
 
 def export_router(run_dir: AnyPath, artifact: Artifact) -> AnyPath:
-    """Write a router to `export/router/` of a run, on a disk or in a store; return where it lies."""
+    """Write a router to `export/router/` of a run, on a disk or in a store; return its path."""
     place = run_dir / "export" / "router"
     with tempfile.TemporaryDirectory(prefix="arbitrage-") as beside:
         save_artifact(Path(beside), artifact)
-        for name in (ARRAYS, VALUES):  # the values last: without them there is no router
+        for name in (ARRAYS, VALUES):  # the values last, because they mark a complete router
             commit_bytes(place / name, (Path(beside) / name).read_bytes())
     return place
 
 
 def describe_router(artifact: Artifact) -> list[str]:
-    """Say in a few lines what was learned from what."""
+    """Describe a router and its training in a few lines."""
     about = artifact.about
-    dropped = f" ({about['num_dropped']:,} left out: an answer has no score)" if about.get("num_dropped") else ""
+    dropped = f" ({about['num_dropped']:,} left out: a candidate has no score)" if about.get("num_dropped") else ""
     lines = [f"learned from {about['num_prompts']:,} prompts in {len(about['languages'])} languages{dropped}"]
     if about["num_prompts"] < FEW_PROMPTS and artifact.kind != "best_single" and "chosen" not in about:
         lines.append(
@@ -52,6 +52,6 @@ def describe_router(artifact: Artifact) -> list[str]:
     ranked = sorted(about["advantages"].items(), key=lambda pair: -pair[1])
     lines.append("mean advantage: " + ", ".join(f"{name} {value:+.2f}" for name, value in ranked))
     for one in about.get("joined", ()):
-        never = ": never chosen until more is known of it" if one["explore_only"] else ""
+        never = ": never chosen until it has more scored prompts" if one["explore_only"] else ""
         lines.append(f"{one['teacher']} joined from {one['prompts']:,} prompts{never}")
     return lines

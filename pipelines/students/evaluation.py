@@ -33,7 +33,7 @@ from routers.step import route
 
 FOLDER = "evaluation"
 NUM_SHARDS = 1
-"""Sampling a student takes seconds; what is resumed is the next student."""
+"""One shard: sampling a student takes seconds, so an interrupted evaluation is repeated."""
 
 
 def is_evaluated(directory: Path) -> bool:
@@ -50,7 +50,7 @@ def evaluate_student(student: TeacherConfig, prompts: PromptsConfig, max_tokens:
     read = read_prompts(prompts)
     routes = route(AllConfig(language_filter="off"), pool_members([student]), read)
     answers = generate(student, read, routes, SamplingParams(n=1, temperature=0.0, max_tokens=max_tokens))
-    match: Match = "whole" if prompts.kind == "demo" else "auto"  # answers of the demo world are single words
+    match: Match = "whole" if prompts.kind == "demo" else "auto"  # responses in the demo world are single words
     verdicts = check([ExactConfig(match=match)], student.name, read, answers)
     request = RunRequest(
         name="evaluation",
@@ -66,14 +66,14 @@ def evaluate_student(student: TeacherConfig, prompts: PromptsConfig, max_tokens:
 
 
 def eval_prompts(directory: Path, left_out: frozenset[str]) -> list[Prompt]:
-    """Return the prompts of a student's evaluation that count, in order of their ids.
+    """Return the prompts of a student's evaluation, in order of their ids.
 
     Args:
-        directory: of a student that was evaluated.
+        directory: directory of a student that was evaluated.
         left_out: ids of prompts that students were trained on.
 
     Raises:
-        DataError: none is left that has an answer to compare with.
+        DataError: no prompt with a reference is left.
     """
     run = open_run(directory / FOLDER)
     [step] = run.plan.table["prompts"]
@@ -94,7 +94,7 @@ def eval_set_of(questions: Sequence[Prompt]) -> EvalSet:
 
 
 def right_answers(directory: Path, questions: Sequence[Prompt]) -> Floats:
-    """Return 1 for each prompt that a student answered right, 0 where wrong or not at all."""
+    """Return 1 for each prompt with a correct response of the student, else 0."""
     run = open_run(directory / FOLDER)
     [checks] = run.plan.table["scores"]
     right = {s.prompt_id for table in run.tables(checks) for s in from_table(table, Score) if s.value == 1.0}

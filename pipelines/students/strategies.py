@@ -20,18 +20,18 @@ from routers.single import SingleConfig
 from routers.step import route
 
 StrategyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
-"""A name that may stand in a step's name and in a directory."""
+"""A name that is valid in step names and directories."""
 
 
 class StrategyConfig(Config):
     """One strategy.
 
     Attributes:
-        name: of its data set.
-        router: which teachers it samples.
-        learner: instead of `router`: learns to route, on the half of the table that it does not route.
-        keep: the best-scored answer, all, or (an oracle) one that the exact check calls right.
-        samples: answers of each teacher that it pays for.
+        name: name of its data set.
+        router: the router.
+        learner: instead of `router`: a router that is trained on the half of the table that it does not route.
+        keep: the best candidate by score, all, or (an oracle) one that the exact check finds correct.
+        samples: number of candidates of each teacher that it uses.
     """
 
     name: StrategyName
@@ -41,7 +41,7 @@ class StrategyConfig(Config):
     samples: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
-    def _asks_somebody(self) -> Self:
+    def _has_one_router(self) -> Self:
         if (self.router is None) == (self.learner is None):
             raise ValueError(f"strategy '{self.name}': give either `router` or `learner`")
         return self

@@ -93,7 +93,7 @@ class StudentPlan:
 
     @property
     def tasks(self) -> tuple[StudentTask, ...]:
-        """All students, seed by seed, so that a run that is stopped has compared something."""
+        """All students, seed by seed, so that an interrupted run has complete comparisons."""
         by_seed = zip(*(tasks for _, tasks in self.training_sets), strict=True)
         return (self.start, *(task for tasks in by_seed for task in tasks))
 
@@ -103,8 +103,8 @@ def plan_students(
 ) -> StudentPlan:
     """Plan the students.
 
-    A student's directory is named by a digest of everything that decides its training and evaluation, so that another
-    config leaves it alone.
+    A student's directory is named by a digest of everything that determines its training and evaluation, so that
+    another config does not affect it.
     """
     tasks = [
         (one, tuple(_task(config, evaluation, run, one, seed, folder) for seed in config.seeds))
@@ -118,7 +118,7 @@ def plan_students(
 
 
 def require_trainable_students(config: StudentConfig) -> None:
-    """Check, before anything is sampled, that students could be trained and sampled. No network.
+    """Check, before anything is sampled, that students can be trained and sampled. No network.
 
     Raises:
         ConfigError: an argument of TRL or peft is unknown or of a wrong type.
@@ -134,7 +134,7 @@ def require_trainable_students(config: StudentConfig) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EvalResults:
-    """What all students answered right: those of each training set, and the base model."""
+    """Correct responses of all students, by training set, and of the base model."""
 
     eval_set: EvalSet
     students: tuple[StudentResults, ...]
@@ -186,7 +186,7 @@ class _StopWithParent(NoTrainingProgress):
         self._parent, self._stop = parent, stop
 
     def step(self, step: TrainingStep) -> None:
-        self._stop.is_asked = self._stop.is_asked or os.getppid() != self._parent
+        self._stop.is_requested = self._stop.is_requested or os.getppid() != self._parent
 
 
 def _as_teacher(config: StudentConfig, model: str) -> TeacherConfig:

@@ -1,4 +1,4 @@
-"""Train many students at once: each process trains one after the other, on one core."""
+"""Train students in parallel: each process trains one after the other, on one core."""
 
 import multiprocessing
 import os
@@ -22,18 +22,18 @@ def train_missing(tasks: Sequence[StudentTask], workers: int, context: RunContex
 
     Args:
         tasks: the students.
-        workers: processes; each holds one core.
-        context: gets a note for every student that is done; once its stop flag is set, no further one is begun.
+        workers: number of processes, each on one core.
+        context: gets a note for every finished student; once its stop flag is set, no further one is started.
 
     Raises:
-        InterruptedRunError: it was stopped; students that are done stay.
-        ExecutionError: a process died, as for want of memory.
+        InterruptedRunError: it was stopped; finished students are kept.
+        ExecutionError: a process died, for example out of memory.
     """
     missing = [task for task in tasks if not task.is_done]
     context.note(f"{len(missing)} of {len(tasks)} students to train, {workers} at a time")
     if not missing:
         return
-    # Fresh interpreters read it when they load PyTorch; on one thread the same sums come out every time.
+    # New processes read it when they load PyTorch; with one thread results are reproducible.
     os.environ.setdefault(THREADS, "1")
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
         try:
@@ -56,7 +56,7 @@ def _train_all(pool: ProcessPoolExecutor, tasks: Sequence[StudentTask], workers:
     started, waiting, done = time.monotonic(), list(tasks), 0
     running: dict[Future[None], StudentTask] = {}
     while waiting or running:
-        while waiting and len(running) < workers and not context.stop.is_asked:
+        while waiting and len(running) < workers and not context.stop.is_requested:
             task = waiting.pop(0)
             running[pool.submit(train_students, task.model_dump_json(), os.getpid())] = task
         if not running:

@@ -1,10 +1,10 @@
-"""What is believed of each teacher in a (language, task) after a log of outcomes: a mean and how unsure it is.
+"""Posterior of each teacher's mean reward by (language, task), given logged rewards.
 
-Beliefs are nested: a teacher's mean overall is the prior of its mean in a language, that the prior of its mean in a
-language and task. Each prior is worth `weight` outcomes, so a cell nobody has tried is as good as its language.
-
-All is normal, and the posterior exact (Gelman et al., Bayesian Data Analysis, 3rd ed., §5.4): whatever is known of a
-cell is for its parent one draw, of variance noise²/weight + the variance of what is known; no outcome counts twice.
+The means are nested: a teacher's overall mean is the prior of its mean in a language, and that is the prior of its
+mean in a language and task. Each prior has the weight of `weight` rewards, so a cell without data has the mean of its
+language. All distributions are normal, and the posterior is exact (Gelman et al., Bayesian Data Analysis, 3rd ed.,
+§5.4): for its parent, a cell counts as one draw of variance noise²/weight + the variance of the cell's mean. No
+reward counts twice.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ Cell = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """Mean reward of a teacher, and the variance of what is believed of it."""
+    """Posterior mean and variance of a teacher's mean reward."""
 
     mean: float
     variance: float
@@ -34,44 +34,44 @@ class LoggedOutcome:
 
     @property
     def cell(self) -> Cell:
-        """Return where it belongs."""
+        """Return (teacher, language, task)."""
         return (self.teacher, self.language, self.task)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What outcomes say of a mean, without any prior: a precision, and that times the mean they speak for."""
+class Statistics:
+    """Sufficient statistics of a mean, without a prior: the precision, and precision × mean."""
 
     precision: float
     weighted: float
 
-    def and_also(self, other: "Told") -> "Told":
-        """Return what both say."""
-        return Told(self.precision + other.precision, self.weighted + other.weighted)
+    def plus(self, other: "Statistics") -> "Statistics":
+        """Return the statistics of both together."""
+        return Statistics(self.precision + other.precision, self.weighted + other.weighted)
 
-    def but_for(self, other: "Told") -> "Told":
-        """Return what is left without a part of it."""
-        return Told(self.precision - other.precision, self.weighted - other.weighted)
+    def minus(self, other: "Statistics") -> "Statistics":
+        """Return the statistics without a part of them."""
+        return Statistics(self.precision - other.precision, self.weighted - other.weighted)
 
-    def of_parent(self, spread: float) -> "Told":
-        """Return what this says of the parent, about which means lie with variance `spread`."""
+    def for_parent(self, spread: float) -> "Statistics":
+        """Return these statistics as a draw for the parent's mean; `spread`: the variance around that mean."""
         shrunken = 1.0 + spread * self.precision
-        return Told(self.precision / shrunken, self.weighted / shrunken)
+        return Statistics(self.precision / shrunken, self.weighted / shrunken)
 
 
-NOTHING: Final = Told(0.0, 0.0)
+NOTHING: Final = Statistics(0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What outcomes tell of cells, and what is believed without any.
+    """Statistics of all cells, and the prior.
 
     Attributes:
-        noise: standard deviation of single rewards about their mean.
-        weight: outcomes that a prior is worth.
+        noise: standard deviation of single rewards around their mean.
+        weight: weight of a prior, in rewards.
         decay: weight of the newest outcome in the running mean of a cell; None for plain means.
-        prior: teacher → mean expected before any outcome.
-        told: cell → what all outcomes in it tell, those of its children as draws.
+        prior: teacher → expected mean before any data.
+        statistics: cell → statistics of all rewards in it; those of child cells count as draws.
         rewards: cell of three parts → rewards, the oldest first; kept only with a decay.
     """
 
@@ -80,33 +80,35 @@ class Posterior:
     decay: float | None
     prior: Mapping[str, float]
     default: float
-    told: Mapping[Cell, Told] = field(default_factory=dict)
+    statistics: Mapping[Cell, Statistics] = field(default_factory=dict)
     rewards: Mapping[Cell, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def spread(self) -> float:
-        """Variance of a cell's mean about its parent's."""
+        """Variance of a cell's mean around its parent's mean."""
         return self.noise**2 / self.weight
 
-    def believe(self, teacher: str, language: str, task: str) -> Belief:
-        """Return what is believed of a teacher in a language and task.
+    def mean_of(self, teacher: str, language: str, task: str) -> Belief:
+        """Return the posterior of a teacher's mean in a language and task.
 
-        From the top down, each level hears what all cells but the next one on the way tell.
+        Levels are combined from the top down; each uses the statistics of all its cells except the next one on the
+        path.
         """
         cell = (teacher, language, task)
-        told = [self.told.get(cell[:depth], NOTHING) for depth in (1, 2, 3)]
+        statistics = [self.statistics.get(cell[:depth], NOTHING) for depth in (1, 2, 3)]
         overall = self._narrowed(
-            Belief(self.prior.get(teacher, self.default), 0.0), told[0].but_for(told[1].of_parent(self.spread))
+            Belief(self.prior.get(teacher, self.default), 0.0),
+            statistics[0].minus(statistics[1].for_parent(self.spread)),
         )
-        found = self._narrowed(overall, told[1].but_for(told[2].of_parent(self.spread)))
-        believed = self._narrowed(found, told[2])
+        found = self._narrowed(overall, statistics[1].minus(statistics[2].for_parent(self.spread)))
+        believed = self._narrowed(found, statistics[2])
         return believed if self.decay is None else Belief(self._running_mean(found.mean, cell), believed.variance)
 
-    def _narrowed(self, parent: Belief, told: Told) -> Belief:
-        """Return what is believed of a child, given its parent and what is told of it."""
+    def _narrowed(self, parent: Belief, statistics: Statistics) -> Belief:
+        """Return the posterior of a child, given its parent and the child's statistics."""
         precision = 1.0 / (parent.variance + self.spread)
-        total = precision + told.precision
-        return Belief((precision * parent.mean + told.weighted) / total, 1.0 / total)
+        total = precision + statistics.precision
+        return Belief((precision * parent.mean + statistics.weighted) / total, 1.0 / total)
 
     def _running_mean(self, start: float, cell: Cell) -> float:
         mean, decay = start, self.decay or 0.0
@@ -116,20 +118,22 @@ class Posterior:
 
 
 def update(blank: Posterior, outcomes: Iterable[LoggedOutcome]) -> Posterior:
-    """Return beliefs after outcomes, the oldest first."""
+    """Return the posterior after logged rewards, the oldest first."""
     rewards: dict[Cell, list[float]] = {}
     for outcome in outcomes:
         rewards.setdefault(outcome.cell, []).append(outcome.reward)
-    leaves = {cell: Told(len(some) / blank.noise**2, sum(some) / blank.noise**2) for cell, some in rewards.items()}
+    leaves = {
+        cell: Statistics(len(some) / blank.noise**2, sum(some) / blank.noise**2) for cell, some in rewards.items()
+    }
     languages = _parents(leaves, blank.spread)
-    told = leaves | languages | _parents(languages, blank.spread)
+    statistics = leaves | languages | _parents(languages, blank.spread)
     kept = {} if blank.decay is None else {cell: tuple(some) for cell, some in rewards.items()}
-    return Posterior(blank.noise, blank.weight, blank.decay, blank.prior, blank.default, told, kept)
+    return Posterior(blank.noise, blank.weight, blank.decay, blank.prior, blank.default, statistics, kept)
 
 
-def _parents(children: Mapping[Cell, Told], spread: float) -> dict[Cell, Told]:
-    """Return what cells tell of the cells above them."""
-    found: dict[Cell, Told] = {}
-    for cell, told in children.items():
-        found[cell[:-1]] = found.get(cell[:-1], NOTHING).and_also(told.of_parent(spread))
+def _parents(children: Mapping[Cell, Statistics], spread: float) -> dict[Cell, Statistics]:
+    """Return the statistics of cells for the cells above them."""
+    found: dict[Cell, Statistics] = {}
+    for cell, statistics in children.items():
+        found[cell[:-1]] = found.get(cell[:-1], NOTHING).plus(statistics.for_parent(spread))
     return found

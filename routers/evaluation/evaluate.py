@@ -1,4 +1,4 @@
-"""Evaluate routers on a reward matrix: each fold is judged by routers that have seen only the others."""
+"""Evaluate routers on a reward matrix: each fold is predicted by routers trained on the others."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -41,13 +41,13 @@ BASELINES: Sequence[LearnerConfig] = (
     ClustersLearner(),
     RidgeLearner(),
 )
-"""What others would use, each given the language."""
+"""Baselines that are given the language."""
 BLIND: Sequence[LearnerConfig] = (
     KnnLearner(k=40, with_tags=False),
     ClustersLearner(with_tags=False),
     RidgeLearner(with_tags=False),
 )
-"""The same without the language, as public routers are."""
+"""The same baselines without the language, as public routers are."""
 OURS: Sequence[LearnerConfig] = (
     TableLearner(shrinkage=10.0),
     SoftLabelLearner(),
@@ -60,7 +60,7 @@ OURS: Sequence[LearnerConfig] = (
 
 @dataclass(frozen=True, slots=True)
 class AutoComparison:
-    """`auto` beside the strongest of the language-aware baselines, which is picked with hindsight."""
+    """`auto` and the best of the language-aware baselines, which is picked with hindsight."""
 
     baseline: str
     difference: Estimate | None
@@ -73,8 +73,8 @@ class Evaluation:
     Attributes:
         routers: figures, `auto` first, then by mean reward.
         choices: what `auto` chose in each fold, and why.
-        expected: by router, what it expected of each teacher on prompts it had not seen, shape (P, T).
-        held_out: the best single teacher's outcome, chosen on the training folds.
+        expected: router → predicted reward of each teacher on held-out prompts, shape (P, T).
+        held_out: rewards of the best single teacher, chosen on the training folds.
     """
 
     matrix: RewardMatrix
@@ -87,7 +87,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """What one fold's prompts were expected to yield."""
+    """Predicted rewards of one fold's prompts."""
 
     fold: int
     expected: Mapping[str, Floats]
@@ -105,17 +105,17 @@ def evaluate(
     jobs: int = 1,
     told: Told = lambda _: None,
 ) -> Evaluation:
-    """Cross-validate routers, clusters kept whole.
+    """Cross-validate routers; clusters stay whole.
 
     Args:
         matrix: outcomes.
-        num_folds: of the outer cross-validation; `auto` cross-validates within each training part.
-        seed: of folds and resamples.
-        learners: what is compared beside random, best single, `auto` and the oracle.
+        num_folds: number of outer folds; `auto` cross-validates within each training part.
+        seed: seed of folds and bootstrap.
+        learners: routers to compare beside random, best single, `auto` and the oracle.
         more_baselines: further language-aware learners that `auto` is compared with.
-        auto: how the automatic choice is made.
-        jobs: processes.
-        told: is told what is done.
+        auto: options of the automatic choice.
+        jobs: number of processes.
+        told: called with a line of progress.
     """
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
     everyone = (SINGLE, *learners, *more_baselines)
@@ -137,7 +137,7 @@ def evaluate(
 
 
 def summarise_choices(choices: Sequence[LearnerChoice]) -> list[str]:
-    """Say what `auto` chose, and why: 'learned (4 of 5 folds): above the best single teacher …', a line for each."""
+    """Summarise what `auto` chose, one line for each: 'learned (4 of 5 folds): above the best single teacher …'."""
     counted = Counter((choice.learner.label, choice.reason) for choice in choices)
     return [f"{name} ({count} of {len(choices)} folds): {why}" for (name, why), count in counted.most_common()]
 

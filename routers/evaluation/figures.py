@@ -30,11 +30,11 @@ class RouterFigures:
     """One router on all prompts.
 
     Attributes:
-        gap_closed: a fraction; None where nothing is to gain.
+        gap_closed: a fraction; None where there is no gap.
         gain: mean reward above that of the best single teacher.
         regret: mean reward below the oracle's.
-        judge_gain: the gain under the second judge, on the prompts of which it has an opinion of every teacher.
-        shares: of prompts, by teacher; those of 0 left out.
+        judge_gain: the gain under the second judge, on the prompts for which it has a score of every teacher.
+        shares: teacher → share of prompts; shares of 0 are left out.
         cost: mean cost of a prompt.
     """
 
@@ -57,7 +57,7 @@ def measure(
     matrix: RewardMatrix,
     seed: int = 0,
 ) -> list[RouterFigures]:
-    """Measure routers side by side; all see the same resamples of clusters."""
+    """Measure routers side by side, on the same resamples of clusters."""
     gaps = gap_estimates(outcomes, single, oracle, matrix.cluster_P, seed)
     gains = mean_differences([o.reward_P for o in outcomes], single.reward_P, matrix.cluster_P, seed)
     judged = [o.judge_P for o in outcomes if o.judge_P is not None]
@@ -98,7 +98,7 @@ def gap_estimates(
 def mean_differences(
     values: Sequence[Floats], reference_P: Floats, cluster_P: Rows, seed: int
 ) -> list[Estimate | None]:
-    """Return the mean paired difference of each to the reference."""
+    """Return the mean paired difference of each router to the reference."""
     difference_PO = np.stack(values, axis=1) - reference_P[:, None]
     return ratio_estimates(difference_PO, np.ones_like(difference_PO), cluster_P, seed)
 
@@ -114,7 +114,7 @@ def ratio_estimates(
 
 
 def _judged(values: Sequence[Floats], single_P: Floats, cluster_P: Rows, seed: int) -> list[Estimate | None]:
-    """Compare where the judge has an opinion of all that any router may ask."""
+    """Compare on the prompts for which the judge has a score of every teacher that a router may choose."""
     has = np.flatnonzero(np.isfinite(np.stack([*values, single_P])).all(axis=0))
     if not len(has):
         return [None] * len(values)

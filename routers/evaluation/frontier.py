@@ -1,4 +1,4 @@
-"""What quality costs: money against reward, and generations against reward."""
+"""Quality against cost: money, and generations."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from arbitrage.records import content_id
 
 NUM_POINTS = 33
 SHARES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
-"""Shares of prompts, those least sure, for which a second teacher is asked where there is one."""
+"""Shares of prompts, the least certain first, that a second teacher is sampled for."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostPoint:
-    """Mean cost and reward of a prompt when cost is weighed by `cost_weight`."""
+    """Mean cost and reward of a prompt at one `cost_weight`."""
 
     cost_weight: float
     cost: float
@@ -29,8 +29,9 @@ class Frontier:
 
     Attributes:
         points: by falling cost weight; those that cost more and yield less than another are left out.
-        area: under the frontier, as a share of the rectangle from the cheapest to the dearest teacher and from the
-            worst to the oracle; `area_of_singles` is that of mixing single teachers at random.
+        area: under the frontier, as a share of the rectangle from the cheapest to the most expensive teacher and from
+            the
+        worst to the oracle; `area_of_singles` is that of mixing single teachers at random.
     """
 
     points: Sequence[CostPoint]
@@ -40,11 +41,11 @@ class Frontier:
 
 @dataclass(frozen=True, slots=True)
 class Generations:
-    """Mean reward of the best answer when more than one teacher is asked.
+    """Mean reward of the best candidate when several teachers are sampled per prompt.
 
     Attributes:
-        per_prompt: mean number of teachers asked.
-        how: `top k`, or which share of prompts, the least sure, gets a second answer.
+        per_prompt: mean number of teachers sampled.
+        how: `top k`, or the share of prompts, the least certain ones, that get a second candidate.
     """
 
     per_prompt: float
@@ -53,10 +54,10 @@ class Generations:
 
 
 def trace_frontier(expected_PT: Floats, matrix: RewardMatrix) -> Frontier | None:
-    """Weigh cost against expected reward, from not at all to nothing but cost; None if no costs are known."""
+    """Trace the frontier over weights of cost against predicted reward; None if no costs are known."""
     if matrix.cost_PT is None or not np.isfinite(matrix.cost_PT[matrix.admitted_PT]).all():
         return None
-    typical_T = np.nanmean(np.where(matrix.admitted_PT, matrix.cost_PT, np.nan), axis=0)  # known before asking
+    typical_T = np.nanmean(np.where(matrix.admitted_PT, matrix.cost_PT, np.nan), axis=0)  # known before sampling
     weights = _weights(expected_PT, typical_T)
     points = [_point(weight, expected_PT, typical_T, matrix) for weight in weights]
     singles = [
@@ -71,9 +72,9 @@ def trace_frontier(expected_PT: Floats, matrix: RewardMatrix) -> Frontier | None
 
 
 def count_generations(expected_PT: Floats, matrix: RewardMatrix) -> list[Generations]:
-    """Ask the top k, or the second best where the margin between the two best is small; only who is admitted.
+    """Sample the top k, or the second best where the margin between the two best is small; eligible teachers only.
 
-    Equal margins are put in order by a hash of the prompt's id, so that a share is that share of the prompts.
+    Equal margins are ordered by a hash of the prompt's id, so that a share is exactly that share of the prompts.
     """
     open_PT = np.where(matrix.admitted_PT, expected_PT, -np.inf)
     ranked_PT = np.argsort(-open_PT, axis=1, kind="stable")
@@ -130,7 +131,7 @@ def _undominated(points: Sequence[CostPoint]) -> list[CostPoint]:
 
 
 def _area(points: Sequence[CostPoint], low: float, high: float, floor: float, top: float) -> float:
-    """Return the area under the upper hull: between two points one may draw lots."""
+    """Return the area under the upper hull; points between two policies are reached by mixing them at random."""
     hull: list[CostPoint] = []
     for point in _undominated(points):
         while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):

@@ -1,4 +1,4 @@
-"""Judge routers on a log of what another router asked: what each would have earned, and whether the log is enough."""
+"""Evaluate routers on the log of another router, and show whether the log is sufficient."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ NUM_FOLDS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class LoggedValue:
-    """What one router would have earned on the prompts of a log."""
+    """Estimated reward of one router on the prompts of a log."""
 
     router: str
     value: OffPolicyValue
 
 
 def judge_logged(log: OutcomeLog, routers: Mapping[str, Predictor], seed: int = 0) -> list[LoggedValue]:
-    """Judge each teacher by itself, a router learned from the log, and given ones; the best guess first.
+    """Evaluate each teacher alone, a router trained on the log, and given routers; the highest estimate first.
 
-    The reward model of the doubly robust estimate, and the router learned from the log, are fitted to the other
-    folds: no outcome is judged by what learned from it.
+    The reward model of the doubly robust estimate, and the router trained on the log, are fitted to the other folds:
+    no reward is used to evaluate what was trained on it.
 
     Args:
         log: outcomes.
-        routers: name → predictor of the log's teachers, trained on something else.
-        seed: of folds and resamples.
+        routers: name → predictor of the log's teachers, trained on other data.
+        seed: seed of folds and bootstrap.
 
     Raises:
         UserError: the log comes from a router that hardly draws (`require_draws`).
@@ -50,7 +50,7 @@ def judge_logged(log: OutcomeLog, routers: Mapping[str, Predictor], seed: int = 
 
 
 def cross_fit(log: OutcomeLog, seed: int = 0) -> Floats:
-    """Return what a router learned from the other folds expects of each teacher, shape (P, T)."""
+    """Return predictions by a router trained on the other folds, shape (P, T)."""
     cluster_P = log.cluster_P
     num_folds = min(NUM_FOLDS, len(np.unique(cluster_P)))
     expected_PT = np.zeros((len(log), len(log.teachers)))
@@ -65,7 +65,7 @@ def cross_fit(log: OutcomeLog, seed: int = 0) -> Floats:
 
 
 def _singles(log: OutcomeLog) -> Iterator[tuple[str, Floats]]:
-    """Yield each teacher as a policy, where it was asked in every language of the log."""
+    """Yield each teacher as a policy, if it was sampled in every language of the log."""
     everywhere = np.flatnonzero(np.logical_and.reduce(log.admitted_PT))
     for place, name in enumerate(log.teachers):
         if place in everywhere:

@@ -67,9 +67,9 @@ def study_new_models(
     Args:
         matrix: rewards of all teachers.
         sizes: numbers of probe prompts; those larger than the training part are left out.
-        num_folds: of a deal.
-        seed: of the first deal.
-        num_deals: how often prompts are dealt to folds, and probe prompts picked anew: a new model's gain is
+        num_folds: number of folds of one assignment.
+        seed: seed of the first assignment.
+        num_deals: number of assignments of prompts to folds, each with its own probe prompts: a new model's gain is
             small, and its share noisy.
         told: called with a line of progress.
     """
@@ -84,7 +84,7 @@ def study_new_models(
 
 @dataclass(slots=True)
 class NewModelGains:
-    """What each prompt gains above the pool without the new model, in the fold that it is judged in.
+    """Gain of each prompt over the pool without the new model, in the fold in which it is held out.
 
     Attributes:
         full_PT: by new model, where all its rewards are known; 0 where no other teacher is eligible.
@@ -144,10 +144,10 @@ def _let_join(
     mean_P = np.nanmean(np.where(np.delete(test.admitted_PT, column, axis=1), guess_PT, np.nan), axis=1)
     for size in gains.joined_PT:
         picked = pick_probe_prompts(tried.queries, tried.cluster_P, tried.prompt_ids, size, seed)
-        asked, rewards_N = answered[picked], tried.rewards_PT[picked, column]
-        extended = add_new_model(router, existing, name, asked, rewards_N)
+        probes, rewards_N = answered[picked], tried.rewards_PT[picked, column]
+        extended = add_new_model(router, existing, name, probes, rewards_N)
         gains.joined_PT[size][rows, column] = _earned(extended.predictor.predict(test.queries), test) - without_P
-        plain = float((rewards_N - np.nanmean(existing.rewards_PT[asked], axis=1)).mean())
+        plain = float((rewards_N - np.nanmean(existing.rewards_PT[probes], axis=1)).mean())
         by_means_PT = _with_column(guess_PT, column, mean_P + plain)
         gains.by_means_PT[size][rows, column] = _earned(by_means_PT, test) - without_P
 

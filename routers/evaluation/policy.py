@@ -1,4 +1,4 @@
-"""What a choice of teachers is worth on a matrix whose every cell is known."""
+"""Evaluate a policy on a matrix in which every cell is known."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from arbitrage.candidates.queries import Rows
 
 @dataclass(frozen=True, slots=True)
 class PolicyOutcome:
-    """What following one router yields on each prompt.
+    """Result of one router on each prompt.
 
     Attributes:
         name: of the router.
-        shares_PT: probability of asking each teacher.
+        shares_PT: probability of sampling each teacher.
         reward_P: expected reward.
         cost_P: expected cost; None if unknown.
-        judge_P: expected opinion of the second judge; None if there is none.
-        note: what the router has to say of itself.
+        judge_P: expected score by the second judge; None if there is none.
+        note: a remark of the router.
     """
 
     name: str
@@ -30,7 +30,7 @@ class PolicyOutcome:
 
 
 def outcome_of(name: str, shares_PT: Floats, matrix: RewardMatrix, note: str = "") -> PolicyOutcome:
-    """Weigh every cell of the matrix by the probability that it is asked for."""
+    """Weight every cell of the matrix by the probability that it is sampled."""
 
     def weigh(values_PT: Floats | None) -> Floats | None:
         return None if values_PT is None else (shares_PT * np.where(shares_PT > 0, values_PT, 0.0)).sum(axis=1)
@@ -42,16 +42,16 @@ def outcome_of(name: str, shares_PT: Floats, matrix: RewardMatrix, note: str = "
 
 
 def follow(name: str, choice_P: Rows, matrix: RewardMatrix, note: str = "") -> PolicyOutcome:
-    """Ask one teacher for each prompt."""
+    """Sample one teacher for each prompt."""
     return outcome_of(name, np.eye(len(matrix.teachers))[choice_P], matrix, note)
 
 
 def random_outcome(matrix: RewardMatrix) -> PolicyOutcome:
-    """Ask each admitted teacher with the same probability."""
+    """Sample each eligible teacher with the same probability."""
     admitted_PT = matrix.admitted_PT.astype(float)
     return outcome_of("random", admitted_PT / admitted_PT.sum(axis=1, keepdims=True), matrix)
 
 
 def oracle_outcome(matrix: RewardMatrix) -> PolicyOutcome:
-    """Ask who turns out best: the bound of every router."""
+    """Sample the teacher with the highest reward: the upper bound of every router."""
     return follow("oracle", best_admitted(matrix.rewards_PT, matrix), matrix, "knows the outcome")

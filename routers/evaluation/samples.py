@@ -1,4 +1,4 @@
-"""How many fully scored prompts does a router need? Training parts grow; the test fold stays."""
+"""Learning curves: how many fully scored prompts a router needs. Training parts grow; the test fold stays."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 
 @dataclass(frozen=True, slots=True)
 class SamplePoint:
-    """What a router learned from some prompts is worth, mean over folds and draws.
+    """Reward of a router trained on a number of prompts, mean over folds and draws.
 
     Attributes:
-        gap_closed: against the best single teacher of the *whole* training part: what is known without routing is 0.
-        single_gap_closed: what the best single teacher of the few prompts reaches on that scale (0 or below).
+        gap_closed: relative to the best single teacher of the *whole* training part.
+        single_gap_closed: the same for the best single teacher of the few prompts (0 or below).
     """
 
     num_prompts: int
@@ -52,7 +52,7 @@ def trace_samples(
     seed: int = 0,
     told: Told = lambda _: None,
 ) -> SampleCurve:
-    """Learn from more and more prompts of the training folds, drawn by cluster."""
+    """Train on more and more prompts of the training folds, drawn by cluster."""
     fold_P = deal_test_folds(matrix.cluster_P, num_folds, seed)
     fewest = int(len(fold_P) - np.bincount(fold_P).max())
     tried = [size for size in sizes if size < fewest] + [fewest]

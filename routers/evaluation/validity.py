@@ -1,7 +1,7 @@
-"""Does routing survive another judge? Train on all rewards but one, judge by that one, each in turn.
+"""Does routing gain under another judge? Train on all rewards but one and evaluate by that one, each in turn.
 
-Choosing by one metric and judging by another can lose more than the whole gap; so the naive router (argmax of the
-mean reward) stands beside ours, which leaves the best single teacher only where rewards agree.
+Choosing by one metric and evaluating by another can lose more than the whole gap. So the naive router (argmax of the
+mean reward) is compared with ours, which leaves the best single teacher only where rewards agree.
 """
 
 import math
@@ -25,15 +25,15 @@ CAUTIOUS = ConsensusLearner()
 
 @dataclass(frozen=True, slots=True)
 class RewardValidity:
-    """Gains above the best single teacher of the other rewards, under a judge no router has seen.
+    """Gains over the best single teacher of the other rewards, under a held-out judge.
 
-    In standard deviations of the judge's opinions of different teachers on one prompt.
+    In standard deviations of the judge's scores of different teachers on one prompt.
 
     Attributes:
         naive: argmax of the mean reward.
         consensus: only where the rewards agree.
-        auto: only if, besides, the gain holds under each of the training rewards when it is held out.
-        oracle: asking whom the mean of the other rewards finds best, knowing the outcome.
+        auto: only if the gain also holds under each training reward when that is held out.
+        oracle: sampling the teacher with the highest mean of the other rewards, which is known.
     """
 
     judge: str
@@ -62,7 +62,7 @@ class RewardAgreement:
 def select_by_each_reward(
     matrix: RewardMatrix, *, seed: int = 0, jobs: int = 1, told: Told = lambda _: None
 ) -> list[RewardValidity]:
-    """Hold each reward of the matrix out of everything, and judge by it."""
+    """Hold out each reward of the matrix in turn, and evaluate by it."""
     return [_judge(matrix, judge, seed, jobs, told) for judge in sorted(matrix.rewards_by_name)]
 
 
@@ -86,7 +86,7 @@ def _judge(matrix: RewardMatrix, judge: str, seed: int, jobs: int, told: Told) -
         judged,
         seed=seed,
         learners=(NAIVE, CAUTIOUS),
-        auto=AutoLearner(heeds_judge=False),
+        auto=AutoLearner(use_judge=False),
         jobs=jobs,
         told=lambda what: told(f"judge {judge}, {what}"),
     )
@@ -120,7 +120,7 @@ def _agree(matrix: RewardMatrix, first: str, second: str) -> RewardAgreement:
 
 
 def _of_means(pair: Sequence[Floats]) -> float:
-    """Return the rank correlation of the teachers' means, of those that were asked; NaN for fewer than two."""
+    """Return the rank correlation of the means of the teachers that were sampled; NaN for fewer than two."""
     from scipy.stats import spearmanr
 
     has_T = np.isfinite(pair[0]).any(axis=0)

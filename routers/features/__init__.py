@@ -1,1 +1,1 @@
-"""What routers read off a prompt on a CPU, at tens of thousands of prompts a second."""
+"""Features of prompts for routers, computed on a CPU at tens of thousands of prompts per second."""

@@ -19,19 +19,19 @@ Floats = NDArray[np.float64]
 
 NUM_DIRECTIONS: Final = 64
 MAX_TEXTS: Final = 20_000
-"""Texts the directions are found from; more would not turn them."""
+"""Maximum number of texts that the directions are computed from; more would not change them."""
 TAG_LENGTH: Final = {"language": 1.0, "task": 0.3}
-"""Length of a tag's vector beside that of the text, 1: prompts of other languages are no nearest neighbours."""
+"""Length of a tag's vector (a text's is 1): so prompts in other languages are not nearest neighbours."""
 
 
 @dataclass(frozen=True, slots=True)
 class DenseSpace:
-    """Directions found in the training texts, and the tags training saw.
+    """Directions of the training texts, and the tags of the training prompts.
 
     Attributes:
-        ngrams: what is read of a text.
+        ngrams: the n-grams of a text.
         directions_FK: n-grams × directions.
-        tags: levels that the vector shows; none for a space that is blind to them.
+        tags: levels of tags in the vector; empty for a space without tags.
     """
 
     ngrams: Ngrams
@@ -46,7 +46,7 @@ class DenseSpace:
         return np.hstack([found_UK[queries.text_P], *tags])
 
     def place_of(self, level: str) -> tuple[TagVocabulary, slice] | None:
-        """Return a tag's values, and which places of a vector show them; None if the space is blind to it."""
+        """Return the values of a tag, and their columns; None if the space has no such tag."""
         start = self.directions_FK.shape[1]
         for vocabulary in self.tags:
             end = start + len(vocabulary.values)
@@ -56,16 +56,16 @@ class DenseSpace:
         return None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return what an artifact keeps as tensors."""
+        """Return the arrays that an artifact stores."""
         return {"buckets": self.ngrams.buckets, "idf": self.ngrams.idf, "directions_FK": self.directions_FK}
 
     def values(self) -> dict[str, list[str]]:
-        """Return what an artifact keeps as JSON."""
+        """Return the JSON values that an artifact stores."""
         return {v.level: list(v.values) for v in self.tags}
 
 
 def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
-    """Find the directions in which the texts of the training prompts differ most."""
+    """Compute the directions in which the training texts differ most."""
     from sklearn.utils.extmath import randomized_svd
 
     ngrams = ngrams_of(queries)
@@ -74,7 +74,7 @@ def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
         texts = np.sort(np.random.default_rng(seed).choice(texts, MAX_TEXTS, replace=False))
     rows = ngrams.read(queries)[texts]
     num = min(NUM_DIRECTIONS, min(rows.shape) - 1)
-    directions_KF = np.zeros((1, rows.shape[1]))  # of texts that hold nothing
+    directions_KF = np.zeros((1, rows.shape[1]))  # rows of texts without n-grams
     if rows.shape[1]:
         directions_KF = randomized_svd(rows, max(num, 1), n_iter=2, random_state=seed)[2]
     tags = [vocabulary_of(queries, level) for level in TAG_LENGTH] if with_tags else []
@@ -82,6 +82,6 @@ def fit_space(queries: Queries, *, with_tags: bool, seed: int) -> DenseSpace:
 
 
 def restore_space(arrays: Mapping[str, NDArray[Any]], values: Mapping[str, list[str]]) -> DenseSpace:
-    """Make the space of what its `arrays` and `values` returned."""
+    """Rebuild the space from its `arrays` and `values`."""
     tags = tuple(TagVocabulary(level, tuple(values[level])) for level in TAG_LENGTH if level in values)
     return DenseSpace(Ngrams(arrays["buckets"], arrays["idf"]), arrays["directions_FK"], tags)

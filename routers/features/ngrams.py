@@ -16,13 +16,13 @@ from arbitrage.candidates.queries import Queries
 NUM_BITS = 18
 NUM_BUCKETS = 1 << NUM_BITS
 NUM_CHARACTERS = 2000
-"""Characters read of a text: what a prompt is about shows early, and work per prompt stays bounded."""
+"""Characters used of a text: the topic shows early, and the work per prompt is bounded."""
 GRAM = 4
 BLOCK = 512
 """Texts hashed at a time: 512 of 600 characters keep the arrays in the cache of a core."""
 
 MIN_TEXTS = 2
-"""Training texts that must hold an n-gram before it is learned from."""
+"""Minimum number of training texts with an n-gram for it to be used."""
 
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
@@ -44,7 +44,7 @@ def count_ngrams(texts: Sequence[str]) -> sparse.csr_matrix:
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """Which n-grams training saw, and how rare each is."""
+    """The n-grams of the training texts, and their inverse document frequencies."""
 
     buckets: NDArray[np.int64]
     idf: Singles
@@ -55,7 +55,7 @@ class Ngrams:
         return self.weigh(counts)
 
     def weigh(self, counts: sparse.csr_matrix) -> sparse.csr_matrix:
-        """Keep the known n-grams of counted texts, weigh them by rarity, and give each row unit length."""
+        """Weight the known n-grams of counted texts by rarity, and normalise each row to unit length."""
         column_of = np.full(NUM_BUCKETS, -1, np.int32)
         column_of[self.buckets] = np.arange(len(self.buckets), dtype=np.int32)
         columns = column_of[counts.indices]
@@ -72,7 +72,7 @@ class Ngrams:
 
 
 def ngrams_of(queries: Queries) -> Ngrams:
-    """Collect the n-grams of the texts asked in `queries`."""
+    """Collect the n-grams of the texts in `queries`."""
     counts = queries.derive("ngrams", count_ngrams)[np.unique(queries.text_P)]
     num_texts = np.bincount(counts.indices, minlength=NUM_BUCKETS)
     buckets = np.flatnonzero(num_texts >= min(MIN_TEXTS, counts.shape[0]))

@@ -1,4 +1,4 @@
-"""What a prompt looks like whatever it says: length, lines, digits, capitals, punctuation, mark-up."""
+"""Surface features of a prompt: length, lines, digits, capitals, punctuation, mark-up."""
 
 import unicodedata
 from collections.abc import Sequence

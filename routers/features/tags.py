@@ -1,4 +1,4 @@
-"""What a prompt's tags say: language, family, script, task, and language with task, each a block of 0/1 columns."""
+"""Tags of a prompt as 0/1 columns: blocks of language, family, script, task, and language with task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from arbitrage.languages import UNKNOWN, family_of, normalise_tag, script_of
 Floats = NDArray[np.float64]
 
 UNSEEN: Final = -1
-"""The code of a value that training did not see: all its columns are zero."""
+"""Code of a value that is not in the training data: all its columns are zero."""
 
 
 def _canonical(language: str) -> str:
@@ -21,7 +21,7 @@ def _canonical(language: str) -> str:
 
 
 def _language(language: str) -> str:
-    """One tag for all ways to write it ('eng', 'EN' → 'en'); what is no tag stays as it is."""
+    """Return the canonical tag of a language ('eng', 'EN' → 'en'); other text is unchanged."""
     return normalise_tag(language) or language
 
 
@@ -45,19 +45,19 @@ LEVELS: Final = tuple(_LEVELS)
 
 @dataclass(frozen=True, slots=True)
 class TagVocabulary:
-    """The values of one level that training saw, sorted."""
+    """The values of one level in the training data, sorted."""
 
     level: str
     values: tuple[str, ...]
 
     def codes(self, queries: Queries) -> Rows:
-        """Return the position of each prompt's value, shape (P,); `UNSEEN` where training did not see it."""
+        """Return the position of each prompt's value, shape (P,); `UNSEEN` if it is not in the training data."""
         place = {_as_now(self.level, value): code for code, value in enumerate(self.values)}
         return level_codes(queries, self.level, place)
 
 
 def _as_now(level: str, value: str) -> str:
-    """Return a value with its language written as prompts' are, whoever wrote it."""
+    """Return a value with its language as a canonical tag."""
     if level not in ("language", "language_task"):
         return value
     language, *task = value.split("\t", 1)

@@ -1,4 +1,4 @@
-"""How routers are learned from outcomes. One file per method; `AnyLearner` is the union of their configs."""
+"""Train routers on rewards. One file per method; `AnyLearner` is the union of their configs."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Would the gain survive a judge that the router has not seen? Each reward is held out in turn."""
+"""Does the gain hold under a judge that the router has not seen? Each reward is held out in turn."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from routers.learning.learner import LearnerConfig
 def hold_out_rewards(
     learner: LearnerConfig, matrix: RewardMatrix, fold_P: Rows, told: Told = silent
 ) -> dict[str, Floats]:
-    """Choose by the agreement of all rewards but one, and judge by that one.
+    """Choose where all rewards but one agree, and evaluate by that one.
 
     Returns:
         By the reward held out: its gain above the best single teacher (by the others, of those admitted) on each

@@ -40,15 +40,15 @@ RESTORE: Final[Mapping[str, Restore]] = {
     "blend": restore_blend,
     "consensus": restore_consensus,
 }
-"""Kind of learner → what makes its predictor of its state."""
+"""Kind of learner → function that rebuilds its predictor from its state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A predictor and what is known of its making.
+    """A predictor and how it was made.
 
     Attributes:
-        kind: of the learner whose predictor it is; `auto` writes the kind it chose.
+        kind: kind of the learner; `auto` writes the kind that it chose.
         teachers: T names, the columns of `predict`.
         about: how it was made (prompts, languages, figures), for people.
         digest: of both files; the identity of the router in fingerprints.
@@ -87,7 +87,7 @@ def written(artifact: Artifact) -> tuple[dict[str, NDArray[Any]], str]:
 
 
 def read_written(arrays: Mapping[str, NDArray[Any]], text: str, where: str, digest: str = "") -> Artifact:
-    """Make a router of what `written` returned.
+    """Rebuild a router from the result of `written`.
 
     Raises:
         DataError: it is damaged, or of another format; `where` names it.
@@ -146,15 +146,15 @@ def digest_of(directory: Path) -> str:
 
 
 def require_pool(artifact: Artifact, pool: Sequence[str], where: str) -> None:
-    """Refuse a pool the router was not trained for.
+    """Refuse a pool that the router was not trained for.
 
     Raises:
-        UserError: naming the teachers it does not know, and those it knows that are missing.
+        UserError: names the unknown and the missing teachers.
     """
     new, gone = sorted(set(pool) - set(artifact.teachers)), sorted(set(artifact.teachers) - set(pool))
     if not new and not gone:
         return
     parts = [f"it does not know {', '.join(new)}"] if new else []
-    parts += [f"the pool lacks {', '.join(gone)}, which it was trained for"] if gone else []
+    parts += [f"the pool lacks {', '.join(gone)}, which the router was trained for"] if gone else []
     hint = "; `arbitrage router add-teacher` lets a new one join" if new else ""
     raise UserError(f"{where}: the router was not trained for this pool: {'; '.join(parts)}{hint}")

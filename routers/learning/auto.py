@@ -1,12 +1,11 @@
-"""Choose among routers by cross-validation, and leave the best single teacher for good only where that surely pays.
+"""Choose among routers by cross-validation.
 
-What there is to fall back to is the best single teacher, a language table that is much shrunken towards it, and
-`blend` with so much caution that it leaves the best single teacher for large and steady advantages only: the one that
-is best on average. Choosing all or nothing on weak evidence loses more than either. The better of `learned` and
-`blend` takes its place if it is above the best single teacher by more than chance (a one-sided bound of the paired
-difference, resampled by cluster), and the best of the others if it is above that by more than chance. With a second
-judge the gain must hold under it as well; with several rewards, under each of them when it is held out (METHODS §3
-and §5).
+The fallback is the one that is best on average of: the best single teacher, a language table that is much shrunken
+towards it, and a `blend` that leaves the best single teacher only for large and reliable advantages. Choosing all or
+nothing on weak evidence would lose more than any of them. The better of `learned` and `blend` replaces the fallback
+if its gain over the best single teacher is significant (a one-sided bound of the paired difference, resampled by
+cluster), and the best of the others if its gain over that one is significant. With a second judge the gain must hold
+under it as well; with several rewards, under each of them when it is held out (METHODS §3 and §5).
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,19 +32,19 @@ from routers.learning.table import SingleLearner, TableLearner
 
 SINGLE, TABLE, CAUTIOUS = SingleLearner(), TableLearner(shrinkage=40.0), BlendLearner(caution=1.5)
 FALLBACKS: tuple[LearnerConfig, ...] = (SINGLE, TABLE, CAUTIOUS)
-"""Of equals the first."""
+"""In order of preference: ties go to the earlier entry."""
 OURS: tuple[LearnerConfig, ...] = (LearnedLearner(), BlendLearner())
 OTHERS: tuple[LearnerConfig, ...] = (TABLE, RidgeLearner(), KnnLearner(), ClustersLearner())
 FALLEN_BACK: Mapping[str, str] = {
     SINGLE.label: "nothing is above the best single teacher by more than chance",
-    TABLE.label: "a table by language is above the best single teacher, and nothing is surely better",
-    CAUTIOUS.label: "the best single teacher is left for large advantages only, and nothing is surely better",
+    TABLE.label: "a table by language is above the best single teacher, and no router is significantly better",
+    CAUTIOUS.label: "only large advantages over the best single teacher count, and no router is significantly better",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class LearnerChoice:
-    """What was chosen, and why.
+    """What was chosen, and the reason.
 
     Attributes:
         learner: the router to fit.
@@ -62,19 +61,20 @@ class AutoLearner(LearnerConfig):
     """Choose, then fit what was chosen.
 
     Attributes:
-        folds: of the cross-validation.
-        confidence: one-sided, that a router is above the best single teacher, or the one held so far.
-        agreement: one-sided, that it gains under the second judge too, or under each of several rewards when that is
-            held out: less is asked of each, for all must agree.
-        heeds_judge: whether the matrix's second judge has a say.
-        seed: of the folds.
+        folds: number of cross-validation folds.
+        confidence: one-sided confidence that a router is better than the best single teacher, or than the one chosen
+            so far.
+        agreement: one-sided confidence that it also gains under the second judge, or under each of several rewards
+            when that is held out; lower, because all must agree.
+        use_judge: whether the gain must hold under the matrix's second judge, too.
+        seed: seed of the folds.
     """
 
     kind: Literal["auto"] = "auto"
     folds: int = Field(default=4, ge=2)
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     agreement: float = Field(default=0.8, gt=0.5, lt=1.0)
-    heeds_judge: bool = True
+    use_judge: bool = True
     seed: int = 0
 
     def fit(self, matrix: RewardMatrix) -> Predictor:
@@ -124,15 +124,15 @@ class AutoLearner(LearnerConfig):
         )
 
     def _is_agreed(self, rung: "_Trial", single: "_Trial", cluster_P: Rows) -> bool:
-        """Tell whether the second judge, if it has a say, finds a gain too."""
-        if not self.heeds_judge or rung.judge_P is None or single.judge_P is None:
+        """Tell whether it gains under the second judge, too; true without one."""
+        if not self.use_judge or rung.judge_P is None or single.judge_P is None:
             return True
         judged_P = rung.judge_P - single.judge_P
         has = np.flatnonzero(np.isfinite(judged_P))
         return not len(has) or lower_bound(judged_P[has], cluster_P[has], self.agreement) > 0
 
     def _choose_by_agreement(self, matrix: RewardMatrix, fold_P: Rows, told: Told) -> LearnerChoice:
-        """Hold each reward out in turn: what is chosen by the others must gain under it."""
+        """Hold out each reward in turn: the choice by the others must gain under it."""
         consensus = ConsensusLearner()
         gains_RP = hold_out_rewards(consensus.each, matrix, fold_P, told)
         bounds = {name: lower_bound(gain_P, matrix.cluster_P, self.agreement) for name, gain_P in gains_RP.items()}

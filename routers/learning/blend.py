@@ -1,4 +1,4 @@
-"""The mean of several routers' expectations: where none is surely best, their errors partly cancel."""
+"""The mean prediction of several routers: where none is clearly best, their errors partly cancel."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from routers.learning.learner import Floats, LearnerConfig, Predictor, Restore, 
 from routers.learning.table import Table, TableLearner, restore_table
 
 RESTORE: Final[Mapping[str, Restore]] = {"learned": restore_learned, "knn": restore_knn, "table": restore_table}
-"""Members in order."""
+"""Weights of the members, in order."""
 WEIGHTS: Final = (2.0, 1.0, 1.0)
 
 
@@ -24,10 +24,11 @@ class BlendLearner(LearnerConfig):
     """Prior plus residual (weight 2), neighbours, and the language table.
 
     Attributes:
-        caution: standard errors taken off a teacher's advantage over the best single one; half come with `learned`.
-        learned: settings of the first part: prior plus residual.
-        neighbours: settings of the second part: nearest neighbours.
-        table: settings of the third part: the mean reward of each language.
+        caution: standard errors subtracted from a teacher's advantage over the best single one; half of them in
+            `learned`.
+        learned: options of the first part: prior plus residual.
+        neighbours: options of the second part: nearest neighbours.
+        table: options of the third part: the mean reward of each language.
     """
 
     kind: Literal["blend"] = "blend"
@@ -43,7 +44,7 @@ class BlendLearner(LearnerConfig):
 
     @property
     def members(self) -> tuple[LearnerConfig, ...]:
-        """Whose expectations are averaged."""
+        """The routers whose predictions are averaged."""
         return (self.learned, self.neighbours, self.table)
 
     def fit(self, matrix: RewardMatrix) -> "Blend":
@@ -51,7 +52,7 @@ class BlendLearner(LearnerConfig):
         return self.join([member.fit(matrix) for member in self.members], matrix)
 
     def join(self, members: Sequence[Predictor], matrix: RewardMatrix) -> "Blend":
-        """Blend members that are fitted already."""
+        """Blend members that are already fitted."""
         return Blend(tuple(members), price_uncertainty(matrix, self.caution / 2))
 
 
@@ -63,7 +64,7 @@ class Blend:
     price: Table
 
     def predict(self, queries: Queries) -> Floats:
-        """Return the mean expectation, shape (P, T)."""
+        """Return the mean prediction, shape (P, T)."""
         mean_PT = mean_expectation([member.predict(queries) for member in self.members])
         return mean_PT + self.price.predict(queries)
 
@@ -74,13 +75,13 @@ class Blend:
 
 
 def mean_expectation(expected: Sequence[Floats]) -> Floats:
-    """Average what members expect, each without what it gives to all teachers of a prompt alike."""
+    """Average the predictions of members, each without its mean over the teachers of a prompt."""
     level = [expected_PT - expected_PT.mean(axis=1, keepdims=True) for expected_PT in expected]
     mean_PT: Floats = np.average(level, axis=0, weights=WEIGHTS)
     return mean_PT
 
 
 def restore_blend(state: State) -> Blend:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     members = tuple(restore(state.part(name)) for name, restore in RESTORE.items())
     return Blend(members, restore_table(state.part("price")))

@@ -1,8 +1,8 @@
-"""What we do not know for sure of a teacher's advantage over the best single one, taken off what is expected of it.
+"""Subtract uncertainty from the predicted advantage over the best single teacher.
 
-One document on which a teacher fails can undo what it gains on fifty. Leaving the best single teacher for a small
-advantage that few clusters carry is a bet: its standard error, by language and with clusters as the unit, is a price.
-Where the best single teacher is not admitted, the best of those admitted takes its place.
+One document on which a teacher fails can cancel its gain on fifty others, so a small advantage that rests on few
+clusters is risky. The amount subtracted is the standard error of the advantage, by language, with clusters as the
+unit. Where the best single teacher is not eligible, the best eligible one takes its place.
 """
 
 from typing import Final
@@ -15,15 +15,15 @@ from routers.features.tags import vocabulary_of
 from routers.learning.table import Table
 
 POOLED_CLUSTERS: Final = 5.0
-"""Clusters that the spread over all languages counts for beside a language's own."""
+"""Weight, in clusters, of the spread over all languages beside a language's own."""
 
 
 def price_uncertainty(matrix: RewardMatrix, caution: float) -> Table:
-    """Return a table that takes `caution` standard errors off each teacher's expectation, by language.
+    """Return a table by language that subtracts `caution` standard errors from each teacher's prediction.
 
     Args:
-        matrix: outcomes; where a teacher was not asked, its advantage counts as its mean one.
-        caution: how many; 0 takes nothing off.
+        matrix: rewards; where a teacher was not sampled, its mean advantage is used.
+        caution: number of standard errors; 0 subtracts nothing.
     """
     vocabulary = vocabulary_of(matrix.queries, "language")
     means_T = teacher_means(matrix.rewards_PT)

@@ -1,4 +1,4 @@
-"""A table of means by cluster of prompts, the strongest of the public routers that were run again side by side."""
+"""Mean rewards by cluster of prompts: the strongest of the public routers in our replication."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -20,9 +20,9 @@ class ClustersLearner(LearnerConfig):
 
     Attributes:
         num_clusters: k.
-        with_tags: whether prompts of other languages are far apart.
-        shrinkage: prompts at which a cluster's own mean weighs as much as the mean overall.
-        seed: of the decomposition and of k-means.
+        with_tags: whether language and task are part of the distance.
+        shrinkage: number of prompts at which a cluster's own mean has the same weight as the overall mean.
+        seed: seed of the decomposition and of k-means.
     """
 
     kind: Literal["clusters"] = "clusters"
@@ -37,7 +37,7 @@ class ClustersLearner(LearnerConfig):
         return "clusters" if self.with_tags else "clusters_blind"
 
     def fit(self, matrix: RewardMatrix) -> "Clusters":
-        """Find the clusters and average in each, over those who were asked."""
+        """Find the clusters, and average the rewards in each over the teachers that were sampled."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)
         vectors_PK = space.read(matrix.queries)
@@ -52,14 +52,14 @@ class ClustersLearner(LearnerConfig):
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """Centres and the expectation in each."""
+    """Cluster centres, and the predictions of each."""
 
     space: DenseSpace
     centres_CK: Floats
     expected_CT: Floats
 
     def predict(self, queries: Queries) -> Floats:
-        """Return the expectation of the nearest centre, shape (P, T)."""
+        """Return the predictions of the nearest centre, shape (P, T)."""
         return self.expected_CT[nearest_centres(self.space.read(queries), self.centres_CK)]
 
     def state(self) -> State:
@@ -69,7 +69,7 @@ class Clusters:
 
 
 def find_clusters(vectors_PK: Floats, num_clusters: int, seed: int) -> "KMeans":
-    """Find clusters by k-means, at most one for each different vector; rounding makes none different."""
+    """Find clusters by k-means, at most one for each distinct vector (up to rounding)."""
     from sklearn.cluster import KMeans
 
     num = min(num_clusters, len(np.unique(vectors_PK.round(6), axis=0)))
@@ -83,7 +83,7 @@ def nearest_centres(vectors_PK: Floats, centres_CK: Floats) -> np.ndarray[tuple[
 
 
 def restore_clusters(state: State) -> Clusters:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     space, table = state.part("space"), state.part("table")
     found = restore_space(space.arrays, space.values)
     return Clusters(found, table.arrays["centres_CK"], table.arrays["expected_CT"])

@@ -1,7 +1,7 @@
-"""Leave the best single teacher only when all rewards agree: what one reward likes, another may punish.
+"""Leave the best single teacher only when all rewards agree.
 
-Choosing by one metric and judging by another can lose more than routing gains (docs/routing.md). A predictor is
-learned for each reward; a teacher is preferred to the best single one only where each of them expects more of it.
+Choosing by one metric and evaluating by another can lose more than routing gains (docs/routing.md). A predictor is
+trained on each reward; a teacher is preferred to the best single one only where each predictor expects a gain.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class ConsensusLearner(LearnerConfig):
     """One `learned` router for each reward, and their agreement.
 
     Attributes:
-        each: settings of the router that is trained on each reward.
+        each: options of the router that is trained on each reward.
     """
 
     kind: Literal["consensus"] = "consensus"
@@ -57,11 +57,11 @@ class Consensus:
 
 
 def agreed_advantage(expected: Sequence[Floats], single: int) -> Floats:
-    """Return the mean advantage over one teacher where all opinions agree it is positive, else the least of them.
+    """Return the mean advantage over one teacher where all predictors agree that it is positive, else the smallest.
 
     Args:
-        expected: one opinion for each reward, (P, T), in standard deviations of that reward.
-        single: column of the teacher that is left only by agreement; its own advantage is 0.
+        expected: predictions by each reward, (P, T), in standard deviations of that reward.
+        single: column of the reference teacher, whose own advantage is 0.
     """
     advantage_RPT = np.stack([expected_PT - expected_PT[:, [single]] for expected_PT in expected])
     least_PT, mean_PT = advantage_RPT.min(axis=0), advantage_RPT.mean(axis=0)
@@ -76,7 +76,7 @@ def spread(reward_PT: Floats) -> float:
 
 
 def restore_consensus(state: State) -> Consensus:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     written = state.part("by_reward")
     fits = {name: restore_learned(written.part(name)) for name in state.values["rewards"]}
     return Consensus(fits, state.values["scales"], state.values["single"])

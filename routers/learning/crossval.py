@@ -1,4 +1,4 @@
-"""What routers expect of prompts they have not seen: each fold is predicted by fits on the others."""
+"""Cross-validated predictions: each fold is predicted by fits on the others."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,15 +10,15 @@ from routers.learning.blend import BlendLearner
 from routers.learning.learner import Floats, LearnerConfig, Predictor
 
 Told = Callable[[str], None]
-"""Is told what is being fitted."""
+"""Called with a description of what is being fitted."""
 
 
 def silent(_: str) -> None:
-    """Tell nobody."""
+    """Report nothing."""
 
 
 class Fits:
-    """Predictors fitted on one matrix; a member that several routers share is fitted once."""
+    """Predictors fitted on one matrix; a member shared by several routers is fitted once."""
 
     def __init__(self, matrix: RewardMatrix, told: Told = silent) -> None:
         self._matrix = matrix
@@ -42,7 +42,7 @@ class Fits:
 def predict_held_out(
     learners: Sequence[LearnerConfig], matrix: RewardMatrix, fold_P: Rows, told: Told = silent
 ) -> list[Floats]:
-    """Return what each learner expects, shape (P, T) each, fitted for every fold on all others."""
+    """Return the predictions of each learner, shape (P, T) each, fitted for every fold on all others."""
     shape = matrix.rewards_PT.shape
     found = [np.zeros(shape) for _ in learners]
     num_folds = int(fold_P.max()) + 1

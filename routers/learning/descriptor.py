@@ -1,8 +1,7 @@
-"""Route by what is known of a teacher, so that a new one joins without retraining; after Nexus [2408.15901].
+"""Route by descriptions of teachers, so that a new one can join without retraining; after Nexus [2408.15901].
 
-A teacher's vector e_t describes it: how good it is overall, its profile over languages, and what the prompts look
-like that it excels at. The score of a prompt is ⟨W x, e_t⟩, W learned from all teachers together: a new model needs
-only a vector.
+A teacher's vector e_t holds its overall level, its profile over languages, and features of the prompts on which it is
+best. The score of a prompt is ⟨W x, e_t⟩, with W learned from all teachers together: a new model needs only a vector.
 """
 
 from dataclasses import dataclass, replace
@@ -26,9 +25,9 @@ class DescriptorLearner(LearnerConfig):
     """Low-rank bilinear ridge between prompts and descriptions of teachers.
 
     Attributes:
-        rank: of what W adds to its prior.
-        penalty: λ, in clusters: thirty translations of one text say little more of texts than one.
-        seed: of the decomposition of the texts.
+        rank: rank of the correction that W adds to its prior.
+        penalty: λ, in clusters: thirty translations of one text say little more about texts than one.
+        seed: seed of the decomposition of the texts.
     """
 
     kind: Literal["descriptor"] = "descriptor"
@@ -37,10 +36,10 @@ class DescriptorLearner(LearnerConfig):
     seed: int = 0
 
     def fit(self, matrix: RewardMatrix) -> "Descriptor":
-        """Describe the teachers, then learn which descriptions suit which prompts.
+        """Describe the teachers, then learn which descriptions fit which prompts.
 
-        W is shrunk towards taking descriptions at their word: level, plus the profile's entry for the language, plus
-        likeness to the prompts the teacher excels at.
+        W is shrunk towards the plain sum of the description: level, plus the profile's entry for the language, plus
+        similarity to the prompts on which the teacher is best.
         """
         residual_PT, means_T = centred(matrix.rewards_PT)
         advantage_PT = np.where(matrix.admitted_PT, residual_PT + means_T, np.nan)
@@ -60,14 +59,14 @@ class DescriptorLearner(LearnerConfig):
 
 @dataclass(frozen=True, slots=True)
 class DescriptorReader:
-    """Reads prompts and teachers into the same D places: a constant, the languages, the directions of texts.
+    """Maps prompts and teachers to the same D columns: a constant, the languages, the directions of texts.
 
     Attributes:
         space: directions of texts.
-        languages: that training saw.
+        languages: languages in the training data.
         whitening_KK: gives the directions unit variance, rare ones less.
-        doubt_language: clusters in a language at which what a teacher shows there counts by half.
-        doubt_text: clusters at which what the texts say of a teacher counts by half.
+        doubt_language: clusters in a language at which a teacher's rewards there have half the weight.
+        doubt_text: clusters at which the text part of a teacher's description has half the weight.
     """
 
     space: DenseSpace
@@ -78,7 +77,7 @@ class DescriptorReader:
 
     @property
     def num_plain(self) -> int:
-        """Number of places before those of the texts."""
+        """Number of columns before those of the texts."""
         return 1 + len(self.languages.values)
 
     def read(self, queries: Queries) -> Floats:
@@ -91,8 +90,8 @@ class DescriptorReader:
 
         Args:
             features_PD: what `read` returned.
-            advantage_PT: rewards without the prompts' contribution, NaN where a teacher was not asked.
-            cluster_P: codes of clusters, which are what a teacher is known by.
+            advantage_PT: rewards without the prompts' contribution, NaN where a teacher was not sampled.
+            cluster_P: codes of clusters, the unit of evidence.
         """
         asked_PT = np.isfinite(advantage_PT)
         num_T1 = np.maximum(asked_PT.sum(axis=0), 1)[:, None]
@@ -106,12 +105,12 @@ class DescriptorReader:
         left_PT = np.where(asked_PT, left_PT - language_PL @ profile_TL.T, 0.0)
         known_T1 = _count_clusters(asked_PT, np.ones((len(cluster_P), 1)), cluster_P)
         trust_T1 = known_T1 / np.maximum(known_T1 + self.doubt_text, TINY)
-        # prompts weigh by how far the teacher surpassed itself there: the mean of won prompts less that of lost ones
+        # prompts are weighted by the teacher's reward above its own mean
         excels_TK = trust_T1 * (left_PT.T @ text_PK) / num_T1
         return np.hstack([level_T1, profile_TL, excels_TK])
 
     def trusting(self, matrix: RewardMatrix, advantage_PT: Floats) -> "DescriptorReader":
-        """Return a reader that doubts as much as the existing models' noise and variety warrant (empirical Bayes)."""
+        """Return a reader with shrinkage estimated from the existing models (empirical Bayes)."""
         features_PD, cluster_P = self.read(matrix.queries), matrix.cluster_P
         plain_TD = self.describe(features_PD, advantage_PT, cluster_P)
         asked_PT = np.isfinite(advantage_PT)
@@ -158,7 +157,7 @@ class Descriptor:
 
 
 def restore_descriptor(state: State) -> Descriptor:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     space, own = state.part("space"), state.part("teachers")
     languages = TagVocabulary("language", tuple(own.values["languages"]))
     doubts = own.values["doubt_language"], own.values["doubt_text"]
@@ -168,43 +167,43 @@ def restore_descriptor(state: State) -> Descriptor:
 
 
 def fit_model_descriptors(predictor: Descriptor, probe: RewardMatrix, name: str) -> Descriptor:
-    """Let a new teacher join; nothing is learned again.
+    """Add a new teacher; nothing is retrained.
 
     Args:
         predictor: of the existing models.
         probe: 50 to 200 prompts, scored for the existing models and the new teacher.
-        name: of the new teacher; its column takes its place in the order of names.
+        name: name of the new teacher; its column is in the order of names.
 
     Raises:
-        UserError: the probe's teachers are not the existing models and the new one, or the new one answered nothing.
+        UserError: the probe's teachers are not the existing models and the new one, or the new one has no reward.
     """
     num_T = len(predictor.described_TD)
     if name not in probe.teachers or len(probe.teachers) != num_T + 1:
-        wanted = f"those of the {num_T} teachers the router knows, and of '{name}'"
+        wanted = f"those of the router's {num_T} teachers, and of '{name}'"
         raise UserError(f"probe: holds rewards of {', '.join(probe.teachers)}; wanted {wanted}")
     place = probe.teachers.index(name)
     level_T = predictor.described_TD[:, 0]
-    # the existing models say how hard each prompt is
+    # the existing models' rewards show how hard each prompt is
     existing_PT = np.delete(probe.rewards_PT, place, axis=1)
     known_PT = np.isfinite(existing_PT)
     easy_P = np.where(known_PT, existing_PT - level_T, 0.0).sum(axis=1) / np.maximum(known_PT.sum(axis=1), 1)
     advantage_P = np.where(known_PT.any(axis=1), probe.rewards_PT[:, place] - easy_P, np.nan)
     if not np.isfinite(advantage_P).any():
-        raise UserError(f"probe: holds no prompt that both '{name}' and another teacher answered")
+        raise UserError(f"probe: holds no prompt with rewards of both '{name}' and another teacher")
     features_PD = predictor.reader.read(probe.queries)
     new_1D = predictor.reader.describe(features_PD, advantage_P[:, None], probe.cluster_P)
     return replace(predictor, described_TD=np.insert(predictor.described_TD, place, new_1D[0], axis=0))
 
 
 def _whitening(text_PK: Floats, penalty: float) -> Floats:
-    """Return H with x·H·Hᵀ·Xᵀy/P = x·(XᵀX + λ)⁻¹·Xᵀy: likeness to prompts excelled at is a ridge regression."""
+    """Return H with x·H·Hᵀ·Xᵀy/P = x·(XᵀX + λ)⁻¹·Xᵀy: the similarity is then a ridge regression."""
     squares_K, turned_KK = np.linalg.eigh(text_PK.T @ text_PK)
     scale_K = np.sqrt(len(text_PK) / (np.maximum(squares_K, 0.0) + penalty))
     return np.ascontiguousarray((turned_KK * scale_K) @ turned_KK.T)
 
 
 def _count_clusters(asked_PT: Bools, groups_PG: Floats, cluster_P: Rows) -> Floats:
-    """Return in how many clusters each teacher was asked, by group of prompts (0/1 columns); shape (T, G)."""
+    """Return in how many clusters each teacher was sampled, by group of prompts (0/1 columns); shape (T, G)."""
     clusters, index_P = np.unique(cluster_P, return_inverse=True)
     found_TG = np.zeros((asked_PT.shape[1], groups_PG.shape[1]))
     for teacher in range(asked_PT.shape[1]):

@@ -1,4 +1,4 @@
-"""Any Hugging Face encoder, fine-tuned with the soft-label loss (METHODS §3); for GPUs, though a CPU will do.
+"""Any Hugging Face encoder, fine-tuned with the soft-label loss (METHODS §3); meant for GPUs, works on CPUs.
 
 The papers use mDeBERTa-v3-base, mT5 and Gemma-2-2B. The artifact holds weights, config and
 tokenizer: it needs no hub.
@@ -58,7 +58,7 @@ class EncoderLearner(LearnerConfig):
     device: Annotated[str | None, Operational] = None
 
     def identity(self) -> Raw:
-        """Name a local model by what is in it, not by where it lies."""
+        """Identify a local model by its content instead of its path."""
         found = super().identity()
         return found | {"model": digest_files(Path(self.model))} if Path(self.model).is_dir() else found
 

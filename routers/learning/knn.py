@@ -1,4 +1,4 @@
-"""The mean outcome of the nearest training prompts: a strong, honest baseline."""
+"""The mean reward of the nearest training prompts: a strong baseline."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from routers.features.tags import UNSEEN
 from routers.learning.learner import Floats, LearnerConfig, State, nested
 
 CELLS: Final = 1_000_000
-"""Similarities held at a time: 4 MB, and three times as much for what is made of them."""
+"""Number of similarities in memory at a time: 4 MB, and three times as much for intermediate results."""
 TIED: Final = 1e-5
-"""Difference of similarities that rounding can make: neighbours no further apart share the places that are left."""
+"""Rounding error of similarities: neighbours whose similarities differ by less are ties."""
 UNASKED: Final = 0.1
-"""Neighbours for which one counts that was not asked, as having done as well as on average."""
+"""Weight, in neighbours, of a teacher's mean reward, where neighbours lack a reward of it."""
 NEAREST_FOREIGN: Final = 1.0 + TAG_LENGTH["task"] ** 2 + 1e-5
-"""No prompt of another language is more similar: with `k` nearer ones in its own, the others need no look."""
+"""No prompt in another language is more similar: with `k` nearer ones in its own, the others are not searched."""
 
 Singles = NDArray[np.float32]
 
@@ -30,9 +30,10 @@ class KnnLearner(LearnerConfig):
     """Average the `k` nearest.
 
     Attributes:
-        k: neighbours.
-        with_tags: whether language and task count as near; without, the router is blind to them, as public ones are.
-        seed: of the decomposition of the texts.
+        k: number of neighbours.
+        with_tags: whether language and task are part of the similarity; without them the router does not see the
+            language, as public ones.
+        seed: seed of the decomposition of the texts.
     """
 
     kind: Literal["knn"] = "knn"
@@ -46,7 +47,7 @@ class KnnLearner(LearnerConfig):
         return f"knn_{self.k}" if self.with_tags else f"knn_{self.k}_blind"
 
     def fit(self, matrix: RewardMatrix) -> "Knn":
-        """Remember all training prompts."""
+        """Store all training prompts."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         space = fit_space(matrix.queries, with_tags=self.with_tags, seed=self.seed)
         memory_PK = space.read(matrix.queries).astype(np.float32)
@@ -56,7 +57,7 @@ class KnnLearner(LearnerConfig):
 
 @dataclass(frozen=True, slots=True)
 class Knn:
-    """Vectors and outcomes of the training prompts: NaN where a teacher was not asked; its mean is in `means_T`."""
+    """Vectors and rewards of the training prompts: NaN where a teacher was not sampled; its mean is in `means_T`."""
 
     space: DenseSpace
     memory_MK: Singles
@@ -65,7 +66,7 @@ class Knn:
     k: int
 
     def predict(self, queries: Queries) -> Floats:
-        """Average the outcomes of the nearest, shape (P, T)."""
+        """Average the rewards of the nearest, shape (P, T)."""
         vectors_PK = self.space.read(queries).astype(np.float32)
         found_PT = np.zeros((len(queries), self.outcomes_MT.shape[1]))
         is_left_P = np.ones(len(queries), bool)
@@ -75,7 +76,7 @@ class Knn:
         return found_PT
 
     def _by_language(self, queries: Queries) -> Iterator[tuple[Rows, Rows]]:
-        """Yield prompts and memory of one language, where that remembers enough."""
+        """Yield prompts and neighbours of one language, where it has enough of them."""
         place = self.space.place_of("language")
         if place is None:
             return
@@ -90,7 +91,7 @@ class Knn:
     def _average(
         self, vectors_PK: Singles, rows: Rows, memory: Rows, found_PT: Floats, is_left_P: NDArray[np.bool_]
     ) -> None:
-        """Average the nearest in a part of the memory, for those prompts that have nobody nearer outside it."""
+        """Average the nearest in a part of the training set, for prompts that have no nearer neighbour outside it."""
         is_all = len(memory) == len(self.memory_MK)
         part_NK = self.memory_MK if is_all else self.memory_MK[memory]
         step = max(1, CELLS // len(memory))
@@ -125,7 +126,7 @@ class Knn:
 
 
 def _shares(near_BN: Singles, farthest_B: Singles, k: int) -> Floats:
-    """Return what each neighbour counts for: 1 among the nearest, a share where several tie for the last places."""
+    """Return the weight of each neighbour: 1 among the nearest, a share where several tie for the last places."""
     is_nearer_BN = near_BN > farthest_B[:, None] + TIED
     is_tied_BN = (near_BN >= farthest_B[:, None] - TIED) & ~is_nearer_BN
     left_B = (k - is_nearer_BN.sum(axis=1)) / is_tied_BN.sum(axis=1)
@@ -134,7 +135,7 @@ def _shares(near_BN: Singles, farthest_B: Singles, k: int) -> Floats:
 
 
 def restore_knn(state: State) -> Knn:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     space, memory = state.part("space"), state.part("memory")
     arrays = memory.arrays
     found = restore_space(space.arrays, space.values)

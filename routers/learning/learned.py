@@ -1,7 +1,7 @@
-"""The default router: a shrunken language prior, and a regularised text residual for what it leaves (METHODS §3).
+"""The default router: a shrunken language prior, and a regularised text residual for the rest (METHODS §3).
 
-Routers blind to language fail where language decides, tables where the topic does. Here the strength of both is
-chosen by cross-validation within the training prompts, clusters kept together; either may come out as nothing.
+Routers that do not see the language fail where language decides, and tables fail where the topic does. Here the
+strength of both is chosen by cross-validation within the training prompts, with whole clusters; either may be zero.
 """
 
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ class LearnedLearner(LearnerConfig):
     """Prior plus residual.
 
     Attributes:
-        folds: of the cross-validation that chooses the strengths.
-        seed: of its folds.
-        use_text: whether the text residual is tried at all.
-        caution: standard errors taken off the advantage of any teacher over the best single one.
+        folds: number of cross-validation folds for the choice of strengths.
+        seed: seed of the folds.
+        use_text: whether a text residual is tried at all.
+        caution: standard errors subtracted from the advantage of any teacher over the best single one.
     """
 
     kind: Literal["learned"] = "learned"
@@ -46,7 +46,7 @@ class LearnedLearner(LearnerConfig):
         return "learned" if self.use_text else "prior"
 
     def fit(self, matrix: RewardMatrix) -> "Learned":
-        """Choose strengths and fit on all prompts."""
+        """Choose the strengths, and fit on all prompts."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         weight_T = win_shares(matrix.rewards_PT)
         fold_P = deal_folds(matrix.cluster_P, self.folds, self.seed)
@@ -67,7 +67,7 @@ class LearnedLearner(LearnerConfig):
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """Teacher means, prior, the price of uncertainty, and text residual, added up."""
+    """The sum of teacher means, prior, uncertainty correction and text residual."""
 
     means_T: Floats
     prior: Prior
@@ -89,7 +89,7 @@ class Learned:
 
 
 def restore_learned(state: State) -> Learned:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     text = restore_text(state.part("text")) if "text" in state.values else None
     prior = restore_prior(state.part("prior"))
     price = restore_table(state.part("price"))
@@ -99,7 +99,7 @@ def restore_learned(state: State) -> Learned:
 def win_shares(rewards_PT: Floats) -> Floats:
     """Return on which share of the prompts each teacher is best, ties shared; shape (T,), summing to 1.
 
-    Errors about a teacher that never wins do not change who is asked, so they hardly count.
+    Errors about a teacher that is never the best do not change the routes, so they hardly count.
     """
     best_P = np.nanmax(rewards_PT, axis=1, keepdims=True)
     wins_PT = (rewards_PT >= best_P - 1e-9).astype(float)
@@ -108,7 +108,7 @@ def win_shares(rewards_PT: Floats) -> Floats:
 
 
 def _choose_penalty(queries: Queries, left_PT: Floats, weight_T: Floats, fold_P: Rows) -> float | None:
-    """Return the penalty with the least held-out error; None if leaving the text out is best."""
+    """Return the penalty with the smallest held-out error; None if no text residual is best."""
     errors = np.zeros(len(PENALTIES) + 1)
     for fold in range(int(fold_P.max()) + 1):
         learn, judge = np.flatnonzero(fold_P != fold), np.flatnonzero(fold_P == fold)

@@ -1,4 +1,4 @@
-"""What every learned router is: a config that is fitted to a reward matrix, and a predictor that can be saved.
+"""The interface of learned routers: a config that is fitted to a reward matrix, and a predictor that can be saved.
 
 Fitting uses one thread: sums of floats depend on how threads share them, and equal matrices must give equal bytes.
 """
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A predictor, written down: arrays for safetensors, and values for JSON."""
+    """A serialised predictor: arrays for safetensors, and values for JSON."""
 
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -33,18 +33,19 @@ class State:
 
 
 def nested(values: Mapping[str, Any], /, **parts: State) -> State:
-    """Put the states of parts under their names, whatever these are, beside own values."""
+    """Put the states of parts under their names, beside own values."""
     arrays = {f"{name}.{key}": array for name, part in parts.items() for key, array in part.arrays.items()}
     return State(arrays, {**values, **{name: dict(part.values) for name, part in parts.items()}})
 
 
 class Predictor(Protocol):
-    """Says how good each teacher's answer to a prompt is expected to be, relative to the other models'."""
+    """Predicts the reward of each teacher on a prompt, relative to the other teachers."""
 
     def predict(self, queries: Queries) -> Floats:
-        """Return the expected reward of each teacher, shape (P, T), teachers in the order of the training matrix.
+        """Return the predicted reward of each teacher, shape (P, T), teachers in the order of the training matrix.
 
-        Only differences within a row mean something: what a prompt gives to all teachers alike is not predicted.
+        Only differences within a row are meaningful: the part of a reward that is common to all teachers is not
+        predicted.
         """
         ...
 
@@ -57,8 +58,8 @@ class LearnerConfig(Config):
     """Base of the configs of learned routers."""
 
     def fit(self, matrix: RewardMatrix) -> Predictor:
-        """Learn from outcomes. The same matrix gives the same predictor."""
-        raise TypeError(f"{type(self).__name__} does not say how to learn")
+        """Fit a predictor to rewards. The same matrix gives the same predictor."""
+        raise TypeError(f"{type(self).__name__} does not implement `fit`")
 
     @property
     def label(self) -> str:
@@ -67,32 +68,32 @@ class LearnerConfig(Config):
 
 
 Restore = Callable[[State], Predictor]
-"""Makes a predictor of what its `state` returned."""
+"""Rebuilds a predictor from what its `state` returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """The same expectation for every prompt."""
+    """The same prediction for every prompt."""
 
     expected_T: Floats
 
     def predict(self, queries: Queries) -> Floats:
-        """Return the expectation, once for each prompt."""
+        """Return the prediction, once for each prompt."""
         return np.tile(self.expected_T, (len(queries), 1))
 
     def state(self) -> State:
-        """Return the expectation."""
+        """Return the prediction."""
         return State({"expected_T": self.expected_T})
 
 
 def restore_fixed(state: State) -> Fixed:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     return Fixed(np.asarray(state.arrays["expected_T"], float))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep the linear algebra within to one thread. Ray gives tasks one anyway, a laptop all it has."""
+    """Limit linear algebra to one thread within this context: results then do not depend on the number of cores."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):

@@ -1,6 +1,6 @@
-"""A learned router as a small table, the form in which it travels from the step that trains it to those that ask it.
+"""A trained router as a small table: how it travels from the step that trains it to the steps that route by it.
 
-Arrays are written from numpy as they are: a million coefficients are no million objects.
+Arrays are written from numpy directly, without a Python object for each number.
 """
 
 from typing import Any, Final
@@ -14,7 +14,7 @@ from arbitrage.tables import arrow_schema, require_schema
 from routers.learning.artifact import Artifact, read_written, written
 
 TEXT: Final = ""
-"""Name of the part that holds the JSON; no array has it."""
+"""Name of the part that holds the JSON; no array has this name."""
 
 
 def pack(artifact: Artifact) -> pa.Table:

@@ -1,9 +1,9 @@
 """The language prior: empirical Bayes over family, script, language, task, and the look of the prompt.
 
 All are blocks of one ridge regression. A block's strength is the prior standard deviation of its coefficients: 0
-leaves it out, a large one lets every row of the table speak for itself. Strengths are chosen by cross-validation from
+leaves it out, with a large one every row of the table has its own mean. Strengths are chosen by cross-validation from
 sums of squares alone (one pass over the data, whatever the number of prompts), so a language with few prompts
-leans on its family and on all.
+is shrunk towards its family and towards all languages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,14 @@ from routers.learning.learner import Floats, State
 NOISE: Final = 5.0
 """Ridge penalty of a coefficient of strength 1: five prompts weigh as much as the prior."""
 GRID: Final = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Strengths there are."""
+"""Grid of strengths."""
 START: Final = {"family": 0.4, "script": 0.2, "language": 0.8, "task": 0.2, "language_task": 0.2, "surface": 0.2}
-"""Where the search begins; other blocks at 0.1."""
+"""Initial strengths; other blocks start at 0.1."""
 SWEEPS: Final = 3
 CHUNK: Final = 4096
 """Rows expanded at a time."""
 MAX_CROSSED: Final = 64
-"""Above so many languages, none learns its own response to the look of a prompt: the squares would grow too large."""
+"""With more languages, surface features have the same coefficients in all: the matrix would grow too large."""
 
 Strengths = Mapping[str, float]
 Loss = Callable[[Strengths], float]
@@ -55,7 +55,7 @@ class Design:
 
     @property
     def is_crossed(self) -> bool:
-        """Tell whether each language may respond to the look of a prompt in its own way."""
+        """Tell whether surface features have their own coefficients in each language."""
         return 1 < len(self.of("language").values) <= MAX_CROSSED
 
     def of(self, level: str) -> TagVocabulary:
@@ -71,7 +71,7 @@ class Design:
         return found
 
     def surface(self, queries: Queries) -> Floats:
-        """Return the look of each prompt, standardised and cut at three, and the square of its length."""
+        """Return the standardised surface features of each prompt, clipped at ±3, and the square of its length."""
         raw_US = queries.derive("surface", measure_surface)
         scaled_US = np.clip((raw_US - self.surface_mean_S) / self.surface_scale_S, -3.0, 3.0)
         scaled_PS: Floats = np.hstack([scaled_US, scaled_US[:, :1] ** 2 - 1.0])[queries.text_P] / 3.0
@@ -79,7 +79,7 @@ class Design:
 
 
 def design_of(queries: Queries) -> Design:
-    """Collect what the training prompts hold; levels with a single value carry nothing and are left out."""
+    """Collect the levels of the training prompts; levels with a single value are left out."""
     levels = [vocabulary_of(queries, level) for level in LEVELS]
     told = {v.level: len(v.values) for v in levels}
     kept = [v for v in levels if len(v.values) > 1 and not (v.level == "language_task" and told["task"] == 1)]
@@ -96,7 +96,7 @@ class Squares:
     yy_T: Floats
 
     def __sub__(self, other: "Squares") -> "Squares":
-        """Return the sums without those of some of the prompts."""
+        """Return the sums without those of some prompts."""
         return Squares(self.xx - other.xx, self.xy - other.xy, self.yy_T - other.yy_T)
 
 
@@ -109,9 +109,10 @@ class Prior:
     weights_XT: Floats
 
     def predict(self, queries: Queries) -> Floats:
-        """Return the expected departure of each teacher from its mean, shape (P, T).
+        """Return the predicted deviation of each teacher from its mean, shape (P, T).
 
-        Prompts of one language and task share their part; only the look of a prompt is computed for each.
+        The part of language and task is computed once for all their prompts; only surface features are computed for
+        each.
         """
         weights = self._by_block()
         surface_PS = self.design.surface(queries)
@@ -144,7 +145,7 @@ class Prior:
 
 
 def restore_prior(state: State) -> Prior:
-    """Make the prior of its state."""
+    """Rebuild the prior from its state."""
     arrays = state.arrays
     levels = tuple(TagVocabulary(level, tuple(values)) for level, values in state.values["levels"])
     design = Design(levels, arrays["surface_mean_S"], arrays["surface_scale_S"])
@@ -153,11 +154,11 @@ def restore_prior(state: State) -> Prior:
 
 @dataclass(frozen=True, slots=True)
 class PriorFits:
-    """The prior of all training prompts, and what each fold's prompts look like to the prior of the others.
+    """The prior of all training prompts, and its cross-validated predictions.
 
     Attributes:
         prior: fitted on everything.
-        held_out_PT: expectation of each prompt by a prior that has not seen its fold.
+        held_out_PT: prediction for each prompt by a prior that was fitted without its fold.
     """
 
     prior: Prior
@@ -169,9 +170,9 @@ def fit_prior(queries: Queries, residual_PT: Floats, weight_T: Floats, fold_P: R
 
     Args:
         queries: P prompts.
-        residual_PT: what is to be explained: rewards without prompt and teacher effects.
-        weight_T: how much a teacher's squared errors count in the choice of strengths.
-        fold_P: fold codes, 0 to K − 1; the same clusters always lie in the same fold.
+        residual_PT: target: rewards without prompt and teacher effects.
+        weight_T: weight of a teacher's squared errors in the choice of strengths.
+        fold_P: fold codes, 0 to K − 1; a cluster is always in one fold.
     """
     design = design_of(queries)
     folds = range(int(fold_P.max()) + 1)
@@ -193,7 +194,7 @@ def fit_prior(queries: Queries, residual_PT: Floats, weight_T: Floats, fold_P: R
 
 
 def _descend(loss: Loss, names: Sequence[str]) -> dict[str, float]:
-    """Move one strength at a time along the grid for as long as the loss falls."""
+    """Change one strength at a time along the grid while the loss falls."""
     strengths = {name: START.get(name, 0.1) for name in names}
     best = loss(strengths)
     for _ in range(SWEEPS):

@@ -17,7 +17,7 @@ from routers.learning.text import TextRidge, fit_text, restore_text
 
 
 class RidgeLearner(LearnerConfig):
-    """n-grams, and the language as a column of its own.
+    """n-grams, and the language as columns of its own.
 
     Attributes:
         penalty: λ, in prompts.
@@ -34,7 +34,7 @@ class RidgeLearner(LearnerConfig):
         return "ridge" if self.with_tags else "ridge_blind"
 
     def fit(self, matrix: RewardMatrix) -> "Ridge":
-        """Fit the languages' columns first, then the n-grams on what they leave."""
+        """Fit the language columns first, then the n-grams on the residual."""
         table = TableLearner(by="language", shrinkage=self.penalty if self.with_tags else 1e12).fit(matrix)
         residual_PT, means_T = centred(matrix.rewards_PT)
         left_PT = residual_PT + means_T - table.predict(matrix.queries)
@@ -59,5 +59,5 @@ class Ridge:
 
 
 def restore_ridge(state: State) -> Ridge:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     return Ridge(restore_table(state.part("table")), restore_text(state.part("text")))

@@ -1,4 +1,4 @@
-"""Learn the share each teacher deserves, after Zooter ("Routing to the expert" [2311.08692]).
+"""Predict the share of each teacher in a softmax of rewards, after Zooter ("Routing to the expert" [2311.08692]).
 
 The target is softmax(R/τ), the loss the Kullback-Leibler divergence. Labels are noisy one by one, so each is blended
 with the mean of its group, s* = β·s + (1−β)·mean; groups are (language, task), small ones lean on all prompts. In
@@ -25,13 +25,12 @@ class SoftLabelLearner(LearnerConfig):
 
     Attributes:
         temperature: τ, in standard deviations of rewards within a prompt, so that no scale of rewards matters. Well
-            below 1, the labels prefer who wins alone to who is good on average: the mean of a softmax is not the
-            softmax of a mean.
-        own_share: β, the weight of a prompt's own label; the rest is its group's.
-        group_shrinkage: prompts at which a group's own mean weighs as much as that of all prompts.
+        below 1, the labels prefer teachers that are sometimes far ahead to teachers that are good on average.
+        own_share: β, the weight of a prompt's own label; the rest is the weight of its group's.
+        group_shrinkage: number of prompts at which a group's own mean has the same weight as that of all prompts.
         penalty: λ of the L2 penalty, in prompts.
         with_tags: whether language and task are features and make groups; without, all prompts are one group.
-        seed: of the decomposition of the texts.
+        seed: seed of the decomposition of the texts.
     """
 
     kind: Literal["soft_label"] = "soft_label"
@@ -48,7 +47,7 @@ class SoftLabelLearner(LearnerConfig):
         return "soft_label" if self.with_tags else "soft_label_blind"
 
     def fit(self, matrix: RewardMatrix) -> "SoftLabel":
-        """Smooth the labels, then descend."""
+        """Smooth the labels, then fit."""
         tau = self.temperature * reward_scale(matrix.rewards_PT)
         level = "language_task" if self.with_tags else None
         target_PT = smooth_labels(matrix, tau, self.own_share, self.group_shrinkage, level)
@@ -77,7 +76,7 @@ class SoftLabel:
 
 
 def restore_soft_label(state: State) -> SoftLabel:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     space, own = state.part("space"), state.part("logits")
     return SoftLabel(restore_space(space.arrays, space.values), own.arrays["weights_FT"], own.values["tau"])
 
@@ -92,10 +91,10 @@ def reward_scale(rewards_PT: Floats) -> float:
 def smooth_labels(
     matrix: RewardMatrix, tau: float, own_share: float, group_shrinkage: float, level: str | None
 ) -> Floats:
-    """Return the labels s*, shape (P, T), rows summing to 1; a teacher that is not admitted has none of it.
+    """Return the labels s*, shape (P, T), rows summing to 1; an ineligible teacher has 0.
 
     Args:
-        matrix: outcomes; NaN where a teacher is not admitted.
+        matrix: rewards; NaN where a teacher is not eligible.
         tau: τ, in units of reward.
         own_share: β.
         group_shrinkage: prompts at which a group weighs as much as all prompts.

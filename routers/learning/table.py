@@ -16,11 +16,12 @@ from routers.learning.learner import Fixed, Floats, LearnerConfig, State
 
 
 class TableLearner(LearnerConfig):
-    """Expect of each teacher its mean in the prompt's language; where training saw none, its mean overall.
+    """Predict each teacher's mean reward in the prompt's language; for unseen languages, its overall mean.
 
     Attributes:
-        by: what the rows of the table are.
-        shrinkage: prompts at which a row's own mean weighs as much as the mean overall (0: plain means).
+        by: what a row of the table is.
+        shrinkage: number of prompts at which a row's own mean has the same weight as the overall mean (0: plain
+            means).
     """
 
     kind: Literal["language_table"] = "language_table"
@@ -34,7 +35,7 @@ class TableLearner(LearnerConfig):
         return f"per_{self.by}{shrunken}"
 
     def fit(self, matrix: RewardMatrix) -> "Table":
-        """Average the rewards of each teacher in each row, over the prompts it was asked."""
+        """Average the rewards of each teacher in each row, over the prompts that it was sampled on."""
         residual_PT, means_T = centred(matrix.rewards_PT)
         vocabulary = vocabulary_of(matrix.queries, self.by)
         codes_P = vocabulary.codes(matrix.queries)
@@ -47,7 +48,7 @@ class TableLearner(LearnerConfig):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Means of all teachers, and how each row of the table departs from them."""
+    """Means of all teachers, and the deviation of each row from them."""
 
     vocabulary: TagVocabulary
     means_T: Floats
@@ -67,13 +68,13 @@ class Table:
 
 
 def restore_table(state: State) -> Table:
-    """Make the predictor of its state."""
+    """Rebuild the predictor from its state."""
     vocabulary = TagVocabulary(state.values["level"], tuple(state.values["rows"]))
     return Table(vocabulary, state.arrays["means_T"], state.arrays["departures_RT"])
 
 
 class SingleLearner(LearnerConfig):
-    """Expect of each teacher what it reached on average."""
+    """Predict each teacher's mean reward."""
 
     kind: Literal["best_single"] = "best_single"
 

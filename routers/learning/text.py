@@ -1,6 +1,6 @@
-"""Ridge regression on hashed n-grams, one column for each teacher, solved without ever forming a square matrix.
+"""Ridge regression on hashed n-grams, one column for each teacher, solved without forming a square matrix.
 
-Equal texts are one row of weight n: a segment asked in thirty languages is hashed and solved for once. Conjugate
+Equal texts are one row of weight n: a segment for thirty target languages is hashed once. Conjugate
 gradients on the dual system (Hestenes and Stiefel 1952) need two sparse products a step; memory is that of the texts.
 """
 
@@ -30,7 +30,7 @@ class TextRidge:
     weights_FT: Singles
 
     def predict(self, queries: Queries) -> Floats:
-        """Return what the text adds to the expectation of each teacher, shape (P, T)."""
+        """Return the text part of the prediction for each teacher, shape (P, T)."""
         found_UT = self.ngrams.read(queries) @ self.weights_FT
         return np.asarray(found_UT, np.float64)[queries.text_P]
 
@@ -40,7 +40,7 @@ class TextRidge:
 
 
 def restore_text(state: State) -> TextRidge:
-    """Make the regression of its state."""
+    """Rebuild the regression from its state."""
     arrays = state.arrays
     return TextRidge(Ngrams(arrays["buckets"], arrays["idf"]), arrays["weights_FT"])
 
@@ -50,7 +50,7 @@ def fit_text(queries: Queries, residual_PT: Floats, penalty: float) -> TextRidge
 
     Args:
         queries: P prompts.
-        residual_PT: what is to be explained; NaN where a teacher was not asked.
+        residual_PT: target; NaN where a teacher was not sampled.
         penalty: λ; rows have unit length, so λ is in prompts.
     """
     ngrams = ngrams_of(queries)
@@ -80,7 +80,7 @@ def fit_rows(
 
 @dataclass(frozen=True, slots=True)
 class _Dual:
-    """Rows of n-grams, U × F, each counting for a teacher as often as that was asked: n = root²."""
+    """Rows of n-grams, U × F; each is weighted for a teacher by how often it was sampled: n = root²."""
 
     rows: sparse.csr_matrix
     transposed: sparse.csr_matrix

@@ -1,4 +1,4 @@
-"""The verbs `train` and `route` for a router that is learned within the run that uses it, and the fit itself."""
+"""The steps `train` and `route` for a router that is trained within the run that uses it, and the fit itself."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -23,9 +23,10 @@ from routers.step import RouteWorker, members_of
 
 
 def fit_router(learner: AnyLearner, matrix: RewardMatrix, num_dropped: int = 0) -> Artifact:
-    """Fit on all prompts; equal matrices give equal routers.
+    """Fit a router on all prompts; equal matrices give equal routers.
 
-    `about` says on what: prompts, languages, each teacher's mean advantage over the others, and what was chosen.
+    `about` describes the training: prompts, languages, each teacher's mean advantage over the others, and what was
+    chosen.
     """
     with one_thread():
         chosen: LearnerConfig = learner
@@ -57,7 +58,7 @@ VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Explored:
-    """The steps of a candidate table in which every eligible teacher is asked."""
+    """The steps of a candidate table in which every eligible teacher was sampled."""
 
     prompts: Step
     routes: Step
@@ -66,7 +67,7 @@ class Explored:
 
 
 class TrainRouterStep(PureCorpusStep):
-    """How to learn, and the teachers in the order of the columns. Holds all prompts in memory."""
+    """Config of a train step: the learner, and the teachers of the columns."""
 
     step_kind: ClassVar[str] = "train_router"
 
@@ -83,12 +84,12 @@ class TrainRouterStep(PureCorpusStep):
 
 
 def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, label: str = ROUTER) -> Step:
-    """Learn who is best asked, from the answers and final scores of all teachers; one table for the whole run.
+    """Train a router on the candidates and final scores of all teachers; one table for the whole run.
 
     Args:
-        learner: how to learn.
-        pool: the teachers that were asked.
-        explored: what they answered.
+        learner: the learner.
+        pool: the teachers that were sampled.
+        explored: their candidates and scores.
         label: of the step, where a pipeline trains several routers.
     """
     return Step(
@@ -107,7 +108,7 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, l
 
 
 class RouteTrainedConfig(PureStep):
-    """Routes by a router that another step of the run has trained."""
+    """How to choose by a router that another step trains."""
 
     step_kind: ClassVar[str] = "route_trained"
 
@@ -122,7 +123,7 @@ class RouteTrainedConfig(PureStep):
 
 
 def route_trained(choice: ChoiceConfig, pool: Sequence[PoolMember], prompts: Step, trained: Step, label: str) -> Step:
-    """Decide for each prompt who is asked, by a router that an earlier step of the run trains.
+    """Decide for each prompt which teachers it is sent to, by a router that an earlier step trains.
 
     Raises:
         ConfigError: the pool is empty or names a teacher twice, or `choice` names one that is not in it.

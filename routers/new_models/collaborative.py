@@ -23,7 +23,7 @@ from arbitrage.candidates.queries import Rows
 
 TINY: Final = 1e-9
 MAX_PLAYED: Final = 16
-"""Most existing models that are treated as new in tuning."""
+"""Maximum number of existing models that are treated as new in tuning."""
 
 
 class Penalties(NamedTuple):
@@ -51,7 +51,7 @@ class Evidence:
     Attributes:
         known_PX: expected rewards of the existing models (T columns), how easy such prompts are, residuals (T), tags
             (G), and a constant.
-        num_fellows: T.
+        num_existing: T.
         easy_P: mean residual of the existing models on the prompt.
         mean_P: mean expected reward of the existing models.
         level_T: expected reward of each above that, mean over the prompts.
@@ -68,11 +68,11 @@ class Evidence:
     ease_G: Floats
 
     @property
-    def foretold_PX(self) -> Floats:
+    def prior_PX(self) -> Floats:
         """The columns of a prompt without any reward yet: residuals are zero."""
-        foretold_PX = self.known_PX.copy()
-        foretold_PX[:, self.num_existing + 1 : 2 * self.num_existing + 1] = 0.0
-        return foretold_PX
+        prior_PX = self.known_PX.copy()
+        prior_PX[:, self.num_existing + 1 : 2 * self.num_existing + 1] = 0.0
+        return prior_PX
 
     def penalty_X(self, penalties: Penalties) -> Floats:
         """Return the penalty of each column; the constant is not shrunken."""
@@ -102,7 +102,7 @@ class ModelEstimate:
     error_P: Floats
 
 
-def look_at(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
+def describe(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
     """Build the columns of prompts.
 
     Args:
@@ -140,8 +140,8 @@ def estimate(evidence: Evidence, rows: Rows, rewards_N: Floats, penalties: Penal
     weights_X = inverse_XX @ (known_NX.T @ advantage_N)
     freedom = len(rows) - float(np.einsum("nx,xy,ny->", known_NX, inverse_XX, known_NX))
     noise = float(((advantage_N - known_NX @ weights_X) ** 2).sum()) / max(freedom, 1.0)
-    foretold_PX = evidence.foretold_PX
-    error_P = np.sqrt(noise * np.einsum("px,px->p", foretold_PX @ inverse_XX, foretold_PX))
+    prior_PX = evidence.prior_PX
+    error_P = np.sqrt(noise * np.einsum("px,px->p", prior_PX @ inverse_XX, prior_PX))
     num = evidence.num_existing
     likeness_T = weights_X[:num] / evidence.scale
     share_T = likeness_T + (1.0 - likeness_T.sum()) / num
@@ -169,14 +169,14 @@ def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -
 
 def _errors_of(model: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Floats:
     """Return the mean squared error for one existing model at each point of the grid."""
-    evidence = look_at(np.delete(expected_PT, model, axis=1), np.delete(rewards_PT, model, axis=1), tags_PG)
-    asked = rows[np.isfinite(rewards_PT[rows, model])]
-    known_NX = evidence.known_PX[asked]
+    evidence = describe(np.delete(expected_PT, model, axis=1), np.delete(rewards_PT, model, axis=1), tags_PG)
+    known_rows = rows[np.isfinite(rewards_PT[rows, model])]
+    known_NX = evidence.known_PX[known_rows]
     squares_XX = known_NX.T @ known_NX
-    target_X = known_NX.T @ evidence.advantage(rewards_PT[asked, model], asked)
-    foretold_PX = evidence.foretold_PX
+    target_X = known_NX.T @ evidence.advantage(rewards_PT[known_rows, model], known_rows)
+    prior_PX = evidence.prior_PX
     truth_P = expected_PT[:, model] - evidence.mean_P
-    moments_XX, moments_X = foretold_PX.T @ foretold_PX, foretold_PX.T @ truth_P
+    moments_XX, moments_X = prior_PX.T @ prior_PX, prior_PX.T @ truth_P
     penalty_GX = np.stack([evidence.penalty_X(penalties) for penalties in GRID])
     systems_GXX = squares_XX + penalty_GX[:, :, None] * np.eye(len(squares_XX))
     weights_GX = np.linalg.solve(systems_GXX, np.broadcast_to(target_X[:, None], (*penalty_GX.shape, 1)))[:, :, 0]

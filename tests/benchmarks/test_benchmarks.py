@@ -136,20 +136,20 @@ def test_waste_is_what_had_been_answered_before() -> None:
 
 def test_what_the_server_answers_a_dying_client_was_under_way_and_each_kill_has_its_own_window() -> None:
     calls = calls_of(
-        ("a", 0, 200, 4.99, 5.02),  # nobody was there to read it
+        ("a", 0, 200, 4.99, 5.02),  # no reader was left
         ("a", 1, 499, 6.0, 6.5),  # under way at the second kill
         ("a", 2, 200, 7.0, 7.1),
         ("b", 0, 200, 6.3, 6.4),  # journaled, and yet asked again
         ("b", 1, 200, 7.0, 7.1),
         ("c", 0, 200, 7.0, 7.1),
-        ("c", 1, 200, 7.2, 7.3),  # nobody was killed
+        ("c", 1, 200, 7.2, 7.3),  # no process was killed
     )
     found = count_waste(calls, [6.5, 5.0], window=2, settle_s=0.05)
     assert found == {"calls": 7, "aborted": 1, "wasted": 4, "journaled_wasted": 2, "beyond_window": 0}
 
 
 @pytest.mark.process
-def test_killed_runs_end_as_if_nobody_had_killed_them() -> None:
+def test_killed_runs_end_like_uninterrupted_ones() -> None:
     arguments = ["--kills", "3", "--rows", "24", "--shards", "2", "--per-run", "3", "--points", "call"]
     found = run("kills", "--backends", "local", "--latency-s", "0.01", *arguments)
     assert found["kills"] >= 3

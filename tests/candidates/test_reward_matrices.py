@@ -21,7 +21,7 @@ def write(tmp_path, rows, name="m.parquet"):
     return path
 
 
-def test_rewards_lie_where_prompt_and_model_meet(tmp_path):
+def test_rewards_are_in_the_cells_of_prompt_and_model(tmp_path):
     matrix = read_matrix([write(tmp_path, ROWS)]).matrix
     assert matrix.teachers == ("a", "b")
     assert matrix.prompt_ids == ("p1", "p2", "p3")
@@ -164,7 +164,7 @@ def test_numbers_too_large_to_compute_with_are_refused(tmp_path):
         read_matrix([write(tmp_path, [{**row, "reward": 1e300} for row in ROWS])])
 
 
-def test_a_teacher_that_was_not_asked_does_not_take_the_others_rewards_away():
+def test_a_teacher_that_was_not_sampled_does_not_remove_the_others_rewards():
     rewards_PT = np.array([[1.0, 0.0, np.nan], [0.5, 0.0, np.nan], [0.0, 1.0, 0.5]])
     languages = ["ja", "ja", "de"]
     blended_PT = blend_rewards({"a": rewards_PT, "b": 10 * rewards_PT}, languages)

@@ -147,7 +147,7 @@ def test_gated_answer_is_not_chosen_by_reward_but_counts_for_its_teacher():
     assert rows[("reward", "teachers")].coverage == 1.0
 
 
-def test_teacher_that_is_not_asked_costs_nothing():
+def test_a_teacher_that_is_not_sampled_costs_nothing():
     metric = [[[1.0], [NAN]], [[1.0], [1.0]]]
     _, rows = _values(_cube(metric, asked_PT=[[True, False], [True, True]]))
     assert rows[("reward", "teachers")].generations_per_prompt == 1.5

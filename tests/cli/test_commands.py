@@ -188,7 +188,7 @@ def test_a_missing_key_is_named_before_anything_starts(arbitrage, tmp_path: Path
     assert left <= {"_lock"}  # no plan was written
 
 
-def test_rejects_are_counted_and_the_rest_goes_on(arbitrage, tmp_path: Path) -> None:
+def test_rejects_are_counted_and_the_rest_continues(arbitrage, tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, max_rejected=1.0)
     good = (tmp_path / "prompts.jsonl").read_bytes()
     huge = json.dumps({"id": "h", "prompt": "x" * 1_000_000, "language": "en"}).encode()
@@ -268,7 +268,7 @@ def test_help_of_every_command_teaches(arbitrage) -> None:
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.process
-def test_an_interrupted_run_says_how_to_go_on_and_goes_on(tmp_path: Path, sign: signal.Signals) -> None:
+def test_an_interrupted_run_says_how_to_resume_and_resumes(tmp_path: Path, sign: signal.Signals) -> None:
     path = write_pipeline(tmp_path, num_shards=6)
     write_pool(tmp_path / "teachers.yaml", ant={"latency_s": 0.2, "max_in_flight": 2}, bee={}, cow={})
     command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--local"]
@@ -302,7 +302,7 @@ def test_status_of_a_run_at_work_is_live(arbitrage, tmp_path: Path) -> None:
         assert "small · at work" in told.out
         assert "in flight" in told.out
         assert seen["num_in_flight"] > 0
-        assert 0 <= seen["num_answered"] < seen["num_owed"]
+        assert 0 <= seen["num_answered"] < seen["num_items"]
         watched = arbitrage("status", run, "--watch")  # returns when the run is done
         assert (watched.code, watched.out.count("small · finished")) == (0, 1)
         driver.wait(WITHIN_S)
@@ -319,7 +319,7 @@ def live_of(status: str) -> dict[str, int]:
     return step.get("live", {}) if found["at_work"] else {}
 
 
-def test_watching_a_run_that_nobody_works_on_ends(arbitrage, tmp_path: Path, finished: Path) -> None:
+def test_watching_a_run_without_a_driver_ends(arbitrage, tmp_path: Path, finished: Path) -> None:
     abandoned = tmp_path / "abandoned"
     shutil.copytree(finished, abandoned)
     (abandoned / "manifest.json").unlink()

@@ -33,7 +33,7 @@ def test_a_driver_too_old_for_the_wheels_is_named(
 
 
 @pytest.mark.process
-def test_without_a_driver_file_nvidia_smi_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_driver_file_nvidia_smi_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(vllm_host, "VERSION_FILE", tmp_path / "absent")
     command = tmp_path / "nvidia-smi"
     command.write_text("#!/bin/sh\necho 535.183.01\necho 535.183.01\n")

@@ -57,7 +57,7 @@ def sets(tmp_path: Path) -> tuple[Path, Path]:
     return a, tmp_path / "b.parquet"
 
 
-def test_a_fair_judge_finds_the_better_set_asks_twice_and_never_again(judge, sets, tmp_path: Path) -> None:
+def test_a_fair_judge_finds_the_better_set_in_two_calls_per_match(judge, sets, tmp_path: Path) -> None:
     with serve_beside(judge_behind(prefers(lambda text: GOOD in text))) as endpoint:
         write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
         labels = write_jsonl(
@@ -91,7 +91,7 @@ def test_a_judge_that_only_sees_the_first_is_told_from_a_verdict(judge, sets, tm
         write_pool(tmp_path / "teachers.yaml", endpoint.base_url, "critic")
         code, out, _ = judge(*sets, "--judge", "critic")
     assert code == 0
-    assert "critic prefers the answer that stands first" in out
+    assert "critic prefers the response shown first" in out
     assert "50.0 % [50.0, 50.0]" in out
 
 
@@ -227,13 +227,13 @@ def test_ids_that_only_number_rows_join_nothing(judge, tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-def test_two_models_are_asked_the_same_prompts(judge) -> None:
+def test_two_models_get_the_same_prompts(judge) -> None:
     options = ("--teachers", "demo:teachers.yaml", "--prompts", "world", "--set", "prompts.per_language=4")
     code, out, err = judge("commons", "iberia", *options, "--judge", "exact", "--json", "-")
     assert code == 0, err
     found = json.loads(out)
     assert (found["num_prompts"], found["num_matches"]) == (56, 16)
-    assert found["lost"] == {"iberia: not asked in the language": 40}
+    assert found["lost"] == {"iberia: not sampled in the language": 40}
     net = found["judges"][0]["standings"][0]["net"]
     assert net["interval"]["low"] < net["value"] < net["interval"]["high"]
 
@@ -244,7 +244,7 @@ def test_two_models_are_asked_the_same_prompts(judge) -> None:
         (("a.jsonl", "b.parquet"), "give at least one --judge"),
         (("a.jsonl", "a.jsonl", "--judge", "exact"), "both sides are a.jsonl"),
         (("a.jsonl", "none.jsonl", "--judge", "exact"), "none.jsonl: there is no such file or run"),
-        (("ant", "bee", "--judge", "exact"), "ant and bee are models: say by --prompts"),
+        (("ant", "bee", "--judge", "exact"), "ant and bee are models: give their prompts by --prompts"),
         (("a.jsonl", "b.parquet", "--judge", "critc"), "no teacher is named 'critc' (did you mean 'critic'?)"),
         (("a.jsonl", "b.parquet", "--judge", "score=x"), "expected a teacher's name, exact, reward=MODEL"),
         (("a.jsonl", "b.parquet", "--judge", "exact", "--judge", "exact"), "two judges are called 'exact'"),
@@ -273,7 +273,7 @@ def test_labels_that_meet_nothing_are_an_error(judge, sets, tmp_path: Path) -> N
     people = write_jsonl(tmp_path / "people.jsonl", [{"id": "other", "winner": "a"}])
     code, _, err = judge(*sets, "--judge", "exact", "--labels", people)
     assert code == 3
-    assert "none of 1 labels meets a match" in err
+    assert "none of 1 labels belongs to a match" in err
 
 
 def test_rows_of_all_sorts_are_left_out_and_counted(judge, tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ def test_rows_of_all_sorts_are_left_out_and_counted(judge, tmp_path: Path) -> No
     assert found["lost"] == {
         "b.jsonl: no answer": 3,
         "b.jsonl: rows that cannot be read": 2,
-        "b.jsonl: rows without an answer": 3,
+        "b.jsonl: rows without a response": 3,
         "b.jsonl: rows without an id or a prompt": 1,
     }
 
@@ -321,7 +321,7 @@ def test_a_language_that_one_set_leaves_open_is_not_guessed(judge, tmp_path: Pat
 
 
 @pytest.mark.browser
-def test_the_page_fits_and_asks_nobody(judge, sets, tmp_path: Path) -> None:
+def test_the_page_fits_and_makes_no_requests(judge, sets, tmp_path: Path) -> None:
     require_chromium()
     write_jsonl(tmp_path / "judge.yaml", [{"kind": "reward", "reward": {"kind": "fake", "per_character": 0.1}}])
     assert judge(*sets, "--judge", "judge.yaml", "--html", "page.html")[0] == 0
@@ -355,7 +355,7 @@ def test_a_fair_judge_raises_no_alarm(judge, sets, tmp_path: Path) -> None:
         (
             "Hm. [[1]]",
             {
-                "position_bias": "judge critic: 80 of 80 verdicts name the answer that stands first",
+                "position_bias": "judge critic: 80 of 80 verdicts name the response shown first",
                 "inconsistent": "judge critic: the two orders contradict each other on 40 of 40 matches",
             },
         ),
@@ -425,7 +425,7 @@ def test_answers_too_long_for_the_judge_are_rejected_counted_and_said(judge, set
     assert code == 0
     assert alarms_in(out) == {
         "unreadable": "judge critic: 22 of 80 replies hold no verdict (no_reply: prompt_too_long 22); worst in "
-        "English (22 of 40); read some of them, or take another model"
+        "English (22 of 40); read some of them, or use another model"
     }
 
 

@@ -240,7 +240,7 @@ def run_directory(finished_once: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["run.json", "manifest.json", "notes.json", "_live.json"])
 def test_files_about_a_run(arbitrage: Command, run_directory: Path, name: str) -> None:
     if name == "_live.json":  # as a run at work has it
-        replace_json(run_directory / name, LiveRun(at=time.time(), steps={"generate-ant": LiveStep(num_owed=9)}))
+        replace_json(run_directory / name, LiveRun(at=time.time(), steps={"generate-ant": LiveStep(num_items=9)}))
     calls = [
         ("status", run_directory),
         ("report", run_directory),

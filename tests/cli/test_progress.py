@@ -24,7 +24,7 @@ def _execution(name="generate-aya", num_shards=4, num_missing=4):
 
 
 LIVE = LiveStep(
-    num_owed=400,
+    num_items=400,
     num_answered=100,
     num_in_flight=64,
     completion_tokens=10_000,

@@ -47,7 +47,7 @@ def plant(directory: Path, log: Path) -> None:
 
 @pytest.mark.parametrize("options", [["--local"], pytest.param([], marks=pytest.mark.ray)], ids=["local", "ray"])
 @pytest.mark.process
-def test_python_files_in_a_run_directory_are_imported_by_nobody(
+def test_python_files_in_a_run_directory_are_never_imported(
     pipeline: Path, tmp_path: Path, options: list[str]
 ) -> None:
     """Neither by the driver nor by a worker nor by a process of a pool, wherever the command is called."""
@@ -223,7 +223,7 @@ def test_a_directory_that_another_has_prepared_is_not_used(
     try:
         (base / f"ray-{os.getuid()}").symlink_to(prepared)
         monkeypatch.setenv("RAY_TMPDIR", str(base))
-        with pytest.raises(ExecutionError, match="belongs to somebody else"):
+        with pytest.raises(ExecutionError, match="belongs to another user"):
             connection.ray_directory()
     finally:
         (base / f"ray-{os.getuid()}").unlink()
@@ -269,7 +269,7 @@ def test_an_impossible_address_is_a_sentence(no_ray: None, address: str, monkeyp
 
 @pytest.fixture
 def mute_server() -> Iterator[int]:
-    """A port that is open and behind which nobody ever answers."""
+    """A port that is open but never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         accepted: list[socket.socket] = []
 
@@ -294,7 +294,7 @@ def test_a_port_without_a_head_behind_it_is_given_up(pipeline: Path, tmp_path: P
     )
     done = subprocess.run(args, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 4, done.stderr
-    assert "no head of Ray let this driver in" in done.stderr.splitlines()[-1] or "cannot be reached" in done.stderr
+    assert "no Ray head accepted this driver" in done.stderr.splitlines()[-1] or "cannot be reached" in done.stderr
 
 
 class _Told:

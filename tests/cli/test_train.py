@@ -29,7 +29,7 @@ def test_a_student_is_trained_once_and_watched(arbitrage, finished: Path) -> Non
     curves = (out / "monitor.jsonl").read_text().splitlines()
     later = arbitrage("train", "monitor", out, "--probe", finished, "--set", "max_new_tokens=2", "--json")
     assert later.code == 0, later.err
-    assert (out / "monitor.jsonl").read_text().splitlines() == curves  # what a training that goes on relies on
+    assert (out / "monitor.jsonl").read_text().splitlines() == curves  # what a resumed training relies on
     assert (out / "monitor/monitor.jsonl").exists()
     checks = json.loads(later.out)["checks"]
     assert {check["step"] for check in checks} == {json.loads(line)["step"] for line in curves} == {0, 2}

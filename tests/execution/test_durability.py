@@ -36,7 +36,9 @@ from tests.support.waiting import WITHIN_S, wait_until
     [("local", "engine"), ("ray", "engine"), ("ray", "process")],  # local and process: see drivers below
     indirect=["backend"],
 )
-def test_a_poisonous_prompt_becomes_a_reject_and_harms_nobody(tmp_path: Path, backend: Backend, kills: str) -> None:
+def test_a_crashing_prompt_becomes_a_reject_and_does_not_affect_others(
+    tmp_path: Path, backend: Backend, kills: str
+) -> None:
     poisoned = asked_pipeline(120, {"poison": "question 77", "poison_kills": kills, "latency_s": 0.002})
     manifest = run(tmp_path / "r", poisoned, backend, shards=2)
     step = next(s for s in manifest.steps if s.name == "generate-fake")
@@ -59,7 +61,7 @@ def test_several_poisonous_prompts_are_all_found(tmp_path: Path) -> None:
     assert step.num_rows == 81
 
 
-def test_an_engine_that_dies_once_goes_on_from_its_journal(tmp_path: Path) -> None:
+def test_an_engine_that_dies_once_resumes_from_its_journal(tmp_path: Path) -> None:
     engine = {"crash_after": 40, "crash_marker": str(tmp_path / "crashed"), "latency_s": 0.001, "max_in_flight": 4}
     notes = Notes()
     run(tmp_path / "died", asked_pipeline(100, engine), progress=notes, shards=2)
@@ -111,7 +113,7 @@ def test_sigkill_loses_only_what_was_in_flight(
 
 
 @pytest.mark.process
-def test_journaled_answers_are_not_asked_for_again(tmp_path: Path) -> None:
+def test_journaled_completions_are_not_requested_again(tmp_path: Path) -> None:
     directory, engine = tmp_path / "r", {"max_in_flight": 4}
     process = driver(directory, "local", 150, engine | SLOW)
     wait_until(lambda: journaled(directory) >= 20, process)
@@ -206,7 +208,7 @@ def test_journals_stay_until_their_shards_are_durable(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("num_kills", [15])
 @pytest.mark.process
-def test_a_driver_that_is_killed_again_and_again_condemns_nobody(tmp_path: Path, num_kills: int) -> None:
+def test_a_driver_that_is_killed_again_and_again_confirms_no_suspect(tmp_path: Path, num_kills: int) -> None:
     """Preemption says nothing of the prompts that were in flight, be they the same each time."""
     directory, engine = tmp_path / "r", {"latency_s": 30.0, "max_in_flight": 4}
     for attempt in range(num_kills):
@@ -224,7 +226,7 @@ def newest_attempts(directory: Path) -> list[Path]:
     return [max(found) for folder in directory.glob("*/_journal/*") if (found := list(folder.iterdir()))]
 
 
-def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, backend: Backend) -> None:
+def test_a_stopped_run_completes_only_requests_in_flight(tmp_path: Path, backend: Backend) -> None:
     directory, stop, engine = tmp_path / "r", StopFlag(), {"max_in_flight": 4}
     waiting = threading.Thread(target=lambda: _ask_to_stop(directory, stop))
     waiting.start()
@@ -243,7 +245,7 @@ def test_asked_to_stop_it_answers_what_is_in_flight_and_no_more(tmp_path: Path, 
 
 def _ask_to_stop(directory: Path, stop: StopFlag) -> None:
     wait_until(lambda: journaled(directory) >= 10)
-    stop.is_asked = True
+    stop.is_requested = True
 
 
 def test_a_run_that_stands_still_is_ended_and_says_where_it_stood(tmp_path: Path, backend: Backend) -> None:
@@ -293,10 +295,8 @@ def test_a_worker_of_a_dead_run_publishes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / LOCK_FILE).read_text() == new
 
 
-def test_an_attempt_that_is_overtaken_asks_no_more_and_another_goes_on(
-    tmp_path: Path, ray_backend: RayBackend
-) -> None:
-    """Somebody else begins at the shard: a worker that was taken for dead, or one that takes this one for dead."""
+def test_an_overtaken_attempt_sends_no_more_and_another_continues(tmp_path: Path, ray_backend: RayBackend) -> None:
+    """Another attempt begins the shard: a worker that was taken for dead, or one that takes this one for dead."""
     directory, engine = tmp_path / "r", {"max_in_flight": 4}
     notes = Notes()
     kept: list[int] = []

@@ -127,9 +127,9 @@ def test_a_pilot_is_reused_by_the_whole(tmp_path: Path) -> None:
     ("fault", "message"),
     [
         ("lose", "vanished"),
-        ("double", "both came out and was rejected"),
+        ("double", "is both in the output and rejected"),
         ("invent", "is unexpected in the output"),
-        ("repeat", "came out twice"),
+        ("repeat", "occurs twice"),
     ],
 )
 def test_the_conservation_law_is_enforced(tmp_path: Path, fault: str, message: str) -> None:
@@ -284,7 +284,7 @@ def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_pool_that_can_never_be_placed_is_named_at_once(tmp_path: Path, ray_backend: RayBackend) -> None:
-    with pytest.raises(PlacementError, match=r"generate-a: a replica asks for 9999 CPUs.*the nodes have: \d+ CPUs"):
+    with pytest.raises(PlacementError, match=r"generate-a: a replica needs 9999 CPUs.*the nodes have: \d+ CPUs"):
         run(tmp_path / "r", two_teachers(cpus=9999.0), ray_backend)
 
 

@@ -121,7 +121,7 @@ def test_a_bug_in_a_later_step_ends_the_run(tmp_path: Path) -> None:
         run(tmp_path, chain(ToyAnswer(teacher="a"), ToyAnswer(teacher="b", fault="lose"), ToyAnswer(teacher="c")))
 
 
-def test_a_light_task_tells_what_it_has_done_where_a_later_step_fails(tmp_path: Path) -> None:
+def test_a_light_task_returns_finished_shards_when_a_later_step_fails(tmp_path: Path) -> None:
     pipeline = chain(ToyAnswer(teacher="a"), Failing(at="7"), ToyAnswer(teacher="c"))
     execution = plan(tmp_path, pipeline.targets, 1, range(1))
     jobs = {step.step.name: step.job for step in execution.steps}

@@ -34,7 +34,7 @@ class Rude:
         for _, answer in zip(item_ids, self._answers, strict=True):
             yield answer
 
-    def condemned(self, item_id: str) -> Record:
+    def crash_reject(self, item_id: str) -> Record:
         raise AssertionError(item_id)
 
     def load(self) -> Load:

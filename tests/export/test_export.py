@@ -33,7 +33,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=TRAINERS)
 def exported(request: pytest.FixtureRequest, run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    """A trainer, and the directory its exports lie in."""
+    """A trainer, and the directory of its exports."""
     out = tmp_path_factory.mktemp("out")
     export_run(run, request.param, out=out, test_fraction=0.2)
     return request.param, out
@@ -184,7 +184,7 @@ def test_licence_filter_keeps_rows_bound_by_nothing_else(run: Path, tmp_path: Pa
         export_run(run, "trl", ["preference"], tmp_path, licences=["apache-2.0", "cc-by-4.0"])
 
 
-def test_a_licence_nobody_stated_is_not_allowed_by_accident(tmp_path: Path) -> None:
+def test_an_unstated_licence_is_not_allowed_by_accident(tmp_path: Path) -> None:
     case = ExportCase({"q": [("qwen", "yes", 1.0)]}, licence=None, num_shards=1)
     run = make_run(tmp_path / "run", case)
     with pytest.raises(DataError, match="licence_not_allowed"):
@@ -236,7 +236,7 @@ def test_a_data_set_without_rows_is_an_error_that_says_why(tmp_path: Path) -> No
 def test_a_foreign_directory_is_not_replaced(run: Path, tmp_path: Path) -> None:
     (tmp_path / "sft").mkdir()
     (tmp_path / "sft" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="no export of ours"):
+    with pytest.raises(UserError, match="not an export"):
         export_run(run, "trl", ["sft"], tmp_path)
     assert (tmp_path / "sft" / "thesis.txt").read_text() == "years of work"
 
@@ -326,7 +326,7 @@ def test_provenance(run: Path, tmp_path: Path) -> None:
     assert str(run) not in text
 
 
-# --- runs that somebody else made --------------------------------------------------------------------------
+# --- runs from an untrusted source --------------------------------------------------------------------------
 
 OUTSIDE = (
     "../evil",

@@ -13,7 +13,7 @@ from datasets import load_dataset
 from arbitrage.contracts.engines import SamplingParams
 from arbitrage.export import FORMATS
 from arbitrage.export.export import export_run
-from arbitrage.export.llamafactory import objection
+from arbitrage.export.llamafactory import reject_reason
 from arbitrage.export.origin import Origin, TeacherFacts, teachers_of
 from arbitrage.records import Message, Prompt, Route
 from arbitrage.runs.manifest import RunPlan, StepPlan
@@ -146,7 +146,7 @@ def test_llamafactory_skips_and_counts_what_it_would_silently_empty(run: Path, t
 )
 def test_llamafactory_objection(roles: str, fits: bool) -> None:
     prompt = tuple(Message(role=role, content="x") for role in roles.split())
-    assert (objection(prompt) is None) == fits
+    assert (reject_reason(prompt) is None) == fits
 
 
 def test_llamafactory_dataset_info(run: Path, tmp_path: Path) -> None:

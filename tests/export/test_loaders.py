@@ -1,4 +1,4 @@
-"""The real loaders of trainers that cannot share an environment with us; they run where somebody installs them.
+"""The real loaders of trainers that cannot share an environment with us; they run where they are installed.
 
 They want other versions of what we pin. docs/exports.md says how to run these in an environment of their own.
 """

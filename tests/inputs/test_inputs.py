@@ -73,7 +73,7 @@ def test_a_compressed_file_that_is_cut_or_is_none_is_a_sentence(tmp_path, ending
     assert len(read("jsonl", path).prompts) == 1
 
 
-def test_what_lies_in_a_folder_and_is_not_read_is_counted(tmp_path):
+def test_unread_files_of_a_folder_are_counted(tmp_path):
     for name in ("B.JSONL", "c.json", "notes.md", "_part.jsonl", ".hidden.jsonl", "d.txt"):
         (tmp_path / name).write_bytes(lines({"prompt": f"{name}?", "language": "en"}))
     (tmp_path / "dataset_info.json").write_text('{\n "features": []\n}')
@@ -164,9 +164,9 @@ def test_objects_over_several_lines_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b'{\n "data": [\n  {"prompt": "x"}\n ]\n}', r"rows lie under 'data'.*`jq -c '\.data\[\]'`"),
+        (b'{\n "data": [\n  {"prompt": "x"}\n ]\n}', r"with its rows under 'data'.*`jq -c '\.data\[\]'`"),
         (b'[{"prompt": "x"}]\n[{"prompt": "y"}]\n', r"more than one JSON value"),
-        (b'[\n {"prompt": "x"},\n {"prompt": \n', r"cannot be read as such: item 2"),
+        (b'[\n {"prompt": "x"},\n {"prompt": \n', r"cannot be read: item 2"),
         (lines(ROW).decode().encode("utf-16"), "is not UTF-8 but UTF-16; `iconv"),
         (lines(ROW).decode().encode("utf-16-le"), "is not UTF-8 but UTF-16LE"),
         (lines(ROW).decode().encode("utf-32"), "is not UTF-8 but UTF-32"),

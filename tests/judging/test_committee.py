@@ -80,7 +80,7 @@ def test_what_holds_no_score_says_why(text: str, cut: bool, why: str) -> None:
     assert (read(text, cut).score, read(text, cut).error) == (None, why)
 
 
-def test_agreeing_reviewers_give_their_mean_and_nobody_settles_it() -> None:
+def test_agreeing_reviewers_give_their_mean_without_adjudication() -> None:
     said = {"r1": "[[8]]", "r2": "[[9]]", "r3": "[[7]]"}
     assert judged(a_committee(), a_pair("fine"), said, settled="[[1]]").value == 8.0
 
@@ -121,7 +121,7 @@ def test_the_adjudicator_reads_reviews_without_their_codes_and_none_that_is_garb
     assert code not in asked
 
 
-def test_nobody_judges_his_own_family() -> None:
+def test_no_member_reviews_its_own_family() -> None:
     pool = a_pool(writer="f", r1="f", r2="g", r3="h", judge="f", other="i")
     [writer] = pool.select(["writer"])
     steps = [(writer, a_step("generate-writer", Candidate))], a_step("prompts", Prompt)
@@ -160,7 +160,7 @@ async def reviewers(body: dict[str, Any], _: int) -> Any:
     return answer(marked(f"Hm. [[{11 - score if errs else score}]]", text))
 
 
-def test_a_run_with_a_committee_selects_what_it_accepts_and_asks_again_for_nothing(tmp_path: Path) -> None:
+def test_a_run_with_a_committee_selects_accepted_candidates_and_repeats_no_call(tmp_path: Path) -> None:
     with serve_beside(reviewers) as endpoint:
         path = committee_pipeline(tmp_path, endpoint.base_url)
         manifest = run_file(path, tmp_path / "run")

@@ -136,7 +136,7 @@ def test_a_missing_reply_and_a_garbled_one_are_told_apart() -> None:
     assert read(a_match("good", "bad"), None, "hm").errors == (f"a_first:{NO_REPLY}", "b_first:no_verdict")
 
 
-def test_equal_answers_tie_without_being_asked() -> None:
+def test_equal_responses_tie_without_a_call() -> None:
     match = a_match("caf\u00e9", " cafe\u0301\n")
     assert read(match, None, None).how == "identical"
     step = JUDGES[0].verdicts(SIDES, POOL).inputs["replies"][0]
@@ -203,7 +203,7 @@ def test_shares_are_of_all_matches_and_failures_are_ties() -> None:
     assert trust.first_position.value == pytest.approx(9 / 16)  # 7 of 14 agreed ones, and both of the contradiction
 
 
-def test_a_judge_in_love_with_the_first_answer_wins_for_nobody() -> None:
+def test_a_judge_that_always_prefers_the_first_response_gives_ties() -> None:
     [all_] = figures([a_verdict(i, "tie", "inconsistent", a_first="a", b_first="b") for i in range(20)]).standings
     assert (all_.net.value, all_.win_rate.value) == (0.0, 0.5)
     assert (all_.reliability.first_position.value, all_.reliability.consistency.value) == (1.0, 0.0)
@@ -259,7 +259,7 @@ def test_people_are_met_by_id_and_language_and_failures_left_out() -> None:
     assert figures(rows, other_language).agreements[0].agreement.num == 0
 
 
-def test_equal_answers_are_no_agreement_of_judges_who_were_not_asked() -> None:
+def test_ties_of_equal_responses_are_no_agreement_of_judges() -> None:
     random = np.random.default_rng(3)
     one, other = (
         [a_verdict(i, str(random.choice(["a", "b"]))) for i in range(400)]

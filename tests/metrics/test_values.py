@@ -124,7 +124,7 @@ def test_readability_is_null_where_no_formula_holds(language: str, formula: Any)
     assert found == Measured(reason="undefined_language")
 
 
-def test_readability_elsewhere_if_asked_for() -> None:
+def test_readability_in_further_languages_on_request() -> None:
     text = "Ala ma kota, a kot ma Alę. Przyjaciele przyjechali wczoraj wieczorem do Warszawy."
     assert measure(ReadabilityConfig(formula="lix", also=("pl",)), text, "pl").value is not None
     assert measure(ReadabilityConfig(formula="flesch", also=("pl",)), text, "pl").reason == "undefined_language"

@@ -59,7 +59,7 @@ def test_the_micro_world_reads_ordinary_text_as_apply_chat_template_does(texts):
 
 
 @given(st.lists(st.sampled_from([*SPECIAL_TOKENS, "<|", "user", "|>", " ", "¿Cuántos?", "ą", "\u0338"])).map("".join))
-def test_the_micro_world_hears_no_control_token_in_a_message(text):
+def test_the_demo_models_get_no_control_token_from_a_message(text):
     expected = [i for i in reference(WORLD, [user("x")]) if i in WORLD_CONTROLS]
     assert [i for i in WORLD_CHAT.encode([user(text)]) if i in WORLD_CONTROLS] == expected
 

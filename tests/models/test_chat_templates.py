@@ -1,4 +1,4 @@
-"""Chat templates as they come: read before a row is rendered, chosen by name, found where they lie, never silent."""
+"""Chat templates as they come: read before a row is rendered, chosen by name, found in any of the model's files, errors reported."""
 
 import json
 import shutil
@@ -171,7 +171,7 @@ def test_the_renderers_own_arguments_cannot_be_given():
         ChatTokenizer(build_tokenizer(), {"tokenize": True})
 
 
-# --- several templates, and where they lie ---
+# --- several templates, and their files ---
 
 NAMED = {"rag": "RAG {{ messages[0].content }}", "tool_use": "TOOL {{ messages[0].content }}"}
 

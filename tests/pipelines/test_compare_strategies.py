@@ -86,14 +86,14 @@ def test_others_keep_to_declared_languages(table: Run) -> None:
         assert {row.language for row in rows(table, strategy) if row.teacher == "cow"} <= {"en"}
 
 
-def test_one_who_is_asked_writes_the_row(table: Run) -> None:
+def test_the_row_is_by_a_routed_teacher(table: Run) -> None:
     for strategy in ("uniform", "learned"):
         asked = routes(table, strategy)
         assert len(asked) == 120
         assert {row.prompt_id: (row.teacher,) for row in rows(table, strategy)} == asked
 
 
-def test_reward_keeps_the_best_scored_of_all_who_were_asked(table: Run) -> None:
+def test_reward_keeps_the_best_by_score_of_all_sampled(table: Run) -> None:
     best: dict[str, float] = defaultdict(lambda: float("-inf"))
     for row in rows(table, "mix_all"):
         best[row.prompt_id] = max(best[row.prompt_id], row.score)
@@ -142,19 +142,19 @@ def test_configs_that_cannot_work(tmp_path: Path, changes: dict[str, Any], messa
     assert message in str(caught.value).replace("[", ".").replace("].", ".")
 
 
-def test_a_strategy_that_names_a_stranger_is_refused(tmp_path: Path) -> None:
+def test_a_strategy_with_an_unknown_teacher_is_refused(tmp_path: Path) -> None:
     stranger = {"name": "x", "router": {"kind": "single", "teacher": "bea"}}
     with pytest.raises(ConfigError, match="did you mean 'bee'"):
         load_pipeline(fake(tmp_path, strategies=[stranger])).config.build()
 
 
-def test_a_slip_in_the_training_is_found_before_anybody_is_asked(tmp_path: Path) -> None:
+def test_an_error_in_the_training_options_is_found_before_sampling(tmp_path: Path) -> None:
     slip = STUDENT | {"arguments": {"max_step": 3}}
     with pytest.raises(ConfigError, match="max_step: SFTConfig has no such argument; nearest: max_steps"):
         load_pipeline(fake(tmp_path, student=slip)).config.build()
 
 
-def test_students_lie_beside_a_local_run(table: Run) -> None:
+def test_students_are_beside_a_local_run(table: Run) -> None:
     config = load_pipeline(table.path.parent / "pipeline.yaml").config
     with pytest.raises(UserError, match="choose a local --run-dir"):
         config.follow(parse_path("s3://bucket/run"), RunContext())
@@ -196,7 +196,7 @@ def test_students_are_trained_examined_and_resumed_one_by_one(tmp_path: Path) ->
     config = load_pipeline(path).config
     told: list[str] = []
     stopped = StopFlag()
-    stopped.is_asked = True
+    stopped.is_requested = True
     with pytest.raises(InterruptedRunError, match="with 5 students to go"):
         config.follow(directory, RunContext(note=told.append, stop=stopped))
     config.follow(directory, RunContext(note=told.append))

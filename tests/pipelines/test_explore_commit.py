@@ -64,7 +64,7 @@ def test_both_backends_write_the_same_bytes(explored: Run, tmp_path: Path, ray_b
     assert shard_bytes(tmp_path / "run") == shard_bytes(explored.path)
 
 
-def test_everybody_is_asked_first_and_one_then(explored: Run) -> None:
+def test_every_teacher_is_sampled_first_and_then_one(explored: Run) -> None:
     first, rest = rows(explored, "route-all", Route), rows(explored, "route-learned", Route)
     assert {len(route.teachers) for route in first} == {3}
     assert {len(route.teachers) for route in rest} == {1}
@@ -76,7 +76,7 @@ def test_everybody_is_asked_first_and_one_then(explored: Run) -> None:
     assert len(rows(explored, "ensemble", Score)) == 3 * len(first) + len(rest)
 
 
-def test_it_asks_fewer_and_gets_more_than_chance(explored: Run) -> None:
+def test_it_samples_fewer_and_is_better_than_chance(explored: Run) -> None:
     saved = savings_of(explored.path)
     assert saved is not None
     assert saved.generations < 0.6 * saved.generations_of_all == 0.6 * 720
@@ -95,7 +95,7 @@ def test_the_router_it_trained_is_written_as_files(explored: Run) -> None:
     assert (artifact.predictor.predict(queries) == trained_by(explored.path).predictor.predict(queries)).all()
 
 
-def test_strategies_are_compared_where_everybody_was_asked(explored: Run) -> None:
+def test_strategies_are_compared_where_every_teacher_was_sampled(explored: Run) -> None:
     summary = summarise(explored)
     assert summary.judged is not None
     assert summary.judged.overall.num_prompts == len(rows(explored, "route-all", Route))
@@ -190,7 +190,7 @@ def test_the_matrix_holds_mean_final_scores(tmp_path: Path) -> None:
             assert matrix.rewards_PT[p, t] == pytest.approx(np.mean(values))
 
 
-def test_a_run_that_asked_some_says_nothing_of_the_others(tmp_path: Path) -> None:
+def test_a_run_that_sampled_some_teachers_is_no_reward_matrix(tmp_path: Path) -> None:
     run_file(write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[]), tmp_path / "run")
     with pytest.raises(UserError, match="did not sample every teacher"):
         reading_of_run(tmp_path / "run")

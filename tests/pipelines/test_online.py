@@ -1,4 +1,4 @@
-"""Iterative preference training: the phases, who samples and who judges, alarms, and going on after a kill."""
+"""Iterative preference training: the phases, who samples and who judges, alarms, and resuming after a kill."""
 
 import json
 import signal
@@ -141,9 +141,7 @@ def pairs(run: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.trainer
 class TestTraining:
-    def test_a_killed_one_goes_on_where_it_stood(
-        self, out: Path, killed: dict[str, int], record: OnlineRecord
-    ) -> None:
+    def test_a_killed_training_resumes(self, out: Path, killed: dict[str, int], record: OnlineRecord) -> None:
         assert [stage.name for stage in record.stages] == ["sft", "dpo", "round-1"]
         assert {name: weights(out, name).stat().st_mtime_ns for name in killed} == killed
         assert read_online(out / "online.json") == record
@@ -167,7 +165,7 @@ class TestTraining:
         assert set(rows["iteration"].to_pylist()) == {1}
         assert rows.num_rows == record.stages[-1].num_rows == len(pairs(out / "round-1/pairs"))
 
-    def test_students_are_examined_by_the_reward_and_by_the_stranger(self, record: OnlineRecord) -> None:
+    def test_students_are_evaluated_by_the_reward_and_by_the_unseen_judge(self, record: OnlineRecord) -> None:
         for stage in record.stages:
             assert stage.scores is not None
             assert set(stage.scores) == {"referee", "exact"}
@@ -201,7 +199,7 @@ class TestTraining:
 
     def test_the_stop_flag_interrupts_before_the_next_stage(self, out: Path, record: OnlineRecord) -> None:
         stop = StopFlag()
-        stop.is_asked = True
+        stop.is_requested = True
         with pytest.raises(InterruptedRunError, match="before dpo"):
             train_online(config_of(), out, RunContext(stop=stop))
 
@@ -213,7 +211,7 @@ REFEREE = {"kind": "classifier", "name": "other-name", "model": "demo:referee"}
     ("changes", "why"),
     [
         ({"student.engine": {"kind": "fake"}}, "student.engine: 'fake' loads no weights"),
-        ({"dpo": None, "rounds.number": 0}, "nothing to train on pairs"),
+        ({"dpo": None, "rounds.number": 0}, "there is no preference training"),
         ({"rounds.number": 2}, "2 rounds cannot share 1 shards; raise data.num_shards"),
         ({"data.sft": None}, "sft: `data` selects no SFT rows"),
         (
@@ -231,13 +229,13 @@ def test_configs_that_cannot_work_are_refused(changes: dict[str, Any], why: str)
 
 
 def test_the_student_is_no_teacher_of_the_pool(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"student\.name: 'iberia' is a teacher"):
+    with pytest.raises(ConfigError, match=r"student\.name: 'iberia' is already a teacher"):
         train_online(config_of({"student.name": "iberia"}), tmp_path)
     with pytest.raises(UserError, match=r"no teacher is named 'iberla'.*did you mean 'iberia'"):
         train_online(config_of({"rounds.opponents": ["iberla"]}), tmp_path)
 
 
-def test_arguments_are_checked_before_anything_is_asked(tmp_path: Path) -> None:
+def test_arguments_are_checked_before_anything_is_sampled(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"rounds.arguments: learning_rat: DPOConfig has no such"):
         train_online(config_of({"rounds.arguments": {"learning_rat": 1}}), tmp_path)
     with pytest.raises(ConfigError, match=r"sft: arguments.output_dir cannot be set"):

@@ -29,7 +29,7 @@ def test_both_backends_write_the_same_bytes(small: Run, tmp_path: Path, ray_back
     assert len(on_ray) > 30
 
 
-def test_every_candidate_is_scored_by_every_opinion(small: Run) -> None:
+def test_every_candidate_is_scored_by_every_scorer(small: Run) -> None:
     candidates = {
         c.candidate_id
         for step in small.plan.table["candidates"]
@@ -121,7 +121,7 @@ def test_a_teacher_that_joins_costs_its_own_answers_alone(small: Run, tmp_path: 
     assert all((tmp_path / "run" / name).stat().st_mtime_ns == times[name] for name in kept)
 
 
-def test_a_teacher_that_leaves_a_uniform_pool_changes_who_is_asked(tmp_path: Path) -> None:
+def test_a_teacher_that_leaves_a_uniform_pool_changes_the_routes(tmp_path: Path) -> None:
     path = write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[])
     run_file(path, tmp_path / "run")
     path = write_pipeline(tmp_path, router={"kind": "uniform"}, compare=[], pool=["ant", "bee"])

@@ -1,4 +1,4 @@
-"""The first command a newcomer runs: real models, a real reward model, real Ray, no network.
+"""The first command that a new user runs: real models, a real reward model, real Ray, no network.
 
 Its driver is killed half way, and the same command is given again: what comes of that is what the README promises.
 """
@@ -21,7 +21,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.alone, pytest.mark.ray]
 
 QUICKSTART = [sys.executable, "-m", "arbitrage.cli.main", "quickstart"]
-ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}  # a newcomer's
+ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}  # a new user's
 
 
 def without_network(command: list[str]) -> list[str]:
@@ -34,7 +34,7 @@ def without_network(command: list[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Killed:
-    """What lay there when the driver had been killed, and the finished run's own account."""
+    """The files that existed when the driver had been killed, and the finished run's own account."""
 
     shards: dict[Path, int]
     had_manifest: bool
@@ -74,7 +74,7 @@ def rows_of(told: dict[str, Any], budget: str) -> dict[str, dict[str, Any]]:
     return {row["name"]: row for row in told["summary"]["judged"]["overall"]["rows"] if row["budget"] == budget}
 
 
-def test_everything_lies_where_the_readme_says(told: dict[str, Any]) -> None:
+def test_every_file_is_where_the_readme_says(told: dict[str, Any]) -> None:
     run = Path(told["run"])
     assert run.parts[-2:] == ("runs", "quickstart")
     for path in ["manifest.json", "report.html", "export/sft/README.md", "export/preference/README.md"]:
@@ -118,7 +118,7 @@ def test_exports_load_with_their_types(told: dict[str, Any], dataset: str, colum
     assert len(files) == len(rows)
 
 
-def test_a_run_killed_half_way_goes_on_where_it_stood(killed: Killed) -> None:
+def test_a_run_killed_half_way_resumes(killed: Killed) -> None:
     assert not killed.had_manifest
     assert all(path.stat().st_mtime_ns == when for path, when in killed.shards.items())
     manifest = json.loads((Path(killed.told["run"]) / "manifest.json").read_text())

@@ -21,7 +21,7 @@ def evaluation(num: int = NUM) -> EvalSet:
 
 
 def taught(name: str, shares: Sequence[float], budgets: tuple[str, ...] = BOTH, num: int = NUM) -> StudentResults:
-    """Students that answer the first so many questions right, one share for each seed."""
+    """Students that answer a number of first questions right, one share for each seed."""
     right_PS = np.array([[float(i < share * num) for share in shares] for i in range(num)])
     return StudentResults(name, budgets, 100, 250.0, 0.5, right_PS)
 
@@ -121,15 +121,15 @@ def holding(name: str, rows: int, price: float, right: int = 0) -> StrategyRows:
 
 
 def test_budgets_match_rows_and_generations() -> None:
-    cheap, dear, thrifty, every = training_sets(
+    cheap, expensive, thrifty, every = training_sets(
         [holding("single-ant", 90, 1.0), holding("reward", 100, 3.0, 80), holding("mix_all", 300, 1.0)]
     )
     assert cheap.budgets == BOTH
     assert cheap.rows == {"en": 90, "sw": 90}
-    assert (dear.budgets, dear.rows, dear.generations) == (("rows",), {"en": 90, "sw": 90}, 540.0)
+    assert (expensive.budgets, expensive.rows, expensive.generations) == (("rows",), {"en": 90, "sw": 90}, 540.0)
     assert (thrifty.budgets, thrifty.rows, thrifty.generations) == (("generations",), {"en": 30, "sw": 30}, 180.0)
     assert (every.budgets, every.rows) == (BOTH, cheap.rows)
-    assert dear.right == pytest.approx(0.8)
+    assert expensive.right == pytest.approx(0.8)
 
 
 def test_a_strategy_without_rows_in_a_language_is_refused() -> None:

@@ -64,7 +64,7 @@ def test_what_was_started_ends_with_a_parent_that_is_killed() -> None:
 
 
 @pytest.mark.process
-def test_what_others_started_goes_on() -> None:
+def test_processes_of_others_continue() -> None:
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         await_the_end(kill_when_it_has_told(WAITS))

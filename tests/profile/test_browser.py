@@ -1,4 +1,4 @@
-"""The profile's page in a real Chromium: it is whole, fits narrow screens, complains of nothing and asks nobody."""
+"""The profile's page in a real Chromium: it is whole, fits narrow screens, raises no errors and makes no requests."""
 
 from pathlib import Path
 

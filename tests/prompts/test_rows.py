@@ -96,7 +96,7 @@ def test_the_second_use_of_an_id_is_rejected_within_a_language(tmp_path):
     assert [p.source_id for p in reading.prompts] == ["a.jsonl:1", "7", "7", "a.jsonl:5"]
 
 
-def test_rows_of_one_prompt_are_merged_where_that_is_asked_for(tmp_path):
+def test_rows_of_one_prompt_are_merged_on_request(tmp_path):
     rows = [GOOD | {"id": 1, "answer": "Paris"}, GOOD | {"id": 1, "answer": "Lyon"}, {"prompt": "Other?", "id": 1}]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     reading = read("jsonl", path, repeats="merge", language="en")

@@ -307,7 +307,7 @@ def test_what_is_wrong_with_a_data_set_is_said(tmp_path):
 # --- the embedded world ------------------------------------------------------------------------------------
 
 
-def test_the_world_asks_the_same_number_in_each_language_with_answers():
+def test_the_demo_has_the_same_number_of_questions_in_each_language():
     reading = read("demo", languages=["ar", "en"], per_language=30)
     assert [p.language for p in reading.prompts] == ["en"] * 30 + ["ar"] * 30
     assert {p.task for p in reading.prompts} == set(FAMILIES)
@@ -319,7 +319,7 @@ def test_the_world_asks_the_same_number_in_each_language_with_answers():
     assert {p.language for p in read("demo").prompts} == set(LANGUAGES)
 
 
-def test_the_world_is_asked_otherwise_by_another_seed_or_split():
+def test_another_seed_or_split_gives_other_questions():
     base = {p.prompt_id for p in read("demo", languages=["en"], per_language=50).prompts}
     assert {p.prompt_id for p in read("demo", languages=["en"], per_language=50, seed=1).prompts} != base
     assert not base & {
@@ -327,7 +327,7 @@ def test_the_world_is_asked_otherwise_by_another_seed_or_split():
     }
 
 
-def test_the_world_is_asked_from_where_another_set_ends():
+def test_skip_begins_where_another_set_ends():
     ids = {
         (skip, number): [p.prompt_id for p in read("demo", languages=["en"], skip=skip, per_language=number).prompts]
         for skip, number in ((0, 20), (20, 30), (0, 50))

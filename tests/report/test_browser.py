@@ -1,4 +1,4 @@
-"""The report in a real Chromium: it works by mouse and keyboard, fits, reads right to left, and asks nobody."""
+"""The report in a real Chromium: it works by mouse and keyboard, fits, reads right to left, and makes no requests."""
 
 import pytest
 from selenium.webdriver import ActionChains

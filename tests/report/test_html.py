@@ -25,7 +25,7 @@ CASES = {
     "one teacher, one sample": ReportCase(teachers={"solo": TeacherCase()}, num_samples=1),
     "no pairs": ReportCase(teachers={"a": TeacherCase(), "b": TeacherCase()}, has_pairs=False),
     "one prompt": ReportCase(teachers={"a": TeacherCase(), "b": TeacherCase()}, languages=("en",), per_language=1),
-    "nobody answers": ReportCase(teachers={"a": TeacherCase(rejected=1.0), "b": TeacherCase(rejected=1.0)}),
+    "no completions": ReportCase(teachers={"a": TeacherCase(rejected=1.0), "b": TeacherCase(rejected=1.0)}),
     "everything cut off": ReportCase(teachers={"a": TeacherCase(truncated=1.0), "b": TeacherCase(truncated=1.0)}),
     "pilot": ReportCase(teachers={"a": TeacherCase(), "b": TeacherCase()}, shards=(1,)),
     "many": ReportCase(

@@ -53,7 +53,7 @@ def kinds(found: CommitteeReviews) -> list[str]:
 def test_scores_that_never_vary_raise_an_alarm() -> None:
     found = committee_of({"r": [7.0] * 24 + [8.0]})
     [alarm] = committee_alarms(found)
-    assert alarm.sentence == "reviewer r: 24 of 25 scores are 7; they tell no answer from another"
+    assert alarm.sentence == "reviewer r: 24 of 25 scores are 7; they do not distinguish candidates"
     assert kinds(committee_of({"r": [7.0] * 15 + [8.0] * 10})) == []
     assert kinds(committee_of({"r": [7.0] * 9})) == []  # too few to tell
 
@@ -109,7 +109,7 @@ def test_reviews_that_are_gone_are_said_and_end_nothing(tmp_path: Path) -> None:
     for path in found.directory("review-r2-ant").glob("shard-*.parquet"):
         path.unlink()
     alarms = {alarm.kind: alarm.sentence for alarm in run_alarms(found)}
-    assert alarms["unread_reviews"].startswith(f"committee: {num_shards} shards of reviews are gone")
+    assert alarms["unread_reviews"].startswith(f"committee: {num_shards} shards of reviews are missing")
     assert "few_reviews" not in alarms
     build_report(tmp_path / "run")
 

@@ -27,7 +27,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]
         yield driver
 
 
-def test_it_loads_without_errors_and_asks_nobody(page: webdriver.Chrome) -> None:
+def test_it_loads_without_errors_and_without_requests(page: webdriver.Chrome) -> None:
     assert page.get_log("browser") == []
     assert [url for url in requests_of(page) if not url.startswith(("file:", "data:"))] == []
 

@@ -209,14 +209,14 @@ def test_verdict_states_the_difference_of_its_own_values(reading):
     ("changes", "words"),
     [
         ({"has_reference": False}, "a score that also selects"),
-        ({"has_reference": False, "has_reward": False}, "Nothing judges"),
+        ({"has_reference": False, "has_reward": False}, "There is no score to compare by"),
         ({"num_samples": 1}, "One sample was drawn"),
         ({"shards": (0,)}, "A pilot: 1 of 3 shards"),
-        ({"teachers": {"solo": TeacherCase()}}, "Only one teacher was asked"),
+        ({"teachers": {"solo": TeacherCase()}}, "Only one teacher was sampled"),
         ({"per_language": 4}, "independent groups"),
         (
             {"teachers": {"a": TeacherCase(rejected=0.4), "b": TeacherCase(rejected=0.4)}},
-            "Absent answers count as wrong",
+            "Absent responses count as wrong",
         ),
     ],
 )
@@ -336,7 +336,7 @@ def test_one_failure_is_never_all_of_them(tmp_path):
     shown = replace(summary, tables=tables, languages=summary.languages[:2], teachers=("a", "b"))
     [found] = [m for m in table_view_fails(shown) if m.caption.startswith("Fails language")]
     assert [(cell.text, cell.note) for cell in found.rows[0].cells] == [("2", "1 of 48"), ("0", "")]
-    assert "cannot tell of 98 answers" in found.caption
+    assert "no result for 98 candidates" in found.caption
 
 
 def table_view_fails(summary):

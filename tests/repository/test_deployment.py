@@ -1,4 +1,4 @@
-"""What lies in docker/: images that can be built from this tree, and a RayJob whose fields KubeRay knows."""
+"""The files of docker/: images that can be built from this tree, and a RayJob whose fields KubeRay knows."""
 
 import re
 import shlex
@@ -118,7 +118,7 @@ def test_the_rayjob_has_only_fields_that_kuberay_knows(manifests: dict[str, dict
     assert all(isinstance(value, str) for start in starts for value in start["rayStartParams"].values())
 
 
-def test_the_rayjob_asks_for_a_token_for_gpus_and_for_a_shared_volume(manifests: dict[str, dict[str, Any]]) -> None:
+def test_the_rayjob_requires_a_token_gpus_and_a_shared_volume(manifests: dict[str, dict[str, Any]]) -> None:
     cluster = manifests["RayJob"]["spec"]["rayClusterSpec"]
     head, worker = pods(cluster)
     assert cluster["authOptions"] == {"mode": "token"}

@@ -176,7 +176,7 @@ def test_order_within_a_language_is_kept(
 
 @settings(max_examples=40, deadline=None)
 @given(values=lists, k=st.floats(0.0, 50.0))
-def test_shrinkage_lies_between_a_language_and_all(values: list[float], k: float) -> None:
+def test_shrinkage_is_between_a_language_and_all(values: list[float], k: float) -> None:
     rows = rows_of({"sw": values, "ja": [0.0] * 10}, shrinkage=k)
     low, high = sorted([rows["sw"].raw_mean, rows["und"].raw_mean])
     assert low - 1e-9 <= rows["sw"].mean <= high + 1e-9
@@ -198,7 +198,7 @@ def test_the_sample_of_the_rank_method_is_bounded_and_fair() -> None:
     assert calibrated(rows["sw"], 841.3, 0.0) == pytest.approx(1.0, abs=0.15)
 
 
-def test_scores_of_strangers_are_a_bug() -> None:
+def test_scores_of_unknown_candidates_are_a_bug() -> None:
     from arbitrage.errors import ConservationError
 
     prompt = a_prompt("q")

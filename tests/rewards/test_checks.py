@@ -45,7 +45,7 @@ def test_texts_that_say_something(text: str) -> None:
     assert value_of(EmptinessConfig(), a_pair(text)) == 1.0
 
 
-def test_emptiness_can_ask_for_more() -> None:
+def test_emptiness_can_require_more() -> None:
     assert value_of(EmptinessConfig(min_characters=3), a_pair("a, b")) == 0.0
     assert value_of(EmptinessConfig(min_characters=3), a_pair("a, b, c")) == 1.0
 

@@ -66,7 +66,7 @@ def test_reasoning_is_found(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", SPEAKS.values(), ids=SPEAKS.keys())
-def test_who_speaks_of_reasoning_has_not_left_it(text: str) -> None:
+def test_text_about_reasoning_is_not_left_reasoning(text: str) -> None:
     assert find_reasoning(text) is None
     assert find_reasoning(text, "What do <think> and </think>, `<thought>` and `<analysis>` mean?") is None
     assert ReasoningLeftConfig().build().score_one(a_pair(text)).value == 1.0
@@ -83,12 +83,12 @@ def test_who_speaks_of_reasoning_has_not_left_it(text: str) -> None:
         ),
     ],
 )
-def test_a_prompt_may_ask_for_the_very_tag(prompt: str, text: str) -> None:
+def test_a_prompt_may_request_the_same_tag(prompt: str, text: str) -> None:
     assert find_reasoning(text, prompt) is None
 
 
 @pytest.mark.parametrize("text", [LEFT["pair"], LEFT["no opening tag"], LEFT["after a greeting"]])
-def test_reasoning_that_a_prompt_asks_for_is_reasoning(text: str) -> None:
+def test_reasoning_requested_by_a_prompt_is_reasoning(text: str) -> None:
     assert find_reasoning(text, "Think inside <think> and </think>, then answer. The capital of France?")
 
 

@@ -85,7 +85,7 @@ def test_control_tokens_in_an_answer_do_not_end_it(model: Path) -> None:
     assert score_all(reward, [forged])[0].value != pytest.approx(by_hand(model, forged), abs=1e-3)
 
 
-def test_what_cannot_be_scored_says_why_and_harms_nobody(model: Path) -> None:
+def test_an_unscorable_candidate_has_a_reason_and_does_not_affect_others(model: Path) -> None:
     prompt = a_prompt("Why?")
     failed = Scorable(prompt=prompt, candidate=a_candidate(prompt, "", FinishReason.ERROR))
     items = [a_pair("Red."), a_pair("red " * 400), failed]

@@ -76,16 +76,16 @@ def test_teachers_are_drawn_as_often_as_logged(rule):
         assert abs(counts[name] - 4000 * share) < 5 * (4000 * share * (1 - share)) ** 0.5
 
 
-def test_thompson_asks_as_often_as_normal_theory_says():
+def test_thompson_samples_as_often_as_normal_theory_says():
     """Two teachers, beliefs apart by d with variances v each: the better is asked with Φ(d / √(2v))."""
     config = BanditConfig(prior={"anna": 0.5}, noise=1.0, prior_weight=4.0, floor=0.0, num_draws=40_000)
-    # variance of a cell nobody tried: ¼ for each of three nested priors
+    # variance of a cell without data: ¼ for each of three nested priors
     shares = config.build(POOL[:2]).shares("de")
     assert shares["anna"] == pytest.approx(0.6585, abs=0.012)  # Φ(0.5 / √1.5) = Φ(0.408)
 
 
 @RULES
-def test_what_earns_more_is_asked_more(rule, tmp_path):
+def test_a_teacher_with_higher_rewards_is_sampled_more(rule, tmp_path):
     path = outcomes_file(
         tmp_path / "log.parquet",
         ("de", "quiz", "anna", 1.0, 40),
@@ -96,7 +96,7 @@ def test_what_earns_more_is_asked_more(rule, tmp_path):
     router = BanditConfig(rule=rule, outcomes=path, noise=0.5, prior_mean=0.2).build(POOL)
     assert max(router.shares("de", "quiz"), key=router.shares("de", "quiz").get) == "anna"
     assert max(router.shares("ja", "quiz"), key=router.shares("ja", "quiz").get) == "bert"
-    # a task nobody tried leans on its language
+    # a task without data is shrunk towards its language
     assert router.shares("de", "essay")["anna"] > router.shares("ja", "essay")["anna"]
     best = router.route(prompts(1, "de", "quiz"))[0]
     assert (best.teachers, best.router) == (("anna",), f"bandit:{rule}")
@@ -119,7 +119,7 @@ def test_the_moving_average_follows_a_teacher_that_changes(tmp_path):
     assert shares["bert"] == pytest.approx(0.98)
     plain = Posterior(1.0, 5.0, None, {}, 0.0)
     believed = update(plain, [LoggedOutcome(*row[:4]) for row in rows for _ in range(row[4])])
-    assert believed.believe("anna", "de", "quiz").mean > 0.5  # plain means still remember
+    assert believed.mean_of("anna", "de", "quiz").mean > 0.5  # plain means still remember
 
 
 @settings(deadline=None, max_examples=30)
@@ -130,7 +130,7 @@ def test_outcomes_only_make_surer_and_keep_the_mean_in_range(rows):
     blank = Posterior(1.0, 5.0, None, {"anna": 0.5}, 0.0)
     after = update(blank, [LoggedOutcome(language, task, "anna", reward) for language, task, reward in rows])
     for language in LANGUAGES:
-        before, found = blank.believe("anna", language, "quiz"), after.believe("anna", language, "quiz")
+        before, found = blank.mean_of("anna", language, "quiz"), after.mean_of("anna", language, "quiz")
         assert found.variance <= before.variance + 1e-12
         assert min([0.5, *(r for *_, r in rows)]) - 1e-9 <= found.mean <= max([0.5, *(r for *_, r in rows)]) + 1e-9
 
@@ -158,18 +158,18 @@ def exact_belief(rows, cell, weight=5.0, noise=1.0):
 )
 def test_beliefs_are_the_exact_posterior(rows, language):
     blank = Posterior(1.0, 5.0, None, {}, 0.0)
-    found = update(blank, [LoggedOutcome(*row[:2], "anna", row[2]) for row in rows]).believe("anna", language, "quiz")
+    found = update(blank, [LoggedOutcome(*row[:2], "anna", row[2]) for row in rows]).mean_of("anna", language, "quiz")
     assert (found.mean, found.variance) == pytest.approx(exact_belief(rows, (language, "quiz")), abs=1e-9)
 
 
 def test_one_language_says_little_of_another():
-    """Means drawn as the model says lie within what is believed of an unseen language as often as they should."""
+    """Means drawn as the model says are within the posterior interval of an unseen language as often as they should."""
     random, z = np.random.default_rng(0), []
     blank = Posterior(1.0, 5.0, None, {}, 0.0)
     for _ in range(600):
         overall, seen, unseen = random.normal(0.0, np.sqrt([1 / 5, 2 / 5, 2 / 5]))
         rewards = random.normal(overall + seen, 1.0, 50)
-        belief = update(blank, [LoggedOutcome("de", "quiz", "anna", float(r)) for r in rewards]).believe(
+        belief = update(blank, [LoggedOutcome("de", "quiz", "anna", float(r)) for r in rewards]).mean_of(
             "anna", "ja", "quiz"
         )
         z.append((overall + unseen - belief.mean) / belief.variance**0.5)
@@ -191,7 +191,7 @@ def test_bad_outcomes_and_priors_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.parquet: is no log of outcomes"):
         BanditConfig(outcomes=str(tmp_path / "nowhere.parquet")).build(POOL)
     pq.write_table(pa.table({"language": ["de"]}), tmp_path / "bad.parquet")
-    with pytest.raises(DataError, match="has no column 'task'; it has language"):
+    with pytest.raises(DataError, match="has no column 'task' \\(columns present: language"):
         BanditConfig(outcomes=str(tmp_path / "bad.parquet")).build(POOL)
 
 
@@ -214,10 +214,14 @@ def logged(seed, matrix=MATRIX):
     random = np.random.default_rng(seed)
     preference = {language: random.dirichlet(np.full(len(TEACHERS), 3.0)) for language in LANGUAGES}
     policy_PT = 0.2 / len(TEACHERS) + 0.8 * np.array([preference[language] for language in matrix.queries.languages])
-    asked_P = (policy_PT.cumsum(axis=1) < random.random(len(matrix))[:, None]).sum(axis=1).clip(max=len(TEACHERS) - 1)
+    chosen_P = (
+        (policy_PT.cumsum(axis=1) < random.random(len(matrix))[:, None]).sum(axis=1).clip(max=len(TEACHERS) - 1)
+    )
     rows = np.arange(len(matrix))
-    chance_P = policy_PT[rows, asked_P]
-    return OutcomeLog(matrix.queries, matrix.cluster_P, TEACHERS, asked_P, matrix.rewards_PT[rows, asked_P], chance_P)
+    chance_P = policy_PT[rows, chosen_P]
+    return OutcomeLog(
+        matrix.queries, matrix.cluster_P, TEACHERS, chosen_P, matrix.rewards_PT[rows, chosen_P], chance_P
+    )
 
 
 def test_a_log_is_read_as_it_was_written(tmp_path):
@@ -225,7 +229,7 @@ def test_a_log_is_read_as_it_was_written(tmp_path):
     write_log(tmp_path / "log.parquet", [log])
     found = read_log(tmp_path / "log.parquet")
     assert found.teachers == log.teachers
-    for name in ("asked_P", "reward_P", "propensity_P"):
+    for name in ("chosen_P", "reward_P", "propensity_P"):
         assert np.array_equal(getattr(found, name), getattr(log, name))
     assert list(found.queries.languages) == list(log.queries.languages)
     assert len(np.unique(np.stack([found.cluster_P, log.cluster_P]), axis=1).T) == len(np.unique(log.cluster_P))
@@ -239,7 +243,7 @@ def test_routes_and_rewards_make_a_log():
     rewards = {prompt.prompt_id: 0.1 * i for i, prompt in enumerate(asked[:40])}
     log = log_routes(asked, routes, rewards, TEACHERS)
     assert len(log) == 40
-    assert [log.teachers[code] for code in log.asked_P] == [route.teachers[0] for route in routes[:40]]
+    assert [log.teachers[code] for code in log.chosen_P] == [route.teachers[0] for route in routes[:40]]
     assert list(log.reward_P) == list(rewards.values())
     assert list(log.propensity_P) == [route.propensity for route in routes[:40]]
     with pytest.raises(DataError, match="the pool is anna, bert"):
@@ -298,14 +302,14 @@ def test_a_log_that_says_nothing_is_refused_by_name(tmp_path):
     pq.write_table(table.set_column(column, "reward", pa.array(["good"] * len(table))), path)
     with pytest.raises(DataError, match=r"log.parquet: is no log of outcomes: .*good"):
         read_log(path)
-    with pytest.raises(DataError, match="the log holds no outcome"):
+    with pytest.raises(DataError, match="the log holds no reward"):
         judge_logged(logged(0).take(np.zeros(0, np.int64)), {})
 
 
 def test_a_log_with_impossible_propensities_is_refused():
     log = logged(0)
     with pytest.raises(DataError, match=r"row 0: propensity 0.0; wanted above 0, at most 1"):
-        OutcomeLog(log.queries, log.cluster_P, log.teachers, log.asked_P, log.reward_P, 0.0 * log.propensity_P)
+        OutcomeLog(log.queries, log.cluster_P, log.teachers, log.chosen_P, log.reward_P, 0.0 * log.propensity_P)
 
 
 # --- off-policy evaluation ---------------------------------------------------------------------------------
@@ -365,7 +369,7 @@ def test_the_better_router_is_found_the_better():
     assert good.self_normalised.value > bad.self_normalised.value
 
 
-def test_who_may_not_be_asked_is_not_chosen():
+def test_an_ineligible_teacher_is_not_chosen():
     expected_PT = np.array([[0.1, 0.9], [0.1, 0.9]])
     admitted_PT = np.array([[True, True], [True, False]])
     assert greedy(expected_PT, admitted_PT).tolist() == [[0.0, 1.0], [1.0, 0.0]]
@@ -376,9 +380,9 @@ def by_a_rule(num_certain):
     random, matrix = np.random.default_rng(0), MATRIX
     is_certain_P = np.arange(len(matrix)) < num_certain
     is_easy_P = random.random(len(matrix)) < 0.5
-    asked_P = np.where(is_certain_P, is_easy_P, random.random(len(matrix)) < 0.5).astype(np.int64)
+    chosen_P = np.where(is_certain_P, is_easy_P, random.random(len(matrix)) < 0.5).astype(np.int64)
     chance_P = np.where(is_certain_P, 1.0, 0.5)
-    return OutcomeLog(matrix.queries, matrix.cluster_P, ("anna", "bert"), asked_P, 1.0 * is_easy_P, chance_P)
+    return OutcomeLog(matrix.queries, matrix.cluster_P, ("anna", "bert"), chosen_P, 1.0 * is_easy_P, chance_P)
 
 
 def test_a_log_without_draws_is_neither_judged_by_nor_learned_from():
@@ -392,19 +396,19 @@ def test_a_log_without_draws_is_neither_judged_by_nor_learned_from():
 def test_a_rule_by_language_is_no_draw_and_a_single_eligible_teacher_no_rule():
     log = logged(0)
     by_language = {language: place for place, language in enumerate(LANGUAGES)}
-    asked_P = np.array([by_language[language] for language in log.queries.languages])
-    rule = OutcomeLog(log.queries, log.cluster_P, TEACHERS, asked_P, log.reward_P, np.ones(len(log)))
+    chosen_P = np.array([by_language[language] for language in log.queries.languages])
+    rule = OutcomeLog(log.queries, log.cluster_P, TEACHERS, chosen_P, log.reward_P, np.ones(len(log)))
     with pytest.raises(UserError, match="were certain"):
         require_draws(rule)
     is_alone_P = log.queries.languages != "de"  # three languages of four have one teacher each
-    asked_P, chance_P = np.where(is_alone_P, 3, log.asked_P), np.where(is_alone_P, 1.0, log.propensity_P)
-    require_draws(OutcomeLog(log.queries, log.cluster_P, TEACHERS, asked_P, log.reward_P, chance_P))
+    chosen_P, chance_P = np.where(is_alone_P, 3, log.chosen_P), np.where(is_alone_P, 1.0, log.propensity_P)
+    require_draws(OutcomeLog(log.queries, log.cluster_P, TEACHERS, chosen_P, log.reward_P, chance_P))
 
 
 def test_support_is_the_share_of_choices_that_the_log_might_have_made():
     log = by_a_rule(400)
     policy_PT = np.tile([1.0, 0.0], (len(log), 1))
-    expected = 1.0 - (log.asked_P[:400] == 1).sum() / len(log)
+    expected = 1.0 - (log.chosen_P[:400] == 1).sum() / len(log)
     assert judge_policy(log, policy_PT).support == pytest.approx(expected)
     assert judge_policy(log, np.full((len(log), 2), 0.5)).support == pytest.approx(1.0 - 200 / len(log))
     assert judge_policy(by_a_rule(0), policy_PT).support == 1.0

@@ -44,11 +44,11 @@ def asked(trained, *languages, pool=POOL, **options):
     return config_of(trained, **options).build(pool).route([prompt(language) for language in languages])
 
 
-def test_the_best_of_each_language_is_asked(trained):
+def test_the_best_of_each_language_is_chosen(trained):
     assert [route.teachers for route in asked(trained, "en", "de", "sw")] == [("ant",), ("bee",), ("cow",)]
 
 
-def test_top_k_are_asked_best_first_with_what_is_expected_of_them(trained):
+def test_top_k_are_chosen_best_first_with_their_predicted_rewards(trained):
     [route] = asked(trained, "de", top_k=2)
     assert route.teachers[0] == "bee"
     assert len(route.teachers) == len(route.expected) == 2
@@ -63,13 +63,13 @@ def test_the_gate_comes_before_the_prediction(trained):
     assert asked(trained, "ja", "de")[0] is None
 
 
-def test_more_are_asked_where_the_next_is_close(trained):
-    assert len(asked(trained, "de", ask_more_below=0.5)[0].teachers) == 1
-    assert len(asked(trained, "de", ask_more_below=1.5)[0].teachers) == 3
-    assert len(asked(trained, "de", ask_more_below=1.5, max_asked=2)[0].teachers) == 2
+def test_more_are_chosen_where_the_next_is_close(trained):
+    assert len(asked(trained, "de", sample_more_below=0.5)[0].teachers) == 1
+    assert len(asked(trained, "de", sample_more_below=1.5)[0].teachers) == 3
+    assert len(asked(trained, "de", sample_more_below=1.5, max_teachers=2)[0].teachers) == 2
 
 
-def test_a_dear_teacher_must_be_that_much_better(trained):
+def test_an_expensive_teacher_must_be_better_by_its_cost(trained):
     assert asked(trained, "de", cost_weight=0.5, costs={"bee": 1.0})[0].teachers == ("bee",)
     assert asked(trained, "de", cost_weight=2.0, costs={"bee": 1.0})[0].teachers != ("bee",)
 
@@ -77,8 +77,8 @@ def test_a_dear_teacher_must_be_that_much_better(trained):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cost_weight": 1.0}, "cost_weight weighs `costs`, and none are given"),
-        ({"top_k": 4, "ask_more_below": 0.1}, "max_asked is less than top_k, which is 4"),
+        ({"cost_weight": 1.0}, "cost_weight needs `costs`, and none are given"),
+        ({"top_k": 4, "sample_more_below": 0.1}, "max_teachers is less than top_k, which is 4"),
         ({"top_k": 0}, "router.top_k|top_k"),
     ],
 )
@@ -94,17 +94,19 @@ def test_costs_are_of_teachers_in_the_pool(trained):
 
 def test_a_pool_it_was_not_trained_for_is_refused_by_name(trained):
     other = (*POOL[1:], PoolMember(name="dog", languages=("en",)))
-    with pytest.raises(UserError, match=r"does not know dog; the pool lacks ant, which it was trained for"):
+    with pytest.raises(UserError, match=r"does not know dog; the pool lacks ant, which the router was trained for"):
         config_of(trained).build(other)
 
 
 def test_a_router_that_is_not_there_says_where_it_must_be(tmp_path):
     for attempt in (lambda c: c.build(POOL), lambda c: c.identity()):
-        with pytest.raises(UserError, match=r"nowhere: holds no learned router .* every node reads"):
+        with pytest.raises(
+            UserError, match=r"nowhere: holds no learned router .* every node must be able to read it"
+        ):
             attempt(config_of(tmp_path / "nowhere"))
 
 
-def test_the_fingerprint_knows_what_was_learned_and_not_where_it_lies(trained, tmp_path):
+def test_the_fingerprint_has_the_routers_content_and_not_its_path(trained, tmp_path):
     moved = trained_router(tmp_path / "moved", BEST, ["ant", "bee", "cow"])
     other = trained_router(tmp_path / "other", BEST | {"en": "cow"}, ["ant", "bee", "cow"])
     identities = [config_of(directory).identity() for directory in (trained, moved, other)]
@@ -119,11 +121,11 @@ def test_the_fingerprint_knows_what_was_learned_and_not_where_it_lies(trained, t
     st.floats(0, 2),
     st.integers(1, 5),
 )
-def test_who_is_asked_is_admitted_and_nobody_better_is_left_out(expected, admitted, top_k, margin, extra):
-    config = ChoiceConfig(top_k=top_k, ask_more_below=margin, max_asked=top_k + extra)
+def test_chosen_teachers_are_eligible_and_no_better_one_is_left_out(expected, admitted, top_k, margin, extra):
+    config = ChoiceConfig(top_k=top_k, sample_more_below=margin, max_teachers=top_k + extra)
     found = rank(config, expected, admitted, np.zeros(4))
     for row in range(5):
-        chosen = found.order_PT[row, : found.num_asked_P[row]]
+        chosen = found.order_PT[row, : found.num_chosen_P[row]]
         left = [t for t in range(4) if admitted[row, t] and t not in chosen]
         assert admitted[row, chosen].all()
         assert len(chosen) >= min(top_k, admitted[row].sum())
@@ -133,13 +135,13 @@ def test_who_is_asked_is_admitted_and_nobody_better_is_left_out(expected, admitt
             assert max(expected[row, left]) <= expected[row, chosen].max() - margin
 
 
-def test_of_whom_nothing_is_expected_is_not_asked_nor_is_anybody_else_instead():
+def test_a_teacher_without_a_prediction_is_not_chosen_nor_replaced():
     nan = np.nan
     expected = np.array([[nan, 1.0, 2.0], [0.3, 0.1, nan], [nan, 0.1, 0.2]])
     admitted = np.array([[True, False, True], [True, True, True], [True, False, False]])
-    for config, nums in ((ChoiceConfig(top_k=3), [1, 2, 0]), (ChoiceConfig(ask_more_below=0.5), [1, 2, 0])):
+    for config, nums in ((ChoiceConfig(top_k=3), [1, 2, 0]), (ChoiceConfig(sample_more_below=0.5), [1, 2, 0])):
         found = rank(config, expected, admitted, np.zeros(3))
-        assert found.num_asked_P.tolist() == nums
+        assert found.num_chosen_P.tolist() == nums
         assert found.order_PT[:2, 0].tolist() == [2, 0]
 
 

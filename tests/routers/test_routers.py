@@ -87,7 +87,7 @@ def test_a_route_depends_on_its_prompt_alone(config, wanted, data):
 @EVERY
 @settings(deadline=None)
 @given(wanted=PROMPTS, unfiltered=st.lists(st.sampled_from([m.name for m in POOL]), unique=True))
-def test_nobody_is_asked_in_a_language_it_does_not_declare_unless_named(config, wanted, unfiltered):
+def test_no_teacher_is_sampled_in_an_undeclared_language_unless_named(config, wanted, unfiltered):
     prompts = [prompt(language, number) for language, number in wanted]
     declared = {member.name: member.languages for member in POOL}
     for one, found in zip(
@@ -98,7 +98,7 @@ def test_nobody_is_asked_in_a_language_it_does_not_declare_unless_named(config, 
 
 
 @EVERY
-def test_without_the_gate_every_language_is_asked(config):
+def test_without_the_filter_every_language_is_sampled(config):
     assert None not in ask({**config, "language_filter": "off"}, *LANGUAGES)
 
 
@@ -121,7 +121,7 @@ def test_a_pool_must_hold_teachers_of_different_names(config):
 # --- single ------------------------------------------------------------------------------------------------
 
 
-def test_single_asks_its_teacher_where_it_speaks():
+def test_single_samples_its_teacher_in_declared_languages():
     assert ask({"kind": "single", "teacher": "brazil"}, "pt", "pt-BR", "en-GB", "ja") == [("brazil",)] * 3 + [None]
 
 
@@ -162,7 +162,7 @@ def test_a_teacher_that_joins_takes_only_its_share():
 # --- reward ------------------------------------------------------------------------------------------------
 
 
-def test_reward_asks_all_who_speak():
+def test_all_samples_every_teacher_that_supports_the_language():
     asked = ask({"kind": "all"}, "en", "pt-PT", "zh", "zh-TW", "zh-CN", "sw", "und")
     assert asked == [
         ("brazil", "europe"),
@@ -207,7 +207,7 @@ def test_a_family_whose_teachers_are_all_filtered_falls_to_the_default():
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 3])
-def test_top_k_are_asked_best_first(top_k):
+def test_top_k_are_chosen_best_first(top_k):
     config = {"kind": "language", "table": {"en": ["taiwan", "europe", "taiwan", "brazil"]}, "top_k": top_k}
     assert ask(config, "en") == [("taiwan", "europe", "brazil")[:top_k]]
 

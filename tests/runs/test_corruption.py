@@ -207,7 +207,7 @@ def test_a_plan_that_was_edited_is_not_believed(directory: Path, change: bytes) 
     data = path.read_bytes()
     assert change in data
     path.write_bytes(data.replace(change, change[:-1] + b"9"))
-    with pytest.raises(DamagedFileError, match="its checksum does not fit its text"):
+    with pytest.raises(DamagedFileError, match="its checksum does not match its text"):
         open_run(directory)
 
 
@@ -322,7 +322,7 @@ def test_a_plan_that_leads_out_of_its_directory_is_refused(directory: Path, name
 def test_names_that_differ_by_case_alone_are_refused() -> None:
     assert path_component("Ärger", "the data set") == "Ärger"
     require_distinct_names(["a", "b", "a"], "the data sets")
-    with pytest.raises(ArbitrageError, match="'sft' and 'SFT' differ by case alone"):
+    with pytest.raises(ArbitrageError, match="'sft' and 'SFT' differ only by case"):
         require_distinct_names(["sft", "SFT"], "the data sets")
 
 

@@ -213,8 +213,8 @@ class Search:
                 self.quarantine.begin(self.settled, died=True)
 
     def _attempt(self) -> bool:
-        for item_id in self.quarantine.condemned:
-            self.settled.setdefault(item_id, "condemned")
+        for item_id in self.quarantine.confirmed:
+            self.settled.setdefault(item_id, "confirmed")
         while group := self.quarantine.next_group(self.settled):
             self.quarantine.alone(group)
             if not self._ask(group):
@@ -234,10 +234,10 @@ class Search:
 
 
 @given(num=st.integers(1, 300), window=st.integers(1, 256), poison=st.integers(0, 299))
-def test_the_culprit_is_found_by_bisection_and_nobody_else_is_harmed(num: int, window: int, poison: int) -> None:
+def test_the_crashing_prompt_is_found_by_bisection_without_harm_to_others(num: int, window: int, poison: int) -> None:
     search = Search(num, {poison % num}, window)
     search.run()
-    assert [i for i, what in search.settled.items() if what == "condemned"] == [f"c{poison % num}"]
+    assert [i for i, what in search.settled.items() if what == "confirmed"] == [f"c{poison % num}"]
     assert len(search.settled) == num
     assert search.num_deaths <= 2 + math.ceil(math.log2(max(2, min(window, num))))
 
@@ -247,11 +247,11 @@ def test_several_culprits_are_all_found(num: int, window: int, poison: set[int])
     wanted = {number % num for number in poison}
     search = Search(num, wanted, window)
     search.run()
-    assert {i for i, what in search.settled.items() if what == "condemned"} == {f"c{n}" for n in wanted}
+    assert {i for i, what in search.settled.items() if what == "confirmed"} == {f"c{n}" for n in wanted}
     assert len(search.settled) == num
 
 
-def test_an_accident_condemns_nobody() -> None:
+def test_an_accident_confirms_no_suspect() -> None:
     quarantine = Quarantine()
     for item_id in ("a", "b", "c"):
         quarantine.take(item_id)
@@ -260,15 +260,15 @@ def test_an_accident_condemns_nobody() -> None:
     assert quarantine.next_group({}) == ["a"]
     assert quarantine.next_group({"a": 1}) == ["b"]
     assert quarantine.next_group({"a": 1, "b": 1, "c": 1}) == []
-    assert quarantine.condemned == []
+    assert quarantine.confirmed == []
 
 
-def test_a_driver_that_is_killed_accuses_nobody_however_often() -> None:
+def test_a_killed_driver_makes_no_suspects_however_often() -> None:
     quarantine = Quarantine()
     for _ in range(40):
         quarantine.take("a")
         quarantine.begin({}, died=False)
-        assert (quarantine.suspects, quarantine.condemned) == ([], [])
+        assert (quarantine.suspects, quarantine.confirmed) == ([], [])
 
 
 def test_kills_of_the_driver_in_between_do_not_hide_the_culprit() -> None:
@@ -279,7 +279,7 @@ def test_kills_of_the_driver_in_between_do_not_hide_the_culprit() -> None:
         if not search._attempt():
             search.num_deaths += 1
             search.quarantine.begin(search.settled, died=True)
-    assert [i for i, what in search.settled.items() if what == "condemned"] == ["c33"]
+    assert [i for i, what in search.settled.items() if what == "confirmed"] == ["c33"]
 
 
 def test_the_file_is_lines_of_json(tmp_path: Path) -> None:
@@ -296,14 +296,14 @@ def test_the_file_is_lines_of_json(tmp_path: Path) -> None:
         assert line["crc"] == f"{zlib.crc32(body):08x}"
 
 
-def test_an_attempt_that_another_has_followed_goes_no_further(tmp_path: Path) -> None:
+def test_an_overtaken_attempt_stops(tmp_path: Path) -> None:
     with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as first:
         first.require_newest()
         with open_journal(tmp_path, 7, Candidate, MADE_FROM, died=False) as second:
             with pytest.raises(OvertakenError, match="attempt 1 has been overtaken by another"):
                 first.require_newest()
             second.require_newest()
-            first.settle("c1", a_candidate(1))  # what is under way may arrive; nobody minds
+            first.settle("c1", a_candidate(1))  # what is under way may still arrive
         remove_journal(tmp_path, 7)
         with pytest.raises(OvertakenError, match="attempt 1 has been overtaken"):
             first.require_newest()

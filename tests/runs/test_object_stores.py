@@ -112,7 +112,7 @@ def test_the_command_line_works_on_a_store(
     pipeline = write_pipeline(tmp_path)
     before = set(tmp_path.iterdir())
     assert f"report: {prefix}/report.html" in arbitrage("run", pipeline, "--local", "--run-dir", prefix)
-    assert set(tmp_path.iterdir()) == before  # nothing of the run lies here
+    assert set(tmp_path.iterdir()) == before  # nothing of the run is here
     arbitrage("plan", pipeline, "--run-dir", prefix)
     found = json.loads(arbitrage("status", prefix, "--json"))
     assert (found["run"], found["finished"], found["at_work"]) == (str(prefix), True, False)
@@ -196,5 +196,5 @@ def test_an_export_takes_the_place_of_an_earlier_one_provenance_last(
     for path in target.files():
         assert path.read_bytes() == (tmp_path / "out" / "sft" / path.uri.removeprefix(f"{target}/")).read_bytes()
     (target / "provenance.json").unlink()
-    with pytest.raises(UserError, match="is no export of ours"):
+    with pytest.raises(UserError, match="is not an export"):
         export_run(tmp_path / "run", out=prefix, datasets=["sft"])

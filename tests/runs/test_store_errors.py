@@ -83,7 +83,7 @@ def test_what_is_wrong_with_a_place_is_one_sentence(
 
 
 class _Forbids(BaseHTTPRequestHandler):
-    """A store that knows nobody."""
+    """A store that rejects all credentials."""
 
     def do_GET(self) -> None:
         assert "Authorization" not in self.headers

@@ -56,7 +56,7 @@ def test_a_killed_driver_loses_little_and_is_taken_over_when_its_lease_is_old(
         process.kill()
         process.communicate()
     assert not (prefix / "manifest.json").exists()
-    with pytest.raises(RunDirectoryError, match=r"last heard of \d+ s ago\); if it is dead, run again in \d+ s"):
+    with pytest.raises(RunDirectoryError, match=r"last active \d+ s ago\); if it is dead, run again in \d+ s"):
         run(prefix, pipeline, shards=2)
     kept = journaled(prefix)
     age_lease(prefix, lock.STALE_AFTER_S)
@@ -170,7 +170,7 @@ def test_a_segment_that_is_refused_ends_the_shard(prefix: StorePath) -> None:
         journal.close()
 
 
-def test_an_attempt_in_a_store_that_another_has_followed_goes_no_further(prefix: StorePath) -> None:
+def test_an_overtaken_attempt_in_a_store_stops(prefix: StorePath) -> None:
     with open_journal(prefix, 7, Candidate, MADE_FROM, died=False) as first:
         first.require_newest()  # none of its segments may be there yet
         first.settle("c1", a_candidate(1))

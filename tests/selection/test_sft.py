@@ -84,9 +84,9 @@ def test_every_prompt_comes_out_once_with_its_own_best_answer(rows: Rows, mode: 
     config = SftSelection(mode=mode, min_score=floor)
     output = select(config, rows)
     examples, rejects = from_table(output.table, SftExample), from_table(output.rejects, Reject)
-    owed = {item.item_id for item in config.build().items(rows.inputs())}
+    item_ids = {item.item_id for item in config.build().items(rows.inputs())}
     done, lost = {e.prompt_id for e in examples}, [r.item_id for r in rejects]
-    assert owed == {p.prompt_id for p in rows.prompts} == done | set(lost)
+    assert item_ids == {p.prompt_id for p in rows.prompts} == done | set(lost)
     assert not done & set(lost)
     assert len(set(lost)) == len(lost)
     answers = {c.candidate_id: c for c in rows.candidates}

@@ -42,9 +42,9 @@ def test_bounds_and_floor_are_never_violated(
         assert len(choice.considered) <= k
         assert {choice.steered_id, choice.control_id} <= set(choice.considered)
         assert choice.away_id is None or choice.away_id != choice.steered_id
-    owed = {p.prompt_id for p in world.prompts}
+    prompt_ids = {p.prompt_id for p in world.prompts}
     rejected = {r.item_id for r in from_table(steered(config, world).rejects, Reject)}
-    assert {c.prompt_id for c in found} | rejected == owed
+    assert {c.prompt_id for c in found} | rejected == prompt_ids
     assert not {c.prompt_id for c in found} & rejected
 
 
@@ -92,7 +92,9 @@ def test_quotas_are_met_where_there_is_enough_and_never_exceeded(
         assert (language in limits) == (wanted is not None)
         if wanted is not None:
             last = limits[language].last_lot
-            kept = [c for c in made if c.language == language and (last is None or config.lot(c.prompt_id) <= last)]
+            kept = [
+                c for c in made if c.language == language and (last is None or config.priority(c.prompt_id) <= last)
+            ]
             assert len(kept) == min(wanted, available[language])
             assert (limits[language].wanted, limits[language].available) == (wanted, available[language])
 

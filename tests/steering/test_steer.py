@@ -207,7 +207,7 @@ def test_a_language_without_a_target_is_not_steered() -> None:
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({}, "neither where it is to go"),
+        ({}, "has no `toward`"),
         ({"floor": 2.0, "ceiling": 1.0}, "the floor 2 is above the ceiling 1"),
         ({"toward": "sideways"}, "up"),
     ],
@@ -226,7 +226,7 @@ def test_an_objective_is_named_by_where_it_goes() -> None:
 
 
 def test_something_must_move() -> None:
-    with pytest.raises(ValidationError, match="no objective says where it is to go"):
+    with pytest.raises(ValidationError, match="no objective has a direction"):
         SteerConfig(objectives=(Objective(metric=CHARACTERS, floor=1.0),))
 
 

@@ -1,4 +1,4 @@
-"""A real headless Chromium that may talk to nobody."""
+"""A real headless Chromium without network access."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int = 900) -> None:
-    """Make the page so many CSS pixels wide."""
+    """Set the page's width in CSS pixels."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 

@@ -85,7 +85,7 @@ def prompt_of(text: str, case: ExportCase) -> Prompt:
 
 
 class Given(StepConfig):
-    """Rows written in the config, one JSON object each; a source of prompts, else a worker that owes just these."""
+    """Rows written in the config, one JSON object each; a source of prompts, else a worker with just these items."""
 
     step_kind: ClassVar[str] = "test_given"
 

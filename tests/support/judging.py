@@ -22,7 +22,7 @@ CODE = re.compile(r"^(Verdict|Score) ([a-z]{8}): <[^>]*>$", re.MULTILINE)
 
 _SHORT = re.compile(r"\s*\[\[([^\[\]]*)\]\]$")
 
-Opinion = Callable[[str, str], str]
+Preference = Callable[[str, str], str]
 """What a judge says of the first and the second answer; `[[1]]` at the end stands for the line of a verdict."""
 
 
@@ -68,18 +68,18 @@ def a_verdict(number: int, winner: str = "a", how: str = "consistent", **fields:
     return Verdict(**(values | fields))
 
 
-def judge_behind(opinion: Opinion) -> Handler:
+def judge_behind(preference: Preference) -> Handler:
     """Return an endpoint that reads both answers out of what it is asked."""
 
     async def behave(body: dict[str, Any], _: int) -> web.Response:
         question = body["messages"][-1]["content"]
         found = {number: text for number, _, text in QUOTED.findall(question)}
-        return answer(marked(opinion(found["1"], found["2"]), question))
+        return answer(marked(preference(found["1"], found["2"]), question))
 
     return behave
 
 
-def prefers(good: Callable[[str], bool]) -> Opinion:
+def prefers(good: Callable[[str], bool]) -> Preference:
     """Return a judge without prejudice."""
 
     def say(first: str, second: str) -> str:

@@ -95,7 +95,7 @@ async def well_behaved(body: dict[str, Any], _: int) -> web.Response:
 
 
 def after(first: Callable[[int], web.Response], times: int) -> Handler:
-    """Answer with `first` for so many requests, then behave."""
+    """Respond with `first` for a number of requests, then normally."""
 
     async def behaviour(body: dict[str, Any], ordinal: int) -> web.Response:
         return first(ordinal) if ordinal < times else await well_behaved(body, ordinal)

@@ -1,4 +1,4 @@
-"""Where the project's files lie, and the data beside it."""
+"""Paths of the project's files, and of the data beside it."""
 
 from pathlib import Path
 

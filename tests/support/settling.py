@@ -15,15 +15,18 @@ from arbitrage.runs.journal import open_journal
 
 
 def settle_shard(worker: Any, inputs: Inputs, record: type[Record]) -> Output:
-    """Ask everything the shard owes, then close the worker."""
+    """Request every item of the shard, then close the worker."""
 
     async def run() -> Output:
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
             job = Job("step", StepConfig(), record, "shard", {}, directory, Resources(), "step", 1, (0,))
-            meter = LiveCounters()
-            with open_journal(directory, 0, record, {}, died=False) as journal, meter.counting("step", 0) as counters:
-                output = await settle(job, worker.begin(inputs), journal, counters, meter)
+            live_counters = LiveCounters()
+            with (
+                open_journal(directory, 0, record, {}, died=False) as journal,
+                live_counters.counting("step", 0) as counters,
+            ):
+                output = await settle(job, worker.begin(inputs), journal, counters, live_counters)
         await worker.close()
         return output
 

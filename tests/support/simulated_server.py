@@ -31,7 +31,7 @@ class Server:
     Attributes:
         limit_at: its limit at a time (in mean latencies).
         refusal_latency: time until a refusal arrives, in mean latencies.
-        spread: latencies lie evenly in 1 ± spread.
+        spread: latencies are uniform in 1 ± spread.
     """
 
     limit_at: Callable[[float], int]

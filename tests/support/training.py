@@ -16,7 +16,7 @@ class _Recorder:
     def step(self, step: TrainingStep) -> None:
         self._steps.append(step)
         if step.number == self._stop_at:
-            self._stop.is_asked = True
+            self._stop.is_requested = True
 
 
 def recording(

@@ -56,7 +56,7 @@ def test_the_step_is_wired():
     assert (step.resources.cpus, step.resources.replicas) == (2.0, 3)
 
 
-def test_only_routed_prompts_are_asked_in_order_of_prompt_and_sample():
+def test_only_routed_prompts_are_sent_in_order_of_prompt_and_sample():
     prompts = [a_prompt(f"question number {i}") for i in range(4)]
     asked = [("fake-a",), ("fake-b",), ("fake-b", "fake-a"), ()]
     output = run(a_step(SamplingParams(n=3)), inputs_of(prompts, asked))
@@ -87,7 +87,7 @@ def test_every_item_comes_out_once_as_row_or_reject(texts, n, share):
 
 
 @given(n=st.integers(1, 6), temperature=st.floats(0.1, 2), seed=st.integers(0, 99))
-def test_hedging_asks_one_greedy_and_the_rest_warm(n, temperature, seed):
+def test_hedging_samples_one_greedy_and_the_rest_at_temperature(n, temperature, seed):
     sampling = SamplingParams(n=n, temperature=temperature, seed=seed)
     requests = requests_for(a_prompt("hello"), sampling, "t")
     assert [request.temperature for request in requests] == [0.0, *[temperature] * (n - 1)]
@@ -156,9 +156,9 @@ def completion(request, **more):
 @pytest.mark.parametrize(
     ("results", "complaint"),
     [
-        (lambda requests: [], "no result came for 2 items in flight"),
-        (lambda requests: [completion(requests[0])], "no result came for 1 items in flight"),
-        (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second result came"),
+        (lambda requests: [], "no result arrived for 2 items in flight"),
+        (lambda requests: [completion(requests[0])], "no result arrived for 1 items in flight"),
+        (lambda requests: [completion(r) for r in (*requests, requests[0])], "a second result"),
         (lambda requests: [completion(requests[0], candidate_id="z")], "returned an unexpected result: z"),
     ],
     ids=["none", "missing", "double", "foreign"],

@@ -164,7 +164,7 @@ def test_simplified_and_traditional_differ_where_the_tag_says_so(
     assert check_language(TRADITIONAL, language).value == traditional
 
 
-def test_of_a_language_nobody_can_identify_only_english_fails() -> None:
+def test_in_an_unidentifiable_language_only_english_fails() -> None:
     maasai = "Etii enkare naipirta oltoi le nkiteng o nkera kumok naapuo aaitobir enkop ang pooki."
     assert check_language(maasai, "mas").value == 1.0
     assert check_language(PROSE["en"], "mas").value == 0.0

@@ -78,7 +78,7 @@ def test_a_bf16_base_has_a_bf16_student(base, tmp_path, method, more):
     assert "None" not in card.split("## Quick start")[0]
 
 
-def test_another_precision_is_there_for_the_asking(base, tmp_path):
+def test_another_precision_can_be_chosen(base, tmp_path):
     student = trained(base, tmp_path, [sft_row()], arguments={"model_init_kwargs": {"dtype": "float32"}})
     assert dtype_of(student) == "float32"
 

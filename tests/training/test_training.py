@@ -180,7 +180,11 @@ class TestRows:
         [
             ("sft", {"messages": None}, "row 1: messages: is empty"),
             ("sft", {"messages": [said("user", "a")]}, "row 1: messages: ends with a turn of the user"),
-            ("sft", {"messages": [said("assistant", "a")]}, "row 1: messages: holds an answer to nothing"),
+            (
+                "sft",
+                {"messages": [said("assistant", "a")]},
+                "row 1: messages: holds only an answer, without a prompt",
+            ),
             ("sft", {"messages": [said("user", "a"), said("assistant", None)]}, "assistant without content"),
             ("dpo", {"rejected": None}, "row 1: rejected: is empty"),
             ("dpo", {"language": 7}, "language: must be text, found int"),
@@ -375,7 +379,7 @@ class TestTraining:
             train(self.config(run, model, tmp_path / "a", arguments={"eval_strategy": "steps"}))
         with pytest.raises(UserError, match="sft of no-such-model-anywhere"):
             train(self.config(run, Path("no-such-model-anywhere"), tmp_path / "b"))
-        with pytest.raises(UserError, match="LlamaForSequenceClassification scores texts and writes none"):
+        with pytest.raises(UserError, match="LlamaForSequenceClassification scores texts and cannot generate"):
             train(self.config(run, MODELS_FOLDER / "referee", tmp_path / "b", "dpo"))
         with pytest.raises(ConfigError, match="arguments: SFTConfig: "):
             train(self.config(run, model, tmp_path / "c", arguments={"optim": "nonesuch"}))

@@ -1,4 +1,4 @@
-"""`arbitrage router`: learn who is best asked, and find out whether it pays."""
+"""`arbitrage router`: train routers, and measure whether routing pays."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,9 +11,7 @@ from arbitrage.processes.pools import num_cpus
 if TYPE_CHECKING:
     from arbitrage.candidates.matrix_file import MatrixReading
 
-router = typer.Typer(
-    help="Learn who is best asked, and find out whether it pays: evaluate, train, extend.", no_args_is_help=True
-)
+router = typer.Typer(help="Train routers, and measure whether routing pays.", no_args_is_help=True)
 
 MatrixOption = Annotated[
     list[Path] | None,
@@ -24,28 +22,44 @@ MatrixOption = Annotated[
     ),
 ]
 ModelsOption = Annotated[
-    str | None, typer.Option("--models", metavar="A,B,…", help="Only these models; all in the file by default.")
+    str | None, typer.Option("--models", metavar="A,B,…", help="Models to use (default: all in the file).")
 ]
 RewardOption = Annotated[
     list[str] | None,
-    typer.Option("--reward-column", metavar="COLUMN", help="Repeat it to learn from several rewards; `reward`."),
+    typer.Option(
+        "--reward-column",
+        metavar="COLUMN",
+        help="Column of the reward (default: `reward`). Repeat it to train on several.",
+    ),
 ]
 GroupOption = Annotated[
     str | None,
-    typer.Option("--group-column", metavar="COLUMN", help="Prompts that belong together; `group` or `doc_group`."),
+    typer.Option(
+        "--group-column",
+        metavar="COLUMN",
+        help="Column of groups of related prompts (default: `group` or `doc_group`).",
+    ),
 ]
 TaskOption = Annotated[
-    str | None, typer.Option("--task-column", metavar="COLUMN", help="`task` or `domain` by default.")
+    str | None,
+    typer.Option("--task-column", metavar="COLUMN", help="Column of the task (default: `task` or `domain`)."),
 ]
 LanguageOption = Annotated[str, typer.Option("--language-column", metavar="COLUMN", help="BCP-47 tags.")]
 JudgeOption = Annotated[
     str | None,
-    typer.Option("--judge-column", metavar="COLUMN", help="A second opinion: `auto` routes only if it agrees."),
+    typer.Option(
+        "--judge-column",
+        metavar="COLUMN",
+        help="Rewards of a second judge: `auto` routes only if it gains under it, too.",
+    ),
 ]
 CostOption = Annotated[
-    str | None, typer.Option("--cost-column", metavar="COLUMN", help="`cost` or `cost_usd` by default.")
+    str | None,
+    typer.Option("--cost-column", metavar="COLUMN", help="Column of the cost (default: `cost` or `cost_usd`)."),
 ]
-RunOption = Annotated[str | None, typer.Option("--run", metavar="RUN", help="A run's own candidate table instead.")]
+RunOption = Annotated[
+    str | None, typer.Option("--run", metavar="RUN", help="Use a run's candidate table instead of a matrix.")
+]
 
 
 @router.command("eval")
@@ -59,14 +73,19 @@ def evaluate_routers(
     task_column: TaskOption = None,
     language_column: LanguageOption = "language",
     cost_column: CostOption = None,
-    folds: Annotated[int, typer.Option("--folds", min=2, help="Of the cross-validation; groups stay whole.")] = 5,
-    seed: Annotated[int, typer.Option("--seed", help="Of folds and resamples.")] = 0,
+    folds: Annotated[
+        int,
+        typer.Option(
+            "--folds", min=2, help="Number of cross-validation folds. Prompts of one group stay in one fold."
+        ),
+    ] = 5,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of folds and bootstrap.")] = 0,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Processes; as many as there are cores by default.")
+        int | None, typer.Option("--jobs", min=1, help="Number of worker processes (default: one per core).")
     ] = None,
     json_out: Annotated[
         Path | None,
-        typer.Option("--json", metavar="OUT", help="Write all figures as JSON; `-` prints them."),
+        typer.Option("--json", metavar="OUT", help="Write all figures as JSON to this file; `-` prints them."),
     ] = None,
 ) -> None:
     """Find out which router is best for a pool of models, beside random, best single, best per language and oracle.
@@ -112,7 +131,7 @@ def read_outcomes(
     cost_column: str | None,
     with_judge: bool = True,
 ) -> "MatrixReading":
-    """Read the outcomes that the options name; of a run its exact check too, as a second judge, if wanted.
+    """Read the rewards that the options name; from a run also its exact check as a second judge, if `with_judge`.
 
     Raises:
         UserError: neither or both of `--matrix` and `--run` are given, or a column of a run.

@@ -1,4 +1,4 @@
-"""`arbitrage router probe-prompts` and `add-teacher`: let a new model join a trained router."""
+"""`arbitrage router probe-prompts` and `add-teacher`: add a new model to a trained router."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`arbitrage router log` and `off-policy`: write down what a router earned, and judge others by it."""
+"""`arbitrage router log` and `off-policy`: log the choices of a router, and evaluate other routers on the log."""
 
 import json
 from dataclasses import asdict
@@ -15,10 +15,10 @@ def write_outcomes(
     runs: Annotated[list[str], typer.Argument(metavar="RUN…", help="Finished runs, the oldest first.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the outcomes, as Parquet.")],
 ) -> None:
-    """Write down whom runs asked, how likely that was, and what it earned: one row for each prompt.
+    """Log the choices of runs: teacher, probability and reward, one row for each prompt.
 
-    A bandit learns from it in the next run (`router: {kind: bandit, outcomes: FILE}`), `arbitrage router train --log`
-    learns a router from it, and `arbitrage router off-policy` judges routers by it.
+    A bandit reads the log in the next run (`router: {kind: bandit, outcomes: FILE}`), `arbitrage router train --log`
+    trains a router on it, and `arbitrage router off-policy` evaluates routers on it.
 
     Example: `arbitrage router log monday tuesday --out log.parquet`
     """
@@ -35,19 +35,20 @@ def write_outcomes(
 def judge_by_log(
     log: Annotated[Path, typer.Argument(metavar="LOG", help="Outcomes that `arbitrage router log` wrote.")],
     router: Annotated[
-        list[Path] | None, typer.Option("--router", metavar="DIR", help="A learned router to judge. Repeatable.")
+        list[Path] | None, typer.Option("--router", metavar="DIR", help="A learned router to evaluate. Repeatable.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of folds and resamples.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of folds and bootstrap.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Estimate what other routers would have earned, from what one router logged; no teacher is asked again.
+    """Estimate the reward of other routers from the log of one router, without new generations.
 
-    The log must come from a router that draws (`bandit`, `uniform`): where it would never have done what another
-    router does, it knows nothing of it. Judge routers that were trained on something else than this log.
+    The log must come from a random router (`bandit`, `uniform`): it holds no information about choices that its
+    router never makes. The evaluated routers must be trained on other data than this log.
 
-    Shown with clustered 95 % intervals: the doubly robust estimate, which is the one to read; inverse propensity
-    weighting, plain and self-normalised; how many outcomes carry the estimate; and which share of the router's
-    choices the log might have made too: what lies beyond is a guess. A log of choices mostly certain is refused.
+    The table shows, with clustered 95 % intervals: the doubly robust estimate, which is the one to use; inverse
+    propensity weighting, plain and self-normalised; the effective number of rewards behind the estimate; and the
+    share of the router's choices that the log could have made too (for the others the estimate is a guess). A log
+    whose choices were mostly certain is refused.
 
     Example: `arbitrage router off-policy log.parquet --router routers/mine`
     """

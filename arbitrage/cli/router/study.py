@@ -1,4 +1,4 @@
-"""`arbitrage router judges`, `samples` and `new-models`: what a router's gain rests on."""
+"""`arbitrage router judges`, `samples` and `new-models`: robustness studies of routers."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from arbitrage.candidates.matrix import RewardMatrix
     from routers.evaluation.new_models import NewModelStudy
 
-SeedOption = Annotated[int, typer.Option("--seed", help="Of folds, draws and resamples.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of folds, draws and bootstrap.")]
 
 
 def judge_routers(
@@ -41,10 +41,10 @@ def judge_routers(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Find out whether routing survives a judge it has not seen: hold each of several rewards out in turn.
+    """Measure whether routing still gains under a judge that it has not seen: hold out each reward in turn.
 
-    Shown beside each other: the naive router, which maximises the mean of the other rewards; the consensus, which
-    leaves the best single model only where they agree; and `auto`, which besides wants the gain to hold under each.
+    The table shows: the naive router, which maximises the mean of the other rewards; the consensus router, which
+    leaves the best single model only where they agree; and `auto`, which also requires a gain under each of them.
 
     Example: `arbitrage router judges --matrix rewards.parquet --reward-column bleurt --reward-column comet
     --reward-column gpt_judge`
@@ -129,11 +129,14 @@ def new_models(
     language_column: LanguageOption = "language",
     seed: SeedOption = 0,
     deals: Annotated[
-        int, typer.Option("--deals", min=1, help="How often prompts are dealt to folds; the range shows the noise.")
+        int,
+        typer.Option(
+            "--deals", min=1, help="Number of random assignments of prompts to folds; the range shows the noise."
+        ),
     ] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how much of a new model's gain is known from a few scored prompts: each model in turn is the new one.
+    """Measure the gain from each model as a new one, with few scored prompts: each model in turn is the new one.
 
     Example: `arbitrage router new-models --matrix rewards.parquet`
     """
@@ -173,7 +176,7 @@ def _of_helpful(study: "NewModelStudy", size: int) -> str:
 
     kept, all_of_them = study.kept_of_helpful[size], len(study.full_by_teacher)
     if kept is None:
-        return f"none of the {all_of_them} brings anything beyond noise: shares of that say nothing"
+        return f"none of the {all_of_them} adds anything beyond noise, so there are no shares to show"
     share = WHOLE_SHARE.full(kept)
     helpful = f"{len(study.helpful)} of {all_of_them} bring something beyond noise"
     told = f"{helpful}; {share} of it is had from {size} prompts"

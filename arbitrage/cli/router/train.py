@@ -1,4 +1,4 @@
-"""`arbitrage router train` and `router show`: learn who is best asked, and look at what was learned."""
+"""`arbitrage router train` and `router show`: train a router, and show what it learned."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,7 +30,7 @@ LearnerOption = Annotated[
     typer.Option(
         "--learner",
         metavar="KIND",
-        help="`learned` (shrunken language prior and text), `auto` (whatever holds up in cross-validation; if "
+        help="`learned` (shrunken language prior and text), `auto` (the best of several in cross-validation; if "
         "nothing does, near the best single teacher), `best_single`, `language_table`, `knn`, `clusters`, `ridge` …",
     ),
 ]
@@ -58,13 +58,13 @@ def train_router(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Learn who is best asked, from a run that asked everybody or from a file of rewards; write it to a directory.
+    """Train a router on a run or a file of rewards, and write it to a directory.
 
-    A run counts where its router was `reward`: every teacher that speaks the language has answered. Its exact check,
-    if it has one, is not learned from. Where one teacher was asked per prompt, by a router that draws (`bandit`,
-    `uniform`), learn from the log. Equal outcomes give equal files.
+    A run can be used if its router was `all`: every teacher that supports the language was sampled. Its exact check,
+    if it has one, is not used for training. Where each prompt was sent to one teacher by a random router (`bandit`,
+    `uniform`), train on its log. Equal rewards give equal files.
 
-    Then let it route: `router: {kind: learned, artifact: DIR}` in a pipeline's YAML.
+    Then use it in a pipeline's YAML: `router: {kind: learned, artifact: DIR}`.
 
     Example: `arbitrage router train --run quickstart --out routers/quickstart`
     """
@@ -107,7 +107,7 @@ def show_router(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="A router that `train` or a run wrote.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a router was trained on, for which teachers, and what was chosen in training."""
+    """Show what a router was trained on, its teachers, and what was chosen in training."""
     from routers.learning.artifact import load_artifact
 
     _show(load_artifact(directory), directory, as_json)

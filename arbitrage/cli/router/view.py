@@ -64,7 +64,7 @@ def print_evaluation(found: Evaluation, reading: MatrixReading, name: str) -> No
 
 
 def left_out(reading: MatrixReading) -> list[str]:
-    """Say what of a matrix is in no figure, and what else is incomplete."""
+    """Say which prompts and models of a matrix are in no figure, and what else is incomplete."""
     lacking = sorted(reading.missing.items(), key=lambda pair: -pair[1])
     named = ", ".join(f"{name} lacks {count:,}" for name, count in lacking[:NUM_SHARES])
     more = f", {len(lacking) - NUM_SHARES} more models" if len(lacking) > NUM_SHARES else ""
@@ -108,7 +108,9 @@ def router_figures(found: Evaluation) -> Figures:
         )
         for figures in found.routers
     ]
-    shares = Column("teachers", overflow="ellipsis")  # figures are never cut: the names of teachers give way
+    shares = Column(
+        "teachers", overflow="ellipsis"
+    )  # figures are never cut: the names of teachers are shortened instead
     return Figures("", "router", (*columns, shares), ungrouped(rows))
 
 

@@ -1,4 +1,4 @@
-"""The Ray backend: the same workers on whatever cluster `ray.init` finds — a laptop, `ray submit`, KubeRay, Slurm."""
+"""The Ray backend: the same workers on a Ray cluster: a laptop, `ray submit`, KubeRay, Slurm."""
 
 import gc
 import threading
@@ -15,16 +15,16 @@ from arbitrage.execution.ray.scheduler import Scheduler
 from arbitrage.execution.source_task import do_source
 
 LOCAL_OBJECT_STORE_BYTES = 128 * 1024 * 1024
-"""Rows never travel through the object store, so the smallest that Ray runs well with is enough."""
+"""Size of Ray's object store. Rows never pass through it, so a small one is enough."""
 
 
 class RayBackend:
     """Runs steps as actors and tasks on a Ray cluster.
 
     Args:
-        address: of a running cluster; None starts one on this machine and stops it afterwards.
-        awaits_end: return when Ray's processes have ended. They take a second and a half: a caller that uses Ray no
-            more may do something else meanwhile; its process ends after them in any case.
+        address: address of a running cluster; None starts one on this machine and stops it afterwards.
+        awaits_end: return only when Ray's processes have ended, which takes a second and a half. A caller that does
+            not use Ray again need not wait; its own process ends after them in any case.
     """
 
     name = "ray"
@@ -40,12 +40,12 @@ class RayBackend:
             return
         import ray
 
-        awaits_end = True  # an error holds what it passed through
+        awaits_end = True  # an error references the frames that it passed through
         try:
             self._do_steps(execution, watch)
             awaits_end = self._awaits_end
         finally:
-            gc.collect()  # a reference that goes while Ray ends takes the process with it
+            gc.collect()  # releasing a reference while Ray shuts down would crash the process
             ending = threading.Thread(target=ray.shutdown, name="ray-end")
             ending.start()
             if awaits_end:
@@ -63,7 +63,7 @@ class RayBackend:
             Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
 
     def _read_source(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
-        """Read sources in the driver, where rows can be counted as they come; meanwhile Ray starts."""
+        """Read sources in the driver, which counts rows as they arrive; Ray starts meanwhile."""
         for step in execution.steps:
             if step.step.scope == "source" and step.missing:
                 stats = do_source(step.job, step.job.config.build(), partial(watch.rows_read, step))

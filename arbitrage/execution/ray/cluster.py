@@ -1,4 +1,4 @@
-"""The nodes of a cluster as we fill them: what each has left, which replica and which light task goes where."""
+"""The nodes of a cluster: their free resources, and where a replica or a light task is placed."""
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
@@ -7,26 +7,26 @@ from arbitrage.contracts.steps import Resources
 from arbitrage.errors import PlacementError
 
 MOST_LIGHT_TASKS = 16
-"""Light tasks at once on one node, however many cores it has: each is a process of some 250 MB."""
+"""Maximum number of concurrent light tasks per node: each is a process of about 250 MB."""
 
 MOST_SHARED_HOSTS = 4
-"""Actors of one node that workers without resources share: each is a process of 210 MB, and does thousands of
-requests a second."""
+"""Number of shared actors per node for workers without resources: each is a process of 210 MB and handles thousands
+of requests a second."""
 
 _LEAST = 1e-6
 
 
 @dataclass
 class Node:
-    """What one node has, and what is left of it.
+    """Resources of one node, in total and free.
 
     Attributes:
-        node_id: Ray's.
-        cpus: cores left.
-        gpus: GPUs of the node.
+        node_id: Ray's id.
+        cpus: free cores.
+        gpus: number of GPUs.
         accelerators: models of its GPUs, by Ray's names.
         is_drivers: the driver runs here.
-        name: for messages.
+        name: name in messages.
     """
 
     node_id: str
@@ -46,7 +46,7 @@ class Node:
 
     @property
     def gpus_left(self) -> float:
-        """The sum of what its GPUs have left."""
+        """The sum of the free shares of its GPUs."""
         return sum(self.cards)
 
     def could_hold(self, wanted: Resources) -> bool:
@@ -57,7 +57,7 @@ class Node:
     def fits(self, wanted: Resources) -> bool:
         """Whether one replica fits now.
 
-        Engines that share a GPU start one after the other: each measures the memory that is free while it loads.
+        Engines that share a GPU start one after the other, because each measures the free memory while it loads.
         """
         if not self.could_hold(wanted) or wanted.cpus > self.cpus + _LEAST:
             return False
@@ -66,7 +66,7 @@ class Node:
         return sum(left + _LEAST >= 1.0 for left in self.cards) >= wanted.gpus
 
     def take(self, wanted: Resources) -> dict[int, float]:
-        """Take what one replica holds, parts of a GPU from the fullest card; return the share taken of each card."""
+        """Reserve resources for one replica, shares of a GPU on the fullest card; return the share of each card."""
         self.cpus -= wanted.cpus
         if 0 < wanted.gpus < 1:
             fitting = [i for i, left in enumerate(self.cards) if left + _LEAST >= wanted.gpus]
@@ -79,27 +79,27 @@ class Node:
         return taken
 
     def give_back(self, wanted: Resources, taken: dict[int, float]) -> None:
-        """Take back what a replica held."""
+        """Release what a replica reserved."""
         self.cpus += wanted.cpus
         for card, share in taken.items():
             self.cards[card] += share
 
 
 class Inventory:
-    """The nodes that are alive, by id, and where something more fits."""
+    """The live nodes, by id, and where there is room."""
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         self.by_id = {node.node_id: node for node in nodes}
 
     def require_possible(self, name: str, wanted: Resources) -> None:
-        """Raise PlacementError if no node, empty, could hold one replica."""
+        """Raise PlacementError if no node, even an empty one, could hold a replica."""
         if any(node.could_hold(wanted) for node in self.by_id.values()):
             return
         present = "; ".join(_has(node) for node in self.by_id.values()) or "nothing"
-        raise PlacementError(f"{name}: a replica asks for {wanted.each()}; the nodes have: {present}")
+        raise PlacementError(f"{name}: a replica needs {wanted.each()}; the nodes have: {present}")
 
     def best_for(self, wanted: Resources, avoid: Set[str] = frozenset()) -> Node | None:
-        """Return the node that one more replica fills best; None if it fits on none."""
+        """Return the node that one more replica fills best; None if there is no room."""
         fitting = [n for n in self.by_id.values() if n.node_id not in avoid and n.fits(wanted)]
         return min(fitting, key=lambda n: (n.gpus_left, n.cpus, n.node_id), default=None)
 
@@ -109,7 +109,7 @@ class Inventory:
         return any(n.could_hold(wanted) for n in nodes if n.node_id not in avoid)
 
     def light_node(self) -> Node | None:
-        """Return the node with the most room for one more light task; None if all have enough of them."""
+        """Return the node with the most room for one more light task; None if all are full."""
         free = [n for n in self._workers() if n.num_light < _most_light(n)]
         return min(free, key=lambda n: (n.num_light / _most_light(n), n.node_id), default=None)
 
@@ -119,7 +119,7 @@ class Inventory:
         return sum(map(_most_light, self._workers()))
 
     def host_node(self, avoid: Set[str] = frozenset()) -> Node | None:
-        """Return the node with the most room for one more shared actor; None if all have enough of them."""
+        """Return the node with the most room for one more shared actor; None if all are full."""
         free = [n for n in self._workers() if n.node_id not in avoid and n.num_hosts < _most_hosts(n)]
         return min(free, key=lambda n: (n.num_hosts, -n.num_cpus, n.node_id), default=None)
 
@@ -129,7 +129,7 @@ class Inventory:
         return [n for n in with_cores if not n.is_drivers] or with_cores
 
     def refresh(self, alive: Sequence[Node]) -> tuple[list[str], list[str]]:
-        """Take note of nodes that joined or died; return the ids of those that joined, and of those that died."""
+        """Update the nodes; return the ids of those that joined, and of those that died."""
         found = {node.node_id: node for node in alive}
         joined, died = sorted(found.keys() - self.by_id.keys()), sorted(self.by_id.keys() - found.keys())
         for node_id in died:

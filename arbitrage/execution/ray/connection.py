@@ -1,4 +1,4 @@
-"""Start a Ray of our own on this machine, or connect to one that runs: its files, its token, how long to wait."""
+"""Start Ray on this machine, or connect to a running cluster: files, token, time limits."""
 
 import contextlib
 import os
@@ -22,17 +22,17 @@ MAX_SOCKET_PATH = 107
 """Bytes of a Unix socket's path, without the closing zero (unix(7))."""
 
 SOCKET_BELOW = "/session_2026-01-31_23-59-59_999999_4194304/sockets/plasma_store"
-"""The longest path that Ray makes a socket of, below its temporary directory."""
+"""The longest socket path that Ray creates below its temporary directory."""
 
 BELOW = "r"
 
 LEAST_OPEN_FILES, WANTED_OPEN_FILES = 512, 8192
 
 PORT_TIMEOUT_S = 15.0
-"""How long a cluster's port may stay closed: its head may have been started a moment ago."""
+"""Time to wait for a cluster's port: its head may have been started a moment ago."""
 
 CONNECT_TIMEOUT_S = 40.0
-"""How long a cluster may take to let a driver in once its port is open."""
+"""Time to wait for the connection once the port is open."""
 
 HINT = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to that of its head"
 
@@ -40,14 +40,14 @@ SHORT = "set RAY_TMPDIR to a short path that you may write, such as /tmp"
 
 
 def start_ray(progress: Progress, object_store_bytes: int) -> None:
-    """Start Ray on this machine, for this process alone.
+    """Start Ray on this machine, only for this process.
 
     Args:
-        progress: is told.
+        progress: receives notes.
         object_store_bytes: shared memory for objects.
 
     Raises:
-        ExecutionError: it does not start; says what to change.
+        ExecutionError: it does not start; the message says what to change.
     """
     folder = ray_directory()
     progress.note("starting Ray on this machine")
@@ -74,11 +74,11 @@ def start_ray(progress: Progress, object_store_bytes: int) -> None:
 
 
 def connect_ray(address: str, progress: Progress) -> None:
-    """Connect to a cluster that runs, within a minute.
+    """Connect to a running cluster, within a minute.
 
     Args:
         address: `host:port`, or `auto` for RAY_ADDRESS or the Ray of this machine.
-        progress: is told.
+        progress: receives notes.
 
     Raises:
         ExecutionError: nothing answers there, or it refuses.
@@ -93,11 +93,11 @@ def connect_ray(address: str, progress: Progress) -> None:
     try:
         _within(CONNECT_TIMEOUT_S, place, {"address": address})
     except ray.exceptions.AuthenticationError as error:
-        raise ExecutionError(f"Ray at {address} asks for a token, and this process has none: {HINT}") from error
+        raise ExecutionError(f"Ray at {address} requires a token, and this process has none: {HINT}") from error
     except ExecutionError:
         raise
     except Exception as error:
-        hint = f"; if it is up and asks for a token, {HINT}"
+        hint = f"; if it is up and requires a token, {HINT}"
         raise ExecutionError(f"Ray at {address} cannot be reached: {_first_line(error)}{hint}") from error
 
 
@@ -105,7 +105,7 @@ def _allow_open_files() -> None:
     """Raise the soft limit on open files, which Ray's processes inherit.
 
     Raises:
-        ExecutionError: the hard limit is too low for Ray: its processes would wait for each other and die.
+        ExecutionError: the hard limit is too low for Ray, whose processes would fail.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < LEAST_OPEN_FILES:
@@ -119,9 +119,9 @@ def _allow_open_files() -> None:
 
 
 def ray_directory() -> Path:
-    """Return the directory for the files of a Ray of our own: of this user alone, and short enough for its sockets.
+    """Return the directory of our own Ray's files: private to this user, and short enough for its sockets.
 
-    Ray's own choice, `/tmp/ray`, belongs to whoever came first and may be written by everybody on the machine.
+    Ray's default, `/tmp/ray`, belongs to its first user, and every user of the machine can write to it.
 
     Raises:
         ExecutionError: there is none.
@@ -139,7 +139,7 @@ def ray_directory() -> Path:
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
         else:
-            return folder / BELOW  # Ray opens its own directory to everybody
+            return folder / BELOW  # Ray makes its own directory accessible to all users
     raise ExecutionError(f"no place for the sockets and logs of Ray ({'; '.join(problems)}); {SHORT}")
 
 
@@ -149,13 +149,13 @@ def _usual_bases() -> list[Path]:
 
 
 def _make_private(folder: Path) -> None:
-    """Make a directory that this user alone can enter; refuse one that another has prepared."""
+    """Create a directory that only this user can access; refuse one that another user has created."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise PermissionError(0, "belongs to somebody else")
+        raise PermissionError(0, "belongs to another user")
     folder.chmod(0o700)
     probe = folder / f".probe-{os.getpid()}"
     probe.mkdir()
@@ -163,7 +163,7 @@ def _make_private(folder: Path) -> None:
 
 
 def _make_a_token() -> None:
-    """Have the Ray that starts ask for a token that only this process and its children know."""
+    """Let the new Ray require a token that only this process and its children know."""
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     if os.environ["RAY_AUTH_MODE"].lower() == "token" and not _has_token():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
@@ -177,7 +177,7 @@ def _use_the_token_there_is() -> None:
 
 
 def _read_the_environment_again() -> None:
-    """Ray reads how to authenticate when it is first imported."""
+    """Ray reads the authentication settings when it is first imported."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")
@@ -189,7 +189,7 @@ def _has_token() -> bool:
 
 
 def _token_file() -> Path | None:
-    """Return the file in which Ray keeps a user's token, where it exists."""
+    """Return Ray's token file of this user, if it exists."""
     try:
         path = Path.home() / ".ray" / "auth_token"
     except RuntimeError:  # a user without a home
@@ -198,7 +198,7 @@ def _token_file() -> Path | None:
 
 
 def _resolved(address: str) -> str:
-    """Return `host:port` of an address, or the address where that cannot be told."""
+    """Return `host:port` of an address, or the address itself if unknown."""
     try:
         from ray._private.services import canonicalize_bootstrap_address
 
@@ -206,7 +206,7 @@ def _resolved(address: str) -> str:
     except ConnectionError as error:
         raise ExecutionError(
             f"no Ray is running on this machine, and RAY_ADDRESS is not set: {_first_line(error)}; "
-            "start one with `ray start --head`, give --ray HOST:PORT, or leave --ray out to have one for this run"
+            "start one with `ray start --head`, give --ray HOST:PORT, or leave --ray out to start one for this run"
         ) from error
     except (ImportError, AttributeError, ValueError, OSError):
         return address
@@ -234,23 +234,23 @@ def _await_port(place: str) -> None:
 
 
 def _within(timeout_s: float, place: str, options: dict[str, Any]) -> None:
-    """Connect, or give up: Ray itself goes on trying for a quarter of an hour."""
+    """Connect, or give up: Ray itself would retry for a quarter of an hour."""
     failures: list[BaseException] = []
 
     def connect() -> None:
         try:
             _init(options)
-        except BaseException as error:  # noqa: BLE001  # raised below, in the thread that asked
+        except BaseException as error:  # noqa: BLE001  # raised below, in the calling thread
             failures.append(error)
 
     connecting = threading.Thread(target=connect, name="ray-connect", daemon=True)
     connecting.start()
     deadline = time.monotonic() + timeout_s
     while connecting.is_alive() and time.monotonic() < deadline:
-        connecting.join(0.2)  # in steps, so that a signal is heard
+        connecting.join(0.2)  # in steps, so that signals are handled
     if connecting.is_alive():
         raise ExecutionError(
-            f"Ray at {place}: its port is open, but no head of Ray let this driver in within {timeout_s:.0f} s"
+            f"Ray at {place}: its port is open, but no Ray head accepted this driver within {timeout_s:.0f} s"
         )
     if failures:
         raise failures[0]
@@ -268,7 +268,7 @@ def _init(options: dict[str, Any]) -> None:
 
 @contextmanager
 def _same_signal_handlers() -> Iterator[None]:
-    """Keep our handlers: Ray's own for SIGTERM, below Python's, ends the process instead of draining the run."""
+    """Keep our signal handlers: Ray's handler for SIGTERM ends the process instead of draining the run."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

@@ -1,6 +1,6 @@
-"""What runs on the cluster: an actor that keeps workers across shards, and a task for light steps.
+"""Code that runs on the cluster: an actor that keeps workers across shards, and a task for light steps.
 
-Only shard numbers and counts cross the process border; rows go from Parquet to Parquet where the work is done.
+Only shard numbers and counts are sent between processes; rows are read from and written to Parquet by the workers.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """What one worker has under way, by step, and how busy its engine is."""
+    """Live counters of one worker, by step, and the load of its engine."""
 
     counters: dict[str, Counters]
     load: Load
@@ -31,22 +31,22 @@ class _Place:
     """One replica in this actor: a pool's worker. `failure`: why it could not be built."""
 
     pool: str
-    meter: LiveCounters = field(default_factory=LiveCounters)
+    live_counters: LiveCounters = field(default_factory=LiveCounters)
     building: asyncio.Lock = field(default_factory=asyncio.Lock)
     worker: ShardWorker | RequestWorker | None = None
     failure: Exception | None = None
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     def load(self) -> Load:
-        """Return how busy the engine is."""
+        """Return the load of the engine."""
         return self.worker.load() if is_request_worker(self.worker) else Load()
 
 
 class Host:
-    """Lives where its resources are. Builds one worker for each replica, and does shards of its pool's jobs.
+    """An actor with workers: builds one worker for each replica, and runs shards of its pool's jobs.
 
-    An engine has an actor to itself. Workers that only wait for endpoints share one: each alone would be a process
-    of 210 MB. What goes wrong in one leaves the others alone.
+    An engine has its own actor. Workers that only wait for endpoints share one, because each process takes 210 MB. A
+    failure in one does not affect the others.
     """
 
     def __init__(self) -> None:
@@ -58,12 +58,12 @@ class Host:
         self._metrics = Metrics()
 
     async def do(self, job: Job, attempt: Attempt, replica: str) -> str:
-        """Do one shard; return its counts as JSON."""
+        """Run one shard; return its counts as JSON."""
         place = self._place(job.pool, replica)
         try:
             return await self._with(place, self._do(place, job, attempt))
         finally:
-            self._publish(place)  # whoever hears of this shard's end may kill this actor next
+            self._publish(place)  # the driver may kill this actor as soon as it knows that this shard has ended
 
     async def prepare(self, job: Job, replica: str) -> None:
         """Load the engine before there is work for it.
@@ -75,23 +75,23 @@ class Host:
         await self._with(place, self._ready(place, job))
 
     async def report(self, is_draining: bool) -> dict[str, ReplicaReport]:
-        """Return the counters of each replica, and hear whether to stop. In the control group, beside the work."""
+        """Return the counters of each replica, and receive the stop flag. In the control group, beside the work."""
         self._is_draining = is_draining
         found = {}
         for replica, place in list(self._places.items()):
-            place.meter.is_draining = is_draining
-            found[replica] = ReplicaReport(place.meter.by_step(), self._publish(place))
+            place.live_counters.is_draining = is_draining
+            found[replica] = ReplicaReport(place.live_counters.by_step(), self._publish(place))
         return found
 
     async def leave(self, replica: str) -> None:
-        """End one replica and what it has under way; the others go on. In the control group, as `stop`."""
+        """End one replica and its shards under way; the others continue. In the control group, like `stop`."""
         place = self._places.pop(replica, None)
         if place is not None:
             await self._on_loop(_end(place))
             self._metrics.forget(place.pool)
 
     async def stop(self) -> None:
-        """Free the workers' engines, processes and connections.
+        """Release the workers' engines, processes and connections.
 
         Called in the control group, which has a thread and a loop of its own and so never queues behind a shard;
         a worker is closed on the loop it was built on.
@@ -104,12 +104,12 @@ class Host:
     def _place(self, pool: str, replica: str) -> _Place:
         self._loop = self._loop or asyncio.get_running_loop()
         place = self._places.setdefault(replica, _Place(pool))
-        place.meter.is_draining = self._is_draining
+        place.live_counters.is_draining = self._is_draining
         return place
 
     async def _do(self, place: _Place, job: Job, attempt: Attempt) -> str:
         worker = await self._ready(place, job)
-        return (await do_shard(job, worker, attempt, place.meter)).model_dump_json()
+        return (await do_shard(job, worker, attempt, place.live_counters)).model_dump_json()
 
     async def _ready(self, place: _Place, job: Job) -> ShardWorker | RequestWorker:
         async with place.building:
@@ -119,12 +119,12 @@ class Host:
                 try:
                     place.worker = job.config.build()
                 except Exception as error:
-                    place.failure = error  # whoever asks next is told the same, without loading again
+                    place.failure = error  # the next call gets the same error, without loading again
                     raise
             return place.worker
 
     async def _with(self, place: _Place, work: Coroutine[Any, Any, T]) -> T:
-        """Do some work of a pool, so that `leave` can end it."""
+        """Do some work of a pool so that `leave` can end it."""
         task = asyncio.ensure_future(work)
         place.tasks.add(task)
         try:
@@ -140,7 +140,7 @@ class Host:
 
     def _publish(self, place: _Place) -> Load:
         load = place.load()
-        self._metrics.publish(place.pool, place.meter.since_start(), load)
+        self._metrics.publish(place.pool, place.live_counters.since_start(), load)
         return load
 
 
@@ -148,7 +148,7 @@ async def _end(place: _Place) -> None:
     for task in place.tasks:
         task.cancel()
     await asyncio.gather(*place.tasks, return_exceptions=True)
-    await asyncio.to_thread(place.meter.spent.remove)
+    await asyncio.to_thread(place.live_counters.spent.remove)
     if place.worker is not None:
         await place.worker.close()
 
@@ -159,10 +159,10 @@ async def _close_all(places: list[_Place]) -> None:
 
 
 def do_light(job: Job, attempts: Sequence[Attempt], *chain: Job) -> list[list[str]]:
-    """Do shards of a job that holds nothing, and each shard of the jobs that wait for it alone.
+    """Run shards of a light job, and the same shards of the light jobs that depend only on it.
 
-    Returns the counts of each shard as JSON, of each job that was done in order. Where one fails after others are
-    done, these are returned: the rest is sent again, and then it is the first.
+    Returns the counts of each shard as JSON, for each finished job in order. If one fails after others are done, the
+    finished ones are returned; the rest is sent again, and then the failing one is the first.
     """
     collect_seldom()
     make_private_files()

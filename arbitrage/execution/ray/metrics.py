@@ -8,16 +8,16 @@ from arbitrage.contracts.workers import Load
 from arbitrage.execution.counters import Counters
 
 GAUGES = {
-    "num_in_flight": "Requests handed to the engine and not answered yet",
+    "num_in_flight": "Requests sent to the engine and not completed yet",
     "num_waiting": "Requests that wait for room at the engine",
 }
 COUNTERS = {
-    "num_answered": "Answers that arrived, rejects included",
-    "num_rejected": "Answers that became rejects",
-    "num_replayed": "Answers read from a journal instead of asked for again",
+    "num_answered": "Completions that arrived, including rejects",
+    "num_rejected": "Completions that became rejects",
+    "num_replayed": "Completions read from a journal instead of being requested again",
     "prompt_tokens": "Tokens of prompts",
     "completion_tokens": "Tokens of answers",
-    "num_retries": "Requests asked again after a fault",
+    "num_retries": "Requests sent again after a fault",
     "num_refusals": "Requests that an endpoint refused because it was busy",
 }
 
@@ -35,7 +35,7 @@ class Metrics:
         self._publishing = Lock()  # an actor publishes from the thread of its work and from that of its control
 
     def publish(self, pool: str, counters: Mapping[str, Counters], load: Load) -> None:
-        """Publish what a pool's worker has counted since the last time."""
+        """Publish a pool's counts since the last call."""
         with self._publishing:
             for step, each in counters.items():
                 self._publish(pool, step, each.as_dict())
@@ -43,7 +43,7 @@ class Metrics:
             self._publish(pool, "", held)
 
     def forget(self, pool: str) -> None:
-        """A pool's worker is gone; the next one counts from zero."""
+        """Remove a pool's worker; the next one counts from zero."""
         with self._publishing:
             self._published = {key: value for key, value in self._published.items() if key[0] != pool}
 

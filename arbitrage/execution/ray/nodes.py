@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster that may work for us: alive, and running the same code as the driver."""
+"""The usable nodes of a Ray cluster: alive, and running the same code as the driver."""
 
 import os
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ from arbitrage.execution.ray.cluster import Node
 ACCELERATOR_PREFIX = "accelerator_type:"
 
 PROBE_TIMEOUT_S = 120.0
-"""Time a node has to start a worker, import us and report."""
+"""Time limit for a node to start a worker, import our code and report."""
 
 
 class Nodes:
-    """Knows which nodes have been compared with the driver."""
+    """Compares nodes with the driver, and remembers the results."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._digest = environment_digest()
         self._same: set[str] = set()
-        self._asked: dict[str, Any] = {}  # node id → its report under way
+        self._asked: dict[str, Any] = {}  # node id → its pending report
         self._other: set[str] = set()
 
     def first(self) -> list[Node]:
         """Return the nodes a run starts with.
 
         Raises:
-            ExecutionError: one runs other code; names every difference.
+            ExecutionError: one runs other code; the message names every difference.
         """
         nodes = _alive()
         reports = {node["NodeID"]: _probe(node["NodeID"]) for node in nodes}
@@ -40,7 +40,7 @@ class Nodes:
         return [_node(node) for node in nodes]
 
     def alive(self) -> list[Node]:
-        """Return the nodes that may be used now. One that has joined is asked first, and left out if it differs."""
+        """Return the usable nodes. A node that has joined is checked first, and left out if it differs."""
         nodes = _alive()
         for node in nodes:
             if node["NodeID"] not in self._same | self._other:
@@ -92,7 +92,7 @@ def _name(node: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What a worker of a node says: its versions and files, and whether its Ray asks for a token."""
+    """Report of a worker: its versions and files, and whether its Ray requires a token."""
 
     digest: dict[str, str]
     asks_for_token: bool
@@ -103,17 +103,17 @@ def _report() -> _Report:
 
 
 def _require_token(open_to_all: list[str]) -> None:
-    """Refuse a cluster that asks for no token: who reaches its ports runs any code as its user."""
+    """Refuse a cluster that requires no token: anyone who can reach its ports can run code as its user."""
     if open_to_all and os.environ.get("RAY_AUTH_MODE", "").lower() != "disabled":
         raise ExecutionError(
-            f"this Ray asks for no token ({', '.join(sorted(open_to_all)[:3])}), so whoever reaches its ports can "
+            f"this Ray requires no token ({', '.join(sorted(open_to_all)[:3])}), so anyone who reaches its ports can"
             "run any code there; start its nodes with RAY_AUTH_MODE=token and a token (docs/cluster.md), "
             "or set RAY_AUTH_MODE=disabled to use it as it is"
         )
 
 
 def _probe(node_id: str) -> Any:
-    """Have a worker of the node report on it."""
+    """Let a worker on the node report."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

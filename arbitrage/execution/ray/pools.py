@@ -1,8 +1,8 @@
-"""Pools of Ray actors: started when there is work and room, released when they would only sit on their resources.
+"""Pools of Ray actors: started when there is work and room, released when they are idle and others wait.
 
-A replica that holds anything gets it as a placement group of one bundle: all its GPUs on one node, reserved before it
-starts, shared with what its engine starts in turn (a worker for each tensor-parallel rank), and gone when it goes.
-Replicas that hold nothing and only wait for endpoints share a few actors on each node.
+A replica with resources reserves them as a placement group of one bundle: all GPUs on one node, reserved before it
+starts, shared with the processes of its engine (a worker for each tensor-parallel rank), and released when it ends.
+Replicas without resources, which only wait for endpoints, share a few actors on each node.
 """
 
 from collections import Counter
@@ -17,12 +17,12 @@ from arbitrage.execution.ray.cluster import Inventory, Node
 from arbitrage.execution.ray.host import Host
 
 CONTROL = "control"
-"""Concurrency group kept free on every actor, so that a stop never queues behind work."""
+"""Separate concurrency group on every actor, so that a stop never queues behind work."""
 
 STOP_TIMEOUT_S = 10.0
 
 SHARED_CONCURRENCY = 10_000
-"""Calls at once on an actor that many workers share; how many each has is counted here."""
+"""Maximum number of concurrent calls on a shared actor; the calls of each worker are counted here."""
 
 
 _NUMBERS = count(1)
@@ -30,14 +30,14 @@ _NUMBERS = count(1)
 
 @dataclass(eq=False)
 class Replica:
-    """One worker of a pool: an actor of its own, or its place in an actor that it shares.
+    """One worker of a pool: in its own actor, or in a shared one.
 
     Attributes:
-        pool: its name.
-        actor: where it lives.
-        node_id: where that lives.
-        group: the placement group that holds its resources.
-        cards: share taken of each GPU of the node.
+        pool: name of the pool.
+        actor: its actor.
+        node_id: the actor's node.
+        group: placement group with its resources.
+        cards: share of each GPU of the node.
         is_shared: whether the actor serves other pools too.
     """
 
@@ -47,19 +47,19 @@ class Replica:
     group: Any | None = None
     cards: dict[int, float] = field(default_factory=dict)
     is_shared: bool = False
-    name: str = field(default_factory=lambda: f"replica-{next(_NUMBERS)}")  # tells it from others of this run
+    name: str = field(default_factory=lambda: f"replica-{next(_NUMBERS)}")  # unique within this run
 
 
 @dataclass
 class Pool:
-    """The live replicas of one worker, and how many shards each has in hand.
+    """The live replicas of one worker, and the number of shards that each has under way.
 
     Attributes:
-        name: of the pool.
-        resources: what each replica holds.
+        name: name of the pool.
+        resources: resources of each replica.
         is_remote: its workers wait for endpoints and may share actors.
         avoid: nodes on which a replica could not start.
-        num_failed_starts: how often one could not.
+        num_failed_starts: number of failed starts.
     """
 
     name: str
@@ -80,11 +80,11 @@ class Pool:
         return self.is_remote and self.resources.is_nothing
 
     def idle_replicas(self) -> list[Replica]:
-        """Return the replicas with nothing in hand."""
+        """Return the replicas without shards under way."""
         return [replica for replica, count in self.in_hand.items() if not count]
 
     def free_replica(self, most: int = SHARDS_IN_HAND) -> Replica | None:
-        """Return the replica with the fewest shards in hand, if these are fewer than `most`."""
+        """Return the replica with the fewest shards under way, if there are fewer than `most`."""
         if not self.in_hand:
             return None
         replica, count = min(self.in_hand.items(), key=lambda entry: entry[1])
@@ -93,7 +93,7 @@ class Pool:
 
 @dataclass(eq=False)
 class _SharedHost:
-    """An actor that replicas without resources share."""
+    """An actor shared by replicas without resources."""
 
     actor: Any
     node_id: str
@@ -101,14 +101,14 @@ class _SharedHost:
 
 
 class Cluster:
-    """Starts and ends replicas, and keeps account of what nodes have left as pools take and return it."""
+    """Starts and ends replicas, and tracks the free resources of nodes."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = Inventory(nodes)
         self._hosts: list[_SharedHost] = []
 
     def has_room(self, pool: Pool) -> bool:
-        """Whether one more replica fits on some node beside those we hold."""
+        """Whether there is room for one more replica on some node."""
         if pool.is_shared:
             return self._host_for(pool) is not None or self.nodes.host_node(pool.avoid) is not None
         return self.nodes.best_for(pool.resources, pool.avoid) is not None
@@ -121,29 +121,29 @@ class Cluster:
         """Start one replica on the node that it fills best; there must be room.
 
         Args:
-            pool: whose.
-            is_alone: in an actor of its own, also where others share one.
+            pool: the pool.
+            is_alone: in its own actor, also if replicas of this kind share actors.
         """
         replica = self._take_a_place(pool) if pool.is_shared and not is_alone else self._start_actor(pool)
         pool.in_hand[replica] = 0
         return replica
 
     def loaded(self, replica: Replica) -> None:
-        """A replica's model is loaded: the next one may start on its GPU."""
+        """Note that a replica's model is loaded: the next one may start on its GPU."""
         if (node := self.nodes.by_id.get(replica.node_id)) is not None:
             node.starting.discard(id(replica))
 
     def neighbours(self, replica: Replica) -> list[Replica]:
-        """Return all replicas that live in the same actor, itself among them."""
+        """Return all replicas in the same actor, including itself."""
         return next((list(host.replicas) for host in self._hosts if replica in host.replicas), [replica])
 
     def release(self, pools: Iterable[Pool]) -> None:
-        """Stop all replicas of pools, all at once: gently, and then for good."""
+        """Stop all replicas of pools concurrently: first gracefully, then by force."""
         import ray
 
         replicas = [(pool, replica) for pool in pools for replica in pool.in_hand]
         ending = [replica for _, replica in replicas]
-        whole = {r.actor for r in ending if set(self.neighbours(r)) <= set(ending)}  # nobody else is left in these
+        whole = {r.actor for r in ending if set(self.neighbours(r)) <= set(ending)}  # none else is left in these
         stopping = [actor.stop.options(concurrency_group=CONTROL).remote() for actor in whole]
         if stopping:
             ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
@@ -151,7 +151,7 @@ class Cluster:
             self.drop(pool, replica)
 
     def drop(self, pool: Pool, replica: Replica) -> None:
-        """End one replica and take its resources back, if its node is still there."""
+        """End one replica and release its resources, if its node still exists."""
         import ray
         from ray.util import remove_placement_group
 
@@ -168,7 +168,7 @@ class Cluster:
             node.give_back(pool.resources, replica.cards)
 
     def has_node(self, node_id: str) -> bool:
-        """Whether a node is still there."""
+        """Whether a node still exists."""
         return node_id in self.nodes.by_id
 
     def _start_actor(self, pool: Pool) -> Replica:
@@ -226,7 +226,7 @@ class Cluster:
         return self._hosts[-1]
 
     def _leave(self, replica: Replica, node: Node | None) -> None:
-        """Take a replica out of its shared actor, and end the actor with its last one."""
+        """Remove a replica from its shared actor, and end the actor with its last replica."""
         import ray
 
         host = next(host for host in self._hosts if replica in host.replicas)
@@ -241,7 +241,7 @@ class Cluster:
 
 
 def _reserve(wanted: Resources, node_id: str) -> Any | None:
-    """Reserve what one replica holds, on the given node if it is still free there; None if it holds nothing."""
+    """Reserve a replica's resources on the given node if they are still free there; None if it has none."""
     from ray.util.placement_group import placement_group
 
     held = {"CPU": wanted.cpus, "GPU": wanted.gpus}
@@ -249,7 +249,7 @@ def _reserve(wanted: Resources, node_id: str) -> Any | None:
     if not bundle:
         return None
     if wanted.accelerator is not None:
-        bundle[f"accelerator_type:{wanted.accelerator}"] = 0.001  # Ray's way to say which model
+        bundle[f"accelerator_type:{wanted.accelerator}"] = 0.001  # Ray's resource name of a GPU model
     return placement_group([bundle], strategy="STRICT_PACK", _soft_target_node_id=node_id)
 
 

@@ -127,7 +127,7 @@ class Scheduler:
             self._reports.clear()
 
     def _turn(self) -> None:
-        if self._watch.stop.is_asked:
+        if self._watch.stop.is_requested:
             for pool, replica in list(self._loading.values()):  # a model may load for minutes: nothing is in flight
                 self._drop(pool, replica)
             if not self._flights:
@@ -312,7 +312,7 @@ class Scheduler:
                 at_work[replica.actor].append(replica)
         for actor in at_work.keys() - set(self._reports.values()):
             report = actor.report.options(concurrency_group=CONTROL)
-            self._reports[report.remote(self._watch.stop.is_asked)] = actor
+            self._reports[report.remote(self._watch.stop.is_requested)] = actor
         if not self._reports:
             return
         heard, _ = ray.wait(list(self._reports), num_returns=len(self._reports), timeout=0)
@@ -327,7 +327,7 @@ class Scheduler:
     def _hear(self, reports: dict[str, ReplicaReport], replicas: list[Replica]) -> None:
         for replica in replicas:  # those released meanwhile are not among them
             if (report := reports.get(replica.name)) is not None:
-                self._watch.heard(replica.name, report.counters, report.load)
+                self._watch.counters_received(replica.name, report.counters, report.load)
 
     def _wait(self) -> None:
         import ray

@@ -1,4 +1,4 @@
-"""What every engine's config has in common: the teacher that it serves, and what it reports about itself."""
+"""What all engine configs share: the teacher to serve, and the check of its usability."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from arbitrage.models.chat import ChatTokenizer
 from arbitrage.records import content_id
 
 Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]
-"""How weights are held. A quantised build is a different teacher [2407.03211], so it is part of its identity."""
+"""Precision of the weights. A quantised build is a different teacher [2407.03211], so it is part of the identity."""
 
 Level = Literal["ok", "warn", "error"]
 
@@ -21,7 +21,7 @@ Result = Completion | Failure
 
 @dataclass(frozen=True, slots=True)
 class UsabilityCheck:
-    """One thing `arbitrage teachers check` found out."""
+    """One finding of `arbitrage teachers check`."""
 
     level: Level
     what: str  # such as "package", "key", "endpoint", "model"
@@ -30,17 +30,17 @@ class UsabilityCheck:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What an engine must know of the teacher it serves.
+    """The model that an engine serves.
 
     Attributes:
         teacher: the teacher's name, for messages.
         model: a Hugging Face id, a local directory, or the name an endpoint serves it by.
         revision: commit of a Hugging Face id; None for the newest.
-        precision: how weights are held.
-        context_length: tokens of prompt and answer together; None for the model's own limit.
+        precision: precision of the weights.
+        context_length: maximum tokens of prompt and completion together; None for the model's own limit.
         template_options: passed to the chat template, such as {"enable_thinking": False}.
         chat_template: the source of a template in place of the model's.
-        gpus: GPUs that one replica holds; less than one is a part of a GPU. None: as many as the engine needs.
+        gpus: GPUs per replica; less than one is a share of a GPU. None: as many as the engine needs.
         reasoning_parser: how reasoning is told from the answer.
         reasoning_effort: of all requests; None leaves it to the model.
         uses: names of the parameters of `DecodingOptions` that requests set.
@@ -60,14 +60,14 @@ class ModelSpec:
 
     @property
     def owner(self) -> str:
-        """What an error about the model begins with."""
+        """The beginning of an error message about the model."""
         return f"teacher '{self.teacher}'"
 
     def chat(self, tokenizer: Any, *, local_files_only: bool = False) -> ChatTokenizer:
         """Return the tokenizer with the model's chat template.
 
         Raises:
-            EngineStartError: a user's turn does not come out of the template.
+            EngineStartError: the template drops a user turn.
         """
         return ChatTokenizer(
             tokenizer,
@@ -82,39 +82,39 @@ class ModelSpec:
 
 
 class EngineOptions(Config):
-    """Base of engine configs. A subclass adds `kind: Literal[...]` and builds its engine."""
+    """Base of engine configs. A subclass defines `kind: Literal[...]` and builds its engine."""
 
     loads_model: ClassVar[bool] = False
-    """Whether it reads the weights itself, so that `model` is a directory or a Hugging Face id."""
+    """Whether the engine loads the weights, so that `model` is a directory or a Hugging Face id."""
 
     needs_model: ClassVar[bool] = True
     """Whether `model` must be given."""
 
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
-    """What it can serve."""
+    """Precisions that it can serve."""
 
     cannot: ClassVar[frozenset[str]] = frozenset()
     """Sampling parameters that it refuses, of `DecodingOptions`."""
 
     def build(self, spec: ModelSpec) -> Engine:
-        """Load what is needed and return the engine. Blocks while it loads.
+        """Load everything and return the engine. Blocks while it loads.
 
         Raises:
-            UserError: something the user must set up is absent (a package, a key).
+            UserError: a package or key is missing.
             EngineStartError: the model cannot be loaded.
         """
-        raise TypeError(f"{type(self).__name__} does not say how to build its engine")
+        raise TypeError(f"{type(self).__name__} does not implement `build`")
 
     def num_gpus(self) -> float:
-        """Return the GPUs one replica holds."""
+        """Return the number of GPUs per replica."""
         return 0.0
 
     def num_cpus(self) -> float:
-        """Return the CPU cores one replica holds; 0 where it only waits for others."""
+        """Return the number of CPU cores per replica; 0 if it only waits for servers."""
         return 0.0
 
     def recorded_revision(self) -> str | None:
-        """Return what stands for the model's revision where the engine, not a model, decides the answers."""
+        """Return the revision, if the engine and not a model decides the completions."""
         return None
 
     def require(self, spec: ModelSpec) -> None:
@@ -125,7 +125,7 @@ class EngineOptions(Config):
         """
 
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
-        """Find out, without loading weights, whether the teacher could be served from here."""
+        """Check, without loading weights, whether the teacher is usable from this machine."""
         return []
 
 
@@ -142,13 +142,13 @@ def fit(num_prompt_tokens: int, max_tokens: int, context_length: int) -> int:
 
 
 def too_long(request: GenerationRequest, num_prompt_tokens: int, context_length: int) -> Failure:
-    """Return the Failure of a prompt that leaves no room for an answer."""
+    """Return the Failure of a prompt that leaves no room for a completion."""
     detail = f"{num_prompt_tokens} tokens do not fit a context of {context_length}"
     return Failure(request.candidate_id, "prompt_too_long", detail)
 
 
 def chance(request: GenerationRequest, purpose: str) -> float:
-    """Return a number in [0, 1) that depends on the request and the purpose alone."""
+    """Return a number in [0, 1) that depends only on the request and the purpose."""
     return int(content_id("chance", purpose, request.candidate_id), 16) / 16**20
 
 

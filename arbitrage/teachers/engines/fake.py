@@ -1,4 +1,4 @@
-"""An engine without a model: text from a hash, in the prompt's own words, and every mishap on demand."""
+"""An engine without a model, for tests: text from a hash, in the prompt's own words, with configurable failures."""
 
 import asyncio
 import os
@@ -24,17 +24,18 @@ class FakeConfig(EngineOptions):
     """Config of `fake`. Fractions are of requests, chosen by the hash of the candidate id: the same in every run.
 
     Attributes:
-        num_words: words of an answer, at most; the prompt's own, in an order of the hash.
+        num_words: maximum number of words of a completion: the prompt's own words, in an order by hash.
         truncated: fraction that ends with finish_reason "length".
-        wrong_language: fraction of answers in English.
+        wrong_language: fraction of completions in English.
         reasoning: language of the reasoning before each answer, the prompt's or English; "none" writes none.
         failures: fraction that fails, by reason.
-        latency_s: mean wait for an answer; one in 100 takes ten times as long.
-        max_in_flight: answers under way at once.
-        crash_after: the engine dies once it has given this many answers.
-        crash_marker: a file that is made by the first crash; while it exists, there is no other.
-        poison: a prompt that holds this text kills the engine whenever it is sent.
-        poison_kills: the engine alone, as vLLM's engine process dies; or the whole process, as a segmentation fault.
+        latency_s: mean time of a completion, in seconds; one in 100 takes ten times as long.
+        max_in_flight: maximum number of concurrent requests.
+        crash_after: the engine crashes after this many completions.
+        crash_marker: a file that the first crash creates; while it exists, there is no other crash.
+        poison: a prompt that contains this text crashes the engine whenever it is sent.
+        poison_kills: what crashes: only the engine, like vLLM's engine process; or the whole process, like a
+            segmentation fault.
     """
 
     needs_model: ClassVar[bool] = False
@@ -62,12 +63,12 @@ class FakeConfig(EngineOptions):
         return FakeEngine(self, spec.teacher)
 
     def recorded_revision(self) -> str:
-        """Return a constant: the config says it all."""
+        """Return a constant, because the config determines the completions."""
         return "fake"
 
 
 class FakeEngine:
-    """Answers from hashes."""
+    """Generates text from hashes."""
 
     def __init__(self, config: FakeConfig, teacher: str) -> None:
         self._config = config
@@ -75,7 +76,7 @@ class FakeEngine:
         self._num_answers = 0
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
-        """Answer all requests, later ones not waiting for slow ones."""
+        """Serve all requests; later ones do not wait for slow ones."""
         return send_all(requests, self._sample, self._config.max_in_flight)
 
     async def close(self) -> None:
@@ -83,7 +84,7 @@ class FakeEngine:
 
     async def _sample(self, request: GenerationRequest) -> Result:
         await self._wait(request)
-        await asyncio.sleep(0)  # no engine answers or dies without a turn of the event loop
+        await asyncio.sleep(0)  # a real engine never responds or crashes within the same turn of the event loop
         self._crash_if_due()
         self._die_of(request)
         self._num_answers += 1

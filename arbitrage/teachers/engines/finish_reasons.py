@@ -1,4 +1,4 @@
-"""Why a completion ended: one mapping of the values that servers and recordings use for it.
+"""Map the finish reasons of servers and recordings to one set.
 
 OpenAI's own set is closed (stop, length, content_filter, tool_calls, function_call), what servers that follow its
 protocol send is not: Anthropic, Bedrock, Cohere, DeepSeek, Gemini, llama.cpp, Mistral, SGLang, TGI, vLLM, xAI and
@@ -55,8 +55,8 @@ class Finish:
     """Why a completion ended.
 
     Attributes:
-        kind: what it means.
-        value: what was given, as text for messages, at most 60 characters.
+        kind: meaning.
+        value: the given value as text for messages, at most 60 characters.
     """
 
     kind: FinishKind
@@ -64,7 +64,7 @@ class Finish:
 
     @property
     def reason(self) -> FinishReason | None:
-        """The candidate's finish reason; None where the text is no complete or cut-off answer to the prompt."""
+        """The candidate's finish reason; None if the text is neither complete nor cut off at the limit."""
         match self.kind:
             case "stop":
                 return FinishReason.STOP
@@ -74,7 +74,7 @@ class Finish:
 
 
 def read_finish(value: object) -> Finish:
-    """Return what a finish reason means, whoever gave it.
+    """Return the meaning of a finish reason from any server.
 
     Case, hyphens, spaces, camel case and the name of an enumeration make no difference: `MAX_TOKENS`, `max-tokens`,
     `maxTokens` and `FinishReason.MAX_TOKENS` are one value. An object is read by its `type`, as SGLang gives it.

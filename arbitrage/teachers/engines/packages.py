@@ -1,4 +1,4 @@
-"""Is what an engine needs installed, does a local model's directory look loadable, does its chat template work?"""
+"""Checks of packages, local model directories and chat templates."""
 
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +13,7 @@ from arbitrage.models.references import local_directory
 from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
 
 NO_TEMPLATE = (
-    "the model has none: it is shown plain text, as suits a base model; give an instruct model's by "
+    "the model has none: it receives plain text, which is right for a base model; for an instruct model, set "
     "template_options.chat_template"
 )
 
@@ -29,7 +29,7 @@ def installed_version(*distributions: str) -> str | None:
 
 
 def find_package(distribution: str, at_least: str, *alternatives: str) -> UsabilityCheck:
-    """Tell whether a package (or one that provides the same module) is installed and new enough."""
+    """Tell whether a package (or one that provides the same module) is installed in a sufficient version."""
     found = installed_version(distribution, *alternatives)
     if found is None:
         return UsabilityCheck("error", "package", f"{distribution} is not installed")
@@ -39,14 +39,14 @@ def find_package(distribution: str, at_least: str, *alternatives: str) -> Usabil
 
 
 def require_package(distribution: str, at_least: str, how: str, *alternatives: str) -> None:
-    """Raise MissingDependencyError, saying how to install it, unless the package is there and new enough."""
+    """Raise MissingDependencyError, with instructions, unless the package is installed and new enough."""
     found = find_package(distribution, at_least, *alternatives)
     if found.level == "error":
         raise MissingDependencyError(f"{found.detail}: {how}")
 
 
 def check_local_model(spec: ModelSpec) -> list[UsabilityCheck]:
-    """Look at a local model's files, and try out the chat template of any model that is on this machine."""
+    """Check a local model's files, and test the chat template of any model that is on this machine."""
     try:
         directory = local_directory(spec.model)
         found = [] if directory is None else [_looks_loadable(directory)]
@@ -60,11 +60,11 @@ def _looks_loadable(directory: Path) -> UsabilityCheck:
 
 
 def _check_template(spec: ModelSpec, directory: Path | None) -> list[UsabilityCheck]:
-    """Render turns with the model's tokenizer, as the engine will when it starts."""
+    """Render messages with the model's tokenizer, as the engine does when it starts."""
     if installed_version("transformers") is None:
         return []
     if directory is None and not _is_cached(spec):
-        return [UsabilityCheck("ok", "chat template", "not tried out: the model is not on this machine yet")]
+        return [UsabilityCheck("ok", "chat template", "not tested: the model is not on this machine yet")]
     try:
         tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner, local_files_only=True)
         form = spec.chat(tokenizer, local_files_only=True).format()
@@ -74,14 +74,14 @@ def _check_template(spec: ModelSpec, directory: Path | None) -> list[UsabilityCh
         return [UsabilityCheck("warn", "chat template", NO_TEMPLATE)]
     findings = [UsabilityCheck("ok", "chat template", _described(form))]
     if form.system == "not at all":
-        findings.append(UsabilityCheck("warn", "chat template", "takes no system turn: such prompts are rejected"))
+        findings.append(UsabilityCheck("warn", "chat template", "supports no system turn: such prompts are rejected"))
     if not form.takes_history:
         findings.append(
-            UsabilityCheck("warn", "chat template", "takes one turn alone: longer conversations are rejected")
+            UsabilityCheck("warn", "chat template", "supports only one turn: longer conversations are rejected")
         )
     if form.writes_date:
         findings.append(
-            UsabilityCheck("warn", "chat template", "writes the date of the day: prompts differ between days")
+            UsabilityCheck("warn", "chat template", "writes the current date: prompts differ from day to day")
         )
     return findings
 

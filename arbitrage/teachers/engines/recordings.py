@@ -29,8 +29,8 @@ class Recordings:
     Attributes:
         tables: pieces of the table, each of at most `_BATCH_ROWS` rows.
         index: key → (table, row), in the order of files and rows.
-        lost: rows that cannot be found, and files that were not read, by what is wrong with them in words.
-        notes: what else is worth knowing, counted.
+        lost: rows without a key and files that are not read: description → count.
+        notes: counts of other remarks.
     """
 
     tables: tuple[pa.Table, ...] = ()
@@ -62,7 +62,7 @@ class RecordingReader:
         columns: roles → columns; `key` must be among them, `language` may be a part of the key.
         where: column → value, compared as ids are.
         schema: of the table.
-        read: turns a row into one of the table, and counts notes.
+        read: function that turns a row into one of the table, and counts notes.
         normalise: applied to the first part of each key; None takes it as an id.
     """
 
@@ -76,7 +76,7 @@ class RecordingReader:
         """Read files, folders and globs.
 
         Raises:
-            ConfigError: a path leads to nothing, or a column is missing.
+            ConfigError: a path matches nothing, or a column is missing.
             DataError: a file cannot be read.
         """
         found = find_recordings(paths)
@@ -88,10 +88,10 @@ class RecordingReader:
 
 
 def find_recordings(paths: Sequence[str]) -> Found:
-    """Return the files that paths, globs and folders stand for.
+    """Return the files of paths, globs and folders.
 
     Raises:
-        DataError: a path leads to nothing.
+        DataError: a path matches nothing.
     """
     try:
         return find_tables(paths, "engine.paths")

@@ -1,4 +1,4 @@
-"""Completions recorded elsewhere: anyone can re-route, re-score and re-select without generating."""
+"""Replay completions that were recorded elsewhere: route, score and select again without generation."""
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
@@ -57,17 +57,17 @@ _NUMBERS: Mapping[RecordedRole, Callable[[Any], float | None]] = {
 
 
 class RecordedColumns(ColumnNames[RecordedRole]):
-    """Which columns hold what. A role without a column is not read.
+    """Columns of the recordings. A role without a column is not read.
 
     Attributes:
-        key: what a prompt is found by, as `match` says: its id, its source id, or its text.
-        language: the recording's language, where the key alone does not tell prompts apart.
-        text: the answer, as text or as chat messages; a list of answers if the column holds conversations of several
-            turns (see `turn`).
+        key: what a prompt is looked up by, see `match`: its id, its source id, or its text.
+        language: the recording's language, if the key alone does not identify a prompt.
+        text: the completion, as text or as chat messages; a list of completions if the column holds conversations of
+            several turns (see `turn`).
         reasoning: what the model wrote before the answer. Where it stands in the text, between marks, give the
             teacher's `reasoning_parser`.
-        finish_reason: as servers name them; without it every answer counts as stopped by itself. An answer that was
-            cut by a filter, calls a tool, ended in an error, or whose value is not known is not replayed.
+        finish_reason: values as servers name them; without this column every completion counts as complete. A
+            completion that was filtered, calls a tool, ended in an error, or has an unknown value is not replayed.
         prompt_tokens, completion_tokens, reasoning_tokens, cumulative_logprob: numbers, where they were recorded.
     """
 
@@ -95,11 +95,11 @@ class ReplayConfig(EngineOptions):
 
     Attributes:
         paths: Parquet, JSON Lines or CSV files, folders, or globs. Their content is the teacher's revision.
-        match: how a recording finds its prompt: by prompt_id, by source_id, or by the text of the last user
+        match: how recordings are joined with prompts: by prompt_id, by source_id, or by the text of the last user
             message (Unicode form C, outer white space ignored).
-        columns: which columns hold what.
+        columns: which column holds which value.
         where: keep only the rows with these values, such as {model: aya-8b}; compared as text.
-        turn: which answer, where the text column holds a list.
+        turn: which completion, if the text column holds a list.
     """
 
     needs_model: ClassVar[bool] = False
@@ -118,7 +118,7 @@ class ReplayConfig(EngineOptions):
 
     def recorded_revision(self) -> str:
         """Return the digest of the recordings."""
-        # Names and order of the files decide which recording is which sample; folders' names may hold columns.
+        # Names and order of the files determine the sample numbers; folders' names may hold columns.
         found = find_recordings(self.paths).files
         return content_id(*(str(part) for file in found for part in file.identity[1:]))
 
@@ -143,7 +143,7 @@ class ReplayConfig(EngineOptions):
 
 
 class ReplayEngine:
-    """Looks answers up."""
+    """Looks recorded completions up."""
 
     def __init__(self, config: ReplayConfig, recordings: Recordings, marks: ReasoningFormat | None = None) -> None:
         self._config = config
@@ -151,7 +151,7 @@ class ReplayEngine:
         self._recordings = recordings
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
-        """Answer all requests from the recordings."""
+        """Serve all requests from the recordings."""
         for request in requests:
             yield refuse_empty(request) or self._look_up(request)
 
@@ -168,7 +168,7 @@ class ReplayEngine:
         if row["kind"] not in ("stop", "length"):
             return _unfinished(request, row["kind"], row["finish"])
         if row["text"] is None:
-            return Failure(request.candidate_id, "no_recording", "the recorded answer is null or not text")
+            return Failure(request.candidate_id, "no_recording", "the recorded completion is null or not text")
         text, reasoning, finish = row["text"], row["reasoning"], FinishReason(row["kind"])
         if reasoning is None and self._marks is not None:
             split = split_text(text, self._marks)
@@ -198,7 +198,7 @@ class ReplayEngine:
 
 
 def _unfinished(request: GenerationRequest, kind: FinishKind, value: str) -> Failure:
-    """Return why an answer is not replayed that did not end by itself or at the limit."""
+    """Return why a completion that neither stopped nor reached the limit is not replayed."""
     reasons: Mapping[FinishKind, GenerationFailure] = {
         "filtered": "content_filter",
         "tool_calls": "tool_calls",
@@ -216,15 +216,15 @@ class _RecordedRow:
         self._turn = turn
 
     def read(self, values: Mapping[str, Any], notes: Counter[str]) -> Recorded:
-        """Return a row; count what is left out of it."""
+        """Return a row, and count what is left out of it."""
         has_finish = "finish_reason" in self._columns.given
         finish = read_finish(self._value(values, "finish_reason")) if has_finish else None
         if finish is not None and finish.kind in ("unknown", "absent"):
-            count_note(notes, f"answers whose finish_reason is '{finish.value}': not replayed")
+            count_note(notes, f"completions whose finish_reason is '{finish.value}': not replayed")
         turn = self._turn_in(self._value(values, "text"))
         text = None if turn is None else turn.text
         if text is None:
-            notes["answers that are null or not text"] += 1
+            notes["completions that are null or not text"] += 1
         kind, name = ("stop", None) if finish is None else (finish.kind, finish.value)
         beside = self._turn_in(self._value(values, "reasoning"))
         reasoning = beside.text if beside and beside.text else turn and turn.reasoning
@@ -233,7 +233,7 @@ class _RecordedRow:
             value = self._value(values, role)
             row[role] = read(value)
             if row[role] is None and not is_missing(value):
-                count_note(notes, f"values of {role} that cannot be true: left out")
+                count_note(notes, f"values of {role} that are impossible: left out")
         return row
 
     def _turn_in(self, value: object) -> AssistantTurn | None:

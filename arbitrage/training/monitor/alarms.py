@@ -1,6 +1,6 @@
-"""Two signs of over-optimisation: the entropy falls after its maximum, or probability leaves the likeliest tokens.
+"""Two signs of over-optimisation: the entropy falls after its maximum, or the top-10 probability mass falls.
 
-A higher likelihood or margin is no sign of a better model, nor of a worse one: nothing sounds for them.
+A higher likelihood or margin is a sign of neither a better nor a worse model, so there are no alarms for them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ from arbitrage.training.monitor.settings import AlarmConfig
 
 @dataclass(frozen=True, slots=True)
 class TrainingAlarm:
-    """One that sounded.
+    """One alarm.
 
     Attributes:
         kind: the curve.
         language: BCP-47, or `all`.
-        step: where it sounded first.
+        step: the step of the first alarm.
         since: the step of the entropy's maximum, or of the mass's start.
         before, now: the curve there and here.
     """
@@ -33,7 +33,7 @@ class TrainingAlarm:
 
     @property
     def sentence(self) -> str:
-        """Say what happened."""
+        """The alarm in words."""
         what, unit = {"entropy": ("top-10 entropy", " bits"), "mass": ("top-10 probability mass", "")}[self.kind]
         return (
             f"step {self.step}, {self.language}: {what} fell from {self.before:.3f} at step {self.since} "
@@ -50,11 +50,11 @@ def find_alarms(checks: Iterable[Check], config: AlarmConfig) -> list[TrainingAl
 
 
 def entropy_alarm(series: Sequence[Check], config: AlarmConfig) -> TrainingAlarm | None:
-    """Return the alarm where the entropy has fallen at m checks in a row, all after its maximum, and by enough.
+    """Return an alarm if the entropy has fallen at m checks in a row, all after its maximum, and by enough.
 
     Args:
         series: of one language, by step.
-        config: m, and how much is enough.
+        config: m, and the fall that is enough.
     """
     peak, falls = 0, 0
     for i, (before, now) in enumerate(pairwise(series), start=1):
@@ -68,7 +68,7 @@ def entropy_alarm(series: Sequence[Check], config: AlarmConfig) -> TrainingAlarm
 
 
 def mass_alarm(series: Sequence[Check], config: AlarmConfig) -> TrainingAlarm | None:
-    """Return the alarm where the mass is by x below its first value."""
+    """Return an alarm if the mass is below its first value by x."""
     start = series[0]
     for now in series[1:]:
         if start.mass - now.mass >= config.mass_drop:

@@ -1,4 +1,4 @@
-"""The monitor inside a trainer: checks every so many steps, notes alarms, and may end training."""
+"""The monitor inside a trainer: checks at regular steps, alarms, and early stopping."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +13,14 @@ from arbitrage.training.monitor.settings import MonitorConfig
 
 
 class ModelMonitor:
-    """Follows one model in training; knows nothing of trainers.
+    """Monitors one model in training, independent of the trainer.
 
-    A training run that goes on from a checkpoint keeps the checks up to there, and makes the later ones again.
+    A training that resumes from a checkpoint keeps the checks up to it, and repeats the later ones.
 
     Args:
-        config: what to watch.
-        out: `monitor.jsonl` and `monitor.svg` go here.
-        note: hears of each alarm, once.
+        config: what to monitor.
+        out: directory of `monitor.jsonl` and `monitor.svg`.
+        note: called with each alarm, once.
     """
 
     def __init__(self, config: MonitorConfig, out: Path, note: Callable[[str], None] = lambda sentence: None) -> None:
@@ -32,24 +32,24 @@ class ModelMonitor:
 
     @property
     def alarms(self) -> list[TrainingAlarm]:
-        """Those that have sounded."""
+        """All alarms so far."""
         return find_alarms(self.checks, self._config.alarms)
 
     def begin(self, model: Any, tokenizer: Any, step: int, *, is_main: bool = True) -> None:
-        """Choose the probe set and make the first check, where it has not been made."""
+        """Choose the probe set and make the first check, unless it exists."""
         self._probe = load_probe(self._config, tokenizer, self._out, is_main=is_main)
         self.recall(step)
         self.check(model, tokenizer, step, is_main=is_main)
 
     def recall(self, step: int) -> bool:
-        """Take the checks up to a step from the disk; return whether training ended by them."""
+        """Read the checks up to a step from the disk; return whether they ended the training."""
         self.checks = [check for check in read_checks(self._out / CURVES_FILE) if step and check.step <= step]
         self._heard = {(alarm.kind, alarm.language) for alarm in self.alarms}
-        self._listen()
+        self._note_alarms()
         return self.stopped is not None
 
     def is_due(self, step: int) -> bool:
-        """Tell whether a check is to be made after a step."""
+        """Tell whether a check is due after a step."""
         return step % self._config.every == 0
 
     def check(self, model: Any, tokenizer: Any, step: int, *, is_main: bool = True) -> bool:
@@ -61,10 +61,10 @@ class ModelMonitor:
             if is_main:
                 write_checks(self._out / CURVES_FILE, self.checks)
                 write_picture(self._out / PICTURE_FILE, self.checks, self.alarms)
-        self._listen()
+        self._note_alarms()
         return self.stopped is not None
 
-    def _listen(self) -> None:
+    def _note_alarms(self) -> None:
         for alarm in self.alarms:
             if (alarm.kind, alarm.language) not in self._heard:
                 self._heard.add((alarm.kind, alarm.language))
@@ -74,9 +74,10 @@ class ModelMonitor:
 
 
 def monitor_callback(watcher: ModelMonitor) -> Any:
-    """Return the `transformers.TrainerCallback` that lets a watcher follow any TRL trainer of a language model.
+    """Return a `transformers.TrainerCallback` that monitors any TRL trainer of a language model.
 
-    In a distributed run every process measures, as sharded models need them all, and the main process writes.
+    In a distributed training every process measures, because sharded models need all of them, and the main process
+    writes.
     """
     from transformers import TrainerCallback
 

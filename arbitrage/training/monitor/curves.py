@@ -12,25 +12,25 @@ from arbitrage.runs.store import commit_bytes
 
 CURVES_FILE = "monitor.jsonl"
 OVERALL = "all"
-"""In place of a language: the mean over languages, each counting the same; of confusion, the share of all answers."""
+"""Key of the mean over languages, with equal weights; for confusion, the share over all responses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What a model was like on the probe set of a language after some steps.
+    """Measurements of a model on the probe set of a language at one step.
 
     Attributes:
         step: optimiser steps taken.
         language: BCP-47, or `all`.
-        num_rows: of the probe.
+        num_rows: number of probe rows.
         chosen, rejected: mean over rows of an answer's log-likelihood, nats, ≤ 0.
         margin: chosen − rejected.
         entropy: of the ten likeliest tokens, bits; mean over the tokens of a chosen answer, then over rows.
         mass: probability of the ten likeliest tokens, 0..1; likewise.
-        confusion: share of the sampled answers that are not in their prompt's language, 0..1; None where of none it
-            could be told.
-        num_judged: sampled answers of which it could be told.
-        model: what was measured, where that is not the model in training.
+        confusion: share of the sampled responses that are not in their prompt's language, 0..1; None if there is no
+            judgeable one.
+        num_judged: number of sampled responses whose language could be judged.
+        model: the measured model, if it is not the model in training.
     """
 
     step: int
@@ -74,15 +74,15 @@ def by_language(checks: Iterable[Check]) -> dict[str, list[Check]]:
 
 
 def write_checks(path: Path, checks: Iterable[Check]) -> None:
-    """Write checks in place of what was there, one JSON object a line. Raises StorageError."""
+    """Write checks to a file, replacing it, one JSON object per line. Raises StorageError."""
     commit_bytes(path, b"".join(_CHECK.dump_json(check) + b"\n" for check in checks))
 
 
 def read_checks(path: Path) -> list[Check]:
-    """Read checks; none where there is no file.
+    """Read checks; empty if there is no file.
 
     Raises:
-        DataError: the file is not one of ours.
+        DataError: the file is not a monitor's.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""How concentrated next-token distributions are, by their ten likeliest tokens."""
+"""Concentration of next-token distributions, by their ten likeliest tokens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class Concentration:
 
 
 def concentration(logits_AV: Any) -> Concentration:
-    """Measure the distributions that logits stand for; vocabularies of fewer than ten tokens count whole."""
+    """Measure the distributions given by logits; vocabularies of fewer than ten tokens are used completely."""
     import torch
 
     top_AK = logits_AV.float().log_softmax(-1).topk(min(TOP, logits_AV.shape[-1]), dim=-1).values

@@ -1,4 +1,4 @@
-"""One check: what a model makes of the probe set, without a trace in the model or in its trainer's random numbers."""
+"""One check: measure a model on the probe set without changing the model or its trainer's random numbers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from arbitrage.training.monitor.settings import MonitorConfig
 
 @dataclass(frozen=True, slots=True)
 class AnswerLikelihood:
-    """Of one answer: its log-likelihood in nats, and the mean concentration of its tokens' distributions."""
+    """Log-likelihood of a response in nats, and the mean concentration of its tokens' distributions."""
 
     nats: float
     entropy: float
@@ -24,7 +24,7 @@ class AnswerLikelihood:
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Share of sampled answers in another language, and of how many it could be told."""
+    """Share of sampled responses in another language, and the number that could be judged."""
 
     share: float | None
     num_judged: int
@@ -34,11 +34,11 @@ def check_model(model: Any, tokenizer: Any, probe: Probe, config: MonitorConfig,
     """Measure a causal language model.
 
     Args:
-        model: of transformers; its mode and the random numbers of this process are as before afterwards.
+        model: a transformers model; its mode and this process's random numbers are restored afterwards.
         tokenizer: its own.
         probe: the rows.
-        config: how to sample, and in which batches.
-        step: where training stands.
+        config: sampling parameters and batch size.
+        step: training step.
 
     Returns:
         A check for each language, then `all`.
@@ -49,7 +49,7 @@ def check_model(model: Any, tokenizer: Any, probe: Probe, config: MonitorConfig,
 
 
 def answer_likelihoods(model: Any, answers: Sequence[Answered], batch_size: int) -> list[AnswerLikelihood]:
-    """Return the likelihood of each answer after its prompt, in the order given."""
+    """Return the likelihood of each response after its prompt, in the order given."""
     import torch
 
     found: list[AnswerLikelihood | None] = [None] * len(answers)
@@ -68,7 +68,7 @@ def answer_likelihoods(model: Any, answers: Sequence[Answered], batch_size: int)
 
 
 def sample_answers(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], config: MonitorConfig) -> list[str]:
-    """Return one sampled answer to each prompt, in the order given."""
+    """Return one sampled response to each prompt, in the order given."""
     import torch
 
     answers = [""] * len(prompts)
@@ -91,10 +91,10 @@ def sample_answers(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]],
 
 
 def confusion_of(answers: Sequence[str], language: str, minimum: float) -> Confusion:
-    """Return the share of answers of which less than `minimum` is in a language; short ones may tell nothing."""
+    """Return the share of responses with less than `minimum` in a language; short ones may be left out."""
     shares = [language_share(answer, language).value for answer in answers]
-    told = [share < minimum for share in shares if share is not None]
-    return Confusion(fmean(told) if told else None, len(told))
+    judged = [share < minimum for share in shares if share is not None]
+    return Confusion(fmean(judged) if judged else None, len(judged))
 
 
 def _check(
@@ -103,7 +103,7 @@ def _check(
     chosen = answer_likelihoods(model, [row.chosen for row in rows], config.batch_size)
     rejected = answer_likelihoods(model, [row.rejected for row in rows], config.batch_size)
     answers = sample_answers(model, tokenizer, [row.prompt for row in rows], config)
-    confusion = confusion_of(answers, language, config.fidelity_minimum)
+    confusion = confusion_of(answers, language, config.language_minimum)
     liked, disliked = (fmean(one.nats for one in some) for some in (chosen, rejected))
     return Check(
         step=step,
@@ -126,14 +126,14 @@ def _likelihood(logits_AV: Any, ids_A: Any) -> AnswerLikelihood:
 
 
 def _sampling(temperature: float) -> dict[str, Any]:
-    """Return what `generate` is told; a model's own top-k and top-p must not hide its tail."""
+    """Return the arguments of `generate`; the model's own top-k and top-p must not truncate the distribution."""
     if not temperature:
         return {"do_sample": False}
     return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
 
 
 def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Yield positions, those of like length together."""
+    """Yield positions in batches of similar length."""
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
@@ -141,7 +141,7 @@ def _batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
 
 @contextmanager
 def _at_rest(model: Any, seed: int) -> Iterator[None]:
-    """Set a model to inference with its own random numbers, and everything back afterwards."""
+    """Set a model to inference mode with its own random numbers, and restore everything afterwards."""
     import torch
 
     was_training = model.training

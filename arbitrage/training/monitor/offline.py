@@ -1,4 +1,4 @@
-"""The monitor after the fact: the same checks on models and checkpoints that lie there."""
+"""The monitor for existing models and checkpoints: the same checks, after training."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class MonitoredModel:
-    """What was measured."""
+    """The measurements."""
 
     checks: tuple[Check, ...]
     alarms: tuple[TrainingAlarm, ...]
@@ -43,14 +43,14 @@ def monitor_models(
     """Check models in the order of training; write `monitor.jsonl` and `monitor.svg`.
 
     Args:
-        models: directories, Hugging Face ids, `demo:<name>`, checkpoints, or the output of a training run: where it
-            began, its checkpoints and the student. Models that know no step are numbered 0, 1, 2 in their order.
-        config: the probe set and the alarms; `every` and `early_stop` have no meaning here.
-        out: where to write.
-        note: hears what is being done.
+        models: directories, Hugging Face ids, `demo:<name>`, checkpoints, or the output of a training run: its base
+            model, its checkpoints and the student. Models without a step are numbered 0, 1, 2 in their order.
+        config: the probe set and the alarms; `every` and `early_stop` are ignored.
+        out: output directory.
+        note: called with progress messages.
 
     Raises:
-        UserError: a model cannot be loaded, or two of them stand at one step.
+        UserError: a model cannot be loaded, or two of them have the same step.
         DataError: the probe set cannot be read.
     """
     quieten()
@@ -69,7 +69,7 @@ def monitor_models(
 
 
 def order_snapshots(models: Iterable[str]) -> list[Snapshot]:
-    """Return what to check, by step. Raises UserError where two stand at one step."""
+    """Return what to check, by step. Raises UserError if two have the same step."""
     known, unknown = [], []
     for model in models:
         found = _of_training(Path(model))
@@ -77,11 +77,11 @@ def order_snapshots(models: Iterable[str]) -> list[Snapshot]:
         if not found:
             unknown.append(model)
     if known and unknown:
-        raise UserError(f"{unknown[0]}: says no step, beside models that do; name the output of its training")
+        raise UserError(f"{unknown[0]}: has no step, but other models do; name the output of its training")
     found = sorted(known, key=lambda s: s.step) or [Snapshot(i, model) for i, model in enumerate(unknown)]
     for one, other in pairwise(found):
         if one.step == other.step:
-            raise UserError(f"{one.model} and {other.model} both stand at step {one.step}")
+            raise UserError(f"{one.model} and {other.model} both have step {one.step}")
     return found
 
 
@@ -101,13 +101,13 @@ def load_writer(model: str) -> tuple[Any, Any]:
         path = loadable(absolute_model(model))
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         found = loader.from_pretrained(path, trust_remote_code=False, use_safetensors=True)
-    except Exception as error:  # of broken files: transformers raises every type there is
+    except Exception as error:  # for broken files transformers raises many types
         raise UserError(f"{model}: cannot be loaded: {' '.join(str(error).split())}") from error
     return found.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
 
 
 def _of_training(directory: Path) -> list[Snapshot]:
-    """Return the snapshots of a checkpoint or of a training's output; none of anything else."""
+    """Return the snapshots of a checkpoint or of a training's output; None for anything else."""
     step = step_of(directory)
     if step is not None:
         return [Snapshot(step, str(directory))]

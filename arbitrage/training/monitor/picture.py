@@ -1,4 +1,4 @@
-"""The six curves as one SVG: a panel each, a thin line for each language, a thick one for all, a mark at an alarm."""
+"""The six curves as one SVG: a panel each, thin lines for languages, a thick one for all, a mark at an alarm."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ TITLES = {
     "margin": "margin, nats",
     "entropy": "entropy of the top 10 tokens, bits",
     "mass": "probability of the top 10 tokens",
-    "confusion": "answers in another language",
+    "confusion": "responses in another language",
 }
 BOUNDS = {"mass": (0.0, 1.0), "confusion": (0.0, 1.0)}
 

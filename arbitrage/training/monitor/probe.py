@@ -20,7 +20,7 @@ PROBE_FOLDER = "probe"
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The ids of a prompt with an answer; the answer's are those from `start` on."""
+    """Token ids of a prompt with a response; the response's are those from `start` on."""
 
     ids: tuple[int, ...]
     start: int
@@ -40,16 +40,16 @@ Probe = Mapping[str, Sequence[ProbeRow]]
 
 
 def load_probe(config: MonitorConfig, tokenizer: Any, folder: Path, *, is_main: bool = True) -> Probe:
-    """Choose and encode the rows to watch.
+    """Choose and encode the probe rows.
 
     Args:
-        config: where they come from and how many.
-        tokenizer: the model's; without a chat template it writes plain text.
+        config: the sources, and the number of rows.
+        tokenizer: the model's tokenizer; without a chat template it writes plain text.
         folder: runs are exported to `probe/` below it.
         is_main: whether this process may write.
 
     Raises:
-        DataError: no rows, no conversations, or none of a language with room for an answer; otherwise like
+        DataError: no rows, no conversations, or no row of a language fits; otherwise like
             `local_sources` and `load_rows`.
     """
     sources = local_sources(config.probe, config.dataset, folder / PROBE_FOLDER, is_main=is_main)
@@ -64,7 +64,7 @@ def load_probe(config: MonitorConfig, tokenizer: Any, folder: Path, *, is_main: 
     }
     if none := [tag for tag, found in probe.items() if not found]:
         raise DataError(
-            f"probe: {', '.join(none)}: no prompt leaves room for an answer within max_tokens ({config.max_tokens})"
+            f"probe: {', '.join(none)}: no prompt leaves room for a response within max_tokens ({config.max_tokens})"
         )
     return probe
 
@@ -79,18 +79,19 @@ class _Encoder:
         self._chat, self._max_tokens = chat, max_tokens
 
     def encode(self, row: Mapping[str, Any]) -> ProbeRow | None:
-        """Encode a row of message lists, with a column `prompt` or not; None where no answer fits in `max_tokens`."""
+        """Encode a row of message lists, with or without a column `prompt`; None if none fits in `max_tokens`."""
         if isinstance(row["chosen"], str):
-            raise DataError("probe: wants conversations, found texts; see `arbitrage export --for trl`")
+            raise DataError("probe: expected conversations, found texts; see `arbitrage export --for trl`")
         prompt, chosen, rejected = (_messages(row.get(name) or ()) for name in ("prompt", "chosen", "rejected"))
-        asked = tuple(self._chat.encode(prompt or chosen[:-1]))
-        good, bad = (self._answered(asked, [*prompt, *side]) for side in (chosen, rejected))
-        return None if good is None or bad is None else ProbeRow(asked, good, bad)
+        prompt_ids = tuple(self._chat.encode(prompt or chosen[:-1]))
+        good, bad = (self._answered(prompt_ids, [*prompt, *side]) for side in (chosen, rejected))
+        return None if good is None or bad is None else ProbeRow(prompt_ids, good, bad)
 
-    def _answered(self, asked: tuple[int, ...], conversation: Sequence[Message]) -> Answered | None:
+    def _answered(self, prompt_ids: tuple[int, ...], conversation: Sequence[Message]) -> Answered | None:
         whole = self._chat.encode(conversation, is_complete=True)
-        # A template may write a finished turn otherwise than one that is to be written.
-        start = max(1, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(asked, whole, strict=False))))
+        # A template may render a finished turn differently from one to be generated.
+        pairs = zip(prompt_ids, whole, strict=False)
+        start = max(1, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
         kept = tuple(whole[: self._max_tokens])
         return Answered(kept, start) if start < len(kept) else None
 

@@ -1,4 +1,4 @@
-"""What is watched, how often, and what raises an alarm."""
+"""Settings of the monitor: the probe set, the checks, and the alarms."""
 
 from typing import Annotated
 
@@ -9,12 +9,12 @@ from arbitrage.training.sources import Source
 
 
 class AlarmConfig(Config):
-    """When curves look like over-optimisation.
+    """Thresholds of the alarms for over-optimisation.
 
     Attributes:
-        entropy_checks: m: the top-10 entropy has fallen at so many checks in a row, all after its maximum,
-        entropy_fall: and is by so much of its maximum below it (a share): less is noise of a small probe set.
-        mass_drop: x: the top-10 probability mass is so far below its first value (a difference of probabilities).
+        entropy_checks: m: the top-10 entropy must have fallen at this many checks in a row, all after its maximum,
+        entropy_fall: and must be below its maximum by this share; smaller falls are noise of a small probe set.
+        mass_drop: x: the top-10 probability mass must be below its first value by this difference.
     """
 
     entropy_checks: int = Field(default=3, ge=1)
@@ -23,21 +23,22 @@ class AlarmConfig(Config):
 
 
 class MonitorConfig(Config):
-    """A monitor.
+    """The over-optimisation monitor.
 
     Attributes:
-        probe: preference rows: runs, exports (of which the `test` split, where they have one), files.
-        dataset: name of the data set of a run.
+        probe: preference rows: runs, exports (their `test` split, if there is one), files.
+        dataset: name of the data set, for runs.
         every: optimiser steps between checks; there is one before the first step and one after the last.
-        per_language: rows of each language, the same at every check.
-        max_tokens: of a prompt with its answer; an answer is measured up to there, a longer prompt passed over.
-        max_new_tokens: of a sampled answer.
-        temperature: of sampling; 0 takes the likeliest token.
-        fidelity_minimum: a sampled answer with a smaller share of its prompt's language is confused.
-        seed: of sampling, the same at every check.
-        batch_size: rows in one forward pass.
-        alarms: when to sound one.
-        early_stop: end training when an alarm sounds for all languages together.
+        per_language: number of rows of each language, the same at every check.
+        max_tokens: maximum length of a prompt with its response; longer responses are measured up to it, longer
+            prompts are skipped.
+        max_new_tokens: maximum length of a sampled response.
+        temperature: sampling temperature; 0 is greedy.
+        language_minimum: a sampled response with a smaller share in its prompt's language is counted as confused.
+        seed: seed of sampling, the same at every check.
+        batch_size: number of rows in one forward pass.
+        alarms: thresholds of the alarms.
+        early_stop: stop training at an alarm for all languages together.
     """
 
     probe: Annotated[
@@ -51,7 +52,7 @@ class MonitorConfig(Config):
     max_tokens: int = Field(default=1024, ge=2)
     max_new_tokens: int = Field(default=64, ge=1)
     temperature: float = Field(default=1.0, ge=0)
-    fidelity_minimum: float = Field(default=0.8, ge=0, le=1)
+    language_minimum: float = Field(default=0.8, ge=0, le=1)
     seed: int = 0
     batch_size: Annotated[int, Field(ge=1), Operational] = 8
     alarms: AlarmConfig = AlarmConfig()

@@ -131,7 +131,7 @@ def test_teachers_that_share_a_gpu_work_side_by_side(one_gpu: Any, tmp_path: Pat
     class UntilBoth(Watches):
         def live(self, steps: dict[str, LiveStep]) -> None:
             super().live(steps)
-            stop.is_asked = stop.is_asked or len(self.at_once[-1]) == 2
+            stop.is_requested = stop.is_requested or len(self.at_once[-1]) == 2
 
     watches, backend = UntilBoth(), RayBackend(one_gpu.address)
     slow = asked_pipeline(240, {"latency_s": 0.5, "max_in_flight": 4}, gpus=0.5, teachers=("a", "b"))

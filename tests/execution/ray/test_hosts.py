@@ -68,7 +68,7 @@ teachers:
     return path
 
 
-def test_a_run_goes_on_without_a_host_that_is_cut_off(cluster: list[Host], tmp_path: Path) -> None:
+def test_a_run_continues_without_a_host_that_is_cut_off(cluster: list[Host], tmp_path: Path) -> None:
     head, _, lost = cluster
     path, directory, log = pipeline(tmp_path), tmp_path / "r", tmp_path / "driver.log"
     command = [sys.executable, "-m", "arbitrage.cli.main", "run", str(path), "--run-dir", str(directory)]

@@ -109,7 +109,7 @@ def test_a_node_with_other_code_that_joins_a_run_at_work_is_not_used(
     class UntilNoted(Watches):
         def note(self, message: str) -> None:
             super().note(message)
-            stop.is_asked = stop.is_asked or message.startswith("a node that joined")
+            stop.is_requested = stop.is_requested or message.startswith("a node that joined")
 
         def live(self, steps: dict[str, LiveStep]) -> None:
             super().live(steps)

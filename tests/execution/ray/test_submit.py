@@ -1,4 +1,4 @@
-"""`ray job submit` against a head that asks for a token, and what Prometheus would scrape from it."""
+"""`ray job submit` against a head that requires a token, and what Prometheus would scrape from it."""
 
 import subprocess
 import sys
@@ -76,7 +76,7 @@ def test_a_driver_without_the_token_is_told_so_in_a_sentence(head: Head, tmp_pat
     command = arbitrage_run(tmp_path, head.address)
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S)
     assert done.returncode == 4, done.stderr
-    assert done.stderr.splitlines()[-1].startswith(f"error: Ray at {head.address} asks for a token")
+    assert done.stderr.splitlines()[-1].startswith(f"error: Ray at {head.address} requires a token")
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "run").glob("generate-*"))
 

@@ -47,11 +47,11 @@ def test_a_run_is_logged_as_it_was_routed(first: Path) -> None:
     assert sorted(log.propensity_P) == pytest.approx(sorted(r.propensity or 0 for r in routes.values())[-len(log) :])
 
 
-def test_the_next_run_asks_whoever_earned_more(first: Path, tmp_path: Path) -> None:
+def test_the_next_run_samples_the_teacher_with_higher_rewards(first: Path, tmp_path: Path) -> None:
     assert "outcomes of ant, bee, cow" in call("log", first, "--out", tmp_path / "log.parquet")
     router = {"kind": "bandit", "floor": 0.1, "outcomes": str(tmp_path / "log.parquet"), "noise": 0.5}
     second = logged_run(tmp_path / "second", router)
-    shares = [np.bincount(log_of_run(path).asked_P, minlength=3) / 360 for path in (first, second)]
+    shares = [np.bincount(log_of_run(path).chosen_P, minlength=3) / 360 for path in (first, second)]
     assert shares[1][0] > shares[0][0] + 0.2
     call("log", first, second, "--out", tmp_path / "both.parquet")
     assert len(read_log(tmp_path / "both.parquet")) == len(log_of_run(first)) + len(log_of_run(second))
@@ -72,7 +72,7 @@ def test_routers_are_judged_by_the_log_and_learned_from_it(first: Path, tmp_path
     assert "supported" in printed
 
 
-def test_a_run_that_asked_everybody_has_no_log(tmp_path: Path) -> None:
+def test_a_run_that_sampled_every_teacher_has_no_log(tmp_path: Path) -> None:
     run_dir = logged_run(tmp_path / "all", {"kind": "all"})
     result = CliRunner().invoke(app, ["router", "log", str(run_dir), "--out", str(tmp_path / "log.parquet")])
     assert result.exit_code != 0
@@ -85,10 +85,10 @@ def test_a_run_that_asked_everybody_has_no_log(tmp_path: Path) -> None:
 def test_what_is_judged_was_never_learned_from() -> None:
     """Rewards that are pure noise: a router learned from the log must not look better than the log."""
     matrix = toy_outcomes(200, language_gain=0.0, topic_gain=0.0, noise=1.0)
-    asked_P = np.random.default_rng(0).integers(0, len(TEACHERS), len(matrix))
+    chosen_P = np.random.default_rng(0).integers(0, len(TEACHERS), len(matrix))
     rows = np.arange(len(matrix))
-    reward_P = matrix.rewards_PT[rows, asked_P]
-    log = OutcomeLog(matrix.queries, matrix.cluster_P, TEACHERS, asked_P, reward_P, np.full(len(rows), 0.25))
+    reward_P = matrix.rewards_PT[rows, chosen_P]
+    log = OutcomeLog(matrix.queries, matrix.cluster_P, TEACHERS, chosen_P, reward_P, np.full(len(rows), 0.25))
     found = {one.router: one.value.doubly_robust for one in judge_logged(log, {})}
     learned = found[FROM_LOG]
     assert learned is not None
@@ -96,7 +96,7 @@ def test_what_is_judged_was_never_learned_from() -> None:
     assert learned.interval.low < reward_P.mean() < learned.interval.high
 
 
-def test_logs_of_different_pools_lie_below_each_other(tmp_path: Path) -> None:
+def test_logs_of_different_pools_are_concatenated(tmp_path: Path) -> None:
     matrix = toy_outcomes(10)
     rows = np.arange(len(matrix))
     one = OutcomeLog(

@@ -65,7 +65,7 @@ def test_auto_stays_with_the_best_single_teacher_where_there_is_nothing_to_gain(
 def test_auto_falls_back_to_the_language_table_where_nothing_is_surely_better():
     choice = AutoLearner().choose(toy_outcomes(60, topic_gain=0.0))
     assert choice.learner.label == "per_language_shrunken"
-    assert choice.reason.startswith("a table by language is above the best single teacher, and nothing")
+    assert choice.reason.startswith("a table by language is above the best single teacher, and no router")
     assert choice.gains["per_language_shrunken"] >= max(choice.gains["learned"], choice.gains["blend"]) - 1e-12 > 0
 
 
@@ -87,10 +87,10 @@ def test_a_second_judge_who_disagrees_keeps_auto_at_home():
     matrix = toy_outcomes(60)
     against = replace(matrix, judge_PT=-matrix.rewards_PT)
     assert AutoLearner().choose(against).learner.label == "best_single"
-    assert AutoLearner(heeds_judge=False).choose(against).learner.label != "best_single"
+    assert AutoLearner(use_judge=False).choose(against).learner.label != "best_single"
 
 
-def test_rewards_that_agree_are_followed_and_one_that_lies_is_not():
+def test_agreeing_rewards_are_followed_and_a_wrong_one_is_not():
     matrix, noise = toy_outcomes(48), np.random.default_rng(1)
     rewards = {name: matrix.rewards_PT + noise.normal(0, 0.05, matrix.rewards_PT.shape) for name in "abc"}
     languages = matrix.queries.languages.tolist()

@@ -19,7 +19,7 @@ from tests.support.reward_matrices import TEACHERS, WORDS, toy_outcomes
 @pytest.mark.parametrize(
     "learner", [RidgeLearner(), ClustersLearner(), KnnLearner(), LearnedLearner()], ids=lambda one: one.label
 )
-def test_a_prompt_somebody_was_not_asked_says_nothing_of_them(learner):
+def test_a_prompt_without_a_teachers_reward_does_not_affect_that_teacher(learner):
     """Two teachers; one may be asked in one of four languages, and is better there on one topic."""
     full = toy_outcomes(400, language_gain=0.0, topic_gain=0.4, noise=0.02)
     anna, bert = (full.teachers.index(name) for name in ("anna", "bert"))
@@ -37,7 +37,7 @@ def _texts(matrix):
     return [matrix.queries.texts[code] for code in matrix.queries.text_P]
 
 
-def test_neighbours_do_not_depend_on_who_is_asked_about_besides():
+def test_neighbours_do_not_depend_on_the_other_prompts_of_the_batch():
     """Texts that differ in a rare word are nearly equally near: rounding must not choose among them."""
     texts = [f"translate this name for the form please {word}" for word in map("word{}".format, range(400))]
     random = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_other_seeds_deal_clusters_of_different_sizes_otherwise():
     assert together[1][together[0]].mean() < 0.35
 
 
-def test_prices_are_asked_where_the_best_single_teacher_may_not_be():
+def test_uncertainty_is_subtracted_where_the_best_single_teacher_is_ineligible():
     full = toy_outcomes(100, noise=0.3)
     rewards_PT = full.rewards_PT.copy()
     best = int(np.argmax(teacher_means(rewards_PT)))

@@ -95,7 +95,7 @@ def test_every_learner_can_be_read_back():
 
 
 @EVERY
-def test_predictions_are_finite_whoever_may_be_asked(kind, fitted):
+def test_predictions_are_finite_for_any_eligible_teachers(kind, fitted):
     predictor, test = fitted(kind)
     assert predictor.predict(test.queries).shape == (len(test), len(TEACHERS))
     assert np.isfinite(predictor.predict(test.queries)).all()
@@ -342,7 +342,7 @@ def test_existing_models_are_read_as_before():
 
 @pytest.mark.parametrize("k", [3, 40, 200])
 def test_neighbours_are_those_of_a_search_through_the_whole_memory(k):
-    """84 prompts a language: 3 are all found in their own, of 40 some lie elsewhere, 200 it cannot hold."""
+    """84 prompts a language: 3 are all found in their own, of 40 some are elsewhere, 200 do not fit."""
     train, test = split(toy_outcomes())
     knn = KnnLearner(k=k).fit(train)
     near_PM = knn.space.read(test.queries).astype(np.float32) @ knn.memory_MK.T
@@ -356,10 +356,10 @@ def test_neighbours_are_those_of_a_search_through_the_whole_memory(k):
 def test_a_probe_must_hold_the_existing_models_and_the_new_model():
     train = split(toy_outcomes())[0]
     before = DescriptorLearner().fit(train.among(TEACHERS[1:]))
-    with pytest.raises(UserError, match="wanted those of the 3 teachers the router knows, and of 'anna'"):
+    with pytest.raises(UserError, match="wanted those of the router's 3 teachers, and of 'anna'"):
         fit_model_descriptors(before, train.among(TEACHERS[1:]), "anna")
     silent = train.rewarded_by(np.where(np.arange(4) == 0, np.nan, train.rewards_PT))
-    with pytest.raises(UserError, match="holds no prompt that both 'anna' and another teacher answered"):
+    with pytest.raises(UserError, match="holds no prompt with rewards of both 'anna' and another teacher"):
         fit_model_descriptors(before, silent, "anna")
 
 

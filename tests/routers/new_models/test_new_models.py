@@ -18,7 +18,7 @@ def full_gains(study):
     return {name: found.value for name, found in study.full_by_teacher.items()}
 
 
-def test_a_new_model_is_asked_where_it_is_good_from_a_few_prompts_only():
+def test_a_new_model_is_chosen_where_it_is_good_from_a_few_prompts():
     train, test = split(toy_outcomes(300))
     others = [name for name in TEACHERS if name != "bert"]
     existing, column = train.among(others), TEACHERS.index("bert")
@@ -46,7 +46,7 @@ def test_a_new_model_seen_on_too_few_prompts_is_only_explored():
     assert not (extended.predictor.predict(test.queries).argmax(axis=1) == 0).any()
 
 
-def test_a_new_model_that_is_only_explored_bars_nobody_else():
+def test_a_new_model_that_is_only_explored_does_not_displace_others():
     train, test = split(toy_outcomes(120))
     rows = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, 128)
     few = pick_probe_prompts(train.queries, train.cluster_P, train.prompt_ids, EXPLORE_ONLY_BELOW - 1)

@@ -1,4 +1,4 @@
-"""What every engine owes. The cases are enumerated from the union: a new engine without a case fails here."""
+"""The contract of every engine. The cases are enumerated from the union: a new engine without a case fails here."""
 
 import json
 from collections.abc import Iterator

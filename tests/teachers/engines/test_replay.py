@@ -73,7 +73,7 @@ def test_jsonl_columns_filter_and_finish_reason(tmp_path):
     assert results["de"] == Completion("de", "sieben", FinishReason.STOP, 3, 2, -1.5)
     assert results["fr"] == Completion("fr", "sept", FinishReason.LENGTH, 4, None, None)
     assert results["es"] == Failure("es", "no_recording")
-    assert results["null"] == Failure("null", "no_recording", "the recorded answer is null or not text")
+    assert results["null"] == Failure("null", "no_recording", "the recorded completion is null or not text")
 
 
 def test_text_matches_in_unicode_form_c(tmp_path):

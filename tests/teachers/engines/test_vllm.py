@@ -77,7 +77,7 @@ async def _ask_then_kill(spec: ModelSpec) -> tuple[Results, Results, EngineDiedE
             await dying
         except EngineDiedError as error:
             return first, again, error
-        raise AssertionError("the engine was killed and nobody noticed")
+        raise AssertionError("the engine was killed without an error")
     finally:
         await engine.close()
         await engine.close()

@@ -186,7 +186,7 @@ def test_a_teacher_that_would_take_gpus_it_does_not_hold_is_refused(ranks: int, 
 
 
 def test_a_reward_without_gpus_is_refused_on_the_gpu_build() -> None:
-    with pytest.raises(UserError, match=r"resources.gpus is 0, but the vLLM here is the GPU build"):
+    with pytest.raises(UserError, match=r"resources.gpus is 0, but the installed vLLM is the GPU build"):
         classifier_vllm._require_gpus(reward(), is_cpu_build=False)
     with pytest.raises(UserError, match=r"tensor_parallel_size is 2, but resources.gpus is 1"):
         classifier_vllm._require_gpus(reward(tensor_parallel_size=2, resources={"gpus": 1}), is_cpu_build=False)

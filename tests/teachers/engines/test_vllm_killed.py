@@ -38,7 +38,7 @@ TEACHER = {
 
 
 def kill_the_engine(directory: Path, after: int, kept: dict[str, str]) -> None:
-    """Wait for so many answers in journals, SIGKILL the engine's process, and take down what the journals hold."""
+    """Wait for a number of results in journals, SIGKILL the engine's process, and take down what the journals hold."""
     wait_until(lambda: journaled(directory) >= after)
     (engine,) = [child for child in psutil.Process().children(recursive=True) if "EngineCore" in child.name()]
     engine.kill()
@@ -47,7 +47,7 @@ def kill_the_engine(directory: Path, after: int, kept: dict[str, str]) -> None:
         kept.update({row["candidate_id"]: row["text"] for row in rows})
 
 
-def test_a_run_goes_on_from_its_journal_when_its_engine_is_killed(tmp_path: Path) -> None:
+def test_a_run_resumes_from_its_journal_when_its_engine_is_killed(tmp_path: Path) -> None:
     (tmp_path / "teachers.yaml").write_text(yaml.safe_dump({"teachers": [TEACHER]}))
     config = {
         "kind": "sft",

@@ -180,7 +180,7 @@ class TestMeasuring:
         probe = load_probe(settings(file, per_language=4), tokenizer, tmp_path)
         assert len(probe["en"]) == 2
         assert all(side.start == len(row.prompt) for row in probe["en"] for side in (row.chosen, row.rejected))
-        with pytest.raises(DataError, match=r"en: no prompt leaves room for an answer within max_tokens \(4\)"):
+        with pytest.raises(DataError, match=r"en: no prompt leaves room for a response within max_tokens \(4\)"):
             load_probe(settings(file, max_tokens=4), tokenizer, tmp_path)
 
     def test_a_check_leaves_no_trace(self, run: Path, model: Path, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ class TestInTraining:
         assert (again.record.num_steps, again.record.stopped) == (whole.record.num_steps, whole.record.stopped)
         assert (again.path / "model.safetensors").read_bytes() == before
 
-    def test_a_resumed_training_goes_on_with_its_curves(self, run: Path, model: Path, tmp_path: Path) -> None:
+    def test_a_resumed_training_continues_its_curves(self, run: Path, model: Path, tmp_path: Path) -> None:
         lm, tokenizer = load(model)
         watcher = ModelMonitor(settings(run), tmp_path)
         watcher.begin(lm, tokenizer, 0)
@@ -315,9 +315,9 @@ class TestOffline:
             Snapshot(0, "demo:novice"),
             Snapshot(1, "demo:commons"),
         ]
-        with pytest.raises(UserError, match="both stand at step 2"):
+        with pytest.raises(UserError, match="both have step 2"):
             order_snapshots([str(tmp_path / "checkpoint-2")] * 2)
-        with pytest.raises(UserError, match="demo:novice: says no step"):
+        with pytest.raises(UserError, match="demo:novice: has no step"):
             order_snapshots([str(tmp_path / "checkpoint-2"), "demo:novice"])
 
     def test_what_cannot_be_loaded_is_said(self, run: Path, tmp_path: Path) -> None:

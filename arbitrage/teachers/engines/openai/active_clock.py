@@ -1,7 +1,7 @@
-"""Time in which this process could work: seconds it stood still (SIGSTOP, a suspended machine) do not count.
+"""A clock that excludes time in which this process was suspended (SIGSTOP, a suspended machine).
 
-Timers run on while a process stands still, so that on waking all its time limits have passed at once, although its
-endpoints were given no chance: their answers may lie unread in the sockets.
+Timers continue while a process is suspended. On waking, all its time limits have passed at once, although responses
+may be waiting unread in its sockets.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ from types import TracebackType
 
 _LOOK_EVERY_S = 0.5
 _STOOD_STILL_S = 2.0
-"""Nothing looked at the clock for so long: the process did not run. A busy loop lags by less, and losing a second of
-a time limit to one that lags by more does no harm."""
+"""A longer gap between two readings means that the process was suspended. A busy event loop lags by less; where one
+lags by more, a time limit is a second too long, which does no harm."""
 
 _BOOTTIME = getattr(
     time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
@@ -19,7 +19,7 @@ _BOOTTIME = getattr(
 
 
 class ActiveClock:
-    """Seconds from an arbitrary beginning. It must be read often: `keep` does that within an event loop."""
+    """Seconds from an arbitrary start. It must be read often: `keep` does that within an event loop."""
 
     def __init__(self) -> None:
         self._last = time.clock_gettime(_BOOTTIME)
@@ -28,7 +28,7 @@ class ActiveClock:
 
     @property
     def stood_still_s(self) -> float:
-        """How long the process has stood still, all in all."""
+        """Total time for which the process was suspended."""
         self.now()
         return self._still_s
 
@@ -41,7 +41,7 @@ class ActiveClock:
         return at - self._still_s
 
     def keep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Look at the clock twice a second from now on, in this loop, until `leave`."""
+        """Read the clock twice a second from now on, in this event loop, until `leave`."""
         self.leave()
         self.now()
 
@@ -52,18 +52,18 @@ class ActiveClock:
         self._timer = loop.call_later(_LOOK_EVERY_S, look)
 
     def leave(self) -> None:
-        """Stop looking."""
+        """Stop reading."""
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
     def limit(self, seconds: float) -> "TimeLimit":
-        """Return a limit on what is done within `async with`, by this clock."""
+        """Return a time limit by this clock, for `async with`."""
         return TimeLimit(self, seconds)
 
 
 class TimeLimit:
-    """Raises TimeoutError when its block takes too long; `has_passed` tells it from another's."""
+    """Raises TimeoutError when its block takes too long; `has_passed` tells whether this limit was the cause."""
 
     def __init__(self, clock: ActiveClock, seconds: float) -> None:
         self._clock = clock
@@ -93,7 +93,7 @@ class TimeLimit:
 
     def _look(self) -> None:
         left_s = self._ends_at - self._clock.now()
-        if left_s > 0.0:  # the process stood still
+        if left_s > 0.0:  # the process was suspended
             self._arm(max(left_s, 0.001))
         else:
             self._scope.reschedule(asyncio.get_running_loop().time())

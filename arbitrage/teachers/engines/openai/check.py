@@ -1,7 +1,7 @@
-"""Find out whether an endpoint serves a model, no more strictly than a run would.
+"""Check whether an endpoint serves a model, no more strictly than a run would.
 
-The list of models is cheap to read, but gateways leave models out, call them otherwise or list none; then a short
-answer is requested.
+The list of models is cheap to read, but gateways may omit models, list them under other names or list none; then a
+short completion is requested.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ from arbitrage.teachers.engines.openai.settings import OpenAISettings
 _TIMEOUT_S = 60.0
 
 _REFUSALS = frozenset({"denied", "not_found", "no_access", "unreachable"})
-"""What ends a run, too. Faults do not: a run tries again, and other prompts may fare better."""
+"""Problems that would end a run. Faults do not: a run retries, and other prompts may succeed."""
 
 
 async def check_endpoint(
     config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
 ) -> UsabilityCheck:
-    """Return what was found out about one endpoint."""
+    """Return the finding about one endpoint."""
     patient = config.model_copy(update={"timeout_s": min(config.timeout_s, _TIMEOUT_S)})
     secrets = tuple(headers.values())
     try:
@@ -42,9 +42,7 @@ async def check_endpoint(
     except ConnectionProblem as found:
         return UsabilityCheck("error", "endpoint", without_secrets(_told(config, spec, url, found), secrets))
     if problem is None:
-        return UsabilityCheck(
-            "warn", "endpoint", without_secrets(f"{url} {why}; asked for an answer, it gives one", secrets)
-        )
+        return UsabilityCheck("warn", "endpoint", without_secrets(f"{url} {why}; a test request succeeds", secrets))
     if problem.kind == "not_found" and "lists no models" not in why:
         return UsabilityCheck("error", "endpoint", without_secrets(f"{url} {why}", secrets))
     if problem.kind in _REFUSALS:
@@ -52,7 +50,7 @@ async def check_endpoint(
             "error", "endpoint", without_secrets(access_problem(config, spec, url, str(problem)), secrets)
         )
     return UsabilityCheck(
-        "warn", "endpoint", without_secrets(f"{url} {why}; asked for an answer: {problem}", secrets)
+        "warn", "endpoint", without_secrets(f"{url} {why}; a test request fails: {problem}", secrets)
     )
 
 
@@ -70,7 +68,7 @@ async def _not_listed(config: OpenAISettings, url: str, spec: ModelSpec, headers
 async def _refusal(
     config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
 ) -> ConnectionProblem | None:
-    """Ask for a short answer; return what went wrong, None where the request was served or found bad."""
+    """Request a short completion; return the problem, or None if it was served, or refused as a bad request."""
     try:
         reply = await _send(config, headers, URL(f"{url}/chat/completions"), body_of(config, spec, PROBE))
         classify_response(PROBE, reply, spec.model)
@@ -82,7 +80,7 @@ async def _refusal(
 async def _send(
     config: OpenAISettings, headers: Mapping[str, str], url: URL, body: bytes | None = None
 ) -> HttpResponse:
-    """Send one request over a connection of its own."""
+    """Send one request on its own connection."""
     http = HttpClient(config, headers, ActiveClock())
     try:
         return await http.send("GET" if body is None else "POST", url, body)

@@ -31,7 +31,7 @@ from arbitrage.teachers.engines.stream import Ending, Window, send_all_draining
 from arbitrage.text.reasoning_formats import format_named
 
 _MOST_WAITING = 4096
-"""Rows that wait to be sent again beside those in flight, at least: some 20 MB. More where more may be in flight."""
+"""Minimum limit on rows that wait for a retry, about 20 MB; higher if more may be in flight."""
 
 _WAITING_PER_PERMIT = 8
 
@@ -41,7 +41,7 @@ def _most_waiting(num_permits: int) -> int:
 
 
 _DRAIN_S = 120.0
-"""How long what is in flight is waited for, at most, when a teacher is given up."""
+"""Maximum time to wait for requests in flight when a teacher is given up."""
 
 
 class OpenAIEngine:
@@ -65,9 +65,9 @@ class OpenAIEngine:
         self._tries = RetryPolicy(config, self._balancer, self._clock, self._access_problem)
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
-        """Answer all requests, each as soon as an endpoint answers it.
+        """Serve all requests; yield each result as it arrives.
 
-        When the teacher must be given up, what is in flight is answered first.
+        When the teacher must be given up, the requests in flight are completed first.
         """
         http = self._open()
         if self._ending.is_idle:
@@ -90,7 +90,7 @@ class OpenAIEngine:
         self._lane.open()
 
     def load(self) -> Load:
-        """Return how busy it is, all endpoints together."""
+        """Return the load of all endpoints together."""
         return Load(
             num_retries=self._tries.num_retries,
             num_refusals=self._tries.num_refusals,
@@ -108,7 +108,7 @@ class OpenAIEngine:
             await http.close()
 
     def _open(self) -> HttpClient:
-        """Return the connections of this event loop; they live on from shard to shard."""
+        """Return the connections of this event loop; they stay open between shards."""
         loop = asyncio.get_running_loop()
         if self._http is None or self._loop is not loop:
             self._http, self._loop = HttpClient(self._config, self._headers, self._clock), loop
@@ -117,7 +117,7 @@ class OpenAIEngine:
         return self._http
 
     def _reserve_files(self) -> None:
-        """Raise the limit on open files, or admit fewer requests where it cannot be raised far enough."""
+        """Raise the limit on open files, or limit concurrency if it cannot be raised enough."""
         num_urls = len(self._urls)
         open_files.release(self._num_files)
         self._num_files = open_files.reserve(self._config.max_in_flight * num_urls, least=8 * num_urls)
@@ -142,7 +142,7 @@ class OpenAIEngine:
         return found
 
     async def _attempt(self, http: HttpClient, row: RequestState) -> Result | None:
-        """Send once, as soon as there is a permit; return None where the request is to be sent again."""
+        """Send once, when there is a permit; return None if the request is to be sent again."""
         permit = await self._balancer.enter(row.not_before, row.since)
         try:
             found = await self._send_once(http, row, permit)
@@ -152,7 +152,7 @@ class OpenAIEngine:
         return await self._resolve(http, row, found) if isinstance(found, OpenRefusal) else found
 
     async def _send_once(self, http: HttpClient, row: RequestState, permit: Permit) -> Result | OpenRefusal | None:
-        """Send once, and give the permit back unless something unforeseen is raised."""
+        """Send once, and return the permit unless an unexpected error is raised."""
         try:
             result, is_served = await self._send(http, permit.endpoint, row.request)
         except ConnectionProblem as problem:
@@ -164,7 +164,7 @@ class OpenAIEngine:
         return result
 
     async def _send(self, http: HttpClient, endpoint: Endpoint, request: GenerationRequest) -> tuple[Result, bool]:
-        """Return what a request brings, and whether the endpoint served it."""
+        """Return the result of a request, and whether the endpoint served it."""
         secrets = tuple(self._headers.values())
         try:
             reply = await http.send("POST", self._urls[endpoint.url], body_of(self._config, self._spec, request))
@@ -183,7 +183,7 @@ class OpenAIEngine:
             return await self._checked_against_models(http, endpoint, problem)
         if problem.kind != "no_access" or endpoint.is_out:
             return problem
-        if endpoint.limiter.in_flight > 1 or await self._serves_probe(http, endpoint):  # the others will show it
+        if endpoint.limiter.in_flight > 1 or await self._serves_probe(http, endpoint):  # other requests will show it
             return ConnectionProblem("denied", str(problem))
         return problem
 
@@ -197,7 +197,7 @@ class OpenAIEngine:
     async def _checked_against_models(
         self, http: HttpClient, endpoint: Endpoint, problem: ConnectionProblem
     ) -> ConnectionProblem:
-        """Tell a model that is still being loaded from one that the endpoint does not have, where it lists them."""
+        """Distinguish a model that is still loading from one that the endpoint does not list."""
         if endpoint.missing is not None:
             return problem
         try:
@@ -209,7 +209,7 @@ class OpenAIEngine:
         return ConnectionProblem("no_access", f"{problem}; it serves {listed(served)}")
 
     async def _resolve(self, http: HttpClient, row: RequestState, refusal: OpenRefusal) -> Failure | None:
-        """Find out by a harmless request whether a row is refused, or all are."""
+        """Send a harmless request to decide whether one row is refused, or all are."""
         try:
             await self._send(http, refusal.endpoint, PROBE)
         except ConnectionProblem as problem:

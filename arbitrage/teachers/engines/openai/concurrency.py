@@ -1,9 +1,9 @@
 """Concurrency limit of an endpoint, adapted by additive increase and multiplicative decrease.
 
-The limit grows by one with each answer until the endpoint first pushes back, then along CUBIC's curve (RFC 9438
-§4.2): back to the limit of the last push-back, lingering there, and beyond it ever faster, so that a limit that rose
-is found again. Time on that curve is counted in round trips (a limit's worth of answers), not in seconds, so that a
-server's speed does not matter.
+The limit grows by one with each response until the endpoint first pushes back (429, 503), then along CUBIC's curve
+(RFC 9438 §4.2): quickly back to the limit of the last push-back, slowly around it, and quickly beyond it, so that a
+higher limit is found again. Time on that curve is counted in round trips (as many responses as the limit), not in
+seconds, so it does not depend on the server's speed.
 """
 
 import time
@@ -13,7 +13,7 @@ _FIRST_DECREASE = 0.7
 _DECREASE = 0.95
 _LARGEST_DECREASE = 0.25
 _REFUSALS_IN_A_ROW = 3
-"""This many push-backs with no success between them mean a rate limit, not a concurrency limit: all requests wait."""
+"""This many push-backs without a success between them mean a rate limit: all requests wait."""
 
 _LONGEST_PAUSE_S = 30.0
 _RETURN_ROUNDS = 4.0
@@ -22,11 +22,11 @@ _RETURN_ANSWERS = 120.0
 
 
 class ConcurrencyLimit:
-    """Counts the requests under way to one endpoint, and says whether there is room for another.
+    """Counts the requests in flight to one endpoint, and tells whether another may be sent.
 
     Args:
-        most: never more in flight than this.
-        start: in flight at first.
+        most: maximum number of requests in flight.
+        start: initial limit.
         now: the clock, in seconds.
     """
 
@@ -43,59 +43,57 @@ class ConcurrencyLimit:
 
     @property
     def limit(self) -> int:
-        """How many may be in flight now."""
+        """The current limit."""
         return max(1, int(self._limit))
 
     @property
     def most(self) -> int:
-        """How many may ever be."""
+        """The maximum of the limit."""
         return int(self._most)
 
     @property
     def in_flight(self) -> int:
-        """How many are."""
+        """Number of requests in flight."""
         return self._in_flight
 
     @property
     def closed_until(self) -> float:
-        """When it admits requests again, by its clock; in the past where it does."""
+        """Time at which it admits requests again, by its clock; in the past if it does now."""
         return self._closed_until
 
     def allow(self, most: int) -> None:
-        """Lower how many may ever be in flight."""
+        """Lower the maximum of the limit."""
         self._most = min(self._most, float(most))
         self._start = min(self._start, self._most)
         self._limit = min(self._limit, self._most)
 
     def has_room(self) -> bool:
-        """Tell whether another request may enter now."""
+        """Tell whether another request may be sent now."""
         return self._in_flight < self.limit and self._now() >= self._closed_until
 
     def enter(self) -> int:
-        """Take a permit; return the round it belongs to, to be given back to `refused`."""
+        """Take a permit; return its round, for `refused`."""
         self._in_flight += 1
         return self._round
 
     def leave(self, is_success: bool) -> None:
-        """Return the permit after an answer of any kind that was not a push-back."""
+        """Return the permit after any response that was not a push-back."""
         if is_success:
             self._refusals = 0
-            if self._in_flight >= self.limit:  # a limit that is not reached has not been tried
+            if self._in_flight >= self.limit:  # a limit that is not reached has not been tested
                 self._limit = min(self._most, self._grown())
         self._in_flight -= 1
 
     def refused(self, entered_in: int, retry_after_s: float) -> None:
         """Return the permit after a push-back (429, 503) to a request that entered in the round `entered_in`.
 
-        The requests under way together take off a share once, and no more than a permit for each one refused.
+        Push-backs of requests in flight together lower the limit once, by at most one permit for each of them.
         """
         if entered_in == self._round:
             self._decrease()
             self._refusals += 1
             if (excess := self._refusals - _REFUSALS_IN_A_ROW) >= 0:
-                least_s = 0.1 * 2.0 ** min(
-                    excess, 16
-                )  # an endpoint that says "now" and refuses again is not believed
+                least_s = 0.1 * 2.0 ** min(excess, 16)  # ignore `Retry-After: 0` of an endpoint that refuses again
                 pause_s = max(retry_after_s, min(_LONGEST_PAUSE_S, least_s))
                 self._closed_until = max(self._closed_until, self._now() + pause_s)
         elif entered_in == self._round - 1:
@@ -105,7 +103,7 @@ class ConcurrencyLimit:
         self._in_flight -= 1
 
     def restart(self) -> None:
-        """Forget what was learnt: the endpoint was away, and may have come back smaller, or cold."""
+        """Reset the limit: after an outage the endpoint may have less capacity."""
         self._limit = self._start
         self._is_probing = True
         self._ceiling = self._floor = self._limit

@@ -1,7 +1,7 @@
-"""Any endpoint that speaks OpenAI's `/v1/chat/completions`, `vllm serve` included.
+"""Any endpoint with OpenAI's `/v1/chat/completions`, such as `vllm serve`.
 
-https://platform.openai.com/docs/api-reference/chat. The endpoint applies the chat template, so it is the endpoint
-that must keep control tokens inside user text from acting.
+https://platform.openai.com/docs/api-reference/chat. The endpoint applies the chat template, so it must prevent
+user text from becoming control tokens.
 """
 
 from typing import Literal
@@ -14,18 +14,18 @@ from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 
 class OpenAIConfig(OpenAISettings):
-    """Config of `openai`. The teacher's `model` is the name the endpoint serves it by."""
+    """Config of `openai`. The teacher's `model` is its name at the endpoint."""
 
     kind: Literal["openai"] = "openai"
 
     def build(self, spec: ModelSpec) -> Engine:
-        """Return the client; connects to nothing yet."""
+        """Return the client, without connecting."""
         from arbitrage.teachers.engines.openai.client import OpenAIEngine  # it loads aiohttp
 
         return OpenAIEngine(self, spec, self.headers(spec.teacher))
 
     def require(self, spec: ModelSpec) -> None:
-        """Check that the named environment variables are set, and that the environment's proxy can be used."""
+        """Check that the named environment variables are set, and that the environment's proxy is usable."""
         from arbitrage.teachers.engines.openai.proxies import proxy_for  # it loads aiohttp
 
         self.headers(spec.teacher)
@@ -33,7 +33,7 @@ class OpenAIConfig(OpenAISettings):
             proxy_for(url)
 
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
-        """Ask each endpoint for its models. One that fails is an error only where none serves the model."""
+        """List the models of each endpoint. A failure is an error only if no endpoint serves the model."""
         try:
             headers = self.headers(spec.teacher)
         except UserError as error:

@@ -1,7 +1,7 @@
 """Per-endpoint concurrency limit and circuit breaker.
 
-A circuit breaker (Nygard, Release It!): an endpoint that does not answer, or gives nothing but faults, is set aside
-for growing, jittered pauses; after each a single request finds out whether it is back.
+Circuit breaker (Nygard, Release It!): an endpoint that does not respond, or only with faults, receives no requests
+for growing, jittered pauses; after each pause a single request probes whether it is back.
 """
 
 import time
@@ -13,15 +13,15 @@ from arbitrage.teachers.engines.openai.concurrency import ConcurrencyLimit
 from arbitrage.teachers.engines.openai.retry import backoff_s
 
 Verdict = Literal["success", "answer", "busy", "fault", "denied", "unreachable", "no_access", "nothing"]
-"""What a request says of its endpoint. `answer`: it is alive, as when it refuses a bad row. `denied`: it refuses this
-request, and maybe all. `nothing`: cancelled."""
+"""Result of a request for its endpoint's state. `answer`: it works, also if it refuses a bad row. `denied`: it
+refuses this request, and maybe all. `nothing`: cancelled."""
 
 _SET_ASIDE_AFTER = 5
-"""An endpoint is set aside after faults of this many different prompts in a row: one bad prompt, however often it is
-sent, does not count as a broken endpoint."""
+"""The breaker opens after faults of this many different prompts in a row: one bad prompt, sent again and again, is
+not enough."""
 
 _DENIED_AFTER = 5
-"""Refusals (401, 403, 404) of this many prompts in a row are the endpoint's, not the prompts'."""
+"""Refusals (401, 403, 404) of this many prompts in a row mean that the endpoint refuses all of them."""
 
 _LONGEST_PAUSE_S = 30.0
 
@@ -31,9 +31,9 @@ class Permit:
     """A request's permit at an endpoint.
 
     Attributes:
-        endpoint: where.
+        endpoint: the endpoint.
         entered_in: the limiter's round.
-        is_probe: whether it is the one request that finds out how an endpoint is that was put aside.
+        is_probe: whether it is the probe of an endpoint whose breaker is open.
     """
 
     endpoint: "Endpoint"
@@ -42,11 +42,11 @@ class Permit:
 
 
 class Endpoint:
-    """An address, its limiter and its health.
+    """An address, its concurrency limit and its circuit breaker.
 
     Args:
         url: base URL.
-        most: requests under way at once, at most.
+        most: maximum number of concurrent requests.
         now: the clock, in seconds.
     """
 
@@ -56,15 +56,15 @@ class Endpoint:
         self.last_problem: str | None = None
         """The last problem."""
         self.is_out = False
-        """Whether it refused us for good."""
+        """Whether it refused access permanently."""
         self.missing: str | None = None
-        """Its message about a model that it does not have (yet), where that was its last response."""
+        """Its message that it does not have the model (yet), if that was its last response."""
         self.has_served = False
-        """Whether it ever gave a good answer."""
+        """Whether it ever gave a successful response."""
         self.served_at = float("-inf")
-        """When it last gave a good answer, by the clock."""
+        """Time of its last successful response, by the clock."""
         self.aside_since = 0.0
-        """Since when it is put aside, by the clock."""
+        """Time at which the breaker opened, by the clock."""
         self._now = now
         self._failed: set[str] = set()
         self._denied: set[str] = set()
@@ -74,24 +74,24 @@ class Endpoint:
 
     @property
     def is_aside(self) -> bool:
-        """Tell whether it is given no work, but for a probe."""
+        """Whether its breaker is open: it receives no requests but probes."""
         return self._num_pauses > 0
 
     @property
     def load(self) -> float:
-        """The share of its limit that is taken, with one more."""
+        """The share of its limit that is in use, with one more request."""
         return (self.limiter.in_flight + 1) / self.limiter.limit
 
     def has_room(self) -> bool:
-        """Tell whether a request may go there now."""
+        """Tell whether a request may be sent there now."""
         if self.is_out:
             return False
-        if self.is_aside:  # a probe needs no permit: those that hang may hold all of them
+        if self.is_aside:  # a probe needs no permit, because hanging requests may hold all of them
             return not self._is_probed and self._now() >= self.opens_at()
         return self.limiter.has_room()
 
     def opens_at(self) -> float:
-        """Return from when on it may have room, by the clock; in the past where only its requests must end first."""
+        """Return when it may have room, by the clock; a past time if it waits for its requests to end."""
         if self._is_probed:
             return 0.0
         return max(self.limiter.closed_until, self._aside_until if self.is_aside else 0.0)
@@ -105,8 +105,8 @@ class Endpoint:
         """Return a permit.
 
         Args:
-            permit: what `enter` returned.
-            verdict: what the request says of the endpoint.
+            permit: result of `enter`.
+            verdict: result of the request for the endpoint's state.
             cause: with `fault`, `denied` and `unreachable`, the prompt's id; empty if it failed before.
             wait_s: with `busy`, the pause it requests.
         """
@@ -142,7 +142,7 @@ class Endpoint:
                 self.is_out = True
 
     def _recover(self) -> None:
-        if self._num_pauses > 1:  # it was away for longer than a hiccup
+        if self._num_pauses > 1:  # not only a short interruption
             self.limiter.restart()
         self._num_pauses = 0
         self._failed.clear()

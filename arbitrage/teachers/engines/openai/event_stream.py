@@ -1,4 +1,4 @@
-"""Server-sent events instead of one JSON object: some endpoints always stream.
+"""Parse server-sent events instead of one JSON object: some endpoints always stream.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
@@ -15,11 +15,11 @@ def is_stream(body: bytes) -> bool:
 
 
 def joined(body: bytes, parse: Callable[[bytes], object]) -> dict[str, Any]:
-    """Return the chat completion whose pieces the events hold; an event that is an error is returned as it is.
+    """Return the chat completion assembled from the events; an error event is returned unchanged.
 
     Args:
         body: the whole stream.
-        parse: of one event's data.
+        parse: parses one event's data.
     """
     message: dict[str, Any] = {"content": ""}
     choice: dict[str, Any] = {"index": 0, "message": message, "finish_reason": None}

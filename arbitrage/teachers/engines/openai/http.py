@@ -1,4 +1,4 @@
-"""HTTP with OpenAI-compatible endpoints: how a request is sent, and what becomes of one that breaks on the way."""
+"""HTTP requests to OpenAI-compatible endpoints, and the classification of connection problems."""
 
 import errno
 import socket
@@ -18,14 +18,14 @@ from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 _CONNECT_S = 30.0
 _MAX_BODY_BYTES = 64 * 2**20
-"""No answer is that long: 128 k tokens with their log-probabilities take about 15 MB."""
+"""Maximum size of a response: 128 k tokens with log-probabilities take about 15 MB."""
 
 _TCP_OPTIONS = {"TCP_USER_TIMEOUT": 15_000, "TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
-"""A peer that does not acknowledge within 15 s (ms) what it is sent, or answer four probes while it thinks (s), is
-gone. A server whose accept queue overflows leaves such connections behind, which look open from here."""
+"""A peer is gone if it does not acknowledge data within 15 s (in ms), or four keep-alive probes while it computes (in
+s). A server whose accept queue overflows leaves connections that look open from here."""
 
 _NO_ISSUER = frozenset({18, 19, 20, 21})
-"""OpenSSL's verify codes of a self-signed certificate, and of one whose authority is not known here."""
+"""OpenSSL's verify codes of a self-signed certificate, and of one with an unknown authority."""
 
 _FIXED_HEADERS = {
     hdrs.USER_AGENT: "arbitrage",
@@ -49,17 +49,18 @@ ProblemKind = Literal[
     "no_access",
 ]
 """`unreachable`: no connection. `stale`: a kept-alive connection that the server had closed meanwhile.
-`stood_still`: this process did, while it waited. `busy`: the endpoint says "not now". `fault`: an error inside it, or
-a connection that broke. `unfinished`: an answer that does not say whether it is whole. `malformed`: what came is no
-answer. `timeout`: it takes too long. `denied`, `not_found`: it refuses this request or all. `no_access`: it refuses
-all for good."""
+`stood_still`: this process was suspended while it waited. `busy`: the endpoint is overloaded. `fault`: a server
+error, or a connection that broke. `unfinished`: a response that may not be complete. `malformed`: a response that
+cannot be read. `timeout`: it takes too long. `denied`, `not_found`: it refuses this request, or all. `no_access`: it
+refuses all
+requests permanently."""
 
 
 class ConnectionProblem(Exception):
-    """No answer.
+    """A request without a usable response.
 
     Attributes:
-        kind: what is the matter.
+        kind: kind of the problem.
         wait_s: the pause that the endpoint requests, or None.
     """
 
@@ -71,7 +72,7 @@ class ConnectionProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What an endpoint answered."""
+    """A response of an endpoint."""
 
     status: int
     body: bytes
@@ -83,7 +84,7 @@ class HttpResponse:
 
 @dataclass(slots=True)
 class _Sent:
-    """What became of a request."""
+    """State of a request."""
 
     is_reused: bool = True
     has_headers: bool = False
@@ -95,7 +96,7 @@ _SENT: ContextVar[_Sent] = ContextVar("_SENT")
 class HttpClient:
     """Keeps connections to a teacher's endpoints. Made in the event loop it belongs to; the limiters limit how many.
 
-    Headers, cookies and sockets are settled once for all requests: a tenth less processor time for each.
+    Headers, cookies and sockets are prepared once for all requests, which saves a tenth of the processor time.
     """
 
     def __init__(self, config: OpenAISettings, headers: Mapping[str, str], clock: ActiveClock) -> None:
@@ -112,7 +113,7 @@ class HttpClient:
         )
 
     async def send(self, method: Literal["GET", "POST"], url: URL, body: bytes | None = None) -> HttpResponse:
-        """Send a request and read the answer.
+        """Send a request and read the response.
 
         Raises:
             ConnectionProblem: `unreachable`, `stale`, `stood_still`, `fault`, `timeout` or `no_access`.
@@ -125,7 +126,7 @@ class HttpClient:
                 return await self._exchange(method, url, body, sent)
         except (aiohttp.ClientError, TimeoutError, ConnectionProblem) as error:
             if self._clock.stood_still_s > still_s:
-                raise ConnectionProblem("stood_still", "this process stood still meanwhile") from error
+                raise ConnectionProblem("stood_still", "this process was suspended meanwhile") from error
             if isinstance(error, ConnectionProblem):
                 raise
             raise _problem_of(error, sent, self._proxies.get(url.authority)) from error
@@ -155,10 +156,10 @@ class HttpClient:
         )
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read a body piece by piece: endless ones and those that stall end here, not at the timeout of the whole."""
+        """Read a body piece by piece: endless or stalled ones end here, not at the timeout of the whole request."""
         if (response.content_length or 0) > _MAX_BODY_BYTES:
             raise _too_large()
-        if response.content.is_eof():  # all of it has arrived, as with most: nothing to time
+        if response.content.is_eof():  # usually the whole body has arrived already
             body = response.content.read_nowait()
             if len(body) > _MAX_BODY_BYTES:  # it was compressed
                 raise _too_large()
@@ -172,9 +173,7 @@ class HttpClient:
                     pieces.append(await response.content.readany())
             except TimeoutError as error:
                 if limit.has_passed:
-                    raise ConnectionProblem(
-                        "fault", f"the answer stopped half way for {stall_timeout_s:g} s"
-                    ) from error
+                    raise ConnectionProblem("fault", f"the response stalled for {stall_timeout_s:g} s") from error
                 raise
             size_bytes += len(pieces[-1])
             if size_bytes > _MAX_BODY_BYTES:
@@ -187,14 +186,14 @@ class HttpClient:
 
 
 def _open_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Open a socket that finds out when its peer is gone, and note that this request needs a new connection.
+    """Open a socket with keep-alive probes, and note that this request needs a new connection.
 
-    aiohttp's tracing says that too, but costs 6 % of a request.
+    aiohttp's tracing shows new connections, too, but costs 6 % of a request.
     """
     if (sent := _SENT.get(None)) is not None:
         sent.is_reused = False
     opened = socket.socket(*address[:3])
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # an engine may think for minutes
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # an engine may compute for minutes
     for name, value in _TCP_OPTIONS.items():
         if (option := getattr(socket, name, None)) is not None:  # not every system has each
             opened.setsockopt(socket.IPPROTO_TCP, option, value)
@@ -211,9 +210,9 @@ def _problem_of(error: Exception, sent: _Sent, proxy: Proxy | None) -> Connectio
     ):
         return _unconnected(error, f" through the proxy {proxy.url}" if proxy else "")
     if isinstance(error, OSError) and error.errno == errno.ETIMEDOUT and not sent.has_headers:
-        return ConnectionProblem("stale", "the connection was never taken up")
+        return ConnectionProblem("stale", "the connection was never accepted")
     if isinstance(error, TimeoutError):
-        return ConnectionProblem("timeout", "no answer in time")
+        return ConnectionProblem("timeout", "no response in time")
     if isinstance(error, aiohttp.ClientConnectionError) and sent.is_reused and not sent.has_headers:
         return ConnectionProblem("stale", f"a kept-alive connection was closed ({name})")
     return ConnectionProblem("fault", f"the connection broke ({name})")
@@ -238,14 +237,14 @@ def _unconnected(error: Exception, through: str) -> ConnectionProblem:
             )
         case aiohttp.ClientHttpProxyError() if error.status == 407:
             why = "name and password are missing or wrong"
-            return ConnectionProblem("no_access", f"cannot be asked{through}, which answers 407: {why}")
+            return ConnectionProblem("no_access", f"cannot be reached{through}, which answers 407: {why}")
         case aiohttp.ClientHttpProxyError():
             return ConnectionProblem("unreachable", f"no connection{through}, which answers {error.status}")
     return ConnectionProblem("unreachable", f"no connection in time{through}")
 
 
 def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
-    """Say what is wrong with a certificate, in OpenSSL's words, and the way out."""
+    """Describe the problem of a certificate, in OpenSSL's words, and what to do."""
     found = error.certificate_error
     reason = str(getattr(found, "verify_message", "") or type(found).__name__).rstrip(".")
     if getattr(found, "verify_code", None) in _NO_ISSUER:
@@ -254,7 +253,7 @@ def _untrusted(error: aiohttp.ClientConnectorCertificateError) -> str:
 
 
 def _target(url: URL, location: str | None) -> URL | None:
-    """Return where a redirect leads, without credentials and what else may be secret; None where it leads nowhere."""
+    """Return the target of a redirect, without credentials and other secrets; None if it has none."""
     if not location:
         return None
     try:
@@ -265,4 +264,4 @@ def _target(url: URL, location: str | None) -> URL | None:
 
 
 def _too_large() -> ConnectionProblem:
-    return ConnectionProblem("fault", f"an answer of more than {_MAX_BODY_BYTES // 2**20} MB")
+    return ConnectionProblem("fault", f"a response of more than {_MAX_BODY_BYTES // 2**20} MB")

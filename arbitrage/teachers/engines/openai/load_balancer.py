@@ -1,4 +1,4 @@
-"""Load balancer: the next request goes to the endpoint with most room, first come, first served."""
+"""Load balancer: the next request goes to the endpoint with most room; requests are served in order of arrival."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from arbitrage.errors import TeacherAccessError, TeacherBusyError, TeacherError,
 from arbitrage.teachers.engines.openai.endpoint import Endpoint, Permit, Verdict
 
 _FAR_S = 60.0
-"""Pauses of our own are shorter: a longer one is what an endpoint requests."""
+"""Longest pause of our own; a longer one was requested by an endpoint."""
 
 
 @dataclass(eq=False, slots=True)
@@ -43,7 +43,7 @@ class LoadBalancer:
         self._retry_for_s = retry_for_s
         self._now = now
         self._last_answer = 0.0
-        self._queue: dict[_Waiter, None] = {}  # ordered, and quick to leave
+        self._queue: dict[_Waiter, None] = {}  # ordered, with fast removal
         self._paused: set[asyncio.Event] = set()
         self._denials: dict[str, str] = {}
         self._given_up: TeacherError | None = None
@@ -59,11 +59,11 @@ class LoadBalancer:
         return sum(endpoint.limiter.in_flight for endpoint in self._endpoints)
 
     def usable(self) -> list[Endpoint]:
-        """Return the endpoints that did not refuse us for good."""
+        """Return the endpoints that have not refused access permanently."""
         return [endpoint for endpoint in self._endpoints if not endpoint.is_out]
 
     def resumes_at(self, not_before: Mapping[str, float]) -> float | None:
-        """Return until when a request shuns all endpoints, None if it does not."""
+        """Return the time until which a request avoids all endpoints; None if it does not."""
         if not not_before or self._given_up is not None:
             return None
         at = min((not_before.get(endpoint.url, 0.0) for endpoint in self.usable()), default=0.0)
@@ -90,7 +90,7 @@ class LoadBalancer:
             over.set()
 
     def refuse(self, endpoint: Endpoint, why: str) -> None:
-        """Note that an endpoint refuses us for good."""
+        """Note that an endpoint refuses access permanently."""
         endpoint.is_out = True
         self._denials[endpoint.url] = why
         for waiter in self._queue:
@@ -104,13 +104,13 @@ class LoadBalancer:
         """Wait for a permit.
 
         Args:
-            not_before: times before which a URL is not to be given to this request.
-            since: when this request first met an endpoint that did not serve; None if it did not, and then what it
-                shuns is its own affair, and no reason to give up.
+            not_before: URL → time before which this request must not be sent there.
+            since: when this request first met an endpoint that did not serve; None if it did not: then waiting for
+                the URLs that it avoids is no reason to give up.
 
         Raises:
-            TeacherUnreachableError: no endpoint will serve within `retry_for_s` of that, or of the last answer.
-            TeacherAccessError: all endpoints refused us for good.
+            TeacherUnreachableError: no endpoint will serve within `retry_for_s` of that, or of the last response.
+            TeacherAccessError: all endpoints refused access permanently.
             TeacherError: the teacher was given up.
         """
         if self._given_up is not None:
@@ -126,14 +126,14 @@ class LoadBalancer:
                     return waiter.permit
                 await self._change(waiter)
         except BaseException:
-            if waiter.permit is not None:  # given in the same instant
+            if waiter.permit is not None:  # granted at the same moment
                 self.leave(waiter.permit, "nothing")
             raise
         finally:
             self._queue.pop(waiter, None)
 
     def leave(self, permit: Permit, verdict: Verdict, why: str = "", cause: str = "", wait_s: float = 0.0) -> None:
-        """Return a permit; for the arguments see `Endpoint.leave`. `why` says what was wrong, if anything."""
+        """Return a permit; for the arguments see `Endpoint.leave`. `why`: the problem, if any."""
         endpoint = permit.endpoint
         was_aside = endpoint.is_aside
         endpoint.leave(permit, verdict, cause, wait_s)
@@ -147,7 +147,7 @@ class LoadBalancer:
             return
         self._admit()
         if permit.is_probe or endpoint.is_aside != was_aside or endpoint.is_out or verdict == "busy":
-            for waiter in self._queue:  # what they wait for has changed
+            for waiter in self._queue:  # the state that waiters depend on has changed
                 waiter.changed.set()
 
     def _admit(self) -> None:
@@ -172,19 +172,19 @@ class LoadBalancer:
         return min(fitting, key=lambda endpoint: endpoint.load, default=None)
 
     async def _change(self, waiter: _Waiter) -> None:
-        """Sleep until something may have changed for a waiter; raise if that would be too late."""
+        """Sleep until the state may have changed for a waiter; raise if that would be too late."""
         if self._given_up is not None:
             raise self._given_up
         if not (usable := self.usable()):
             raise TeacherAccessError("; ".join(self._denials[e.url] for e in self._endpoints))
         now = self._now()
-        if self._choose(waiter.not_before) is not None:  # a pause ended in this instant
+        if self._choose(waiter.not_before) is not None:  # a pause ended at this moment
             return
         opens_at = [max(e.opens_at(), waiter.not_before.get(e.url, 0.0)) for e in usable]
         serves_at = min(opens_at) if waiter.is_refused else min(e.opens_at() for e in usable)
         if serves_at > now and serves_at - max(waiter.since, self._last_answer) > self._retry_for_s:
             raise self._unreachable(serves_at - now)
-        wakes_at = min((at for at in opens_at if at > now), default=None)  # those in the past wait for a permit
+        wakes_at = min((at for at in opens_at if at > now), default=None)  # past: they wait for a permit
         waiter.changed.clear()
         try:
             async with asyncio.timeout(None if wakes_at is None else max(0.001, wakes_at - now)):
@@ -193,7 +193,7 @@ class LoadBalancer:
             return
 
     def _unreachable(self, wait_s: float) -> TeacherUnreachableError | TeacherAccessError:
-        """Return the error that ends the step: the last problem of each endpoint, and why waiting ended."""
+        """Return the error that ends the step: the last problem of each endpoint, and the reason to give up."""
         found = "; ".join(f"{e.url}: {e.last_problem or 'does not serve'}" for e in self._endpoints)
         where = f"teacher '{self._teacher}': {found}"
         if wait_s > max(self._retry_for_s, _FAR_S):

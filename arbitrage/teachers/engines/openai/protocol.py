@@ -1,4 +1,4 @@
-"""What an OpenAI-compatible endpoint's status and JSON mean. Servers differ; no field is trusted to be there."""
+"""Interpret status and JSON of OpenAI-compatible endpoints. Servers differ, so no field is assumed to exist."""
 
 import json
 import re
@@ -32,87 +32,91 @@ _LEAVE_OUT = frozenset(get_args(SentParameter))
 
 
 class MalformedResponse(Exception):
-    """A response that cannot be read as what it should be."""
+    """A response that cannot be read."""
 
 
 def classify_response(
     request: GenerationRequest,
-    reply: HttpResponse,
+    response: HttpResponse,
     model: str,
-    says_finish: bool = True,
+    gives_finish_reason: bool = True,
     marks: ReasoningFormat | None = None,
 ) -> Result:
-    """Return what a reply makes of a request.
+    """Return the result of a request from its response.
 
     Args:
         request: the request.
-        reply: what came back.
+        response: the HTTP response.
         model: for messages.
-        says_finish: whether the endpoint gives finish reasons; where it does not, every answer counts as whole.
+        gives_finish_reason: whether the endpoint gives finish reasons; if not, every completion counts as complete.
         marks: of reasoning that the endpoint leaves in the text; None where it is not to be split.
 
     Raises:
-        ConnectionProblem: the reply makes nothing of it.
+        ConnectionProblem: there is no result.
     """
-    if not 200 <= reply.status < 300:
-        return classify_error(request, reply, _error(reply), model)
+    if not 200 <= response.status < 300:
+        return classify_error(request, response, _error(response), model)
     try:
-        answer = joined(reply.body, _event) if is_stream(reply.body) else _object(_content(reply))
+        answer = joined(response.body, _event) if is_stream(response.body) else _object(_content(response))
         choice = _choice(answer)
         error = error_within(choice) or error_within(answer)
         if error is None:
-            return _result(request, answer, choice, says_finish, marks)
+            return _result(request, answer, choice, gives_finish_reason, marks)
     except MalformedResponse as error:
         raise ConnectionProblem("malformed", str(error)) from error
-    return classify_error(request, reply, error, model)
+    return classify_error(request, response, error, model)
 
 
-def classify_error(request: GenerationRequest, reply: HttpResponse, error: ServerError, model: str) -> Result:
-    """Return the Failure of an error that is the row's own.
+def classify_error(request: GenerationRequest, response: HttpResponse, error: ServerError, model: str) -> Result:
+    """Return the Failure of an error that is caused by the row.
 
     Raises:
-        ConnectionProblem: it is the endpoint's, or may be.
+        ConnectionProblem: the endpoint causes it, or may cause it.
     """
     detail = f": {error.message}" if error.message else ""
-    number = reply.status if error.status in (None, reply.status) else f"{reply.status} with an error {error.status}"
+    number = (
+        response.status
+        if error.status in (None, response.status)
+        else f"{response.status} with an error {error.status}"
+    )
     match error.meaning:
         case "prompt_too_long" | "content_filter" | "bad_request" as reason:
             return Failure(request.candidate_id, reason, f"{number}{detail}{_hint(error)}")
         case "busy":
-            wait_s = retry_after_s(reply.retry_after, reply.date)
+            wait_s = retry_after_s(response.retry_after, response.date)
             raise ConnectionProblem("busy", f"it answers {number}{detail}", wait_s)
         case "fault":
             raise ConnectionProblem("fault", f"the endpoint answers {number}{detail}")
         case "denied":
-            raise ConnectionProblem("denied", access_error(reply, error, model))
+            raise ConnectionProblem("denied", access_error(response, error, model))
         case "not_found":
-            raise ConnectionProblem("not_found", access_error(reply, error, model))
-    raise ConnectionProblem("no_access", access_error(reply, error, model))
+            raise ConnectionProblem("not_found", access_error(response, error, model))
+    raise ConnectionProblem("no_access", access_error(response, error, model))
 
 
-def access_error(reply: HttpResponse, error: ServerError, model: str) -> str:
-    """Return what a response says that refuses every request, not only this one."""
-    if 300 <= reply.status < 400:
-        return f"answers {reply.status} for model {model}: {_redirect(reply)}"
-    if reply.status == 407:
-        return f"answers 407 for model {model}: the proxy wants a name and a password in the proxy's URL"
+def access_error(response: HttpResponse, error: ServerError, model: str) -> str:
+    """Return the description of a response that refuses all requests, not only this one."""
+    if 300 <= response.status < 400:
+        return f"answers {response.status} for model {model}: {_redirect(response)}"
+    if response.status == 407:
+        return f"answers 407 for model {model}: the proxy needs a name and a password in its URL"
     why = _REFUSALS.get(error.meaning, _REFUSALS["wrong_address"])
     detail = f" ({error.message})" if error.message else ""
-    return f"answers {reply.status} for model {model}: {why}{detail}"
+    return f"answers {response.status} for model {model}: {why}{detail}"
 
 
-def parse_models(reply: HttpResponse, model: str) -> list[str]:
-    """Read the answer of `/v1/models`: `{data: [{id}]}`, `{models: [{name}]}`, or a bare list of objects or names.
+def parse_models(response: HttpResponse, model: str) -> list[str]:
+    """Read the response of `/v1/models`: `{data: [{id}]}`, `{models: [{name}]}`, or a bare list of objects or names.
 
     Raises:
-        MalformedResponse: it is no list of models.
+        MalformedResponse: it is not a list of models.
     """
-    if reply.status != 200:
-        raise MalformedResponse(f"it {access_error(reply, _error(reply), model)}")
-    found = _json(_content(reply))
+    if response.status != 200:
+        raise MalformedResponse(f"it {access_error(response, _error(response), model)}")
+    found = _json(_content(response))
     data = found.get("data", found.get("models")) if isinstance(found, dict) else found
     if not isinstance(data, list):
-        raise MalformedResponse("the answer holds no list of models")
+        raise MalformedResponse("the response holds no list of models")
     named = [each.get("id", each.get("name", each.get("model"))) if isinstance(each, dict) else each for each in data]
     return [name for name in named if isinstance(name, str)]
 
@@ -135,13 +139,13 @@ def _result(
     request: GenerationRequest,
     answer: dict[str, Any],
     choice: dict[str, Any],
-    says_finish: bool,
+    gives_finish_reason: bool,
     marks: ReasoningFormat | None,
 ) -> Result:
     """Read a chat completion."""
     message = _message(choice)
     finish = read_finish(choice.get("finish_reason", choice.get("stop_reason")))
-    if finish.kind == "absent" and not says_finish:
+    if finish.kind == "absent" and not gives_finish_reason:
         finish = read_finish("stop")
     text, refusal = _text(message.get("content"))
     refused = refusal or message.get("refusal")
@@ -150,7 +154,7 @@ def _result(
     if finish.kind in ("stop", "length", "tool_calls") and (
         message.get("tool_calls") or message.get("function_call")
     ):
-        return Failure(request.candidate_id, "tool_calls", "the answer calls a tool")
+        return Failure(request.candidate_id, "tool_calls", "the completion calls a tool")
     if (reason := finish.reason) is None:
         return _unfinished(request, finish, text)
     usage = _object_at(answer, "usage")
@@ -181,7 +185,7 @@ def _object_at(found: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _unfinished(request: GenerationRequest, finish: Finish, text: str) -> Result:
-    """Return the Failure of an answer that is none; raise where a retry may help."""
+    """Return the Failure of a completion that is not usable; raise if a retry may help."""
     match finish.kind:
         case "filtered":
             detail = None if finish.value == "content_filter" else f"finish_reason '{finish.value}'"
@@ -189,47 +193,47 @@ def _unfinished(request: GenerationRequest, finish: Finish, text: str) -> Result
         case "tool_calls":
             return Failure(request.candidate_id, "tool_calls", f"finish_reason '{finish.value}'")
         case "unknown":
-            detail = f"finish_reason '{finish.value}' is not known: whether the answer is whole is not known either"
+            detail = f"finish_reason '{finish.value}' is unknown, so the completion may not be complete"
             return Failure(request.candidate_id, "unknown_finish_reason", detail)
         case "absent":
             raise ConnectionProblem(
-                "unfinished", f"finish_reason is {finish.value}: whether the answer is whole is not known"
+                "unfinished", f"finish_reason is {finish.value}: the completion may not be complete"
             )
     raise ConnectionProblem(
-        "fault", f"the answer ended with finish_reason '{finish.value}' after {len(text)} characters"
+        "fault", f"the completion ended with finish_reason '{finish.value}' after {len(text)} characters"
     )
 
 
 def _choice(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the first choice; an empty one where there is none but an error."""
+    """Return the first choice; an empty one if there is only an error."""
     choices = answer.get("choices")
     found = [each for each in choices if isinstance(each, dict)] if isinstance(choices, list) else []
     if found:
         return next((each for each in found if each.get("index") == 0), found[0])
     if error_within(answer):
         return {}
-    raise MalformedResponse("the answer holds no choices[0].message")
+    raise MalformedResponse("the response holds no choices[0].message")
 
 
 def _message(choice: dict[str, Any]) -> dict[str, Any]:
-    """Return a choice's message; some servers call it `delta`, or give a `text` alone, as legacy completions do."""
+    """Return a choice's message; some servers name it `delta`, or give only a `text`, as legacy completions do."""
     for key in ("message", "delta"):
         if isinstance(found := choice.get(key), dict):
             return found
     if isinstance(text := choice.get("text"), str):
         return {"content": text}
-    raise MalformedResponse("the answer holds no choices[0].message")
+    raise MalformedResponse("the response holds no choices[0].message")
 
 
 def _text(content: object) -> tuple[str, str]:
-    """Return the text of a message's content, and its refusal; reasoning among its parts is neither."""
-    if content is None:  # where a tool was called, or where thinking used up all tokens
+    """Return the text of a message's content, and its refusal; reasoning parts belong to neither."""
+    if content is None:  # where a tool was called, or reasoning used up all tokens
         return "", ""
     if isinstance(content, str):
         return content, ""
     parts = [content] if isinstance(content, dict) else content
     if not isinstance(parts, list):
-        raise MalformedResponse(f"the answer's content is of type {type(content).__name__}")
+        raise MalformedResponse(f"the response's content is of type {type(content).__name__}")
     texts, refusals = [], []
     for part in parts:
         if isinstance(part, str):
@@ -241,45 +245,45 @@ def _text(content: object) -> tuple[str, str]:
         elif kind == "refusal":
             refusals.append(str(part.get("refusal"))[:200])
         elif kind not in REASONING_PARTS:
-            raise MalformedResponse(f"the answer's content has a part of type {kind[:60]}")
+            raise MalformedResponse(f"the response's content has a part of type {kind[:60]}")
     return "".join(texts), " ".join(refusals)
 
 
 def _hint(error: ServerError) -> str:
-    """Say what to configure where an endpoint refuses a parameter."""
+    """Say what to configure if an endpoint refuses a parameter."""
     named = {name for name in _LEAVE_OUT if name in error.params or re.search(rf"[`'\"]{name}[`'\"]", error.message)}
     if not named:
         return ""
     if "max_tokens" in named and "max_completion_tokens" in error.message:
-        return "; say max_tokens_field: max_completion_tokens in the teacher's engine"
-    return f"; if the endpoint never takes it, say leave_out: [{', '.join(sorted(named))}] in the teacher's engine"
+        return "; set max_tokens_field: max_completion_tokens in the teacher's engine"
+    return f"; if the endpoint never accepts it, set leave_out: [{', '.join(sorted(named))}] in the teacher's engine"
 
 
-def _redirect(reply: HttpResponse) -> str:
-    if reply.location is None:
+def _redirect(response: HttpResponse) -> str:
+    if response.location is None:
         return "it redirects without saying where to"
-    base, found, path = str(reply.location).rpartition("/chat/completions")
+    base, found, path = str(response.location).rpartition("/chat/completions")
     if not found or path:  # to another path than ours, such as one with a slash at its end
-        return f"it redirects to {reply.location}, where this client cannot follow; correct base_url"
-    return f"it redirects to {reply.location}; if that is right, put {base} into base_url"
+        return f"it redirects to {response.location}, where this client cannot follow; correct base_url"
+    return f"it redirects to {response.location}; if that is right, put {base} into base_url"
 
 
-def _error(reply: HttpResponse) -> ServerError:
-    text = _content(reply)
+def _error(response: HttpResponse) -> ServerError:
+    text = _content(response)
     try:
-        return read_error(reply.status, _json(text))
+        return read_error(response.status, _json(text))
     except MalformedResponse:
-        return read_error(reply.status, text if isinstance(text, str) else text.decode("utf-8", "replace"))
+        return read_error(response.status, text if isinstance(text, str) else text.decode("utf-8", "replace"))
 
 
-def _content(reply: HttpResponse) -> bytes | str:
-    """Return the body, as text where it is in another encoding than JSON's own UTF-8."""
-    if reply.charset is None or reply.charset.lower().replace("-", "").replace("_", "") in ("utf8", "usascii"):
-        return reply.body
+def _content(response: HttpResponse) -> bytes | str:
+    """Return the body; as text if it has another encoding than JSON's own UTF-8."""
+    if response.charset is None or response.charset.lower().replace("-", "").replace("_", "") in ("utf8", "usascii"):
+        return response.body
     try:
-        return reply.body.decode(reply.charset)
+        return response.body.decode(response.charset)
     except (LookupError, UnicodeDecodeError):
-        return reply.body
+        return response.body
 
 
 def _object(body: bytes | str) -> dict[str, Any]:
@@ -287,7 +291,7 @@ def _object(body: bytes | str) -> dict[str, Any]:
     if isinstance(found, list) and len(found) == 1:
         found = found[0]
     if not isinstance(found, dict):
-        raise MalformedResponse(f"the answer is not an object but {type(found).__name__}")
+        raise MalformedResponse(f"the response is not an object but {type(found).__name__}")
     return found
 
 
@@ -296,15 +300,15 @@ def _json(body: bytes | str) -> Any:
         return _parsed(body)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
         if not body.strip():
-            raise MalformedResponse("the answer is empty") from error
-        raise MalformedResponse("the answer is not JSON") from error
+            raise MalformedResponse("the response is empty") from error
+        raise MalformedResponse("the response is not JSON") from error
 
 
 def _event(data: bytes) -> Any:
     try:
         return _parsed(data)
     except (ValueError, RecursionError) as error:
-        raise MalformedResponse("an event of the answer is not JSON") from error
+        raise MalformedResponse("an event of the response is not JSON") from error
 
 
 def _parsed(body: bytes | str) -> Any:

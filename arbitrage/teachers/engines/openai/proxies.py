@@ -1,4 +1,4 @@
-"""The proxies that the environment names: http_proxy, https_proxy, all_proxy and no_proxy, in either case.
+"""Proxies from the environment: http_proxy, https_proxy, all_proxy and no_proxy, in either case.
 
 aiohttp reads them too (`trust_env`), but anew for each request, together with ~/.netrc, whose passwords must not go
 to endpoints that have a key of their own. Addresses of this machine are never reached through a proxy.

@@ -1,4 +1,4 @@
-"""What is sent to an OpenAI-compatible endpoint."""
+"""The body of a request to an OpenAI-compatible endpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ PROBE = GenerationRequest(
     top_p=1.0,
     max_tokens=16,
 )
-"""A harmless request, which tells a refused row from a refused account."""
+"""A harmless request, to distinguish a refused row from a refused account."""
 
 
 _NO_EFFECT: Mapping[str, float | int] = {
@@ -84,6 +84,6 @@ def _options(config: OpenAISettings, options: DecodingOptions) -> dict[str, Any]
 
 
 def access_problem(config: OpenAISettings, spec: ModelSpec, url: str, why: str) -> str:
-    """Say that an endpoint refuses us, and by which key."""
+    """Describe that an endpoint refuses access, and for which key."""
     key = f"key from {config.api_key_env}" if config.api_key_env else "no api_key_env given"
     return f"teacher '{spec.teacher}': {url} {why} ({key})"

@@ -12,12 +12,12 @@ _LONGEST_S = 30.0
 
 
 class RetryBudget:
-    """Bounds the retries after faults to a share of the answers, so that a sick endpoint meets no retry storm.
+    """Limits the retries after faults to a share of the responses, so that a failing endpoint gets no retry storm.
 
-    A token bucket: each answer earns `share` of a token, a retry costs one. So one row in seven may fail for good at
-    its fourth try, while an endpoint that answers nothing gets `start` retries. Rows are sent again after others, so
-    tokens must keep: up to `most`. A retry over the budget is not forbidden, because a row must not be lost to its
-    neighbours' faults; it waits the longest backoff instead.
+    A token bucket: each response earns `share` of a token, a retry costs one. So one row in seven may fail at all
+    four tries, while an endpoint that never responds gets `start` retries. Rows are retried after others, so tokens
+    are saved, up to `most`. A retry beyond the budget waits the longest backoff instead of being refused, because
+    otherwise rows would be lost to faults of other rows.
     """
 
     def __init__(self, share: float = 0.5, start: float = 64.0, most: float = 4096.0) -> None:
@@ -26,7 +26,7 @@ class RetryBudget:
         self._tokens = start
 
     def earn(self) -> None:
-        """Count an answer."""
+        """Count a response."""
         self._tokens = min(self._most, self._tokens + self._share)
 
     def spend(self) -> bool:
@@ -42,7 +42,7 @@ def retry_after_s(header: str | None, date: str | None = None) -> float | None:
 
     Args:
         header: a number of seconds, or a date.
-        date: the response's own `Date`, from which a date counts: the server's clock need not agree with ours.
+        date: the response's own `Date`, the reference for a date, because the server's clock may differ from ours.
     """
     if header is None:
         return None

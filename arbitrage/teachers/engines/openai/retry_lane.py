@@ -1,8 +1,9 @@
-"""Which waiting rows are sent again while there are rows that were never sent: few, so that healthy rows come first.
+"""Order of retries while there are fresh rows: few retries, so that healthy rows come first.
 
-A row that fails at every try costs `num_tries` requests. Were they sent as soon as their pauses are over, one such
-row in ten would make the others wait a third longer; their turn comes when nothing fresh is left. Until then one
-request in 16 is theirs, so that passing faults are mended early, and all once too many rows wait.
+A row that fails at every try costs `num_tries` requests. If retries were sent as soon as their pauses end, one such
+row in ten would slow the others down by a third. So retries are sent after all fresh rows. Until then one request in
+16 is a retry, so that rows with temporary faults are completed early; if too many rows wait, all requests are
+retries.
 """
 
 import asyncio
@@ -10,15 +11,15 @@ from collections import deque
 
 _FRESH_PER_RETRY = 16
 _GRACE_S = 0.2
-"""Where nothing fresh is left, the next shard mostly brings more within moments."""
+"""Time to wait for fresh rows of the next shard, which usually arrive within moments."""
 
 
 class RetryLane:
     """Admits rows whose pause is over. Shared by all streams of a client; belongs to one event loop at a time.
 
     Args:
-        num_permits: requests in flight at most.
-        many: number of waiting rows beyond which all of them may go.
+        num_permits: maximum number of requests in flight.
+        many: number of waiting rows above which all of them may be sent.
     """
 
     def __init__(self, num_permits: int, many: int) -> None:
@@ -31,17 +32,17 @@ class RetryLane:
         self._idle_since = 0.0
 
     def fresh_begin(self) -> None:
-        """Note that a stream has rows that were never sent."""
+        """Note that a stream has fresh rows, never sent before."""
         self._num_streams += 1
         self._is_open = False
 
     def fresh_sent(self, num: int) -> None:
-        """Note that rows are sent for the first time."""
+        """Note that fresh rows are sent."""
         self._earned = min(float(self._num_permits), self._earned + num / _FRESH_PER_RETRY)
         self._admit()
 
     def fresh_end(self) -> None:
-        """Note that a stream has no more of them."""
+        """Note that a stream has no more fresh rows."""
         self._num_streams -= 1
         if not self._num_streams:
             loop = asyncio.get_running_loop()
@@ -49,7 +50,7 @@ class RetryLane:
             loop.call_later(_GRACE_S, self._admit)
 
     def open(self) -> None:
-        """Let all through: the teacher is given up."""
+        """Admit all rows: the teacher is given up."""
         self._is_open = True
         self._admit()
 
@@ -78,7 +79,7 @@ class RetryLane:
             self._queue.popleft().set()
 
     def _may_enter(self) -> bool:
-        """Tell whether one more may, and charge it to what fresh rows have earned."""
+        """Tell whether one more may enter, and charge it to the fresh rows sent so far."""
         if self._is_open:
             return True
         if self._num_inside >= self._num_permits:

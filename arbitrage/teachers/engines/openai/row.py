@@ -1,6 +1,6 @@
-"""What happens to a request without an answer: row or endpoint at fault, and where and when it is sent again.
+"""What happens to a request without a response: whether the row or the endpoint is at fault, and the retry.
 
-docs/decisions/0007-circuit-breaker.md has the rules and why.
+docs/decisions/0007-circuit-breaker.md explains the rules.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,25 +15,24 @@ from arbitrage.teachers.engines.openai.retry import RetryBudget, backoff_s, long
 from arbitrage.teachers.engines.openai.settings import OpenAISettings
 
 _STALE_TRIES = 2
-"""Kept-alive connections that may break under one request; the server closes all of its own at about one time."""
+"""Maximum number of kept-alive connections that may break for one request; a server closes all of them together."""
 
 _STANDSTILLS = 20
-"""Standstills of this process that a request may live through: each costs it nothing."""
+"""Maximum number of suspensions of this process per request that cost it no try."""
 
 _UNFINISHED_TRIES = 2
-"""Tries for an answer without a finish reason. Some servers never send one, and each try is paid."""
+"""Tries for a completion without a finish reason. Some servers never send one, and each try costs money."""
 
 _MAX_TURNED_AWAY = 5
-"""A row fails that is turned away this often, and for longer than `retry_for_s`, while others are served."""
+"""A row fails if endpoints were busy for it this often and for `retry_for_s`, while others are served."""
 
 _MAX_PROBES = 3
-"""Probes that may fail before a refused row counts as refused, and not its endpoint."""
+"""Maximum number of failed probes before a refusal is attributed to the row instead of its endpoint."""
 
 _TIMED_OUT_PAUSE_S = 60.0
 
 _UNREADABLE_FOR_S = 30.0
-"""An endpoint that never gave a readable answer is given up after unreadable ones for this long: a page that says
-"starting" goes away."""
+"""An endpoint without any readable response is given up after this time; a "starting" page disappears earlier."""
 
 
 @dataclass(slots=True)
@@ -55,7 +54,7 @@ class RequestState:
 
 @dataclass(frozen=True, slots=True)
 class OpenRefusal:
-    """A row that was refused as often as it may be, while nothing shows whether others are served."""
+    """A row that was refused as often as allowed, while it is unknown whether others are served."""
 
     endpoint: Endpoint
     why: str
@@ -63,7 +62,7 @@ class OpenRefusal:
 
 
 class RetryPolicy:
-    """Decides what follows from a ConnectionProblem. One for all rows of a teacher.
+    """Decides what follows from a ConnectionProblem. Shared by all rows of a teacher.
 
     Args:
         access_problem: describes, for an endpoint and a reason, why it refuses access.
@@ -81,11 +80,11 @@ class RetryPolicy:
         self.num_retries = self.num_refusals = 0
 
     def earn(self) -> None:
-        """Count a request that was served: it pays for retries of others."""
+        """Count a request that was served: it pays for retries."""
         self._budget.earn()
 
     def after(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | OpenRefusal | None:
-        """Return the permit; return the row's result if it fails, else note before when not to send where."""
+        """Return the permit; return the row's result if it fails, else note where and until when not to send it."""
         if problem.kind == "busy":
             return self._wait(row, permit, problem)
         found = self._after_problem(row, permit, problem)
@@ -94,7 +93,7 @@ class RetryPolicy:
         return found
 
     def after_probe(self, row: RequestState, refusal: OpenRefusal, problem: ConnectionProblem) -> Failure | None:
-        """Return what becomes of a row in refusal whose endpoint now has troubles of its own."""
+        """Return the result of a refused row after its probe failed for another reason."""
         row.num_probes += 1
         if problem.kind != "busy" and row.num_probes >= _MAX_PROBES:
             return refusal.failure
@@ -131,15 +130,15 @@ class RetryPolicy:
         return None
 
     def _turned_away(self, row: RequestState) -> float:
-        """Return when a row was first turned away: now, if never before."""
+        """Return when endpoints were first busy for a row: now, if never before."""
         row.since = self._clock.now() if row.since is None else row.since
         return row.since
 
     def _wait(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | OpenRefusal | None:
-        """The endpoint is busy. Others may not be, or it may be so for this row alone.
+        """The endpoint is busy: for all rows, or only for this one.
 
-        One that requests a longer pause than `retry_for_s` may mean this request alone, or be wrong: it is retried
-        sooner. Where it refuses several in a row, the limiter believes it.
+        A requested pause longer than `retry_for_s` may concern only this request, or be wrong, so the request is
+        retried sooner. If the endpoint refuses several in a row, the concurrency limit honours the pause.
         """
         self.num_refusals += 1
         since = self._turned_away(row)
@@ -148,7 +147,7 @@ class RetryPolicy:
         if requested_s is None:
             wait_s = backoff_s(candidate_id, row.num_waits)
         else:
-            why = f"{why}, asking to wait {requested_s:.0f} s"
+            why = f"{why}, requests a pause of {requested_s:.0f} s"
             wait_s = (
                 requested_s if requested_s <= patience_s else min(longest_backoff_s(candidate_id), patience_s / 2)
             )
@@ -158,13 +157,13 @@ class RetryPolicy:
         until = max(until, permit.endpoint.opens_at())
         if row.num_waits < _MAX_TURNED_AWAY or until - since <= patience_s:
             return None
-        detail = f"turned away {row.num_waits} times while others were answered: {problem}"
+        detail = f"refused as busy {row.num_waits} times while other requests were served: {problem}"
         failure = self._failed(row, "engine_error", detail)
         are_others_served = any(endpoint.served_at > since for endpoint in self._balancer.usable())
         return failure if are_others_served else OpenRefusal(permit.endpoint, why, failure)
 
     def _refused(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | OpenRefusal | None:
-        """The endpoint refuses this request, and maybe all: others show it."""
+        """The endpoint refuses this request, and maybe all; other requests show which."""
         endpoint, request, now = permit.endpoint, row.request, self._clock.now()
         why = self._access_problem(endpoint.url, str(problem))
         if problem.kind == "no_access" and not endpoint.has_served:
@@ -187,21 +186,21 @@ class RetryPolicy:
         self._balancer.leave(permit, "success")
         row.num_unfinished += 1
         if row.num_unfinished >= min(_UNFINISHED_TRIES, self._config.num_tries):
-            hint = "; if the endpoint never says it, put no_finish_reason: stop into the teacher's engine"
+            hint = "; if the endpoint never gives one, set no_finish_reason: stop in the teacher's engine"
             return self._failed(row, "unknown_finish_reason", f"{problem}{hint}")
         self._pause(row, permit.endpoint, is_timeout=False)
         return None
 
     def _fault(self, row: RequestState, permit: Permit, problem: ConnectionProblem) -> Failure | None:
-        """Row or endpoint is sick. The row pays with a try, unless its endpoint is known to be the sick one."""
+        """The row or the endpoint is at fault. It costs the row a try, unless the endpoint is known to be faulty."""
         endpoint, request = permit.endpoint, row.request
         is_timeout = problem.kind == "timeout"
         is_alone = len(self._balancer.usable()) == 1
-        blames = not (is_timeout and is_alone)  # a sole slow endpoint is not made faster by pausing
+        blames = not (is_timeout and is_alone)  # a pause does not help if there is only one slow endpoint
         cause = "" if row.num_faults else request.prompt_id
-        row.since = None  # it was not turned away
+        row.since = None  # it was not refused as busy
         if problem.kind == "malformed" and self._is_unreadable(endpoint):
-            why = self._access_problem(endpoint.url, f"gives answers that are no chat completions: {problem}")
+            why = self._access_problem(endpoint.url, f"gives responses that are no chat completions: {problem}")
             self._balancer.leave(permit, "no_access", why)
             return None
         self._balancer.leave(permit, "fault" if blames else "nothing", str(problem), cause)
@@ -210,11 +209,11 @@ class RetryPolicy:
         if is_timeout:
             row.timed_out.add(endpoint.url)
             if row.timed_out >= {e.url for e in self._balancer.usable()}:
-                return self._failed(row, "timeout", f"no answer in {self._config.timeout_s:g} s")
+                return self._failed(row, "timeout", f"no response in {self._config.timeout_s:g} s")
             row.not_before[endpoint.url] = self._clock.now() + _TIMED_OUT_PAUSE_S
         if row.num_faults >= self._config.num_tries:
             return self._failed(row, "engine_error", str(problem))
-        if not endpoint.is_aside:  # where it is, the wait for its return is pause enough
+        if not endpoint.is_aside:  # otherwise the wait for its return is pause enough
             self._pause(row, endpoint, is_timeout)
         return None
 
@@ -224,7 +223,7 @@ class RetryPolicy:
         return is_lasting and not endpoint.has_served
 
     def _pause(self, row: RequestState, endpoint: Endpoint, is_timeout: bool) -> None:
-        """Keep a row away from where it failed, and from all endpoints where retries are over budget."""
+        """Keep a row away from where it failed, and from all endpoints if retries are over budget."""
         now, candidate_id = self._clock.now(), row.request.candidate_id
         if not self._budget.spend():
             until = now + longest_backoff_s(candidate_id)

@@ -1,4 +1,4 @@
-"""What an endpoint's error says: its status, codes and message, wherever in the body it stands, and what it means.
+"""Interpret an endpoint's error: status, codes and message, wherever they are in the body.
 
 OpenAI sends `{"error": {"message", "type", "param", "code"}}`. Others send it as a list (Gemini), beside
 `object: error` (SGLang, older vLLM), as `detail` (FastAPI), as text or HTML (proxies), within a 200 or within a
@@ -26,8 +26,8 @@ Meaning = Literal[
     "busy",
     "fault",
 ]
-"""Of the row: `prompt_too_long`, `content_filter`, `bad_request`. Of the endpoint: `no_credit`, `bad_key`,
-`wrong_address`. Of either, until others show it: `denied`, `not_found`, `fault`. `busy`: not now."""
+"""Caused by the row: `prompt_too_long`, `content_filter`, `bad_request`. By the endpoint: `no_credit`, `bad_key`,
+`wrong_address`. By either, as other requests show: `denied`, `not_found`, `fault`. Overload: `busy`."""
 
 _ROW_STATUSES = frozenset({400, 411, 413, 414, 422, 431})
 _BUSY_STATUSES = frozenset({429, 503, 529})  # 529: overloaded, as Anthropic's endpoint says it
@@ -86,7 +86,7 @@ _LONG_WORDS = re.compile(
     r"|exceeds? [^.]{0,80}tokens?",
     re.IGNORECASE,
 )
-"""Servers that give no code of their own for it say it so. Only the name of the reject depends on it."""
+"""Messages of servers that have no code for it. Only the name of the reject depends on it."""
 
 _INSIDE = (
     "error",
@@ -120,12 +120,12 @@ _MOST_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class ServerError:
-    """An error as its server tells it.
+    """An error as the server reports it.
 
     Attributes:
         status: of HTTP; where that is 200, the error's own, or None.
         codes: its codes, types and reasons, in lower case.
-        params: the request's fields it complains of.
+        params: request fields named in the error.
         message: one line of at most 300 characters; empty where there is none.
     """
 
@@ -136,7 +136,7 @@ class ServerError:
 
     @property
     def meaning(self) -> Meaning:
-        """What it means. Codes tell more than the status: gateways pass errors on under a status of their own."""
+        """Meaning of the error. Codes are more specific than the status, which gateways replace by their own."""
         if any(code in _FILTERED or read_finish(code).kind == "filtered" for code in self.codes):
             return "content_filter"
         if self.codes & _TOO_LONG or self.params & _TOO_LONG_PARAMS:
@@ -164,7 +164,7 @@ class ServerError:
 
 
 def read_error(status: int, found: object) -> ServerError:
-    """Return what an unsuccessful response says.
+    """Return the error in an unsuccessful response.
 
     Args:
         status: of HTTP.
@@ -179,7 +179,7 @@ def read_error(status: int, found: object) -> ServerError:
 
 
 def error_within(found: dict[str, Any]) -> ServerError | None:
-    """Return the error that an object of a successful response holds, or None."""
+    """Return the error in an object of a successful response, or None."""
     is_error = found.get("object") == "error" or found.get("type") == "error"
     if is_error or found.get("error") or found.get("errors"):
         return read_error(200, found)
@@ -189,7 +189,7 @@ def error_within(found: dict[str, Any]) -> ServerError | None:
 
 
 def _objects(found: object) -> list[dict[str, Any]]:
-    """Walk the objects that may tell of the error, the inner ones first: they know more."""
+    """Walk the objects that may describe the error, the inner ones first, because they are more specific."""
     outer: list[Any] = [found]
     inner: list[dict[str, Any]] = []
     while outer and len(inner) < _MOST_OBJECTS:
@@ -228,7 +228,7 @@ def _is_status(code: str) -> bool:
 
 
 def _message(objects: Sequence[dict[str, Any]]) -> str:
-    """Join what the objects say, the outermost first, each thing once."""
+    """Join the messages of the objects, the outermost first, without repetition."""
     parts: list[str] = []
     for each in reversed(objects):
         text = next((each[key] for key in _MESSAGE_KEYS if isinstance(each.get(key), str) and each[key].strip()), "")

@@ -38,7 +38,7 @@ SentParameter = Literal[
 
 
 class OpenAISettings(EngineOptions):
-    """Fields of `openai`'s config, for the parts of the client that the config builds.
+    """Fields of `openai`'s config that the client uses.
 
     Attributes:
         base_url: up to and including the version, such as http://localhost:8000/v1; or a list of them, where
@@ -48,25 +48,23 @@ class OpenAISettings(EngineOptions):
         api_key_env: name of the environment variable that holds the key, the same for all endpoints; None sends none.
         headers_env: further headers, each with the name of the environment variable that holds its value.
         send_seed: send each request's seed.
-        leave_out: sampling parameters that are not sent, for endpoints that refuse them, such as [top_k, min_p,
-            repetition_penalty]. The endpoint then decides by itself: without temperature, a greedy sample need not
-            be one. All parameters are sent by default, also those without effect, because servers such as vLLM
-            otherwise take the values of the model's maker.
-        no_finish_reason: what happens to an answer without a finish reason. `reject`: it may be cut off, so
-            it is requested once more and then rejected. `stop`: it counts as complete; for endpoints
-            that never send a finish reason.
+        leave_out: request fields that are not sent, for endpoints that refuse them: any of temperature, top_p, seed
+            and max_tokens. The endpoint's default then applies, so a greedy sample may not be greedy.
+        no_finish_reason: what happens to a completion without a finish reason. `reject`: it may be cut off, so it is
+            requested once more and then rejected. `stop`: it counts as complete; for endpoints that never send a
+            finish reason.
         logprobs: request log-probabilities (an endpoint may report them after temperature; OpenAI's are before).
-        max_tokens_field: name of the field for the limit of an answer's tokens.
+        max_tokens_field: name of the request field for the maximum number of tokens.
         extra_body: further fields of each request, such as {top_k: 20}. They are written to run.json, so secrets
             are refused here.
         max_in_flight: maximum number of concurrent requests to one endpoint; fewer if it pushes back.
-        timeout_s: timeout of one answer, in seconds. Nothing is streamed, so an endpoint is silent until its
-            answer is complete.
-        stall_timeout_s: timeout between two pieces of an answer whose headers have arrived, in seconds.
+        timeout_s: timeout of one response, in seconds. Nothing is streamed, so an endpoint is silent until the
+            response is complete.
+        stall_timeout_s: timeout between two pieces of a response whose headers have arrived, in seconds.
         retry_for_s: seconds to keep trying while all endpoints are busy (429, 503), cannot be reached, or have not
             loaded the model yet.
-        num_tries: tries of a request that gets an error or a malformed answer. Over a budget of one
-            retry for two answers, retries wait 15 to 45 s, so that a failing endpoint meets no storm of them.
+        num_tries: tries of a request that gets an error or a malformed response. Retries beyond a budget of one for
+            every two responses wait 15 to 45 s, so that a failing endpoint gets no retry storm.
     """
 
     base_url: Annotated[str | tuple[str, ...], Operational]
@@ -112,7 +110,7 @@ class OpenAISettings(EngineOptions):
         return tuple(sorted(set(value)))
 
     def identity(self) -> Raw:
-        """Return what can change an answer. What later versions added enters it only where it is used."""
+        """Return the settings that can change a completion. Newer settings are included only if they are used."""
         found = super().identity()
         defaults = {"leave_out": [], "no_finish_reason": "reject"}
         return {key: value for key, value in found.items() if key not in defaults or value != defaults[key]}
@@ -126,7 +124,7 @@ class OpenAISettings(EngineOptions):
         """Return the secret headers.
 
         Raises:
-            UserError: a named variable is not set, or holds what a header cannot.
+            UserError: a named variable is not set, or holds characters that a header cannot contain.
         """
         wanted = dict(self.headers_env)
         if self.api_key_env:
@@ -140,7 +138,9 @@ class OpenAISettings(EngineOptions):
                     f"{', '.join(self.urls)} needs it"
                 )
             if not value.isprintable():
-                raise UserError(f"teacher '{teacher}': {variable} holds a character that a header cannot")
+                raise UserError(
+                    f"teacher '{teacher}': {variable} holds a character that a header cannot contain contain"
+                )
             headers[header] = f"Bearer {value}" if header == "Authorization" else value
         return headers
 
@@ -149,7 +149,7 @@ _TOKENS_OF_TEXT = re.compile(r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|stop|start
 
 
 def _secret_in(value: JsonValue) -> str | None:
-    """Return the first key, at any depth, that looks as if it named a secret and holds a text; None without any."""
+    """Return the first key, at any depth, that looks like the name of a secret and has a text, or None."""
     if isinstance(value, list):
         return next((key for each in value if (key := _secret_in(each)) is not None), None)
     if not isinstance(value, dict):
@@ -175,5 +175,5 @@ def _http(url: object) -> str:
     if not has_address:
         raise ValueError("expected a URL that names a host")
     if parts.query or parts.fragment:
-        raise ValueError("expected a URL without ? and #: /chat/completions is put behind it")
+        raise ValueError("expected a URL without ? and #: /chat/completions is appended to it")
     return url.rstrip("/")

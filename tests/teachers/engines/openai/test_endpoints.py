@@ -104,7 +104,7 @@ async def test_rows_wait_for_a_sole_endpoint_that_dies_and_comes_back():
 
 
 @pytest.mark.parametrize("status", [500, 502])
-async def test_a_sick_endpoint_is_put_aside_and_rows_are_asked_elsewhere(status):
+async def test_the_breaker_opens_and_rows_are_sent_elsewhere(status):
     async with serve(always(status)) as sick, serve(taking(0.005)) as well:
         client = client_of(sick.base_url, well.base_url)
         assert all_completed(await collect(client, MANY))
@@ -161,7 +161,7 @@ async def test_a_row_that_times_out_everywhere_is_a_timeout():
     async with serve(stalled) as left, serve(stalled) as right:
         client = client_of(left.base_url, right.base_url, timeout_s=0.2)
         results = await asyncio.wait_for(collect(client, MANY[:1]), 10)
-    assert list(results.values()) == [Failure(MANY[0].candidate_id, "timeout", "no answer in 0.2 s")]
+    assert list(results.values()) == [Failure(MANY[0].candidate_id, "timeout", "no response in 0.2 s")]
     assert len(left.bodies) == len(right.bodies) == 1
 
 
@@ -191,13 +191,13 @@ async def test_a_spent_quota_is_no_busy_endpoint():
 
 
 @pytest.mark.parametrize("status", [408, 409, 425, 504])
-async def test_passing_statuses_are_asked_again(status):
+async def test_temporary_statuses_are_retried(status):
     async with serve(after(lambda _: web.Response(status=status), 1)) as endpoint:
         assert all_completed(await collect(client_of(endpoint.base_url), MANY[:1]))
     assert len(endpoint.bodies) == 2
 
 
-async def test_nobody_anywhere_ends_the_step_and_names_each_endpoint():
+async def test_unreachable_endpoints_end_the_step_and_are_named():
     urls = [f"http://127.0.0.1:{a_dead_port()}/v1" for _ in range(2)]
     with pytest.raises(TeacherUnreachableError) as caught:
         await asyncio.wait_for(collect(client_of(*urls, retry_for_s=0.3), MANY), 10)
@@ -319,7 +319,7 @@ async def test_check_names_each_endpoint_and_one_that_serves_is_enough():
         dead = f"http://127.0.0.1:{a_dead_port()}/v1"
         found = await OpenAIConfig(base_url=(good.base_url, wrong.base_url, dead)).check(SPEC)
         assert [finding.level for finding in found] == ["ok", "warn", "warn"]
-        assert f"{wrong.base_url} serves other, not m; asked for an answer, it gives one" in found[1].detail
+        assert f"{wrong.base_url} serves other, not m; a test request succeeds" in found[1].detail
         assert f"{dead}: no connection" in found[2].detail
         wrong.behaviour = always(404)
         found = await OpenAIConfig(base_url=(wrong.base_url, dead)).check(SPEC)

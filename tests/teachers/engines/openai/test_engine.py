@@ -171,7 +171,7 @@ async def test_waits_longer_than_the_patience_end_the_step_in_one_sentence_witho
     async with serve(after(lambda _: web.Response(status=429, headers={"Retry-After": "3600"}), 9)) as endpoint:
         with pytest.raises(TeacherBusyError) as caught:
             await ask_one(endpoint, retry_for_s=0.2)
-    assert "answers 429, asking to wait 3600 s; it serves again later than after retry_for_s (0.2 s)" in str(
+    assert "answers 429, requests a pause of 3600 s; it serves again later than after retry_for_s (0.2 s)" in str(
         caught.value
     )
     assert not caught.value.retryable
@@ -252,7 +252,7 @@ async def test_a_stall_is_a_timeout_of_that_row_alone():
     async with serve(behave) as endpoint:
         client = engine(endpoint, timeout_s=1.5)
         results = await collect(client, [a_request("slow", candidate_id="slow"), a_request("fast")])
-    assert results["slow"] == Failure("slow", "timeout", "no answer in 1.5 s")
+    assert results["slow"] == Failure("slow", "timeout", "no response in 1.5 s")
     assert isinstance(results[a_request("fast").candidate_id], Completion)
 
 
@@ -307,7 +307,7 @@ async def test_concurrency_settles_at_the_servers_limit():
     assert refused < 0.16 * num_requests  # 44 of them in the first round, at 64 in flight
 
 
-async def test_a_slow_row_holds_up_nobody():
+async def test_a_slow_row_does_not_delay_others():
     async def behave(body, ordinal):
         await asyncio.sleep(1.0 if body["messages"][0]["content"] == "q0" else 0.01)
         return await well_behaved(body, ordinal)

@@ -189,7 +189,7 @@ REJECTS = {  # what is sent → reason, a piece of the detail, times sent
     "200-detail": (said({"detail": "broke"}), "engine_error", "broke", 4),
     "200-error-list": (said([{"error": {"code": 503, "message": "full"}}]), "engine_error", "full", None),
     "200-with-429": (error("slow down", 200, code=429), "engine_error", "slow down", None),
-    "429": (error("slow down", 429), "engine_error", "turned away", None),
+    "429": (error("slow down", 429), "engine_error", "refused as busy", None),
     "choice-error": (chat("half a sen", "error", choice={"error": {"code": 502, "message": "gone"}}), "engine_error", "gone", 4),
     "finish-error": (chat("half a sen", "error"), "engine_error", "finish_reason 'error'", 4),
     "finish-abort": (chat("", "abort"), "engine_error", "finish_reason 'abort'", 4),
@@ -208,8 +208,8 @@ REJECTS = {  # what is sent → reason, a piece of the detail, times sent
     "choices-null": (said({"choices": None}), "engine_error", "no choices[0].message", 4),
     "choice-is-text": (said({"choices": ["four"]}), "engine_error", "no choices[0].message", 4),
     "no-message": (said({"choices": [{"finish_reason": "stop"}]}), "engine_error", "no choices[0].message", 4),
-    "empty-body": (raw(b""), "engine_error", "the answer is empty", 4),
-    "no-content": (raw(b"", status=204), "engine_error", "the answer is empty", 4),
+    "empty-body": (raw(b""), "engine_error", "the response is empty", 4),
+    "no-content": (raw(b"", status=204), "engine_error", "the response is empty", 4),
     "html": (raw(b"<html>hello", "text/html"), "engine_error", "not JSON", 4),
     "cut-json": (raw(b'{"choices": [{"message": {"cont'), "engine_error", "not JSON", 4),
     "events-cut": (raw(EVENTS[:120], "text/event-stream"), "engine_error", "not JSON", 4),
@@ -310,7 +310,7 @@ ACCESS = {
             r"redirects to https://other.example/v2/chat/completions; if that is right, put https://other.example/v2 into"),
     "301-slash": (lambda: web.Response(status=301, headers={"Location": "/v1/chat/completions/"}), "redirects to http://127.0.0.1:.*/"),
     "302-nowhere": (lambda: web.Response(status=302), "redirects without saying where to"),
-    "407": (lambda: web.Response(status=407), "the proxy wants a name and a password"),
+    "407": (lambda: web.Response(status=407), "the proxy needs a name and a password"),
 }  # fmt: skip
 
 
@@ -364,7 +364,7 @@ async def test_a_model_that_the_endpoint_does_not_list_is_not_waited_for():
 
 async def test_an_endpoint_of_another_protocol_ends_the_step_for_good():
     with pytest.raises(
-        TeacherAccessError, match="gives answers that are no chat completions: the answer is not JSON"
+        TeacherAccessError, match="gives responses that are no chat completions: the response is not JSON"
     ):
         await ask_all(always(raw(b"<html>welcome", "text/html")))
 
@@ -395,11 +395,11 @@ async def test_answers_in_flight_are_kept_when_a_far_retry_after_ends_the_step()
         outcomes = await asyncio.gather(keep(left, kept), keep(right, kept), return_exceptions=True)
         await client.close()
     assert [type(outcome).__name__ for outcome in outcomes] == ["TeacherBusyError"] * 2
-    assert "daily limit, asking to wait 3600 s; it serves again later than after retry_for_s" in str(outcomes[0])
+    assert "daily limit, requests a pause of 3600 s; it serves again later than after retry_for_s" in str(outcomes[0])
     assert [result.text for result in kept.values()] == ["slow", "slow"]
 
 
-async def test_one_far_retry_after_costs_nobody_anything():
+async def test_one_long_retry_after_does_not_affect_other_rows():
     first = [True]
 
     async def behave(body, ordinal):

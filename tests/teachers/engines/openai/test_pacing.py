@@ -80,7 +80,7 @@ def test_limiter_grows_only_when_its_places_are_taken():
     assert limiter.limit == 3
 
 
-def test_limiter_makes_everybody_wait_after_push_backs_with_no_success_between():
+def test_all_requests_wait_after_push_backs_without_a_success_between():
     clock = Clock()
     limiter = ConcurrencyLimit(most=8, now=clock)
     for _ in range(3):

@@ -1,4 +1,4 @@
-"""What must not cost anybody else: rows that always fail, a process that stands still, open files, odd parameters."""
+"""What must not affect other rows: rows that always fail, a suspended process, open files, odd parameters."""
 
 import asyncio
 import resource
@@ -184,7 +184,7 @@ async def test_a_pause_of_the_process_costs_no_row(loop, ending):
     assert len(endpoint.asked) == (8 if ending == "answered" else 16)  # what had arrived is read
 
 
-async def test_time_in_which_nobody_looked_at_the_clock_does_not_count(monkeypatch):
+async def test_time_of_a_suspended_process_does_not_count(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(active_clock.time, "clock_gettime", lambda _: now[0])
     clock = ActiveClock()
@@ -267,7 +267,7 @@ async def test_parameters_that_a_strict_endpoint_refuses_can_be_left_out():
         everything = ("top_p", "temperature", "seed", "max_tokens")
         served = config.model_copy(update={"leave_out": everything}).build(SPEC)
         assert isinstance((await collect(served, [a_request("q", candidate_id="c")]))["c"], Completion)
-    assert "say leave_out: [max_tokens] in the teacher's engine" in refused.detail
+    assert "set leave_out: [max_tokens] in the teacher's engine" in refused.detail
 
 
 def test_what_is_left_out_belongs_to_the_teachers_identity_and_costs_others_nothing():

@@ -126,7 +126,7 @@ async def test_a_kept_alive_connection_closed_between_requests_costs_no_try(endi
     assert len(server.asked) == 11  # five of them in vain
 
 
-async def test_a_server_that_closes_after_each_answer_unasked_costs_no_try():
+async def test_a_server_that_closes_each_connection_costs_no_try():
     results, server, _ = await ask_rudely(then_close(whole()), num_rows=40, max_in_flight=8, num_tries=1)
     assert all(isinstance(r, Completion) for r in results.values())
     assert server.num_connections == 40
@@ -147,7 +147,7 @@ async def test_silence_for_too_long_is_a_timeout_and_not_repeated():
         await asyncio.sleep(10)
 
     results, server, _ = await ask_rudely(silent, timeout_s=0.2)
-    assert results["c0"] == Failure("c0", "timeout", "no answer in 0.2 s")
+    assert results["c0"] == Failure("c0", "timeout", "no response in 0.2 s")
     assert len(server.asked) == 1
 
 
@@ -164,7 +164,7 @@ async def test_a_stall_after_the_headers_is_tried_again_long_before_the_timeout(
     assert isinstance(results["c0"], Completion)
     assert len(server.asked) == 2
     results, _, _ = await ask_rudely(stalls, stall_timeout_s=0.1, num_tries=1)
-    assert results["c0"] == Failure("c0", "engine_error", "the answer stopped half way for 0.1 s")
+    assert results["c0"] == Failure("c0", "engine_error", "the response stalled for 0.1 s")
 
 
 async def test_a_body_that_drips_is_read_to_its_end():
@@ -196,7 +196,7 @@ async def test_a_gigantic_body_is_not_read():
 
     for endless in (announces, pours):
         results, _, _ = await ask_rudely(endless, num_tries=1)
-        assert results["c0"] == Failure("c0", "engine_error", "an answer of more than 64 MB")
+        assert results["c0"] == Failure("c0", "engine_error", "a response of more than 64 MB")
     assert 60 <= num_sent_mb < 100
 
 
@@ -231,11 +231,11 @@ async def test_a_small_body_that_unpacks_to_a_gigantic_one_is_not_unpacked():
         most_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert results["c0"] == Failure("c0", "engine_error", "an answer of more than 64 MB")
+    assert results["c0"] == Failure("c0", "engine_error", "a response of more than 64 MB")
     assert most_bytes < 200 * 2**20
 
 
-async def test_a_stalled_row_holds_up_nobody():
+async def test_a_stalled_row_does_not_delay_others():
     async def answer(asked, writer):
         if asked.ordinal == 0:
             writer.write(SIZED + HALF)

@@ -147,7 +147,7 @@ def test_a_wrong_key_and_a_wrong_model_end_the_step(base_url, monkeypatch):
         ask(config.build(ModelSpec("huge", "huge")), [a_request("hello")])
 
 
-def test_teachers_check_asks_the_endpoint(base_url, monkeypatch):
+def test_teachers_check_queries_the_endpoint(base_url, monkeypatch):
     monkeypatch.setenv("LOOPBACK_KEY", KEY)
     engine = {"kind": "openai", "base_url": base_url, "api_key_env": "LOOPBACK_KEY"}
     raw = {"name": "tiny", "model": "tiny", "engine": engine, "languages": ["en"], "licence": "MIT", "revision": "1"}
