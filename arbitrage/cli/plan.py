@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from arbitrage.cli.naming import title
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 TASKS = {"answer": "generation", "review": "reviews", "adjudicate": "adjudication", "fuse": "fusion"}
 """Task of a teacher → title of its table."""
 
-CALL_COLUMNS = ("prompts", "calls", "prompt tokens", "output tokens", "at most", "USD")
+REASONING = "reasoning"
+CALL_COLUMNS = ("prompts", "calls", "prompt tokens", "output tokens", REASONING, "at most", "USD")
 
 
 def plan(
@@ -123,22 +125,26 @@ def _call_tables(estimates: Sequence["RunEstimate"]) -> Iterator["Table"]:
 def _call_table(heading: str, estimates: Sequence["RunEstimate"]) -> "Table":
     from arbitrage.report.rendering import TextRow, text_table
 
+    has_reasoning = any(e.reasoning_tokens for e in estimates)
+    columns = [name for name in CALL_COLUMNS if has_reasoning or name != REASONING]
+    figures = partial(_figures, has_reasoning=has_reasoning)
     rows = []
     for teacher in dict.fromkeys(e.teacher for e in estimates):
         mine = [e for e in estimates if e.teacher == teacher]
-        rows += [TextRow((teacher, line.language, *_figures([line]))) for line in mine]
-        rows.append(TextRow((teacher, "all", *_figures(mine)), style="bold", ends_section=True))
-    rows.append(TextRow(("all", "all", *_figures(estimates)), style="bold"))
-    return text_table(("teacher", "language"), rows, numbers=CALL_COLUMNS, title=heading)
+        rows += [TextRow((teacher, line.language, *figures([line]))) for line in mine]
+        rows.append(TextRow((teacher, "all", *figures(mine)), style="bold", ends_section=True))
+    rows.append(TextRow(("all", "all", *figures(estimates)), style="bold"))
+    return text_table(("teacher", "language"), rows, numbers=columns, title=heading)
 
 
-def _figures(lines: Sequence["RunEstimate"]) -> list[str]:
+def _figures(lines: Sequence["RunEstimate"], *, has_reasoning: bool = False) -> list[str]:
     costs = [line.cost_usd for line in lines if line.cost_usd is not None]
     sums = (
         sum(line.prompts for line in lines),
         sum(line.generations for line in lines),
         sum(line.prompt_tokens for line in lines),
         sum(line.completion_tokens for line in lines),
+        *([sum(line.reasoning_tokens for line in lines)] if has_reasoning else []),
         sum(line.max_completion_tokens for line in lines),
     )
     return [*(f"{value:,}" for value in sums), f"{sum(costs):,.2f}" if costs else "–"]
@@ -155,6 +161,7 @@ def _remarks(requests: "RequestCounts", estimates: Sequence["RunEstimate"]) -> l
         remarks.append(
             f"completion tokens guessed as half of max_tokens, because none are known yet: {', '.join(guessed)}"
         )
+    remarks += _about_reasoning(estimates)
     if len({e.task for e in estimates}) > 1:
         *_, dollars = _figures(estimates)
         remarks.append(f"calls of all tasks: {sum(e.generations for e in estimates):,}, USD {dollars}")
@@ -165,6 +172,22 @@ def _remarks(requests: "RequestCounts", estimates: Sequence["RunEstimate"]) -> l
     if guessed:
         remarks.append("a pilot (`arbitrage run … --shards 1`) replaces the guesses by measurements")
     return remarks
+
+
+def _about_reasoning(estimates: Sequence["RunEstimate"]) -> Iterator[str]:
+    """Say how much of the completions is reasoning, and where that is a guess."""
+    from pipelines.planning.estimate import GUESSED_REASONING
+
+    reasoning = sum(e.reasoning_tokens for e in estimates)
+    if not reasoning:
+        return
+    whole = sum(e.completion_tokens for e in estimates)
+    costs = [e.reasoning_cost_usd for e in estimates if e.reasoning_cost_usd is not None]
+    dollars = f", USD {sum(costs):,.2f}" if costs else ""
+    yield f"reasoning: {reasoning:,} of {whole:,} expected completion tokens ({reasoning / whole:.0%}){dollars}"
+    if guessed := sorted({e.teacher for e in estimates if e.reasoning_tokens and not e.is_measured}):
+        share = f"{GUESSED_REASONING:.0%} of the completion tokens, at most the budget"
+        yield f"reasoning tokens are a guess ({share}), no completion seen yet: {', '.join(guessed)}"
 
 
 def _warnings(execution: "ExecutionPlan", teachers: Sequence["TeacherConfig"]) -> list[str]:

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from arbitrage.contracts.engines import SamplingParams
 from arbitrage.errors import ArbitrageError, DataError
 from arbitrage.languages import script_of
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_tokenizer
 from arbitrage.records import Message
 from arbitrage.teachers.pool import TeacherConfig
+from arbitrage.text.reasoning_formats import format_of
 
 TOKENS_PER_CHARACTER: Mapping[str, float] = {
     "Arab": 0.52,
@@ -94,6 +96,20 @@ def template_tokens(teacher: TeacherConfig, conversations: Sequence[Sequence[Mes
         turns = sum(map(len, conversations)) / len(conversations)
         return TOKENS_PER_TURN * turns + TOKENS_BEFORE_ANSWER
     return sum(known) / len(known)
+
+
+def may_reason(teacher: TeacherConfig, sampling: SamplingParams) -> bool:
+    """Tell whether a teacher is expected to reason before it answers.
+
+    It is where its sampling parameters or its entry in the pool speak of reasoning, or where the chat template or the
+    vocabulary has marks for it; an endpoint whose entry says nothing is not known to.
+    """
+    if sampling.reasoning_effort == "none" or teacher.reasoning_parser == "none":
+        return False
+    if sampling.reasoning_budget or sampling.reasoning_effort or teacher.reasoning_parser != "auto":
+        return True
+    chat = _chat(teacher)
+    return chat is not None and format_of(chat.vocabulary, chat.template) is not None
 
 
 def _written(chat: ChatTokenizer, conversation: Sequence[Message]) -> int | None:

@@ -3,7 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from arbitrage.contracts.engines import SamplingParams
@@ -14,7 +16,7 @@ from arbitrage.runs.layout import shard_of, shard_path, shards_in
 from arbitrage.runs.store import read_table
 from arbitrage.teachers.generate import GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, pool_members
-from arbitrage.teachers.tokens import template_tokens, tokens_per_character
+from arbitrage.teachers.tokens import may_reason, template_tokens, tokens_per_character
 from pipelines.candidates import CandidatesConfig
 from pipelines.planning.reviewer_calls import Readings, Task, readers
 
@@ -25,6 +27,22 @@ CONVERSATIONS_PER_LANGUAGE = 20
 GUESSED_SHARE = 0.5
 """Share of max_tokens that a completion is assumed to use if there are none yet."""
 
+GUESSED_REASONING = 0.75
+"""Share of its tokens that is guessed to be reasoning, up to the budget, where a teacher reasons."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTokens:
+    """Mean tokens of the completions that earlier runs left of a step.
+
+    Attributes:
+        completion: of reasoning and response.
+        reasoning: of the reasoning; where nobody counted them, by its part of the characters.
+    """
+
+    completion: float
+    reasoning: float
+
 
 @dataclass(frozen=True, slots=True)
 class RunEstimate:
@@ -34,6 +52,8 @@ class RunEstimate:
         generations: calls; for adjudicators and fusing teachers an upper bound, because the calls depend on the
             completions.
         completion_tokens: expected; the bound is `max_completion_tokens`.
+        reasoning_tokens: how many of the expected ones are reasoning.
+        reasoning_cost_usd: the part of `cost_usd` that is paid for them.
         is_measured: the expectation comes from existing completions of this step.
         is_counted: prompt tokens are counted with the teacher's own tokenizer and chat template, not with a table.
     """
@@ -46,7 +66,9 @@ class RunEstimate:
     prompt_tokens: int
     completion_tokens: int
     max_completion_tokens: int
+    reasoning_tokens: int
     cost_usd: float | None
+    reasoning_cost_usd: float | None
     is_measured: bool
     is_counted: bool
 
@@ -99,7 +121,7 @@ def estimate(
         ratios, is_counted = tokens_per_character(teacher, requests.samples)
         frame = template_tokens(teacher, requests.conversations)
         sampling = teacher.resolved_sampling(config.sampling)
-        seen = mean_completion_tokens(execution, f"generate-{teacher.name}")
+        seen = seen_tokens(execution, f"generate-{teacher.name}")
         found += [
             _estimate(teacher, language, requests, sampling, ratios[language], frame, is_counted, seen)
             for language in sorted(requests.num_prompts)
@@ -108,15 +130,43 @@ def estimate(
     return found + [_estimate_reading(requests, key, execution) for key in sorted(requests.readings.calls)]
 
 
-def mean_completion_tokens(execution: ExecutionPlan, step: str) -> float | None:
-    """Return the mean length, in tokens, of a step's completions from earlier runs in this directory."""
+def seen_tokens(execution: ExecutionPlan, step: str) -> SeenTokens | None:
+    """Return the mean length, in tokens, of a step's completions that earlier runs left in this directory."""
     planned = execution.step(step)
-    lengths: list[float] = []
+    found: list[SeenTokens] = []
     for shard in sorted(shards_in(planned.job.directory))[:4]:
-        table = read_table(shard_path(planned.job.directory, shard), columns=["completion_tokens"])
-        mean = pc.mean(table.column(0)).as_py()
-        lengths += [mean] if mean is not None else []
-    return sum(lengths) / len(lengths) if lengths else None
+        path = shard_path(planned.job.directory, shard)
+        table = read_table(path, columns=["completion_tokens", "reasoning_tokens", "reasoning", "text"])
+        mean = pc.mean(table["completion_tokens"]).as_py()
+        if mean is not None:
+            found.append(SeenTokens(mean, mean * _reasoning_share(table)))
+    if not found:
+        return None
+    return SeenTokens(fmean(each.completion for each in found), fmean(each.reasoning for each in found))
+
+
+def _reasoning_share(table: pa.Table) -> float:
+    """Return the part of all tokens that is reasoning; of characters where tokens of reasoning are not known."""
+    if pc.all(pc.is_null(table["reasoning"])).as_py() is not False:
+        return 0.0
+    is_counted = pc.and_(pc.is_valid(table["completion_tokens"]), pc.is_valid(table["reasoning_tokens"]))
+    is_plain = pc.and_(pc.is_valid(table["completion_tokens"]), pc.is_null(table["reasoning"]))
+    counted = table.filter(pc.or_(is_counted, is_plain))
+    if pc.any(is_counted).as_py():
+        whole, reasoning = (pc.sum(counted[name]).as_py() or 0 for name in ("completion_tokens", "reasoning_tokens"))
+        return min(1.0, reasoning / whole) if whole else 0.0
+    text, thought = (pc.sum(pc.utf8_length(table[name])).as_py() or 0 for name in ("text", "reasoning"))
+    return float(thought / (text + thought)) if thought else 0.0
+
+
+def expected_tokens(teacher: TeacherConfig, sampling: SamplingParams, seen: SeenTokens | None) -> SeenTokens:
+    """Return what one completion is expected to have: as seen, else guessed."""
+    if seen is not None:
+        return seen
+    completion = sampling.max_tokens * GUESSED_SHARE
+    if not may_reason(teacher, sampling):
+        return SeenTokens(completion, 0.0)
+    return SeenTokens(completion, min(completion * GUESSED_REASONING, sampling.reasoning_budget or completion))
 
 
 def _count(requests: RequestCounts, prompt: Prompt, teachers: Sequence[str] | None) -> None:
@@ -141,13 +191,14 @@ def _estimate(
     ratio: float,
     frame: float,
     is_counted: bool,
-    seen: float | None,
+    seen: SeenTokens | None,
 ) -> RunEstimate:
     num_prompts = requests.num_requests[teacher.name, language]
     generations = num_prompts * sampling.n
     prompt_tokens = round(requests.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
     most = generations * sampling.max_tokens
-    completion_tokens = round(most * GUESSED_SHARE if seen is None else generations * seen)
+    expected = expected_tokens(teacher, sampling, seen)
+    completion_tokens, reasoning_tokens = (round(generations * n) for n in (expected.completion, expected.reasoning))
     gpus = teacher.held_resources().gpus
     return RunEstimate(
         task="answer",
@@ -158,7 +209,9 @@ def _estimate(
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         max_completion_tokens=most,
+        reasoning_tokens=reasoning_tokens,
         cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
+        reasoning_cost_usd=teacher.cost.usd(0, reasoning_tokens, gpus) if teacher.cost else None,
         is_measured=seen is not None,
         is_counted=is_counted,
     )
@@ -173,9 +226,11 @@ def _estimate_reading(requests: RequestCounts, key: tuple[Task, str, str], execu
     frame = template_tokens(teacher, [(Message(role="user", content="x"),)])
     prompt_tokens = round(found.characters[key] * ratios[language] + calls * frame) + found.quoted[key]
     steps = [s.step for s in execution.steps if s.step.config == config]
-    seen = [mean for step in steps if (mean := mean_completion_tokens(execution, step.name)) is not None]
+    seen = [tokens for step in steps if (tokens := seen_tokens(execution, step.name)) is not None]
+    known = SeenTokens(fmean(t.completion for t in seen), fmean(t.reasoning for t in seen)) if seen else None
+    expected = expected_tokens(teacher, config.sampling, known)
     most = calls * config.sampling.max_tokens
-    completion_tokens = round(calls * sum(seen) / len(seen) if seen else most * GUESSED_SHARE)
+    completion_tokens, reasoning_tokens = (round(calls * n) for n in (expected.completion, expected.reasoning))
     gpus = teacher.held_resources().gpus
     return RunEstimate(
         task=task,
@@ -186,14 +241,17 @@ def _estimate_reading(requests: RequestCounts, key: tuple[Task, str, str], execu
         prompt_tokens=prompt_tokens,
         completion_tokens=completion_tokens,
         max_completion_tokens=most,
+        reasoning_tokens=reasoning_tokens,
         cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
+        reasoning_cost_usd=teacher.cost.usd(0, reasoning_tokens, gpus) if teacher.cost else None,
         is_measured=bool(seen),
         is_counted=is_counted,
     )
 
 
 def _length(execution: ExecutionPlan, step: Step) -> float:
-    """Return the expected tokens of a completion of a step."""
-    seen = mean_completion_tokens(execution, step.name)
-    most = step.config.sampling.max_tokens if isinstance(step.config, GenerateConfig) else 0
-    return most * GUESSED_SHARE if seen is None else seen
+    """Return the tokens that an answer of a step is expected to have, without its reasoning: nobody reads that."""
+    if not isinstance(step.config, GenerateConfig):
+        return 0.0
+    expected = expected_tokens(step.config.teacher, step.config.sampling, seen_tokens(execution, step.name))
+    return expected.completion - expected.reasoning
