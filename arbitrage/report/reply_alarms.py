@@ -8,6 +8,7 @@ import numpy as np
 
 from arbitrage.languages import name_of
 from arbitrage.report.alarms import MIN_CANDIDATES, ReportAlarm
+from arbitrage.report.reasoning import UNFINISHED
 from arbitrage.report.reviews import CommitteeReviews, Reviews
 from arbitrage.statistics import Floats
 
@@ -24,6 +25,10 @@ FEW_REVIEWS = 0.1
 """Share of a teacher's candidates with fewer than two readable reviews."""
 
 _MOST_LANGUAGES = 3
+
+_OF_REPLIES = "read some of them, or use another model"
+_OF_REASONING = "raise its max_tokens, or set sampling.reasoning_budget of that teacher"
+"""What to do about replies without a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,13 @@ def unreadable_alarms(who: str, by_language: Mapping[str, Replies]) -> Iterator[
             f"{everything.num_unreadable:,} of {everything.num:,} replies hold no verdict ({_reasons(everything)})"
         )
         others = f"; worst in {_languages(worst, by_language)}" if worst and len(by_language) > 1 else ""
-        yield ReportAlarm("unreadable", who, f"{detail}{others}; read some of them, or use another model")
-    elif worst:
-        reasons = _reasons(_sum(by_language[tag] for tag in worst))
         yield ReportAlarm(
-            "unreadable", who, f"many replies hold no verdict in {_languages(worst, by_language)} ({reasons})"
+            "unreadable", who, f"{detail}{others}; {_OF_REASONING if _is_reasoning(everything) else _OF_REPLIES}"
         )
+    elif worst:
+        replies = _sum(by_language[tag] for tag in worst)
+        detail = f"many replies hold no verdict in {_languages(worst, by_language)} ({_reasons(replies)})"
+        yield ReportAlarm("unreadable", who, f"{detail}; {_OF_REASONING}" if _is_reasoning(replies) else detail)
 
 
 def rank_correlation(together: Mapping[tuple[float, float], int]) -> float | None:
@@ -152,6 +158,11 @@ def _sum(replies: Iterable[Replies]) -> Replies:
 def _reasons(replies: Replies) -> str:
     ranked = sorted(replies.errors.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{reason} {count:,}" for reason, count in ranked)
+
+
+def _is_reasoning(replies: Replies) -> bool:
+    """Tell whether most replies without a verdict end before an answer to their reasoning."""
+    return UNFINISHED in max(replies.errors, key=lambda reason: (replies.errors[reason], reason))
 
 
 def _languages(tags: list[str], by_language: Mapping[str, Replies]) -> str:

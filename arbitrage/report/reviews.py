@@ -24,7 +24,7 @@ class Reviews:
 
     Attributes:
         scores: language → score → count.
-        errors: language → reason why a reply has no score → count.
+        errors: language → reason why there is no score, of the reply or of the rejected completion → count.
     """
 
     scores: defaultdict[str, Counter[float]] = field(default_factory=lambda: defaultdict(Counter))
@@ -69,6 +69,7 @@ def reviews_of(run: Run) -> CommitteeReviews:
             _add(found, run, step, _inputs(run, step, shard))
         else:
             found.num_gone += 1
+    _name_rejects(found, run)
     return found
 
 
@@ -79,6 +80,25 @@ def committee_inputs(run: Run) -> Iterator[Inputs]:
         StorageError: a shard is missing.
     """
     return (_inputs(run, step, shard) for step, shard in _shards(run))
+
+
+def _name_rejects(found: CommitteeReviews, run: Run) -> None:
+    """Give replies that did not arrive the reason for which the engine's completion was rejected."""
+    reports = {report.name: report for report in run.manifest.steps}
+    steps = [step for step in run.plan.steps if step.record == "Score" and "reviews" in step.inputs]
+    for role, by_name in (("reviews", found.by_reviewer), ("settled", found.by_adjudicator)):
+        for name in dict.fromkeys(name for step in steps for name in step.inputs.get(role, ())):
+            if (reviews := by_name.get(_asked(run, name))) is not None:
+                for account in reports[name].accounts:
+                    _name(reviews.errors[account.language], account.rejected)
+
+
+def _name(errors: Counter[str], rejected: Mapping[str, int]) -> None:
+    for reason, number in rejected.items():
+        if told := min(number, errors[NO_REPLY]):
+            errors[reason] += told
+            errors[NO_REPLY] -= told
+    errors += Counter()  # drops what is zero
 
 
 def _shards(run: Run) -> Iterator[tuple[StepPlan, int]]:
