@@ -120,9 +120,9 @@ def _pair_rows(pairs: Sequence[tuple[str, str, int]], shown: Sequence[str], *, h
     for response, found in sorted(by_response.items(), key=lambda item: (-item[1].total(), item[0])):
         total = found.total()
         same = found[response] if response != UNKNOWN else 0
-        named = [0 if tag == response else found[tag] for tag in shown]
-        rest = [total - same - sum(named)] if has_rest else []
-        shares = [number / total for number in (same, *named, *rest)]
+        named = [None if tag == response else found[tag] for tag in shown]
+        rest = [total - same - sum(filter(None, named))] if has_rest else []
+        shares = [None if number is None else number / total for number in (same, *named, *rest)]
         name, tag = ("not told", "") if response == UNKNOWN else (name_of(response), response)
         rows.append(Row(name, (total, *shares), tag=tag))
     return rows
