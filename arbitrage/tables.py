@@ -11,7 +11,7 @@ import types
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, NewType, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -24,6 +24,9 @@ R = TypeVar("R", bound=Record)
 
 SCHEMA_VERSION = 3
 """Part of every fingerprint; increase it when a record changes."""
+
+JsonText = NewType("JsonText", str)
+"""One value in JSON: `datasets` (4.7 and later) loads it as objects whose keys may differ from row to row."""
 
 _SCALARS: dict[type, tuple[pa.DataType, str]] = {
     str: (pa.string(), "string"),
@@ -59,10 +62,25 @@ def to_table(rows: Sequence[R], record: type[R]) -> pa.Table:
     except ValueError as error:  # a lone surrogate
         raise DataError(_unwritable_row(rows, record)) from error
     try:
-        columns = [pa.array([row[f.name] for row in values], f.type) for f in schema]
+        columns = [_column([row[f.name] for row in values], f.type) for f in schema]
     except (OverflowError, UnicodeEncodeError, pa.ArrowException) as error:
         raise DataError(_unwritable_row(rows, record)) from error
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Build a column; Arrow takes no Python values for a list of JSON, but casts texts to it."""
+    stored = _stored(kind)
+    column = pa.array(values, stored)
+    return column if stored is kind else column.cast(kind)
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    if kind == pa.json_():
+        return pa.string()
+    if pa.types.is_list(kind) and (inner := _stored(kind.value_type)) is not kind.value_type:
+        return pa.list_(kind.value_field.with_type(inner))
+    return kind
 
 
 def unwritable(row: Record) -> str | None:
@@ -167,6 +185,8 @@ def _field(name: str, annotation: Any) -> pa.Field:
 def _arrow_type(annotation: Any) -> pa.DataType:
     if _is_text(annotation):
         return pa.string()
+    if annotation is JsonText:
+        return pa.json_()
     if annotation in _SCALARS:
         return _SCALARS[annotation][0]
     if get_origin(annotation) is tuple:
@@ -181,6 +201,8 @@ def _feature(annotation: Any) -> Any:
     inner, _ = _split_optional(annotation)
     if _is_text(inner):
         return {"dtype": "string", "_type": "Value"}
+    if inner is JsonText:
+        return {"_type": "Json"}
     if inner in _SCALARS:
         return {"dtype": _SCALARS[inner][1], "_type": "Value"}
     if get_origin(inner) is tuple:

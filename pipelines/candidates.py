@@ -16,7 +16,9 @@ from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.routers import PoolMember
 from arbitrage.contracts.steps import ALL_SHARDS, Pipeline, Span, Step
 from arbitrage.execution.context import RunContext
+from arbitrage.export import FORMATS
 from arbitrage.export.format import Trainer
+from arbitrage.export.reasoning import ReasoningChoice, require_forms
 from arbitrage.judging.committee import CommitteeConfig, committee
 from arbitrage.models.references import current_reference, shipped_path
 from arbitrage.prompts import PromptsConfig
@@ -57,6 +59,8 @@ class CandidatesConfig(Config):
         calibration: how rewards are put on one scale across languages; null: raw scores are combined.
         ensemble: how scores are combined into the final score; null: the mean of the rewards.
         export: trainers for which data sets are written at the end of the run.
+        export_reasoning: what becomes of reasoning there: `keep` (as each trainer reads it), `drop`, or a form by its
+            name: `reasoning_content` or `thinking` (keys of the message), `inline` (`<think>` in its text).
         num_shards: number of shards that prompts are divided into; a run is resumed and distributed by shard.
         max_rejected: the run fails when a larger share of rows is rejected in reading or generation.
     """
@@ -74,6 +78,7 @@ class CandidatesConfig(Config):
     calibration: CalibrateConfig | None = CalibrateConfig()
     ensemble: EnsembleConfig | None = None
     export: tuple[Trainer, ...] = ("trl",)
+    export_reasoning: ReasoningChoice = "keep"
     num_shards: int = Field(default=8, ge=1, le=10_000)
     max_rejected: Annotated[float, Field(ge=0.0, le=1.0), Operational] = 0.2
 
@@ -84,6 +89,11 @@ class CandidatesConfig(Config):
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"the name '{twice[0]}' is given twice; give one of them another `name`")
         return members
+
+    @model_validator(mode="after")
+    def _trainers_read_the_form(self) -> Self:
+        require_forms([FORMATS[trainer] for trainer in self.export], self.export_reasoning)
+        return self
 
     @model_validator(mode="after")
     def _something_ranks(self) -> Self:

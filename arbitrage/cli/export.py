@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from arbitrage.export.export import EmptyExport, ExportResult
     from arbitrage.export.format import Trainer
+    from arbitrage.export.reasoning import ReasoningChoice
     from arbitrage.runs.paths import AnyPath
 
 StrictOption = Annotated[
@@ -41,6 +42,15 @@ def export(
     licence: Annotated[
         list[str] | None, typer.Option("--licence", help="Keep only rows bound by these licences; repeatable.")
     ] = None,
+    reasoning: Annotated[
+        str,
+        typer.Option(
+            "--reasoning",
+            metavar="FORM",
+            help="`keep`: as the trainer reads it (default); `drop`; or the form: `reasoning_content` or `thinking` "
+            "(keys of the message), `inline` (`<think>` in its text).",
+        ),
+    ] = "keep",
     strict: StrictOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -53,7 +63,10 @@ def export(
 
     wanted = cast("Trainer", trainer)  # export_datasets refuses what is none
     target = parse_path(out) if out else None
-    done = export_datasets(find_run(run), wanted, dataset, target, test_fraction=test_fraction, licences=licence)
+    form = cast("ReasoningChoice", reasoning)
+    done = export_datasets(
+        find_run(run), wanted, dataset, target, test_fraction=test_fraction, licences=licence, reasoning=form
+    )
     if as_json:
         print(json.dumps([*map(result_json, done.results), *map(empty_json, done.empty)]))
     else:
@@ -75,14 +88,22 @@ def print_exports(
         say(f"{result.dataset}: {result.num_rows:,} rows in {named(result.path)}")
         for reason, count in sorted(result.skipped.items()):
             say(f"  left out: {count:,} ({reason})")
+        if result.num_reasoned:
+            what = "dropped" if result.reasoning is None else f"written as {result.reasoning}"
+            say(f"  reasoning: {what} ({result.num_reasoned:,} of {result.num_rows:,} rows)")
     for each in empty:
         say(f"EMPTY {each.sentence}")
 
 
 def result_json(result: "ExportResult") -> dict[str, Any]:
     """Return a data set that was written, for scripts."""
-    path = str(result.path)
-    return {"dataset": result.dataset, "num_rows": result.num_rows, "skipped": dict(result.skipped), "path": path}
+    return {
+        "dataset": result.dataset,
+        "num_rows": result.num_rows,
+        "skipped": dict(result.skipped),
+        "path": str(result.path),
+        "reasoning": {"rows": result.num_reasoned, "form": result.reasoning},
+    }
 
 
 def empty_json(empty: "EmptyExport") -> dict[str, Any]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from arbitrage.export.export import Exported
     from arbitrage.export.format import Trainer
+    from arbitrage.export.reasoning import ReasoningChoice
     from arbitrage.report.page import Report
     from arbitrage.runs.manifest import Notes
     from arbitrage.runs.paths import AnyPath
@@ -129,7 +130,7 @@ def _run(
         notes = config.finish(directory)
         commit_sealed(directory / NOTES_FILE, notes)
         report = build_report(directory)
-        exported = _export(config.export, directory)
+        exported = _export(config.export, config.export_reasoning, directory)
     if as_json:
         paths: dict[str, Any] = {"run": str(directory), "report": str(report.path)}
         paths |= {"exports": [str(e.path) for e in exported.results], "empty": [*map(empty_json, exported.empty)]}
@@ -140,11 +141,11 @@ def _run(
     require_rows(exported.results, exported.empty, strict=strict)
 
 
-def _export(trainers: "Sequence[Trainer]", directory: "AnyPath") -> "Exported":
+def _export(trainers: "Sequence[Trainer]", reasoning: "ReasoningChoice", directory: "AnyPath") -> "Exported":
     """Export for each trainer."""
     from arbitrage.export.export import Exported, export_datasets
 
-    done = [export_datasets(directory, trainer) for trainer in trainers]
+    done = [export_datasets(directory, trainer, reasoning=reasoning) for trainer in trainers]
     return Exported(
         results=tuple(result for each in done for result in each.results),
         empty=tuple(empty for each in done for empty in each.empty),

@@ -60,6 +60,15 @@ RowsOption = Annotated[
 RepeatsOption = Annotated[
     int | None, typer.Option("--max-repeats", min=1, help="Maximum number of times a row is used (default: 1).")
 ]
+ReasoningOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reasoning",
+        metavar="keep|drop|inline",
+        help="Reasoning of rows: in the key that the chat template reads, none, or as `<think>` in the answer "
+        "(default: keep; for reward models: drop).",
+    ),
+]
 LoraOption = Annotated[bool, typer.Option("--lora", help="Train an adapter (peft) instead of all weights.")]
 LoraSetOption = Annotated[
     list[str] | None,
@@ -106,6 +115,7 @@ def command(method: "Method", about: str) -> Callable[..., None]:
         mix: MixOption = None,
         rows: RowsOption = None,
         max_repeats: RepeatsOption = None,
+        reasoning: ReasoningOption = None,
         lora: LoraOption = False,
         lora_arguments: LoraSetOption = None,
         merge: MergeOption = None,
@@ -121,6 +131,7 @@ def command(method: "Method", about: str) -> Callable[..., None]:
             "out": None if out is None else str(out),
             "dataset": dataset,
             "merge": merge,
+            "reasoning": reasoning,
             "mix": {"weights": _weights(mix), "rows": rows, "max_repeats": max_repeats},
             "lora": {} if lora or lora_arguments else None,
             "monitor": {"probe": monitor, "early_stop": early_stop or None},

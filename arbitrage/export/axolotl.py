@@ -1,13 +1,16 @@
-"""axolotl (read from 0.19): `chat_template.default` takes TRL's preference rows, `chat_template` a message list.
+"""axolotl (read from 0.21): `chat_template.default` takes TRL's preference rows, `chat_template` a message list.
 
 https://docs.axolotl.ai/docs/rlhf.html#chat_template.default
+
+Reasoning of pairs stands in the text: the strategy takes further keys of a message by `message_property_mappings`,
+but the config of a DPO data set has no such field, so validation drops it and the reasoning with it (0.21).
 """
 
 from collections.abc import Mapping
 
 import yaml
 
-from arbitrage.export.format import DatasetShape, Format, RowFormat, SftFacts, sft_facts
+from arbitrage.export.format import INLINE, KEY_OR_INLINE, DatasetShape, Format, RowFormat, SftFacts, sft_facts
 from arbitrage.export.origin import Origin
 from arbitrage.export.trl import TrlPreference, preference_row
 from arbitrage.records import Message, Record, SftExample
@@ -50,6 +53,8 @@ def _entry(shape: DatasetShape, split: str) -> dict[str, str]:
             "field_chosen": "chosen",
             "field_rejected": "rejected",
         }
+    if shape.reasoning == "thinking":
+        fields |= {"field_thinking": "thinking", "template_thinking_key": "thinking"}
     return {"path": ".", "split": split, **fields}
 
 
@@ -71,4 +76,5 @@ FORMAT = Format(
     },
     sidecars=sidecars,
     usage=usage,
+    reasoning={"SftExample": KEY_OR_INLINE, "PreferencePair": INLINE},
 )

@@ -22,6 +22,9 @@ def body(summary: ExportSummary) -> Iterator[str]:
         yield summary.format.usage(summary.shape)
     yield "## Languages"
     yield _languages(summary)
+    if summary.tally.num_reasoned:
+        yield "## Reasoning"
+        yield _reasoning(summary)
     yield "## Teachers"
     yield _teachers(summary)
     yield "## Licences"
@@ -71,6 +74,28 @@ def _languages(summary: ExportSummary) -> str:
         for tag in summary.tally.languages()
     ]
     return table(["tag", "language", *splits], rows)
+
+
+def _reasoning(summary: ExportSummary) -> str:
+    total, reasoned = summary.tally.num_rows, summary.tally.num_reasoned
+    if summary.reasoning == "drop":
+        return f"{reasoned} of {total} rows had reasoning in the run; it was dropped from this export."
+    if summary.dataset == CANDIDATES:
+        return (
+            f"{reasoned} of {total} candidates have reasoning, in the column `reasoning`; `text` is the answer alone."
+        )
+    form = {
+        "reasoning_content": "in the key `reasoning_content` of the answer's message, beside `content`",
+        "thinking": "in the key `thinking` of the answer's message, beside `content`",
+        "inline": "in `<think>…</think>` before the answer, in `content`",
+    }[summary.source.reasoning or "inline"]
+    text = f"{reasoned} of {total} rows have reasoning, {form}."
+    if summary.source.kind == "PreferencePair":
+        counts = {" and ".join(sides): count for sides, count in sorted(summary.tally.reasoned.items()) if sides}
+        text += f"\n\n{table(['with reasoning', 'pairs'], [[side, str(count)] for side, count in counts.items()])}"
+    if summary.shape.lacks_reasoning and (note := summary.format.mixed_note(summary.shape)):
+        text += f"\n\n{note}"
+    return text
 
 
 def _teachers(summary: ExportSummary) -> str:

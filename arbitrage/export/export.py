@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from arbitrage.errors import ConservationError, EmptyDatasetError, UserError
 from arbitrage.export import FORMATS
 from arbitrage.export.card import CARD_FILE, card
 from arbitrage.export.files import DataFile, DataWriter
-from arbitrage.export.format import Format, Trainer
+from arbitrage.export.format import Format, ReasoningForm, Trainer
 from arbitrage.export.names import require_name, require_no_link, require_tag
 from arbitrage.export.provenance import PROVENANCE_FILE, provenance
 from arbitrage.export.reading import CANDIDATES, ExportRow, ExportSource, open_source
+from arbitrage.export.reasoning import ReasoningChoice
 from arbitrage.export.summary import ExportSummary, ExportTally, SkipReason
 from arbitrage.runs.paths import AnyPath, StorePath
 from arbitrage.runs.run import Run, open_run
@@ -29,7 +31,13 @@ UPLOADING_FILE = "_uploading"
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """One exported data set."""
+    """One exported data set.
+
+    Attributes:
+        num_reasoned: rows that have reasoning in the run.
+        reasoning: the form in which the export has it; None: it was dropped, or there is none. The candidate table
+            has it in a column of its own, which is called `column` here.
+    """
 
     dataset: str
     trainer: Trainer
@@ -39,6 +47,8 @@ class ExportResult:
     rows_by_split: Mapping[str, int]
     skipped: Mapping[str, int]  # reason → rows of the run that are not in the export
     files: tuple[DataFile, ...]
+    num_reasoned: int = 0
+    reasoning: ReasoningForm | Literal["column"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +87,16 @@ def export_run(
     *,
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
+    reasoning: ReasoningChoice = "keep",
 ) -> list[ExportResult]:
     """Write data sets like `export_datasets`, but require all of them.
 
     Raises:
         EmptyDatasetError: a data set has no rows to export; the others are written first.
     """
-    done = export_datasets(run_dir, trainer, datasets, out, test_fraction=test_fraction, licences=licences)
+    done = export_datasets(
+        run_dir, trainer, datasets, out, test_fraction=test_fraction, licences=licences, reasoning=reasoning
+    )
     if done.empty:
         raise EmptyDatasetError(f"{run_dir}: " + "; ".join(each.sentence for each in done.empty))
     return list(done.results)
@@ -97,6 +110,7 @@ def export_datasets(
     *,
     test_fraction: float = 0.0,
     licences: Sequence[str] | None = None,
+    reasoning: ReasoningChoice = "keep",
 ) -> Exported:
     """Write data sets of a finished run as `<out>/<dataset>/` (TRL) or `<out>/<dataset>-<trainer>/`.
 
@@ -111,13 +125,14 @@ def export_datasets(
             splits.
         licences: keep only rows bound by these licences alone (of the prompt and the teachers; `unknown` if none was
             stated).
+        reasoning: `keep` writes it as the trainer reads it, `drop` leaves it out; or one of the trainer's forms.
 
     Returns:
         The data sets that were written and those that are empty, each in the requested order.
 
     Raises:
         RunDirectoryError: no run, or one that has not finished.
-        UserError: unknown trainer or data set, or the target exists and is not an export.
+        UserError: unknown trainer, data set or form of reasoning, or the target exists and is not an export.
         DataError: a name or a language cannot become the name of a file.
         StorageError: the disk refused.
     """
@@ -125,10 +140,12 @@ def export_datasets(
     if not 0 <= test_fraction < 1:
         raise UserError(f"test_fraction: {test_fraction} is not in [0, 1)")
     names = [require_name(n) for n in dict.fromkeys(sorted(run.plan.datasets) if datasets is None else datasets)]
-    sources = {name: open_source(run, name, format) for name in names}
+    if reasoning not in get_args(ReasoningChoice):
+        raise UserError(f"reasoning: '{reasoning}' is not one of {', '.join(get_args(ReasoningChoice))}")
+    sources = {name: open_source(run, name, format, reasoning) for name in names}
     _ = run.manifest  # raises if the run has not finished
     allowed = None if licences is None else frozenset(licence.lower() for licence in licences)
-    jobs = [Export(run, name, source, format, test_fraction, allowed) for name, source in sources.items()]
+    jobs = [Export(run, name, source, format, test_fraction, allowed, reasoning) for name, source in sources.items()]
     if out is None:
         require_no_link(run_dir / EXPORT_DIRECTORY)  # an untrusted run may contain a link here
     written = [job.write(out or run_dir / EXPORT_DIRECTORY) for job in jobs]
@@ -155,9 +172,10 @@ class Export:
         format: Format,
         test_fraction: float,
         allowed: frozenset[str] | None,
+        reasoning: ReasoningChoice,
     ) -> None:
         self.run, self.dataset, self.source, self.format = run, dataset, source, format
-        self.test_fraction, self.allowed = test_fraction, allowed
+        self.test_fraction, self.allowed, self.reasoning = test_fraction, allowed, reasoning
         self.tally = ExportTally()
 
     def write(self, out: AnyPath) -> ExportResult | EmptyExport:
@@ -181,7 +199,14 @@ class Export:
             rows_by_split=self.tally.splits(),
             skipped=dict(sorted(self.tally.skipped.items())),
             files=files,
+            num_reasoned=self.tally.num_reasoned,
+            reasoning=self._form(),
         )
+
+    def _form(self) -> ReasoningForm | Literal["column"] | None:
+        if self.dataset == CANDIDATES:
+            return None if self.reasoning == "drop" or not self.tally.num_reasoned else "column"
+        return self.source.reasoning if self.tally.num_reasoned else None
 
     def why_empty(self) -> str:
         """Say why there is nothing to write."""
@@ -234,7 +259,15 @@ class Export:
 
     def _write_words(self, directory: Path, files: tuple[DataFile, ...]) -> None:
         summary = ExportSummary(
-            self.run, self.dataset, self.source, self.format, files, self.tally, self.test_fraction, self.allowed
+            run=self.run,
+            dataset=self.dataset,
+            source=self.source,
+            format=self.format,
+            files=files,
+            tally=self.tally,
+            test_fraction=self.test_fraction,
+            allowed=self.allowed,
+            reasoning=self.reasoning,
         )
         texts = {CARD_FILE: card(summary), PROVENANCE_FILE: provenance(summary)}
         if self.dataset != CANDIDATES:

@@ -13,6 +13,12 @@ from arbitrage.records import Message, PreferencePair, Record, SftExample
 
 Trainer = Literal["trl", "axolotl", "llamafactory", "open-instruct", "nemo-rl"]
 FileType = Literal["parquet", "jsonl"]
+ReasoningForm = Literal["reasoning_content", "thinking", "inline"]
+"""Where reasoning stands: in a key of the answer's message, or in `<think>` before its text."""
+
+KEY_OR_INLINE: tuple[ReasoningForm, ...] = ("reasoning_content", "thinking", "inline")
+INLINE: tuple[ReasoningForm, ...] = ("inline",)
+
 Objection = Literal["turns_do_not_alternate"]
 """Why a conversation cannot be represented for a trainer."""
 
@@ -33,6 +39,8 @@ class DatasetShape:
     kind: str  # name of the record it was made from
     languages: tuple[str, ...]
     splits: tuple[str, ...]
+    reasoning: ReasoningForm | None = None  # None: no row has reasoning
+    lacks_reasoning: bool = True  # some answer has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +54,18 @@ class Format:
         reject_reason: reason why a conversation cannot be represented for this trainer, or None.
         sidecars: file name → text of the files beside the data.
         usage: a Markdown block for the card that shows how to train.
+        mixed_note: what to do where some answers of a data set have no reasoning, in Markdown.
+        reasoning: record name → the forms of reasoning that the trainer reads, its own first.
     """
 
     trainer: Trainer
     file_type: FileType
     rows: Mapping[str, RowFormat]
     usage: Callable[[DatasetShape], str]
+    reasoning: Mapping[str, tuple[ReasoningForm, ...]]
     reject_reason: Callable[[tuple[Message, ...]], Objection | None] = lambda _: None
     sidecars: Callable[[DatasetShape], Mapping[str, str]] = lambda _: {}
+    mixed_note: Callable[[DatasetShape], str] = lambda _: ""
 
 
 class SftFacts(Record):

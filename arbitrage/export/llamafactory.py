@@ -8,12 +8,15 @@ import json
 from collections.abc import Mapping
 from itertools import cycle
 
+import yaml
+
 from arbitrage.export.axolotl import ConversationSft, conversation_row
-from arbitrage.export.format import DatasetShape, Format, Objection, PairFacts, RowFormat, pair_facts
+from arbitrage.export.format import INLINE, DatasetShape, Format, Objection, PairFacts, RowFormat, pair_facts
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record
 
 INFO_FILE = "dataset_info.json"
+CONFIG_FILE = "llamafactory.yaml"
 TAGS = {
     "role_tag": "role",
     "content_tag": "content",
@@ -59,7 +62,39 @@ def sidecars(shape: DatasetShape) -> Mapping[str, str]:
         entries[name] = {"file_name": f"data/{split}"} | _columns(shape)
     for language in shape.languages:  # `script_url` with a subset: a config of this directory's card
         entries[f"{shape.dataset}-{language}"] = {"script_url": ".", "subset": language} | _columns(shape)
-    return {INFO_FILE: json.dumps(entries, indent=1, ensure_ascii=False) + "\n"}
+    return {INFO_FILE: json.dumps(entries, indent=1, ensure_ascii=False) + "\n", CONFIG_FILE: config_snippet(shape)}
+
+
+def config_snippet(shape: DatasetShape) -> str:
+    """Write the part of a training config that names the data and says how answers without reasoning are trained on.
+
+    The templates of reasoning models put an empty chain of thought before such answers. With `enable_thinking: true`,
+    the default, it counts in the loss; with `false` it belongs to the prompt, and reasoning is cut off all answers;
+    with null it belongs to the prompt, and reasoning stays. Both sides of a pair have one prompt, that of the chosen
+    side, so pairs take `true`: what both sides begin with cancels out of the loss.
+    """
+    value, why = _thinking(shape)
+    head = f"""# Merge into your training config; `dataset_dir` is this directory.
+# {why}
+# Another `template` than the default's `<think>` (gpt_oss, gemma4, seed_oss, kimi_vl) does not know this reasoning.
+"""
+    config = {
+        "stage": "sft" if shape.kind == "SftExample" else "dpo",
+        "dataset_dir": ".",
+        "dataset": shape.dataset,
+        "enable_thinking": value,
+    }
+    return head + yaml.safe_dump(config, sort_keys=False)
+
+
+def _thinking(shape: DatasetShape) -> tuple[bool | None, str]:
+    if shape.reasoning is None:
+        return False, "No answer has reasoning: the empty chain of thought of reasoning models stays out of the loss."
+    if not shape.lacks_reasoning:
+        return True, "Every answer has reasoning."
+    if shape.kind == "SftExample":
+        return None, "Some answers have no reasoning: null keeps their empty chain of thought out of the loss."
+    return True, "Some answers have no reasoning: their empty chain of thought is compared with the other answer's."
 
 
 def _columns(shape: DatasetShape) -> dict[str, object]:
@@ -78,7 +113,9 @@ def usage(shape: DatasetShape) -> str:
 ```sh
 llamafactory-cli train --stage {stage} --do_train --dataset_dir path/to/this/directory \\
   --dataset {shape.dataset} --model_name_or_path … --template … --output_dir out
-```"""
+```
+
+`{CONFIG_FILE}` says the same, and `enable_thinking`, which matters where the student is a reasoning model."""
 
 
 FORMAT = Format(
@@ -90,5 +127,7 @@ FORMAT = Format(
     },
     reject_reason=reject_reason,
     sidecars=sidecars,
+    mixed_note=lambda shape: f"`{CONFIG_FILE}`: {_thinking(shape)[1]}",
     usage=usage,
+    reasoning={"SftExample": INLINE, "PreferencePair": INLINE},
 )

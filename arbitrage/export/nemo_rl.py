@@ -5,7 +5,7 @@ types file by file, so no column here is ever null.
 https://docs.nvidia.com/nemo/rl/latest/guides/dpo.html#datasets
 """
 
-from arbitrage.export.format import DatasetShape, Format, RowFormat
+from arbitrage.export.format import KEY_OR_INLINE, DatasetShape, Format, RowFormat
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record, SftExample
 
@@ -85,4 +85,5 @@ FORMAT = Format(
         "PreferencePair": RowFormat(NemoPreference, preference_row),
     },
     usage=usage,
+    reasoning={"SftExample": KEY_OR_INLINE, "PreferencePair": KEY_OR_INLINE},
 )

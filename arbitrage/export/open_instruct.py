@@ -5,7 +5,7 @@ https://github.com/allenai/open-instruct/blob/main/open_instruct/dataset_transfo
 """
 
 from arbitrage.export.axolotl import ConversationSft, conversation_row
-from arbitrage.export.format import DatasetShape, Format, PairFacts, RowFormat, pair_facts
+from arbitrage.export.format import INLINE, DatasetShape, Format, PairFacts, RowFormat, pair_facts
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record
 
@@ -45,4 +45,5 @@ FORMAT = Format(
         "PreferencePair": RowFormat(OpenInstructPreference, preference_row),
     },
     usage=usage,
+    reasoning={"SftExample": INLINE, "PreferencePair": INLINE},
 )

@@ -38,6 +38,7 @@ def provenance(summary: ExportSummary) -> str:
         "options": {
             "test_fraction": summary.test_fraction,
             "licences": None if summary.allowed is None else sorted(summary.allowed),
+            "reasoning": summary.reasoning,
         },
         "rows": {
             "in_run": tally.num_read,
@@ -45,6 +46,7 @@ def provenance(summary: ExportSummary) -> str:
             "skipped": dict(sorted(tally.skipped.items())),
             "by_split": tally.splits(),
             "by_language": tally.languages(),
+            "with_reasoning": tally.num_reasoned,  # in the run; dropped where the option says so
         },
         "files": [asdict(file) for file in summary.files],
     }

@@ -2,14 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from arbitrage.candidates.table import CandidateShard, CandidateTable, StoredTables
 from arbitrage.contracts.workers import Inputs
 from arbitrage.errors import UserError
 from arbitrage.export.candidates import CandidateRow, candidate_rows
-from arbitrage.export.format import Format, Objection, RowFormat
+from arbitrage.export.format import Format, Objection, ReasoningForm, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
+from arbitrage.export.reasoning import (
+    ReasoningChoice,
+    ReasoningLayout,
+    form_of,
+    is_reasoned,
+    layout_of,
+    sides_with_reasoning,
+)
 from arbitrage.records import PreferencePair, Record, SftExample, SteeredExample
 from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
@@ -30,6 +39,7 @@ class ExportRow:
 
     Attributes:
         teachers: teachers of its responses, the chosen one first.
+        reasoned: which of the responses have reasoning in the run: `answer`, or `chosen` and `rejected`.
         reject_reason: why the row cannot be represented for the trainer, or None.
     """
 
@@ -38,6 +48,7 @@ class ExportRow:
     language: str
     teachers: tuple[str, ...]
     licences: tuple[str, ...]
+    reasoned: tuple[str, ...] = ()
     reject_reason: Objection | None = None
 
 
@@ -46,8 +57,17 @@ class ExportSource(Protocol):
 
     kind: str  # name of the record it holds
     step: str | None  # the step that selected its rows
-    record: type[Record]  # of the rows to be written
     teachers: Mapping[str, TeacherFacts]
+
+    @property
+    def record(self) -> type[Record]:
+        """The record of the rows to be written."""
+        ...
+
+    @property
+    def reasoning(self) -> ReasoningForm | None:
+        """The form in which rows carry reasoning; None: it is dropped, or no row has any."""
+        ...
 
     def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each row of a shard."""
@@ -57,7 +77,7 @@ class ExportSource(Protocol):
 class SelectedSource:
     """Rows of a selection step."""
 
-    def __init__(self, run: Run, dataset: str, format: Format) -> None:
+    def __init__(self, run: Run, dataset: str, format: Format, reasoning: ReasoningChoice) -> None:
         self.step: str | None = run.plan.datasets[dataset]
         self._run, self._format, self._plan = run, format, run.step(run.plan.datasets[dataset])
         held = self._plan.record
@@ -65,8 +85,26 @@ class SelectedSource:
         if self.kind not in format.rows or held not in _EXPORTABLE:
             raise UserError(f"data set '{dataset}' holds {held} rows, which {format.trainer} has no format for")
         self._row: RowFormat = format.rows[self.kind]
-        self.record = self._row.record
+        try:
+            self._form = form_of(format, self.kind, reasoning)
+        except ValueError as error:
+            raise UserError(f"reasoning: {error}") from error
         self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._answers())
+
+    @property
+    def record(self) -> type[Record]:
+        """The record of the rows to be written."""
+        return self._layout.record(self._row.record)
+
+    @property
+    def reasoning(self) -> ReasoningForm | None:
+        """The form in which rows carry reasoning; None: it is dropped, or no row has any."""
+        return self._layout.form
+
+    @cached_property
+    def _layout(self) -> ReasoningLayout:
+        tables = (self._run.shard(self._plan.name, shard) for shard in self._run.plan.shards)
+        return layout_of(self._form, tables, self._format.file_type)
 
     def _answers(self) -> tuple[str, ...]:
         """Return the steps with its candidates, fused ones last."""
@@ -82,11 +120,12 @@ class SelectedSource:
             origin = origin_of(prompt, self.teachers)
             teachers = authors(item)
             yield ExportRow(
-                row=self._row.build(item, origin),
+                row=self._layout.row(self._row.build(self._layout.told(item), origin)),
                 prompt_id=item.prompt_id,
                 language=item.language,
                 teachers=teachers,
                 licences=origin.licences(*teachers),
+                reasoned=sides_with_reasoning(item),
                 reject_reason=self._format.reject_reason(prompt.messages),
             )
 
@@ -94,31 +133,49 @@ class SelectedSource:
 class CandidateSource:
     """The candidate table."""
 
-    def __init__(self, run: Run) -> None:
-        self._table = CandidateTable.of(run)
+    def __init__(self, run: Run, *, drop_reasoning: bool) -> None:
+        self._table, self._drop = CandidateTable.of(run), drop_reasoning
         self.kind = "Candidate"
         self.step: str | None = None
-        self.record: type[Record] = CandidateRow
         self.teachers: Mapping[str, TeacherFacts] = teachers_of(run.plan, self._table.steps["candidates"])
+
+    @property
+    def record(self) -> type[Record]:
+        """The record of the rows to be written."""
+        return CandidateRow
+
+    @property
+    def reasoning(self) -> ReasoningForm | None:
+        """None: reasoning has a column of its own."""
+        return None
 
     def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each candidate of a shard."""
         for row in candidate_rows(self._table.shard(shard), self.teachers):
-            yield ExportRow(row, row.prompt_id, row.language, (row.teacher,), row.licences)
+            reasoned = ("answer",) if is_reasoned(row.reasoning) else ()
+            kept = row.model_copy(update={"reasoning": None}) if self._drop else row
+            yield ExportRow(kept, row.prompt_id, row.language, (row.teacher,), row.licences, reasoned)
 
 
-def open_source(run: Run, dataset: str, format: Format) -> ExportSource:
+def open_source(run: Run, dataset: str, format: Format, reasoning: ReasoningChoice) -> ExportSource:
     """Return a data set by name.
 
+    Args:
+        run: the run.
+        dataset: its name.
+        format: of the trainer.
+        reasoning: what becomes of it.
+
     Raises:
-        UserError: there is none of that name, or the trainer has no format for it; the message lists the names.
+        UserError: there is none of that name (the message lists the names), or the trainer has no format for it, or
+            for its reasoning in that form.
     """
     if dataset == CANDIDATES:
-        return CandidateSource(run)
+        return CandidateSource(run, drop_reasoning=reasoning == "drop")
     if dataset not in run.plan.datasets:
         known = ", ".join([*sorted(run.plan.datasets), CANDIDATES])
         raise UserError(f"{run.path}: has no data set '{dataset}'; data sets: {known}")
-    return SelectedSource(run, dataset, format)
+    return SelectedSource(run, dataset, format, reasoning)
 
 
 def as_sft(example: SteeredExample) -> SftExample:

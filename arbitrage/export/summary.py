@@ -7,6 +7,7 @@ from typing import Literal
 from arbitrage.export.files import DataFile
 from arbitrage.export.format import DatasetShape, Format, Objection
 from arbitrage.export.reading import ExportRow, ExportSource
+from arbitrage.export.reasoning import ReasoningChoice
 from arbitrage.runs.run import Run
 
 SkipReason = Objection | Literal["licence_not_allowed"]
@@ -23,6 +24,7 @@ class ExportTally:
     chosen: Counter[tuple[str, str]] = field(default_factory=Counter)  # teacher, language
     rejected: Counter[str] = field(default_factory=Counter)  # teacher
     licences: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    reasoned: Counter[tuple[str, ...]] = field(default_factory=Counter)  # which answers have reasoning in the run
 
     def count(self, entry: ExportRow, split: str) -> None:
         """Count a row that is written."""
@@ -31,11 +33,17 @@ class ExportTally:
         self.chosen[chosen, entry.language] += 1
         self.rejected.update(rejected)
         self.licences[entry.licences] += 1
+        self.reasoned[entry.reasoned] += 1
 
     @property
     def num_rows(self) -> int:
         """Rows written."""
         return self.rows.total()
+
+    @property
+    def num_reasoned(self) -> int:
+        """Rows written that have reasoning in the run, in one of their answers at least."""
+        return sum(count for sides, count in self.reasoned.items() if sides)
 
     def languages(self) -> dict[str, int]:
         """Return language → rows."""
@@ -64,11 +72,20 @@ class ExportSummary:
     tally: ExportTally
     test_fraction: float
     allowed: frozenset[str] | None
+    reasoning: ReasoningChoice
 
     @property
     def shape(self) -> DatasetShape:
         """Facts for a format's side files."""
-        return DatasetShape(self.dataset, self.source.kind, tuple(self.tally.languages()), tuple(self.tally.splits()))
+        whole = ("answer",) if self.source.kind == "SftExample" else ("chosen", "rejected")
+        return DatasetShape(
+            dataset=self.dataset,
+            kind=self.source.kind,
+            languages=tuple(self.tally.languages()),
+            splits=tuple(self.tally.splits()),
+            reasoning=self.source.reasoning if self.tally.num_reasoned else None,
+            lacks_reasoning=self.tally.reasoned.keys() != {whole},
+        )
 
     def licences(self) -> tuple[str, ...]:
         """Return every licence of the rows, sorted."""

@@ -4,7 +4,16 @@ SFTTrainer computes the loss only on the completion if there is a `prompt` colum
 a `messages` column; so we split the conversation. https://huggingface.co/docs/trl/dataset_formats
 """
 
-from arbitrage.export.format import DatasetShape, Format, PairFacts, RowFormat, SftFacts, pair_facts, sft_facts
+from arbitrage.export.format import (
+    KEY_OR_INLINE,
+    DatasetShape,
+    Format,
+    PairFacts,
+    RowFormat,
+    SftFacts,
+    pair_facts,
+    sft_facts,
+)
 from arbitrage.export.origin import Origin
 from arbitrage.records import Message, PreferencePair, Record, SftExample
 
@@ -58,6 +67,23 @@ trainer.train()
 or `trl {name} --dataset_name path/to/this/directory --model_name_or_path … --output_dir out`."""
 
 
+def mixed_note(shape: DatasetShape) -> str:
+    """Say how to keep an empty chain of thought out of the loss."""
+    if shape.kind != "SftExample" or shape.reasoning == "inline":
+        return ""
+    return f"""The chat templates of some reasoning models, such as Qwen3, write an empty chain of thought before an
+answer without reasoning, and it counts in the loss. A column `chat_template_kwargs` moves it into the prompt:
+
+```python
+def options(row):
+    return {{"chat_template_kwargs": {{"enable_thinking": "{shape.reasoning}" in row["completion"][-1]}}}}
+
+rows = rows.map(options)
+```
+
+`arbitrage train sft` does so by itself."""
+
+
 FORMAT = Format(
     trainer="trl",
     file_type="parquet",
@@ -66,4 +92,6 @@ FORMAT = Format(
         "PreferencePair": RowFormat(TrlPreference, preference_row),
     },
     usage=usage,
+    mixed_note=mixed_note,
+    reasoning={"SftExample": KEY_OR_INLINE, "PreferencePair": KEY_OR_INLINE},
 )

@@ -275,8 +275,9 @@ def _json_or_python(text: str) -> Any:
         raise RowError("broken_messages", what) from error
 
 
-def _items(value: Any) -> Sequence[Any]:
+def _items(given: Any) -> Sequence[Any]:
     """Return messages as a list of objects."""
+    value: Any = given
     if isinstance(value, str):
         found = _json_or_python(value.strip())
         if not isinstance(found, list | Mapping):
@@ -286,10 +287,13 @@ def _items(value: Any) -> Sequence[Any]:
         return _of_object(value)
     if not isinstance(value, list):
         raise RowError("wrong_type", f"expected text or a list of messages, found {shown(value)}")
+    if value and all(isinstance(item, str) and item.startswith("{") for item in value):
+        value = list(map(_json_or_python, value))  # how `datasets` stores messages of different keys
     for position, item in enumerate(value):
         if not isinstance(item, Mapping):
             raise RowError("broken_messages", f"message {position} is {type_name(item)}, not an object")
-    return value
+    messages: Sequence[Any] = value
+    return messages
 
 
 def _of_object(value: Mapping[str, Any]) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from arbitrage.config import AbsolutePath, Config, Operational, as_tuple
 from arbitrage.models.references import absolute_model
 from arbitrage.training.mix import RowMixConfig
 from arbitrage.training.monitor.settings import MonitorConfig
+from arbitrage.training.reasoning import ReasoningUse
 from arbitrage.training.sources import Source
 
 Method = Literal["sft", "dpo", "reward"]
@@ -38,6 +39,9 @@ class TrainConfig(Config):
         dataset: name of the data set of a run; by default `sft`, or `preference`.
         out: checkpoints, the student and its record go here.
         mix: how many rows of each language.
+        reasoning: what becomes of the reasoning of rows that have some: `keep`, in the key that the student's chat
+            template reads; `inline`, as `<think>` before the answer; `drop`. By default `keep`, and `drop` for a
+            reward model, which scores answers without their reasoning.
         arguments: of TRL's SFTConfig, DPOConfig or RewardConfig.
         lora: arguments of peft's LoraConfig; none trains all weights.
         merge: write a LoRA student as whole weights too, in `model/`, so that any engine serves it.
@@ -53,6 +57,7 @@ class TrainConfig(Config):
     dataset: str | None = None
     out: Annotated[AbsolutePath, Operational]
     mix: RowMixConfig = RowMixConfig()
+    reasoning: ReasoningUse | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
     lora: dict[str, Any] | None = None
     merge: Annotated[bool, Operational] = True
@@ -71,6 +76,11 @@ class TrainConfig(Config):
         if self.monitor and self.method == "reward":
             raise ValueError("monitor: watches what a student would write, and a reward model writes nothing")
         return self
+
+    @property
+    def reasoning_use(self) -> ReasoningUse:
+        """What becomes of reasoning."""
+        return self.reasoning or ("drop" if self.method == "reward" else "keep")
 
     @property
     def dataset_name(self) -> str:

@@ -3,6 +3,7 @@
 docs/exports.md says what each format holds; the shapes of `trl` and `axolotl` and SFT rows of any trainer are taken.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
@@ -20,6 +21,7 @@ from arbitrage.inputs.rows import RowError, RowFault, printable
 from arbitrage.inputs.tables import open_table
 from arbitrage.inputs.values import id_text, is_missing, shown, sound, type_name
 from arbitrage.languages import read_language
+from arbitrage.training.reasoning import ReasoningRule
 from arbitrage.training.settings import Method
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 LANGUAGE = "language"
 KEY = "row_key"
-"""Columns beside the trainer's: the row's language, and what tells rows apart."""
+REASONED = "row_has_reasoning"
+"""Columns beside the trainer's: the row's language, what tells rows apart, whether an answer came with reasoning."""
 
 UNDETERMINED = "und"
 """Language of rows without one (ISO 639-2)."""
@@ -44,15 +47,17 @@ _COLUMNS = column_map({role: (role,) for role in _ROLES}, {})
 BATCH_ROWS = 1000
 
 
-def read_shaped(files: Sequence[SourceFile], method: Method) -> "Dataset":
-    """Read files in order: a trainer's columns, `language` and `row_key`.
+def read_shaped(files: Sequence[SourceFile], method: Method, reasoning: ReasoningRule) -> "Dataset":
+    """Read files in order: a trainer's columns, `language`, `row_key` and `row_has_reasoning`.
 
     Conversations in one column `messages` are split before their last turn, so that the loss is on the response. The
-    rows are in a temporary file of this process, not in its memory.
+    rows are in a temporary file of this process, not in its memory. Where reasoning is a key of messages, columns of
+    messages are JSON: in a struct the key would be null in the messages without it, and templates fail on that.
 
     Args:
         files: at least one.
         method: whose shape.
+        reasoning: how rows with reasoning are given to the student.
 
     Raises:
         DataError: a file cannot be read, holds no rows or lacks columns; its columns are not message lists throughout
@@ -60,20 +65,20 @@ def read_shaped(files: Sequence[SourceFile], method: Method) -> "Dataset":
     """
     from datasets import Dataset, concatenate_datasets
 
-    parts = [Dataset.from_file(str(_written(_rows(file, method), file))) for file in files]
+    parts = [Dataset.from_file(str(_written(_rows(file, method, reasoning), file, reasoning))) for file in files]
     try:
         return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
     except ValueError as error:
         raise DataError(f"data: the files do not fit together: {' '.join(str(error).split())}") from error
 
 
-def _written(rows: Iterator[dict[str, Any]], file: SourceFile) -> Path:
+def _written(rows: Iterator[dict[str, Any]], file: SourceFile, reasoning: ReasoningRule) -> Path:
     """Write rows to a file that `datasets` maps into memory, and return it."""
     path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
     tables = []
     try:
         while batch := list(islice(rows, BATCH_ROWS)):
-            tables.append(pa.Table.from_pylist(batch))
+            tables.append(_with_json(batch) if reasoning.is_key else pa.Table.from_pylist(batch))
         if not tables:
             raise DataError(f"{file.shown}: holds no rows")
         table = pa.concat_tables(tables, promote_options="permissive")
@@ -82,6 +87,18 @@ def _written(rows: Iterator[dict[str, Any]], file: SourceFile) -> Path:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return path
+
+
+def _with_json(batch: list[dict[str, Any]]) -> pa.Table:
+    """Return a table in which messages are JSON."""
+    names = [name for name, value in batch[0].items() if isinstance(value, list)]
+    texts = [
+        row | {name: [json.dumps(each, ensure_ascii=False) for each in row[name]] for name in names} for row in batch
+    ]
+    table = pa.Table.from_pylist(texts)
+    return table.cast(
+        pa.schema([field.with_type(pa.list_(pa.json_())) if field.name in names else field for field in table.schema])
+    )
 
 
 @cache
@@ -95,7 +112,7 @@ def _scratch() -> Path:
 _held: list[TemporaryDirectory[str]] = []
 
 
-def _rows(file: SourceFile, method: Method) -> Iterator[dict[str, Any]]:
+def _rows(file: SourceFile, method: Method, reasoning: ReasoningRule) -> Iterator[dict[str, Any]]:
     part = open_table(file, _COLUMNS.needed)
     chosen: list[tuple[str, ...]] = []
     kinds: dict[str, str] = {}
@@ -115,7 +132,12 @@ def _rows(file: SourceFile, method: Method) -> Iterator[dict[str, Any]]:
         if columns == ("messages",):
             *prompt, completion = values["messages"]
             values = {"prompt": prompt, "completion": [completion]}
-        yield values | _facts(row.values, number, file.shown)
+        is_reasoned = False
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name], has_reasoning = reasoning.told(value)
+                is_reasoned |= has_reasoning and name != "prompt"
+        yield values | _facts(row.values, number, file.shown) | {REASONED: is_reasoned}
 
 
 def _facts(values: Mapping[str, Any], number: int, where: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from arbitrage.runs.store import commit_json, storage_errors
 from arbitrage.training.checkpoints import STATE_FILE, newest_checkpoint, step_of
 from arbitrage.training.monitor.callback import ModelMonitor, monitor_callback
 from arbitrage.training.progress import progress_callback
+from arbitrage.training.reasoning import rule_for
 from arbitrage.training.record import (
     PLAN_FILE,
     RECORD_FILE,
@@ -226,7 +227,10 @@ def _exporting(out: Path, arguments: Any) -> Iterator[Path]:
 def _load(config: TrainConfig, arguments: Any, folder: Path) -> TrainingRows:
     with arguments.main_process_first(local=False, desc="read the data"):  # one export, also for several nodes
         sources = local_sources(config.data, config.dataset_name, folder, is_main=arguments.process_index == 0)
-        return load_rows(sources, config.method, config.mix)
+        template_path = getattr(arguments, "chat_template_path", None)
+        owner = f"{config.method} of {config.model}"
+        reasoning = rule_for(config.reasoning_use, config.model, config.revision, template_path, owner)
+        return load_rows(sources, config.method, config.mix, reasoning)
 
 
 def _plan(config: TrainConfig, rows: TrainingRows) -> TrainingPlan:

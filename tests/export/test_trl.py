@@ -14,7 +14,8 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, S
 
 from arbitrage.export.export import export_run
 from tests.support.export_runs import make_run, plain_case
-from tests.support.tiny_model import save_model
+from tests.support.reasoned import CASES, THOUGHT, reasoned_case, template
+from tests.support.tiny_model import build_tokenizer, save_model
 
 pytestmark = [pytest.mark.trainer, pytest.mark.timeout(120)]
 
@@ -130,3 +131,87 @@ def test_reward_model_trains_without_a_margin(bench: Bench) -> None:
 def test_one_language_streams(bench: Bench, language: str) -> None:
     rows = load_dataset(str(bench.export / "sft"), language, split="train", streaming=True)
     train(SFTTrainer(str(bench.model), args=bench.args(SFTConfig), train_dataset=rows))
+
+
+@pytest.fixture(scope="module")
+def reasoned(tmp_path_factory: pytest.TempPathFactory, bench: Bench) -> dict[str, Bench]:
+    """Runs of which all rows or some have reasoning, exported with either key."""
+    root = tmp_path_factory.mktemp("reasoned")
+    model = save_model(root / "model", context_length=1024)
+    for kind in ("all", "mixed"):
+        run = make_run(root / kind, reasoned_case(CASES[kind]))
+        for key in ("reasoning_content", "thinking"):
+            export_run(run, "trl", out=root / f"{kind}-{key}", reasoning=key)  # type: ignore[arg-type]
+    names = [f"{kind}-{key}" for kind in ("all", "mixed") for key in ("reasoning_content", "thinking")]
+    return {name: Bench(root / name, model, root / "out") for name in names}
+
+
+def tokenizer_with(name: str) -> Any:
+    return build_tokenizer(template(name))
+
+
+REASONING_MODELS = [("qwen3", "reasoning_content"), ("gptoss", "thinking"), ("lfm2_2_5", "thinking")]
+
+
+@pytest.mark.parametrize("kind", ["all", "mixed"])
+@pytest.mark.parametrize(("name", "key"), REASONING_MODELS)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_sft_learns_reasoning(reasoned: dict[str, Bench], kind: str, name: str, key: str, streaming: bool) -> None:
+    bench, tokenizer = reasoned[f"{kind}-{key}"], tokenizer_with(name)
+    rows = load_dataset(str(bench.export / "sft"), split="train", streaming=streaming)
+    args = bench.args(SFTConfig, max_length=1000, per_device_train_batch_size=1)
+    trainer = SFTTrainer(str(bench.model), args=args, train_dataset=rows, processing_class=tokenizer)
+    learnt = [
+        tokenizer.decode([token for token, mask in zip(row["input_ids"], _mask(row), strict=True) if mask])
+        for row in trainer.train_dataset
+    ]
+    assert sum(THOUGHT in text for text in learnt) == (3 if kind == "all" else 1)
+    assert sorted(text.split("right ")[1].split("<")[0] for text in learnt) == ["one", "three", "two"]
+    train(trainer)
+
+
+def _mask(row: dict[str, Any]) -> list[bool]:
+    return (
+        [label != -100 for label in row["labels"]] if "labels" in row else [bool(m) for m in row["completion_mask"]]
+    )
+
+
+def test_the_cards_snippet_keeps_the_empty_chain_out_of_the_loss(reasoned: dict[str, Bench]) -> None:
+    bench, tokenizer = reasoned["mixed-reasoning_content"], tokenizer_with("qwen3")
+    snippet = (bench.export / "sft" / "README.md").read_text().split("```python\n")[-1].split("```")[0]
+    found: dict[str, Any] = {"rows": load_dataset(str(bench.export / "sft"), split="train")}
+    exec(snippet, found)
+    args = bench.args(SFTConfig, max_length=1000)
+    trainer = SFTTrainer(str(bench.model), args=args, train_dataset=found["rows"], processing_class=tokenizer)
+    learnt = sorted(
+        tokenizer.decode([token for token, mask in zip(row["input_ids"], _mask(row), strict=True) if mask])
+        for row in trainer.train_dataset
+    )
+    assert [text.startswith("<think>") for text in learnt] == [True, False, False]
+    train(trainer)
+
+
+@pytest.mark.parametrize("kind", ["all", "mixed"])
+@pytest.mark.parametrize(("name", "key"), REASONING_MODELS)
+def test_dpo_compares_reasoning(reasoned: dict[str, Bench], kind: str, name: str, key: str) -> None:
+    bench, tokenizer = reasoned[f"{kind}-{key}"], tokenizer_with(name)
+    rows = load_dataset(str(bench.export / "preference"), split="train")
+    args = bench.args(DPOConfig, max_length=1000)
+    trainer = DPOTrainer(str(bench.model), args=args, train_dataset=rows, processing_class=tokenizer)
+    sides = {
+        side: sum(
+            any(thought in tokenizer.decode(row[f"{side}_ids"]) for thought in (THOUGHT, "lost"))
+            for row in trainer.train_dataset
+        )
+        for side in ("chosen", "rejected")
+    }
+    assert sides == ({"chosen": 3, "rejected": 3} if kind == "all" else {"chosen": 1, "rejected": 1})
+    train(trainer)
+
+
+def test_reward_models_take_pairs_with_reasoning(reasoned: dict[str, Bench]) -> None:
+    bench, tokenizer = reasoned["mixed-thinking"], tokenizer_with("gptoss")
+    rows = load_dataset(str(bench.export / "preference"), split="train")
+    model = AutoModelForSequenceClassification.from_pretrained(bench.model, num_labels=1)
+    args = bench.args(RewardConfig, max_length=1000)
+    train(RewardTrainer(model, args=args, train_dataset=rows, processing_class=tokenizer))

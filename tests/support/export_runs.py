@@ -37,6 +37,7 @@ class ExportCase:
     languages: Mapping[str, str] = field(default_factory=dict)  # prompt → tag, "en" elsewhere
     conversations: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)  # prompt → turns
     licence: str | None = "CC-BY-4.0"  # of all prompts
+    reasoning: Mapping[tuple[str, str], str] = field(default_factory=dict)  # prompt, teacher → reasoning
     num_shards: int = 3
 
 
@@ -172,6 +173,7 @@ def _answers(text: str, case: ExportCase) -> list[tuple[Candidate, Score]]:
             sample_index=index,
             seed=index,
             text=answer,
+            reasoning=case.reasoning.get((text, teacher)),
             finish_reason=FinishReason.STOP,
         )
         score = Score(
