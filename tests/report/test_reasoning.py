@@ -4,6 +4,7 @@ import json
 
 import pytest
 from rich.console import Console
+from selenium.webdriver.common.by import By
 
 from arbitrage.records import Candidate, Reject
 from arbitrage.report.alarms import TeacherCounts, teacher_alarms
@@ -13,6 +14,7 @@ from arbitrage.report.rendering import markdown_table, terminal_table
 from arbitrage.report.summary import read
 from arbitrage.runs.run import open_run
 from arbitrage.tables import from_table
+from tests.support.browser import chromium, require_chromium
 from tests.support.pipelines import QUESTIONS, run_file, write_pipeline, write_pool
 
 PRICES = {"usd_per_million_prompt_tokens": 1000.0, "usd_per_million_completion_tokens": 4000.0}
@@ -133,3 +135,24 @@ def test_there_is_no_section_where_nobody_reasons(tmp_path):
     assert "reasoning" not in render(reading.summary, reading.gallery).partition("<body>")[2].casefold().replace(
         "reasoning-left", ""
     ).replace("reasoning_left", "")
+
+
+@pytest.mark.browser
+def test_a_browser_unfolds_reasoning_in_the_direction_of_its_script(made, reading, tmp_path):
+    require_chromium()
+    page = tmp_path / "report.html"
+    page.write_text(render(reading.summary, reading.gallery), encoding="utf-8")
+    directions = {c.teacher: "rtl" if c.teacher == "native" else "ltr" for p in reading.gallery for c in p.candidates}
+    with chromium(tmp_path / "profile") as driver:
+        driver.get(page.as_uri())
+        shown = driver.find_elements(By.CSS_SELECTOR, "article.case:not([hidden]) li.answer")  # the first is Arabic
+        folded = [answer for answer in shown if answer.find_elements(By.CSS_SELECTOR, "details.thought")]
+        assert 0 < len(folded) < len(shown)
+        for answer in folded:
+            thought = answer.find_element(By.CSS_SELECTOR, "details.thought .text")
+            assert not thought.is_displayed()
+            answer.find_element(By.TAG_NAME, "summary").click()
+            assert thought.is_displayed()
+            teacher = answer.find_element(By.TAG_NAME, "b").text
+            assert thought.value_of_css_property("direction") == directions[teacher]
+        assert not [line for line in driver.get_log("browser") if line["level"] == "SEVERE"]
