@@ -325,7 +325,7 @@ class Reject(Record):
     item_key: ClassVar[str] = "item_id"
     row_key: ClassVar[tuple[str, ...]] = ("item_id",)
     item_id: str
-    step: str = ""  # name of the step, written when its shard is
+    step: str = ""  # name of the step; filled in by execution (`with_step`), not by workers
     reason: str  # from the step's closed set
     detail: str | None = None
 

@@ -240,7 +240,7 @@ TABLE = (
         exactness,
     ),
     Row(
-        "rows lost beside a prompt that kills its engine",
+        "other rows lost when one prompt crashes the engine",
         "Ray Data: endless restarts",
         "0, and ≤ 3 + log₂(batch) restarts",
         "poison",
@@ -270,15 +270,15 @@ def _median(key: str, unit: str = "") -> Callable[[Result], str]:
 
 
 SHORT: tuple[tuple[str, str, Callable[[Result], str]], ...] = (
-    ("rows doubled / lost / unreadable when killed anywhere, again and again", "kills", _killed),
-    ("rows lost beside a prompt that kills its engine", "poison", lambda r: str(r["engine"]["ray"]["lost"])),
+    ("rows duplicated / lost / unreadable after kills at random moments", "kills", _killed),
+    ("other rows lost when one prompt crashes the engine", "poison", lambda r: str(r["engine"]["ray"]["lost"])),
     ("engine kept busy: in flight ÷ cap, with 1 % stragglers", "occupancy", _median("occupancy")),
     (
-        "rows/s of a raw asyncio client that keeps nothing, reached",
+        "rows/s relative to a bare asyncio client that stores nothing",
         "orchestration_efficiency",
         _median("steady_ratio"),
     ),
-    ("tokens/s of raw vLLM, reached (CPU build)", "vllm_throughput", lambda r: number(r["ratio"]["median"])),
+    ("tokens/s relative to bare vLLM (CPU build)", "vllm_throughput", lambda r: number(r["ratio"]["median"])),
 )
 """What the README shows: what, benchmark, figure."""
 

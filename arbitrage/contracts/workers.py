@@ -153,8 +153,8 @@ class SourceWorker(Protocol):
 
 
 SHARDS_IN_HAND = 6
-"""Shards under way on one worker: one takes up items, one is read and ready, the others wait for their last answers.
+"""Shards in progress on one worker: one sends items, one is read and ready, the others wait for their last results.
 
-With four, shards of 750 rows and one answer in a hundred that takes ten times as long, places stood empty 13 % of the
+With four, shards of 750 rows and one slow request in a hundred (ten times as long), slots were idle 13 % of the
 time; a shard that waits costs the memory of its rows.
 """

@@ -79,7 +79,7 @@ class ReasoningRow:
         response_tokens: of the same candidates.
         token_share: part of their tokens that is reasoning.
         cost_share: part of the money for all candidates that is paid for reasoning.
-        num_uncounted: candidates with reasoning whose tokens nobody counted.
+        num_uncounted: candidates with reasoning whose tokens are not known.
         response_in_language: part of the candidates whose response is in the language wanted, by the check
             `language_confusion`.
         reasoning_in_language: the same of the reasoning, by the check `reasoning_language`.

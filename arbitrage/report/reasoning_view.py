@@ -134,5 +134,5 @@ def _notes(found: ReasoningSummary) -> tuple[str, ...]:
         "in language: share of the candidates that pass the checks language_confusion and reasoning_language",
     ]
     if uncounted := sum(row.num_uncounted for row in found.by_teacher):
-        notes.append(f"{uncounted:,} candidates with reasoning are left out of the tokens: nobody counted theirs")
+        notes.append(f"{uncounted:,} candidates with reasoning are left out of the tokens: theirs are not known")
     return tuple(notes)

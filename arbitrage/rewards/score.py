@@ -56,7 +56,7 @@ class ScoreStep(ScorerStep):
         return LoadedModel(reward.engine, reward.model, reward.precision) if reward.kind == "classifier" else None
 
     def build(self) -> "TextRewardWorker | ModelWorker":
-        """Load the reward and make it a worker; what a model says is journaled."""
+        """Load the reward and make it a worker; scores of a model are journaled."""
         reward = self.reward.build()
         return ModelWorker(reward) if self.reward.is_model else TextRewardWorker(reward)
 
@@ -96,7 +96,7 @@ class TextRewardWorker:
 
 
 class ModelWorker:
-    """Scores a shard with a model, whose scores are expensive and journaled: an `AnswerWorker`."""
+    """Scores a shard with a model, whose scores are expensive and journaled: a `RequestWorker`."""
 
     def __init__(self, reward: Reward) -> None:
         self._reward = reward

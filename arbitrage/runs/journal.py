@@ -6,13 +6,13 @@
 An attempt is a file of lines, each a JSON object:
 
     {"begin": {"died": false}}           whether the last attempt's engine died
-    {"alone": [id, …]}                   from here on, these are asked with nothing else in flight
+    {"alone": [id, …]}                   from here on, these are sent with nothing else in flight
     {"take": id}                         the item is handed to the engine
     {"row": {…}}  {"reject": {…}}        its answer
 
 and each with two more keys at its end: "of", a digest of what the shard is made from, and "crc", the CRC-32 of the
 line before it. So every line stands for itself: a line that was changed by as little as a bit is dropped, counted,
-and its item answered again, and the others stay. A crash can tear the last line of a file; that is no damage.
+and its item sent again, and the others stay. A crash can tear the last line of a file; that is no damage.
 
 The attempt with the highest number owns the shard. One that is thought dead and is not, beyond a network that is cut
 or under a driver that was killed, finds a newer file beside its own, or its own gone, and stops (`require_newest`).
@@ -106,7 +106,7 @@ class Journal:
         self._opened_at = time.monotonic()
 
     def alone(self, item_ids: Sequence[str]) -> None:
-        """Note that these items are asked with nothing else in flight."""
+        """Note that these items are sent with nothing else in flight."""
         self.quarantine.alone(item_ids)
         self._write(_text({"alone": list(item_ids)}))
 

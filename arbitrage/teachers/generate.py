@@ -193,8 +193,8 @@ class TeacherShard:
             revision=self.config.revision,
             sample_index=request.sample_index,
             seed=request.seed,
-            text=sound(completion.text),
-            reasoning=None if completion.reasoning is None else sound(completion.reasoning),
+            text=without_lone_surrogates(completion.text),
+            reasoning=None if completion.reasoning is None else without_lone_surrogates(completion.reasoning),
             finish_reason=completion.finish_reason,
             prompt_tokens=count_of(completion.prompt_tokens),
             completion_tokens=count_of(completion.completion_tokens),
@@ -211,7 +211,7 @@ class TeacherShard:
         return teacher.cost.usd(prompt_tokens, completion_tokens, teacher.held_resources().gpus)
 
     def _reject(self, failure: Failure) -> Reject:
-        detail = None if failure.detail is None else sound(failure.detail)
+        detail = None if failure.detail is None else without_lone_surrogates(failure.detail)
         return Reject(item_id=failure.candidate_id, reason=failure.reason, detail=detail)
 
 
@@ -223,14 +223,14 @@ def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) ->
     either.
     """
     requests = []
-    of_warm, of_greedy = (sampling.options(is_greedy=is_greedy) for is_greedy in (False, True))
+    sampled_options, greedy_options = (sampling.options(is_greedy=is_greedy) for is_greedy in (False, True))
     for index in range(sampling.n):
         is_greedy = sampling.temperature == 0 or (sampling.hedged and index == 0)
         temperature, top_p = (0.0, 1.0) if is_greedy else (sampling.temperature, sampling.top_p)
-        options = of_greedy if is_greedy else of_warm
-        way = (repr(temperature), repr(top_p), sampling.max_tokens, None if is_greedy else sampling.seed)
-        way_on = (json_hash(given),) if (given := options.identity()) else ()
-        candidate_id = content_id("candidate", prompt.prompt_id, teacher_hash, *way, *way_on, index)
+        options = greedy_options if is_greedy else sampled_options
+        sampling_key = (repr(temperature), repr(top_p), sampling.max_tokens, None if is_greedy else sampling.seed)
+        options_key = (json_hash(given),) if (given := options.identity()) else ()
+        candidate_id = content_id("candidate", prompt.prompt_id, teacher_hash, *sampling_key, *options_key, index)
         requests.append(
             GenerationRequest(
                 candidate_id=candidate_id,
@@ -254,7 +254,7 @@ def _beginning(prompt: Prompt) -> tuple[list[str], str]:
     return [message.content for message in prompt.messages], prompt.prompt_id
 
 
-def sound(text: str) -> str:
+def without_lone_surrogates(text: str) -> str:
     """Replace lone surrogates, which a JSON response may hold and UTF-8 cannot."""
     if text.isascii():
         return text

@@ -259,7 +259,7 @@ class TeacherConfig(Config):
             found = SamplingParams.model_validate(values)
         except ValidationError as error:
             raise ConfigError(f"teacher '{self.name}': sampling: {first_problem(error)}") from error
-        if refused := sorted(found.given() & self.engine.cannot):
+        if refused := sorted(found.given() & self.engine.unsupported):
             raise ConfigError(
                 f"teacher '{self.name}': its engine '{self.engine.kind}' cannot do sampling.{refused[0]}; leave it "
                 "out, or take another engine"

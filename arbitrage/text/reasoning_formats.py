@@ -168,7 +168,7 @@ def split_text(text: str, marks: ReasoningFormat, *, begins_inside: bool | None 
 
 
 def split_foreign_text(text: str) -> tuple[SplitText, ReasoningFormat | None]:
-    """Take the reasoning out of a text of a data set, where nobody says which model wrote it.
+    """Take the reasoning out of a text of a data set, whose model is not known.
 
     Only what `find_reasoning` takes for reasoning is taken out: a text may speak of the marks.
 

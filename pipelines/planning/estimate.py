@@ -37,7 +37,7 @@ class SeenTokens:
 
     Attributes:
         completion: of reasoning and response.
-        reasoning: of the reasoning; where nobody counted them, by its part of the characters.
+        reasoning: of the reasoning; where they are not known, by its part of the characters.
     """
 
     completion: float
@@ -250,7 +250,7 @@ def _estimate_reading(requests: RequestCounts, key: tuple[Task, str, str], execu
 
 
 def _length(execution: ExecutionPlan, step: Step) -> float:
-    """Return the tokens that an answer of a step is expected to have, without its reasoning: nobody reads that."""
+    """Return the tokens that an answer of a step is expected to have, without its reasoning, which is not scored."""
     if not isinstance(step.config, GenerateConfig):
         return 0.0
     expected = expected_tokens(step.config.teacher, step.config.sampling, seen_tokens(execution, step.name))

@@ -91,7 +91,7 @@ class Scheduler:
         self._flights: dict[Any, _Flight] = {}
         self._loading: dict[Any, tuple[Pool, Replica]] = {}  # the end of its start → a replica
         self._reports: dict[Any, Any] = {}  # the answer awaited → actor
-        self._asked_at = 0.0  # when actors were last asked for their counters
+        self._polled_at = 0.0  # when actors were last polled for their counters
         self._deaths: set[tuple[str, int]] = set()  # shards on which an engine died in this run
         self._shared_deaths: Counter[tuple[str, int]] = Counter()  # and those under way when a shared actor did
         self._alone = {
@@ -108,7 +108,7 @@ class Scheduler:
 
         Raises:
             PlacementError: a pool can never be placed; said before anything starts.
-            DrainedError: it was asked to stop, and what was in flight has been answered.
+            DrainedError: a stop was requested, and what was in flight has completed.
             StalledError: nothing has moved for too long.
             ArbitrageError: what a step raised; where only one teacher's failed, when the others are done.
         """
@@ -264,7 +264,7 @@ class Scheduler:
         return replica or (None if attempt.is_alone else pool.free_replica())
 
     def _actor_alone(self, pool: Pool, step: PlannedStep) -> Replica | None:
-        """Start an actor for one shard of a shared pool: what it dies of then ends nobody else's work."""
+        """Start an actor for one shard of a shared pool: a crash then fails only this shard."""
         alone = sum(1 for each in self._pools.values() for r in each.in_hand if each.is_shared and not r.is_shared)
         return self._start_replica(pool, step, is_alone=True) if alone < MAX_ALONE else None
 
@@ -303,9 +303,9 @@ class Scheduler:
         """Ask every actor at work for its counters, tell it whether to stop, and note the answers that have come."""
         import ray
 
-        if time.monotonic() - self._asked_at < LISTEN_EVERY_S:
+        if time.monotonic() - self._polled_at < LISTEN_EVERY_S:
             return
-        self._asked_at = time.monotonic()
+        self._polled_at = time.monotonic()
         at_work: dict[Any, list[Replica]] = defaultdict(list)
         for pool in self._pools.values():
             for replica in pool.in_hand:

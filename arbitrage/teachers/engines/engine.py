@@ -93,7 +93,7 @@ class EngineOptions(Config):
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16", "fp8", "int8", "int4")
     """Precisions that it can serve."""
 
-    cannot: ClassVar[frozenset[str]] = frozenset()
+    unsupported: ClassVar[frozenset[str]] = frozenset()
     """Sampling parameters that it refuses, of `DecodingOptions`."""
 
     def build(self, spec: ModelSpec) -> Engine:

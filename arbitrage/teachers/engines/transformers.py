@@ -56,7 +56,7 @@ class TransformersConfig(EngineOptions):
 
     loads_model: ClassVar[bool] = True
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
-    cannot: ClassVar[frozenset[str]] = frozenset({"structured_output"})
+    unsupported: ClassVar[frozenset[str]] = frozenset({"structured_output"})
 
     kind: Literal["transformers"] = "transformers"
     batch_size: Annotated[int, Field(ge=1), Operational] = 32
