@@ -120,7 +120,7 @@ class SelectedSource:
             origin = origin_of(prompt, self.teachers)
             teachers = authors(item)
             yield ExportRow(
-                row=self._layout.row(self._row.build(self._layout.told(item), origin)),
+                row=self._layout.row(self._row.build(self._layout.applied(item), origin)),
                 prompt_id=item.prompt_id,
                 language=item.language,
                 teachers=teachers,

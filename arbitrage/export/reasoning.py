@@ -86,20 +86,20 @@ class ReasoningLayout:
     whole: frozenset[str]
     file_type: FileType
 
-    def told(self, item: SftExample | PreferencePair) -> SftExample | PreferencePair:
+    def applied(self, item: SftExample | PreferencePair) -> SftExample | PreferencePair:
         """Return a row whose answers carry their reasoning."""
         if self.form is None:
             return item
         if isinstance(item, SftExample):
             *turns, answer = item.messages
-            return item.model_copy(update={"messages": (*turns, self._told(answer, item.reasoning))})
+            return item.model_copy(update={"messages": (*turns, self._with_reasoning(answer, item.reasoning))})
         sides = {
-            side: (*getattr(item, side)[:-1], self._told(getattr(item, side)[-1], getattr(item, field)))
+            side: (*getattr(item, side)[:-1], self._with_reasoning(getattr(item, side)[-1], getattr(item, field)))
             for side, field in SIDES.items()
         }
         return item.model_copy(update=sides)
 
-    def _told(self, answer: Message, reasoning: str | None) -> Message:
+    def _with_reasoning(self, answer: Message, reasoning: str | None) -> Message:
         if reasoning is None or not is_reasoned(reasoning):
             return answer
         if self.form == "inline":

@@ -42,12 +42,12 @@ class ReasoningRule:
         """Whether messages have another key."""
         return self.form is not None and self.form != "inline"
 
-    def told(self, messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+    def applied(self, messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
         """Return messages as the template reads them, and whether the last one has reasoning."""
-        told = [self._told(message, is_last=message is messages[-1]) for message in messages]
-        return told, bool(messages) and _reasoning(messages[-1]) is not None
+        found = [self._applied(message, is_last=message is messages[-1]) for message in messages]
+        return found, bool(messages) and _reasoning(messages[-1]) is not None
 
-    def _told(self, message: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
+    def _applied(self, message: dict[str, Any], *, is_last: bool) -> dict[str, Any]:
         reasoning = _reasoning(message)
         rest = {key: value for key, value in message.items() if key not in KEYS or not isinstance(value, str)}
         if reasoning is None:

@@ -135,7 +135,7 @@ def _rows(file: SourceFile, method: Method, reasoning: ReasoningRule) -> Iterato
         is_reasoned = False
         for name, value in values.items():
             if isinstance(value, list):
-                values[name], has_reasoning = reasoning.told(value)
+                values[name], has_reasoning = reasoning.applied(value)
                 is_reasoned |= has_reasoning and name != "prompt"
         yield values | _facts(row.values, number, file.shown) | {REASONED: is_reasoned}
 

@@ -113,7 +113,7 @@ class TestMix:
         assert row_counts({"en": 70, "sw": 30}, RowMixConfig(rows=10)) == {"en": 7, "sw": 3}
 
     def test_too_few_rows_are_named(self) -> None:
-        with pytest.raises(DataError, match="sw 10 wanted, 3 there"):
+        with pytest.raises(DataError, match="sw 10 wanted, 3 available"):
             row_counts({"en": 30, "sw": 3}, RowMixConfig(weights="equal", rows=20))
         with pytest.raises(DataError, match="no rows in yo; languages of the data: en, sw"):
             row_counts({"en": 30, "sw": 3}, RowMixConfig(weights={"yo": 1.0}))
