@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field
 
 from arbitrage.config import Config, Raw
-from arbitrage.contracts.workers import Inputs, Item, Output
+from arbitrage.contracts.workers import DEFERRED_SHARDS_IN_HAND, SHARDS_IN_HAND, Inputs, Item, Output
 from arbitrage.records import Prompt, Record
 
 
@@ -93,6 +93,19 @@ class StepConfig(Config):
     def is_remote(self) -> bool:
         """Whether the worker loads no model and only waits for servers: it may share a process with others."""
         return False
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether its requests are answered hours later, and go on without this process.
+
+        Silence is then no stall, and a run that stops does not wait for them: the next one finds them again.
+        """
+        return False
+
+    @property
+    def shards_in_hand(self) -> int:
+        """How many shards a worker has under way at most."""
+        return DEFERRED_SHARDS_IN_HAND if self.is_deferred else SHARDS_IN_HAND
 
     def loaded(self) -> LoadedModel | None:
         """Return the model that the worker loads or sends requests to; None if there is none."""

@@ -120,6 +120,7 @@ class Load:
     num_waiting: int = 0
     num_retries: int = 0
     num_refusals: int = 0  # 429 and 503
+    notes: tuple[str, ...] = ()  # sentences for people, all since it started; each is shown once
 
 
 class CorpusWorker(Protocol):
@@ -158,3 +159,6 @@ SHARDS_IN_HAND = 6
 With four, shards of 750 rows and one slow request in a hundred (ten times as long), slots were idle 13 % of the
 time; a shard that waits costs the memory of its rows.
 """
+
+DEFERRED_SHARDS_IN_HAND = 64
+"""The same where answers come hours later: with fewer, these shards would wait for one batch after the other."""

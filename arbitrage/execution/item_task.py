@@ -1,9 +1,10 @@
 """Complete a shard item by item: replay its journal, retry suspects alone, request the rest, assemble the rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from arbitrage.contracts.workers import Output, RequestShard, Usage
 from arbitrage.errors import DrainedError, ExecutionError, OvertakenError, StorageError
@@ -15,6 +16,9 @@ from arbitrage.tables import shown, to_table, unwritable
 
 UNWRITABLE = "unwritable"
 """Reject reason of a row with a value that does not fit into its column."""
+
+_LOOK_EVERY_S: Final = 0.5
+"""How soon a run that stops leaves what goes on without it."""
 
 _MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd")
 
@@ -31,7 +35,8 @@ async def settle(
         ExecutionError: the worker violated its contract: a result was missing, duplicate or unexpected.
     """
     item_ids = [item.item_id for item in requests.items]
-    await _ShardAttempt(job.name, requests, journal, counters, live_counters).settle(item_ids)
+    attempt = _ShardAttempt(job.name, requests, journal, counters, live_counters, job.config.is_deferred)
+    await attempt.settle(item_ids)
     answers = [journal.settled[item_id] for item_id in item_ids]
     rows = [answer for answer in answers if not isinstance(answer, Reject)]
     rejects = [answer for answer in answers if isinstance(answer, Reject)]
@@ -47,6 +52,7 @@ class _ShardAttempt:
     journal: Journal
     counters: Counters
     live_counters: LiveCounters
+    is_deferred: bool
     overtaken: OvertakenError | None = None
 
     async def settle(self, item_ids: Sequence[str]) -> None:
@@ -106,14 +112,29 @@ class _ShardAttempt:
         in_flight: set[str] = set()
         try:
             async with aclosing(self.requests.results(self._take(item_ids, in_flight, end_intake))) as answers:
-                async for answer in answers:
+                async for answer in self._until_ending(answers) if self.is_deferred else answers:
                     self._settle(answer, in_flight)
         finally:
             self.counters.num_in_flight -= len(in_flight)
-        if in_flight:
+        if in_flight and not (self.is_deferred and self._is_ending):
             raise ExecutionError(
                 f"{self.step}: no result arrived for {len(in_flight)} items in flight, such as {min(in_flight)}"
             )
+
+    async def _until_ending(self, answers: AsyncGenerator[Record, None]) -> AsyncIterator[Record]:
+        """Yield results until the run is stopping: requests in flight go on without this process."""
+        coming = asyncio.ensure_future(anext(answers, None))
+        try:
+            while not self._is_ending:
+                await asyncio.wait({coming}, timeout=_LOOK_EVERY_S)
+                if coming.done():
+                    if (answer := coming.result()) is None:
+                        return
+                    yield answer
+                    coming = asyncio.ensure_future(anext(answers, None))
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     def _take(self, item_ids: Iterable[str], in_flight: set[str], end_intake: Callable[[], None]) -> Iterator[str]:
         """Yield open items until there are no more or the run is stopping."""

@@ -7,7 +7,7 @@ from functools import partial
 
 import uvloop
 
-from arbitrage.contracts.workers import SHARDS_IN_HAND, Load, RequestWorker, ShardWorker
+from arbitrage.contracts.workers import Load, RequestWorker, ShardWorker
 from arbitrage.errors import ArbitrageError, DrainedError, EngineDiedError, TeacherError
 from arbitrage.execution.counters import LiveCounters
 from arbitrage.execution.given_up import GivenUp
@@ -151,7 +151,7 @@ class _LocalRun:
                 del left[attempt.shard]
                 await asyncio.sleep(0)  # for signals, if no worker waits for anything
 
-        tasks = {asyncio.create_task(some()) for _ in attempts[:SHARDS_IN_HAND]}
+        tasks = {asyncio.create_task(some()) for _ in attempts[: step.job.config.shards_in_hand]}
         pending = tasks
         try:
             while pending:

@@ -140,6 +140,8 @@ class RunMonitor:
         self._num_done = 0
         self._restarts: dict[str, int] = {}
         self._last_state: object = None
+        self._deferred = {step.step.name for step in execution.steps if step.job.config.is_deferred}
+        self._noted: set[str] = set()
         self._moved_at = self._published_at = time.monotonic()
 
     def shard_done(self, step: PlannedStep, shard: int, stats: ShardStats) -> None:
@@ -174,9 +176,20 @@ class RunMonitor:
 
     def counters_received(self, worker: str, counters: Mapping[str, Counters], load: Load) -> None:
         """A worker has reported its live counters."""
+        for note in load.notes:
+            self._note_once(note)
+        if self.stop.is_requested:
+            known = {**self._counters.get(worker, {}), **counters}
+            for step in sorted(name for name in self._deferred & known.keys() if known[name].num_in_flight):
+                self._note_once(f"{step}: submitted batches go on; the same command collects their results")
         self._counters[worker], self._loads[worker] = counters, load
         for step in counters:
             self._pace(step, time.monotonic())
+
+    def _note_once(self, note: str) -> None:
+        if note not in self._noted:
+            self._noted.add(note)
+            self.progress.note(note)
 
     def gone(self, worker: str) -> None:
         """A worker has no shards under way any more."""
@@ -223,7 +236,8 @@ class RunMonitor:
         replace_json(self._path, LiveRun(at=time.time(), steps=steps))
         self.progress.live(steps)
         state = (self._num_done, [(s.num_answered, s.num_replayed, s.num_items) for s in steps.values()])
-        if state != self._last_state:
+        waits_for_batch = any(steps[name].num_in_flight for name in self._deferred & steps.keys())
+        if state != self._last_state or waits_for_batch:
             self._last_state, self._moved_at = state, now
         elif self._stall_after_s and now - self._moved_at > self._stall_after_s:
             raise StalledError(

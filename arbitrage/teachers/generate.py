@@ -72,6 +72,11 @@ class GenerateConfig(StepConfig):
         """Whether the model runs elsewhere, behind an endpoint."""
         return not self.teacher.engine.loads_model
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether the teacher answers by batch."""
+        return self.teacher.engine.is_deferred
+
     def loaded(self) -> LoadedModel:
         """Return the teacher's model."""
         teacher = self.teacher
@@ -127,8 +132,11 @@ class GenerateWorker:
 
     def begin(self, inputs: Inputs) -> "TeacherShard":
         """Read this shard's requests."""
-        requests = self._config.requests(inputs)
-        return TeacherShard(self._config, self._engine, {each.request.candidate_id: each for each in requests})
+        requests = {each.request.candidate_id: each for each in self._config.requests(inputs)}
+        announce = getattr(self._engine, "announce", None)
+        if announce:
+            announce(requests)
+        return TeacherShard(self._config, self._engine, requests)
 
     def load(self) -> Load:
         """Return the engine's load, if it reports one."""
@@ -204,11 +212,10 @@ class TeacherShard:
         )
 
     def _cost(self, completion: Completion) -> float | None:
-        teacher = self.config.teacher
         prompt_tokens, completion_tokens = count_of(completion.prompt_tokens), count_of(completion.completion_tokens)
-        if teacher.cost is None or prompt_tokens is None or completion_tokens is None:
+        if prompt_tokens is None or completion_tokens is None:
             return None
-        return teacher.cost.usd(prompt_tokens, completion_tokens, teacher.held_resources().gpus)
+        return self.config.teacher.usd(prompt_tokens, completion_tokens)
 
     def _reject(self, failure: Failure) -> Reject:
         detail = None if failure.detail is None else without_lone_surrogates(failure.detail)

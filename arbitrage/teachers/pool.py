@@ -66,8 +66,8 @@ class Cost(Config):
     """Price of completions: by token, or by the hour of a GPU.
 
     Attributes:
-        usd_per_million_prompt_tokens: price of an endpoint.
-        usd_per_million_completion_tokens: price of an endpoint.
+        usd_per_million_prompt_tokens: price of an endpoint, without the discount of batches.
+        usd_per_million_completion_tokens: price of an endpoint, without the discount of batches.
         usd_per_gpu_hour: price of one GPU; needs `tokens_per_second`.
         tokens_per_second: completion tokens per second of one replica, an estimate.
     """
@@ -215,6 +215,12 @@ class TeacherConfig(Config):
         if not self.engine.needs_model:
             return True
         return is_pinned(self.model, self.revision) if self.engine.loads_model else self.revision is not None
+
+    def usd(self, prompt_tokens: int, completion_tokens: int) -> float | None:
+        """Return what so many tokens cost in US dollars; None where no prices are given."""
+        if self.cost is None:
+            return None
+        return self.engine.price_factor * self.cost.usd(prompt_tokens, completion_tokens, self.held_resources().gpus)
 
     def spec(self, sampling: SamplingParams | None = None) -> ModelSpec:
         """Return what the engine needs."""

@@ -85,6 +85,9 @@ def run_trial(teacher: TeacherConfig, max_tokens: int, question: str) -> Trial:
     import socket
 
     host = socket.gethostname()
+    if teacher.engine.is_deferred:
+        cause = f"engine '{teacher.engine.kind}' answers up to a day later; try the model with kind: openai"
+        return Trial(teacher.name, error=cause, host=host)
     try:
         return asyncio.run(_run(teacher, max_tokens, question, host))
     except Exception as error:  # noqa: BLE001 — of a model's code: the next teacher is to be tried all the same

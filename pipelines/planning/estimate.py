@@ -199,7 +199,6 @@ def _estimate(
     most = generations * sampling.max_tokens
     expected = expected_tokens(teacher, sampling, seen)
     completion_tokens, reasoning_tokens = (round(generations * n) for n in (expected.completion, expected.reasoning))
-    gpus = teacher.held_resources().gpus
     return RunEstimate(
         task="answer",
         teacher=teacher.name,
@@ -210,8 +209,8 @@ def _estimate(
         completion_tokens=completion_tokens,
         max_completion_tokens=most,
         reasoning_tokens=reasoning_tokens,
-        cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
-        reasoning_cost_usd=teacher.cost.usd(0, reasoning_tokens, gpus) if teacher.cost else None,
+        cost_usd=teacher.usd(prompt_tokens, completion_tokens),
+        reasoning_cost_usd=teacher.usd(0, reasoning_tokens),
         is_measured=seen is not None,
         is_counted=is_counted,
     )
@@ -231,7 +230,6 @@ def _estimate_reading(requests: RequestCounts, key: tuple[Task, str, str], execu
     expected = expected_tokens(teacher, config.sampling, known)
     most = calls * config.sampling.max_tokens
     completion_tokens, reasoning_tokens = (round(calls * n) for n in (expected.completion, expected.reasoning))
-    gpus = teacher.held_resources().gpus
     return RunEstimate(
         task=task,
         teacher=name,
@@ -242,8 +240,8 @@ def _estimate_reading(requests: RequestCounts, key: tuple[Task, str, str], execu
         completion_tokens=completion_tokens,
         max_completion_tokens=most,
         reasoning_tokens=reasoning_tokens,
-        cost_usd=teacher.cost.usd(prompt_tokens, completion_tokens, gpus) if teacher.cost else None,
-        reasoning_cost_usd=teacher.cost.usd(0, reasoning_tokens, gpus) if teacher.cost else None,
+        cost_usd=teacher.usd(prompt_tokens, completion_tokens),
+        reasoning_cost_usd=teacher.usd(0, reasoning_tokens),
         is_measured=bool(seen),
         is_counted=is_counted,
     )

@@ -139,8 +139,7 @@ def _calls(
         if load.calls:
             read = round(load.characters * ratios[language]) + load.calls * frame + load.unwritten * longest
             most = load.calls * max_tokens
-            gpus = teacher.held_resources().gpus
-            cost = teacher.cost.usd(read, most, gpus) if teacher.cost else None
+            cost = teacher.usd(read, most)
             yield Calls(task, teacher.name, language, load.calls, read, most, cost)
 
 

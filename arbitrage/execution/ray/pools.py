@@ -58,6 +58,7 @@ class Pool:
         name: name of the pool.
         resources: resources of each replica.
         is_remote: its workers wait for endpoints and may share actors.
+        shards_in_hand: shards that a replica may have under way.
         avoid: nodes on which a replica could not start.
         num_failed_starts: number of failed starts.
     """
@@ -65,6 +66,7 @@ class Pool:
     name: str
     resources: Resources
     is_remote: bool = False
+    shards_in_hand: int = SHARDS_IN_HAND
     in_hand: Counter[Replica] = field(default_factory=Counter)  # replica → shards under way
     avoid: set[str] = field(default_factory=set)
     num_failed_starts: int = 0
@@ -83,12 +85,12 @@ class Pool:
         """Return the replicas without shards under way."""
         return [replica for replica, count in self.in_hand.items() if not count]
 
-    def free_replica(self, most: int = SHARDS_IN_HAND) -> Replica | None:
-        """Return the replica with the fewest shards under way, if there are fewer than `most`."""
+    def free_replica(self, most: int | None = None) -> Replica | None:
+        """Return the replica with the fewest shards under way, if there are fewer than `most` (or its maximum)."""
         if not self.in_hand:
             return None
         replica, count = min(self.in_hand.items(), key=lambda entry: entry[1])
-        return replica if count < most else None
+        return replica if count < (most or self.shards_in_hand) else None
 
 
 @dataclass(eq=False)
@@ -183,7 +185,7 @@ class Cluster:
         host = ray.remote(
             num_cpus=wanted.cpus,
             num_gpus=wanted.gpus,
-            max_concurrency=SHARDS_IN_HAND + 1,  # and `prepare`
+            max_concurrency=pool.shards_in_hand + 1,  # and `prepare`
             concurrency_groups={CONTROL: 1},
             max_restarts=0,
             scheduling_strategy=_strategy(group, node.node_id),

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arbitrage.contracts.workers import SHARDS_IN_HAND
 from arbitrage.errors import (
     ArbitrageError,
     DrainedError,
@@ -62,7 +61,7 @@ class _Flight:
     @property
     def weight(self) -> int:
         """How much of its replica it takes."""
-        return SHARDS_IN_HAND if self.attempt.is_alone else 1
+        return self.step.job.config.shards_in_hand if self.attempt.is_alone else 1
 
 
 class Scheduler:
@@ -293,7 +292,8 @@ class Scheduler:
         return not any(self._readiness.undone[name] for name in mine if not self._given_up.blocks(name))
 
     def _pool(self, name: str, step: PlannedStep) -> Pool:
-        return self._pools.setdefault(name, Pool(name, step.step.resources, step.job.config.is_remote))
+        config = step.job.config
+        return self._pools.setdefault(name, Pool(name, step.step.resources, config.is_remote, config.shards_in_hand))
 
     def _attempt(self, step: PlannedStep, shard: int) -> Attempt:
         key = step.step.name, shard

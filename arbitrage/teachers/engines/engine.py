@@ -96,6 +96,12 @@ class EngineOptions(Config):
     unsupported: ClassVar[frozenset[str]] = frozenset()
     """Sampling parameters that it refuses, of `DecodingOptions`."""
 
+    is_deferred: ClassVar[bool] = False
+    """Whether requests are answered hours later, and go on without this process."""
+
+    price_factor: ClassVar[float] = 1.0
+    """Share of the teacher's prices that it pays."""
+
     def build(self, spec: ModelSpec) -> Engine:
         """Load everything and return the engine. Blocks while it loads.
 

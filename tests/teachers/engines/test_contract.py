@@ -16,6 +16,7 @@ from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
 from tests.support.asking import exercise
+from tests.support.batch_server import serve_batches
 from tests.support.mock_endpoint import serve, well_behaved
 from tests.support.tiny_model import save_model
 
@@ -37,6 +38,8 @@ def case(kind: str, directory: Path) -> Iterator[tuple[dict[str, object], ModelS
             yield (gpu if kind == "vllm" else {}), spec
         case "openai":
             yield {"base_url": "set in the loop"}, ModelSpec("t", "m")
+        case "openai_batch":
+            yield {"base_url": "http://h/v1", "gather_s": 0.05, "poll_s": 0.01}, ModelSpec("t", "m")
         case "replay":
             rows = {"prompt_id": [f"p-{q}" for q in QUESTIONS], "text": [q[::-1] for q in QUESTIONS]}
             pq.write_table(pa.table(rows), directory / "answers.parquet")
@@ -57,10 +60,9 @@ def a_config(kind: str, options: dict[str, object]) -> EngineConfig:
 @pytest.mark.model
 async def test_one_result_each_two_shards_at_once_and_closing_twice(kind, tmp_path):
     with case(kind, tmp_path) as (options, spec):
-        async with serve(well_behaved) as endpoint:
-            engine = a_config(kind, options | ({"base_url": endpoint.base_url} if kind == "openai" else {})).build(
-                spec
-            )
+        async with serve(well_behaved) as endpoint, serve_batches(key="") as batches:
+            urls = {"openai": endpoint.base_url, "openai_batch": batches.base_url}
+            engine = a_config(kind, options | ({"base_url": urls[kind]} if kind in urls else {})).build(spec)
             await exercise(engine, QUESTIONS)
             await engine.close()
             await engine.close()

@@ -20,7 +20,7 @@ from arbitrage.teachers.engines.openai.protocol import (
 )
 from arbitrage.teachers.engines.openai.request import PROBE, access_problem, body_of
 from arbitrage.teachers.engines.openai.row import without_secrets
-from arbitrage.teachers.engines.openai.settings import OpenAISettings
+from arbitrage.teachers.engines.openai.settings import EndpointSettings
 
 _TIMEOUT_S = 60.0
 
@@ -29,7 +29,7 @@ _REFUSALS = frozenset({"denied", "not_found", "no_access", "unreachable"})
 
 
 async def check_endpoint(
-    config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
+    config: EndpointSettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
 ) -> UsabilityCheck:
     """Return the finding about one endpoint."""
     patient = config.model_copy(update={"timeout_s": min(config.timeout_s, _TIMEOUT_S)})
@@ -54,7 +54,7 @@ async def check_endpoint(
     )
 
 
-async def _not_listed(config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
+async def _not_listed(config: EndpointSettings, url: str, spec: ModelSpec, headers: Mapping[str, str]) -> str | None:
     """Return why the list of models does not show that one is served; None if it does."""
     try:
         served = parse_models(await _send(config, headers, URL(f"{url}/models")), spec.model)
@@ -66,7 +66,7 @@ async def _not_listed(config: OpenAISettings, url: str, spec: ModelSpec, headers
 
 
 async def _refusal(
-    config: OpenAISettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
+    config: EndpointSettings, url: str, spec: ModelSpec, headers: Mapping[str, str]
 ) -> ConnectionProblem | None:
     """Request a short completion; return the problem, or None if it was served, or refused as a bad request."""
     try:
@@ -78,7 +78,7 @@ async def _refusal(
 
 
 async def _send(
-    config: OpenAISettings, headers: Mapping[str, str], url: URL, body: bytes | None = None
+    config: EndpointSettings, headers: Mapping[str, str], url: URL, body: bytes | None = None
 ) -> HttpResponse:
     """Send one request on its own connection."""
     http = HttpClient(config, headers, ActiveClock())
@@ -88,7 +88,7 @@ async def _send(
         await http.close()
 
 
-def _told(config: OpenAISettings, spec: ModelSpec, url: str, problem: ConnectionProblem) -> str:
+def _told(config: EndpointSettings, spec: ModelSpec, url: str, problem: ConnectionProblem) -> str:
     if problem.kind == "no_access":
         return access_problem(config, spec, url, str(problem))
     return f"teacher '{spec.teacher}': {url}: {problem}"

@@ -1,6 +1,7 @@
 """HTTP requests to OpenAI-compatible endpoints, and the classification of connection problems."""
 
 import errno
+import io
 import socket
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -14,7 +15,7 @@ from yarl import URL
 
 from arbitrage.teachers.engines.openai.active_clock import ActiveClock
 from arbitrage.teachers.engines.openai.proxies import Proxy, proxy_for
-from arbitrage.teachers.engines.openai.settings import OpenAISettings
+from arbitrage.teachers.engines.openai.settings import EndpointSettings
 
 _CONNECT_S = 30.0
 _MAX_BODY_BYTES = 64 * 2**20
@@ -99,7 +100,7 @@ class HttpClient:
     Headers, cookies and sockets are prepared once for all requests, which saves a tenth of the processor time.
     """
 
-    def __init__(self, config: OpenAISettings, headers: Mapping[str, str], clock: ActiveClock) -> None:
+    def __init__(self, config: EndpointSettings, headers: Mapping[str, str], clock: ActiveClock) -> None:
         self._config, self._clock = config, clock
         named = {URL(url).authority: proxy_for(url) for url in config.urls}
         self._proxies = {authority: proxy for authority, proxy in named.items() if proxy is not None}
@@ -112,8 +113,22 @@ class HttpClient:
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=_CONNECT_S),
         )
 
-    async def send(self, method: Literal["GET", "POST"], url: URL, body: bytes | None = None) -> HttpResponse:
+    async def send(
+        self,
+        method: Literal["GET", "POST"],
+        url: URL,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        most_bytes: int = _MAX_BODY_BYTES,
+    ) -> HttpResponse:
         """Send a request and read the response.
+
+        Args:
+            method: of HTTP.
+            url: where to.
+            body: of the request.
+            content_type: of the body, where it is not JSON.
+            most_bytes: a longer response is a fault.
 
         Raises:
             ConnectionProblem: `unreachable`, `stale`, `stood_still`, `fault`, `timeout` or `no_access`.
@@ -123,7 +138,7 @@ class HttpClient:
         limit = self._clock.limit(self._config.timeout_s)
         try:
             async with limit:
-                return await self._exchange(method, url, body, sent)
+                return await self._exchange(method, url, body, content_type, most_bytes, sent)
         except (aiohttp.ClientError, TimeoutError, ConnectionProblem) as error:
             if self._clock.stood_still_s > still_s:
                 raise ConnectionProblem("stood_still", "this process was suspended meanwhile") from error
@@ -132,16 +147,24 @@ class HttpClient:
             raise _problem_of(error, sent, self._proxies.get(url.authority)) from error
 
     async def _exchange(
-        self, method: Literal["GET", "POST"], url: URL, body: bytes | None, sent: "_Sent"
+        self,
+        method: Literal["GET", "POST"],
+        url: URL,
+        body: bytes | None,
+        content_type: str | None,
+        most_bytes: int,
+        sent: "_Sent",
     ) -> HttpResponse:
-        data = None if body is None else aiohttp.BytesPayload(body)
-        through: dict[str, Any] = {}
+        data = None if body is None else _payload(body)
+        more: dict[str, Any] = {}
         if self._proxies and (proxy := self._proxies.get(url.authority)):
-            through = {"proxy": proxy.url, "proxy_auth": proxy.auth}
-        response = await self._session.request(method, url, data=data, allow_redirects=False, **through)
+            more = {"proxy": proxy.url, "proxy_auth": proxy.auth}
+        if content_type is not None:
+            more["headers"] = {hdrs.CONTENT_TYPE: content_type}
+        response = await self._session.request(method, url, data=data, allow_redirects=False, **more)
         sent.has_headers = True
         try:  # a body read to its end has given its connection back
-            content = await self._read(response)
+            content = await self._read(response, most_bytes)
         except BaseException:
             response.close()
             raise
@@ -155,14 +178,14 @@ class HttpClient:
             response.charset,
         )
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
         """Read a body piece by piece: endless or stalled ones end here, not at the timeout of the whole request."""
-        if (response.content_length or 0) > _MAX_BODY_BYTES:
-            raise _too_large()
+        if (response.content_length or 0) > most_bytes:
+            raise _too_large(most_bytes)
         if response.content.is_eof():  # usually the whole body has arrived already
             body = response.content.read_nowait()
-            if len(body) > _MAX_BODY_BYTES:  # it was compressed
-                raise _too_large()
+            if len(body) > most_bytes:  # it was compressed
+                raise _too_large(most_bytes)
             return body
         pieces: list[bytes] = []
         size_bytes, stall_timeout_s = 0, self._config.stall_timeout_s
@@ -176,13 +199,18 @@ class HttpClient:
                     raise ConnectionProblem("fault", f"the response stalled for {stall_timeout_s:g} s") from error
                 raise
             size_bytes += len(pieces[-1])
-            if size_bytes > _MAX_BODY_BYTES:
-                raise _too_large()
+            if size_bytes > most_bytes:
+                raise _too_large(most_bytes)
         return b"".join(pieces)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
+
+
+def _payload(body: bytes) -> aiohttp.Payload:
+    """Return what aiohttp sends: of a long body, piece by piece."""
+    return aiohttp.BytesPayload(body) if len(body) < 2**20 else aiohttp.BytesIOPayload(io.BytesIO(body))
 
 
 def _open_socket(address: tuple[Any, ...]) -> socket.socket:
@@ -263,5 +291,5 @@ def _target(url: URL, location: str | None) -> URL | None:
         return None
 
 
-def _too_large() -> ConnectionProblem:
-    return ConnectionProblem("fault", f"a response of more than {_MAX_BODY_BYTES // 2**20} MB")
+def _too_large(most_bytes: int) -> ConnectionProblem:
+    return ConnectionProblem("fault", f"a response of more than {most_bytes // 2**20} MB")

@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from arbitrage.contracts.engines import DecodingOptions, GenerationRequest
 from arbitrage.records import Message
 from arbitrage.teachers.engines.engine import ModelSpec
-from arbitrage.teachers.engines.openai.settings import OpenAISettings
+from arbitrage.teachers.engines.openai.settings import EndpointSettings
 
 PROBE = GenerationRequest(
     candidate_id="probe",
@@ -43,7 +43,7 @@ _FIELDS = {"reasoning_budget": "thinking_token_budget"}
 """Names of parameters in the protocol, where they differ from ours: this one is vLLM's."""
 
 
-def body_of(config: OpenAISettings, spec: ModelSpec, request: GenerationRequest) -> bytes:
+def body_of(config: EndpointSettings, spec: ModelSpec, request: GenerationRequest) -> bytes:
     """Return the body of a request for a chat completion, as JSON."""
     body: dict[str, Any] = {
         "model": spec.model,
@@ -67,7 +67,7 @@ def body_of(config: OpenAISettings, spec: ModelSpec, request: GenerationRequest)
     return to_json(body | config.extra_body)
 
 
-def _options(config: OpenAISettings, options: DecodingOptions) -> dict[str, Any]:
+def _options(config: EndpointSettings, options: DecodingOptions) -> dict[str, Any]:
     is_strict = any(urlsplit(url).hostname in _STRICT_HOSTS for url in config.urls)
     found: dict[str, Any] = {k: v for k, v in _NO_EFFECT.items() if not is_strict or k in _STANDARD}
     for name in options.given() - {"structured_output"}:
@@ -83,7 +83,7 @@ def _options(config: OpenAISettings, options: DecodingOptions) -> dict[str, Any]
     return found
 
 
-def access_problem(config: OpenAISettings, spec: ModelSpec, url: str, why: str) -> str:
+def access_problem(config: EndpointSettings, spec: ModelSpec, url: str, why: str) -> str:
     """Describe that an endpoint refuses access, and for which key."""
     key = f"key from {config.api_key_env}" if config.api_key_env else "no api_key_env given"
     return f"teacher '{spec.teacher}': {url} {why} ({key})"

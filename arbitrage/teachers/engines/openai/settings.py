@@ -1,4 +1,4 @@
-"""Settings of the `openai` engine: its endpoints, credentials, timeouts and retries."""
+"""Settings of the engines that speak OpenAI's protocol: endpoints, credentials, timeouts and retries."""
 
 import os
 import re
@@ -37,19 +37,17 @@ SentParameter = Literal[
 ]
 
 
-class OpenAISettings(EngineOptions):
-    """Fields of `openai`'s config that the client uses.
+class EndpointSettings(EngineOptions):
+    """Fields of the configs of all engines that speak OpenAI's protocol.
 
     Attributes:
-        base_url: up to and including the version, such as http://localhost:8000/v1; or a list of them, where
-            several endpoints serve the same model. Requests go to the endpoint with most room, so that faster ones
-            get more; one that dies is set aside, its requests go to the others, and it is tried again after growing
-            pauses. An endpoint may move; the model's name and revision are what identifies the teacher.
-        api_key_env: name of the environment variable that holds the key, the same for all endpoints; None sends none.
+        api_key_env: name of the environment variable that holds the key; None sends none.
         headers_env: further headers, each with the name of the environment variable that holds its value.
         send_seed: send each request's seed.
-        leave_out: request fields that are not sent, for endpoints that refuse them: any of temperature, top_p, seed
-            and max_tokens. The endpoint's default then applies, so a greedy sample may not be greedy.
+        leave_out: request fields that are not sent, for endpoints that refuse them, such as [top_k, min_p,
+            repetition_penalty]. The endpoint's default then applies: without temperature, a greedy sample may not be
+            greedy. All are sent by default, also those without effect, because servers such as vLLM otherwise take
+            the values of the model's maker.
         no_finish_reason: what happens to a completion without a finish reason. `reject`: it may be cut off, so it is
             requested once more and then rejected. `stop`: it counts as complete; for endpoints that never send a
             finish reason.
@@ -57,17 +55,13 @@ class OpenAISettings(EngineOptions):
         max_tokens_field: name of the request field for the maximum number of tokens.
         extra_body: further fields of each request, such as {top_k: 20}. They are written to run.json, so secrets
             are refused here.
-        max_in_flight: maximum number of concurrent requests to one endpoint; fewer if it pushes back.
         timeout_s: timeout of one response, in seconds. Nothing is streamed, so an endpoint is silent until the
             response is complete.
         stall_timeout_s: timeout between two pieces of a response whose headers have arrived, in seconds.
         retry_for_s: seconds to keep trying while all endpoints are busy (429, 503), cannot be reached, or have not
             loaded the model yet.
-        num_tries: tries of a request that gets an error or a malformed response. Retries beyond a budget of one for
-            every two responses wait 15 to 45 s, so that a failing endpoint gets no retry storm.
     """
 
-    base_url: Annotated[str | tuple[str, ...], Operational]
     api_key_env: Annotated[EnvironmentName | None, Operational] = None
     headers_env: Annotated[dict[HeaderName, EnvironmentName], Operational] = {}
     send_seed: bool = True
@@ -76,23 +70,9 @@ class OpenAISettings(EngineOptions):
     logprobs: Annotated[bool, Operational] = False
     max_tokens_field: Annotated[Literal["max_tokens", "max_completion_tokens"], Operational] = "max_tokens"
     extra_body: dict[str, JsonValue] = {}
-    max_in_flight: Annotated[int, Field(ge=1), Operational] = 256
     timeout_s: Annotated[float, Field(gt=0.0), Operational] = 600.0
     stall_timeout_s: Annotated[float, Field(gt=0.0), Operational] = 120.0
     retry_for_s: Annotated[float, Field(ge=0.0), Operational] = 300.0
-    num_tries: Annotated[int, Field(ge=1), Operational] = 4
-
-    @field_validator("base_url", mode="before")
-    @classmethod
-    def _are_http(cls, value: object) -> str | tuple[str, ...]:
-        if not isinstance(value, list | tuple):
-            return _http(value)
-        urls = tuple(_http(url) for url in value)
-        if not urls:
-            raise ValueError("expected a URL or a list of URLs, at least one")
-        if repeated := sorted({url for url in urls if urls.count(url) > 1}):
-            raise ValueError(f"names {repeated[0]} more than once")
-        return urls
 
     @field_validator("extra_body")
     @classmethod
@@ -118,7 +98,7 @@ class OpenAISettings(EngineOptions):
     @property
     def urls(self) -> tuple[str, ...]:
         """The endpoints."""
-        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+        raise TypeError(f"{type(self).__name__} does not say where its endpoints are")
 
     def headers(self, teacher: str) -> dict[str, str]:
         """Return the secret headers.
@@ -145,6 +125,41 @@ class OpenAISettings(EngineOptions):
         return headers
 
 
+class OpenAISettings(EndpointSettings):
+    """Fields of `openai`'s config, for the parts of the client that the config builds.
+
+    Attributes:
+        base_url: up to and including the version, such as http://localhost:8000/v1; or a list of them, where
+            several endpoints serve the same model. Requests go to the endpoint with most room, so that faster ones
+            get more; one that dies is set aside, its requests go to the others, and it is tried again after growing
+            pauses. An endpoint may move; the model's name and revision are what identifies the teacher.
+        max_in_flight: maximum number of concurrent requests to one endpoint; fewer if it pushes back.
+        num_tries: tries of a request that gets an error or a malformed response. Retries beyond a budget of one for
+            every two responses wait 15 to 45 s, so that a failing endpoint gets no retry storm.
+    """
+
+    base_url: Annotated[str | tuple[str, ...], Operational]
+    max_in_flight: Annotated[int, Field(ge=1), Operational] = 256
+    num_tries: Annotated[int, Field(ge=1), Operational] = 4
+
+    @field_validator("base_url", mode="before")
+    @classmethod
+    def _are_http(cls, value: object) -> str | tuple[str, ...]:
+        if not isinstance(value, list | tuple):
+            return http_url(value)
+        urls = tuple(http_url(url) for url in value)
+        if not urls:
+            raise ValueError("expected a URL or a list of URLs, at least one")
+        if repeated := sorted({url for url in urls if urls.count(url) > 1}):
+            raise ValueError(f"names {repeated[0]} more than once")
+        return urls
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The endpoints."""
+        return (self.base_url,) if isinstance(self.base_url, str) else self.base_url
+
+
 _TOKENS_OF_TEXT = re.compile(r"(?:^|_)(?:bos|eos|pad|unk|sep|cls|mask|stop|start|end|special|think|image)_tokens?")
 
 
@@ -162,7 +177,8 @@ def _secret_in(value: JsonValue) -> str | None:
     return None
 
 
-def _http(url: object) -> str:
+def http_url(url: object) -> str:
+    """Return the URL of an endpoint. Raises ValueError."""
     if not isinstance(url, str) or not url.startswith(("http://", "https://")):
         raise ValueError("expected a URL that starts with http:// or https://, or a list of them")
     try:
