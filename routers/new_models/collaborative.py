@@ -46,7 +46,7 @@ UNTUNED: Final = Penalties(10.0, 30.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Columns that describe P prompts by T existing models and G tags.
+    """Columns that evidence_of P prompts by T existing models and G tags.
 
     Attributes:
         known_PX: expected rewards of the existing models (T columns), how easy such prompts are, residuals (T), tags
@@ -102,7 +102,7 @@ class ModelEstimate:
     error_P: Floats
 
 
-def describe(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
+def evidence_of(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats) -> Evidence:
     """Build the columns of prompts.
 
     Args:
@@ -169,7 +169,7 @@ def tune(expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -
 
 def _errors_of(model: int, expected_PT: Floats, rewards_PT: Floats, tags_PG: Floats, rows: Rows) -> Floats:
     """Return the mean squared error for one existing model at each point of the grid."""
-    evidence = describe(np.delete(expected_PT, model, axis=1), np.delete(rewards_PT, model, axis=1), tags_PG)
+    evidence = evidence_of(np.delete(expected_PT, model, axis=1), np.delete(rewards_PT, model, axis=1), tags_PG)
     known_rows = rows[np.isfinite(rewards_PT[rows, model])]
     known_NX = evidence.known_PX[known_rows]
     squares_XX = known_NX.T @ known_NX

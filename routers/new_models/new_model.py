@@ -18,7 +18,7 @@ from routers.learning.learned import Learned
 from routers.learning.prior import Prior
 from routers.learning.table import Table
 from routers.learning.text import TextRidge
-from routers.new_models.collaborative import ModelEstimate, describe, estimate, tune
+from routers.new_models.collaborative import ModelEstimate, estimate, evidence_of, tune
 from routers.new_models.probe_prompts import NUM_PROBE_PROMPTS
 
 EXPLORE_ONLY_BELOW: Final = 32
@@ -76,7 +76,7 @@ def add_new_model(learned: Learned, existing: RewardMatrix, name: str, rows: Row
     columns = _judged_columns(learned.price)
     expected_PT, rewards_PT = learned.predict(existing.queries)[:, columns], existing.rewards_PT[:, columns]
     penalties = tune(expected_PT, rewards_PT, tags_PG, rows)
-    found = estimate(describe(expected_PT, rewards_PT, tags_PG), rows, rewards_N, penalties)
+    found = estimate(evidence_of(expected_PT, rewards_PT, tags_PG), rows, rewards_N, penalties)
     share_T = np.zeros(len(existing.teachers))
     share_T[columns] = found.share_T
     found = replace(found, share_T=share_T)
