@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 TASKS = {"answer": "generation", "review": "reviews", "adjudicate": "adjudication", "fuse": "fusion"}
 """Task of a teacher → title of its table."""
 
-REASONING = "reasoning"
-CALL_COLUMNS = ("prompts", "calls", "prompt tokens", "output tokens", REASONING, "at most", "USD")
+REASONING, COST = "reas. tokens", "USD"
+CALL_COLUMNS = ("prompts", "calls", "prompt tokens", "output tokens", REASONING, "at most", COST)
 
 
 def plan(
@@ -126,18 +126,20 @@ def _call_table(heading: str, estimates: Sequence["RunEstimate"]) -> "Table":
     from arbitrage.report.rendering import TextRow, text_table
 
     has_reasoning = any(e.reasoning_tokens for e in estimates)
-    columns = [name for name in CALL_COLUMNS if has_reasoning or name != REASONING]
-    figures = partial(_figures, has_reasoning=has_reasoning)
+    has_cost = any(e.cost_usd is not None for e in estimates)
+    absent = {name for name, is_there in ((REASONING, has_reasoning), (COST, has_cost)) if not is_there}
+    columns = [name for name in CALL_COLUMNS if name not in absent]
+    figures = partial(_figures, has_reasoning=has_reasoning, has_cost=has_cost)
     rows = []
     for teacher in dict.fromkeys(e.teacher for e in estimates):
         mine = [e for e in estimates if e.teacher == teacher]
         rows += [TextRow((teacher, line.language, *figures([line]))) for line in mine]
         rows.append(TextRow((teacher, "all", *figures(mine)), style="bold", ends_section=True))
     rows.append(TextRow(("all", "all", *figures(estimates)), style="bold"))
-    return text_table(("teacher", "language"), rows, numbers=columns, title=heading)
+    return text_table(("teacher", "lang."), rows, numbers=columns, title=heading)
 
 
-def _figures(lines: Sequence["RunEstimate"], *, has_reasoning: bool = False) -> list[str]:
+def _figures(lines: Sequence["RunEstimate"], *, has_reasoning: bool, has_cost: bool) -> list[str]:
     costs = [line.cost_usd for line in lines if line.cost_usd is not None]
     sums = (
         sum(line.prompts for line in lines),
@@ -147,7 +149,8 @@ def _figures(lines: Sequence["RunEstimate"], *, has_reasoning: bool = False) -> 
         *([sum(line.reasoning_tokens for line in lines)] if has_reasoning else []),
         sum(line.max_completion_tokens for line in lines),
     )
-    return [*(f"{value:,}" for value in sums), f"{sum(costs):,.2f}" if costs else "–"]
+    cost = [f"{sum(costs):,.2f}" if costs else "–"] if has_cost else []
+    return [*(f"{value:,}" for value in sums), *cost]
 
 
 def _remarks(requests: "RequestCounts", estimates: Sequence["RunEstimate"]) -> list[str]:
@@ -163,7 +166,7 @@ def _remarks(requests: "RequestCounts", estimates: Sequence["RunEstimate"]) -> l
         )
     remarks += _about_reasoning(estimates)
     if len({e.task for e in estimates}) > 1:
-        *_, dollars = _figures(estimates)
+        *_, dollars = _figures(estimates, has_reasoning=False, has_cost=True)
         remarks.append(f"calls of all tasks: {sum(e.generations for e in estimates):,}, USD {dollars}")
     if upper := sorted({e.teacher for e in estimates if e.task in ("adjudicate", "fuse")}):
         remarks.append(
