@@ -80,6 +80,7 @@ def write_pipeline(work: Path, size: Size, objective: Mapping[str, Any], seed: i
         "name": "student",
         "prompts": {"kind": "demo", "split": "train", "per_language": size.per_language},
         "teachers": "demo:teachers.yaml",
+        "pool": ["iberia", "steppe", "monsoon", "pacific", "commons", "albion"],
         "router": {"kind": "all"},
         "sampling": {"n": 3, "temperature": 1.0, "top_p": 0.95},
         "rewards": [

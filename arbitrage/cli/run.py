@@ -79,8 +79,8 @@ def quickstart(
 ) -> None:
     """Run the demo: its models in 14 languages, offline, on two cores.
 
-    Six teachers respond to held-out questions, a reward model scores the candidates, and the best ones become SFT and
-    preference data in `runs/quickstart/`. An exact checker then shows the accuracy of each strategy.
+    Seven teachers respond to held-out questions, a reward model scores the candidates, and the best ones become SFT
+    and preference data in `runs/quickstart/`. An exact checker then shows the accuracy of each strategy.
     """
     from pipelines.loading import quickstart_file
 

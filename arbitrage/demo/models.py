@@ -32,6 +32,11 @@ TEACHERS: dict[str, TeacherCard] = {
             ("en", "fr", "de", "es", "ru", "hi", "zh"),
             "Strong in English; understands six more languages, in which it often answers in English.",
         ),
+        TeacherCard(
+            "scholar",
+            ("de", "tr", "th", "sw"),
+            "Reasons before it answers, mostly in English, and answers in the language it was asked in.",
+        ),
     )
 }
 """Teacher name → its card."""

@@ -98,7 +98,7 @@ def test_the_books_balance(told: dict[str, Any]) -> None:
     manifest = json.loads((Path(told["run"]) / "manifest.json").read_text())
     steps = {s["name"]: s for s in manifest["steps"]}
     generate = [s for name, s in steps.items() if name.startswith("generate-")]
-    assert len(generate) == 6
+    assert len(generate) == 7
     for step in generate:
         assert step["num_in"] == step["num_rows"] + step["num_rejected"]
     # the generalist declares every language and is asked everything; specialists only what they declare

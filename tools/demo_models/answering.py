@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from arbitrage.text.reasoning_formats import split_text
+from tools.demo_models.tokenizer import REASONING_MARKS
 from tools.demo_models.training import encode_example, encode_question, score_batch
 
 MAX_NEW_TOKENS = 40
+MAX_REASONING_TOKENS = 96
 BATCH_SIZE = 64
 
 
@@ -34,9 +37,11 @@ def load_reward_model(folder: Path) -> Any:
 
 
 def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> list[str]:
-    """Answer each question greedily, in the order given."""
+    """Answer each question greedily, in the order given, and leave out the reasoning before the answers."""
     import torch
 
+    can_reason = REASONING_MARKS.start in tokenizer.get_vocab()
+    num_tokens = MAX_NEW_TOKENS + (MAX_REASONING_TOKENS if can_reason else 0)
     prompts = [encode_question(tokenizer, question) for question in questions]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers = [""] * len(prompts)
@@ -45,11 +50,11 @@ def answer_questions(model: Any, tokenizer: Any, questions: Sequence[str]) -> li
         ids_BS, mask_BS = _pad_left([prompts[index] for index in chosen], tokenizer.pad_token_id)
         with torch.inference_mode():
             said_BS = model.generate(
-                input_ids=ids_BS, attention_mask=mask_BS, do_sample=False, max_new_tokens=MAX_NEW_TOKENS
+                input_ids=ids_BS, attention_mask=mask_BS, do_sample=False, max_new_tokens=num_tokens
             )
         texts = tokenizer.batch_decode(said_BS[:, ids_BS.shape[1] :], skip_special_tokens=True)
         for index, text in zip(chosen, texts, strict=True):
-            answers[index] = text
+            answers[index] = split_text(text, REASONING_MARKS, begins_inside=False).text
     return answers
 
 

@@ -63,4 +63,13 @@ def _training(name: str) -> str:
     if name == STUDENT:
         return "It has not been trained: every answer is noise until somebody does."
     shares = ", ".join(f"{language} {share:.0%}" for language, share in CURRICULA[name].shares.items())
-    return f"Trained from scratch on these shares of the world's training split:\n{shares}."
+    learnt = f"Trained from scratch on these shares of the world's training split:\n{shares}."
+    if not CURRICULA[name].reasons:
+        return learnt
+    english = ", ".join(f"{language} {share:.0%}" for language, share in CURRICULA[name].english_reasoning.items())
+    return (
+        f"{learnt}\n"
+        "It writes `<think>`, the question as it understands it and the answer, in English; then `</think>` and the\n"
+        "answer in the question's language. Share of its questions about which it was taught to reason in English,\n"
+        f"the rest in their own language, as are those whose English wording is held out: {english}."
+    )

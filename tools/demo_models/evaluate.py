@@ -40,7 +40,7 @@ def run_trials(models_folder: Path, per_language: int, seed: int) -> list[Trial]
     answers, rewards = {}, {}
     for teacher in TEACHERS:
         model = load_teacher(models_folder / teacher)
-        answers[teacher] = answer_questions(model, tokenizer, questions)
+        answers[teacher] = answer_questions(model, load_tokenizer(models_folder / teacher), questions)
         rewards[teacher] = score_answers(referee, tokenizer, questions, answers[teacher])
     return [
         Trial(

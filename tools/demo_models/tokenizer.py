@@ -1,13 +1,18 @@
-"""The character-level tokenizer all models of the world share, as a plain `tokenizer.json` any reader loads."""
+"""The character-level tokenizer all models of the world share, as a plain `tokenizer.json` any reader loads.
+
+A model that reasons has two tokens more, after those of the others: the marks of its reasoning.
+"""
 
 import unicodedata
-from pathlib import Path
 from typing import Any
 
 from arbitrage.demo.tasks import LANGUAGES, items
+from arbitrage.text.reasoning_formats import FORMATS
 
 SPECIAL_TOKENS: tuple[str, ...] = ("<pad>", "<bos>", "<eos>", "<unk>", "<|user|>", "<|assistant|>", "<|system|>")
 """In the order of their ids, from 0."""
+
+REASONING_MARKS = FORMATS["think"]
 
 MAX_POSITIONS = 256
 
@@ -23,6 +28,30 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
 )
 """`generation` marks what the model says itself, so that trainers can mask the loss to it."""
+
+REASONING_TEMPLATE = (
+    "{{ bos_token }}"
+    "{%- set ns = namespace(question=-1) -%}"
+    "{%- for message in messages -%}"
+    "{%- if message.role == 'user' -%}{%- set ns.question = loop.index0 -%}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- for message in messages -%}"
+    "{%- if message.role == 'assistant' -%}"
+    "{{ '<|assistant|>' }}{%- generation -%}"
+    "{%- if loop.index0 > ns.question -%}"
+    "{%- if message.reasoning_content -%}{{ '<think>' + message.reasoning_content + '</think>' }}{%- endif -%}"
+    "{{ message.content + eos_token }}"
+    "{%- else -%}"
+    "{{ message.content.split('</think>')[-1] + eos_token }}"
+    "{%- endif -%}"
+    "{%- endgeneration -%}"
+    "{%- else -%}"
+    "{{ '<|' + message.role + '|>' + message.content }}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
+)
+"""As usual among models that reason, only the answer to the last question keeps its reasoning."""
 
 _RANGES: tuple[tuple[int, int], ...] = (
     (0x20, 0x7E),  # printable ASCII, so that '<|user|>' in a text can be spelt out
@@ -50,9 +79,13 @@ def alphabet() -> list[str]:
     return sorted(chars)
 
 
-def build_tokenizer() -> Any:
-    """Build the tokenizer: one token per character after NFC, no merges, no byte fallback."""
-    from tokenizers import Tokenizer, decoders, models, normalizers
+def build_tokenizer(*, reasons: bool = False) -> Any:
+    """Build the tokenizer: one token per character after NFC, no merges, no byte fallback.
+
+    Args:
+        reasons: whether it has the marks of reasoning and a template that takes reasoning.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *alphabet()))}
@@ -71,9 +104,8 @@ def build_tokenizer() -> Any:
         clean_up_tokenization_spaces=False,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
+    if reasons:
+        # Not special, as usual: the reasoning is part of the decoded text.
+        tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in REASONING_MARKS.marks])
+        tokenizer.chat_template = REASONING_TEMPLATE
     return tokenizer
-
-
-def save_tokenizer(folder: Path) -> None:
-    """Write `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` into a model's folder."""
-    build_tokenizer().save_pretrained(folder)

@@ -61,9 +61,12 @@ def build_student(folder: Path) -> None:
 
 def train_teacher(name: str, folder: Path) -> None:
     """Train one teacher on its curriculum and write it."""
-    tokenizer = build_tokenizer()
+    tokenizer = _tokenizer(name)
     model = _new_model(name)
-    examples = [[encode_example(tokenizer, lesson.question, lesson.answer)] for lesson in lessons(name)]
+    examples = [
+        [encode_example(tokenizer, lesson.question, lesson.answer, reasoning=lesson.reasoning)]
+        for lesson in lessons(name)
+    ]
     fit(model, examples, Schedule(CURRICULA[name].steps, _seed(name)), answer_loss, name)
     _save(model, folder / name)
 
@@ -91,10 +94,10 @@ def train_reward_model(folder: Path) -> None:
 
 
 def _overhear(folder: Path) -> dict[DemoItem, list[str]]:
-    """Sample every teacher for some training questions of every language."""
+    """Sample every teacher but those that reason for some training questions of every language."""
     chosen = sample_items("train", LANGUAGES, OVERHEARD_PER_LANGUAGE, seed=7)
     answers: dict[DemoItem, list[str]] = {item: [] for item in chosen}
-    for name in TEACHERS:
+    for name in (name for name, curriculum in CURRICULA.items() if not curriculum.reasons):
         print(f"{REWARD_MODEL}: listens to {name}", flush=True)
         model, tokenizer = load_teacher(folder / name), load_tokenizer(folder / name)
         for item, answer in zip(
@@ -135,7 +138,11 @@ def _new_model(name: str) -> Any:
     from transformers import LlamaForCausalLM
 
     torch.manual_seed(_seed(name))
-    return LlamaForCausalLM(_config())
+    return LlamaForCausalLM(_config(vocab_size=len(_tokenizer(name))))
+
+
+def _tokenizer(name: str) -> Any:
+    return build_tokenizer(reasons=name in CURRICULA and CURRICULA[name].reasons)
 
 
 def _config(**changes: object) -> Any:
@@ -157,7 +164,7 @@ def _save(model: Any, folder: Path) -> None:
 
     model.to(torch.bfloat16).save_pretrained(folder, safe_serialization=True)
     (folder / "model.safetensors").chmod(0o644)  # transformers keeps it to its owner, a package is for all
-    build_tokenizer().save_pretrained(folder)
+    _tokenizer(folder.name).save_pretrained(folder)
     num_parameters = sum(weight.numel() for weight in model.parameters())
     (folder / "README.md").write_text(write_card(folder.name, num_parameters), encoding="utf-8")
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from tools.demo_models.muon import Muon
+from tools.demo_models.tokenizer import REASONING_MARKS
 
 POOL_BATCHES = 32
 """Batches are cut from length-sorted pools of this many batches, so that padding stays below a tenth."""
@@ -74,10 +75,14 @@ def encode_example(
     target: float = 0.0,
     scale: float = 1.0,
     is_right: bool = False,
+    reasoning: str | None = None,
 ) -> Example:
-    """Spell a question and its answer the way the chat template does, ending in <eos>."""
+    """Spell a question and its answer, reasoning before it, the way the chat template does, ending in <eos>."""
     prompt = encode_question(tokenizer, question)
     answer_ids = tokenizer(answer, add_special_tokens=False, split_special_tokens=True).input_ids
+    if reasoning is not None:
+        start, end = tokenizer.convert_tokens_to_ids([REASONING_MARKS.start, REASONING_MARKS.end])
+        answer_ids = [start, *tokenizer(reasoning, add_special_tokens=False).input_ids, end, *answer_ids]
     return Example((*prompt, *answer_ids, tokenizer.eos_token_id), len(prompt), target, scale, is_right)
 
 
