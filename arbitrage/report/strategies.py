@@ -136,13 +136,14 @@ def _best_per_language(arrays: CandidateArrays, singles: list[StrategyOutcome]) 
 
 
 def _best(arrays: CandidateArrays, yields: Sequence[Yield]) -> int:
-    """Return the best of several; one with less than half as many responses as another is left out.
+    """Return the best of several; by scores, one with less than half as many responses as another is left out.
 
-    Absent responses lower an accuracy anyway; a mean score may be high because only easy prompts have responses.
+    A mean score may be high because only easy prompts have responses; absent responses lower an accuracy anyway.
     """
     coverage = [float(got.answered_P.sum()) for got in yields]
+    least = 0.0 if arrays.metric.kind == "accuracy" else max(coverage) / 2
     values = [
-        mean_of(arrays, got) if 2 * covered >= max(coverage) else float("-inf")
+        mean_of(arrays, got) if covered >= least else float("-inf")
         for got, covered in zip(yields, coverage, strict=True)
     ]
     return int(np.argmax(values))

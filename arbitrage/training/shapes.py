@@ -205,7 +205,7 @@ def _problem(value: Any, name: str) -> str | None:
     if value is None or value == []:
         return "is empty"
     if isinstance(value, str):
-        return None
+        return "is a text, not a list of messages ({role, content})" if name == "messages" else None
     for message in value:
         if message is None or message["role"] is None:
             return "holds a message without a role"

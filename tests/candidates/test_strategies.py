@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -80,6 +80,7 @@ def test_chances_sum_to_one_for_every_number_of_answers(num_places, m):
 
 
 @settings(max_examples=60, deadline=None)
+@example(metric=np.array([[[0.0], [1.0]], [[0.0], [NAN]], [[0.0], [NAN]]]), seed=0)  # right where it answered at all
 @given(
     metric=hnp.arrays(
         float,

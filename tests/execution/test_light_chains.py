@@ -102,7 +102,7 @@ def test_both_backends_write_the_same_bytes(tmp_path: Path, ray_backend: RayBack
 def test_what_a_failed_step_does_not_hold_up_is_still_done(tmp_path: Path) -> None:
     pipeline = chain(ToyAnswer(teacher="a"), Failing(at="7"), ToyAnswer(teacher="c"))
     order = Order()
-    with pytest.raises(TeacherError, match=r"cannot serve.*What does not need select-1 is done"):
+    with pytest.raises(TeacherError, match=r"cannot serve.*Steps that do not need select-1 are done"):
         run(tmp_path, pipeline, progress=order)
     for step in ("select-0", "check-beside"):
         assert {done for done in order.done if done.startswith(step)} == {f"{step}:{k}" for k in range(SHARDS)}

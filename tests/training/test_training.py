@@ -157,6 +157,10 @@ class TestRows:
         assert rows.train.column_names == ["prompt", "chosen", "rejected"]
         assert rows.by_language == {"und": 1}
 
+    def test_a_text_in_the_place_of_messages_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"row 0: messages: is a text, not a list of messages"):
+            load_rows([write_jsonl(tmp_path / "x.jsonl", [{"messages": "a text"}])], "sft", AS_IS)
+
     @pytest.mark.parametrize(
         ("row", "why"),
         [
