@@ -1,6 +1,6 @@
 # make quickstart   install into .venv and run the whole pipeline on models that ship with it (no GPU, offline)
 # make test         install what tests need; lint, types, contracts, all tests
-# make fast         only the tests that start no Ray, model, browser or other process
+# make fast         only the tests that start no Ray, model, browser or other process, and take no seconds each
 SHELL := /bin/bash
 PYTHON ?= python3.11
 VENV ?= .venv
@@ -21,7 +21,7 @@ test: $(VENV)/.test-installed
 	$(MAKE) --jobs 2 lint contracts types unit
 
 fast: $(VENV)/.test-installed
-	$(PYTEST_WORKERS) -m fast --numprocesses logical
+	$(PYTEST_WORKERS) -m fast --numprocesses auto
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -10,6 +10,8 @@ from benchmarks.routing_document import _drawn, _new_models
 from routers.evaluation.new_models import study_new_models
 from tests.support.reward_matrices import TEACHERS, toy_outcomes, write_matrix
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):

@@ -31,6 +31,8 @@ from tests.support.pipelines import write_pipeline, write_pool, write_prompts
 from tests.support.reward_matrices import toy_outcomes, write_matrix
 from tests.support.waiting import WITHIN_S
 
+pytestmark = pytest.mark.long
+
 FACTOR = int(os.environ.get("ARBITRAGE_DAMAGES", "1"))
 SEED = 13
 LIMIT_S = 60

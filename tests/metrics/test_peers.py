@@ -18,7 +18,7 @@ from arbitrage.text.repetition import repeated_share
 from arbitrage.text.text import Text
 from tests.support.peers import needs_reference, recorded, rows, textstat_sentences, textstat_words, udhr
 
-pytestmark = needs_reference
+pytestmark = [pytest.mark.long, needs_reference]
 
 TOKEN_METRICS = {
     "own-below": ("own two-way MTLD", "mtld ttr<0.72", mtld),

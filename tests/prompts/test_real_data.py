@@ -10,7 +10,7 @@ from tests.support.reading import read
 
 DATA = SHARED / "data"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}")]
 
 
 def test_parallel_sentences_in_130_languages(tmp_path):

@@ -1,7 +1,8 @@
 """Kinds of tests, by what they start beside themselves: which are fast, which go first, which share a worker.
 
-A test says by a marker what it starts (`ray`, `vllm`, `model`, `trainer`, `process`, `browser`: see pyproject.toml).
-One without any of these is marked `fast` here, and `Starts` holds it to that: a fast test that starts something fails.
+A test says by a marker what it starts (`ray`, `vllm`, `model`, `trainer`, `process`, `browser`: see pyproject.toml),
+or that it takes seconds of a core (`long`). One without any of these is marked `fast` here, and `Starts` holds it to
+that: a fast test that starts something fails.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-KINDS = ("vllm", "ray", "model", "trainer", "process", "browser")
+KINDS = ("vllm", "ray", "model", "trainer", "process", "browser", "long")
 """In the order in which they are begun: what takes long must not come last, when other workers have nothing left."""
 
 SHARED_RAY = "shared_ray"

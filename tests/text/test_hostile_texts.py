@@ -29,6 +29,8 @@ from arbitrage.text.text import Text
 from tests.support.hostile import SHAPES, UNITS
 from tests.support.scoring import a_candidate, a_prompt
 
+pytestmark = pytest.mark.long
+
 SHORT, LONG = 4_000, 16_000
 GROWTH = 10.0
 """Between the 4 of linear cost and the 16 of quadratic."""

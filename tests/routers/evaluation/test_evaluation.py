@@ -20,6 +20,8 @@ from routers.learning.learned import LearnedLearner
 from routers.learning.table import TableLearner
 from tests.support.reward_matrices import split, toy_outcomes, write_matrix
 
+pytestmark = pytest.mark.long
+
 FEW = (TableLearner(), LearnedLearner())
 
 
