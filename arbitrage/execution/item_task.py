@@ -18,7 +18,7 @@ UNWRITABLE = "unwritable"
 """Reject reason of a row with a value that does not fit into its column."""
 
 _LOOK_EVERY_S: Final = 0.5
-"""How soon a run that stops leaves what goes on without it."""
+"""Interval at which a stopping run looks whether it may end without waiting for deferred results, in seconds."""
 
 _MEASURES = ("prompt_tokens", "completion_tokens", "cumulative_logprob", "cost_usd")
 
@@ -122,7 +122,7 @@ class _ShardAttempt:
             )
 
     async def _until_ending(self, answers: AsyncGenerator[Record, None]) -> AsyncIterator[Record]:
-        """Yield results until the run is stopping: requests in flight go on without this process."""
+        """Yield results until the run is stopping: requests in flight do not need this process."""
         coming = asyncio.ensure_future(anext(answers, None))
         try:
             while not self._is_ending:

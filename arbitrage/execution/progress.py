@@ -181,7 +181,7 @@ class RunMonitor:
         if self.stop.is_requested:
             known = {**self._counters.get(worker, {}), **counters}
             for step in sorted(name for name in self._deferred & known.keys() if known[name].num_in_flight):
-                self._note_once(f"{step}: submitted batches go on; the same command collects their results")
+                self._note_once(f"{step}: submitted batches keep running; rerunning collects their results")
         self._counters[worker], self._loads[worker] = counters, load
         for step in counters:
             self._pace(step, time.monotonic())

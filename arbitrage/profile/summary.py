@@ -40,7 +40,7 @@ class MetricFigures:
 
     @property
     def is_partial(self) -> bool:
-        """Whether a mean leaves out so many texts that it is marked."""
+        """Whether a mean covers too few of the texts (below `MEASURED_OF_ALL`): it is then marked."""
         return self.num < MEASURED_OF_ALL * (self.num + sum(self.nulls.values()))
 
     @property

@@ -217,7 +217,7 @@ class TeacherConfig(Config):
         return is_pinned(self.model, self.revision) if self.engine.loads_model else self.revision is not None
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float | None:
-        """Return what so many tokens cost in US dollars; None where no prices are given."""
+        """Return the cost of these tokens in US dollars; None where no prices are given."""
         if self.cost is None:
             return None
         return self.engine.price_factor * self.cost.usd(prompt_tokens, completion_tokens, self.held_resources().gpus)

@@ -105,7 +105,7 @@ async def test_a_stopped_run_leaves_its_batch_and_says_so(tmp_path):
         process.send_signal(signal.SIGTERM)
         said, _ = await process.communicate()
         assert process.returncode == 130, said
-        assert b"submitted batches go on; the same command collects" in b" ".join(said.split())
+        assert b"submitted batches keep running; rerunning collects" in b" ".join(said.split())
         server.num_polls = 1
         code, again = await driver.finish()
     assert code == 0, again

@@ -136,7 +136,7 @@ class OpenAIBatchEngine:
         return Load(num_retries=self._num_retries, num_in_flight=self._sizes.total(), notes=tuple(self._notes))
 
     async def close(self) -> None:
-        """Close the connections; batches go on."""
+        """Close the connections; submitted batches keep running."""
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -238,7 +238,7 @@ class OpenAIBatchEngine:
         return batch
 
     async def _ended(self, batch: Batch, rows: list[_Row]) -> Batch:
-        """Return a batch when it has ended, or when nobody wants its answers any more."""
+        """Return a batch when it has ended, or when its results are not needed any more."""
         name, pause_s = batch["id"], self._config.poll_s
         until, was_seen = self._api.clock.now() + self._config.batch_timeout_s, True
         self._sizes[name] += len(rows)
@@ -247,8 +247,8 @@ class OpenAIBatchEngine:
                 if self._api.clock.now() > until:
                     raise TeacherBusyError(
                         f"teacher '{self._spec.teacher}': batch {name} is {batch.get('status')} after "
-                        f"{self._config.batch_timeout_s:,.0f} s (batch_timeout_s); it goes on, and the same command "
-                        "looks at it again"
+                        f"{self._config.batch_timeout_s:,.0f} s (batch_timeout_s); it keeps running: rerun the "
+                        "same command to collect it"
                     )
                 await asyncio.sleep(pause_s)
                 pause_s = min(_POLL_GROWTH * pause_s, max(_LONGEST_POLL_S, self._config.poll_s))
@@ -262,7 +262,7 @@ class OpenAIBatchEngine:
         if batch is None:
             if was_seen:
                 self._note(
-                    f"batch {before['id']} is out of reach since {time.strftime('%H:%M:%S')}; it is looked at again"
+                    f"batch {before['id']} is out of reach since {time.strftime('%H:%M:%S')}; it is checked again"
                 )
             return before, False
         if batch["status"] != before.get("status"):

@@ -33,7 +33,7 @@ ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 """A batch in one of these states stays as it is."""
 
 PATH = "/v1/chat/completions"
-"""What the requests of a batch are for, as the API names it, wherever the endpoint itself lies."""
+"""Path that the API wants in each request of a batch, whatever the endpoint's own base URL is."""
 
 REFUSALS: frozenset[ProblemKind] = frozenset({"denied", "not_found", "no_access"})
 """What does not pass."""

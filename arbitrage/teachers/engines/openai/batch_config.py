@@ -23,9 +23,9 @@ class OpenAIBatchConfig(EndpointSettings):
         max_requests: maximum number of requests of one batch. Endpoints also limit the tokens that an account may
             have enqueued: a batch over that limit waits for the others, and is halved if there are none.
         gather_s: seconds without a further shard until the requests gathered so far are submitted.
-        poll_s: seconds until a batch is looked at for the first time; the pauses then grow, up to five minutes.
+        poll_s: seconds until the status of a batch is requested first; later pauses grow up to five minutes.
         batch_timeout_s: seconds after which a batch that has not ended is no longer waited for. The run ends, the
-            batch goes on, and the same command looks at it again.
+            batch keeps running, and rerunning the same command collects it.
         num_tries: batches that a request is sent in, at most, before it is rejected.
         timeout_s: timeout of one upload or download, in seconds.
         retry_for_s: seconds to keep trying to upload, submit and download while the endpoint is busy or cannot be
@@ -49,7 +49,7 @@ class OpenAIBatchConfig(EndpointSettings):
     @classmethod
     def _is_http(cls, value: object) -> str:
         if isinstance(value, list | tuple):
-            raise ValueError("expected one URL: a batch lies at one endpoint")
+            raise ValueError("expected one URL: a batch is stored at one endpoint")
         return http_url(value)
 
     @property

@@ -241,7 +241,7 @@ async def test_a_batch_that_never_ends_is_left_and_found_again():
     async with serve_batches(num_polls=None) as server:
         async with engine_of(server, batch_timeout_s=0.1) as engine:
             with pytest.raises(
-                TeacherBusyError, match=r"batch_0 is in_progress after 0 s .batch_timeout_s.; it goes on"
+                TeacherBusyError, match=r"batch_0 is in_progress after 0 s .batch_timeout_s.; it keeps running"
             ):
                 await collect(engine, requests(2))
         server.num_polls = 1
