@@ -9,7 +9,6 @@ https://arrow.apache.org/docs/python/filesystems.html
 import errno
 import os
 import stat
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -132,11 +131,6 @@ class StorePath:
         root = self.uri.partition("://")[0]
         found = (info.path for info in self._list(recursive=True) if info.type == fs.FileType.File)
         return [StorePath(f"{root}://{path}") for path in sorted(found)]
-
-    def remove_all(self) -> None:
-        """Remove all objects below this prefix."""
-        with self._errors("removed"):
-            self._fs.delete_dir_contents(self._key, missing_dir_ok=True)
 
     def require_bucket(self) -> None:
         """Check that the bucket exists.
@@ -307,19 +301,6 @@ def path_component(text: str, what: str) -> str:
     if problem is not None:
         raise UserError(f"{what} {text[:60]!a}: {problem}, and so cannot be the name of a file")
     return text
-
-
-def require_distinct_names(names: Iterable[str], what: str) -> None:
-    """Refuse names that differ only by case: on some file systems they are the same.
-
-    Raises:
-        UserError: two differ only by case, or by the encoding of accents.
-    """
-    known: dict[str, str] = {}
-    for name in names:
-        key = unicodedata.normalize("NFC", name).casefold()
-        if (other := known.setdefault(key, name)) != name:
-            raise UserError(f"{what} {other!r} and {name!r} differ only by case; rename one of them")
 
 
 def _is_encodable(text: str) -> bool:

@@ -4,6 +4,7 @@ import gzip
 import json
 import pickle
 import tracemalloc
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from arbitrage.demo.tasks import FAMILIES, LANGUAGES
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.rows import MAX_ROW_BYTES
-from arbitrage.prompts.step import count_prompts, read_prompts
+from arbitrage.prompts.step import read_prompts
 from arbitrage.records import Prompt
 from tests.support.jsonl import write_jsonl
 from tests.support.reading import config_of, read
@@ -355,8 +356,9 @@ def test_counts_are_those_of_what_is_read(tmp_path, languages):
     path = write_jsonl(
         tmp_path / "a.jsonl", ({"prompt": f"{i}?", "language": tag} for i, tag in enumerate(languages))
     )
-    counts = count_prompts(config_of("jsonl", path, identify="off"))
+    batches = list(config_of("jsonl", path, identify="off").build().read())
+    prompts = [prompt for batch in batches for prompt in batch.prompts]
     expected = {tag or "und": languages.count(tag) for tag in set(languages) - {"xx"}}
-    assert counts.num_prompts == expected
-    assert sum(counts.num_chars.values()) == sum(len(f"{i}?") for i, tag in enumerate(languages) if tag != "xx")
-    assert counts.rejected.get("unknown_language", 0) == languages.count("xx")
+    assert Counter(prompt.language for prompt in prompts) == expected
+    assert [p.messages[0].content for p in prompts] == [f"{i}?" for i, tag in enumerate(languages) if tag != "xx"]
+    assert [r.reason for b in batches for r in b.rejects] == ["unknown_language"] * languages.count("xx")

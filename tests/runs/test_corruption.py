@@ -14,7 +14,7 @@ from arbitrage.errors import ArbitrageError, DamagedFileError, StorageError
 from arbitrage.runs.layout import rejects_path, shard_path, stats_path
 from arbitrage.runs.lineage import read_stats
 from arbitrage.runs.manifest import Manifest, RunPlan
-from arbitrage.runs.paths import path_component, require_distinct_names
+from arbitrage.runs.paths import path_component
 from arbitrage.runs.run import Run, open_run
 from arbitrage.runs.sealed import commit_sealed
 from benchmarks.bit_flips import KINDS, Case, flip, make_case
@@ -319,11 +319,8 @@ def test_a_plan_that_leads_out_of_its_directory_is_refused(directory: Path, name
             open_run(directory)
 
 
-def test_names_that_differ_by_case_alone_are_refused() -> None:
+def test_a_name_keeps_its_letters() -> None:
     assert path_component("Ärger", "the data set") == "Ärger"
-    require_distinct_names(["a", "b", "a"], "the data sets")
-    with pytest.raises(ArbitrageError, match="'sft' and 'SFT' differ only by case"):
-        require_distinct_names(["sft", "SFT"], "the data sets")
 
 
 @pytest.fixture(scope="module")
