@@ -259,5 +259,6 @@ def _strategy(group: Any | None, node_id: str) -> Any:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
     if group is None:
-        return NodeAffinitySchedulingStrategy(node_id, soft=True)
+        # Not soft: Ray then puts actors without resources anywhere, although the node lives (Ray 2.60).
+        return NodeAffinitySchedulingStrategy(node_id, soft=False)
     return PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)

@@ -114,6 +114,15 @@ def test_an_engine_that_does_not_start_on_a_node_starts_on_another(cluster: Any,
     assert said.startswith("generate-picky: teacher 'picky': no such device here; starting again")
 
 
+@pytest.mark.ray
+def test_shared_actors_are_on_the_nodes_that_they_are_counted_on(cluster: Any, tmp_path: Path) -> None:
+    """Ray puts actors without resources anywhere where the affinity to a node is soft: on the head without cores, too."""
+    configs = [Starting(teacher=f"t{n}", log=str(tmp_path), seconds=0.3, waits=True) for n in range(4)]
+    run(tmp_path / "r", starting_pipeline(configs), RayBackend(cluster.address), shards=2)
+    found = [starts(tmp_path, config.teacher)[0][0] for config in configs]
+    assert {found.count(worker.node_id) for worker in cluster.workers} == {2}
+
+
 @pytest.mark.alone  # two nodes must be there in time
 @pytest.mark.parametrize("resources", [{"cpus": 1.0}, {}], ids=["own-process", "shared"])
 @pytest.mark.ray
