@@ -66,7 +66,8 @@ class ChatTokenizer:
         local_files_only: never download.
         judges_answers: conversations end with a response to be judged.
         effort: `sampling.reasoning_effort`, handed to the template.
-        template: source of a template in place of the model's.
+        template: source of a template in place of the model's. What it renders begins with the special tokens that
+            the tokenizer puts before a text, whether it writes them or not.
 
     Raises:
         EngineStartError: the template cannot be used: it does not render the messages' text, or takes no effort.
@@ -120,6 +121,8 @@ class ChatTokenizer:
             raise EngineStartError(f"{self._where}{error}") from error
         if self._template is None:
             self._opening, self._closing = _frame(tokenizer)
+        elif self.is_own_template:
+            self._opening = _frame(tokenizer)[0]  # a template of examples is a text: few write the token into it
         self._require_usable(judges_answers=judges_answers)
 
     @property
@@ -213,9 +216,12 @@ class ChatTokenizer:
         rendered = self._render(turns, stand_ins, is_complete=is_complete)
         for token, other in stand_ins.items():
             rendered = rendered.replace(other, f"{token[0]}{mark}{token[1:]}")
-        ids = list(self._opening)
+        ids: list[int] = []
         for piece in rendered.split(mark):
             ids += self._tokenizer(piece, add_special_tokens=False)["input_ids"] if piece else []
+        opening = list(self._opening)
+        if self._template is None or ids[: len(opening)] != opening:
+            ids = opening + ids
         return [*ids, *self._closing] if is_complete else ids
 
     def _encode_mistral(self, messages: Sequence[Message], is_complete: bool) -> list[int]:

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from arbitrage.errors import DataError
@@ -170,3 +170,18 @@ def test_samples_of_one_prompt_are_encoded_once() -> None:
     assert [chat.encode(hello), chat.encode(other), chat.encode(hello)][0] == first[:-1]
     assert chat.encode(hello, is_complete=True) != first[:-1]
     assert len(calls) == 4
+
+
+def test_what_a_template_of_the_users_own_renders_begins_with_the_tokenizers_own_token():
+    tokenizer = build_tokenizer(None)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A <|end|>",
+        special_tokens=[(text, tokenizer.convert_tokens_to_ids(text)) for text in ("<|begin|>", "<|end|>")],
+    )
+    begin = tokenizer.bos_token_id
+    text = tokenizer("Q: <|x\nA:", add_special_tokens=False)["input_ids"]
+    examples = "{% for m in messages %}Q: {{ m.content }}\nA:{% endfor %}"
+    for template in (examples, "{{ bos_token }}" + examples):
+        assert ChatTokenizer(tokenizer, template=template).encode([user("<|x")]) == [begin, *text]
+    tokenizer.chat_template = examples  # a template of the model's maker says itself what a text begins with
+    assert ChatTokenizer(tokenizer).encode([user("<|x")]) == text
