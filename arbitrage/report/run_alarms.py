@@ -22,12 +22,13 @@ def _without_template(run: Run) -> Iterator[ReportAlarm]:
         if not isinstance(teacher, dict) or not _is_loaded_here(teacher) or teacher["name"] in seen:
             continue
         seen.add(teacher["name"])
-        if (teacher.get("template_options") or {}).get("chat_template"):
+        if teacher.get("chat_template") or (teacher.get("template_options") or {}).get("chat_template"):
             continue  # the pool gives one
         if has_chat_template(str(teacher["model"]), teacher.get("revision")) is False:
             detail = (
                 "the model has no chat template, so it receives the messages as plain text; it is probably a base "
-                "model, which continues a text and does not follow instructions: use the instruction-tuned model"
+                "model, which continues a text and does not follow instructions: use the instruction-tuned model, or "
+                "give examples in the teacher's `chat_template`"
             )
             yield ReportAlarm("no_chat_template", str(teacher["name"]), detail)
 

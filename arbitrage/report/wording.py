@@ -87,11 +87,11 @@ def caveats(summary: RunSummary) -> list[str]:
 def _about_metric(judged: Judged) -> list[str]:
     if judged.metric.is_held_out:
         return []
+    exact = "" if judged.metric.kind == "accuracy" else "prompts with a reference and the check “exact”, or "
     return [
         f"Compared by {judged.metric.name}, a score that also selects: the chosen answers lead by it whatever they "
         "are worth, so no difference to “reward” here is evidence. For evidence add a score that has no say in the "
-        "selection: prompts with a reference and the check “exact”, or a reward, a committee or recorded scores that "
-        "“ensemble.weights” does not name."
+        f"selection: {exact}a reward, a committee or recorded scores that “ensemble.weights” does not name."
     ]
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from arbitrage.records import Candidate, Score, SftExample
 from arbitrage.report.page import build_report
 from arbitrage.report.reply_alarms import committee_alarms, rank_correlation
 from arbitrage.report.reviews import CommitteeReviews, reviews_of
-from arbitrage.report.run_alarms import run_alarms
+from arbitrage.report.run_alarms import _without_template, run_alarms
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
 from tests.support.committee import ANSWER, by_length, pipeline_with_two_words
@@ -123,3 +124,16 @@ def test_an_adjudicator_reads_what_one_reviewer_left_open(tmp_path: Path) -> Non
     assert len(settled) == len(ants)
     assert set(reviews_of(found).num_readable["ant"]) == {2}
     assert not {alarm.kind for alarm in run_alarms(found)} & {"few_reviews", "unsettled"}
+
+
+def test_a_model_without_a_template_raises_an_alarm_unless_the_pool_gives_one(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    base = {"name": "base", "model": str(tmp_path), "engine": {"kind": "vllm"}}
+    for more, count in (
+        ({}, 1),
+        ({"chat_template": "{{ messages }}"}, 0),
+        ({"template_options": {"chat_template": "x"}}, 0),
+    ):
+        step = SimpleNamespace(config={"teacher": base | more})
+        run: Any = SimpleNamespace(plan=SimpleNamespace(steps=(step, step)))
+        assert len(list(_without_template(run))) == count

@@ -227,6 +227,15 @@ def test_what_is_missing_is_said(tmp_path, changes, words):
     assert json.loads(summary.to_json())
 
 
+def test_a_score_that_selects_is_not_named_as_the_remedy(reading):
+    summary = reading.summary
+    metric = replace(summary.judged.metric, is_held_out=False)
+    for kind, is_said in (("accuracy", False), ("reward", True)):
+        judged = replace(summary.judged, metric=replace(metric, kind=kind))
+        [said] = [text for text in caveats(replace(summary, judged=judged)) if "also selects" in text]
+        assert ("the check “exact”" in said) is is_said
+
+
 def test_without_an_sft_step_the_best_scored_answers_are_the_wins(run, reading, tmp_path):
     plan = run.plan.model_copy(update={"datasets": {}})
     without = type(run)(run.path, plan)

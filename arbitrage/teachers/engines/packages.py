@@ -13,8 +13,8 @@ from arbitrage.models.references import local_directory
 from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
 
 NO_TEMPLATE = (
-    "the model has none: it receives plain text, which is right for a base model; for an instruct model, set "
-    "template_options.chat_template"
+    "the model has none: it receives plain text, which a base model continues; give examples in `chat_template`, or "
+    "use the instruction-tuned model"
 )
 
 
