@@ -3,44 +3,18 @@
     python -m benchmarks.many_shards                          20,000 rows in 10 and in 400 shards, local
     python -m benchmarks.many_shards --rows 100000 --many 1000 --backends local ray
 
-`ms_per_shard`: the time the many shards take longer, for each of them, over all steps. `turn_ms`: one finished shard
-in a run of 1,000 shards and 35 steps, from its end to the next shards taken, without the cluster. Where another
-checkout is named (`--against`), its runs are measured in turn with these.
+`ms_per_shard`: the time the many shards take longer, for each of them, over all steps. `turn_ms`: see
+`benchmarks/scheduler_turn.py`. Where another checkout is named (`--against`), its runs are measured in turn.
 """
 
 import json
 import os
 import sys
-import time
-from pathlib import Path
 from typing import Any
 
-from arbitrage.contracts.steps import Step, StepFacts
-from arbitrage.execution.plan import plan
-from arbitrage.execution.readiness import Readiness
-from arbitrage.records import Candidate, Prompt
+from benchmarks import scheduler_turn
 from benchmarks.harness import environment, run_process, scratch, write_run
 from benchmarks.measuring import Measures, emit, parser_with, spreads, take_turns
-
-
-def turn_ms(num_shards: int, num_steps: int) -> float:
-    """Return the milliseconds from one shard's end to the next ones taken, the mean over a whole run."""
-    from tests.support.toy import ToyAnswer, ToySource
-
-    steps = [Step(StepFacts(verb="prompts"), ToySource(num_rows=1), Prompt, scope="source")]
-    for number in range(num_steps - 1):
-        upstream = steps[-1] if number % 5 else steps[0]
-        facts = StepFacts(verb="generate", label=str(number))
-        steps.append(Step(facts, ToyAnswer(teacher=str(number)), Candidate, {"prompts": (upstream,)}))
-    execution = plan(Path("/nonexistent"), steps, num_shards, range(num_shards))
-    readiness = Readiness(execution.steps)
-    started, num_turns = time.perf_counter(), 0
-    while any(readiness.undone.values()):
-        for step in execution.steps:
-            if (shard := readiness.take(step.step.name)) is not None:
-                readiness.done(step.step.name, shard)
-                num_turns += 1
-    return (time.perf_counter() - started) * 1000 / num_turns
 
 
 def measure(checkout: str, backend: str, rows: int, num_shards: int) -> float:
@@ -80,7 +54,7 @@ def main() -> None:
 
     names = [f"{name}/{backend}" for backend in options.backends for name in checkouts]
     found = {who: spreads(turns) for who, turns in take_turns(names, options.repeats, one).items()}
-    turn = {"turn_ms": round(turn_ms(1000, 35), 4)}
+    turn = {"turn_ms": round(scheduler_turn.measure(1000, 35, num_nodes=8)["turn_ms"], 4)}
     emit("many_shards", {"rows": options.rows, "few": options.few, "many": options.many} | turn | found)
 
 

@@ -39,10 +39,12 @@ class Node:
     num_cpus: float = field(init=False)
     num_light: int = field(default=0, init=False)
     num_hosts: int = field(default=0, init=False)
+    max_light: int = field(init=False)  # most light tasks at once
     starting: set[int] = field(default_factory=set, init=False)  # replicas with part of a GPU that load their model
 
     def __post_init__(self) -> None:
         self.cards, self.num_cpus = [1.0] * int(self.gpus), self.cpus
+        self.max_light = min(MOST_LIGHT_TASKS, max(2, int(self.cpus)))
 
     @property
     def gpus_left(self) -> float:
@@ -110,13 +112,13 @@ class Inventory:
 
     def light_node(self) -> Node | None:
         """Return the node with the most room for one more light task; None if all are full."""
-        free = [n for n in self._workers() if n.num_light < _most_light(n)]
-        return min(free, key=lambda n: (n.num_light / _most_light(n), n.node_id), default=None)
+        free = [n for n in self._workers() if n.num_light < n.max_light]
+        return min(free, key=lambda n: (n.num_light / n.max_light, n.node_id), default=None)
 
     @property
     def num_light_places(self) -> int:
         """How many light tasks may run at once."""
-        return sum(map(_most_light, self._workers()))
+        return sum(node.max_light for node in self._workers())
 
     def host_node(self, avoid: Set[str] = frozenset()) -> Node | None:
         """Return the node with the most room for one more shared actor; None if all are full."""
@@ -137,10 +139,6 @@ class Inventory:
         for node_id in joined:
             self.by_id[node_id] = found[node_id]
         return joined, died
-
-
-def _most_light(node: Node) -> int:
-    return min(MOST_LIGHT_TASKS, max(2, int(node.num_cpus)))
 
 
 def _most_hosts(node: Node) -> int:
