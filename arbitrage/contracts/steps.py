@@ -111,6 +111,13 @@ class StepConfig(Config):
         """Return the model that the worker loads or sends requests to; None if there is none."""
         return None
 
+    def load_key(self) -> str | None:
+        """Return a digest of what the worker loads; workers of one process with equal keys share it. None: nothing.
+
+        It may read the headers of a model's files: call it where workers are built.
+        """
+        return None
+
     def identity_for(self, reader: str) -> Raw | None:
         """Return what decides the part of the output that one reader uses, or None for the whole config.
 

@@ -36,6 +36,7 @@ class _LocalRun:
         self._execution, self._watch = execution, watch
         self._left = {step.step.name: set(step.missing) for step in execution.steps}
         self._workers: dict[str, ShardWorker | RequestWorker] = {}
+        self._load_keys: dict[str, str] = {}  # pool → digest of the model that its worker loaded
         self._retries = Retries()
         self._given_up = GivenUp(execution.steps)
         self._live_counters = LiveCounters()
@@ -49,12 +50,26 @@ class _LocalRun:
                 for step in chain:
                     if not self._given_up.blocks(step.step.name):
                         await self._do_or_give_up(step)
-                needed = {step.job.pool for later in chains[position + 1 :] for step in later}
-                await self._close_unless(needed)
+                await self._close_unless(self._needed([step for later in chains[position + 1 :] for step in later]))
             self._given_up.raise_first()
         finally:
             await asyncio.to_thread(self._live_counters.spent.remove)
             await self._close_unless(needed=set())
+
+    def _needed(self, later: Sequence[PlannedStep]) -> set[str]:
+        """Return the pools of later steps, and one worker of each model that a later step's worker loads, too.
+
+        Two teachers with adapters of one base share its weights: the second one's worker borrows them from the first.
+        """
+        needed = {step.job.pool for step in later}
+        keys = (
+            {key for step in later if (key := step.job.config.load_key()) is not None} if self._load_keys else set()
+        )
+        for pool in sorted(self._workers.keys() - needed):
+            if (key := self._load_keys.get(pool)) in keys:
+                needed.add(pool)
+                keys.discard(key)
+        return needed
 
     async def _do_chain(self, chain: Sequence[PlannedStep]) -> None:
         """Run light steps shard by shard, each on the previous one's rows in memory.
@@ -186,6 +201,8 @@ class _LocalRun:
         if step.job.pool not in self._workers:
             with self._watch.stop.at_once():
                 self._workers[step.job.pool] = step.job.config.build()
+                if (key := step.job.config.load_key()) is not None:
+                    self._load_keys[step.job.pool] = key
             self._watch.pool_size(step.job.pool, 1)
             if step.held == "actor":
                 self._watch.progress.pool_started(step.job.pool, 1, "this process")

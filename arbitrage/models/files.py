@@ -117,6 +117,15 @@ def read_weights(directory: Path) -> Weights:
     return Weights({name: shape for name, (_, shape) in tensors.items()}, _DTYPES.get(usual))
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return tensor → shape of one safetensors file.
+
+    Raises:
+        DataError: it is truncated or not readable.
+    """
+    return {name: shape for name, (_, shape) in _header(path).items()}
+
+
 def check_model_files(directory: Path) -> str:
     """Return the architecture of a model whose files can be loaded.
 

@@ -84,6 +84,10 @@ class GenerateConfig(StepConfig):
             teacher.engine.kind, teacher.model, teacher.precision if teacher.engine.loads_model else None
         )
 
+    def load_key(self) -> str | None:
+        """Return the digest of what the engine loads."""
+        return self.teacher.load_key(self.sampling)
+
     def build(self) -> "GenerateWorker":
         """Start the engine."""
         return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec(self.sampling)))

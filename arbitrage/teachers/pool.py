@@ -15,7 +15,7 @@ from arbitrage.languages import script_of
 from arbitrage.models.generation_config import maker_sampling
 from arbitrage.models.references import UNPINNED, absolute_model, is_pinned, local_directory, revision_of
 from arbitrage.teachers import EngineConfig
-from arbitrage.teachers.engines.engine import ModelSpec, Precision
+from arbitrage.teachers.engines.engine import ModelSpec, Precision, json_hash
 from arbitrage.text.reasoning_formats import format_named
 from arbitrage.yaml_text import load_yaml
 
@@ -120,6 +120,9 @@ class TeacherConfig(Config):
         engine: the engine that serves it.
         model: a Hugging Face id, a directory, `demo:<name>`, or its name at an endpoint.
         revision: commit of a Hugging Face id.
+        adapter: a LoRA adapter of the model, in PEFT's format: a directory or a Hugging Face id. Teachers with
+            adapters of one base share its weights where they run in one process.
+        adapter_revision: commit of the adapter's Hugging Face id.
         languages: languages in which it may be sampled. Routers send it prompts in other languages only if their
             config names it.
         verified_languages: languages in which this exact build was checked. In languages that are not in Latin
@@ -145,6 +148,8 @@ class TeacherConfig(Config):
     engine: EngineConfig
     model: str = ""
     revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
     languages: Annotated[tuple[LanguageTag, ...], Field(min_length=1), Operational]
     verified_languages: Annotated[tuple[LanguageTag, ...], Operational] = ()
     precision: Precision = "bf16"
@@ -165,6 +170,11 @@ class TeacherConfig(Config):
         engine = info.data.get("engine")
         return absolute_model(model) if engine is not None and engine.loads_model and model else model
 
+    @field_validator("adapter")
+    @classmethod
+    def _adapter_stays_found(cls, adapter: str | None) -> str | None:
+        return None if adapter is None else absolute_model(adapter)
+
     @field_validator("reasoning_parser")
     @classmethod
     def _parser_is_known(cls, name: str) -> str:
@@ -181,6 +191,13 @@ class TeacherConfig(Config):
                 f"engine '{self.engine.kind}' cannot apply a chat_template; give it to the server, such as by "
                 "`vllm serve --chat-template`"
             )
+        if self.adapter is not None and not self.engine.takes_adapters:
+            raise ValueError(
+                f"engine '{self.engine.kind}' cannot apply an adapter; give it to the server, such as by "
+                "`vllm serve --enable-lora --lora-modules name=path`, and its name there as model"
+            )
+        if self.adapter_revision is not None and self.adapter is None:
+            raise ValueError("adapter_revision needs an adapter")
         if self.precision not in self.engine.precisions:
             allowed = ", ".join(self.engine.precisions)
             raise ValueError(f"engine '{self.engine.kind}' serves {allowed}, not '{self.precision}'")
@@ -195,7 +212,10 @@ class TeacherConfig(Config):
         pinned_by_digest = self.engine.loads_model and local_directory(self.model) is not None
         model = "" if pinned_by_digest else self.model  # a copy elsewhere is the same teacher
         found = super().identity() | {"model": model, "revision": revision}
-        for name, default in (("reasoning_parser", "auto"), ("chat_template", None)):
+        del found["adapter_revision"]  # part of the revision
+        if self.adapter is not None and local_directory(self.adapter) is not None:
+            found["adapter"] = ""  # likewise its content
+        for name, default in (("reasoning_parser", "auto"), ("chat_template", None), ("adapter", None)):
             if getattr(self, name) == default:
                 del found[name]
         return found
@@ -207,14 +227,20 @@ class TeacherConfig(Config):
             return recorded
         if not self.engine.loads_model:
             return self.revision or UNPINNED
-        return revision_of(self.model, self.revision)
+        of_model = revision_of(self.model, self.revision)
+        if self.adapter is None:
+            return of_model
+        return f"{of_model}+{revision_of(self.adapter, self.adapter_revision)}"
 
     @property
     def is_pinned(self) -> bool:
         """Tell whether the config always means the same weights."""
         if not self.engine.needs_model:
             return True
-        return is_pinned(self.model, self.revision) if self.engine.loads_model else self.revision is not None
+        if not self.engine.loads_model:
+            return self.revision is not None
+        is_adapter_pinned = self.adapter is None or is_pinned(self.adapter, self.adapter_revision)
+        return is_pinned(self.model, self.revision) and is_adapter_pinned
 
     def usd(self, prompt_tokens: int, completion_tokens: int) -> float | None:
         """Return the cost of these tokens in US dollars; None where no prices are given."""
@@ -236,7 +262,14 @@ class TeacherConfig(Config):
             reasoning_parser=self.reasoning_parser,
             reasoning_effort=sampling.reasoning_effort if sampling else None,
             uses=sampling.given() if sampling else frozenset(),
+            adapter=self.adapter,
+            adapter_revision=self.adapter_revision,
         )
+
+    def load_key(self, sampling: SamplingParams | None = None) -> str | None:
+        """Return a digest of what the engine loads: teachers of equal key share it. None: nothing to share."""
+        found = self.engine.load_identity(self.spec(sampling))
+        return None if found is None else json_hash(found)
 
     def held_resources(self) -> Resources:
         """Return the resources of one replica, and the number of replicas."""

@@ -12,8 +12,8 @@ from arbitrage.contracts.engines import SamplingParams
 from arbitrage.errors import ArbitrageError, DataError
 from arbitrage.languages import script_of
 from arbitrage.models.chat import ChatTokenizer
-from arbitrage.models.loading import load_tokenizer
 from arbitrage.records import Message
+from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.text.reasoning_formats import format_of
 
@@ -131,12 +131,15 @@ def _chat(teacher: TeacherConfig) -> ChatTokenizer | None:
 
 def _tokenizer(teacher: TeacherConfig) -> Any:
     """Return the teacher's tokenizer if it is on this machine; never downloads it."""
-    return _loaded(teacher.model, teacher.revision) if teacher.engine.loads_model else None
+    if not teacher.engine.loads_model:
+        return None
+    return _loaded(teacher.model, teacher.revision, teacher.adapter, teacher.adapter_revision)
 
 
 @lru_cache(maxsize=8)
-def _loaded(model: str, revision: str | None) -> Any:
+def _loaded(model: str, revision: str | None, adapter: str | None, adapter_revision: str | None) -> Any:
+    spec = ModelSpec("tokenizer", model, revision, adapter=adapter, adapter_revision=adapter_revision)
     try:
-        return load_tokenizer(model, revision, "tokenizer", local_files_only=True)
+        return spec.tokenizer(local_files_only=True)
     except ArbitrageError:
         return None

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from arbitrage.config import Config
+from arbitrage.config import Config, Raw
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
+from arbitrage.errors import EngineStartError
+from arbitrage.models.adapters import Adapter, load_adapter
 from arbitrage.models.chat import ChatTokenizer
+from arbitrage.models.loading import load_config, load_tokenizer
 from arbitrage.records import content_id
 
 Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]
@@ -44,6 +47,8 @@ class ModelSpec:
         reasoning_parser: how reasoning is told from the answer.
         reasoning_effort: of all requests; None leaves it to the model.
         uses: names of the parameters of `DecodingOptions` that requests set.
+        adapter: a LoRA adapter of the model: a directory or a Hugging Face id.
+        adapter_revision: commit of the adapter's Hugging Face id.
     """
 
     teacher: str
@@ -57,11 +62,56 @@ class ModelSpec:
     reasoning_parser: str = "auto"
     reasoning_effort: str | None = None
     uses: frozenset[str] = frozenset()
+    adapter: str | None = None
+    adapter_revision: str | None = None
 
     @property
     def owner(self) -> str:
         """The beginning of an error message about the model."""
         return f"teacher '{self.teacher}'"
+
+    def read_adapter(self, *, local_files_only: bool = False) -> Adapter | None:
+        """Return the adapter's files, compared with the model; None without an adapter.
+
+        Args:
+            local_files_only: never download.
+
+        Raises:
+            EngineStartError: it cannot be found or read, or belongs to another model.
+        """
+        if self.adapter is None:
+            return None
+        where = (self.adapter, self.adapter_revision)
+        return load_adapter(*where, self.model, self.owner, local_files_only=local_files_only)
+
+    def template_key(self) -> str:
+        """Return what decides the marks of reasoning in the tokenizer, as text."""
+        return json.dumps([self.adapter, self.adapter_revision, self.chat_template, dict(self.template_options)])
+
+    def tokenizer(self, *, local_files_only: bool = False) -> Any:
+        """Load the tokenizer: the adapter's if it brings one, else the model's.
+
+        Raises:
+            EngineStartError: it cannot be loaded, or has tokens that the model does not know.
+        """
+        adapter = self.read_adapter(local_files_only=local_files_only)
+        if adapter is None or not adapter.has_tokenizer:
+            found = load_tokenizer(self.model, self.revision, self.owner, local_files_only=local_files_only)
+            if adapter is not None and adapter.chat_template is not None:
+                found.chat_template = adapter.chat_template
+            return found
+        found = load_tokenizer(str(adapter.directory), None, self.owner, local_files_only=local_files_only)
+        known = load_config(self.model, self.revision, self.owner).get_text_config().vocab_size
+        if len(found) > known:
+            raise EngineStartError(
+                f"{self.owner}: adapter {self.adapter}: its tokenizer has {len(found):,} tokens and {self.model} "
+                f"{known:,}: it was trained with tokens of its own; merge it into the model and give the result "
+                "as model"
+            )
+        if not getattr(found, "chat_template", None):
+            base = load_tokenizer(self.model, self.revision, self.owner, local_files_only=local_files_only)
+            found.chat_template = getattr(base, "chat_template", None)
+        return found
 
     def chat(self, tokenizer: Any, *, local_files_only: bool = False) -> ChatTokenizer:
         """Return the tokenizer with the model's chat template.
@@ -96,6 +146,9 @@ class EngineOptions(Config):
     unsupported: ClassVar[frozenset[str]] = frozenset()
     """Sampling parameters that it refuses, of `DecodingOptions`."""
 
+    takes_adapters: ClassVar[bool] = False
+    """Whether it applies LoRA adapters."""
+
     is_deferred: ClassVar[bool] = False
     """Whether requests are answered hours later, and go on without this process."""
 
@@ -110,6 +163,13 @@ class EngineOptions(Config):
             EngineStartError: the model cannot be loaded.
         """
         raise TypeError(f"{type(self).__name__} does not implement `build`")
+
+    def load_identity(self, spec: ModelSpec) -> Raw | None:
+        """Return what `build` loads, without what each request brings: adapter, template, sampling parameters.
+
+        Engines of equal identity share one loaded model where they are built in one process. None: nothing to share.
+        """
+        return None
 
     def num_gpus(self) -> float:
         """Return the number of GPUs per replica."""

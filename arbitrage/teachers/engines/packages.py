@@ -6,9 +6,9 @@ from pathlib import Path
 from packaging.version import Version
 
 from arbitrage.errors import ArbitrageError, MissingDependencyError
+from arbitrage.models.adapters import find_adapter
 from arbitrage.models.chat import ChatFormat
 from arbitrage.models.files import TOKENIZER_FILES, check_model_files
-from arbitrage.models.loading import load_tokenizer
 from arbitrage.models.references import local_directory
 from arbitrage.teachers.engines.engine import ModelSpec, UsabilityCheck
 
@@ -50,9 +50,20 @@ def check_local_model(spec: ModelSpec) -> list[UsabilityCheck]:
     try:
         directory = local_directory(spec.model)
         found = [] if directory is None else [_looks_loadable(directory)]
+        found += _check_adapter(spec)
     except ArbitrageError as error:
         return [UsabilityCheck("error", "model", str(error))]
     return [*found, *_check_template(spec, directory)]
+
+
+def _check_adapter(spec: ModelSpec) -> list[UsabilityCheck]:
+    if spec.adapter is None:
+        return []
+    if find_adapter(spec.adapter, spec.adapter_revision, local_files_only=True) is None:
+        return [UsabilityCheck("ok", "adapter", "not tested: it is not on this machine yet")]
+    adapter = spec.read_adapter(local_files_only=True)
+    detail = "" if adapter is None else f" (rank {adapter.rank}, {len(adapter.shapes)} modules)"
+    return [UsabilityCheck("ok", "adapter", f"{spec.adapter}{detail}")]
 
 
 def _looks_loadable(directory: Path) -> UsabilityCheck:
@@ -66,7 +77,7 @@ def _check_template(spec: ModelSpec, directory: Path | None) -> list[UsabilityCh
     if directory is None and not _is_cached(spec):
         return [UsabilityCheck("ok", "chat template", "not tested: the model is not on this machine yet")]
     try:
-        tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner, local_files_only=True)
+        tokenizer = spec.tokenizer(local_files_only=True)
         form = spec.chat(tokenizer, local_files_only=True).format()
     except ArbitrageError as error:
         return [UsabilityCheck("error", "chat template", str(error))]

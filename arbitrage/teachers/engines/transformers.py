@@ -11,15 +11,15 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from arbitrage.config import Operational
+from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import Failure, GenerationRequest
 from arbitrage.errors import DataError
+from arbitrage.models.adapters import Adapter
 from arbitrage.models.loading import (
     DTYPES,
     first_line,
     load_config,
     load_model,
-    load_tokenizer,
     loading,
     longest_input,
     padding_id,
@@ -39,6 +39,7 @@ from arbitrage.teachers.engines.engine import (
 from arbitrage.teachers.engines.logit_rules import Budget, LogitRules
 from arbitrage.teachers.engines.packages import check_local_model, find_package, require_package
 from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
+from arbitrage.teachers.engines.shared import borrow
 from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
 
 BATCHES_SORTED = 16
@@ -55,6 +56,7 @@ class TransformersConfig(EngineOptions):
     """
 
     loads_model: ClassVar[bool] = True
+    takes_adapters: ClassVar[bool] = True
     precisions: ClassVar[tuple[Precision, ...]] = ("fp32", "bf16", "fp16")
     unsupported: ClassVar[frozenset[str]] = frozenset({"structured_output"})
 
@@ -68,6 +70,13 @@ class TransformersConfig(EngineOptions):
         self.require(spec)
         return TransformersEngine(self, spec)
 
+    def load_identity(self, spec: ModelSpec) -> Raw:
+        """Return what the model is loaded with; adapters are added to it."""
+        return {
+            "engine": self.model_dump(mode="json", exclude={"batch_size"}),
+            "model": [spec.model, spec.revision, spec.precision],
+        }
+
     def num_gpus(self) -> float:
         """Return one GPU if the config names one."""
         return 1.0 if self.device == "cuda" else 0.0
@@ -79,6 +88,8 @@ class TransformersConfig(EngineOptions):
     def require(self, spec: ModelSpec) -> None:
         """Check that the packages are there."""
         require_package("transformers", "5.0", "pip install 'transformers>=5' torch")
+        if spec.adapter is not None:
+            require_package("peft", "0.18", "pip install 'peft>=0.18'")
 
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Look at the package and the model's files."""
@@ -98,7 +109,11 @@ class TransformersEngine:
     def __init__(self, config: TransformersConfig, spec: ModelSpec) -> None:
         self._config = config
         self._teacher = spec.teacher
-        self._model, tokenizer = _load(config, spec)
+        load_config(spec.model, spec.revision, spec.owner)  # report broken files first
+        adapter, tokenizer = spec.read_adapter(), spec.tokenizer()
+        self._loan = borrow(json_hash(config.load_identity(spec)), lambda: _load(config, spec))
+        self._model, self._lock = self._loan.value.model, self._loan.value.lock
+        self._adapter = None if adapter is None else self._loan.value.add(adapter, spec.owner)
         self._chat = spec.chat(tokenizer)
         self._tokenizer = tokenizer
         self._splitter = ReasoningSplitter(self._chat, spec.reasoning_parser, spec.owner)
@@ -110,7 +125,6 @@ class TransformersEngine:
         self._pad_id = next(i for i in pads if isinstance(i, int) and 0 <= i < size)
         limits = (spec.context_length, longest_input(self._model.config))
         self._context_length = min((limit for limit in limits if limit), default=1 << 30)
-        self._lock = threading.Lock()
 
     async def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
         """Serve all requests, some batches at a time: within these, shortest prompts first."""
@@ -130,6 +144,7 @@ class TransformersEngine:
     async def close(self) -> None:
         """Drop the model."""
         self._model = None
+        self._loan.give_back()
 
     def _batches(self, rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
         """Yield rows that are generated together: their further sampling parameters are the same."""
@@ -158,6 +173,7 @@ class TransformersEngine:
     def _answer(self, batch: Sequence[_Row]) -> list[Result]:
         with self._lock:
             try:
+                self._loan.value.use(self._adapter)
                 return self._run(batch)
             except Exception as error:  # noqa: BLE001 — of a model's code: one row must not harm the others
                 if len(batch) == 1:
@@ -238,30 +254,70 @@ class TransformersEngine:
         return [ids for i, ids in enumerate(found) if ids and ids not in found[:i]]
 
 
-def _load(config: TransformersConfig, spec: ModelSpec) -> tuple[Any, Any]:
+class _LoadedModel:
+    """A model and the adapters that were added to it. One batch at a time: all of it is of one teacher."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.end_ids = _end_ids(model)
+        self.lock = threading.Lock()
+        self._names: dict[str, str] = {}  # directory → name
+        self._with_adapters: Any = None  # peft's view of the same model
+        # The model's sampling defaults (a repetition penalty, …) would change the sampling.
+        model.generation_config = _without_defaults(self.end_ids)
+
+    def add(self, adapter: Adapter, owner: str) -> str:
+        """Add an adapter, unless it is there; return its name."""
+        path = str(adapter.directory)
+        with self.lock, loading(owner, f"adapter {path}"):
+            if path not in self._names:
+                name = f"adapter{len(self._names)}"
+                self._load(path, name)
+                self._names[path] = name
+                self.model.eval()
+            return self._names[path]
+
+    def use(self, adapter: str | None) -> None:
+        """Let the model compute with one of its adapters, or with none; call it with the lock held."""
+        if adapter is not None:
+            self._with_adapters.base_model.enable_adapter_layers()
+            self._with_adapters.set_adapter(adapter)
+        elif self._names:
+            self._with_adapters.base_model.disable_adapter_layers()
+
+    def _load(self, path: str, name: str) -> None:
+        # Not transformers' own `load_adapter`: with a second adapter it initialises the first one's weights again.
+        if self._with_adapters is None:
+            from peft import PeftModel
+
+            self._with_adapters = PeftModel.from_pretrained(self.model, path, adapter_name=name)
+        else:
+            self._with_adapters.load_adapter(path, adapter_name=name)
+
+
+def _load(config: TransformersConfig, spec: ModelSpec) -> _LoadedModel:
     require_package("torch", "2.0", "pip install torch")
     import torch
-    from transformers import GenerationConfig
 
     if config.threads:
         torch.set_num_threads(config.threads)
     device = config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    load_config(spec.model, spec.revision, spec.owner)  # report broken files first
-    tokenizer = load_tokenizer(spec.model, spec.revision, spec.owner)
     model = load_model(
         spec.model, spec.revision, spec.owner, loader="AutoModelForCausalLM", dtype=DTYPES[spec.precision]
     )
     with loading(spec.owner, spec.model):
-        model = model.to(device)
-    # The model's sampling defaults (a repetition penalty, …) would change the sampling; its end tokens must stay.
-    ends = _end_ids(model, tokenizer)
-    model.generation_config = GenerationConfig(eos_token_id=ends or None)
-    return model, tokenizer
+        return _LoadedModel(model.to(device))
 
 
-def _end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Return the ids of end tokens that are in the vocabulary."""
+def _without_defaults(end_ids: Sequence[int]) -> Any:
+    from transformers import GenerationConfig
+
+    return GenerationConfig(eos_token_id=list(end_ids) or None)
+
+
+def _end_ids(model: Any, tokenizer: Any = None) -> list[int]:
+    """Return the ids of end tokens that are in the vocabulary: the model's, and the tokenizer's."""
     found = model.generation_config.eos_token_id
-    listed = [*(found if isinstance(found, list | tuple) else [found]), tokenizer.eos_token_id]
+    listed = [*(found if isinstance(found, list | tuple) else [found]), getattr(tokenizer, "eos_token_id", None)]
     size = model.get_input_embeddings().num_embeddings
     return sorted({i for i in listed if isinstance(i, int) and 0 <= i < size})

@@ -13,22 +13,24 @@ from pydantic import Field
 
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import DecodingOptions, Failure, GenerationRequest
-from arbitrage.errors import DataError, EngineDiedError, UserError
+from arbitrage.errors import DataError, EngineDiedError, EngineStartError, UserError
 from arbitrage.models.chat import ChatTokenizer
-from arbitrage.models.loading import load_config, load_tokenizer, loading
+from arbitrage.models.loading import load_config, loading
 from arbitrage.models.references import loadable
 from arbitrage.models.vllm_start import checkpoint_quantization, executor, set_environment, start_engine
-from arbitrage.records import FinishReason
+from arbitrage.records import FinishReason, content_id
 from arbitrage.teachers.engines.engine import (
     EngineOptions,
     ModelSpec,
     Result,
     UsabilityCheck,
     fit,
+    json_hash,
     refuse_empty,
     too_long,
 )
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
+from arbitrage.teachers.engines.shared import borrow
 from arbitrage.teachers.engines.stream import send_all
 from arbitrage.teachers.engines.vllm_args import EngineArgs, args_identity, require_known
 from arbitrage.teachers.engines.vllm_host import check_driver
@@ -38,6 +40,13 @@ from arbitrage.text.reasoning_formats import vllm_parser
 AT_LEAST = "0.20"  # older versions have known vulnerabilities
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+LORA_RANKS = (64, 128, 256, 320, 512)
+"""Values of `max_lora_rank` that are used, of those that vLLM knows: most adapters have a rank of at most 64, and so
+share one engine. Memory of each: 0.3 GB for a model of 8B parameters at rank 64."""
+
+ADAPTERS_AT_ONCE = 2
+"""Adapters whose requests may be in one batch; those of others wait."""
 
 _ON_LOADING = {"fp8": "fp8_per_channel"}
 """vLLM's own quantisation methods for unquantised weights, by precision."""
@@ -69,6 +78,7 @@ class VllmConfig(EngineOptions):
     """
 
     loads_model: ClassVar[bool] = True
+    takes_adapters: ClassVar[bool] = True
 
     kind: Literal["vllm"] = "vllm"
     device: Annotated[Literal["gpu", "cpu"], Operational] = "gpu"
@@ -95,6 +105,37 @@ class VllmConfig(EngineOptions):
         self.require(spec)
         set_environment()
         return VllmEngine(self, spec)
+
+    def load_identity(self, spec: ModelSpec) -> Raw:
+        """Return what the engine is started with; adapters of one range of ranks share an engine."""
+        reasoning = sorted(spec.uses & {"reasoning_budget", "structured_output"})
+        return {
+            "engine": self.model_dump(mode="json", exclude={"max_in_flight", "logprobs", "cpus"}),
+            "model": [spec.model, spec.revision, spec.precision, spec.context_length, spec.gpus],
+            "reasoning": [*reasoning, spec.reasoning_parser, spec.template_key()] if reasoning else [],
+            "adapters": self._adapter_args(spec),
+        }
+
+    def _adapter_args(self, spec: ModelSpec) -> dict[str, object]:
+        """Return the arguments that let vLLM apply adapters of the spec's rank; none where there are none.
+
+        Raises:
+            EngineStartError: its rank is too large for vLLM, or for what `args` says.
+        """
+        adapter = spec.read_adapter()
+        if adapter is None and not self.args.get("enable_lora"):
+            return {}
+        needed = adapter.rank if adapter else 1
+        size = next((size for size in LORA_RANKS if size >= needed), 0)
+        wanted = {"enable_lora": True, "max_lora_rank": size, "max_loras": ADAPTERS_AT_ONCE}
+        found: dict[str, object] = {name: self.args.get(name, value) for name, value in wanted.items()}
+        who = f"{spec.owner}: adapter {spec.adapter}: its rank is {needed}"
+        if not size:
+            raise EngineStartError(f"{who}; vLLM applies at most {LORA_RANKS[-1]}")
+        if not found["enable_lora"] or needed > _whole(found["max_lora_rank"]):
+            said = ", ".join(f"{name}: {found[name]}" for name in ("enable_lora", "max_lora_rank"))
+            raise EngineStartError(f"{who}, and engine.args says {{{said}}}; leave both out")
+        return found
 
     def engine_args(self, spec: ModelSpec, model: str, saved_as: str | None = None) -> dict[str, object]:
         """Return the arguments of vLLM's `AsyncEngineArgs`.
@@ -131,6 +172,7 @@ class VllmConfig(EngineOptions):
         cache_gb = self.kv_cache_gb or (1.0 if self.device == "cpu" else None)
         if cache_gb is not None:
             args["kv_cache_memory_bytes"] = int(cache_gb * 2**30)
+        args |= self._adapter_args(spec)
         return {name: value for name, value in args.items() if value is not None} | self.args
 
     def _whole_prefills(self, spec: ModelSpec) -> dict[str, object]:
@@ -191,6 +233,31 @@ class VllmConfig(EngineOptions):
         return [UsabilityCheck("warn", "device", f"it needs vLLM's {self.device} build; installed: {here}")]
 
 
+def _usable_adapter(spec: ModelSpec) -> Any:
+    """Return vLLM's request for the spec's adapter; None without one.
+
+    Raises:
+        EngineStartError: it is of another model, or of a kind that vLLM cannot apply.
+    """
+    adapter = spec.read_adapter()
+    if adapter is None:
+        return None
+    if adapter.unusual:
+        raise EngineStartError(
+            f"{spec.owner}: adapter {spec.adapter}: vLLM cannot apply {' and '.join(adapter.unusual)}; use the "
+            "engine transformers, or merge the adapter into its model (peft: merge_and_unload) and give that as model"
+        )
+    from vllm.lora.request import LoRARequest
+
+    path = str(adapter.directory)
+    # vLLM knows adapters by number, and cached prefixes by name: both must be the adapter's own.
+    return LoRARequest(lora_name=path, lora_int_id=int(content_id("adapter", path)[:7], 16) + 1, lora_path=path)
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _tokenizer_mode(model: str) -> str:
     """Return vLLM's tokenizer mode: the chat template is applied on our side, with the same files.
 
@@ -213,9 +280,12 @@ class VllmEngine:
         self._config = config
         self._teacher = spec.teacher
         load_config(spec.model, spec.revision, spec.owner, "vLLM")  # report broken files first
-        chat = spec.chat(load_tokenizer(spec.model, spec.revision, spec.owner))  # before minutes of loading weights
+        self._adapter = _usable_adapter(spec)
+        chat = spec.chat(spec.tokenizer())  # before minutes of loading weights
         splitter = ReasoningSplitter(chat, spec.reasoning_parser, spec.owner)
-        self._engine = _start(config, spec, _reasoning_arguments(chat, splitter, spec))
+        key = json_hash(config.load_identity(spec))
+        self._loan = borrow(key, lambda: _start(config, spec, _reasoning_arguments(chat, splitter, spec)))
+        self._engine = self._loan.value
         self._context_length = int(self._engine.model_config.max_model_len)
         self._chat = chat
         self._splitter = splitter
@@ -233,7 +303,7 @@ class VllmEngine:
     async def close(self) -> None:
         """Stop the engine's processes."""
         engine, self._engine = self._engine, None
-        if engine is not None:
+        if engine is not None and self._loan.give_back():
             await asyncio.to_thread(engine.shutdown)
 
     async def _sample_one(self, request: GenerationRequest) -> Result:
@@ -266,11 +336,13 @@ class VllmEngine:
             **_vllm_options(options),
         )
         self._num_sent += 1  # a retry of another shard may send the same candidate again
-        request_id = f"{request.candidate_id}-{self._num_sent}"
+        request_id = f"{request.candidate_id}-{self._num_sent}-{id(self)}"  # another teacher may share the engine
         try:
             prompt = TokensPrompt(prompt_token_ids=ids)
-            outputs = [output async for output in self._engine.generate(prompt, params, request_id)]
+            sent = self._engine.generate(prompt, params, request_id, lora_request=self._adapter)
+            outputs = [output async for output in sent]
         except EngineDeadError as error:
+            self._loan.spoil()
             raise EngineDiedError(f"teacher '{self._teacher}': the vLLM engine died while it was serving") from error
         except VLLMClientError as error:
             return Failure(request.candidate_id, "bad_request", str(error)[:300])
