@@ -22,6 +22,7 @@ from arbitrage.contracts.steps import Resources, Step, StepConfig, StepFacts
 from arbitrage.execution.plan import ExecutionPlan, plan
 from arbitrage.execution.progress import NoProgress, RunMonitor, StopFlag
 from arbitrage.execution.ray.cluster import Node
+from arbitrage.execution.ray.demand import Demand
 from arbitrage.execution.ray.pools import Cluster
 from arbitrage.execution.ray.scheduler import Scheduler
 from arbitrage.records import Candidate, Prompt, Score
@@ -129,7 +130,7 @@ def turns_of(execution: ExecutionPlan, num_nodes: int) -> tuple[int, float]:
     """Return the number of turns of a whole run, and the seconds they took."""
     nodes = [Node(f"{n:056x}", 64, 8) for n in range(num_nodes)]
     watch = RunMonitor(execution, NoProgress(), StopFlag(), 0.0)
-    scheduler = Scheduler(execution, Cluster(nodes), watch, lambda: nodes)
+    scheduler = Scheduler(execution, Cluster(nodes), watch, lambda: nodes, Demand(is_signalled=False))
     turn, num_turns = scheduler._turn, 0  # counted, not changed
 
     def counted() -> None:
@@ -147,7 +148,7 @@ def measure(num_shards: int, num_steps: int, num_nodes: int) -> Measures:
     """Return the milliseconds of a turn, the mean over a whole run."""
     import ray  # noqa: F401  # before it is replaced
 
-    with tempfile.TemporaryDirectory() as directory, _stubbed():
+    with tempfile.TemporaryDirectory() as directory, stubbed():
         execution = plan(Path(directory), pipeline(num_steps), num_shards, range(num_shards))
         steps = tuple(_without_source(s) for s in execution.steps)
         execution = ExecutionPlan(execution.run_dir, num_shards, execution.shards, steps)
@@ -167,7 +168,8 @@ def _without_source(step: Any) -> Any:
     return replace(step, missing=()) if step.step.scope == "source" else step
 
 
-def _stubbed() -> Any:
+def stubbed() -> Any:
+    """Return a context in which Ray is replaced."""
     from contextlib import ExitStack
 
     import ray.util.placement_group  # noqa: F401

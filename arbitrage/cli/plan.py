@@ -93,7 +93,7 @@ def _load_table(found: "Sequence[ModelPlacement]") -> "Table":
     rows = []
     for load in found:
         model, held = load.model, load.resources
-        replicas = "–" if load.is_remote else f"{held.replicas} × ({held.each()})"
+        replicas = "–" if load.is_remote else held.all()
         rows.append(
             TextRow((load.pool, model.engine, model.model or "–", model.precision or "–", replicas, load.where))
         )
@@ -104,7 +104,7 @@ def _holds(step: Any) -> str:
     wanted = step.step.resources
     if not wanted.cpus and not wanted.gpus:
         return "–"
-    return f"{wanted.replicas} × ({wanted.each()})" if wanted.replicas > 1 else wanted.each()
+    return str(wanted.each() if wanted.max_replicas == 1 else wanted.all())
 
 
 def _language_table(requests: "RequestCounts") -> "Table":

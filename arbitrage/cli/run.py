@@ -46,6 +46,21 @@ RayOption = Annotated[
     str | None,
     typer.Option("--ray", metavar="ADDRESS", help="Ray cluster to run on, such as `auto` (default: start one here)."),
 ]
+WaitForNodesOption = Annotated[
+    int,
+    typer.Option(
+        "--wait-for-nodes",
+        min=0,
+        metavar="N",
+        help="Start when N nodes of the cluster are alive, the head included (default: 0, start at once).",
+    ),
+]
+WaitTimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--wait-timeout", min=0.0, metavar="SECONDS", help="Maximum time to wait for these nodes (default: 600)."
+    ),
+]
 
 
 def run(
@@ -55,6 +70,8 @@ def run(
     run_dir: RunDirOption = None,
     local: LocalOption = False,
     ray: RayOption = None,
+    wait_for_nodes: WaitForNodesOption = 0,
+    wait_timeout: WaitTimeoutOption = 600.0,
     stall_timeout: StallOption = 1800.0,
     as_json: JsonOption = False,
     strict: StrictOption = False,
@@ -64,7 +81,10 @@ def run(
     Rerun the same command to resume after an interruption. If you change the config and rerun, only what depends on
     the change is computed again.
     """
-    _run(pipeline, assignments or [], shards, run_dir, local, ray, stall_timeout, as_json, strict)
+    if wait_for_nodes and not ray:
+        raise UserError("--wait-for-nodes needs --ray ADDRESS: a Ray that is started here has one node")
+    nodes = wait_for_nodes, wait_timeout
+    _run(pipeline, assignments or [], shards, run_dir, local, ray, stall_timeout, as_json, strict, nodes)
 
 
 def quickstart(
@@ -97,6 +117,7 @@ def _run(
     stall_after_s: float,
     as_json: bool,
     strict: bool,
+    nodes: tuple[int, float] = (0, 0.0),
 ) -> None:
     if local and address:
         raise UserError("--local and --ray exclude each other")
@@ -106,6 +127,7 @@ def _run(
     from arbitrage.execution.environment import collect_seldom
     from arbitrage.execution.local import LocalBackend
     from arbitrage.execution.ray.backend import RayBackend
+    from arbitrage.execution.ray.demand import NodesWanted
     from arbitrage.report.page import build_report
     from arbitrage.runs.run import NOTES_FILE
     from arbitrage.runs.sealed import commit_sealed
@@ -119,7 +141,9 @@ def _run(
     console = Screen(stderr=True)
     with progress_for(console) as progress, interruptible(progress.note, at_once=True) as stop, working_in(directory):
         context = RunContext(
-            backend=lambda: LocalBackend() if local else RayBackend(address, awaits_end=False),
+            backend=lambda: (
+                LocalBackend() if local else RayBackend(address, awaits_end=False, nodes=NodesWanted(*nodes))
+            ),
             progress=lambda: nullcontext(progress),
             note=progress.note,
             stop=stop,

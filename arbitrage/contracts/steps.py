@@ -41,19 +41,31 @@ class Resources(Config):
     Attributes:
         cpus: CPU cores.
         gpus: whole GPUs, or a share of one.
-        replicas: number of replicas.
+        replicas: number of replicas; null: as many as the free GPUs allow if each holds whole GPUs, else 1.
         accelerator: required GPU model, by Ray's name, such as "H100"; None: any.
     """
 
     cpus: float = Field(default=0.0, ge=0.0)
     gpus: Annotated[float, Field(ge=0.0), AfterValidator(whole_or_part)] = 0.0
-    replicas: int = Field(default=1, ge=1)
+    replicas: int | None = Field(default=None, ge=1)
     accelerator: Annotated[str, Field(pattern=ACCELERATOR)] | None = Field(default=None, exclude_if=_is_none)
 
     @property
     def is_nothing(self) -> bool:
         """Whether a replica reserves neither cores nor GPUs: it only waits for servers."""
         return not self.cpus and not self.gpus
+
+    @property
+    def max_replicas(self) -> int | None:
+        """The number of replicas; None: as many as fit."""
+        if self.replicas is None and self.gpus >= 1:
+            return None
+        return self.replicas or 1
+
+    def all(self) -> str:
+        """Return the resources of all replicas as text: '2 × (2 CPUs, 1 GPU)'."""
+        number = self.max_replicas
+        return f"{'as many as fit' if number is None else number} × ({self.each()})"
 
     def each(self) -> str:
         """Return one replica's resources as text: '2 CPUs, 1 GPU (H100)'."""

@@ -59,7 +59,7 @@ def load_sentences(execution: ExecutionPlan, backend: str) -> Iterator[str]:
             remote.append(load.user)
             continue
         held = "in this process" if backend == "local" else f"on {load.where}"
-        each = "" if backend == "local" else f", {load.resources.replicas} × ({load.resources.each()})"
+        each = "" if backend == "local" else f", {load.resources.all()}"
         precision = f", {load.model.precision}" if load.model.precision else ""
         yield f"loads {load.pool}: {load.model.model} with {load.model.engine}{precision}, {held}{each}"
     if remote:

@@ -87,6 +87,20 @@ def loadable(model: str) -> str:
     return str(directory) if directory else model
 
 
+def is_here(model: str) -> bool:
+    """Tell whether weights are on this machine: in their directory, or as a snapshot in the cache of Hugging Face."""
+    try:
+        directory = local_directory(model)
+    except (DataError, ValueError):
+        return False
+    if directory is not None:
+        return True
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    snapshots = Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}" / "snapshots"
+    return any(snapshots.glob("*/*.safetensors"))
+
+
 def revision_of(model: str, revision: str | None) -> str:
     """Return the revision of weights: the digest of a local model's files, else the revision, else `UNPINNED`."""
     directory = local_directory(model)

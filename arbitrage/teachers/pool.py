@@ -99,13 +99,13 @@ class TeacherResources(Config):
     Attributes:
         cpus: CPU cores.
         gpus: whole GPUs, or a share of one: 0.5 shares a GPU and its memory with others.
-        replicas: number of replicas.
+        replicas: number of replicas; null: as many as the free GPUs allow if each holds whole GPUs, else 1.
         accelerator: required GPU model, by Ray's name, such as "H100", "A100" or "L4"; None: any.
     """
 
     cpus: Annotated[float, Field(ge=0.0)] | None = None
     gpus: Annotated[float, Field(ge=0.0), AfterValidator(whole_or_part)] | None = None
-    replicas: Annotated[int, Field(ge=1)] = 1
+    replicas: Annotated[int, Field(ge=1)] | None = None
     accelerator: Annotated[str, Field(pattern=ACCELERATOR)] | None = None
 
 

@@ -154,7 +154,7 @@ def test_resources_default_to_what_the_engine_holds():
     }
     cpu = {"engine": {"kind": "vllm", "tensor_parallel_size": 1, "device": "cpu"}, "model": "org/m"}
     assert teacher(**cpu).held_resources().gpus == 0
-    assert teacher().held_resources().model_dump() == {"cpus": 0.0, "gpus": 0.0, "replicas": 1}
+    assert teacher().held_resources().model_dump() == {"cpus": 0.0, "gpus": 0.0, "replicas": None}
 
 
 def test_cost_by_token_and_by_the_hour():

@@ -6,10 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+from arbitrage.execution.loads import model_placements
 from arbitrage.execution.plan import ExecutionPlan
 from arbitrage.execution.progress import Progress, RunMonitor
 from arbitrage.execution.ray.connection import connect_ray, start_ray
-from arbitrage.execution.ray.nodes import Nodes
+from arbitrage.execution.ray.demand import Demand, NodesWanted, await_nodes
+from arbitrage.execution.ray.feeding import early_steps
+from arbitrage.execution.ray.nodes import Nodes, num_alive
 from arbitrage.execution.ray.pools import Cluster
 from arbitrage.execution.ray.scheduler import Scheduler
 from arbitrage.execution.source_task import do_source
@@ -25,12 +28,13 @@ class RayBackend:
         address: address of a running cluster; None starts one on this machine and stops it afterwards.
         awaits_end: return only when Ray's processes have ended, which takes a second and a half. A caller that does
             not use Ray again need not wait; its own process ends after them in any case.
+        nodes: nodes of a running cluster to wait for.
     """
 
     name = "ray"
 
-    def __init__(self, address: str | None = None, awaits_end: bool = True) -> None:
-        self._address = address
+    def __init__(self, address: str | None = None, awaits_end: bool = True, nodes: NodesWanted | None = None) -> None:
+        self._address, self._nodes = address, nodes or NodesWanted()
         self._awaits_end = awaits_end
 
     def run(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
@@ -56,11 +60,19 @@ class RayBackend:
             reading = beside.submit(self._read_source, execution, watch)
             self._connect(watch.progress)
             watch.stop.require_none()
-            nodes = Nodes(watch.progress)
-            cluster = Cluster(nodes.first())
-            reading.result()
-            watch.stop.require_none()
-            Scheduler(_without_source(execution), cluster, watch, nodes.alive).run()
+            demand = Demand(is_signalled=self._address is not None)
+            try:
+                early = [(step.step.resources, 1) for step in early_steps(execution.steps)]
+                demand.ask(lambda: early, is_urgent=True)
+                await_nodes(self._nodes, num_alive, watch.progress, watch.stop.require_none)
+                models = {load.model.model for load in model_placements(execution) if not load.is_remote}
+                nodes = Nodes(watch.progress, sorted(models))
+                cluster = Cluster(nodes.first())
+                reading.result()
+                watch.stop.require_none()
+                Scheduler(_without_source(execution), cluster, watch, nodes.alive, demand).run()
+            finally:
+                demand.withdraw()
 
     def _read_source(self, execution: ExecutionPlan, watch: RunMonitor) -> None:
         """Read sources in the driver, which counts rows as they arrive; Ray starts meanwhile."""

@@ -27,6 +27,7 @@ class Node:
         accelerators: models of its GPUs, by Ray's names.
         is_drivers: the driver runs here.
         name: name in messages.
+        models: models whose weights it holds, of those that the run loads.
     """
 
     node_id: str
@@ -35,6 +36,7 @@ class Node:
     accelerators: frozenset[str] = frozenset()
     is_drivers: bool = False
     name: str = ""
+    models: frozenset[str] = frozenset()
     cards: list[float] = field(init=False)  # share left of each GPU
     num_cpus: float = field(init=False)
     num_light: int = field(default=0, init=False)
@@ -98,12 +100,15 @@ class Inventory:
         if any(node.could_hold(wanted) for node in self.by_id.values()):
             return
         present = "; ".join(_has(node) for node in self.by_id.values()) or "nothing"
-        raise PlacementError(f"{name}: a replica needs {wanted.each()}; the nodes have: {present}")
+        raise PlacementError(
+            f"{name}: a replica needs {wanted.each()}; the nodes have: {present} "
+            "(if nodes are still to join, wait for them with --wait-for-nodes)"
+        )
 
-    def best_for(self, wanted: Resources, avoid: Set[str] = frozenset()) -> Node | None:
-        """Return the node that one more replica fills best; None if there is no room."""
+    def best_for(self, wanted: Resources, avoid: Set[str] = frozenset(), model: str = "") -> Node | None:
+        """Return the node that one more replica fills best, first of those that hold its model; None: no room."""
         fitting = [n for n in self.by_id.values() if n.node_id not in avoid and n.fits(wanted)]
-        return min(fitting, key=lambda n: (n.gpus_left, n.cpus, n.node_id), default=None)
+        return min(fitting, key=lambda n: (model not in n.models, n.gpus_left, n.cpus, n.node_id), default=None)
 
     def could_hold(self, wanted: Resources, avoid: Set[str]) -> bool:
         """Whether another node, empty, could hold a replica."""

@@ -20,6 +20,9 @@ from arbitrage.execution.retries import Retries
 
 NODES_EVERY_S = 5.0
 
+PLACED_WITHIN_S = 300.0
+"""Time for Ray to reserve a replica's resources: free as far as this run knows, but another job may hold them."""
+
 MAX_FAILED_STARTS = 3
 """Failures of a pool's replicas to start before it is given up, each on a node where none had failed."""
 
@@ -111,7 +114,10 @@ class Failures:
             self._note_failure(victim, cause, is_shared)
 
     def look_at_nodes(self) -> None:
-        """Every few seconds, note which nodes joined, and queue again what was under way on those that died."""
+        """Every few seconds, note which nodes joined or died and which replicas still wait for their resources.
+
+        What was under way on a node that died is queued again.
+        """
         if time.monotonic() - self._looked_at < NODES_EVERY_S:
             return
         self._looked_at = time.monotonic()
@@ -129,6 +135,19 @@ class Failures:
             state.requeue(lost[-1])
         for flight in lost:
             self._note_restart(flight, "its node died")
+        self._look_at_pending()
+
+    def _look_at_pending(self) -> None:
+        """Start replicas elsewhere whose resources are held by something that this run knows nothing of."""
+        cluster = self._state.cluster
+        for pool, replica in list(self._state.loading.values()):
+            waited = time.monotonic() - replica.asked_at
+            if not cluster.is_placed(replica) and waited > PLACED_WITHIN_S and replica in pool.in_hand:
+                node = cluster.nodes.by_id.get(replica.node_id)
+                where = f"on node {node.name or node.node_id}" if node else "on its node"
+                what = f"{pool.resources.each()} {where} did not become free within {waited:.0f} s"
+                error = EngineStartError(f"{pool.name}: {what}; does another job hold them (`ray status`)?")
+                self._start_failed(pool, replica, error)
 
     def _note_restart(self, flight: Flight, what: str) -> None:
         self._state.watch.progress.note(

@@ -1,8 +1,9 @@
 """Which replicas start, which get shards, and which give their place up."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
+from arbitrage.contracts.steps import Resources
 from arbitrage.execution.plan import PlannedStep
 from arbitrage.execution.ray.pools import Pool, Replica
 from arbitrage.execution.ray.state import Flight, RunState
@@ -20,15 +21,16 @@ class Feeder:
 
     def start_early(self) -> None:
         """Start one replica of each pool that waits for light steps alone: engines load while prompts are routed."""
-        held = {s.step.name for s in self._state.steps if s.held == "actor" and s.certain}
-        behind: set[str] = set()  # steps that wait for an engine
-        for step in self._state.steps:
-            if behind.union(held).intersection(step.upstream):
-                behind.add(step.step.name)
-            elif step.step.name in held:
-                pool = self._state.pool(step.job.pool, step)
-                if not pool.in_hand and self._state.cluster.has_room(pool):
-                    self._state.start_replica(pool, step)
+        for step in early_steps(self._state.steps):
+            pool = self._state.pool(step.job.pool, step)
+            if not pool.in_hand and self._state.cluster.has_room(pool):
+                self._state.start_replica(pool, step)
+
+    def wanted(self) -> Iterator[tuple[Resources, int]]:
+        """Yield the resources of a replica and the number wanted, for each pool begun and not finished."""
+        for name, pool in self._state.pools.items():
+            if not self._state.is_finished(name):
+                yield pool.resources, max(len(pool.in_hand), pool.resources.max_replicas or 1)
 
     def feed(self, ready: Mapping[str, Sequence[PlannedStep]]) -> None:
         """Release, start and feed replicas.
@@ -110,6 +112,17 @@ class Feeder:
             elif is_crowded:
                 for replica in idle:
                     self._state.drop(pool, replica)
+
+
+def early_steps(steps: Sequence[PlannedStep]) -> Iterator[PlannedStep]:
+    """Yield the steps with an engine that wait for light steps alone, in order."""
+    held = {s.step.name for s in steps if s.held == "actor" and s.certain}
+    behind: set[str] = set()  # steps that wait for an engine
+    for step in steps:
+        if behind.union(held).intersection(step.upstream):
+            behind.add(step.step.name)
+        elif step.step.name in held:
+            yield step
 
 
 def _held(pool: Pool) -> tuple[float, float]:

@@ -5,6 +5,7 @@ starts, shared with the processes of its engine (a worker for each tensor-parall
 Replicas without resources, which only wait for endpoints, share a few actors on each node.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from arbitrage.contracts.steps import Resources
 from arbitrage.contracts.workers import SHARDS_IN_HAND
 from arbitrage.execution.ray.cluster import Inventory, Node
+from arbitrage.execution.ray.demand import bundle_of
 from arbitrage.execution.ray.host import Host
 
 CONTROL = "control"
@@ -39,6 +41,8 @@ class Replica:
         group: placement group with its resources.
         cards: share of each GPU of the node.
         is_shared: whether the actor serves other pools too.
+        is_placed: whether Ray has reserved its resources.
+        asked_at: when they were asked for.
     """
 
     pool: str
@@ -47,6 +51,8 @@ class Replica:
     group: Any | None = None
     cards: dict[int, float] = field(default_factory=dict)
     is_shared: bool = False
+    is_placed: bool = False
+    asked_at: float = field(default_factory=time.monotonic)
     name: str = field(default_factory=lambda: f"replica-{next(_NUMBERS)}")  # unique within this run
 
 
@@ -67,6 +73,7 @@ class Pool:
     resources: Resources
     is_remote: bool = False
     shards_in_hand: int = SHARDS_IN_HAND
+    model: str = ""
     in_hand: Counter[Replica] = field(default_factory=Counter)  # replica → shards under way
     avoid: set[str] = field(default_factory=set)
     num_failed_starts: int = 0
@@ -74,7 +81,8 @@ class Pool:
     @property
     def is_full_size(self) -> bool:
         """Whether it has all its replicas."""
-        return len(self.in_hand) >= self.resources.replicas
+        most = self.resources.max_replicas
+        return most is not None and len(self.in_hand) >= most
 
     @property
     def is_shared(self) -> bool:
@@ -169,6 +177,11 @@ class Cluster:
             node.starting.discard(id(replica))
             node.give_back(pool.resources, replica.cards)
 
+    def is_placed(self, replica: Replica) -> bool:
+        """Whether Ray has reserved a replica's resources; it waits where others hold them, such as another job."""
+        replica.is_placed = replica.is_placed or replica.group is None or bool(replica.group.wait(0))
+        return replica.is_placed
+
     def has_node(self, node_id: str) -> bool:
         """Whether a node still exists."""
         return node_id in self.nodes.by_id
@@ -177,7 +190,7 @@ class Cluster:
         import ray
 
         wanted = pool.resources
-        node = self.nodes.best_for(wanted, pool.avoid)
+        node = self.nodes.best_for(wanted, pool.avoid, pool.model)
         if node is None:
             raise RuntimeError(f"{pool.name}: started without room")
         cards = node.take(wanted)
@@ -246,12 +259,9 @@ def _reserve(wanted: Resources, node_id: str) -> Any | None:
     """Reserve a replica's resources on the given node if they are still free there; None if it has none."""
     from ray.util.placement_group import placement_group
 
-    held = {"CPU": wanted.cpus, "GPU": wanted.gpus}
-    bundle = {name: amount for name, amount in held.items() if amount}
+    bundle = bundle_of(wanted)
     if not bundle:
         return None
-    if wanted.accelerator is not None:
-        bundle[f"accelerator_type:{wanted.accelerator}"] = 0.001  # Ray's resource name of a GPU model
     return placement_group([bundle], strategy="STRICT_PACK", _soft_target_node_id=node_id)
 
 

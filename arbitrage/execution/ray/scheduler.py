@@ -15,6 +15,7 @@ from arbitrage.errors import DrainedError, ExecutionError
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
 from arbitrage.execution.progress import RunMonitor
 from arbitrage.execution.ray.cluster import Node
+from arbitrage.execution.ray.demand import Demand
 from arbitrage.execution.ray.failures import Failures
 from arbitrage.execution.ray.feeding import Feeder
 from arbitrage.execution.ray.light import LightTasks
@@ -35,11 +36,18 @@ class Scheduler:
         cluster: where.
         watch: is told, and says when to stop.
         alive: returns the nodes that are alive now.
+        demand: what the autoscaler is asked for.
     """
 
     def __init__(
-        self, execution: ExecutionPlan, cluster: Cluster, watch: RunMonitor, alive: Callable[[], Sequence[Node]]
+        self,
+        execution: ExecutionPlan,
+        cluster: Cluster,
+        watch: RunMonitor,
+        alive: Callable[[], Sequence[Node]],
+        demand: Demand,
     ) -> None:
+        self._demand = demand
         self._state = RunState(execution, cluster, watch)
         self._feeder = Feeder(self._state)
         self._light = LightTasks(self._state)
@@ -62,7 +70,7 @@ class Scheduler:
                 state.cluster.nodes.require_possible(step.step.name, step.step.resources)
         try:
             self._feeder.start_early()
-            while any(undone for name, undone in state.readiness.undone.items() if not state.given_up.blocks(name)):
+            while state.undone():
                 self._turn()
             state.given_up.raise_first()
         finally:
@@ -80,6 +88,7 @@ class Scheduler:
                 raise DrainedError("stopped on request")
         else:
             self._start_ready()
+            self._demand.ask(self._feeder.wanted)
         self._listener.listen()
         self._wait()
         state.watch.tick(state.under_way)
@@ -115,8 +124,8 @@ class Scheduler:
             if any(state.is_open(step) for step in state.steps):
                 time.sleep(WAIT_S)  # for a node to come, or for resources that others hold
                 return
-            undone = sorted(name for name, shards in state.readiness.undone.items() if shards)
-            if not undone:  # doubtful shards were all found good
+            undone = state.undone()
+            if not undone:  # doubtful shards were all found good, or the rest was given up
                 return
             raise ExecutionError(f"nothing is under way and nothing can start; unfinished: {', '.join(undone)}")
         under_way = [*state.flights, *state.loading]

@@ -68,6 +68,11 @@ class RunState:
         """Whether a step has shards that can be done now."""
         return bool(self.readiness.num_ready(step.step.name)) and not self.given_up.blocks(step.step.name)
 
+    def undone(self) -> list[str]:
+        """Return the steps with shards left that can still be done."""
+        left = self.readiness.undone.items()
+        return sorted(name for name, shards in left if shards and not self.given_up.blocks(name))
+
     def is_finished(self, pool: str) -> bool:
         """Whether no step of a pool has shards left that can still be done."""
         mine = [s.step.name for s in self._of_pool[pool]]
@@ -75,8 +80,16 @@ class RunState:
 
     def pool(self, name: str, step: PlannedStep) -> Pool:
         """Return a pool, made for its first step."""
-        config = step.job.config
-        return self.pools.setdefault(name, Pool(name, step.step.resources, config.is_remote, config.shards_in_hand))
+        if name not in self.pools:
+            config, model = step.job.config, step.job.config.loaded()
+            self.pools[name] = Pool(
+                name,
+                step.step.resources,
+                config.is_remote,
+                config.shards_in_hand,
+                model=model.model if model is not None and not config.is_remote else "",
+            )
+        return self.pools[name]
 
     def attempt(self, step: PlannedStep, shard: int) -> Attempt:
         """Return the next attempt at a shard."""
@@ -118,7 +131,7 @@ class RunState:
         self.given_up.add(pool.name, error)
         for replica in list(pool.in_hand):
             self.drop(pool, replica)
-        if any(shards for name, shards in self.readiness.undone.items() if not self.given_up.blocks(name)):
+        if self.undone():
             self.watch.progress.note(f"{pool.name} is given up: {error}. What does not need it goes on")
 
     def under_way(self) -> str:

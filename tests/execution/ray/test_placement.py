@@ -1,6 +1,8 @@
 """Where replicas and light tasks go, what happens where an engine does not start, and who shares a process."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,14 @@ def test_a_replica_goes_to_a_node_with_the_gpu_it_names() -> None:
         nodes.require_possible("generate-x", Resources(gpus=2, accelerator="L4"))
     with pytest.raises(PlacementError, match=r"1 GPU \(A100\)"):
         nodes.require_possible("generate-x", Resources(gpus=1, accelerator="A100"))
+
+
+def test_a_node_that_holds_the_weights_is_preferred() -> None:
+    small, full = Node("a", 8, 1), Node("b", 8, 8, models=frozenset({"org/m"}))
+    nodes = Inventory([small, full])
+    assert nodes.best_for(Resources(gpus=1), model="org/other") is small
+    assert nodes.best_for(Resources(gpus=1), model="org/m") is full
+    assert nodes.best_for(Resources(gpus=1), avoid={"b"}, model="org/m") is small  # a preference, not a condition
 
 
 def test_light_tasks_leave_the_drivers_node_and_are_bounded_on_each() -> None:
@@ -223,3 +233,40 @@ def test_the_kind_of_node_is_named(resources: Resources, where: str) -> None:
         ModelPlacement("generate-x", "x", LoadedModel("vllm", "org/m", "bf16"), resources, is_remote=False).where
         == where
     )
+
+
+@contextmanager
+def holding_a_gpu(address: str) -> Iterator[None]:
+    """Hold a GPU as another job would."""
+    import ray
+
+    class Idle:
+        def is_there(self) -> bool:
+            return True
+
+    ray.init(address=address, namespace="another job", logging_level="ERROR", log_to_driver=False)
+    holder = ray.remote(Idle).options(name="holder", lifetime="detached", num_cpus=0, num_gpus=1).remote()
+    assert ray.get(holder.is_there.remote())
+    ray.shutdown()
+    yield
+
+
+@pytest.mark.ray
+def test_a_replica_whose_gpu_another_job_holds_is_given_up_and_the_others_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbitrage.execution.ray.failures.PLACED_WITHIN_S", 0.0)
+    monkeypatch.setattr("arbitrage.execution.ray.failures.NODES_EVERY_S", 0.2)
+    with running_cluster({"num_cpus": 2, "num_gpus": 1}) as cluster, holding_a_gpu(cluster.address):
+        sound_one = Starting(teacher="sound", log=str(tmp_path), waits=True)
+        configs = [Starting(teacher="waits", log=str(tmp_path)), sound_one]
+        made = starting_pipeline(configs, gpus=1.0)
+        waits, sound = made.table["candidates"]
+        sound = replace(sound, resources=Resources())
+        pipeline = replace(made, table={**made.table, "candidates": (waits, sound)})
+        with pytest.raises(
+            EngineStartError, match=r"generate-waits: .*, 1 GPU on node .* did not become free within"
+        ):
+            run(tmp_path / "r", pipeline, RayBackend(cluster.address), shards=2)
+    assert len(list((tmp_path / "r").glob("generate-sound-*/shard-*.parquet"))) == 2
+    assert not (tmp_path / "waits.starts").exists()
