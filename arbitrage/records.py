@@ -4,6 +4,7 @@ The Arrow schema of each is derived in `arbitrage.tables` and pinned by `tests/g
 """
 
 import hashlib
+import json
 import unicodedata
 from collections.abc import Sequence
 from enum import StrEnum
@@ -20,11 +21,32 @@ class Record(BaseModel):
     row_key: ClassVar[tuple[str, ...]] = ("prompt_id",)
 
 
-class Message(Record):
-    """One chat turn."""
+class TextMessage(Record):
+    """One chat turn that is text alone: what trainers read."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+
+
+class ToolCall(Record):
+    """One call of a tool by the assistant."""
+
+    id: str
+    name: str
+    arguments: str  # a JSON object, canonical (`canonical_json`)
+
+
+class Message(TextMessage):
+    """One chat turn."""
+
+    tool_calls: tuple[ToolCall, ...] = ()  # of the assistant
+    tool_call_id: str | None = None  # of a tool's result: the call that it answers
+    name: str | None = None  # of a tool's result: the tool
+
+    @property
+    def shown(self) -> str:
+        """The turn as text, its calls included."""
+        return with_calls(self.content, self.tool_calls)
 
 
 class Prompt(Record):
@@ -39,6 +61,8 @@ class Prompt(Record):
     licence: str | None = None
     task: str | None = None
     reference: str | None = None  # a known right answer, for exact checks and the oracle
+    tools: str | None = None  # tools that may be called: a JSON list in OpenAI's form
+    response_format: str | None = None  # the form that a response must have: JSON, in OpenAI's form
 
 
 class Route(Record):
@@ -60,7 +84,10 @@ class FinishReason(StrEnum):
 
 
 class Candidate(Record):
-    """One completion of one teacher. Rewards, checks, judges and routers read `text`, the final answer, alone."""
+    """One completion of one teacher. Rewards, checks, judges and routers read the final answer alone.
+
+    It is `text`, or `tool_calls`, or both; `shown` is both as text.
+    """
 
     item_key: ClassVar[str] = "candidate_id"
     row_key: ClassVar[tuple[str, ...]] = ("candidate_id",)
@@ -72,6 +99,7 @@ class Candidate(Record):
     seed: int
     text: str
     reasoning: str | None = None  # what the model wrote before the answer
+    tool_calls: tuple[ToolCall, ...] | None = None  # of the prompt's tools
     finish_reason: FinishReason
     prompt_tokens: int | None = None
     completion_tokens: int | None = None  # of reasoning and answer
@@ -79,6 +107,16 @@ class Candidate(Record):
     cumulative_logprob: float | None = None  # natural log, summed over completion tokens, at temperature 1
     cost_usd: float | None = None
     error: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The final answer as text, its calls of tools included."""
+        return with_calls(self.text, self.tool_calls or ())
+
+    @property
+    def reply(self) -> tuple[Message, ...]:
+        """The final answer as chat turns."""
+        return (Message(role="assistant", content=self.text, tool_calls=self.tool_calls or ()),)
 
 
 class Score(Record):
@@ -151,6 +189,7 @@ class SftExample(Record):
     language: str
     messages: tuple[Message, ...]
     reasoning: str | None = None  # before the last message
+    tools: str | None = None  # of the prompt
     candidate_id: str
     teacher: str
     score: float | None
@@ -172,6 +211,7 @@ class PreferencePair(Record):
     rejected: tuple[Message, ...]
     chosen_reasoning: str | None = None
     rejected_reasoning: str | None = None
+    tools: str | None = None  # of the prompt
     chosen_id: str
     rejected_id: str
     chosen_teacher: str
@@ -203,6 +243,7 @@ class SteeredExample(Record):
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
     reasoning: str | None = None
+    tools: str | None = None  # of the prompt
     metrics: tuple[Metric, ...]
 
 
@@ -349,6 +390,33 @@ def nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def prompt_id_of(language: str, messages: Sequence[Message]) -> str:
-    """Return the id of a prompt: equal exactly when language, roles and NFC text are equal."""
-    return content_id("prompt", language, *(part for m in messages for part in (m.role, nfc(m.content))))
+def canonical_json(value: object) -> str:
+    """Return a value as JSON in the one form in which records hold it.
+
+    Keys keep their order: a model sees the properties of a tool as its author wrote them.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def with_calls(text: str, calls: Sequence[ToolCall]) -> str:
+    """Return a text and, below it, calls of tools, such as `find_flight({"to": "Lima"})`, each on a line."""
+    if not calls:
+        return text
+    return "\n".join([*([text] if text.strip() else []), *(f"{call.name}({call.arguments})" for call in calls)])
+
+
+def prompt_id_of(
+    language: str, messages: Sequence[Message], tools: str | None = None, response_format: str | None = None
+) -> str:
+    """Return the id of a prompt: equal exactly when language, roles, NFC text, tools, calls and format are equal.
+
+    Ids of calls make no difference.
+    """
+    parts = [part for m in messages for part in (m.role, nfc(m.content), *_calls_key(m))]
+    beside = [part for part in (("tools", tools), ("response_format", response_format)) if part[1] is not None]
+    return content_id("prompt", language, *parts, *(each for part in beside for each in part))
+
+
+def _calls_key(message: Message) -> list[str]:
+    calls = [part for call in message.tool_calls for part in (call.name, call.arguments)]
+    return ["tool_calls", *calls] if calls else []

@@ -22,7 +22,7 @@ from arbitrage.records import Record
 
 R = TypeVar("R", bound=Record)
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Part of every fingerprint; increase it when a record changes."""
 
 JsonText = NewType("JsonText", str)

@@ -90,11 +90,14 @@ def test_parquet_and_datasets_restore_the_types(tmp_path: Path) -> None:
         "parquet", data_files=str(tmp_path / "shard.parquet"), cache_dir=str(tmp_path / "c")
     )
     features = loaded["train"].features
+    text = datasets.Value("string")
+    calls = datasets.List({"id": text, "name": text, "arguments": text})
     assert features["messages"] == datasets.List(
-        {"role": datasets.Value("string"), "content": datasets.Value("string")}
+        {"role": text, "content": text, "tool_calls": calls, "tool_call_id": text, "name": text}
     )
     assert features["licence"] == datasets.Value("string")  # all null, yet typed
-    assert loaded["train"][0]["messages"] == [{"role": "user", "content": "مرحبا"}]
+    plain = {"tool_calls": [], "tool_call_id": None, "name": None}
+    assert loaded["train"][0]["messages"] == [{"role": "user", "content": "مرحبا", **plain}]
     assert from_table(pq.read_table(tmp_path / "shard.parquet"), Prompt) == [row]
 
 

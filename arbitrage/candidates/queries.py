@@ -58,7 +58,7 @@ class Queries:
 
 def text_of(prompt: Prompt) -> str:
     """Return what a router reads of a prompt: its turns, one after the other, without system instructions."""
-    return "\n".join(message.content for message in prompt.messages if message.role != "system")
+    return "\n".join(message.shown for message in prompt.messages if message.role != "system")
 
 
 def queries_of(prompts: Sequence[Prompt]) -> Queries:

@@ -24,13 +24,13 @@ class RankedCandidate:
 
     @cached_property
     def text(self) -> str:
-        """The text as texts are compared: NFC, without surrounding white space."""
-        return nfc(self.candidate.text).strip()
+        """The answer as answers are compared: NFC, without surrounding white space, its calls of tools included."""
+        return nfc(self.candidate.shown).strip()
 
     @property
     def reply(self) -> tuple[Message, ...]:
-        """The text as the teacher wrote it, as chat turns."""
-        return (Message(role="assistant", content=self.candidate.text),)
+        """The answer as the teacher wrote it, as chat turns."""
+        return self.candidate.reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def _ranked(prompt: Prompt, rows: Sequence[JoinedCandidate]) -> PromptCandidates
             is_filtered = error.startswith(FILTERED)
             unusable["all_filtered" if is_filtered else "all_unscored"] += 1
             failed.update([error.removeprefix(FILTERED)] if is_filtered else [])
-        elif not candidate.text.strip():
+        elif not candidate.shown.strip():
             unusable["all_empty"] += 1
         else:
             candidates.append(RankedCandidate(candidate, final.value, final.reward, row.scores))

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from arbitrage.config import Config, Operational, Raw, as_tuple
 from arbitrage.records import FinishReason, Message
+from arbitrage.text.tool_formats import WrittenCall
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 """How much a model is to reason before it answers, in the words of OpenAI's `reasoning_effort`."""
@@ -171,6 +172,8 @@ class GenerationRequest:
     options: DecodingOptions = NO_OPTIONS
     source_id: str = ""  # of the prompt: recordings may be joined on it
     language: str = "und"  # of the prompt
+    tools: str | None = None  # of the prompt
+    response_format: str | None = None  # of the prompt; `options.structured_output` says the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ class Completion:
         completion_tokens: of both.
         reasoning_tokens: of the reasoning; None where it is not known.
         cumulative_logprob: natural log, summed over completion tokens, at temperature 1.
+        tool_calls: calls of tools as the model wrote them.
     """
 
     candidate_id: str
@@ -193,6 +197,12 @@ class Completion:
     cumulative_logprob: float | None = None
     reasoning: str | None = None
     reasoning_tokens: int | None = None
+    tool_calls: tuple[WrittenCall, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is neither text nor a call."""
+        return not self.tool_calls and not self.text.strip()
 
 
 GenerationFailure = Literal[
@@ -202,6 +212,11 @@ GenerationFailure = Literal[
     "content_filter",
     "reasoning_unfinished",
     "tool_calls",
+    "tool_call_unfinished",
+    "tool_unknown",
+    "tool_arguments_invalid",
+    "tools_unsupported",
+    "response_format_unsupported",
     "unknown_finish_reason",
     "engine_error",
     "engine_died",

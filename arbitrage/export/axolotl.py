@@ -13,7 +13,7 @@ import yaml
 from arbitrage.export.format import INLINE, KEY_OR_INLINE, DatasetShape, Format, RowFormat, SftFacts, sft_facts
 from arbitrage.export.origin import Origin
 from arbitrage.export.trl import TrlPreference, preference_row
-from arbitrage.records import Message, Record, SftExample
+from arbitrage.records import Record, SftExample, TextMessage
 
 CONFIG_FILE = "axolotl.yaml"
 
@@ -21,7 +21,7 @@ CONFIG_FILE = "axolotl.yaml"
 class AxolotlConversation(Record):
     """A whole conversation in one column."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[TextMessage, ...]
 
 
 class ConversationSft(SftFacts, AxolotlConversation):
@@ -77,4 +77,5 @@ FORMAT = Format(
     sidecars=sidecars,
     usage=usage,
     reasoning={"SftExample": KEY_OR_INLINE, "PreferencePair": INLINE},
+    tools={"SftExample": "openai"},
 )

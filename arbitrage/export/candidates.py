@@ -4,13 +4,15 @@ from collections.abc import Mapping
 
 from arbitrage.candidates.table import CandidateShard, JoinedCandidate
 from arbitrage.export.origin import TeacherFacts, origin_of
-from arbitrage.records import Message, Metric, Record
+from arbitrage.records import Metric, Record, TextMessage, ToolCall
 
 
 class CandidateRow(Record):
     """One candidate and everything known of it."""
 
-    prompt: tuple[Message, ...]
+    prompt: tuple[TextMessage, ...]  # calls of tools in it are text
+    tools: str | None
+    response_format: str | None
     text: str
     prompt_id: str
     candidate_id: str
@@ -22,6 +24,7 @@ class CandidateRow(Record):
     sample_index: int
     seed: int
     reasoning: str | None
+    tool_calls: tuple[ToolCall, ...] | None
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
@@ -46,7 +49,9 @@ def candidate_rows(shard: CandidateShard, teachers: Mapping[str, TeacherFacts]) 
 def _row(joined: JoinedCandidate, teachers: Mapping[str, TeacherFacts]) -> CandidateRow:
     prompt, candidate, final = joined.prompt, joined.candidate, joined.final
     return CandidateRow(
-        prompt=prompt.messages,
+        prompt=tuple(TextMessage(role=turn.role, content=turn.shown) for turn in prompt.messages),
+        tools=prompt.tools,
+        response_format=prompt.response_format,
         language=prompt.language,
         task=prompt.task,
         reference=prompt.reference,

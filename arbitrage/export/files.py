@@ -71,10 +71,15 @@ class JsonLinesPart:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._file = path.open("w", encoding="utf-8", newline="\n")
+        self._json = [
+            field.name for field in schema if pa.types.is_list(field.type) and field.type.value_type == pa.json_()
+        ]
 
     def write(self, table: pa.Table) -> None:
         """Append rows."""
-        self._file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+        for row in table.to_pylist():
+            objects = {name: [json.loads(each) for each in row[name]] for name in self._json}
+            self._file.write(json.dumps(row | objects, ensure_ascii=False) + "\n")
 
     def close(self) -> None:
         """Close the file."""

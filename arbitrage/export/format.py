@@ -19,8 +19,11 @@ ReasoningForm = Literal["reasoning_content", "thinking", "inline"]
 KEY_OR_INLINE: tuple[ReasoningForm, ...] = ("reasoning_content", "thinking", "inline")
 INLINE: tuple[ReasoningForm, ...] = ("inline",)
 
-Objection = Literal["turns_do_not_alternate"]
-"""Why a conversation cannot be represented for a trainer."""
+ToolForm = Literal["openai", "sharegpt"]
+"""Tools as OpenAI's protocol has them; or calls as turns of the role `function_call`, whose text is JSON."""
+
+Objection = Literal["turns_do_not_alternate", "tools_not_read", "text_beside_calls"]
+"""Why a conversation cannot be represented for a trainer: it reads no tools in such rows, or no text beside calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class DatasetShape:
     splits: tuple[str, ...]
     reasoning: ReasoningForm | None = None  # None: no row has reasoning
     lacks_reasoning: bool = True  # some answer has none
+    has_tools: bool = False  # rows have a column `tools`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ class Format:
         usage: a Markdown block for the card that shows how to train.
         mixed_note: what to do where some answers of a data set have no reasoning, in Markdown.
         reasoning: record name → the forms of reasoning that the trainer reads, its own first.
+        tools: record name → the form of tools that the trainer reads in such rows; other rows with tools are skipped.
     """
 
     trainer: Trainer
@@ -63,6 +68,7 @@ class Format:
     rows: Mapping[str, RowFormat]
     usage: Callable[[DatasetShape], str]
     reasoning: Mapping[str, tuple[ReasoningForm, ...]]
+    tools: Mapping[str, ToolForm]
     reject_reason: Callable[[tuple[Message, ...]], Objection | None] = lambda _: None
     sidecars: Callable[[DatasetShape], Mapping[str, str]] = lambda _: {}
     mixed_note: Callable[[DatasetShape], str] = lambda _: ""

@@ -13,7 +13,8 @@ import yaml
 from arbitrage.export.axolotl import ConversationSft, conversation_row
 from arbitrage.export.format import INLINE, DatasetShape, Format, Objection, PairFacts, RowFormat, pair_facts
 from arbitrage.export.origin import Origin
-from arbitrage.records import Message, PreferencePair, Record
+from arbitrage.export.tools import merged_results
+from arbitrage.records import Message, PreferencePair, Record, TextMessage
 
 INFO_FILE = "dataset_info.json"
 CONFIG_FILE = "llamafactory.yaml"
@@ -31,9 +32,9 @@ TAGS = {
 class LlamaFactoryRanking(Record):
     """Columns of a `ranking: true` data set."""
 
-    prompt: tuple[Message, ...]
-    chosen: Message
-    rejected: Message
+    prompt: tuple[TextMessage, ...]
+    chosen: TextMessage
+    rejected: TextMessage
 
 
 class LlamaFactoryPreference(PairFacts, LlamaFactoryRanking):
@@ -48,7 +49,7 @@ def preference_row(pair: PreferencePair, origin: Origin) -> LlamaFactoryPreferen
 
 def reject_reason(prompt: tuple[Message, ...]) -> Objection | None:
     """Return `turns_do_not_alternate` unless the prompt is (system)? user (assistant user)*."""
-    turns = prompt[1:] if prompt[0].role == "system" else prompt
+    turns = merged_results(prompt[1:] if prompt[0].role == "system" else prompt)
     wanted = cycle((("user", "tool"), ("assistant",)))
     in_order = all(turn.role in roles for turn, roles in zip(turns, wanted, strict=False))
     return None if in_order and len(turns) % 2 else "turns_do_not_alternate"
@@ -98,9 +99,10 @@ def _thinking(shape: DatasetShape) -> tuple[bool | None, str]:
 
 
 def _columns(shape: DatasetShape) -> dict[str, object]:
+    tools = {"tools": "tools"} if shape.has_tools else {}
     if shape.kind == "SftExample":
-        return {"formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": TAGS}
-    columns = {"messages": "prompt", "chosen": "chosen", "rejected": "rejected"}
+        return {"formatting": "sharegpt", "columns": {"messages": "messages", **tools}, "tags": TAGS}
+    columns = {"messages": "prompt", "chosen": "chosen", "rejected": "rejected", **tools}
     return {"formatting": "sharegpt", "ranking": True, "columns": columns, "tags": TAGS}
 
 
@@ -130,4 +132,5 @@ FORMAT = Format(
     mixed_note=lambda shape: f"`{CONFIG_FILE}`: {_thinking(shape)[1]}",
     usage=usage,
     reasoning={"SftExample": INLINE, "PreferencePair": INLINE},
+    tools={"SftExample": "sharegpt", "PreferencePair": "sharegpt"},
 )

@@ -7,20 +7,20 @@ https://docs.nvidia.com/nemo/rl/latest/guides/dpo.html#datasets
 
 from arbitrage.export.format import KEY_OR_INLINE, DatasetShape, Format, RowFormat
 from arbitrage.export.origin import Origin
-from arbitrage.records import Message, PreferencePair, Record, SftExample
+from arbitrage.records import PreferencePair, Record, SftExample, TextMessage
 
 
 class RankedCompletion(Record):
     """One side of a pair: rank 0 is better."""
 
     rank: int
-    completion: tuple[Message, ...]
+    completion: tuple[TextMessage, ...]
 
 
 class NemoPreference(Record):
     """A preference row."""
 
-    context: tuple[Message, ...]
+    context: tuple[TextMessage, ...]
     completions: tuple[RankedCompletion, ...]
     prompt_id: str
     language: str
@@ -30,7 +30,7 @@ class NemoPreference(Record):
 class NemoSft(Record):
     """An SFT row."""
 
-    messages: tuple[Message, ...]
+    messages: tuple[TextMessage, ...]
     prompt_id: str
     language: str
     teacher: str
@@ -65,6 +65,21 @@ def preference_row(pair: PreferencePair, origin: Origin) -> NemoPreference:
 def usage(shape: DatasetShape) -> str:
     """Show how to train."""
     script, reader = ("sft", "openai_format") if shape.kind == "SftExample" else ("dpo", "PreferenceDataset")
+    if shape.has_tools and shape.kind == "SftExample":
+        return f"""Rows have tools, and only `use_preserving_dataset` reads them as they stand; it reads one file at a
+time, so name one, or join them with `cat`:
+
+```yaml
+data:
+  train:
+    dataset_name: {reader}
+    data_path: path/to/this/directory/data/train/{shape.languages[0]}.00000.jsonl
+    use_preserving_dataset: true
+```
+
+```sh
+uv run examples/run_{script}.py --config your.yaml
+```"""
     return f"""```yaml
 data:
   train:
@@ -86,4 +101,5 @@ FORMAT = Format(
     },
     usage=usage,
     reasoning={"SftExample": KEY_OR_INLINE, "PreferencePair": KEY_OR_INLINE},
+    tools={"SftExample": "openai"},
 )

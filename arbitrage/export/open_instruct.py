@@ -7,14 +7,14 @@ https://github.com/allenai/open-instruct/blob/main/open_instruct/dataset_transfo
 from arbitrage.export.axolotl import ConversationSft, conversation_row
 from arbitrage.export.format import INLINE, DatasetShape, Format, PairFacts, RowFormat, pair_facts
 from arbitrage.export.origin import Origin
-from arbitrage.records import Message, PreferencePair, Record
+from arbitrage.records import PreferencePair, Record, TextMessage
 
 
 class TwoConversations(Record):
     """Both conversations, prompt included."""
 
-    chosen: tuple[Message, ...]
-    rejected: tuple[Message, ...]
+    chosen: tuple[TextMessage, ...]
+    rejected: tuple[TextMessage, ...]
 
 
 class OpenInstructPreference(PairFacts, TwoConversations):
@@ -46,4 +46,5 @@ FORMAT = Format(
     },
     usage=usage,
     reasoning={"SftExample": INLINE, "PreferencePair": INLINE},
+    tools={"SftExample": "openai"},
 )

@@ -13,13 +13,14 @@ from arbitrage.export.format import Format, Objection, ReasoningForm, RowFormat
 from arbitrage.export.origin import TeacherFacts, origin_of, teachers_of
 from arbitrage.export.reasoning import (
     ReasoningChoice,
-    ReasoningLayout,
+    RowLayout,
     form_of,
     is_reasoned,
     layout_of,
     sides_with_reasoning,
 )
-from arbitrage.records import PreferencePair, Record, SftExample, SteeredExample
+from arbitrage.export.tools import has_tools, objection_to
+from arbitrage.records import PreferencePair, Prompt, Record, SftExample, SteeredExample
 from arbitrage.runs.run import Run
 from arbitrage.tables import from_table
 
@@ -69,6 +70,11 @@ class ExportSource(Protocol):
         """The form in which rows carry reasoning; None: it is dropped, or no row has any."""
         ...
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether rows have a column `tools`."""
+        ...
+
     def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each row of a shard."""
         ...
@@ -101,10 +107,15 @@ class SelectedSource:
         """The form in which rows carry reasoning; None: it is dropped, or no row has any."""
         return self._layout.form
 
+    @property
+    def has_tools(self) -> bool:
+        """Whether rows have a column `tools`."""
+        return self._layout.tools is not None
+
     @cached_property
-    def _layout(self) -> ReasoningLayout:
+    def _layout(self) -> RowLayout:
         tables = (self._run.shard(self._plan.name, shard) for shard in self._run.plan.shards)
-        return layout_of(self._form, tables, self._format.file_type)
+        return layout_of(self._form, self._format.tools.get(self.kind), tables, self._format.file_type)
 
     def _answers(self) -> tuple[str, ...]:
         """Return the steps with its candidates, fused ones last."""
@@ -120,14 +131,19 @@ class SelectedSource:
             origin = origin_of(prompt, self.teachers)
             teachers = authors(item)
             yield ExportRow(
-                row=self._layout.row(self._row.build(self._layout.applied(item), origin)),
+                row=self._layout.row(self._row.build(self._layout.applied(item), origin), item.tools),
                 prompt_id=item.prompt_id,
                 language=item.language,
                 teachers=teachers,
                 licences=origin.licences(*teachers),
                 reasoned=sides_with_reasoning(item),
-                reject_reason=self._format.reject_reason(prompt.messages),
+                reject_reason=self._objection(item, prompt),
             )
+
+    def _objection(self, item: SftExample | PreferencePair, prompt: Prompt) -> Objection | None:
+        """Return why a row cannot be represented for the trainer, or None."""
+        found = objection_to(self._format.tools.get(self.kind), item) if has_tools(item) else None
+        return found or self._format.reject_reason(prompt.messages)
 
 
 class CandidateSource:
@@ -148,6 +164,11 @@ class CandidateSource:
     def reasoning(self) -> ReasoningForm | None:
         """None: reasoning has a column of its own."""
         return None
+
+    @property
+    def has_tools(self) -> bool:
+        """True: tools have a column of their own."""
+        return True
 
     def read(self, shard: int) -> Iterator[ExportRow]:
         """Yield one entry for each candidate of a shard."""
@@ -185,6 +206,7 @@ def as_sft(example: SteeredExample) -> SftExample:
         language=example.language,
         messages=example.prompt + example.completion,
         reasoning=example.reasoning,
+        tools=example.tools,
         candidate_id=example.candidate_id,
         teacher=example.teacher,
         score=None,

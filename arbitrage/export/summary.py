@@ -85,6 +85,7 @@ class ExportSummary:
             splits=tuple(self.tally.splits()),
             reasoning=self.source.reasoning if self.tally.num_reasoned else None,
             lacks_reasoning=self.tally.reasoned.keys() != {whole},
+            has_tools=self.source.has_tools,
         )
 
     def licences(self) -> tuple[str, ...]:

@@ -15,22 +15,22 @@ from arbitrage.export.format import (
     sft_facts,
 )
 from arbitrage.export.origin import Origin
-from arbitrage.records import Message, PreferencePair, Record, SftExample
+from arbitrage.records import PreferencePair, Record, SftExample, TextMessage
 
 
 class PromptCompletion(Record):
     """Columns that SFTTrainer reads."""
 
-    prompt: tuple[Message, ...]
-    completion: tuple[Message, ...]
+    prompt: tuple[TextMessage, ...]
+    completion: tuple[TextMessage, ...]
 
 
 class PromptChosenRejected(Record):
     """Columns that DPOTrainer, RewardTrainer and (after TRL's own unpairing) KTOTrainer read."""
 
-    prompt: tuple[Message, ...]
-    chosen: tuple[Message, ...]
-    rejected: tuple[Message, ...]
+    prompt: tuple[TextMessage, ...]
+    chosen: tuple[TextMessage, ...]
+    rejected: tuple[TextMessage, ...]
 
 
 class TrlSft(SftFacts, PromptCompletion):
@@ -94,4 +94,5 @@ FORMAT = Format(
     usage=usage,
     mixed_note=mixed_note,
     reasoning={"SftExample": KEY_OR_INLINE, "PreferencePair": KEY_OR_INLINE},
+    tools={"SftExample": "openai", "PreferencePair": "openai"},
 )

@@ -29,6 +29,9 @@ QUESTION_NAMES = ("instruction", "question")
 MEDIA_NAMES = frozenset(("image", "images", "video", "videos", "audio", "audios"))
 """Columns that belong to a prompt and are never read."""
 
+HISTORY = "history"
+"""Another one: earlier turns, as some Alpaca data has them."""
+
 R = TypeVar("R", bound=str)
 
 
@@ -148,7 +151,17 @@ def _mapping(columns: ColumnNames[R]) -> ColumnMap[R]:
 
 
 PromptRole = Literal[
-    "prompt", "messages", "system", "context", "tools", "language", "id", "reference", "task", "licence"
+    "prompt",
+    "messages",
+    "system",
+    "context",
+    "tools",
+    "response_format",
+    "language",
+    "id",
+    "reference",
+    "task",
+    "licence",
 ]
 
 
@@ -161,7 +174,8 @@ class PromptColumns(ColumnNames[PromptRole]):
         system: a system message, put before the others.
         context: the text that an instruction is about, such as Alpaca's `input`: appended to the text of
             `instruction`, or of any prompt if this column is named.
-        tools: tools and similar data that a prompt cannot represent: counted as `column_not_read`.
+        tools: tools that the model may call: a list in OpenAI's form, or its JSON.
+        response_format: the form that a response must have, as in OpenAI's protocol: an object, or its JSON.
         language: BCP-47 tag or name of the prompt's language; identified from the text if it is missing.
         id: id of the row in its file, kept as `source_id`.
         reference: reference answer, for exact checks and judges.
@@ -175,7 +189,8 @@ class PromptColumns(ColumnNames[PromptRole]):
         "messages": MESSAGES_NAMES,
         "system": ("system", "system_prompt"),
         "context": ("input", "context"),
-        "tools": ("tools", "functions", "history"),
+        "tools": ("tools", "functions"),
+        "response_format": ("response_format",),
         "language": LANGUAGE_NAMES,
         "id": ("id",),  # other ids, such as `question_id`, need not be unique in one data set
         "reference": ("reference",),
@@ -189,6 +204,7 @@ class PromptColumns(ColumnNames[PromptRole]):
     system: str | None = Field(default=None, min_length=1)
     context: str | None = Field(default=None, min_length=1)
     tools: str | None = Field(default=None, min_length=1)
+    response_format: str | None = Field(default=None, min_length=1)
     language: str | None = Field(default=None, min_length=1)
     id: str | None = Field(default=None, min_length=1)
     reference: str | None = Field(default=None, min_length=1)

@@ -1,20 +1,23 @@
 """Parse chat messages in the usual published forms, and single texts, as a conversation.
 
 Accepted are lists of {role, content} and of {from, value}, also as a dict of lists (old feature types of `datasets`),
-as one message, or as JSON text; contents may be texts, lists of texts or text parts. A prompt cannot hold tool calls:
-they are removed with the assistant turn that they belong to, and a conversation that needs them is rejected.
+as one message, or as JSON text; contents may be texts, lists of texts or text parts. Calls of tools stand in fields
+of the assistant's message, or are turns of their own, as in ShareGPT; parts that are no text are rejected by their
+type.
 """
 
 import ast
 import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from arbitrage.inputs.rows import RowError, printable
+from arbitrage.inputs.rows import RowError, RowReject, printable
+from arbitrage.inputs.tools import CallLinks
 from arbitrage.inputs.values import is_missing, shown, sound, type_name
-from arbitrage.records import Message
+from arbitrage.records import Message, ToolCall, canonical_json
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 TurnRole = Literal["system", "user", "assistant", "tool_call", "tool"]
@@ -36,6 +39,15 @@ _CALL_KEYS: Final = ("tool_calls", "function_call")
 _KNOWN_KEYS: Final = frozenset((*_ROLE_KEYS, *_CONTENT_KEYS, *_CALL_KEYS, "tool_call_id"))
 _PLAIN_KEYS: Final = frozenset(("role", "content"))
 _TEXT_PARTS: Final = frozenset(("text", "input_text", "output_text"))
+_FOREIGN_PARTS: Mapping[RowReject, str] = {
+    "image_part": "image image_url input_image image_file",
+    "audio_part": "audio audio_url input_audio output_audio",
+    "video_part": "video video_url input_video",
+    "file_part": "file file_url input_file document",
+}
+_PART_REJECTS: Mapping[str, RowReject] = {
+    name: why for why, names in _FOREIGN_PARTS.items() for name in names.split()
+}
 REASONING_FIELDS: Final = ("reasoning", "reasoning_content", "reasoning_text", "thinking")
 """Fields of a message that hold the reasoning before its content: vLLM ≥ 0.16 and OpenRouter; older vLLM, SGLang and
 DeepSeek; others. A server may rename its field at any time."""
@@ -49,7 +61,7 @@ MAX_PYTHON_CHARS: Final = 200_000
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages that end with a user turn.
+    """Messages that end with a turn of the user, or with results of tools.
 
     Attributes:
         num_cut: number of messages removed from the end.
@@ -105,16 +117,16 @@ def text_conversation(text: str) -> Conversation:
 
 
 def chat_conversation(value: Any) -> Conversation:
-    """Make a conversation of messages. An assistant turn at the end, with its tool calls, is removed first.
+    """Make a conversation of messages. An assistant's turn at the end is removed first.
 
     Raises:
-        RowError: no messages, an unknown role, no user turn, a kept turn that is empty, is no text, or has to do with
-            tools.
+        RowError: no messages, an unknown role, no user turn, a kept turn that is empty or is no text, a call that
+            cannot be read, or a tool's result without a call.
     """
     items = _items(value)
     roles = [_role(item, position) for position, item in enumerate(items)]
     end = len(items)
-    while end and roles[end - 1] not in ("user", "system"):
+    while end and roles[end - 1] in ("assistant", "tool_call"):
         end -= 1
     if "user" not in roles[:end]:
         raise RowError("broken_messages", f"no user turn among {len(items)} messages")
@@ -122,13 +134,84 @@ def chat_conversation(value: Any) -> Conversation:
         raise RowError("broken_messages", "the last message is a system message")
     notes: list[str] = []
     cut = items[end:]
-    if any(role != "assistant" for role in roles[end:]) or any(_calls(i) for i in cut if i.keys() != _PLAIN_KEYS):
+    if "tool_call" in roles[end:] or any(_calls(i) for i in cut if i.keys() != _PLAIN_KEYS):
         notes.append("tool_turns_cut")
-    turns = [
-        _message(item, role, position, notes)
-        for position, (item, role) in enumerate(zip(items[:end], roles[:end], strict=True))
-    ]
-    return Conversation(tuple(turns), len(items) - end, tuple(notes))
+    reader = _Turns(notes)
+    for position in range(end):
+        reader.read(items[position], roles, position)
+    return Conversation(tuple(reader.messages), len(items) - end, tuple(notes))
+
+
+class _Turns:
+    """Reads messages one after the other: calls of tools, and the results that answer them."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.messages: list[Message] = []
+        self._notes = notes
+        self._links = CallLinks()
+
+    def read(self, item: Mapping[str, Any], roles: Sequence[TurnRole], position: int) -> None:
+        """Add a message."""
+        role = roles[position]
+        if role == "tool":
+            self._add_result(item, position)
+            return
+        has_calls = item.keys() != _PLAIN_KEYS and _calls(item)
+        if role != "tool_call" and not has_calls:
+            is_called = role == "assistant" and roles[position + 1 : position + 2] == ["tool"]
+            self._add_text(item, role, position, is_called=is_called)
+        elif role == "tool_call" and not has_calls:
+            self._add_calls(
+                Message(role="assistant", content=""), self._links.calls_in(self._text(item, position), position)
+            )
+        elif role in ("assistant", "tool_call"):
+            self._note_keys(item)
+            text = "" if _is_silent(item) else sound(self._text(item, position))
+            self._add_calls(Message(role="assistant", content=text), self._links.calls_of(item, position))
+        else:
+            raise RowError("tool_calls", f"message {position} of the {role} calls a tool")
+
+    def _add_text(self, item: Mapping[str, Any], role: TurnRole, position: int, *, is_called: bool) -> None:
+        self._note_keys(item)
+        text = self._text(item, position)
+        calls: tuple[ToolCall, ...] = ()
+        if is_called:
+            text, calls = self._links.marked_in(text, position)
+        assert role in ("system", "user", "assistant")
+        content = sound(text) if role == "system" or calls else _filled(text)
+        self.messages.append(Message(role=role, content=content, tool_calls=calls))
+
+    def _add_calls(self, turn: Message, calls: tuple[ToolCall, ...]) -> None:
+        """Add calls, to the assistant's turn before them where there is one: they are one turn."""
+        last = self.messages[-1] if self.messages else turn
+        if last.role != "assistant":
+            self.messages.append(turn.model_copy(update={"tool_calls": calls}))
+            return
+        content = "\n\n".join(filter(None, (last.content, turn.content)))
+        self.messages[-1] = last.model_copy(update={"content": content, "tool_calls": last.tool_calls + calls})
+
+    def _add_result(self, item: Mapping[str, Any], position: int) -> None:
+        call = self._links.answered(item, position)
+        content = _first(item, _CONTENT_KEYS)
+        is_object = isinstance(content, Mapping) and "parts" not in content and "type" not in content
+        text = canonical_json(content) if is_object else "" if content is None else self._text(item, position)
+        text = _RESPONSE.sub(r"\1", text)
+        self.messages.append(Message(role="tool", content=sound(text), tool_call_id=call.id, name=call.name))
+
+    def _note_keys(self, item: Mapping[str, Any]) -> None:
+        if not item.keys() <= _KNOWN_KEYS:
+            others = (key for key in item if key not in _KNOWN_KEYS and not _says_nothing(item[key]))
+            self._notes += [f"message_key_not_read:{printable(str(key), 40)}" for key in others]
+
+    def _text(self, item: Mapping[str, Any], position: int) -> str:
+        text = _content(item, position, self._notes)
+        if not encodable(text):
+            self._notes.append("lone_surrogate_replaced")
+        return text
+
+
+_RESPONSE: Final = re.compile(r"\A\s*<tool_response>\s*(.*?)\s*</tool_response>\s*\Z", re.DOTALL)
+"""How Hermes data marks a result."""
 
 
 def assistant_turns(value: Any) -> list[AssistantTurn]:
@@ -330,20 +413,6 @@ def _role_name(text: str) -> str:
     return text.strip().lower().replace("-", "_").replace(" ", "_")
 
 
-def _message(item: Mapping[str, Any], role: TurnRole, position: int, notes: list[str]) -> Message:
-    if role in ("tool", "tool_call") or (item.keys() != _PLAIN_KEYS and _calls(item)):
-        what = "calls a tool" if role != "tool" else "is a tool's"
-        raise RowError("tool_calls", f"message {position} {what}: a prompt holds no tool calls")
-    if not item.keys() <= _KNOWN_KEYS:
-        others = (key for key in item if key not in _KNOWN_KEYS and not _says_nothing(item[key]))
-        notes += [f"message_key_not_read:{printable(str(key), 40)}" for key in others]
-    text = _content(item, position, notes)
-    if not encodable(text):
-        notes.append("lone_surrogate_replaced")
-    assert role in ("system", "user", "assistant")
-    return Message(role=role, content=sound(text) if role == "system" else _filled(text))
-
-
 def _content(item: Mapping[str, Any], position: int, notes: list[str]) -> str:
     """Return the text of a message; parts are joined if all of them are text."""
     plain = item.get("content")
@@ -371,6 +440,9 @@ def _part(part: Any, position: int, notes: list[str]) -> str:
         if isinstance(kind, str) and kind in REASONING_PARTS:
             notes.append(f"message_part_not_read:{kind}")
             return ""
+        if isinstance(kind, str) and kind in _PART_REJECTS:
+            what = f"message {position} holds a part of type '{kind}': prompts are text"
+            raise RowError(_PART_REJECTS[kind], what)
         named = kind if isinstance(kind, str) else ", ".join(map(str, part))
         raise RowError(
             "broken_messages",

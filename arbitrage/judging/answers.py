@@ -246,7 +246,7 @@ def messages_in(value: Any) -> tuple[Message, ...] | None:
 
 def text_key(messages: Sequence[Message]) -> str:
     """Return the key of a prompt without an id: a hash of its messages."""
-    return content_id("text", *(part for m in messages for part in (m.role, nfc(m.content).strip())))
+    return content_id("text", *(part for m in messages for part in (m.role, nfc(m.shown).strip())))
 
 
 def _turns(value: Any) -> list[str]:

@@ -93,4 +93,4 @@ def _ending(match: Match, order: Order) -> str:
 
 
 def _texts(match: Match) -> tuple[str, ...]:
-    return match.match_id, conversation(match.prompt), match.prompt.reference or "", match.a.text, match.b.text
+    return match.match_id, conversation(match.prompt), match.prompt.reference or "", match.a.shown, match.b.shown

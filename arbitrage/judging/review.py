@@ -160,7 +160,7 @@ def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews:
             MATERIAL,
             quoted("request", conversation(item.prompt), mark),
             quoted("correct answer, for comparison", reference, mark) if reference is not None else "",
-            quoted("answer", item.candidate.text, mark),
+            quoted("answer", item.candidate.shown, mark),
             "Others have reviewed the answer. Read what they say, check it yourself, and give the final score."
             if reviews
             else "",
@@ -196,5 +196,5 @@ def _shown(review: Review) -> str:
 
 def _texts(item: Scorable, reviews: Sequence[Review]) -> tuple[str, ...]:
     prompt, candidate = item.prompt, item.candidate
-    shown = (conversation(prompt), prompt.reference or "", candidate.text, *map(_shown, reviews))
+    shown = (conversation(prompt), prompt.reference or "", candidate.shown, *map(_shown, reviews))
     return (candidate.candidate_id, *shown)

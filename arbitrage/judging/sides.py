@@ -98,7 +98,7 @@ class Match:
     @property
     def is_identical(self) -> bool:
         """Tell whether both are equal, up to Unicode form and surrounding space: a tie without a call."""
-        return nfc(self.a.text).strip() == nfc(self.b.text).strip()
+        return nfc(self.a.shown).strip() == nfc(self.b.shown).strip()
 
     @property
     def item(self) -> Item:

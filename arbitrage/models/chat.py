@@ -10,9 +10,10 @@ What a template looks for in an assistant's turn, such as `</think>`, is not cut
 template's search alike, so that it strips old reasoning as its maker meant; a renamed token that comes out is text.
 """
 
+import json
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -20,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from arbitrage.errors import DataError, EngineStartError
-from arbitrage.models.compiled_template import RESERVED, CompiledTemplate, Turn
+from arbitrage.models.compiled_template import RESERVED, CompiledTemplate
 from arbitrage.models.loading import first_line
 from arbitrage.models.references import local_directory
 from arbitrage.models.template_choice import TemplateError, choose_template, processor_template
-from arbitrage.models.template_shapes import Shape, Shapes
+from arbitrage.models.template_shapes import NoToolsError, Shape, Shapes, TurnKind, kind_of
+from arbitrage.models.turns import Turn, turn_of
 from arbitrage.records import Message
 
 _PRIVATE_USE = range(0xE000, 0xF900)
@@ -159,25 +161,29 @@ class ChatTokenizer:
             writes_date=self._template.writes_date,
         )
 
-    def encode(self, messages: Sequence[Message], *, is_complete: bool = False) -> list[int]:
+    def encode(
+        self, messages: Sequence[Message], *, is_complete: bool = False, tools: str | None = None
+    ) -> list[int]:
         """Return the ids of the rendered conversation.
 
         Args:
             messages: the turns.
             is_complete: the last turn is a response to be judged; otherwise the ids end where a completion begins.
+            tools: tools that may be called, as a prompt holds them.
 
         Raises:
+            NoToolsError: the template leaves out tools or their calls.
             DataError: the template refuses the conversation, such as two user turns in a row, or leaves out a turn.
         """
-        key = (tuple((m.role, m.content) for m in messages), is_complete)
+        key = (tuple((m.role, m.content, m.tool_calls) for m in messages), is_complete, tools)
         with self._lock:
             if self._last is None or self._last[0] != key:  # samples of a prompt follow each other
-                self._last = (key, self._encoded(messages, is_complete=is_complete))
+                self._last = (key, self._encoded(messages, tools, is_complete=is_complete))
             return list(self._last[1])
 
-    def _encoded(self, messages: Sequence[Message], *, is_complete: bool) -> list[int]:
+    def _encoded(self, messages: Sequence[Message], tools: str | None, *, is_complete: bool) -> list[int]:
         try:
-            return self._encode(messages, is_complete)
+            return self._encode(messages, is_complete, None if tools is None else json.loads(tools))
         except DataError:
             raise
         except Exception as error:  # any error of a tokenizer rejects only this row
@@ -203,17 +209,15 @@ class ChatTokenizer:
     def _text(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    def _encode(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
+    def _encode(self, messages: Sequence[Message], is_complete: bool, tools: list[Any] | None) -> list[int]:
         if self._is_mistral:
-            return self._encode_mistral(messages, is_complete)
+            return self._encode_mistral(messages, is_complete, tools)
         searched = self._template.searched if self._template else ()
-        mark, *others = self._free_characters(messages, 1 + len(searched))
+        mark, *others = self._free_characters(messages, tools, 1 + len(searched))
         stand_ins = {token: other * len(token) for token, other in zip(searched, others, strict=True)}
-        turns: list[Turn] = [
-            {"role": m.role, "content": self._cut(m.content, mark, stand_ins if m.role == "assistant" else {})}
-            for m in messages
-        ]
-        rendered = self._render(turns, stand_ins, is_complete=is_complete)
+        turns = [self._cut_turn(turn_of(m), mark, stand_ins if m.role == "assistant" else {}) for m in messages]
+        declared = None if tools is None else self._cut_all(tools, mark)
+        rendered = self._render(turns, declared, stand_ins, is_complete=is_complete)
         for token, other in stand_ins.items():
             rendered = rendered.replace(other, f"{token[0]}{mark}{token[1:]}")
         ids: list[int] = []
@@ -224,23 +228,29 @@ class ChatTokenizer:
             ids = opening + ids
         return [*ids, *self._closing] if is_complete else ids
 
-    def _encode_mistral(self, messages: Sequence[Message], is_complete: bool) -> list[int]:
+    def _encode_mistral(self, messages: Sequence[Message], is_complete: bool, tools: list[Any] | None) -> list[int]:
         """Let mistral-common assemble the ids: it never reads control tokens from a message."""
-        turns = [{"role": m.role, "content": m.content} for m in messages]
+        turns = [turn_of(m, arguments_as_text=True) for m in messages]
         options = self._options | ({"continue_final_message": True} if is_complete else {})
+        options |= {} if tools is None else {"tools": tools}
         ids = list(self._tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False, **options))
         return [*ids, self._tokenizer.eos_token_id] if is_complete else ids
 
-    def _render(self, turns: list[Turn], stand_ins: Mapping[str, str], *, is_complete: bool) -> str:
+    def _render(
+        self, turns: list[Turn], tools: list[Any] | None, stand_ins: Mapping[str, str], *, is_complete: bool
+    ) -> str:
         if self._template is None:
+            if tools is not None or any(turn.get("tool_calls") for turn in turns):
+                raise NoToolsError("the model has no chat template, so it cannot be told of tools")
             text = "\n\n".join(str(turn["content"]) for turn in turns)
             return text if is_complete else f"{text}\n\n"
-        shape = self._shapes.shape_of(tuple(turn["role"] for turn in turns), is_complete=is_complete)
-        return self._template.render(shape.apply(turns), is_complete=is_complete, stand_ins=stand_ins)
+        kinds = tuple(map(kind_of, turns))
+        shape = self._shapes.shape_of(kinds, is_complete=is_complete, has_tools=tools is not None)
+        return self._template.render(shape.apply(turns), is_complete=is_complete, stand_ins=stand_ins, tools=tools)
 
     def _shape(self, *roles: str) -> Shape | None:
         try:
-            return self._shapes.shape_of(roles, is_complete=False)
+            return self._shapes.shape_of(tuple(map(TurnKind, roles)), is_complete=False)
         except DataError:
             return None
 
@@ -263,12 +273,28 @@ class ChatTokenizer:
             except DataError:
                 raise EngineStartError(f"{self._where}{error}") from error
 
-    def _free_characters(self, messages: Sequence[Message], number: int) -> list[str]:
-        used = self._used.union(*(m.content for m in messages))
+    def _free_characters(self, messages: Sequence[Message], tools: list[Any] | None, number: int) -> list[str]:
+        called = (text for m in messages for call in m.tool_calls for text in (call.name, call.arguments))
+        used = self._used.union(*(m.content for m in messages), *called, *_texts_in(tools))
         free = list(islice((chr(c) for c in _PRIVATE_USE if chr(c) not in used), number))
         if len(free) < number:
             raise DataError("the conversation uses every private-use character of Unicode")
         return free
+
+    def _cut_turn(self, turn: Turn, mark: str, stand_ins: Mapping[str, str]) -> Turn:
+        """Cut the control tokens in a turn: those of its text, and of its calls."""
+        rest = {key: self._cut_all(value, mark) for key, value in turn.items() if key not in ("role", "content")}
+        return {"role": turn["role"], "content": self._cut(turn["content"], mark, stand_ins), **rest}
+
+    def _cut_all(self, value: Any, mark: str) -> Any:
+        """Cut the control tokens in all texts of a JSON value."""
+        if isinstance(value, str):
+            return self._cut(value, mark, {})
+        if isinstance(value, list):
+            return [self._cut_all(each, mark) for each in value]
+        if isinstance(value, dict):
+            return {self._cut(key, mark, {}): self._cut_all(inner, mark) for key, inner in value.items()}
+        return value
 
     def _cut(self, content: str, mark: str, stand_ins: Mapping[str, str]) -> str:
         content = content.translate(self._replaced)
@@ -301,6 +327,16 @@ class ChatTokenizer:
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         normaliser = getattr(backend, "normalizer", None)
         return str(normaliser.normalize_str(content)) if normaliser else content
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Yield all texts of a JSON value."""
+    if isinstance(value, str):
+        yield value
+    for each in value if isinstance(value, list | dict) else ():
+        yield from _texts_in(each)
+        if isinstance(value, dict):
+            yield from _texts_in(value[each])
 
 
 NO_EFFORT = "its chat template takes no reasoning_effort; leave sampling.reasoning_effort out"

@@ -15,9 +15,7 @@ from jinja2.visitor import NodeTransformer
 from arbitrage.errors import DataError
 from arbitrage.models.loading import first_line
 from arbitrage.models.template_choice import TemplateError
-
-Turn = dict[str, Any]
-"""`role`, and `content`: a text, or a list of parts."""
+from arbitrage.models.turns import Turn
 
 RESERVED = frozenset(
     [
@@ -93,13 +91,21 @@ class CompiledTemplate:
         self.writes_date = "strftime_now" in source
         self._by_stand_ins: dict[tuple[str, ...], Any] = {(): compiled}
 
-    def render(self, turns: Sequence[Turn], *, is_complete: bool, stand_ins: Mapping[str, str] | None = None) -> str:
+    def render(
+        self,
+        turns: Sequence[Turn],
+        *,
+        is_complete: bool,
+        stand_ins: Mapping[str, str] | None = None,
+        tools: list[Any] | None = None,
+    ) -> str:
         """Return the conversation as text.
 
         Args:
             turns: messages, with the searched tokens renamed.
             is_complete: no completion is to follow.
             stand_ins: searched token → its replacement in the messages.
+            tools: tools that may be called.
 
         Raises:
             DataError: the template raises any error.
@@ -107,7 +113,7 @@ class CompiledTemplate:
         try:
             text = self._compiled(stand_ins or {}).render(
                 messages=list(turns),
-                tools=None,
+                tools=tools,
                 documents=None,
                 add_generation_prompt=not is_complete,
                 **self._variables,

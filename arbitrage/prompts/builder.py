@@ -1,13 +1,14 @@
 """Turn a raw row into a Prompt, or say why it is rejected."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from arbitrage.inputs.columns import MEDIA_NAMES, PromptRole, find, pick
+from arbitrage.inputs.columns import HISTORY, MEDIA_NAMES, PromptRole, find, pick
 from arbitrage.inputs.messages import Conversation, chat_conversation, conversation
 from arbitrage.inputs.rows import InputRow, RowError, count_note, printable
+from arbitrage.inputs.tools import read_response_format, read_tools
 from arbitrage.inputs.values import MISSING, id_text, is_missing, label_text, sound, type_name
 from arbitrage.prompts.language import decide_language
 from arbitrage.prompts.options import ReadOptions
@@ -30,7 +31,8 @@ class PromptBuilder:
         # `instruction` and `question` come last: beside messages they are only a part of them.
         self._prompt_names = (*names["prompt"][:1], *names["messages"], *names["prompt"][1:])
         self._media = MEDIA_NAMES - set(self._prompt_names)
-        self._beside = {name.split(".")[0] for name in (*names["tools"], *self._media)}
+        self._unread = ({HISTORY} | self._media) - {name for each in names.values() for name in each}
+        self._beside = {n.split(".")[0] for role in ("tools", "response_format") for n in names[role]}
         self._system, self._context = ({n.split(".")[0] for n in names[role]} for role in ("system", "context"))
 
     def build(self, row: InputRow, source: str) -> tuple[Prompt, str | None]:
@@ -41,13 +43,14 @@ class PromptBuilder:
         """
         values = row.values
         found = self._conversation(values)
+        tools, response_format = self._tools(values)
         column, tag = self._columns.find(values, "language")
         decision = decide_language(tag, column, found.messages, self.options)
         given_id = self._id(values)
         if decision.contradicted_by is not None:
             self._note(f"language_disagreement:{decision.language}>{decision.contradicted_by}")
         prompt = Prompt(
-            prompt_id=prompt_id_of(decision.language, found.messages),
+            prompt_id=prompt_id_of(decision.language, found.messages, tools, response_format),
             language=decision.language,
             language_confidence=decision.confidence,
             messages=found.messages,
@@ -56,6 +59,8 @@ class PromptBuilder:
             licence=self._label(values, "licence") or self.options.licence,
             task=self._label(values, "task"),
             reference=self._reference(values),
+            tools=tools,
+            response_format=response_format,
         )
         self._note_unread(values)
         return prompt, given_id
@@ -86,6 +91,23 @@ class PromptBuilder:
         for note in dict.fromkeys(found.notes):
             self._note(note)
         return Conversation(messages)
+
+    def _tools(self, values: Mapping[str, Any]) -> tuple[str | None, str | None]:
+        """Return the tools and the response format of a row."""
+        if self._beside.isdisjoint(values):
+            return None, None
+        return self._parsed(values, "tools", read_tools), self._parsed(
+            values, "response_format", read_response_format
+        )
+
+    def _parsed(self, values: Mapping[str, Any], role: PromptRole, read: Callable[[Any], str | None]) -> str | None:
+        column, value = self._columns.find(values, role)
+        if value is MISSING:
+            return None
+        try:
+            return read(value)
+        except RowError as error:
+            raise RowError(error.reason, f"column '{printable(column, 40)}': {error.detail}") from error
 
     def _with_system(self, messages: tuple[Message, ...], values: Mapping[str, Any]) -> tuple[Message, ...]:
         """Put the text of a system column before messages that have no system message of their own."""
@@ -143,15 +165,11 @@ class PromptBuilder:
         return None
 
     def _note_unread(self, values: Mapping[str, Any]) -> None:
-        if self._beside.isdisjoint(values):
+        if self._unread.isdisjoint(values):
             return
-        for name in self._columns.names["tools"]:
-            if not _says_nothing(pick(values, name)):
-                self._note(f"column_not_read:{printable(name, 40)}")
-        if not self._media.isdisjoint(values):
-            for name in sorted(self._media & values.keys()):
-                if not _says_nothing(values[name]):
-                    self._note(f"column_not_read:{name}")
+        for name in sorted(self._unread & values.keys()):
+            if not _says_nothing(values[name]):
+                self._note(f"column_not_read:{name}")
 
     def _note(self, note: str) -> None:
         count_note(self.notes, note)

@@ -104,7 +104,7 @@ def _add_shard(
                 steered=values[choice.steered_id],
             )
         )
-        if steered.candidate.text != control.candidate.text:
+        if steered.candidate.shown != control.candidate.shown:
             _keep_example(found, _side_by_side(steered, control, values, objectives))
 
 
@@ -139,9 +139,9 @@ def _side_by_side(
     return SideBySide(
         prompt_id=prompt.prompt_id,
         language=prompt.language,
-        question=prompt.messages[-1].content,
-        steered=steered.candidate.text,
-        control=control.candidate.text,
+        question=prompt.messages[-1].shown,
+        steered=steered.candidate.shown,
+        control=control.candidate.shown,
         steered_teacher=steered.candidate.teacher,
         control_teacher=control.candidate.teacher,
         values=tuple((name, mine.get(name), other.get(name)) for name in (*objectives, REWARD)),

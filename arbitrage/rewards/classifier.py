@@ -18,7 +18,8 @@ from arbitrage.errors import DataError
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_config, load_tokenizer
 from arbitrage.models.references import absolute_model, local_directory, revision_of
-from arbitrage.records import FinishReason, Message, Score, content_id
+from arbitrage.models.turns import plain_turns
+from arbitrage.records import FinishReason, Score, content_id
 from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, score_of, versioned
 
 
@@ -148,9 +149,9 @@ class RewardModel:
     def _encode(self, item: Scorable) -> list[int] | CheckResult:
         if item.candidate.finish_reason is FinishReason.ERROR:
             return CheckResult(error="candidate_error")
-        answer = Message(role="assistant", content=item.candidate.text)
+        turns = plain_turns([*item.prompt.messages, *item.candidate.reply])
         try:
-            ids = self._chat.encode([*item.prompt.messages, answer], is_complete=True)
+            ids = self._chat.encode(turns, is_complete=True)
         except DataError:
             return CheckResult(error="bad_chat")
         # Transformers pools at the last token that is not padding, vLLM at the last: give both the same input.

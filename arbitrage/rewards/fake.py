@@ -32,7 +32,7 @@ class FakeRewardConfig(RewardOptions):
         return TextReward(self.reward_name, self._judge)
 
     def _judge(self, item: Scorable) -> CheckResult:
-        text = item.candidate.text
+        text = item.candidate.shown
         if self._uniform("error", item.candidate.candidate_id) < self.error_share:
             return CheckResult(error="fake")
         noise = NormalDist().inv_cdf(self._uniform("value", text))

@@ -44,7 +44,7 @@ class EmptinessConfig(CheckOptions):
 
     def _judge(self, item: Scorable) -> CheckResult:
         found = 0
-        for char in item.candidate.text:
+        for char in item.candidate.shown:
             found += unicodedata.category(char)[0] in "LNS"
             if found >= self.min_characters:
                 return CheckResult(value=1.0)
@@ -213,4 +213,4 @@ class ExactConfig(CheckOptions):
         if reference is None:
             return CheckResult(error="no_reference")
         language = primary(item.prompt.language)
-        return CheckResult(value=float(is_match(self.match, language, item.candidate.text, reference)))
+        return CheckResult(value=float(is_match(self.match, language, item.candidate.shown, reference)))

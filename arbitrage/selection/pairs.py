@@ -86,6 +86,7 @@ class PairSelection(PureStep):
             rejected=rejected.reply,
             chosen_reasoning=chosen.candidate.reasoning,
             rejected_reasoning=rejected.candidate.reasoning,
+            tools=prompt.tools,
             chosen_id=chosen.candidate.candidate_id,
             rejected_id=rejected.candidate.candidate_id,
             chosen_teacher=chosen.candidate.teacher,

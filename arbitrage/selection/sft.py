@@ -69,6 +69,7 @@ def example_of(prompt: Prompt, candidate: RankedCandidate, strategy: str) -> Sft
         language=prompt.language,
         messages=prompt.messages + candidate.reply,
         reasoning=candidate.candidate.reasoning,
+        tools=prompt.tools,
         candidate_id=candidate.candidate.candidate_id,
         teacher=candidate.candidate.teacher,
         score=candidate.value,

@@ -15,10 +15,8 @@ from arbitrage.config import Config
 from arbitrage.contracts.steps import PureCorpusStep, PureStep, Step, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Output
 from arbitrage.records import (
-    Candidate,
     LanguageQuota,
     Measurement,
-    Message,
     Metric,
     PreferencePair,
     Record,
@@ -111,8 +109,9 @@ class SelectStep(PureStep):
             teacher=candidate.teacher,
             objective=self.objective,
             prompt=prompt.messages,
-            completion=_reply(candidate),
+            completion=candidate.reply,
             reasoning=candidate.reasoning,
+            tools=prompt.tools,
             metrics=tuple(Metric(name=name, value=measured[name].value) for name in sorted(measured)),
         )
 
@@ -129,10 +128,11 @@ class SelectStep(PureStep):
             prompt_id=prompt.prompt_id,
             language=prompt.language,
             prompt=prompt.messages,
-            chosen=_reply(chosen),
-            rejected=_reply(rejected),
+            chosen=chosen.reply,
+            rejected=rejected.reply,
             chosen_reasoning=chosen.reasoning,
             rejected_reasoning=rejected.reasoning,
+            tools=prompt.tools,
             chosen_id=chosen.candidate_id,
             rejected_id=rejected.candidate_id,
             chosen_teacher=chosen.teacher,
@@ -174,10 +174,6 @@ def select_steered(
         produces=PreferencePair if config.rows == "preference" else SteeredExample,
         inputs=inputs,
     )
-
-
-def _reply(candidate: Candidate) -> tuple[Message, ...]:
-    return (Message(role="assistant", content=candidate.text),)
 
 
 class QuotaStep(PureCorpusStep):

@@ -137,14 +137,14 @@ class FuseStep(GenerateConfig):
         return super().identity() | {"fusion": fusion, "question": QUESTION_VERSION}
 
     def requests(self, inputs: Inputs) -> list[TeacherRequest]:
-        """List a request for each prompt that has two candidates to fuse."""
+        """List a request for each prompt that has two candidates to fuse; not for one with tools."""
         tags = usable_languages(self.teacher)
         found = []
         for ranked in rank_candidates(CandidateShard(inputs)):
             read = distinct(ranked.candidates)[: self.fusion.max_candidates]
             prompt = ranked.prompt
             is_spoken = any(speaks(tag, prompt.language) for tag in tags)
-            if len(read) > 1 and is_spoken and self.fusion.wants(prompt):
+            if len(read) > 1 and is_spoken and prompt.tools is None and self.fusion.wants(prompt):
                 found += self._asked(prompt, read)
         return found
 

@@ -8,16 +8,24 @@ from typing import ClassVar
 
 from arbitrage.candidates.table import CandidateShard
 from arbitrage.config import Raw
-from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, SamplingParams
+from arbitrage.contracts.engines import (
+    Completion,
+    DecodingOptions,
+    Engine,
+    Failure,
+    GenerationRequest,
+    SamplingParams,
+)
 from arbitrage.contracts.steps import LoadedModel, Step, StepConfig, StepFacts
 from arbitrage.contracts.workers import Inputs, Item, Load
 from arbitrage.errors import ExecutionError
 from arbitrage.inputs.values import count_of
-from arbitrage.records import Candidate, Prompt, Record, Reject, content_id
+from arbitrage.records import Candidate, Prompt, Record, Reject, ToolCall, content_id
 from arbitrage.teachers.engines.engine import json_hash
 from arbitrage.teachers.engines.logprobs import logprob_of
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.reasoning import unfinished
+from arbitrage.teachers.tools import checked_calls, structured_output_of
 
 VERSION = 2
 
@@ -189,14 +197,17 @@ class TeacherShard:
     def _record(self, sent: TeacherRequest, result: Completion | Failure) -> Candidate | Reject:
         if isinstance(result, Failure):
             return self._reject(result)
-        if result.reasoning and not result.text.strip():
+        if result.reasoning and result.is_empty:
             return self._reject(unfinished(result.candidate_id, result.finish_reason, result.completion_tokens))
+        calls = checked_calls(sent.request, result)
+        if isinstance(calls, Failure):
+            return self._reject(calls)
         flaw = self.config.flaw_of(sent, result)
         if flaw is None:
-            return self._candidate(sent, result)
+            return self._candidate(sent, result, calls)
         return Reject(item_id=result.candidate_id, reason=flaw, detail=None)
 
-    def _candidate(self, sent: TeacherRequest, completion: Completion) -> Candidate:
+    def _candidate(self, sent: TeacherRequest, completion: Completion, calls: tuple[ToolCall, ...]) -> Candidate:
         request = sent.request
         return Candidate(
             candidate_id=request.candidate_id,
@@ -207,6 +218,7 @@ class TeacherShard:
             seed=request.seed,
             text=without_lone_surrogates(completion.text),
             reasoning=None if completion.reasoning is None else without_lone_surrogates(completion.reasoning),
+            tool_calls=calls or None,
             finish_reason=completion.finish_reason,
             prompt_tokens=count_of(completion.prompt_tokens),
             completion_tokens=count_of(completion.completion_tokens),
@@ -234,7 +246,7 @@ def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) ->
     either.
     """
     requests = []
-    sampled_options, greedy_options = (sampling.options(is_greedy=is_greedy) for is_greedy in (False, True))
+    sampled_options, greedy_options = (_options(prompt, sampling, is_greedy=greedy) for greedy in (False, True))
     for index in range(sampling.n):
         is_greedy = sampling.temperature == 0 or (sampling.hedged and index == 0)
         temperature, top_p = (0.0, 1.0) if is_greedy else (sampling.temperature, sampling.top_p)
@@ -255,14 +267,24 @@ def requests_for(prompt: Prompt, sampling: SamplingParams, teacher_hash: str) ->
                 options=options,
                 source_id=prompt.source_id,
                 language=prompt.language,
+                tools=prompt.tools,
+                response_format=prompt.response_format,
             )
         )
     return requests
 
 
+def _options(prompt: Prompt, sampling: SamplingParams, *, is_greedy: bool) -> DecodingOptions:
+    """Return the options of a prompt's requests: the form that the prompt asks for comes before the run's."""
+    options = sampling.options(is_greedy=is_greedy)
+    if prompt.response_format is None:
+        return options
+    return options.model_copy(update={"structured_output": structured_output_of(prompt.response_format)})
+
+
 def _beginning(prompt: Prompt) -> tuple[list[str], str]:
     """Sort prompts with a common beginning next to each other: an engine computes the beginning once."""
-    return [message.content for message in prompt.messages], prompt.prompt_id
+    return [prompt.tools or "", *(message.content for message in prompt.messages)], prompt.prompt_id
 
 
 def without_lone_surrogates(text: str) -> str:

@@ -17,6 +17,7 @@ from arbitrage.models.references import UNPINNED, absolute_model, is_pinned, loc
 from arbitrage.teachers import EngineConfig
 from arbitrage.teachers.engines.engine import ModelSpec, Precision, json_hash
 from arbitrage.text.reasoning_formats import format_named
+from arbitrage.text.tool_formats import tool_format_named
 from arbitrage.yaml_text import load_yaml
 
 TokenCount = Annotated[int, Field(ge=1)]
@@ -138,6 +139,9 @@ class TeacherConfig(Config):
         reasoning_parser: how reasoning is told from the answer. `auto`: by the marks in the model's own files, or by
             the field in which an endpoint sends it; `none`: nothing is split; else a format (think, harmony, mistral,
             …) or the name of vLLM's `--reasoning-parser` for it.
+        tool_parser: how calls of tools are read out of a completion. `auto`: as the chat template writes them, or by
+            the field in which an endpoint sends them; `none`: they stay in the text; else a format (hermes, mistral,
+            llama3_json, qwen3_coder, glm45), as vLLM's `--tool-call-parser` names it.
         sampling: its own sampling parameters; those of the run override them.
         cost: price of its completions.
         resources: resources of a replica, and the number of replicas.
@@ -159,6 +163,7 @@ class TeacherConfig(Config):
     template_options: dict[str, bool | int | str] = {}
     chat_template: ChatTemplate | None = None
     reasoning_parser: str = "auto"
+    tool_parser: str = "auto"
     sampling: Annotated[SamplingDefaults, Operational] = SamplingDefaults()  # resolved into each run's sampling
     cost: Annotated[Cost | None, Operational] = None
     resources: Annotated[TeacherResources, Operational] = TeacherResources()
@@ -180,6 +185,13 @@ class TeacherConfig(Config):
     def _parser_is_known(cls, name: str) -> str:
         if name not in ("auto", "none"):
             format_named(name)
+        return name
+
+    @field_validator("tool_parser")
+    @classmethod
+    def _tool_parser_is_known(cls, name: str) -> str:
+        if name not in ("auto", "none"):
+            tool_format_named(name)
         return name
 
     @model_validator(mode="after")
@@ -215,7 +227,8 @@ class TeacherConfig(Config):
         del found["adapter_revision"]  # part of the revision
         if self.adapter is not None and local_directory(self.adapter) is not None:
             found["adapter"] = ""  # likewise its content
-        for name, default in (("reasoning_parser", "auto"), ("chat_template", None), ("adapter", None)):
+        unset = {"reasoning_parser": "auto", "tool_parser": "auto", "chat_template": None, "adapter": None}
+        for name, default in unset.items():
             if getattr(self, name) == default:
                 del found[name]
         return found
@@ -260,6 +273,7 @@ class TeacherConfig(Config):
             gpus=self.held_resources().gpus,
             chat_template=self.chat_template,
             reasoning_parser=self.reasoning_parser,
+            tool_parser=self.tool_parser,
             reasoning_effort=sampling.reasoning_effort if sampling else None,
             uses=sampling.given() if sampling else frozenset(),
             adapter=self.adapter,

@@ -37,7 +37,8 @@ _MARK_LIKE = re.compile(r"\s*[\[【〔⟦〚](?:end of\b|(?:request|correct answ
 def requests_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: str) -> list[TeacherRequest]:
     """Return the requests for a question about a prompt. The Candidates' `prompt_id` is then the question's id."""
     messages = (Message(role="user", content=text),)
-    question = prompt.model_copy(update={"prompt_id": question_id, "messages": messages})
+    alone: dict[str, object] = {"tools": None, "response_format": None}
+    question = prompt.model_copy(update={"prompt_id": question_id, "messages": messages, **alone})
     return [
         TeacherRequest(prompt, request) for request in requests_for(question, config.sampling, config.teacher_hash)
     ]
@@ -86,7 +87,7 @@ def conversation(prompt: Prompt) -> str:
     """Return a prompt's messages as text; for a single message only its text."""
     if len(prompt.messages) == 1:
         return prompt.messages[0].content
-    return "\n\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+    return "\n\n".join(f"{message.role}: {message.shown}" for message in prompt.messages)
 
 
 def language_line(prompt: Prompt) -> str:

@@ -12,7 +12,9 @@ from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.errors import EngineStartError
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.records import FinishReason
+from arbitrage.teachers.tools import ToolParser, unfinished_call
 from arbitrage.text.reasoning_formats import HARMONY, ReasoningFormat, format_named, format_of, split_text
+from arbitrage.text.tool_formats import ParsedCalls
 
 _TAIL = 64
 """Tokens at the end of a prompt that are searched for an opening mark."""
@@ -113,40 +115,44 @@ class ReasoningSplitter:
         text = self._chat.decode(tail, self._kept)
         return text.rfind(self.marks.start) > text.rfind(self.marks.end)
 
-    def split(self, ids: Sequence[int], *, begins_inside: bool) -> SplitTokens:
+    def split(self, ids: Sequence[int], *, begins_inside: bool, kept: frozenset[int] = frozenset()) -> SplitTokens:
         """Return the parts of a completion.
 
         Args:
             ids: its tokens, without the one that ended it.
             begins_inside: as told by `begins_inside` of its prompt.
+            kept: control tokens that stay in the answer.
         """
         if self.marks is None:
-            return SplitTokens(self._chat.decode(ids))
+            return SplitTokens(self._chat.decode(ids, kept))
         if self._ids is not None:
-            return self._split_ids(ids, self._ids, begins_inside=begins_inside)
-        whole = self._chat.decode(ids, self._kept)
+            return self._split_ids(ids, self._ids, kept, begins_inside=begins_inside)
+        kept_all = self._kept | kept
+        whole = self._chat.decode(ids, kept_all)
         found = split_text(whole, self.marks, begins_inside=begins_inside)
         if found.reasoning is None and not found.is_open:
-            return SplitTokens(found.text if self.marks is HARMONY else self._chat.decode(ids))
+            return SplitTokens(found.text if self.marks is HARMONY else self._chat.decode(ids, kept))
         num_tokens = len(ids)
         if found.text and not found.is_open:
             place = whole.rfind(found.text)
             num_tokens = bisect_left(
-                range(len(ids)), place + 1, key=lambda k: len(self._chat.decode(ids[: k + 1], self._kept))
+                range(len(ids)), place + 1, key=lambda k: len(self._chat.decode(ids[: k + 1], kept_all))
             )
         return SplitTokens(found.text, found.reasoning, num_tokens, found.is_open)
 
-    def _split_ids(self, ids: Sequence[int], marks: BudgetMarks, *, begins_inside: bool) -> SplitTokens:
+    def _split_ids(
+        self, ids: Sequence[int], marks: BudgetMarks, kept: frozenset[int], *, begins_inside: bool
+    ) -> SplitTokens:
         begin = 0
         if marks.start in ids and not self._chat.decode(ids[: (at := ids.index(marks.start))]).strip():
             begin = at + 1
         elif not begins_inside:
-            return SplitTokens(self._chat.decode(ids))
+            return SplitTokens(self._chat.decode(ids, kept))
         if marks.end not in ids[begin:]:
             return SplitTokens("", self._chat.decode(ids[begin:]).strip() or None, len(ids), is_open=True)
         end = ids.index(marks.end, begin)
         reasoning = self._chat.decode(ids[begin:end]).strip()
-        answer = self._chat.decode(ids[end + 1 :], self._kept)
+        answer = self._chat.decode(ids[end + 1 :], self._kept | kept)
         for mark in self.marks.around if self.marks else ():
             answer = answer.strip().removeprefix(mark).removesuffix(mark)
         return SplitTokens(answer.lstrip("\n"), reasoning or None, end + 1)
@@ -155,6 +161,7 @@ class ReasoningSplitter:
 def completion_of(
     request: GenerationRequest,
     splitter: ReasoningSplitter,
+    tools: ToolParser,
     prompt_ids: Sequence[int],
     ids: Sequence[int],
     *,
@@ -167,18 +174,26 @@ def completion_of(
     Args:
         request: the request.
         splitter: of the model.
+        tools: of the model; calls are read only where the prompt has tools.
         prompt_ids: tokens of the prompt.
         ids: tokens sampled.
         num_kept: how many of them are text: not the one that ended the completion.
         finish: why it ended.
         logprob: of all tokens sampled.
     """
-    found = splitter.split(ids[:num_kept], begins_inside=splitter.begins_inside(prompt_ids))
+    has_tools = request.tools is not None
+    kept = tools.kept if has_tools else frozenset[int]()
+    found = splitter.split(ids[:num_kept], begins_inside=splitter.begins_inside(prompt_ids), kept=kept)
     text = _until(found.text, request.options.stop)
-    if found.is_open or (found.reasoning and not text.strip()):
+    parsed = tools.parse(text) if has_tools else ParsedCalls(text)
+    if parsed.is_open:
+        return unfinished_call(request.candidate_id, finish)
+    text = parsed.text
+    if found.is_open or (found.reasoning and not parsed.calls and not text.strip()):
         return unfinished(request.candidate_id, finish, len(ids))
     return Completion(
         candidate_id=request.candidate_id,
+        tool_calls=parsed.calls,
         text=text if splitter.is_chat_model else text.strip(),
         finish_reason=finish,
         prompt_tokens=len(prompt_ids),

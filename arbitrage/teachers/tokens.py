@@ -115,7 +115,7 @@ def may_reason(teacher: TeacherConfig, sampling: SamplingParams) -> bool:
 def _written(chat: ChatTokenizer, conversation: Sequence[Message]) -> int | None:
     """Return the tokens of the template alone; None for a conversation that it refuses."""
     try:
-        content_tokens = sum(chat.count(message.content) for message in conversation)
+        content_tokens = sum(chat.count(message.shown) for message in conversation)
         return max(0, len(chat.encode(conversation)) - content_tokens)
     except DataError:
         return None

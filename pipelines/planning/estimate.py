@@ -170,7 +170,7 @@ def expected_tokens(teacher: TeacherConfig, sampling: SamplingParams, seen: Seen
 
 
 def _count(requests: RequestCounts, prompt: Prompt, teachers: Sequence[str] | None) -> None:
-    text = "\n".join(m.content for m in prompt.messages)
+    text = "\n".join([*([prompt.tools] if prompt.tools else []), *(m.shown for m in prompt.messages)])
     requests.num_prompts[prompt.language] += 1
     if len(requests.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
         if len(requests.samples[prompt.language]) < CONVERSATIONS_PER_LANGUAGE:

@@ -84,7 +84,7 @@ def _survey(config: JudgeRunConfig, pool: TeacherPool) -> _Survey:
     judged: defaultdict[str, _Load] = defaultdict(_Load)
     samples: defaultdict[str, list[str]] = defaultdict(list)
     for prompt in _prompts(config):
-        prompt_text = "\n".join(message.content for message in prompt.messages)
+        prompt_text = "\n".join(message.shown for message in prompt.messages)
         if len(samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
             samples[prompt.language].append(prompt_text)
         ours, theirs = a(prompt), b(prompt)

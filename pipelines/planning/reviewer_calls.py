@@ -81,7 +81,7 @@ class Readings:
     def count(self, readers: list[PromptReadingStep], prompt: Prompt, shard: int, answers: Mapping[str, int]) -> None:
         """Add the calls about one prompt."""
         seen = set()
-        num_characters = sum(len(message.content) for message in prompt.messages)
+        num_characters = sum(len(message.shown) for message in prompt.messages)
         for reader in readers:
             calls = reader.calls(prompt, answers) if shard in reader.shards else 0
             if not calls:

@@ -312,12 +312,7 @@ TOOL = {"role": "tool", "tool_call_id": "c", "content": "grey"}
         ({"messages": {"from": ["human", "gpt"], "value": ["Why?", ""]}}, ["Why?"], {"trailing_answer_cut": 1}),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, ["Why?"], {"trailing_answer_cut": 1}),
         (
-            {"messages": [USER, CALL, TOOL, {"role": "assistant", "content": "Grey."}]},
-            ["Why?"],
-            {"trailing_answer_cut": 1, "tool_turns_cut": 1},
-        ),
-        (
-            {"conversations": [{"from": "human", "value": "Why?"}, {"from": "observation", "value": "{}"}]},
+            {"messages": [USER, CALL]},
             ["Why?"],
             {"trailing_answer_cut": 1, "tool_turns_cut": 1},
         ),
@@ -325,7 +320,7 @@ TOOL = {"role": "tool", "tool_call_id": "c", "content": "grey"}
         ({"system": "One.", "messages": [{"role": "system", "content": "Two."}, USER]}, ["Two.", "Why?"], {"column_not_read:system": 1}),
         ({"instruction": "Add.", "input": "2, 3", "output": "5"}, ["Add.\n\n2, 3"], {}),
         ({"prompt": "Add?", "input": "2, 3"}, ["Add?"], {"column_not_read:input": 1}),
-        ({"prompt": "Weather?", "tools": [{"type": "function"}]}, ["Weather?"], {"column_not_read:tools": 1}),
+        ({"prompt": "Weather?", "history": [["a", "b"]]}, ["Weather?"], {"column_not_read:history": 1}),
         ({"prompt": "Weather?", "tools": "[]", "images": []}, ["Weather?"], {}),
         ({"messages": [{**USER, "name": "Ann"}]}, ["Why?"], {"message_key_not_read:name": 1}),
     ],
@@ -339,11 +334,11 @@ def test_usual_shapes_of_prompts_are_read_or_noted(tmp_path, row, messages, note
 @pytest.mark.parametrize(
     ("row", "reason", "detail"),
     [
-        ({"messages": [USER, CALL, TOOL, USER]}, "tool_calls", "message 1 calls a tool"),
+        ({"messages": [USER, CALL, TOOL, USER]}, "tool_calls", "message 1 calls a tool without a name"),
         ({"prompt": '["Why?", "And then?"]'}, "broken_messages", "a JSON list of 2 texts"),
         ({"prompt": "[{'role': 'user'\n 'content': 'Why?'}]"}, "broken_messages", "Python's notation"),
         ({"messages": [{"role": "oracle", "content": "x"}]}, "broken_messages", "the role 'oracle'"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "broken_messages", "'image_url'"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_part", "'image_url'"),
         ({"messages": {"role": ["user"], "content": ["a", "b"]}}, "broken_messages", "different lengths"),
     ],
 )

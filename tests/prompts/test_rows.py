@@ -67,7 +67,7 @@ def rows_beside(tmp_path, *bad, **options):
         ({"messages": [{"role": "assistant", "content": "Hello!"}]}, "broken_messages"),
         ({"messages": [{"role": "system", "content": "Be kind."}]}, "broken_messages"),
         ({"messages": [*CHAT, {"role": "system", "content": "Be kind."}]}, "broken_messages"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "broken_messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_part"),
         ({"messages": [{"role": "user", "content": " "}]}, "empty_prompt"),
         (GOOD, "duplicate_prompt"),
     ],
@@ -218,6 +218,8 @@ def test_all_columns_arrive(tmp_path):
         "licence": "MIT",
         "task": "maths",
         "reference": "4",
+        "tools": None,
+        "response_format": None,
     }
     assert second.licence == "CC0-1.0"
 

@@ -22,6 +22,8 @@ def a_request(
     source_id: str = "",
     language: str = "en",
     options: DecodingOptions = NO_OPTIONS,
+    tools: str | None = None,
+    response_format: str | None = None,
 ) -> GenerationRequest:
     """Return a request with one user message."""
     return GenerationRequest(
@@ -36,6 +38,8 @@ def a_request(
         options=options,
         source_id=source_id,
         language=language,
+        tools=tools,
+        response_format=response_format,
     )
 
 

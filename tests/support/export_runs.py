@@ -10,7 +10,17 @@ from arbitrage.contracts.workers import Batch, Inputs, Item, Output, ShardWorker
 from arbitrage.execution.local import LocalBackend
 from arbitrage.execution.progress import NoProgress
 from arbitrage.execution.run import RunRequest, execute
-from arbitrage.records import Candidate, FinishReason, Message, Prompt, Record, Score, content_id, prompt_id_of
+from arbitrage.records import (
+    Candidate,
+    FinishReason,
+    Message,
+    Prompt,
+    Record,
+    Score,
+    ToolCall,
+    content_id,
+    prompt_id_of,
+)
 from arbitrage.selection.pairs import PairSelection, select_pairs
 from arbitrage.selection.sft import SftSelection, select_sft
 from arbitrage.tables import to_table
@@ -31,7 +41,10 @@ SPECIAL_TEXTS = {
 
 @dataclass(frozen=True)
 class ExportCase:
-    """What the run shall look like: answers are (teacher, text, score); a score of None fails a filter."""
+    """What the run shall look like: answers are (teacher, text, score); a score of None fails a filter.
+
+    What follows `<call>` in an answer are the arguments of a call of `find_flight`.
+    """
 
     answers: Mapping[str, Sequence[tuple[str, str, float | None]]]  # prompt → its answers
     languages: Mapping[str, str] = field(default_factory=dict)  # prompt → tag, "en" elsewhere
@@ -39,6 +52,8 @@ class ExportCase:
     licence: str | None = "CC-BY-4.0"  # of all prompts
     reasoning: Mapping[tuple[str, str], str] = field(default_factory=dict)  # prompt, teacher → reasoning
     num_shards: int = 3
+    later: Mapping[str, tuple[Message, ...]] = field(default_factory=dict)  # prompt → messages after its text
+    tools: Mapping[str, str] = field(default_factory=dict)  # prompt → its tools
 
 
 def plain_case(per_language: int = 6) -> ExportCase:
@@ -73,15 +88,16 @@ def make_run(run_dir: Path, case: ExportCase, pairs: PairSelection | None = None
 
 def prompt_of(text: str, case: ExportCase) -> Prompt:
     turns = case.conversations.get(text) or [("user", text)]
-    messages = tuple(Message(role=role, content=content) for role, content in turns)
+    messages = (*(Message(role=role, content=content) for role, content in turns), *case.later.get(text, ()))
     language = case.languages.get(text, "en")
     return Prompt(
-        prompt_id=prompt_id_of(language, messages),
+        prompt_id=prompt_id_of(language, messages, case.tools.get(text)),
         language=language,
         messages=messages,
         source="tests",
         source_id=text,
         licence=case.licence,
+        tools=case.tools.get(text),
     )
 
 
@@ -165,6 +181,8 @@ def _answers(text: str, case: ExportCase) -> list[tuple[Candidate, Score]]:
     prompt = prompt_of(text, case)
     found = []
     for index, (teacher, answer, value) in enumerate(case.answers[text]):
+        words, _, arguments = answer.partition("<call>")
+        call = ToolCall(id="call00001", name="find_flight", arguments=arguments)
         candidate = Candidate(
             candidate_id=content_id("tests", prompt.prompt_id, teacher, index),
             prompt_id=prompt.prompt_id,
@@ -172,7 +190,8 @@ def _answers(text: str, case: ExportCase) -> list[tuple[Candidate, Score]]:
             revision=f"revision-of-{teacher}",
             sample_index=index,
             seed=index,
-            text=answer,
+            text=words,
+            tool_calls=(call,) if arguments else None,
             reasoning=case.reasoning.get((text, teacher)),
             finish_reason=FinishReason.STOP,
         )

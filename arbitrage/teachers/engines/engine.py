@@ -7,11 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from arbitrage.config import Config, Raw
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest
-from arbitrage.errors import EngineStartError
+from arbitrage.errors import DataError, EngineStartError
 from arbitrage.models.adapters import Adapter, load_adapter
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_config, load_tokenizer
+from arbitrage.models.template_shapes import NoToolsError
 from arbitrage.records import content_id
+from arbitrage.teachers.tools import ToolParser
 
 Precision = Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4"]
 """Precision of the weights. A quantised build is a different teacher [2407.03211], so it is part of the identity."""
@@ -45,6 +47,7 @@ class ModelSpec:
         chat_template: the source of a template in place of the model's.
         gpus: GPUs per replica; less than one is a share of a GPU. None: as many as the engine needs.
         reasoning_parser: how reasoning is told from the answer.
+        tool_parser: how calls of tools are read out of a completion.
         reasoning_effort: of all requests; None leaves it to the model.
         uses: names of the parameters of `DecodingOptions` that requests set.
         adapter: a LoRA adapter of the model: a directory or a Hugging Face id.
@@ -60,6 +63,7 @@ class ModelSpec:
     chat_template: str | None = None
     gpus: float | None = None
     reasoning_parser: str = "auto"
+    tool_parser: str = "auto"
     reasoning_effort: str | None = None
     uses: frozenset[str] = frozenset()
     adapter: str | None = None
@@ -193,6 +197,18 @@ class EngineOptions(Config):
     async def check(self, spec: ModelSpec) -> list[UsabilityCheck]:
         """Check, without loading weights, whether the teacher is usable from this machine."""
         return []
+
+
+def encoded_prompt(chat: ChatTokenizer, tools: ToolParser, request: GenerationRequest) -> list[int] | Failure:
+    """Return the tokens of a request's prompt, or why it has none."""
+    if failure := refuse_empty(request) or tools.problem(request):
+        return failure
+    try:
+        return chat.encode(request.messages, tools=request.tools)
+    except NoToolsError as error:
+        return Failure(request.candidate_id, "tools_unsupported", str(error))
+    except DataError as error:
+        return Failure(request.candidate_id, "bad_request", str(error))
 
 
 def refuse_empty(request: GenerationRequest) -> Failure | None:

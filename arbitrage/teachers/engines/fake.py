@@ -1,6 +1,7 @@
 """An engine without a model, for tests: text from a hash, in the prompt's own words, with configurable failures."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncGenerator, Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from arbitrage.errors import EngineDiedError
 from arbitrage.records import FinishReason, content_id
 from arbitrage.teachers.engines.engine import EngineOptions, ModelSpec, Result, chance, refuse_empty
 from arbitrage.teachers.engines.stream import send_all
+from arbitrage.text.tool_formats import WrittenCall
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -28,6 +30,8 @@ class FakeConfig(EngineOptions):
         truncated: fraction that ends with finish_reason "length".
         wrong_language: fraction of completions in English.
         reasoning: language of the reasoning before each answer, the prompt's or English; "none" writes none.
+        calls_tools: fraction of the completions, of prompts with tools that end with a turn of the user, that are a
+            call of the first tool.
         failures: fraction that fails, by reason.
         latency_s: mean time of a completion, in seconds; one in 100 takes ten times as long.
         max_in_flight: maximum number of concurrent requests.
@@ -45,6 +49,7 @@ class FakeConfig(EngineOptions):
     truncated: Fraction = 0.0
     wrong_language: Fraction = 0.0
     reasoning: Literal["none", "prompt", "en"] = "none"
+    calls_tools: Fraction = 0.0
     failures: dict[GenerationFailure, Fraction] = {}
     latency_s: Annotated[float, Field(ge=0.0), Operational] = 0.0
     max_in_flight: Annotated[int, Field(ge=1), Operational] = 64
@@ -56,7 +61,8 @@ class FakeConfig(EngineOptions):
     def identity(self) -> Raw:
         """Return what can change a completion."""
         found = super().identity()
-        return {name: value for name, value in found.items() if name != "reasoning" or value != "none"}
+        later = {"reasoning": "none", "calls_tools": 0.0}
+        return {name: value for name, value in found.items() if name not in later or value != later[name]}
 
     def build(self, spec: ModelSpec) -> "FakeEngine":
         """Return the engine."""
@@ -124,6 +130,8 @@ class FakeEngine:
         is_truncated = chance(request, "truncated") < self._config.truncated or len(words) > request.max_tokens
         kept = words[: min(request.max_tokens, max(1, len(words) // 2))] if is_truncated else words
         reasoning = self._reasoning(request)
+        calls = self._calls(request, kept)
+        kept = [] if calls else kept
         return Completion(
             candidate_id=request.candidate_id,
             text=" ".join(kept),
@@ -133,7 +141,21 @@ class FakeEngine:
             completion_tokens=len(reasoning) + len(kept),
             reasoning_tokens=len(reasoning) or None,
             cumulative_logprob=-float(len(kept)),
+            tool_calls=calls,
         )
+
+    def _calls(self, request: GenerationRequest, words: list[str]) -> tuple[WrittenCall, ...]:
+        """Return a call of the first tool, a word for each argument that must be text."""
+        is_asked = request.tools is not None and request.messages[-1].role == "user"
+        if not is_asked or chance(request, "tools") >= self._config.calls_tools:
+            return ()
+        function = json.loads(request.tools or "[]")[0]["function"]
+        schema = function.get("parameters") or {}
+        arguments = {
+            key: " ".join(words[:1]) if (schema.get("properties") or {}).get(key, {}).get("type") == "string" else 1
+            for key in schema.get("required", ())
+        }
+        return (WrittenCall(function["name"], json.dumps(arguments, ensure_ascii=False)),)
 
     def _reasoning(self, request: GenerationRequest) -> list[str]:
         match self._config.reasoning:

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import Failure, GenerationRequest
-from arbitrage.errors import DataError
 from arbitrage.models.adapters import Adapter
 from arbitrage.models.loading import (
     DTYPES,
@@ -31,9 +30,9 @@ from arbitrage.teachers.engines.engine import (
     Precision,
     Result,
     UsabilityCheck,
+    encoded_prompt,
     fit,
     json_hash,
-    refuse_empty,
     too_long,
 )
 from arbitrage.teachers.engines.logit_rules import Budget, LogitRules
@@ -41,6 +40,7 @@ from arbitrage.teachers.engines.packages import check_local_model, find_package,
 from arbitrage.teachers.engines.sampler import Draw, RowLimits, RowSampler
 from arbitrage.teachers.engines.shared import borrow
 from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
+from arbitrage.teachers.tools import ToolParser
 
 BATCHES_SORTED = 16
 """Prompts of this many batches are sorted by length together, so that there is little padding."""
@@ -117,6 +117,7 @@ class TransformersEngine:
         self._chat = spec.chat(tokenizer)
         self._tokenizer = tokenizer
         self._splitter = ReasoningSplitter(self._chat, spec.reasoning_parser, spec.owner)
+        self._tools = ToolParser(self._chat, spec.tool_parser, spec.owner)
         if "reasoning_budget" in spec.uses:
             self._splitter.budget_marks(spec.owner)
         self._end_ids = _end_ids(self._model, tokenizer)
@@ -159,12 +160,11 @@ class TransformersEngine:
         return [self._prepare(request) for request in requests]
 
     def _prepare(self, request: GenerationRequest) -> _Row | Failure:
-        if empty := refuse_empty(request):
-            return empty
-        try:
-            ids = self._chat.encode(request.messages)
-        except DataError as error:
-            return Failure(request.candidate_id, "bad_request", str(error))
+        if request.response_format is not None:
+            return Failure(request.candidate_id, "response_format_unsupported", "the engine 'transformers' has none")
+        ids = encoded_prompt(self._chat, self._tools, request)
+        if isinstance(ids, Failure):
+            return ids
         room = fit(len(ids), request.max_tokens, self._context_length)
         if not room:
             return too_long(request, len(ids), self._context_length)
@@ -222,6 +222,7 @@ class TransformersEngine:
         return completion_of(
             row.request,
             self._splitter,
+            self._tools,
             row.ids,
             ids,
             num_kept=len(ids) if end is None else end,

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import DecodingOptions, Failure, GenerationRequest
-from arbitrage.errors import DataError, EngineDiedError, EngineStartError, UserError
+from arbitrage.errors import EngineDiedError, EngineStartError, UserError
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_config, loading
 from arbitrage.models.references import loadable
@@ -24,9 +24,9 @@ from arbitrage.teachers.engines.engine import (
     ModelSpec,
     Result,
     UsabilityCheck,
+    encoded_prompt,
     fit,
     json_hash,
-    refuse_empty,
     too_long,
 )
 from arbitrage.teachers.engines.packages import check_local_model, find_package, installed_version, require_package
@@ -35,6 +35,7 @@ from arbitrage.teachers.engines.stream import send_all
 from arbitrage.teachers.engines.vllm_args import EngineArgs, args_identity, require_known
 from arbitrage.teachers.engines.vllm_host import check_driver
 from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
+from arbitrage.teachers.tools import ToolParser
 from arbitrage.text.reasoning_formats import vllm_parser
 
 AT_LEAST = "0.20"  # older versions have known vulnerabilities
@@ -289,12 +290,14 @@ class VllmEngine:
         self._adapter = _usable_adapter(spec)
         chat = spec.chat(spec.tokenizer())  # before minutes of loading weights
         splitter = ReasoningSplitter(chat, spec.reasoning_parser, spec.owner)
+        tools = ToolParser(chat, spec.tool_parser, spec.owner)
         key = json_hash(config.load_identity(spec))
         self._loan = borrow(key, lambda: _start(config, spec, _reasoning_arguments(chat, splitter, spec)))
         self._engine = self._loan.value
         self._context_length = int(self._engine.model_config.max_model_len)
         self._chat = chat
         self._splitter = splitter
+        self._tools = tools
         self._num_sent = 0
 
     def generate(self, requests: Iterable[GenerationRequest]) -> AsyncGenerator[Result, None]:
@@ -313,12 +316,9 @@ class VllmEngine:
             await asyncio.to_thread(engine.shutdown)
 
     async def _sample_one(self, request: GenerationRequest) -> Result:
-        if empty := refuse_empty(request):
-            return empty
-        try:
-            ids = await asyncio.to_thread(self._chat.encode, request.messages)
-        except DataError as error:
-            return Failure(request.candidate_id, "bad_request", str(error))
+        ids = await asyncio.to_thread(encoded_prompt, self._chat, self._tools, request)
+        if isinstance(ids, Failure):
+            return ids
         room = fit(len(ids), request.max_tokens, self._context_length)
         if not room:
             return too_long(request, len(ids), self._context_length)
@@ -364,6 +364,7 @@ class VllmEngine:
         return completion_of(
             request,
             self._splitter,
+            self._tools,
             prompt_ids,
             ids,
             num_kept=len(ids) - has_end_token,

@@ -37,6 +37,7 @@ from arbitrage.teachers.engines.openai.batch_config import OpenAIBatchConfig
 from arbitrage.teachers.engines.openai.http import ConnectionProblem, HttpResponse, ProblemKind
 from arbitrage.teachers.engines.openai.protocol import classify_response
 from arbitrage.teachers.engines.openai.request import body_of
+from arbitrage.teachers.tools import parser_of
 from arbitrage.text.reasoning_formats import format_named
 
 _MOST_BYTES = 200 * 10**6
@@ -96,6 +97,7 @@ class OpenAIBatchEngine:
         self._api = BatchApi(config, spec, headers)
         parser = spec.reasoning_parser
         self._marks = None if parser in ("auto", "none") else format_named(parser)
+        self._calls = parser_of(spec.tool_parser)
         self._digests: dict[str, str] = {}  # candidate id → its shard's digest
         self._gathered: list[_Shard] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -317,7 +319,7 @@ class OpenAIBatchEngine:
         else:
             reply = HttpResponse(500, to_json({"error": error}))
         says_finish = self._config.no_finish_reason == "reject"
-        result = classify_response(request, reply, self._spec.model, says_finish, self._marks)
+        result = classify_response(request, reply, self._spec.model, says_finish, self._marks, self._calls)
         if isinstance(result, Completion) or result.detail is None:
             return result
         return Failure(result.candidate_id, result.reason, self._api.cleaned(result.detail))

@@ -28,6 +28,7 @@ from arbitrage.teachers.engines.openai.retry_lane import RetryLane
 from arbitrage.teachers.engines.openai.row import OpenRefusal, RequestState, RetryPolicy, without_secrets
 from arbitrage.teachers.engines.openai.settings import OpenAISettings
 from arbitrage.teachers.engines.stream import Ending, Window, send_all_draining
+from arbitrage.teachers.tools import parser_of
 from arbitrage.text.reasoning_formats import format_named
 
 _MOST_WAITING = 4096
@@ -53,6 +54,7 @@ class OpenAIEngine:
         self._headers = headers
         parser = spec.reasoning_parser
         self._marks = None if parser in ("auto", "none") else format_named(parser)
+        self._calls = parser_of(spec.tool_parser)
         self._clock = ActiveClock()
         self._urls = {url: URL(f"{url}/chat/completions") for url in config.urls}
         self._http: HttpClient | None = None
@@ -169,7 +171,12 @@ class OpenAIEngine:
         try:
             reply = await http.send("POST", self._urls[endpoint.url], body_of(self._config, self._spec, request))
             result = classify_response(
-                request, reply, self._spec.model, self._config.no_finish_reason == "reject", self._marks
+                request,
+                reply,
+                self._spec.model,
+                self._config.no_finish_reason == "reject",
+                self._marks,
+                self._calls,
             )
         except ConnectionProblem as problem:
             raise ConnectionProblem(problem.kind, without_secrets(str(problem), secrets), problem.wait_s) from problem

@@ -57,9 +57,24 @@ def _add(choice: dict[str, Any], message: dict[str, Any], piece: dict[str, Any])
     for key in REASONING_FIELDS:
         if isinstance(text := delta.get(key), str):
             message[key] = message.get(key, "") + text
-    for key in ("tool_calls", "function_call", "refusal"):
+    for key in ("function_call", "refusal"):
         if delta.get(key):
             message[key] = delta[key]
+    for call in calls if isinstance(calls := delta.get("tool_calls"), list) else ():
+        _add_call(message.setdefault("tool_calls", []), call)
     for key in ("finish_reason", "error"):
         if piece.get(key):
             choice[key] = piece[key]
+
+
+def _add_call(calls: list[dict[str, Any]], piece: Any) -> None:
+    """Add a piece of a call: its name comes first, its arguments in many pieces with the same index."""
+    function = piece.get("function") if isinstance(piece, dict) else None
+    function = function if isinstance(function, dict) else {}
+    index = piece.get("index", len(calls)) if isinstance(piece, dict) else len(calls)
+    if not isinstance(index, int) or not 0 <= index < len(calls):
+        calls.append({"function": {"name": "", "arguments": ""}})
+        index = len(calls) - 1
+    for key in ("name", "arguments"):
+        if isinstance(text := function.get(key), str):
+            calls[index]["function"][key] += text

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic_core import from_json
@@ -10,6 +11,7 @@ from pydantic_core import from_json
 from arbitrage.contracts.engines import Completion, Failure, GenerationRequest
 from arbitrage.inputs.messages import REASONING_PARTS, reasoning_beside
 from arbitrage.inputs.values import count_of
+from arbitrage.records import FinishReason
 from arbitrage.teachers.engines.engine import Result
 from arbitrage.teachers.engines.finish_reasons import Finish, read_finish
 from arbitrage.teachers.engines.logprobs import sum_of_logprobs
@@ -19,7 +21,9 @@ from arbitrage.teachers.engines.openai.retry import retry_after_s
 from arbitrage.teachers.engines.openai.server_errors import ServerError, error_within, read_error
 from arbitrage.teachers.engines.openai.settings import SentParameter
 from arbitrage.teachers.reasoning import unfinished
+from arbitrage.teachers.tools import unfinished_call
 from arbitrage.text.reasoning_formats import ReasoningFormat, split_text
+from arbitrage.text.tool_formats import ToolFormat, WrittenCall, parse_calls
 
 _REFUSALS = {
     "bad_key": "the key is missing or wrong",
@@ -41,6 +45,7 @@ def classify_response(
     model: str,
     gives_finish_reason: bool = True,
     marks: ReasoningFormat | None = None,
+    calls: ToolFormat | None = None,
 ) -> Result:
     """Return the result of a request from its response.
 
@@ -50,6 +55,7 @@ def classify_response(
         model: for messages.
         gives_finish_reason: whether the endpoint gives finish reasons; if not, every completion counts as complete.
         marks: of reasoning that the endpoint leaves in the text; None where it is not to be split.
+        calls: form of calls of tools that the endpoint leaves in the text; None where its server reads them.
 
     Raises:
         ConnectionProblem: there is no result.
@@ -61,7 +67,7 @@ def classify_response(
         choice = _choice(answer)
         error = error_within(choice) or error_within(answer)
         if error is None:
-            return _result(request, answer, choice, gives_finish_reason, marks)
+            return _result(request, answer, choice, gives_finish_reason, marks, calls)
     except MalformedResponse as error:
         raise ConnectionProblem("malformed", str(error)) from error
     return classify_error(request, response, error, model)
@@ -141,6 +147,7 @@ def _result(
     choice: dict[str, Any],
     gives_finish_reason: bool,
     marks: ReasoningFormat | None,
+    form: ToolFormat | None,
 ) -> Result:
     """Read a chat completion."""
     message = _message(choice)
@@ -151,32 +158,76 @@ def _result(
     refused = refusal or message.get("refusal")
     if refused and isinstance(refused, str):
         return Failure(request.candidate_id, "content_filter", f"the model refused: {refused[:200]}")
-    if finish.kind in ("stop", "length", "tool_calls") and (
-        message.get("tool_calls") or message.get("function_call")
-    ):
+    calls = _calls(message)
+    if calls and request.tools is None and finish.kind in ("stop", "length", "tool_calls"):
         return Failure(request.candidate_id, "tool_calls", "the completion calls a tool")
+    if calls and finish.kind == "tool_calls":
+        finish = read_finish("stop")
     if (reason := finish.reason) is None:
         return _unfinished(request, finish, text)
     usage = _object_at(answer, "usage")
-    reasoning, num_tokens = reasoning_beside(message), count_of(usage.get("completion_tokens"))
-    if reasoning is None and marks is not None:
-        split = split_text(text, marks)
-        text, reasoning = split.text, split.reasoning
-        if split.is_open:
-            return unfinished(request.candidate_id, reason, num_tokens)
-    if reasoning and not text.strip():
-        return unfinished(request.candidate_id, reason, num_tokens)
+    num_tokens = count_of(usage.get("completion_tokens"))
+    parts = _split(request, _Parts(text, reasoning_beside(message), calls), marks, form, reason, num_tokens)
+    if isinstance(parts, Failure):
+        return parts
     details = _object_at(usage, "completion_tokens_details")
     return Completion(
         candidate_id=request.candidate_id,
-        text=text,
-        reasoning=reasoning,
+        text=parts.text,
+        reasoning=parts.reasoning,
         finish_reason=reason,
         prompt_tokens=count_of(usage.get("prompt_tokens")),
         completion_tokens=num_tokens,
         reasoning_tokens=count_of(details.get("reasoning_tokens", usage.get("reasoning_tokens"))),
         cumulative_logprob=_sum_logprobs(choice.get("logprobs")),
+        tool_calls=parts.calls,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    text: str
+    reasoning: str | None
+    calls: tuple[WrittenCall, ...]
+
+
+def _split(
+    request: GenerationRequest,
+    parts: _Parts,
+    marks: ReasoningFormat | None,
+    form: ToolFormat | None,
+    finish: FinishReason,
+    num_tokens: int | None,
+) -> _Parts | Failure:
+    """Take out of the text what the server has left in it."""
+    text, reasoning, calls = parts.text, parts.reasoning, parts.calls
+    if reasoning is None and marks is not None:
+        split = split_text(text, marks)
+        text, reasoning = split.text, split.reasoning
+        if split.is_open:
+            return unfinished(request.candidate_id, finish, num_tokens)
+    if form is not None and request.tools is not None and not calls:
+        parsed = parse_calls(text, form)
+        text, calls = parsed.text, parsed.calls
+        if parsed.is_open:
+            return unfinished_call(request.candidate_id, finish)
+    if reasoning and not calls and not text.strip():
+        return unfinished(request.candidate_id, finish, num_tokens)
+    return _Parts(text, reasoning, calls)
+
+
+def _calls(message: dict[str, Any]) -> tuple[WrittenCall, ...]:
+    """Return the calls in a message: `tool_calls`, or the older `function_call`."""
+    listed = message.get("tool_calls") or message.get("function_call") or ()
+    calls = []
+    for each in listed if isinstance(listed, list) else [listed] if listed else []:
+        function = each.get("function", each) if isinstance(each, dict) else {}
+        name, arguments = (
+            (function.get(key) for key in ("name", "arguments")) if isinstance(function, dict) else ("", "")
+        )
+        written = arguments if isinstance(arguments, str) else json.dumps({} if arguments is None else arguments)
+        calls.append(WrittenCall(name if isinstance(name, str) else "", written))
+    return tuple(calls)
 
 
 def _object_at(found: dict[str, Any], key: str) -> dict[str, Any]:
@@ -226,7 +277,7 @@ def _message(choice: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(content: object) -> tuple[str, str]:
-    """Return the text of a message's content, and its refusal; reasoning parts belong to neither."""
+    """Return the text of a message's content, and its refusal; parts of reasoning belong to neither."""
     if content is None:  # where a tool was called, or reasoning used up all tokens
         return "", ""
     if isinstance(content, str):

@@ -1,5 +1,6 @@
 """The body of a request to an OpenAI-compatible endpoint."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 
 from arbitrage.contracts.engines import DecodingOptions, GenerationRequest
+from arbitrage.models.turns import turn_of
 from arbitrage.records import Message
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.openai.settings import EndpointSettings
@@ -47,12 +49,16 @@ def body_of(config: EndpointSettings, spec: ModelSpec, request: GenerationReques
     """Return the body of a request for a chat completion, as JSON."""
     body: dict[str, Any] = {
         "model": spec.model,
-        "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+        "messages": [turn_of(m, arguments_as_text=True) for m in request.messages],
         "temperature": request.temperature,
         "top_p": request.top_p,
         config.max_tokens_field: request.max_tokens,
         **_options(config, request.options),
     }
+    if request.tools is not None:
+        body["tools"] = json.loads(request.tools)
+    if request.response_format is not None:
+        body["response_format"] = json.loads(request.response_format)  # as its author wrote it, name and strictness
     if config.send_seed:
         body["seed"] = request.seed
     if config.logprobs:
