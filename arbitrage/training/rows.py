@@ -17,7 +17,7 @@ from arbitrage.inputs.tables import find_tables
 from arbitrage.training.mix import RowMixConfig, choose_rows
 from arbitrage.training.reasoning import ReasoningRule
 from arbitrage.training.settings import Method
-from arbitrage.training.shapes import KEY, LANGUAGE, REASONED, UNDETERMINED, read_shaped
+from arbitrage.training.shapes import KEY, LANGUAGE, REASONED, UNDETERMINED, have_tools, read_shaped
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -114,7 +114,9 @@ def read_split(
 
     Sources that are not exports have only `train`. None if no source has the split. Raises like `load_rows`.
     """
-    found = [read_shaped(files, method, reasoning) for source in sources if (files := _files(source, split).files)]
+    parts = [files for source in sources if (files := _files(source, split).files)]
+    has_tools = have_tools(file for files in parts for file in files)
+    found = [read_shaped(files, method, reasoning, has_tools=has_tools) for files in parts]
     return _joined(found) if found else None
 
 

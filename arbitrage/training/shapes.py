@@ -4,7 +4,7 @@ docs/exports.md says what each format holds; the shapes of `trl` and `axolotl` a
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ from arbitrage.inputs.files import SourceFile
 from arbitrage.inputs.messages import messages_in, trained_messages
 from arbitrage.inputs.rows import RowError, RowFault, printable
 from arbitrage.inputs.tables import open_table
+from arbitrage.inputs.tools import read_tools
 from arbitrage.inputs.values import id_text, is_missing, shown, sound, type_name
 from arbitrage.languages import read_language
 from arbitrage.training.reasoning import ReasoningRule
@@ -42,22 +43,29 @@ SHAPES: dict[Method, tuple[tuple[str, ...], ...]] = {
 }
 """Columns that a method can train on, in order of preference."""
 
-_ROLES = (*(name for shapes in SHAPES.values() for shape in shapes for name in shape), LANGUAGE, "prompt_id")
+TOOLS = "tools"
+"""Column of the tools that a row declares, as JSON: TRL's trainers hand it to the chat template."""
+
+_ROLES = (TOOLS, *(name for shapes in SHAPES.values() for shape in shapes for name in shape), LANGUAGE, "prompt_id")
 _COLUMNS = column_map({role: (role,) for role in _ROLES}, {})
 BATCH_ROWS = 1000
 
 
-def read_shaped(files: Sequence[SourceFile], method: Method, reasoning: ReasoningRule) -> "Dataset":
+def read_shaped(
+    files: Sequence[SourceFile], method: Method, reasoning: ReasoningRule, *, has_tools: bool = False
+) -> "Dataset":
     """Read files in order: a trainer's columns, `language`, `row_key` and `row_has_reasoning`.
 
     Conversations in one column `messages` are split before their last turn, so that the loss is on the response. The
-    rows are in a temporary file of this process, not in its memory. Where reasoning is a key of messages, columns of
-    messages are JSON: in a struct the key would be null in the messages without it, and templates fail on that.
+    rows are in a temporary file of this process, not in its memory. Where reasoning is a key of messages, or rows
+    have tools, columns of messages are JSON: in a struct a key would be null in the messages without it, and
+    templates fail on that.
 
     Args:
         files: at least one.
         method: whose shape.
         reasoning: how rows with reasoning are given to the student.
+        has_tools: rows get a column of tools (`have_tools`).
 
     Raises:
         DataError: a file cannot be read, holds no rows or lacks columns; its columns are not message lists throughout
@@ -65,20 +73,37 @@ def read_shaped(files: Sequence[SourceFile], method: Method, reasoning: Reasonin
     """
     from datasets import Dataset, concatenate_datasets
 
-    parts = [Dataset.from_file(str(_written(_rows(file, method, reasoning), file, reasoning))) for file in files]
+    is_json = reasoning.is_key or has_tools
+    parts = [
+        Dataset.from_file(str(_written(_rows(file, method, reasoning, has_tools=has_tools), file, is_json=is_json)))
+        for file in files
+    ]
     try:
         return parts[0] if len(parts) == 1 else concatenate_datasets(parts)
     except ValueError as error:
         raise DataError(f"data: the files do not fit together: {' '.join(str(error).split())}") from error
 
 
-def _written(rows: Iterator[dict[str, Any]], file: SourceFile, reasoning: ReasoningRule) -> Path:
+def have_tools(files: Iterable[SourceFile]) -> bool:
+    """Tell whether one of the files has a column of tools: in JSON Lines, whether the first row has."""
+    return any(map(_has_tools, files))
+
+
+def _has_tools(file: SourceFile) -> bool:
+    part = open_table(file, _COLUMNS.needed)
+    if part.columns is not None:
+        return TOOLS in part.columns
+    first = next(iter(part.rows), None)
+    return first is not None and not isinstance(first, RowFault) and TOOLS in first.values
+
+
+def _written(rows: Iterator[dict[str, Any]], file: SourceFile, *, is_json: bool) -> Path:
     """Write rows to a file that `datasets` maps into memory, and return it."""
     path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
     tables = []
     try:
         while batch := list(islice(rows, BATCH_ROWS)):
-            tables.append(_with_json(batch) if reasoning.is_key else pa.Table.from_pylist(batch))
+            tables.append(_with_json(batch) if is_json else pa.Table.from_pylist(batch))
         if not tables:
             raise DataError(f"{file.shown}: holds no rows")
         table = pa.concat_tables(tables, promote_options="permissive")
@@ -112,7 +137,7 @@ def _scratch() -> Path:
 _held: list[TemporaryDirectory[str]] = []
 
 
-def _rows(file: SourceFile, method: Method, reasoning: ReasoningRule) -> Iterator[dict[str, Any]]:
+def _rows(file: SourceFile, method: Method, reasoning: ReasoningRule, *, has_tools: bool) -> Iterator[dict[str, Any]]:
     part = open_table(file, _COLUMNS.needed)
     chosen: list[tuple[str, ...]] = []
     kinds: dict[str, str] = {}
@@ -137,7 +162,17 @@ def _rows(file: SourceFile, method: Method, reasoning: ReasoningRule) -> Iterato
             if isinstance(value, list):
                 values[name], has_reasoning = reasoning.applied(value)
                 is_reasoned |= has_reasoning and name != "prompt"
+        if has_tools:
+            values[TOOLS] = _tools(row.values, f"{file.shown}: row {number}")
         yield values | _facts(row.values, number, file.shown) | {REASONED: is_reasoned}
+
+
+def _tools(values: Mapping[str, Any], where: str) -> str:
+    """Return a row's tools as JSON; an empty list where it has none."""
+    try:
+        return read_tools(values.get(TOOLS)) or "[]"
+    except RowError as error:
+        raise DataError(f"{where}: {TOOLS}: {error.detail}") from error
 
 
 def _facts(values: Mapping[str, Any], number: int, where: str) -> dict[str, str]:
