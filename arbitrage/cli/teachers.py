@@ -11,6 +11,7 @@ from rich.text import Text
 
 from arbitrage.cli.options import JsonOption
 from arbitrage.cli.screen import Screen
+from arbitrage.cli.teachers_fetch import fetch
 from arbitrage.cli.teachers_try import try_teachers
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def check(
 
 
 teachers.command("try")(try_teachers)
+teachers.command("fetch")(fetch)
 
 
 def _findings(status: "TeacherStatus") -> Text:

@@ -1,6 +1,7 @@
 """Call functions on a Ray cluster, one after the other, each in a process that holds what it needs."""
 
 import gc
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -44,6 +45,37 @@ class ClusterCalls:
         except ray.exceptions.RayError as error:
             raise ExecutionError(f"its process ended: {str(error).splitlines()[0]}") from error
         return found
+
+    def on_every_node(
+        self, function: Callable[..., T], *arguments: Any, timeout_s: float
+    ) -> Iterator[tuple[str, T | ExecutionError]]:
+        """Run a function on all nodes at once, and yield each node's name with its result, as they come.
+
+        A node that is lost, or takes longer than `timeout_s`, yields an error; the others go on.
+        """
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        remote = ray.remote(max_calls=1)(function)
+        under_way: dict[Any, str] = {}
+        for node in ray.nodes():
+            if node["Alive"]:
+                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                sent = remote.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote(*arguments)
+                under_way[sent] = str(node["NodeManagerHostname"])
+        end = time.monotonic() + timeout_s
+        while under_way:
+            done, _ = ray.wait(list(under_way), timeout=max(0.0, end - time.monotonic()))
+            if not done:
+                break
+            name = under_way.pop(done[0])
+            try:
+                yield name, ray.get(done[0])
+            except ray.exceptions.RayError as error:
+                yield name, ExecutionError(f"its process ended: {str(error).splitlines()[0]}")
+        for late, name in under_way.items():
+            ray.cancel(late, force=True)
+            yield name, ExecutionError(f"no result within {timeout_s:g} s; it was given up")
 
 
 @contextmanager
