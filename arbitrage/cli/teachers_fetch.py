@@ -68,7 +68,6 @@ def _fetcher(address: str | None, timeout_s: float) -> "Iterator[Fetch]":
     if address is None:
         yield lambda weights: iter([fetch_weights(weights)])
         return
-    from arbitrage.errors import ExecutionError
     from arbitrage.execution.progress import NoProgress
     from arbitrage.execution.ray.call import cluster_calls
 
@@ -76,8 +75,7 @@ def _fetcher(address: str | None, timeout_s: float) -> "Iterator[Fetch]":
 
         def on_nodes(weights: "Weights") -> "Iterator[Fetched]":
             for node, result in calls.on_every_node(fetch_weights, weights, timeout_s=timeout_s):
-                is_lost = isinstance(result, ExecutionError)
-                yield Fetched(weights.name, node, error=str(result)) if is_lost else result
+                yield result if isinstance(result, Fetched) else Fetched(weights.name, node, error=str(result))
 
         yield on_nodes
 
