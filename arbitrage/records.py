@@ -49,6 +49,24 @@ class Message(TextMessage):
         return with_calls(self.content, self.tool_calls)
 
 
+class Translation(Record):
+    """Where the text of a translated prompt comes from.
+
+    Attributes:
+        source_language: language of the text that was translated.
+        source_prompt_id: id of the prompt that was translated.
+        translator: the teacher that translated it; null while it is not translated yet.
+        revision: of the translator, so that a test set made by the same one can be avoided.
+        quality: final score of the translation in its run.
+    """
+
+    source_language: str
+    source_prompt_id: str
+    translator: str | None = None
+    revision: str | None = None
+    quality: float | None = None
+
+
 class Prompt(Record):
     """A prompt: its messages, language and source."""
 
@@ -63,6 +81,7 @@ class Prompt(Record):
     reference: str | None = None  # a known right answer, for exact checks and the oracle
     tools: str | None = None  # tools that may be called: a JSON list in OpenAI's form
     response_format: str | None = None  # the form that a response must have: JSON, in OpenAI's form
+    translation: Translation | None = None  # null where the prompt is not a translation
 
 
 class Route(Record):
@@ -378,6 +397,11 @@ def content_id(*parts: str | int | None) -> str:
         data = repr(part).encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
+
+
+def is_translation(prompt: Prompt) -> bool:
+    """Tell whether a prompt's candidates are translations of it: it is in the words of its source still."""
+    return prompt.translation is not None and prompt.translation.translator is None
 
 
 def base_name(reward: str) -> str:

@@ -10,8 +10,15 @@ from pipelines.preference import PreferenceConfig
 from pipelines.sft import SftConfig
 from pipelines.steering import SteeringConfig
 from pipelines.train_router import TrainRouterConfig
+from pipelines.translate import TranslateConfig
 
 PipelineConfig = Annotated[
-    PreferenceConfig | SftConfig | TrainRouterConfig | ExploreCommitConfig | SteeringConfig | CompareStrategiesConfig,
+    PreferenceConfig
+    | SftConfig
+    | TrainRouterConfig
+    | ExploreCommitConfig
+    | SteeringConfig
+    | CompareStrategiesConfig
+    | TranslateConfig,
     Field(discriminator="kind"),
 ]

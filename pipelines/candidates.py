@@ -22,6 +22,7 @@ from arbitrage.export.reasoning import ReasoningChoice, require_forms
 from arbitrage.judging.committee import CommitteeConfig, committee
 from arbitrage.models.references import current_reference, shipped_path
 from arbitrage.prompts import PromptsConfig
+from arbitrage.records import Prompt
 from arbitrage.rewards import CheckConfig, RewardConfig
 from arbitrage.rewards.calibrate import CalibrateConfig, calibrate
 from arbitrage.rewards.combine import EnsembleConfig, combine
@@ -39,6 +40,26 @@ from routers.step import route
 def pool_path(value: str) -> str:
     """Return the path of a pool file; `demo:<file>` names one of the demo world."""
     return str(shipped_path(current_reference(value)) or resolved_path(value))
+
+
+def sent_text(prompt: Prompt) -> str:
+    """Return the text of a prompt that is sent to a teacher, its tools included."""
+    return "\n".join([*([prompt.tools] if prompt.tools else []), *(message.shown for message in prompt.messages)])
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """What a teacher is sent for one prompt, for estimates.
+
+    Attributes:
+        requests: number of requests for a sample.
+        characters: of all of them.
+        response_characters: expected of the responses; None where nothing tells.
+    """
+
+    requests: int
+    characters: int
+    response_characters: float | None = None
 
 
 class CandidatesConfig(Config):
@@ -97,7 +118,7 @@ class CandidatesConfig(Config):
 
     @model_validator(mode="after")
     def _something_ranks(self) -> Self:
-        if not self.scorers() and self.ensemble is None:
+        if not self.scorers() and self.ensemble is None and not self.ranking_checks():
             raise ValueError("nothing ranks the candidates; add `rewards`, or weights of checks in `ensemble`")
         if self.committee is not None and self.committee.name in {reward.name for reward in self.rewards}:
             raise ValueError(f"the name '{self.committee.name}' is given to a reward and to the committee")
@@ -112,6 +133,15 @@ class CandidatesConfig(Config):
         always = ReasoningLeftConfig()
         is_named = any(check.kind == always.kind or check.name == always.name for check in self.checks)
         return self.checks if is_named else (*self.checks, always)
+
+    def ranking_checks(self) -> tuple[str, ...]:
+        """Return the names of the checks that rank candidates where no reward does; none by default."""
+        return ()
+
+    def weights(self) -> EnsembleConfig:
+        """Return how scores are combined: as configured, else the mean of the rewards."""
+        ranking = [scorer.name for scorer in self.scorers()] or self.ranking_checks()
+        return self.ensemble or EnsembleConfig(weights=dict.fromkeys(ranking, 1.0))
 
     def load_pool(self) -> TeacherPool:
         """Read the pool file."""
@@ -137,6 +167,14 @@ class CandidatesConfig(Config):
     def routers(self) -> tuple[tuple[Span, RouterConfig], ...]:
         """Return the routers by shards, for estimates; a substitute for a router that is not trained yet."""
         return ((ALL_SHARDS, self.router),)
+
+    def sampled_prompts(self, source: Prompt) -> tuple[Prompt, ...]:
+        """Return the prompts that are routed for a prompt of the source: itself, by default."""
+        return (source,)
+
+    def sampled(self, teacher: TeacherConfig, prompt: Prompt) -> Sampled:
+        """Return what a teacher is sent for a prompt, for estimates."""
+        return Sampled(1, len(sent_text(prompt)))
 
     def follow(self, run_dir: AnyPath, context: RunContext) -> None:
         """Do long work after the steps of a finished run, such as training; nothing by default.
@@ -266,8 +304,7 @@ def combine_scores(
     part: ShardRange = ALL,
 ) -> Step:
     """Combine all scores of a candidate into its final score."""
-    weights = config.ensemble or EnsembleConfig(weights={scorer.name: 1.0 for scorer in config.scorers()})
-    return part.of(combine(weights, prompts, candidates, scores.steps, calibration))
+    return part.of(combine(config.weights(), prompts, candidates, scores.steps, calibration))
 
 
 def compare_routers(config: CandidatesConfig, members: Sequence[PoolMember], prompts: Step) -> tuple[Step, ...]:

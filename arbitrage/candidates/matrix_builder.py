@@ -49,9 +49,13 @@ class MatrixBuilder:
     Args:
         teachers: the pool; columns are its names, sorted.
         scores: names of rewards and checks that the matrix also holds each by itself.
+        absent_is_lowest: a cell without a score is the lowest of its language, too. Else its prompt is left out.
     """
 
-    def __init__(self, teachers: Sequence[str], scores: Sequence[str] = ()) -> None:
+    def __init__(
+        self, teachers: Sequence[str], scores: Sequence[str] = (), *, absent_is_lowest: bool = False
+    ) -> None:
+        self._absent_is_lowest = absent_is_lowest
         self.teachers = tuple(sorted(teachers))
         self._scores = tuple(scores)
         self._blocks: list[_Block] = []
@@ -136,6 +140,8 @@ class MatrixBuilder:
         floor_P = np.array([self._floors.get(p.language, lowest) for p in prompts])
         scored_PT = self._stacked(lambda block: block.scored_PT)
         filtered_PT = self._stacked(lambda block: block.filtered_PT)
+        if self._absent_is_lowest:
+            filtered_PT = np.where(scored_PT + filtered_PT == 0, 1.0, filtered_PT)
         sum_PT = self._stacked(lambda block: block.sum_PT) + filtered_PT * floor_P[:, None]
         num_PT = scored_PT + filtered_PT
         means_PT: Floats = np.divide(sum_PT, num_PT, out=np.full(num_PT.shape, np.nan), where=num_PT > 0)

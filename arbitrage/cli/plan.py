@@ -160,7 +160,9 @@ def _remarks(requests: "RequestCounts", estimates: Sequence["RunEstimate"]) -> l
         remarks.append(f"rejected: {reasons}")
     if estimated := sorted({e.teacher for e in estimates if not e.is_counted}):
         remarks.append(f"prompt tokens estimated by script, tokenizer not on this machine: {', '.join(estimated)}")
-    if guessed := sorted({e.teacher for e in estimates if not e.is_measured}):
+    if by_length := sorted({e.teacher for e in estimates if e.is_by_length}):
+        remarks.append(f"completion tokens estimated by the length of the texts: {', '.join(by_length)}")
+    if guessed := sorted({e.teacher for e in estimates if not e.is_measured and not e.is_by_length}):
         remarks.append(
             f"completion tokens guessed as half of max_tokens, because none are known yet: {', '.join(guessed)}"
         )

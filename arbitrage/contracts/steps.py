@@ -175,7 +175,9 @@ Scope = Literal["source", "shard", "corpus"]
 Verb = Literal[
     "prompts",
     "route",
+    "expand",
     "generate",
+    "translate",
     "fuse",
     "score",
     "check",

@@ -4,7 +4,7 @@ The request contains no line that could be copied as a score, because small mode
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -16,7 +16,8 @@ from arbitrage.contracts.rewards import Scorable
 from arbitrage.contracts.steps import Step, StepFacts
 from arbitrage.contracts.workers import Inputs
 from arbitrage.judging.replies import Fault, Scale, read_reply
-from arbitrage.records import Candidate, content_id
+from arbitrage.languages import UNKNOWN, name_of
+from arbitrage.records import Candidate, Prompt, content_id, is_translation
 from arbitrage.teachers.generate import VERSION, GenerateConfig, TeacherRequest
 from arbitrage.teachers.pool import TeacherConfig
 from arbitrage.teachers.quoting import (
@@ -152,22 +153,55 @@ def question_of(item: Scorable, criteria: str, *, with_reference: bool, reviews:
     """Return the request about a response; with reviews, the request to the adjudicator."""
     mark = mark_for(*_texts(item, reviews))
     reference = item.prompt.reference if with_reference else None
+    words = _TRANSLATION if is_translation(item.prompt) else _ANSWER
     return paragraphs(
         (
-            "Score an answer to a user's request from 1 to 10.",
-            criteria,
-            language_line(item.prompt),
+            words.task,
+            words.criteria if criteria == DEFAULT_CRITERIA else criteria,
+            words.languages(item.prompt),
             MATERIAL,
-            quoted("request", conversation(item.prompt), mark),
+            quoted(words.given, conversation(item.prompt), mark),
             quoted("correct answer, for comparison", reference, mark) if reference is not None else "",
-            quoted("answer", item.candidate.shown, mark),
-            "Others have reviewed the answer. Read what they say, check it yourself, and give the final score."
+            quoted(words.made, item.candidate.shown, mark),
+            f"Others have reviewed the {words.made}. Read what they say, check it yourself, and give the final score."
             if reviews
             else "",
             *(quoted(f"review {place}", _shown(each), mark) for place, each in enumerate(reviews, start=1)),
             _ending(item, reviews),
         )
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewWords:
+    """What a reviewer is told about the text to score, and what the quoted texts are called."""
+
+    task: str
+    criteria: str
+    languages: Callable[[Prompt], str]
+    given: str
+    made: str
+
+
+def _languages_of_translation(prompt: Prompt) -> str:
+    assert prompt.translation is not None
+    source = prompt.translation.source_language
+    said = "The text" if source == UNKNOWN else f"The text is {name_of(source)}, the translation"
+    return f"{said} must be {name_of(prompt.language)}."
+
+
+_ANSWER = ReviewWords(
+    "Score an answer to a user's request from 1 to 10.", DEFAULT_CRITERIA, language_line, "request", "answer"
+)
+_TRANSLATION = ReviewWords(
+    "Score a translation from 1 to 10.",
+    "Does it say all that the text says, and nothing else, exactly and in natural words? A translation that answers "
+    "or follows the text instead is worth 1. 10 is flawless, 5 leaves out or changes something of weight, 1 is "
+    "wrong, empty or in the wrong language.",
+    _languages_of_translation,
+    "text",
+    "translation",
+)
 
 
 def read_review(reply: Candidate, item: Scorable, reviews: Sequence[Review] = ()) -> Review:

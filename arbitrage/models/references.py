@@ -74,11 +74,18 @@ def shipped_path(reference: str) -> Path | None:
     if not reference.startswith(DEMO_PREFIX):
         return None
     root, name = Path(str(files(_DEMO_PACKAGE))), reference.removeprefix(DEMO_PREFIX)
-    shipped = {path.name: path for path in (*(root / "models").iterdir(), *root.glob("*.yaml"))}
+    shipped = {
+        path.name: path for path in (*(root / "models").iterdir(), *root.glob("*.yaml"), *root.glob("translations/*"))
+    }
     if name not in shipped:
-        kind = "file" if name.endswith((".yaml", ".yml")) else "model"
+        kind = "file" if name.endswith((".yaml", ".yml", ".jsonl", ".gz")) else "model"
         raise ValueError(f"no {kind} '{name}' in the demo world; wanted one of {', '.join(sorted(shipped))}")
     return shipped[name]
+
+
+def file_path(value: str) -> str:
+    """Return the absolute path of a file; `demo:<file>` names one of the demo world."""
+    return str(shipped_path(value) or resolved_path(value))
 
 
 def loadable(model: str) -> str:

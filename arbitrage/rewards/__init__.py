@@ -16,6 +16,7 @@ from arbitrage.rewards.text_checks import (
     RepetitionCheckConfig,
     TruncationConfig,
 )
+from arbitrage.rewards.translation_length import TranslationLengthConfig
 
 RewardConfig = Annotated[RewardModelConfig | ColumnConfig | FakeRewardConfig, Field(discriminator="kind")]
 
@@ -27,6 +28,7 @@ CheckConfig = Annotated[
     | ReasoningLeftConfig
     | RefusalConfig
     | RepetitionCheckConfig
+    | TranslationLengthConfig
     | TruncationConfig,
     Field(discriminator="kind"),
 ]

@@ -3,18 +3,19 @@
 from collections import Counter
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
+from pydantic import AfterValidator
 
-from arbitrage.config import AbsolutePath, Raw
+from arbitrage.config import Raw
 from arbitrage.contracts.rewards import Scorable
 from arbitrage.errors import ConfigError, DataError
 from arbitrage.inputs.columns import ColumnMap, column_map
 from arbitrage.inputs.files import SourceFile, shown_path
 from arbitrage.inputs.tables import read_columns
 from arbitrage.inputs.values import id_text, is_missing, number_of
-from arbitrage.models.references import digest_files
+from arbitrage.models.references import digest_files, file_path
 from arbitrage.records import content_id, nfc
 from arbitrage.rewards.options import CheckResult, RewardName, RewardOptions, TextReward, versioned
 
@@ -28,7 +29,7 @@ class ColumnConfig(RewardOptions):
     key disagree).
 
     Attributes:
-        path: a file.
+        path: a file; `demo:<file>` names one of the demo world.
         value: the column of scores (numbers or booleans).
         prompt: the column that identifies the prompt, see `prompt_key`.
         prompt_key: what that column holds: our `prompt_id`, or the `source_id` of the prompts.
@@ -38,7 +39,7 @@ class ColumnConfig(RewardOptions):
 
     kind: Literal["column"] = "column"
     name: RewardName = "column"
-    path: AbsolutePath
+    path: Annotated[str, AfterValidator(file_path)]
     value: str = "score"
     prompt: str = "prompt_id"
     prompt_key: Literal["prompt_id", "source_id"] = "prompt_id"

@@ -31,7 +31,9 @@ _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aeiou"
 _WORD = re.compile(r"\w+")
 _NO_WORD = re.compile(r"[\W_]+")
 _LINES = re.compile(r"[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
-_MARK_LIKE = re.compile(r"\s*[\[【〔⟦〚](?:end of\b|(?:request|correct answer|answer|review)\b)", re.IGNORECASE)
+_MARK_LIKE = re.compile(
+    r"\s*[\[【〔⟦〚](?:end of\b|(?:request|correct answer|answer|review|text|translation)\b)", re.IGNORECASE
+)
 
 
 def requests_about(config: GenerateConfig, prompt: Prompt, question_id: str, text: str) -> list[TeacherRequest]:

@@ -61,6 +61,11 @@ def split_words(text: str, language: str) -> list[str]:
 
 def split_sentences(text: str, language: str) -> list[str]:
     """Return the sentences of a text, each with at least one word; a line break ends one, too."""
+    return [sentence for sentence in sentence_pieces(text, language) if _HAS_WORD.search(sentence)]
+
+
+def sentence_pieces(text: str, language: str) -> list[str]:
+    """Return a text cut behind its sentences: one after the other the pieces are the text."""
     from icu4py.breakers import SentenceBreaker
 
     found: list[str] = []
@@ -74,7 +79,7 @@ def split_sentences(text: str, language: str) -> list[str]:
         found.append("".join(pending))
         pending.clear()
         ending = ""
-    return [sentence for sentence in (*found, "".join(pending)) if _HAS_WORD.search(sentence)]
+    return [*found, *(["".join(pending)] if pending else [])]
 
 
 @lru_cache(maxsize=4096)

@@ -11,13 +11,20 @@ import pyarrow.compute as pc
 from arbitrage.contracts.engines import SamplingParams
 from arbitrage.contracts.steps import Step
 from arbitrage.execution.plan import ExecutionPlan
+from arbitrage.languages import script_of
 from arbitrage.records import Message, Prompt
 from arbitrage.runs.layout import shard_of, shard_path, shards_in
 from arbitrage.runs.store import read_table
 from arbitrage.teachers.generate import GenerateConfig
 from arbitrage.teachers.pool import TeacherConfig, pool_members
-from arbitrage.teachers.tokens import may_reason, template_tokens, tokens_per_character
-from pipelines.candidates import CandidatesConfig
+from arbitrage.teachers.tokens import (
+    OTHER_SCRIPTS,
+    TOKENS_PER_CHARACTER,
+    may_reason,
+    template_tokens,
+    tokens_per_character,
+)
+from pipelines.candidates import CandidatesConfig, sent_text
 from pipelines.planning.reviewer_calls import Readings, Task, readers
 
 SAMPLES_PER_LANGUAGE = 200
@@ -55,6 +62,7 @@ class RunEstimate:
         reasoning_tokens: how many of the expected ones are reasoning.
         reasoning_cost_usd: the part of `cost_usd` that is paid for them.
         is_measured: the expectation comes from existing completions of this step.
+        is_by_length: the expectation comes from the lengths of the texts, because nothing is measured yet.
         is_counted: prompt tokens are counted with the teacher's own tokenizer and chat template, not with a table.
     """
 
@@ -71,6 +79,7 @@ class RunEstimate:
     reasoning_cost_usd: float | None
     is_measured: bool
     is_counted: bool
+    is_by_length: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,7 @@ class RequestCounts:
     rejected: Counter[str]  # by reason
     num_requests: Counter[tuple[str, str]]  # (teacher, language) → prompts
     characters: Counter[tuple[str, str]]
+    responses: dict[tuple[str, str], float]  # (teacher, language) → expected characters, where something tells
     samples: dict[str, list[str]]
     conversations: list[tuple[Message, ...]]
     readings: Readings
@@ -95,17 +105,20 @@ def count_requests(
     """
     members, shards = pool_members(teachers), set(execution.shards)
     routers = [(span, router.build(members)) for span, router in config.routers()]
+    by_name = {t.name: t for t in teachers}
     missing = {t.name: execution.shards_left(f"generate-{t.name}") for t in teachers}
-    requests = RequestCounts(Counter(), Counter(), Counter(), Counter(), defaultdict(list), [], Readings())
+    requests = RequestCounts(Counter(), Counter(), Counter(), Counter(), {}, defaultdict(list), [], Readings())
     num_answers = {t.name: t.resolved_sampling(config.sampling).n for t in teachers}
     reading = readers(execution, lambda step: _length(execution, step))
     for batch in config.prompts.build().read():
         requests.rejected.update(r.reason for r in batch.rejects if shard_of(r.item_id, config.num_shards) in shards)
-        dealt = [(p, k) for p in batch.prompts if (k := shard_of(p.prompt_id, config.num_shards)) in shards]
+        found = [(p, k) for p in batch.prompts if (k := shard_of(p.prompt_id, config.num_shards)) in shards]
+        dealt = [(prompt, k) for source, k in found for prompt in config.sampled_prompts(source)]
         for span, router in routers:
             mine = [(p, k) for p, k in dealt if k in span]
             for (prompt, shard), route in zip(mine, router.route([p for p, _ in mine]), strict=True):
-                _count(requests, prompt, [t for t in route.teachers if shard in missing[t]] if route else None)
+                asked = [by_name[t] for t in route.teachers if shard in missing[t]] if route else None
+                _count(requests, config, prompt, asked)
                 requests.readings.count(
                     reading, prompt, shard, {t: num_answers[t] for t in (route.teachers if route else ())}
                 )
@@ -169,16 +182,21 @@ def expected_tokens(teacher: TeacherConfig, sampling: SamplingParams, seen: Seen
     return SeenTokens(completion, min(completion * GUESSED_REASONING, sampling.reasoning_budget or completion))
 
 
-def _count(requests: RequestCounts, prompt: Prompt, teachers: Sequence[str] | None) -> None:
-    text = "\n".join([*([prompt.tools] if prompt.tools else []), *(m.shown for m in prompt.messages)])
+def _count(
+    requests: RequestCounts, config: CandidatesConfig, prompt: Prompt, teachers: Sequence[TeacherConfig] | None
+) -> None:
+    text = sent_text(prompt)
     requests.num_prompts[prompt.language] += 1
     if len(requests.samples[prompt.language]) < SAMPLES_PER_LANGUAGE:
         if len(requests.samples[prompt.language]) < CONVERSATIONS_PER_LANGUAGE:
             requests.conversations.append(prompt.messages)
         requests.samples[prompt.language].append(text)
     for teacher in teachers or ():
-        requests.num_requests[teacher, prompt.language] += 1
-        requests.characters[teacher, prompt.language] += len(text)
+        key, sent = (teacher.name, prompt.language), config.sampled(teacher, prompt)
+        requests.num_requests[key] += sent.requests
+        requests.characters[key] += sent.characters
+        if sent.response_characters is not None:
+            requests.responses[key] = requests.responses.get(key, 0.0) + sent.response_characters
     if teachers is None:
         requests.rejected["no_teacher"] += 1
 
@@ -198,6 +216,11 @@ def _estimate(
     prompt_tokens = round(requests.characters[teacher.name, language] * ratio + num_prompts * frame) * sampling.n
     most = generations * sampling.max_tokens
     expected = expected_tokens(teacher, sampling, seen)
+    characters = requests.responses.get((teacher.name, language))
+    is_by_length = characters is not None and seen is None
+    if characters is not None and is_by_length:
+        tokens = TOKENS_PER_CHARACTER.get(script_of(language), OTHER_SCRIPTS) * characters / num_prompts
+        expected = SeenTokens(tokens + expected.reasoning, expected.reasoning)
     completion_tokens, reasoning_tokens = (round(generations * n) for n in (expected.completion, expected.reasoning))
     return RunEstimate(
         task="answer",
@@ -213,6 +236,7 @@ def _estimate(
         reasoning_cost_usd=teacher.usd(0, reasoning_tokens),
         is_measured=seen is not None,
         is_counted=is_counted,
+        is_by_length=is_by_length,
     )
 
 

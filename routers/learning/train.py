@@ -67,23 +67,35 @@ class Explored:
 
 
 class TrainRouterStep(PureCorpusStep):
-    """Config of a train step: the learner, and the teachers of the columns."""
+    """Config of a train step: the learner, the teachers of the columns, and what a missing candidate means.
+
+    Attributes:
+        absent_is_lowest: a teacher without a scored candidate failed there. Else the prompt is left out.
+    """
 
     step_kind: ClassVar[str] = "train_router"
 
     learner: AnyLearner
     teachers: tuple[str, ...]
+    absent_is_lowest: bool = False
 
     def run(self, shards: Iterable[Inputs]) -> Output:
         """Return the router as a table."""
-        builder = MatrixBuilder(self.teachers)
+        builder = MatrixBuilder(self.teachers, absent_is_lowest=self.absent_is_lowest)
         for shard in shards:
             builder.add(CandidateShard(shard))
         built = builder.build()
         return Output(pack(fit_router(self.learner, built.matrix, built.num_dropped)))
 
 
-def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, label: str = ROUTER) -> Step:
+def train(
+    learner: AnyLearner,
+    pool: Sequence[PoolMember],
+    explored: Explored,
+    label: str = ROUTER,
+    *,
+    absent_is_lowest: bool = False,
+) -> Step:
     """Train a router on the candidates and final scores of all teachers; one table for the whole run.
 
     Args:
@@ -91,10 +103,16 @@ def train(learner: AnyLearner, pool: Sequence[PoolMember], explored: Explored, l
         pool: the teachers that were sampled.
         explored: their candidates and scores.
         label: of the step, where a pipeline trains several routers.
+        absent_is_lowest: a teacher without a scored candidate failed there, such as a translator whose translation
+            was rejected.
     """
     return Step(
         facts=StepFacts(verb="train", label=label),
-        config=TrainRouterStep(learner=learner, teachers=tuple(member.name for member in members_of(pool))),
+        config=TrainRouterStep(
+            learner=learner,
+            teachers=tuple(member.name for member in members_of(pool)),
+            absent_is_lowest=absent_is_lowest,
+        ),
         produces=RouterPart,
         inputs={
             "prompts": (explored.prompts,),

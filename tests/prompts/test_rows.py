@@ -220,6 +220,7 @@ def test_all_columns_arrive(tmp_path):
         "reference": "4",
         "tools": None,
         "response_format": None,
+        "translation": None,
     }
     assert second.licence == "CC0-1.0"
 
