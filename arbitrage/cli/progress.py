@@ -191,6 +191,7 @@ def live_sentence(step: LiveStep) -> str:
     parts += rates(step.rows_per_s or 0.0, step.tokens_per_s or 0.0)
     parts.append(f"{duration(step.seconds_left)} left" if step.seconds_left is not None else "")
     parts += [f"{number:,} {what}" for number, what in _remarks(step) if number]
+    parts += _engine_remarks(step)
     return ", ".join(part for part in parts if part)
 
 
@@ -217,6 +218,15 @@ def _remarks(step: LiveStep) -> list[tuple[int, str]]:
         (step.num_refusals, "refused as too many"),
         (step.restarts, "restarts"),
     ]
+
+
+def _engine_remarks(step: LiveStep) -> list[str]:
+    if step.kv_use is None:
+        return []
+    found = [f"{step.num_queued:,} queued in the engine"] if step.num_queued else []
+    found.append(f"KV cache {step.kv_use:.0%} in use")
+    found += [f"{step.num_preemptions:,} preempted"] if step.num_preemptions else []
+    return found + ([f"prefix cache hits {step.prefix_hits:.0%}"] if step.prefix_hits is not None else [])
 
 
 def _verb(step: PlannedStep) -> str:

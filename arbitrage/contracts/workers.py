@@ -113,6 +113,27 @@ class RequestWorker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Figures of an engine that batches requests itself, since it started.
+
+    Attributes:
+        num_running: requests in its batch now.
+        num_waiting: requests in its queue now.
+        kv_use: share of its key-value cache in use now.
+        num_preemptions: requests taken out of the batch for want of cache, and computed again.
+        num_prefix_queries: prompt tokens looked up in its prefix cache.
+        num_prefix_hits: those of them found there.
+    """
+
+    num_running: int = 0
+    num_waiting: int = 0
+    kv_use: float = 0.0
+    num_preemptions: int = 0
+    num_prefix_queries: int = 0
+    num_prefix_hits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Load:
     """How busy an engine is: requests under way, requests that wait for room, and retries."""
 
@@ -121,6 +142,7 @@ class Load:
     num_retries: int = 0
     num_refusals: int = 0  # 429 and 503
     notes: tuple[str, ...] = ()  # sentences for people, all since it started; each is shown once
+    engine: EngineStats | None = None  # None: it reports no figures
 
 
 class CorpusWorker(Protocol):

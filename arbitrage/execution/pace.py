@@ -20,10 +20,17 @@ class Pace:
     shards_done: int = 0
     rows_done: int = 0
     tokens_done: int = 0
+    ended_at: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Wall clock from the start of its first shard to the end of the last one done."""
+        return self.ended_at - self.began_at
 
     def shard_done(self, stats: ShardStats) -> None:
         """Count a shard that is complete."""
         self.shards_done += 1
+        self.ended_at = time.monotonic()
         self.shards_left -= 1
         self.rows_done += stats.num_rows
         self.tokens_done += stats.completion_tokens

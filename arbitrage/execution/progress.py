@@ -12,9 +12,10 @@ from arbitrage.contracts.workers import Load
 from arbitrage.errors import DrainedError, StalledError
 from arbitrage.execution.accounting import Accounts
 from arbitrage.execution.counters import Counters
+from arbitrage.execution.engine_figures import EngineFigures
 from arbitrage.execution.pace import Pace, begun_at
 from arbitrage.execution.plan import ExecutionPlan, PlannedStep
-from arbitrage.runs.manifest import LIVE_FILE, LiveRun, LiveStep, ShardStats
+from arbitrage.runs.manifest import LIVE_FILE, EngineReport, LiveRun, LiveStep, ShardStats
 from arbitrage.runs.paths import StorePath
 from arbitrage.runs.store import replace_json
 
@@ -136,6 +137,7 @@ class RunMonitor:
         self._pools = {step.step.name: step.job.pool for step in execution.steps}
         self._left = {step.step.name: len(step.missing) for step in execution.steps}
         self._paces: dict[str, Pace] = {}
+        self._engines = EngineFigures(self._pools)
         self.accounts = Accounts()
         self._num_done = 0
         self._restarts: dict[str, int] = {}
@@ -183,6 +185,7 @@ class RunMonitor:
             for step in sorted(name for name in self._deferred & known.keys() if known[name].num_in_flight):
                 self._note_once(f"{step}: submitted batches keep running; rerunning collects their results")
         self._counters[worker], self._loads[worker] = counters, load
+        self._engines.received(worker, counters, load.engine)
         for step in counters:
             self._pace(step, time.monotonic())
 
@@ -211,10 +214,16 @@ class RunMonitor:
                 )
         for step, pace in self._paces.items():
             if step in found:
-                found[step] = found[step].model_copy(update=pace.figures())
+                workers = [worker for worker, counters in self._counters.items() if step in counters]
+                figures = pace.figures() | self._engines.live(step, workers)
+                found[step] = found[step].model_copy(update=figures)
         for step, restarts in self._restarts.items():
             found[step] = found.get(step, LiveStep()).model_copy(update={"restarts": restarts})
         return found
+
+    def engines(self) -> dict[str, EngineReport]:
+        """Return the speed and the figures of the engines that generated tokens in this pass, by step."""
+        return self._engines.reports(self._paces)
 
     def _pace(self, step: str, began_at: float) -> Pace:
         return self._paces.setdefault(step, Pace(began_at, self._left.get(step, 0)))

@@ -18,7 +18,7 @@ from arbitrage.execution.progress import Progress, RunMonitor, StopFlag
 from arbitrage.runs.audit import set_aside
 from arbitrage.runs.crash import crash_point
 from arbitrage.runs.layout import digest_json, shards_in
-from arbitrage.runs.manifest import LIVE_FILE, Manifest, RunPlan, StepPlan, last_seen
+from arbitrage.runs.manifest import LIVE_FILE, EngineReport, Manifest, RunPlan, StepPlan, last_seen
 from arbitrage.runs.paths import AnyPath, StorePath, names_in, size_of
 from arbitrage.runs.run import MANIFEST_FILE, NOTES_FILE, PLAN_FILE, REPORT_FILE, Run, open_run
 from arbitrage.runs.sealed import commit_sealed
@@ -113,6 +113,7 @@ def execute(
         manifest = check_accounts(
             planned, execution, watch.accounts, time.monotonic() - started, request.max_rejected
         )
+        manifest = manifest.model_copy(update={"engines": _engines(planned, watch.engines())})
         make_durable(request.run_dir)
         crash_point("manifest")
         require_session(request.run_dir, session)
@@ -134,7 +135,8 @@ def _prepared(
     planned = describe(request, execution, backend.name)
     require_same_run(request.run_dir, planned, progress.note)
     check(execution)
-    planned = planned.model_copy(update={"seconds_before": seconds_so_far(request.run_dir)})
+    before = {"seconds_before": seconds_so_far(request.run_dir), "engines_before": _engines_so_far(request.run_dir)}
+    planned = planned.model_copy(update=before)
     for outdated in (MANIFEST_FILE, REPORT_FILE, NOTES_FILE, LIVE_FILE):
         remove(request.run_dir / outdated)
     commit_sealed(request.run_dir / PLAN_FILE, planned)
@@ -228,6 +230,23 @@ def seconds_so_far(run_dir: AnyPath) -> float:
     ):  # a damaged manifest or time must not fail the run
         last = 0.0
     return round(run.plan.seconds_before + last, 3)
+
+
+def _engines_so_far(run_dir: AnyPath) -> dict[str, EngineReport]:
+    """Return the figures of engines that earlier passes over a run directory have left."""
+    if not (run_dir / PLAN_FILE).exists():
+        return {}
+    run = open_run(run_dir)
+    try:
+        return run.manifest.engines if run.is_finished else run.plan.engines_before
+    except (RunDirectoryError, DamagedFileError, ValueError):  # a damaged manifest must not fail the run
+        return {}
+
+
+def _engines(planned: RunPlan, found: Mapping[str, EngineReport]) -> dict[str, EngineReport]:
+    """Add figures of earlier passes to those of this one, for the steps of the plan."""
+    known = {**planned.engines_before, **found}
+    return {step.name: known[step.name] for step in planned.steps if step.name in known}
 
 
 def _seconds_of_interrupted(run: Run) -> float:

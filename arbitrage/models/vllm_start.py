@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from arbitrage.errors import EngineStartError
+from arbitrage.models.vllm_stats import VllmStats
 from arbitrage.processes.orphans import end_engines_with_this_process
 from arbitrage.processes.stderr_tail import causes, stderr_tail
 
@@ -40,13 +41,14 @@ def executor(tensor_parallel_size: int) -> str | None:
     return "mp" if tensor_parallel_size > 1 else None
 
 
-def start_engine(who: str, model: str, arguments: Mapping[str, object]) -> Any:
+def start_engine(who: str, model: str, arguments: Mapping[str, object], stats: VllmStats | None = None) -> Any:
     """Return a running `AsyncLLM`.
 
     Args:
         who: name of the teacher or reward in errors, such as "teacher 'a'".
         model: the model's reference, for errors.
         arguments: arguments of vLLM's `AsyncEngineArgs`; None: vLLM's default.
+        stats: receives the engine's figures.
 
     Raises:
         EngineStartError: with the last errors that the engine's processes logged.
@@ -62,7 +64,8 @@ def start_engine(who: str, model: str, arguments: Mapping[str, object]) -> Any:
         with stderr_tail() as lines:
             args = AsyncEngineArgs(**{name: value for name, value in arguments.items() if value is not None})
             # The defaults for offline work: batches of 8,192 to 16,384 tokens a step instead of 2,048.
-            return AsyncLLM.from_engine_args(args, usage_context=UsageContext.LLM_CLASS)
+            loggers = None if stats is None else [stats.logger()]
+            return AsyncLLM.from_engine_args(args, usage_context=UsageContext.LLM_CLASS, stat_loggers=loggers)
     except (*_FAILURES, VLLMError) as error:
         raise EngineStartError(f"{who}: vLLM cannot load {model}: {_why(error, lines)}") from error
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import formatting, wording
+from arbitrage.report.engines_view import engine_figures
 from arbitrage.report.gallery import GalleryPrompt
 from arbitrage.report.reasoning import ReasoningSummary
 from arbitrage.report.reasoning_view import language_pairs, reasoning_by_language, reasoning_figures
@@ -112,6 +113,7 @@ def render(summary: RunSummary, gallery: tuple[GalleryPrompt, ...]) -> str:
         curve=budget_chart(judged) if judged else None,
         steering_tables=_steering_tables(summary.steering) if summary.steering else None,
         reasoning=_reasoning_tables(summary.reasoning) if summary.reasoning else None,
+        engines=engine_figures(summary.engines) if summary.engines else None,
         gallery=gallery,
         gallery_languages=tuple(dict.fromkeys(prompt.language for prompt in gallery)),
     )

@@ -12,6 +12,7 @@ from arbitrage.languages import is_rtl, name_of
 from arbitrage.report import measures
 from arbitrage.report.alarms import ReportAlarm, TeacherCounts, teacher_alarms
 from arbitrage.report.comparing import LanguageRows, StrategyRow, estimate_all, estimate_languages
+from arbitrage.report.engines_view import EngineRow, engine_rows
 from arbitrage.report.flow import FlowStage, RejectCount, rejects_of, stages_of
 from arbitrage.report.gallery import GalleryBuilder, GalleryPrompt
 from arbitrage.report.losses import Loss, Note, losses_of, notes_of
@@ -144,6 +145,7 @@ class RunSummary:
     step_notes: tuple[Note, ...] = ()  # notes of steps
     steering: SteeringSummary | None = None  # of a run that steers
     reasoning: ReasoningSummary | None = None  # of a run in which some candidate has reasoning
+    engines: tuple[EngineRow, ...] = ()  # of steps that generated tokens
 
     def to_json(self) -> str:
         """Return the summary as JSON, without NaN."""
@@ -214,6 +216,7 @@ def read(run: Run) -> RunReading:
         step_notes=notes_of(manifest),
         steering=steering_of(table),
         reasoning=reasoning.build(tally, rejects),
+        engines=engine_rows(manifest),
     )
     return RunReading(summary, gallery.build())
 

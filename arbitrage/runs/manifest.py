@@ -85,6 +85,28 @@ class StepReport(Config):
     notes: dict[str, int] = {}
 
 
+class EngineReport(Config):
+    """Speed of a step in the last pass that generated tokens for it, and figures of its engines if they report any.
+
+    Attributes:
+        seconds: wall clock.
+        tokens_per_s: completion tokens a second, over all replicas.
+        peak_kv_use: largest share of a replica's key-value cache in use, 0..1.
+        peak_running: most requests in the batches.
+        peak_waiting: most requests in the queues of the engines.
+        num_preemptions: requests taken out of a batch for want of cache, and computed again.
+        prefix_hits: share of prompt tokens found in the prefix cache.
+    """
+
+    seconds: float
+    tokens_per_s: float
+    peak_kv_use: float | None = None
+    peak_running: int | None = None
+    peak_waiting: int | None = None
+    num_preemptions: int | None = None
+    prefix_hits: float | None = None
+
+
 class Notes(Config):
     """`notes.json`: what a pipeline reports about a finished run besides its data sets."""
 
@@ -108,6 +130,7 @@ class RunPlan(Config):
     backend: str = "local"
     started_at: str = ""
     seconds_before: float = 0.0  # wall clock of earlier passes: interrupted ones, and those of another config
+    engines_before: dict[str, EngineReport] = {}  # step → its engines in the last pass that finished
 
     @cached_property
     def facts(self) -> dict[str, StepFacts]:
@@ -134,6 +157,7 @@ class Manifest(Config):
     status: Literal["complete", "pilot"]  # pilot: only some of the shards were requested
     over_budget: tuple[str, ...] = ()  # steps with more rejects than max_rejected allows, one sentence each
     steps: tuple[StepReport, ...]
+    engines: dict[str, EngineReport] = {}  # step → its engines in the last pass that generated for it
     seconds: float  # wall clock of the last pass; `plan.seconds_before` holds that of the passes before
     finished_at: str
     git_commit: str | None
@@ -162,6 +186,11 @@ class LiveStep(Config):
     replicas: int = 0
     restarts: int = 0
     num_shards: int = 0
+    num_running: int = 0  # in the engines' batches; likewise the next four, of engines that report them
+    num_queued: int = 0  # in the engines' queues
+    kv_use: float | None = None  # largest share of a replica's key-value cache in use
+    num_preemptions: int = 0
+    prefix_hits: float | None = None  # share of prompt tokens found in the prefix cache
     seconds: float = 0.0  # wall clock since the step began, in this pass; likewise all below
     shards_done: int = 0
     shards_left: int = 0  # those under way included

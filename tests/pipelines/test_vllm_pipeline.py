@@ -10,6 +10,7 @@ from arbitrage.contracts.rewards import Scorable
 from arbitrage.demo.models import REWARD_MODEL
 from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.records import Candidate, Prompt, Score
+from arbitrage.report.page import build_report
 from arbitrage.rewards.classifier import RewardModelConfig
 from arbitrage.runs.run import Run, open_run
 from arbitrage.tables import from_table
@@ -92,3 +93,13 @@ def test_pairs_come_out_the_right_way_round(finished: Run) -> None:
     assert table.num_rows > 0
     for row in table.to_pylist():
         assert row["chosen_score"] > row["rejected_score"]
+
+
+def test_the_engines_figures_are_kept(finished: Run) -> None:
+    """Three samples of a prompt share its prefill, as far as it fills a block of the cache."""
+    engine = finished.manifest.engines["generate-iberia"]
+    assert engine.tokens_per_s > 0
+    assert engine.num_preemptions == 0
+    assert engine.peak_running is not None
+    assert engine.prefix_hits is None or 0 <= engine.prefix_hits < 1
+    assert "tokens per second" in build_report(finished.path).path.read_text(encoding="utf-8")

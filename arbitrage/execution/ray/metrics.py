@@ -1,6 +1,7 @@
 """Counters for Prometheus, exported by the metrics agent of each Ray node (docs/cluster.md says where to scrape)."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from threading import Lock
 from typing import Any
 
@@ -10,6 +11,9 @@ from arbitrage.execution.counters import Counters
 GAUGES = {
     "num_in_flight": "Requests sent to the engine and not completed yet",
     "num_waiting": "Requests that wait for room at the engine",
+    "engine_running": "Requests in the batch of an engine that reports figures, such as vLLM",
+    "engine_waiting": "Requests in the queue of such an engine",
+    "engine_kv_use": "Share of its key-value cache in use",
 }
 COUNTERS = {
     "num_answered": "Completions that arrived, including rejects",
@@ -19,6 +23,9 @@ COUNTERS = {
     "completion_tokens": "Tokens of answers",
     "num_retries": "Requests sent again after a fault",
     "num_refusals": "Requests that an endpoint refused because it was busy",
+    "engine_preemptions": "Requests taken out of an engine's batch for want of cache, and computed again",
+    "engine_prefix_queries": "Prompt tokens looked up in an engine's prefix cache",
+    "engine_prefix_hits": "Prompt tokens found there",
 }
 
 
@@ -40,7 +47,9 @@ class Metrics:
             for step, each in counters.items():
                 self._publish(pool, step, each.as_dict())
             held = {name: getattr(load, name) for name in ("num_waiting", "num_retries", "num_refusals")}
-            self._publish(pool, "", held)
+            figures = {} if load.engine is None else asdict(load.engine)
+            of_engine = {f"engine_{name.removeprefix('num_')}": value for name, value in figures.items()}
+            self._publish(pool, "", held | of_engine)
 
     def forget(self, pool: str) -> None:
         """Remove a pool's worker; the next one counts from zero."""

@@ -13,11 +13,13 @@ from pydantic import Field
 
 from arbitrage.config import Operational, Raw
 from arbitrage.contracts.engines import DecodingOptions, Failure, GenerationRequest
+from arbitrage.contracts.workers import Load
 from arbitrage.errors import EngineDiedError, EngineStartError, UserError
 from arbitrage.models.chat import ChatTokenizer
 from arbitrage.models.loading import load_config, loading
 from arbitrage.models.references import loadable
 from arbitrage.models.vllm_start import checkpoint_quantization, executor, set_environment, start_engine
+from arbitrage.models.vllm_stats import VllmStats
 from arbitrage.records import FinishReason, content_id
 from arbitrage.teachers.engines.engine import (
     EngineOptions,
@@ -293,7 +295,7 @@ class VllmEngine:
         tools = ToolParser(chat, spec.tool_parser, spec.owner)
         key = json_hash(config.load_identity(spec))
         self._loan = borrow(key, lambda: _start(config, spec, _reasoning_arguments(chat, splitter, spec)))
-        self._engine = self._loan.value
+        self._engine, self._stats = self._loan.value
         self._context_length = int(self._engine.model_config.max_model_len)
         self._chat = chat
         self._splitter = splitter
@@ -308,6 +310,10 @@ class VllmEngine:
         """Return how many tokens the key-value cache holds."""
         cache = self._engine.vllm_config.cache_config
         return int(cache.num_gpu_blocks or 0) * int(cache.block_size)
+
+    def load(self) -> Load:
+        """Return the figures of vLLM's scheduler. Called from another thread."""
+        return Load(engine=self._stats.stats())
 
     async def close(self) -> None:
         """Stop the engine's processes."""
@@ -404,7 +410,7 @@ def _reasoning_arguments(chat: ChatTokenizer, splitter: ReasoningSplitter, spec:
     return found
 
 
-def _start(config: VllmConfig, spec: ModelSpec, reasoning: dict[str, object]) -> Any:
+def _start(config: VllmConfig, spec: ModelSpec, reasoning: dict[str, object]) -> tuple[Any, VllmStats]:
     from vllm.platforms import current_platform
 
     if current_platform.is_cpu() != (config.device == "cpu"):
@@ -423,4 +429,5 @@ def _start(config: VllmConfig, spec: ModelSpec, reasoning: dict[str, object]) ->
             "give a quantised checkpoint, set engine.quantization, or say which precision it has"
         )
     with loading(who, spec.model, "vLLM"):
-        return start_engine(who, spec.model, arguments)
+        stats = VllmStats()
+        return start_engine(who, spec.model, arguments, stats), stats
