@@ -130,6 +130,10 @@ class StepConfig(Config):
         """
         return None
 
+    def replica_key(self) -> str | None:
+        """Return what identifies a model and its user; steps of equal keys share replicas. None: they do not."""
+        return None
+
     def identity_for(self, reader: str) -> Raw | None:
         """Return what decides the part of the output that one reader uses, or None for the whole config.
 

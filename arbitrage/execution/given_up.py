@@ -1,6 +1,6 @@
 """Teachers that are given up: their steps, and steps that need them, stop; the others finish before the run fails."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from arbitrage.errors import ArbitrageError
 from arbitrage.execution.plan import PlannedStep
@@ -9,8 +9,9 @@ from arbitrage.execution.plan import PlannedStep
 class GivenUp:
     """Steps of a run that can no longer be done, and why."""
 
-    def __init__(self, steps: Sequence[PlannedStep]) -> None:
+    def __init__(self, steps: Sequence[PlannedStep], pools: Mapping[str, str] | None = None) -> None:
         self._steps = steps  # in topological order
+        self._pools = pools or {}  # step → its pool, where that is not the job's
         self._errors: dict[str, ArbitrageError] = {}  # pool → why
         self._blocked: set[str] = set()
 
@@ -18,7 +19,8 @@ class GivenUp:
         """Give up the worker of a pool."""
         self._errors.setdefault(pool, error)
         for step in self._steps:
-            if step.missing and (step.job.pool == pool or self._blocked.intersection(step.upstream)):
+            own = self._pools.get(step.step.name, step.job.pool)
+            if step.missing and (own == pool or self._blocked.intersection(step.upstream)):
                 self._blocked.add(step.step.name)
 
     def blocks(self, step: str) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from arbitrage.contracts.steps import LoadedModel, Resources
 from arbitrage.execution.plan import ExecutionPlan
+from arbitrage.execution.sharing import replica_pools
 
 MOST_NAMES = 8
 
@@ -42,10 +43,11 @@ class ModelPlacement:
 def model_placements(execution: ExecutionPlan) -> list[ModelPlacement]:
     """Return every model with work left, in the order of the steps."""
     found: dict[str, ModelPlacement] = {}
+    pools = replica_pools(execution.steps)
     for step in execution.steps:
-        model = step.job.config.loaded()
-        if step.missing and model is not None and step.job.pool not in found:
-            pool, config, facts = step.job.pool, step.job.config, step.step.facts
+        model, pool = step.job.config.loaded(), pools[step.step.name]
+        if step.missing and model is not None and pool not in found:
+            config, facts = step.job.config, step.step.facts
             user = facts.scorer or facts.teacher or pool
             found[pool] = ModelPlacement(pool, user, model, step.step.resources, config.is_remote)
     return list(found.values())

@@ -96,6 +96,11 @@ class GenerateConfig(StepConfig):
         """Return the digest of what the engine loads."""
         return self.teacher.load_key(self.sampling)
 
+    def replica_key(self) -> str | None:
+        """Return the teacher's name and what its engine loads."""
+        key = self.load_key()
+        return None if key is None else f"{self.teacher.name} {key}"
+
     def build(self) -> "GenerateWorker":
         """Start the engine."""
         return GenerateWorker(self, self.teacher.engine.build(self.teacher.spec(self.sampling)))

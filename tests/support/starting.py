@@ -34,6 +34,7 @@ class Starting(StepConfig):
         log: a directory: a file is made there for each start, named by node and pid.
         seconds: how long the start takes.
         waits: it shares a process.
+        shares: key of the model that it loads, if other steps load it too.
     """
 
     step_kind: ClassVar[str] = "test_starting"
@@ -44,6 +45,10 @@ class Starting(StepConfig):
     log: str
     seconds: float = 0.0
     waits: bool = False
+    shares: str | None = None
+
+    def replica_key(self) -> str | None:
+        return self.shares
 
     @property
     def is_remote(self) -> bool:

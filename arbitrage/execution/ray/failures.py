@@ -170,7 +170,7 @@ class Failures:
         except (TeacherError, ExecutionError) as error:
             if flight.replica is None:
                 raise
-            self._state.give_up(self._state.pools[flight.step.job.pool], error)
+            self._state.give_up(self._state.pool(flight.step), error)
             return
         if died:
             self._state.deaths.add(key)

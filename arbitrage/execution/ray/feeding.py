@@ -22,7 +22,7 @@ class Feeder:
     def start_early(self) -> None:
         """Start one replica of each pool that waits for light steps alone: engines load while prompts are routed."""
         for step in early_steps(self._state.steps):
-            pool = self._state.pool(step.job.pool, step)
+            pool = self._state.pool(step)
             if not pool.in_hand and self._state.cluster.has_room(pool):
                 self._state.start_replica(pool, step)
 
@@ -39,7 +39,7 @@ class Feeder:
             ready: pool → its steps that have ready shards.
         """
         self._release_idle(ready)
-        pools = {name: self._state.pool(name, steps[0]) for name, steps in ready.items()}
+        pools = {name: self._state.pool(steps[0]) for name, steps in ready.items()}
         self._grow([(pools[name], steps) for name, steps in ready.items()])
         for name, steps in ready.items():
             for step in steps:
@@ -96,7 +96,7 @@ class Feeder:
     def _release_idle(self, ready: Mapping[str, Sequence[PlannedStep]]) -> None:
         """Release pools that are done, and idle replicas without work while another pool waits for room."""
         starved = [
-            self._state.pool(name, steps[0])
+            self._state.pool(steps[0])
             for name, steps in ready.items()
             if not (name in self._state.pools and self._state.pools[name].in_hand)
         ]

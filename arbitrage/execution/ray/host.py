@@ -28,18 +28,28 @@ class ReplicaReport:
 
 @dataclass
 class _Place:
-    """One replica in this actor: a pool's worker. `failure`: why it could not be built."""
+    """One replica in this actor: a worker for each step or group of steps that its pool does, on one loaded model.
+
+    Attributes:
+        pool: the first one's pool, for metrics.
+        workers: pool of a job → its worker, or why it could not be built.
+    """
 
     pool: str
     live_counters: LiveCounters = field(default_factory=LiveCounters)
     building: asyncio.Lock = field(default_factory=asyncio.Lock)
-    worker: ShardWorker | RequestWorker | None = None
-    failure: Exception | None = None
+    workers: dict[str, ShardWorker | RequestWorker | Exception] = field(default_factory=dict)
     tasks: set["asyncio.Task[Any]"] = field(default_factory=set)
 
     def load(self) -> Load:
-        """Return the load of the engine."""
-        return self.worker.load() if is_request_worker(self.worker) else Load()
+        """Return the load of the engine, which its workers share."""
+        loads = [worker.load() for worker in list(self.workers.values()) if is_request_worker(worker)]
+        return _sum(loads) if len(loads) != 1 else loads[0]
+
+    async def close(self) -> None:
+        """Close the workers; the last one ends the engine."""
+        workers = [worker for worker in self.workers.values() if not isinstance(worker, Exception)]
+        await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
 
 
 class Host:
@@ -113,15 +123,15 @@ class Host:
 
     async def _ready(self, place: _Place, job: Job) -> ShardWorker | RequestWorker:
         async with place.building:
-            if place.failure is not None:
-                raise place.failure
-            if place.worker is None:
+            if job.pool not in place.workers:
                 try:
-                    place.worker = job.config.build()
-                except Exception as error:
-                    place.failure = error  # the next call gets the same error, without loading again
-                    raise
-            return place.worker
+                    place.workers[job.pool] = job.config.build()
+                except Exception as error:  # noqa: BLE001  # raised below, and for the next call without loading again
+                    place.workers[job.pool] = error
+            worker = place.workers[job.pool]
+            if isinstance(worker, Exception):
+                raise worker
+            return worker
 
     async def _with(self, place: _Place, work: Coroutine[Any, Any, T]) -> T:
         """Do some work of a pool so that `leave` can end it."""
@@ -149,13 +159,23 @@ async def _end(place: _Place) -> None:
         task.cancel()
     await asyncio.gather(*place.tasks, return_exceptions=True)
     await asyncio.to_thread(place.live_counters.spent.remove)
-    if place.worker is not None:
-        await place.worker.close()
+    await place.close()
 
 
 async def _close_all(places: list[_Place]) -> None:
-    workers = [place.worker for place in places if place.worker is not None]
-    await asyncio.gather(*(worker.close() for worker in workers), return_exceptions=True)
+    await asyncio.gather(*(place.close() for place in places), return_exceptions=True)
+
+
+def _sum(loads: Sequence[Load]) -> Load:
+    """Return the load of workers that share an engine."""
+    return Load(
+        num_in_flight=sum(load.num_in_flight for load in loads),
+        num_waiting=sum(load.num_waiting for load in loads),
+        num_retries=sum(load.num_retries for load in loads),
+        num_refusals=sum(load.num_refusals for load in loads),
+        notes=tuple(dict.fromkeys(note for load in loads for note in load.notes)),
+        engine=next((load.engine for load in loads if load.engine is not None), None),
+    )
 
 
 def do_light(job: Job, attempts: Sequence[Attempt], *chain: Job) -> list[list[str]]:

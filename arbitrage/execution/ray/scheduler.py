@@ -99,7 +99,7 @@ class Scheduler:
         ready: dict[str, list[PlannedStep]] = defaultdict(list)  # pool → its steps that have ready shards
         for step in self._state.steps:
             if self._state.is_open(step):
-                (light if step.held == "task" else ready[step.job.pool]).append(step)
+                (light if step.held == "task" else ready[self._state.pool_name(step)]).append(step)
         self._light.start(light)
         self._feeder.feed(ready)
 
@@ -141,7 +141,7 @@ class Scheduler:
     def _land(self, ref: Any, flight: Flight) -> None:
         import ray
 
-        pool = self._state.pools[flight.step.job.pool] if flight.replica is not None else None
+        pool = self._state.pool(flight.step) if flight.replica is not None else None
         replica = flight.replica
         if pool is not None and replica is not None and replica in pool.in_hand:
             pool.in_hand[replica] -= flight.weight

@@ -13,6 +13,7 @@ from arbitrage.execution.ray.pools import Cluster, Pool, Replica
 from arbitrage.execution.readiness import Readiness
 from arbitrage.execution.retries import has_suspects
 from arbitrage.execution.shard_task import Attempt
+from arbitrage.execution.sharing import replica_pools
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class RunState:
     def __init__(self, execution: ExecutionPlan, cluster: Cluster, watch: RunMonitor) -> None:
         self.steps, self.cluster, self.watch = execution.steps, cluster, watch
         self.readiness = Readiness(self.steps)
-        self.given_up = GivenUp(self.steps)
+        self._pool_names = replica_pools(self.steps)
+        self.given_up = GivenUp(self.steps, self._pool_names)
         self.pools: dict[str, Pool] = {}
         self.flights: dict[Any, Flight] = {}
         self.loading: dict[Any, tuple[Pool, Replica]] = {}
@@ -62,7 +64,7 @@ class RunState:
         self._session = execution.session
         self._of_pool: dict[str, list[PlannedStep]] = defaultdict(list)
         for step in self.steps:
-            self._of_pool[step.job.pool].append(step)
+            self._of_pool[self.pool_name(step)].append(step)
 
     def is_open(self, step: PlannedStep) -> bool:
         """Whether a step has shards that can be done now."""
@@ -78,8 +80,13 @@ class RunState:
         mine = [s.step.name for s in self._of_pool[pool]]
         return not any(self.readiness.undone[name] for name in mine if not self.given_up.blocks(name))
 
-    def pool(self, name: str, step: PlannedStep) -> Pool:
-        """Return a pool, made for its first step."""
+    def pool_name(self, step: PlannedStep) -> str:
+        """Return the name of the pool that does a step."""
+        return self._pool_names[step.step.name]
+
+    def pool(self, step: PlannedStep) -> Pool:
+        """Return the pool of a step, made for the first one."""
+        name = self.pool_name(step)
         if name not in self.pools:
             config, model = step.job.config, step.job.config.loaded()
             self.pools[name] = Pool(
@@ -101,7 +108,7 @@ class RunState:
         """Start a replica, which loads its model at once; there must be room."""
         replica = self.cluster.start(pool, is_alone)
         self.loading[replica.actor.prepare.remote(step.job.shipped, replica.name)] = pool, replica
-        self.watch.pool_size(pool.name, len(pool.in_hand))
+        self._tell_size(pool)
         self.watch.progress.pool_started(pool.name, len(pool.in_hand), pool.resources.each())
         return replica
 
@@ -109,12 +116,16 @@ class RunState:
         """Drop a replica, and queue again and return what it had in hand."""
         self.cluster.drop(pool, replica)
         self.forget(replica)
-        self.watch.pool_size(pool.name, len(pool.in_hand))
+        self._tell_size(pool)
         lost = [ref for ref, flight in self.flights.items() if flight.replica is replica]
         flights = [self.flights.pop(ref) for ref in lost]
         for flight in flights:
             self.requeue(flight)
         return flights
+
+    def _tell_size(self, pool: Pool) -> None:
+        for name in {step.job.pool for step in self._of_pool[pool.name]}:
+            self.watch.pool_size(name, len(pool.in_hand))
 
     def forget(self, replica: Replica) -> None:
         """Await neither counters nor the start of a replica any more."""

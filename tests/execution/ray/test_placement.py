@@ -17,7 +17,7 @@ from arbitrage.execution.ray.backend import RayBackend
 from arbitrage.execution.ray.cluster import MOST_LIGHT_TASKS, MOST_SHARED_HOSTS, Inventory, Node
 from tests.support.asked import asked_pipeline
 from tests.support.clusters import running_cluster
-from tests.support.runs import Notes, run
+from tests.support.runs import Notes, Watches, run
 from tests.support.starting import Starting, starting_pipeline, starts
 
 
@@ -131,6 +131,33 @@ def test_shared_actors_are_on_the_nodes_that_they_are_counted_on(cluster: Any, t
     run(tmp_path / "r", starting_pipeline(configs), RayBackend(cluster.address), shards=2)
     found = [starts(tmp_path, config.teacher)[0][0] for config in configs]
     assert {found.count(worker.node_id) for worker in cluster.workers} == {2}
+
+
+@pytest.mark.ray
+def test_steps_that_load_the_same_model_share_a_replica(cluster: Any, tmp_path: Path) -> None:
+    keys = {"a": "model", "b": "model", "c": None}
+    configs = [Starting(teacher=name, log=str(tmp_path), shares=key) for name, key in keys.items()]
+    watches = Watches()
+    manifest = run(
+        tmp_path / "r", starting_pipeline(configs, cpus=1.0), RayBackend(cluster.address), progress=watches, shards=3
+    )
+    assert {s.num_rows for s in manifest.steps if s.name.startswith("generate")} == {24}
+    assert sorted(watches.pools) == ["generate-a", "generate-c"]
+    of_a, of_b, of_c = (starts(tmp_path, name) for name in keys)
+    assert len(of_a) == len(of_b) == len(of_c) == 1
+    assert of_a[0][:2] == of_b[0][:2] != of_c[0][:2]  # node and pid
+
+
+@pytest.mark.ray
+def test_steps_that_share_a_replica_are_given_up_together(cluster: Any, tmp_path: Path) -> None:
+    configs = [
+        Starting(teacher="a", log=str(tmp_path), shares="model", fails_on=("*",)),
+        Starting(teacher="b", log=str(tmp_path), shares="model"),
+        Starting(teacher="sound", log=str(tmp_path)),
+    ]
+    with pytest.raises(EngineStartError, match=r"teacher 'a': no such device here"):
+        run(tmp_path / "r", starting_pipeline(configs, cpus=1.0), RayBackend(cluster.address), shards=2)
+    assert len(list((tmp_path / "r").glob("generate-sound-*/shard-*.parquet"))) == 2
 
 
 @pytest.mark.alone  # two nodes must be there in time
