@@ -13,6 +13,7 @@ from arbitrage.cli.options import JsonOption
 from arbitrage.cli.screen import Screen
 from arbitrage.cli.teachers_fetch import fetch
 from arbitrage.cli.teachers_try import try_teachers
+from arbitrage.cli.teachers_tune import tune
 
 if TYPE_CHECKING:
     from arbitrage.teachers.check import TeacherStatus
@@ -55,6 +56,7 @@ def check(
 
 teachers.command("try")(try_teachers)
 teachers.command("fetch")(fetch)
+teachers.command("tune")(tune)
 
 
 def _findings(status: "TeacherStatus") -> Text:
