@@ -44,6 +44,8 @@ class PromptBuilder:
         values = row.values
         found = self._conversation(values)
         tools, response_format = self._tools(values)
+        if tools is not None and len(tools) > self.options.max_chars:
+            raise RowError("prompt_too_long", f"tools of {len(tools)} characters, at most {self.options.max_chars}")
         column, tag = self._columns.find(values, "language")
         decision = decide_language(tag, column, found.messages, self.options)
         given_id = self._id(values)
@@ -81,7 +83,7 @@ class PromptBuilder:
             messages = self._with_context(found, column, values)
         if not self._system.isdisjoint(values):
             messages = self._with_system(messages, values)
-        num_chars = sum(len(message.content) for message in messages)
+        num_chars = sum(len(message.shown) for message in messages)
         if num_chars > self.options.max_chars:
             raise RowError("prompt_too_long", f"{num_chars} characters, at most {self.options.max_chars}")
         if found.num_cut and self.options.trailing_answer == "reject":

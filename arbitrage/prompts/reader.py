@@ -127,7 +127,7 @@ class _Reading:
             self._refuse(row.position, error.reason, error.detail)
             return
         self._prompts.append(prompt)
-        self._num_chars += sum(len(message.content) for message in prompt.messages)
+        self._num_chars += sum(len(message.shown) for message in prompt.messages) + len(prompt.tools or "")
 
     def _check_new(self, prompt: Prompt, given_id: str | None) -> None:
         prompt_id = _number(prompt)

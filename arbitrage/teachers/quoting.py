@@ -86,10 +86,11 @@ def repeats(text: str, instruction: str, code: str = "") -> bool:
 
 
 def conversation(prompt: Prompt) -> str:
-    """Return a prompt's messages as text; for a single message only its text."""
-    if len(prompt.messages) == 1:
+    """Return a prompt's messages and tools as text; for a single message without tools only its text."""
+    if len(prompt.messages) == 1 and prompt.tools is None:
         return prompt.messages[0].content
-    return "\n\n".join(f"{message.role}: {message.shown}" for message in prompt.messages)
+    tools = [] if prompt.tools is None else [f"tools: {prompt.tools}"]
+    return "\n\n".join([*tools, *(f"{message.role}: {message.shown}" for message in prompt.messages)])
 
 
 def language_line(prompt: Prompt) -> str:

@@ -151,6 +151,7 @@ PART = {"role": "user", "content": [{"type": "text", "text": "Was ist das?"}, {"
         ({"prompt": "a", "tools": [FLIGHT, TOOL]}, "tools_invalid", "two tools have the name 'find_flight'"),
         ({"prompt": "a", "tools": [{**FLIGHT, "parameters": {"type": "thing"}}]}, "tools_invalid", "'find_flight' are no JSON Schema: type: 'thing'"),
         ({"prompt": "a", "tools": [{**FLIGHT, "parameters": [1]}]}, "tools_invalid", "no JSON Schema"),
+        ({"prompt": "a", "tools": [{**FLIGHT, "description": "x" * 1_000_000}]}, "prompt_too_long", "tools of"),
         ({"prompt": "a", "response_format": "JSON"}, "response_format_invalid", "expected {type: json_schema"),
         ({"prompt": "a", "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 1}}}}, "response_format_invalid", "no JSON Schema"),
         ({"prompt": "a", "response_format": {"type": "json_schema"}}, "response_format_invalid", "there is none"),

@@ -18,8 +18,9 @@ from arbitrage.records import Candidate, FinishReason, Message, Prompt, Reject, 
 from arbitrage.tables import from_table, to_table
 from arbitrage.teachers.engines.engine import ModelSpec
 from arbitrage.teachers.engines.transformers import TransformersConfig
-from arbitrage.teachers.generate import generate, requests_for
+from arbitrage.teachers.generate import GenerateConfig, generate, requests_for
 from arbitrage.teachers.pool import TeacherConfig
+from arbitrage.teachers.quoting import conversation, requests_about
 from arbitrage.teachers.reasoning import ReasoningSplitter, completion_of
 from arbitrage.teachers.tools import ToolParser, checked_calls
 from arbitrage.text.tool_formats import WrittenCall
@@ -82,6 +83,21 @@ def test_nothing_in_a_tool_or_a_call_becomes_a_control_token() -> None:
     assert [i for i in chat.encode(turns, tools=evil_tools) if i == chat.vocabulary["<|end|>"]] == [
         chat.vocabulary["<|end|>"]
     ] * clean
+
+
+def test_judges_are_shown_tools_and_calls() -> None:
+    assert conversation(tool_prompt("A flight?", tools=None)) == "A flight?"
+    shown = conversation(tool_prompt("A flight?", CALLED, RESULT))
+    assert shown == f'tools: {TOOLS}\n\nuser: A flight?\n\nassistant: find_flight({{"to": "Lima"}})\n\ntool: LH 1'
+
+
+def test_questions_about_a_prompt_have_no_tools_of_their_own() -> None:
+    teacher = parse({"name": "j", "engine": {"kind": "fake"}, "languages": ["en"]}, TeacherConfig, "test")
+    config = GenerateConfig(teacher=teacher, sampling=SamplingParams(), revision="r")
+    prompt = tool_prompt("A flight?", response_format='{"type": "json_object"}')
+    [asked] = requests_about(config, prompt, "q", "Which is better?")
+    assert (asked.request.tools, asked.request.response_format) == (None, None)
+    assert asked.request.options.structured_output is None
 
 
 def test_models_without_tools_are_shown_text() -> None:

@@ -1,11 +1,13 @@
 """Sampling parameters and reasoning in a real vLLM, held against the transformers engine and vLLM's own parsers."""
 
 import asyncio
+import json
 import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from arbitrage.contracts.engines import Completion, GenerationRequest
@@ -15,9 +17,11 @@ from arbitrage.teachers.engines.transformers import TransformersConfig
 from arbitrage.teachers.engines.vllm import VllmConfig
 from arbitrage.teachers.reasoning import ReasoningSplitter
 from arbitrage.text.reasoning_formats import format_named
+from arbitrage.text.tool_formats import FORMATS as TOOL_FORMATS
+from arbitrage.text.tool_formats import parse_calls
 from tests.support.asking import Results, ask, collect
 from tests.support.decoding import PLAIN, requests_for_each, texts_of, with_options
-from tests.support.tiny_model import CORPUS, save_model
+from tests.support.tiny_model import CORPUS, build_tokenizer, save_model
 
 pytestmark = [
     pytest.mark.alone,
@@ -109,6 +113,37 @@ def test_our_splitter_agrees_with_vllms_parsers_on_completions_that_end(
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     found = splitter.split(ids, begins_inside=not text.startswith("<think>"))
     assert (found.text, found.reasoning) == ((answer or "").lstrip("\n"), (reasoning or "").strip())
+
+
+CALL = '{"name": "find", "arguments": {"to": "Lima"}}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hermes", f"Wait.\n<tool_call>{CALL}</tool_call>\n<tool_call>{CALL}</tool_call>"),
+        ("qwen3_coder", "<tool_call>\n<function=find>\n<parameter=to>\nLima\n</parameter>\n</function>\n</tool_call>"),
+        ("glm45", "<tool_call>find\n<arg_key>to</arg_key>\n<arg_value>Lima</arg_value>\n</tool_call>"),
+        ("llama3_json", '{"name": "find", "parameters": {"to": "Lima"}}'),
+        ("mistral", '[TOOL_CALLS]find{"to": "Lima"}'),
+    ],
+)  # fmt: skip
+def test_our_formats_agree_with_vllms_tool_parsers(name: str, text: str) -> None:
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.tool_parsers import ToolParserManager
+
+    form = TOOL_FORMATS[name]
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens([AddedToken(mark, special=False) for mark in form.marks])
+    schema = {"type": "object", "properties": {"to": {"type": "string"}}}
+    tools = [{"type": "function", "function": {"name": "find", "parameters": schema}}]
+    request = ChatCompletionRequest(messages=[{"role": "user", "content": "a"}], tools=tools)
+    theirs = ToolParserManager.get_tool_parser(name)(tokenizer, request.tools).extract_tool_calls(text, request)
+    ours = parse_calls(text, form)
+    wanted = [(call.function.name, json.loads(call.function.arguments)) for call in theirs.tool_calls]
+    assert [(call.name, json.loads(call.arguments)) for call in ours.calls] == wanted
+    assert ours.text == (theirs.content or "").strip()
+    assert wanted
 
 
 def test_vllms_names_are_known() -> None:
