@@ -8,7 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -16,8 +16,11 @@ from arbitrage.cli.options import JsonOption
 from arbitrage.cli.screen import say
 
 if TYPE_CHECKING:
+    from arbitrage.rewards.trial import RewardTrial
     from arbitrage.teachers.pool import TeacherConfig
     from arbitrage.teachers.trial import Trial, TrialSample
+
+T = TypeVar("T")
 
 QUESTION = "Write three sentences about water, in {language}."
 
@@ -30,6 +33,10 @@ RayOption = Annotated[
 def try_teachers(
     names: Annotated[list[str] | None, typer.Argument(help="Teachers to try (default: all).")] = None,
     pool: Annotated[Path, typer.Option("--pool", help="Pool file.")] = Path("teachers.yaml"),
+    rewards: Annotated[
+        Path | None,
+        typer.Option("--rewards", metavar="PIPELINE.yaml", help="Try this pipeline's reward models, not the pool."),
+    ] = None,
     ray: RayOption = None,
     question: Annotated[
         str, typer.Option("--prompt", help="Prompt to send; `{language}` stands for the language's name.")
@@ -42,11 +49,15 @@ def try_teachers(
 ) -> None:
     """Start each teacher, send it a prompt in three of its languages, and print speed, memory and completions.
 
+    With --rewards, each reward model of a pipeline instead: it scores a right and a nonsensical answer.
+
     One teacher after the other, each in a process of its own with the resources that it would hold in a run. If one
     fails, the cause is printed in one line, and the next is tried. Exits with 4 if one fails.
     """
     from arbitrage.teachers.pool import load_pool
 
+    if rewards is not None:
+        _try_rewards(rewards, names or [], ray, timeout_s, as_json)
     found = load_pool(pool)
     chosen = found.select(names) if names else found.teachers
     trials: list[Trial] = []
@@ -65,11 +76,84 @@ def try_teachers(
     sys.exit(4 if any(trial.error or all(s.failure for s in trial.samples) for trial in trials) else 0)
 
 
+def _try_rewards(
+    pipeline: Path, names: "Sequence[str]", address: str | None, timeout_s: float, as_json: bool
+) -> NoReturn:
+    """Try the reward models of a pipeline, print what they did, and exit."""
+    from arbitrage.errors import ExecutionError, UserError
+    from arbitrage.execution.progress import NoProgress
+    from arbitrage.execution.ray.call import cluster_calls
+    from arbitrage.rewards.trial import RewardTrial, run_reward_trial
+    from pipelines.loading import load_pipeline
+
+    given = getattr(load_pipeline(pipeline, []).config, "rewards", ())
+    models = {reward.name: reward for reward in given if reward.kind == "classifier"}
+    if unknown := [name for name in names if name not in models]:
+        raise UserError(f"{pipeline}: no reward model is named '{unknown[0]}'; it has {', '.join(models) or 'none'}")
+    if not models:
+        raise UserError(f"{pipeline}: has no reward model among its rewards")
+    chosen = [models[name] for name in names or models]
+    trials: list[RewardTrial] = []
+
+    def show(trial: RewardTrial) -> None:
+        trials.append(trial)
+        if not as_json:
+            say("\n".join(_reward_lines(trial)))
+
+    if address is None:
+        for reward in chosen:
+            lost = RewardTrial(reward.name, error=KILLED)
+            show(in_process(run_reward_trial, reward, lost=lost))
+    else:
+        with cluster_calls(address, NoProgress()) as calls:
+            for reward in chosen:
+                try:
+                    found = calls.call(run_reward_trial, reward, resources=reward.resources, timeout_s=timeout_s)
+                except ExecutionError as error:
+                    found = RewardTrial(reward.name, error=str(error))
+                show(found)
+    if as_json:
+        print(json.dumps([asdict(trial) for trial in trials]))
+    sys.exit(4 if any(trial.error for trial in trials) else 0)
+
+
+KILLED = "its process was killed, as happens where memory runs out"
+
+
+def in_process(function: "Callable[..., T]", *arguments: object, lost: "T") -> "T":
+    """Run a function in a process of its own; return `lost` if that is killed."""
+    from arbitrage.processes.pools import end_with_parent
+
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as process:
+        try:
+            return process.submit(function, *arguments).result()
+        except BrokenProcessPool:
+            return lost
+
+
+def _reward_lines(trial: "RewardTrial") -> list[str]:
+    if trial.error:
+        return [f"✗ {trial.reward}: {trial.error}"]
+    figures = [
+        f"started in {trial.start_s:.1f} s",
+        f"{trial.scores_per_s:,.0f} scores/s",
+        *([f"weights {trial.weights_gb:,.3g} GB"] if trial.weights_gb is not None else []),
+        f"memory {trial.memory_gb:,.1f} GB",
+        *([trial.gpu] if trial.gpu else []),
+    ]
+    lines = [f"✓ {trial.reward} on {trial.host}: {', '.join(figures)}"]
+    for pair in trial.pairs:
+        right, wrong = ("no score" if value is None else f"{value:.3g}" for value in (pair.right, pair.wrong))
+        is_odd = pair.right is not None and pair.wrong is not None and pair.right <= pair.wrong
+        odd = "  ! it prefers the nonsensical one" if is_odd else ""
+        lines.append(f"    {pair.language}: right answer {right}, nonsensical one {wrong}{odd}")
+    return lines
+
+
 def _here(
     teachers: "Sequence[TeacherConfig]", max_tokens: int, question: str, show: "Callable[[Trial], None]"
 ) -> None:
     from arbitrage.errors import UserError
-    from arbitrage.processes.pools import end_with_parent
     from arbitrage.teachers.trial import Trial, run_trial
 
     for teacher in teachers:
@@ -78,11 +162,7 @@ def _here(
         except UserError as error:
             show(Trial(teacher.name, error=str(error)))
             continue
-        with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as process:
-            try:
-                show(process.submit(run_trial, teacher, max_tokens, question).result())
-            except BrokenProcessPool:
-                show(Trial(teacher.name, error="its process was killed, as happens where memory runs out"))
+        show(in_process(run_trial, teacher, max_tokens, question, lost=Trial(teacher.name, error=KILLED)))
 
 
 def _on_cluster(

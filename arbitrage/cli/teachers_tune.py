@@ -12,6 +12,7 @@ import typer
 
 from arbitrage.cli.options import JsonOption
 from arbitrage.cli.screen import Screen, say
+from arbitrage.cli.teachers_try import KILLED, in_process
 
 if TYPE_CHECKING:
     from arbitrage.records import Prompt
@@ -90,18 +91,10 @@ def _read(path: Path, number: int) -> "list[Prompt]":
 def _measured(
     teacher: "TeacherConfig", settings: "Settings", prompts: "Sequence[Prompt]", max_tokens: int | None
 ) -> "Speed":
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import get_context
-
-    from arbitrage.processes.pools import end_with_parent
     from arbitrage.teachers.tuning import Speed, measure
 
-    with ProcessPoolExecutor(1, get_context("spawn"), end_with_parent) as process:
-        try:
-            return process.submit(measure, teacher, settings, prompts, max_tokens).result()
-        except BrokenProcessPool:
-            return Speed(settings, error="its process was killed, as happens where memory runs out")
+    lost = Speed(settings, error=KILLED)
+    return in_process(measure, teacher, settings, prompts, max_tokens, lost=lost)
 
 
 def _named(settings: "Settings") -> str:

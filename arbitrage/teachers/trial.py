@@ -4,18 +4,17 @@ Runs in a process of its own, which ends with its engine: the memory of one teac
 """
 
 import asyncio
-import resource
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from arbitrage.contracts.engines import Completion, Engine, Failure, GenerationRequest, SamplingParams
 from arbitrage.errors import ArbitrageError
 from arbitrage.languages import UNKNOWN, name_of
 from arbitrage.models.loading import first_line
-from arbitrage.models.references import local_directory
+from arbitrage.models.measured import gpu_memory, memory_warning, peak_gb, weights_gb
 from arbitrage.records import Message, Prompt, prompt_id_of
 from arbitrage.teachers.generate import requests_for
 from arbitrage.teachers.pool import TeacherConfig
@@ -52,6 +51,7 @@ class Trial:
     Attributes:
         teacher: its name.
         error: why it could not be tried, in one line.
+        warning: about memory, before it started.
         host: the machine it ran on.
         start_s: seconds until the engine could take a request.
         tokens_per_s: completion tokens a second, over all prompts together.
@@ -64,6 +64,7 @@ class Trial:
 
     teacher: str
     error: str | None = None
+    warning: str | None = None
     host: str = ""
     start_s: float | None = None
     tokens_per_s: float | None = None
@@ -88,11 +89,28 @@ def run_trial(teacher: TeacherConfig, max_tokens: int, question: str) -> Trial:
     if teacher.engine.is_deferred:
         cause = f"engine '{teacher.engine.kind}' answers up to a day later; try the model with kind: openai"
         return Trial(teacher.name, error=cause, host=host)
+    warning = None
     try:
-        return asyncio.run(_run(teacher, max_tokens, question, host))
+        warning = _memory_warning(teacher)
+        if warning:
+            print(f"! {teacher.name}: {warning}", file=sys.stderr, flush=True)
+        return replace(asyncio.run(_run(teacher, max_tokens, question, host)), warning=warning)
     except Exception as error:  # noqa: BLE001 — of a model's code: the next teacher is to be tried all the same
         cause = str(error) if isinstance(error, ArbitrageError) else f"{type(error).__name__}: {first_line(error)}"
-        return Trial(teacher.name, error=cause.splitlines()[0] if cause else type(error).__name__, host=host)
+        shown = cause.splitlines()[0] if cause else type(error).__name__
+        return Trial(teacher.name, error=shown, warning=warning, host=host)
+
+
+def _memory_warning(teacher: TeacherConfig) -> str | None:
+    """Compare the weights with the memory of the GPUs that a replica holds, before the engine starts."""
+    gpus = teacher.held_resources().gpus
+    card = gpu_memory() if gpus else None
+    share = getattr(teacher.engine, "gpu_memory_utilization", 1.0)
+    return memory_warning(_weights_of(teacher), card[1] if card else None, gpus, share)
+
+
+def _weights_of(teacher: TeacherConfig) -> float | None:
+    return weights_gb(teacher.model, teacher.revision) if teacher.engine.loads_model else None
 
 
 async def _run(teacher: TeacherConfig, max_tokens: int, question: str, host: str) -> Trial:
@@ -107,16 +125,16 @@ async def _run(teacher: TeacherConfig, max_tokens: int, question: str, host: str
         results = await _collect(engine, requests)
         seconds = time.monotonic() - started
         num_tokens = sum(r.completion_tokens or 0 for r in results if isinstance(r, Completion))
-        gpu, used_gb = _gpu()
+        card = gpu_memory()
         return Trial(
             teacher=teacher.name,
             host=host,
             start_s=start_s,
             tokens_per_s=num_tokens / seconds if num_tokens else None,
             kv_cache_tokens=_kv_cache_tokens(engine),
-            weights_gb=_weights_gb(teacher),
-            memory_gb=_peak_gb() if used_gb is None else used_gb,
-            gpu=gpu,
+            weights_gb=_weights_of(teacher),
+            memory_gb=card[2] if card else peak_gb(),
+            gpu=f"{card[0]} ({card[1]:.0f} GB)" if card else None,
             samples=tuple(_sample(request, result) for request, result in zip(requests, results, strict=True)),
         )
     finally:
@@ -156,37 +174,3 @@ def _sample(request: GenerationRequest, result: Completion | Failure) -> TrialSa
 def _kv_cache_tokens(engine: Any) -> int | None:
     count = getattr(engine, "kv_cache_tokens", None)
     return None if count is None else int(count())
-
-
-def _weights_gb(teacher: TeacherConfig) -> float | None:
-    if not teacher.engine.loads_model or not teacher.model:
-        return None
-    directory = local_directory(teacher.model) or _cached(teacher.model, teacher.revision)
-    files = list(directory.glob("*.safetensors")) if directory else []
-    return sum(file.stat().st_size for file in files) / 1e9 if files else None
-
-
-def _cached(model: str, revision: str | None) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    found = try_to_load_from_cache(model, "config.json", revision=revision)
-    return Path(found).parent if isinstance(found, str) else None
-
-
-def _peak_gb() -> float:
-    """Return the largest resident size of this process and of its largest child that has ended."""
-    kilobytes = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(kilobytes) * 1024 / 1e9
-
-
-def _gpu() -> tuple[str | None, float | None]:
-    """Return name and size of the first GPU that this process sees, and the gigabytes in use on it."""
-    try:
-        import torch
-
-        if not torch.cuda.is_available():
-            return None, None
-        free, total = torch.cuda.mem_get_info()
-        return f"{torch.cuda.get_device_name()} ({total / 1e9:.0f} GB)", (total - free) / 1e9
-    except (ImportError, RuntimeError):
-        return None, None
