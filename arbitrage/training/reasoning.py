@@ -6,7 +6,7 @@ drops reasoning silently; so the template is tried out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -31,11 +31,13 @@ class ReasoningRule:
         has_switch: the template writes an empty chain of thought before an answer without reasoning, unless it is
             told `enable_thinking: false`; then the prompt holds it.
         is_ignored: reasoning was to be kept, and the template reads none.
+        takes_tools: the template writes tools; one that does not drops them silently.
     """
 
     form: str | None = None
     has_switch: bool = False
     is_ignored: bool = False
+    takes_tools: bool = field(default=True, compare=False)  # no part of what becomes of reasoning
 
     @property
     def is_key(self) -> bool:
@@ -87,10 +89,10 @@ def rule_for(
         return ReasoningRule("inline" if use == "inline" else None, is_ignored=use == "keep")
     reads = _Template(tokenizer, template)
     key = next((key for key in KEYS if reads.key(key)), None)
-    has_switch = reads.has_switch()
+    has_switch, takes_tools = reads.has_switch(), reads.takes_tools()
     if use == "keep":
-        return ReasoningRule(key, has_switch, is_ignored=key is None)
-    return ReasoningRule("inline" if use == "inline" else None, has_switch)
+        return ReasoningRule(key, has_switch, is_ignored=key is None, takes_tools=takes_tools)
+    return ReasoningRule("inline" if use == "inline" else None, has_switch, takes_tools=takes_tools)
 
 
 def _other_template(path: str, owner: str) -> Any:
@@ -101,6 +103,10 @@ def _other_template(path: str, owner: str) -> Any:
 
 _PROMPT: Final = {"role": "user", "content": "zq0qz"}
 _ANSWER, _REASONING = "zq1qz", "zq2qz"
+_TOOL: Final[dict[str, Any]] = {
+    "type": "function",
+    "function": {"name": "zq3qz", "description": "Does.", "parameters": {"type": "object", "properties": {}}},
+}
 
 
 _REFUSALS: Final = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError)
@@ -121,6 +127,10 @@ class _Template:
     def has_switch(self) -> bool:
         """Tell whether `enable_thinking: false` moves something from the answer into the prompt."""
         return len(self._before_answer(enable_thinking=False)) < len(self._before_answer())
+
+    def takes_tools(self) -> bool:
+        """Tell whether the template writes the name of a tool."""
+        return _TOOL["function"]["name"] in self._render({"role": "assistant", "content": _ANSWER}, tools=[_TOOL])
 
     def _before_answer(self, **options: Any) -> str:
         """Return what a finished turn has before its text that a turn to be written has not."""

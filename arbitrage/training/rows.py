@@ -17,7 +17,7 @@ from arbitrage.inputs.tables import find_tables
 from arbitrage.training.mix import RowMixConfig, choose_rows
 from arbitrage.training.reasoning import ReasoningRule
 from arbitrage.training.settings import Method
-from arbitrage.training.shapes import KEY, LANGUAGE, REASONED, UNDETERMINED, have_tools, read_shaped
+from arbitrage.training.shapes import KEY, LANGUAGE, REASONED, TOOLS, UNDETERMINED, have_tools, read_shaped
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -81,6 +81,7 @@ def load_rows(
         digest=digest_rows(picked.remove_columns([KEY, REASONED])),
         notes=(
             *_reasoning_notes(reasoning, num_reasoned, len(picked), is_switched=is_switched),
+            *_tool_notes(reasoning, picked),
             *(
                 f"{source}: {count:,} {note_text(note)}"
                 for source in sources
@@ -105,6 +106,14 @@ def _reasoning_notes(rule: ReasoningRule, num_reasoned: int, total: int, *, is_s
         return [ignored]
     notes = [f"the reasoning of {num_reasoned:,} of {total:,} rows is left out"] if num_reasoned else []
     return [*notes, f"{empty}, and it counts in the loss"] if rule.has_switch else notes
+
+
+def _tool_notes(rule: ReasoningRule, rows: "Dataset") -> list[str]:
+    """Say that tools are lost on a template that ignores them."""
+    declared = sum(tools != "[]" for tools in rows[TOOLS]) if TOOLS in rows.column_names else 0
+    if not declared or rule.takes_tools:
+        return []
+    return [f"the chat template ignores tools: {declared:,} of {len(rows):,} rows are trained on without theirs"]
 
 
 def read_split(
