@@ -147,6 +147,27 @@ def test_the_entrypoint_is_a_command_line_that_arbitrage_understands(manifests: 
     assert str(values["run_dir"]).startswith("/runs/")
 
 
+def test_ranks_of_an_engine_have_shared_memory(manifests: dict[str, dict[str, Any]]) -> None:
+    """Tensor-parallel ranks talk through /dev/shm, of which a container has 64 MB unless it is given more."""
+    _, worker = pods(manifests["RayJob"]["spec"]["rayClusterSpec"])
+    (container,) = worker["containers"]
+    names = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/dev/shm"]
+    (volume,) = [volume for volume in worker["volumes"] if volume["name"] in names]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    assert "--ipc=host" in (ROOT / "docker" / "Dockerfile.gpu").read_text()
+    assert "--ipc=host" in (ROOT / "docs" / "install.md").read_text()
+
+
+def test_srun_gets_the_cores_of_the_job_by_itself() -> None:
+    """Slurm 22.05 to 23.02 do not pass --cpus-per-task from the job to its srun."""
+    lines = (ROOT / "docker" / "slurm" / "arbitrage.sbatch").read_text().splitlines()
+    exported = next(number for number, line in enumerate(lines) if line.startswith("export SRUN_CPUS_PER_TASK="))
+    first = next(
+        number for number, line in enumerate(lines) if "srun " in line and not line.startswith(("#", "export"))
+    )
+    assert exported < first
+
+
 def pods(cluster: dict[str, Any]) -> list[dict[str, Any]]:
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     return [group["template"]["spec"] for group in groups]

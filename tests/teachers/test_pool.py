@@ -209,6 +209,16 @@ def test_the_other_build_of_vllm_is_warned_of(monkeypatch, here, device, warned)
     assert status.is_usable
 
 
+def test_no_shipped_teacher_is_longer_than_its_model():
+    """`max_position_embeddings` of the models whose cards promise more (config.json at the pinned revisions)."""
+    positions = {"CohereLabs/aya-expanse-8b": 8192, "CohereLabs/aya-expanse-32b": 8192}
+    found = {
+        teacher.model: teacher.context_length for teacher in load_pool(SHIPPED).teachers if teacher.model in positions
+    }
+    assert set(found) == set(positions)
+    assert all(length is not None and length <= positions[model] for model, length in found.items())
+
+
 def test_the_shipped_pool_is_realistic():
     pool = load_pool(SHIPPED)
     assert len(pool.teachers) >= 6
