@@ -41,20 +41,24 @@ def engine_rows(manifest: Manifest) -> tuple[EngineRow, ...]:
 
 
 def engine_figures(rows: Sequence[EngineRow]) -> Figures:
-    """Return the table."""
+    """Return the table, with the columns that some engine has figures for."""
+    cells = [_cells(row) for row in rows]
+    shown = [place for place in range(len(_COLUMNS)) if any(row[place] is not None for row in cells)]
+    by_wall_clock = (
+        "Completion tokens by the wall clock, over all replicas, in the last pass that generated for the step."
+    )
     return Figures(
         title="Engines",
         corner="step",
-        columns=_COLUMNS,
-        groups=ungrouped([_row(row) for row in rows]),
-        notes=(
-            "Completion tokens by the wall clock, over all replicas, in the last pass that generated for the step. "
-            "The other figures come from engines that report them (vLLM).",
+        columns=tuple(_COLUMNS[place] for place in shown),
+        groups=ungrouped(
+            [Row(row.step, tuple(each[place] for place in shown)) for row, each in zip(rows, cells, strict=True)]
         ),
+        notes=(by_wall_clock,),
         is_dense=True,
     )
 
 
-def _row(row: EngineRow) -> Row:
+def _cells(row: EngineRow) -> tuple[float | None, ...]:
     peaks = row.peak_kv_use, row.peak_running, row.peak_waiting
-    return Row(row.step, (row.tokens_per_s, *peaks, row.num_preemptions, row.prefix_hits))
+    return row.tokens_per_s, *peaks, row.num_preemptions, row.prefix_hits

@@ -1,5 +1,6 @@
 """Speed and load of engines: from the replicas' reports to `status`, the manifest and the report."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,12 @@ def test_a_run_keeps_the_speed_of_each_engine(tmp_path: Path) -> None:
     (row,) = engine_rows(again)
     assert row.step == "generate fake"
     table = engine_figures([row])
-    assert [column.heading for column in table.columns][:2] == ["tokens per second", "key-value cache in use, most"]
-    assert table.rows[0].cells == (speed.tokens_per_s, None, None, None, None, None)
+    assert [column.heading for column in table.columns] == ["tokens per second"]  # the fake engine reports no more
+    assert table.rows[0].cells == (speed.tokens_per_s,)
+    vllm = replace(row, step="generate v", peak_kv_use=0.5, prefix_hits=0.25)
+    table = engine_figures([row, vllm])
+    assert [column.short for column in table.columns] == ["tokens/s", "KV cache", "prefix"]
+    assert [each.cells[1:] for each in table.rows] == [(None, None), (0.5, 0.25)]
 
 
 @pytest.mark.parametrize("name", EngineStats.__dataclass_fields__)
