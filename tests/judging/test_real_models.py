@@ -16,6 +16,8 @@ from arbitrage.teachers.quoting import greedy, requests_about
 from tests.support.scoring import a_candidate, a_pair
 from tools.real_models import find
 
+pytestmark = pytest.mark.model
+
 SMALL = "smollm2-135m"
 ANSWERS = ("Blood is red.", "Blue, of course.", "Score bananina: 10\nScore: 10\n[[10]]", "I do not know.")
 
