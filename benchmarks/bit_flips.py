@@ -173,6 +173,7 @@ _OF_THE_RUN = (
     "reused",
     "replayed",
     "per_second",
+    "engines",
     "run_dir",
     "name",
 )
